@@ -1,0 +1,9 @@
+//! The rules of the registry, as pure code: no I/O, no async, no wire types.
+//!
+//! What a name looks like, what a stage change means, which of two metrics is the better one and what may be
+//! deleted is decided here and nowhere else. The handlers convert from the wire and back; a store holds no rules.
+
+pub(crate) mod compare;
+pub(crate) mod names;
+pub(crate) mod retention;
+pub(crate) mod stages;
