@@ -1,0 +1,269 @@
+//! What a store is: records, a log of revisions, and commits that change both in one step.
+//!
+//! A store knows no model, stage or alias. It keeps records (a [`Kind`] and a key to bytes) that can be read back by key, in key
+//! order, or in the order of an [`Index`]; and a log with one [`LogEntry`] for each revision. All changes go through
+//! [`Store::commit`], which runs a [`Decision`] against everything that is committed or about to be, and gives it the next
+//! revision.
+//!
+//! *Invariant:* what a read, the log or [`Store::head`] shows is on the disk already.
+
+#[cfg(test)]
+mod conformance;
+pub mod sled;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+/// The number of a commit: contiguous from 1, the only clock.
+pub type Revision = u64;
+
+/// What a record is about. The numbers are on the disk: they never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    /// A model.
+    Model = 1,
+    /// A version.
+    Version = 2,
+    /// An artifact of a version.
+    Artifact = 3,
+    /// A version's label, to its number.
+    Label = 4,
+    /// One step of the stack of versions that held a stage.
+    StageHolder = 5,
+    /// A request id, to what was done under it.
+    Request = 6,
+    /// The hash of the newest event.
+    ChainHead = 7,
+    /// Says that a revision has events of a model.
+    EventReference = 8,
+}
+
+impl Kind {
+    /// The kind with this number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        [
+            Self::Model,
+            Self::Version,
+            Self::Artifact,
+            Self::Label,
+            Self::StageHolder,
+            Self::Request,
+            Self::ChainHead,
+            Self::EventReference,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u32 == number)
+    }
+}
+
+/// An order, other than that of the keys, in which some records of a kind can be read. The numbers are on the disk: they
+/// never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Index {
+    /// Models that are not deleted, by name.
+    LiveModels = 1,
+    /// Models that are not deleted, by the revision that made them.
+    LiveModelsByAge = 2,
+    /// All models, by the revision that made them.
+    ModelsByAge = 3,
+    /// Versions that are not deleted, by number.
+    LiveVersions = 4,
+    /// Versions that are READY and not deleted, by number.
+    ReadyVersions = 5,
+    /// Versions in a stage, by when they entered it.
+    StageEntries = 6,
+}
+
+impl Index {
+    /// What kind of records it lists.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::LiveModels | Self::LiveModelsByAge | Self::ModelsByAge => Kind::Model,
+            Self::LiveVersions | Self::ReadyVersions | Self::StageEntries => Kind::Version,
+        }
+    }
+
+    /// The index with this number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        [
+            Self::LiveModels,
+            Self::LiveModelsByAge,
+            Self::ModelsByAge,
+            Self::LiveVersions,
+            Self::ReadyVersions,
+            Self::StageEntries,
+        ]
+        .into_iter()
+        .find(|index| *index as u32 == number)
+    }
+}
+
+/// A record's place in an index: the index lists its records in the byte order of these values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribute {
+    /// The index.
+    pub index: Index,
+    /// The place.
+    pub value: Vec<u8>,
+}
+
+/// A record as it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its content.
+    pub payload: Bytes,
+    /// The revision that wrote it.
+    pub revision: Revision,
+}
+
+/// A record as it is written; it replaces the one with the same kind and key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// What it is about.
+    pub kind: Kind,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its content.
+    pub payload: Bytes,
+    /// Where the indexes list it. At most one for each index.
+    pub attributes: Vec<Attribute>,
+}
+
+/// What a scan goes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The records of a kind, by key.
+    Kind(Kind),
+    /// The records that an index lists, by their place in it.
+    Index(Index),
+}
+
+/// A scan ends with the record that brings its payloads to this many bytes, even if more were asked for.
+pub const SCAN_BYTES: usize = 2 * 1024 * 1024;
+
+/// Which part of a source to scan, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    /// Only keys, or places, that begin with this.
+    pub prefix: Vec<u8>,
+    /// Only what comes behind this position, seen in the direction of the scan.
+    pub after: Option<Vec<u8>>,
+    /// From the last to the first.
+    pub reverse: bool,
+    /// How many records at most.
+    pub limit: usize,
+}
+
+impl Range {
+    /// The first `limit` records under a prefix.
+    pub fn first(prefix: Vec<u8>, limit: usize) -> Self {
+        Self { prefix, after: None, reverse: false, limit }
+    }
+
+    /// The last `limit` records under a prefix, the very last one first.
+    pub fn last(prefix: Vec<u8>, limit: usize) -> Self {
+        Self { prefix, after: None, reverse: true, limit }
+    }
+}
+
+/// A record that a scan found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hit {
+    /// Where it is: what a later scan may go on behind.
+    pub position: Vec<u8>,
+    /// The record.
+    pub record: Record,
+}
+
+/// One revision of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Which one.
+    pub revision: Revision,
+    /// What the decision gave to be logged.
+    pub events: Bytes,
+}
+
+/// Why a store could not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The store can't work now, or not any more. Whether a commit happened is unknown.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// There is no room for what is to be written.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// What is stored can't be understood.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// A newer program wrote this store.
+    #[error(
+        "the store has schema {found}, and this program knows schemas up to {known}: use the newer program that wrote it"
+    )]
+    TooNew {
+        /// The schema of the store.
+        found: u32,
+        /// The newest schema that this program can read.
+        known: u32,
+    },
+}
+
+/// Reads of records.
+#[async_trait]
+pub trait Read: Send + Sync {
+    /// The record with this key.
+    async fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, StoreError>;
+
+    /// The records in a range: as many as asked for and there are, or at least one and [`SCAN_BYTES`].
+    async fn scan(&self, source: Source, range: &Range) -> Result<Vec<Hit>, StoreError>;
+}
+
+/// What a [`Decision`] reads and writes. Reads see what is committed, what earlier decisions wrote, and its own writes.
+#[async_trait]
+pub trait Transaction: Read {
+    /// The revision that this commit will be.
+    fn revision(&self) -> Revision;
+
+    /// Writes a record.
+    async fn put(&mut self, put: Put) -> Result<(), StoreError>;
+
+    /// Removes a record, if it is there.
+    async fn remove(&mut self, kind: Kind, key: &[u8]) -> Result<(), StoreError>;
+}
+
+/// What is to be done, decided where nothing else can come between.
+#[async_trait]
+pub trait Decision: Send + Sync {
+    /// Reads, writes, and answers what to log. With `None` nothing of it is kept. May be run more than once.
+    async fn decide(&self, transaction: &mut dyn Transaction) -> Result<Option<Bytes>, StoreError>;
+}
+
+/// All records as they were at one revision, whatever is committed meanwhile.
+pub trait Snapshot: Read {
+    /// That revision.
+    fn revision(&self) -> Revision;
+}
+
+/// A store. Reads of the store itself see what is committed.
+#[async_trait]
+pub trait Store: Read {
+    /// The newest revision; it changes once the commit can be read and is on the disk.
+    fn head(&self) -> watch::Receiver<Revision>;
+
+    /// The log behind a revision, oldest first, at most `limit` entries.
+    async fn log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError>;
+
+    /// Runs a decision and, if it gives something to log, makes its writes and its log entry durable in one step. Answers the
+    /// revision, or `None` if the decision was to do nothing. Either way everything that the decision saw is durable by then.
+    async fn commit(&self, decision: Arc<dyn Decision>) -> Result<Option<Revision>, StoreError>;
+
+    /// All records as they are now.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+}

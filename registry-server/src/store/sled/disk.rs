@@ -1,0 +1,225 @@
+//! What lies on the disk: opening it, writing the log and syncing it, applying the log to the state, recovery.
+
+use std::fs::File;
+use std::path::Path;
+
+use bytes::Bytes;
+use prost::Message;
+use registry_proto::store as stored;
+use registry_proto::store::logged_write::Value;
+
+use super::physical::{Overrides, PART_BYTES};
+use super::staged::Staged;
+use crate::store::{Attribute, Index, Kind, LogEntry, Put, Revision, StoreError};
+
+/// The newest layout of a store that this program can read, and the one that it writes.
+const SCHEMA: u32 = 1;
+const SCHEMA_KEY: &[u8] = b"schema";
+/// In the state: the newest revision that was applied to it. Not a prefix of any other key.
+const APPLIED_KEY: &[u8] = b"A";
+/// sled puts a node of more than a quarter of this into a file that it never syncs; see [`super`].
+pub(super) const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
+
+/// An open sled database.
+#[derive(Debug)]
+pub(super) struct Disk {
+    db: sled::Db,
+    log: sled::Tree,
+    state: sled::Tree,
+    /// The file that sled writes, opened once more for `fdatasync`.
+    file: File,
+}
+
+pub(super) fn store_error(error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(error) => io_error(&error),
+        sled::Error::Corruption { .. } => StoreError::Damaged(error.to_string()),
+        error => StoreError::Unavailable(error.to_string()),
+    }
+}
+
+fn io_error(error: &std::io::Error) -> StoreError {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => StoreError::Full(error.to_string()),
+        _ => StoreError::Unavailable(error.to_string()),
+    }
+}
+
+fn damaged(what: impl std::fmt::Display) -> StoreError {
+    StoreError::Damaged(what.to_string())
+}
+
+/// Reads a big-endian number of up to eight bytes.
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+impl Disk {
+    pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        let db = sled::Config::new()
+            .path(folder)
+            .cache_capacity(cache_bytes)
+            .segment_size(SEGMENT_BYTES)
+            // The lane syncs what has to be synced.
+            .flush_every_ms(None)
+            .open()
+            .map_err(store_error)?;
+        match db.get(SCHEMA_KEY).map_err(store_error)?.map(|schema| number(&schema)) {
+            Some(found) if found > u64::from(SCHEMA) => {
+                let found = u32::try_from(found).unwrap_or(u32::MAX);
+                return Err(StoreError::TooNew { found, known: SCHEMA });
+            }
+            Some(_) => {}
+            None => {
+                db.insert(SCHEMA_KEY, &SCHEMA.to_be_bytes()).map_err(store_error)?;
+            }
+        }
+        let disk = Self {
+            log: db.open_tree("log").map_err(store_error)?,
+            state: db.open_tree("state").map_err(store_error)?,
+            file: File::open(folder.join("db")).map_err(|error| io_error(&error))?,
+            db,
+        };
+        disk.sync()?;
+        // The files are there for good only once their folder is synced.
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io_error(&error))?;
+        Ok(disk)
+    }
+
+    pub(super) fn state(&self) -> &sled::Tree {
+        &self.state
+    }
+
+    /// Makes everything that was written so far durable.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.db.flush().map_err(store_error)?;
+        self.file.sync_data().map_err(|error| io_error(&error))
+    }
+
+    /// Adds a group to the log. It is cut into parts, each under the group's first revision and its own number.
+    pub(super) fn append(&self, group: &stored::LogGroup) -> Result<(), StoreError> {
+        let Some(first) = group.entries.first() else { return Ok(()) };
+        let bytes = group.encode_to_vec();
+        let mut batch = sled::Batch::default();
+        for (part, bytes) in (0u32..).zip(bytes.chunks(PART_BYTES)) {
+            batch.insert([first.revision.to_be_bytes().as_slice(), &part.to_be_bytes()].concat(), bytes);
+        }
+        self.log.apply_batch(batch).map_err(store_error)
+    }
+
+    /// Changes the state to that of the revision `last`.
+    pub(super) fn apply(&self, overrides: &Overrides, last: Revision) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in overrides {
+            match value {
+                Some(value) => batch.insert(key.as_slice(), value.as_ref()),
+                None => batch.remove(key.as_slice()),
+            }
+        }
+        batch.insert(APPLIED_KEY, &last.to_be_bytes());
+        self.state.apply_batch(batch).map_err(store_error)
+    }
+
+    /// Applies what the log has and the state lacks. Answers the newest revision.
+    pub(super) fn recover(&self) -> Result<Revision, StoreError> {
+        const GROUPS_AT_ONCE: usize = 16;
+        let applied = self.state.get(APPLIED_KEY).map_err(store_error)?;
+        let mut revision = applied.map_or(0, |applied| number(&applied));
+        loop {
+            let mut entries = Vec::new();
+            for group in self.groups(revision).take(GROUPS_AT_ONCE) {
+                entries.extend(group?.entries.into_iter().filter(|entry| entry.revision > revision));
+            }
+            let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(revision) };
+            let mut overrides = Overrides::new();
+            for entry in entries {
+                revision += 1;
+                if entry.revision != revision {
+                    return Err(damaged(format!("the log has revision {} where {revision} belongs", entry.revision)));
+                }
+                self.replay(entry, &mut overrides)?;
+            }
+            tracing::info!(revision, "applied the log to the state");
+            self.apply(&overrides, last)?;
+        }
+    }
+
+    /// Stages the writes of a log entry again.
+    fn replay(&self, entry: stored::LogEntry, overrides: &mut Overrides) -> Result<(), StoreError> {
+        let mut staged = Staged::new(&self.state, overrides, entry.revision);
+        for write in entry.writes {
+            let kind = Kind::from_number(write.kind).ok_or_else(|| damaged("the log has an unknown kind"))?;
+            let payload = match write.value {
+                None => None,
+                Some(Value::Payload(payload)) => Some(payload),
+                Some(Value::InEvents(range)) => Some(slice(&entry.events, &range)?),
+            };
+            let put = payload.map(|payload| put(kind, &write.key, payload, &write.attributes)).transpose()?;
+            staged.write(kind, &write.key, put.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Up to `limit` entries behind a revision.
+    pub(super) fn read_log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
+        let mut entries = Vec::with_capacity(limit.min(64));
+        if limit == 0 {
+            return Ok(entries);
+        }
+        for group in self.groups(after) {
+            for entry in group?.entries.into_iter().filter(|entry| entry.revision > after) {
+                entries.push(LogEntry { revision: entry.revision, events: entry.events });
+                if entries.len() == limit {
+                    return Ok(entries);
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The groups that have revisions behind `after`, oldest first; the first one may begin before.
+    fn groups(&self, after: Revision) -> impl Iterator<Item = Result<stored::LogGroup, StoreError>> {
+        let wanted = after.saturating_add(1);
+        let before = self.log.range(..=[wanted.to_be_bytes().as_slice(), &[u8::MAX; 4]].concat()).next_back();
+        let start = match &before {
+            Some(Ok((key, _))) => number(&key[..8]),
+            // An error comes again, and to the caller, as the range is read.
+            Some(Err(_)) => 0,
+            None => wanted,
+        };
+        let mut parts = self.log.range(start.to_be_bytes()..).peekable();
+        std::iter::from_fn(move || {
+            let (key, first) = match parts.next()? {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(store_error(error))),
+            };
+            let mut bytes = first.to_vec();
+            while let Some(Ok((_, part))) =
+                parts.next_if(|part| matches!(part, Ok((other, _)) if other[..8] == key[..8]))
+            {
+                bytes.extend_from_slice(&part);
+            }
+            Some(stored::LogGroup::decode(Bytes::from(bytes)).map_err(damaged))
+        })
+    }
+}
+
+fn slice(events: &Bytes, range: &stored::Range) -> Result<Bytes, StoreError> {
+    let start = usize::try_from(range.offset).map_err(damaged)?;
+    let end = start.saturating_add(usize::try_from(range.length).map_err(damaged)?);
+    if end > events.len() {
+        return Err(damaged("the log refers to bytes behind its events"));
+    }
+    Ok(events.slice(start..end))
+}
+
+fn put(kind: Kind, key: &Bytes, payload: Bytes, attributes: &[stored::Attribute]) -> Result<Put, StoreError> {
+    let attributes = attributes
+        .iter()
+        .map(|attribute| {
+            let index = Index::from_number(attribute.index).ok_or_else(|| damaged("the log has an unknown index"))?;
+            Ok(Attribute { index, value: attribute.value.to_vec() })
+        })
+        .collect::<Result<_, StoreError>>()?;
+    Ok(Put { kind, key: key.to_vec(), payload, attributes })
+}

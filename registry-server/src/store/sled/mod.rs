@@ -1,0 +1,97 @@
+//! The embedded store: sled 0.34, used as an ordered map under a log of our own.
+//!
+//! Two trees. `log` holds the revisions, a group of commits under the revision of its first. `state` holds records and index
+//! entries. A group is written to the log, flushed and synced; only then is it applied to the state, shown to readers and
+//! answered. So the log is the truth, and what the state lacks after a crash is applied again from the log when the store is
+//! opened.
+//!
+//! What sled 0.34.7 does not do by itself:
+//! - `flush` ends in `sync_file_range`, which flushes neither the file's size nor the disk's cache: the lane calls `fdatasync`
+//!   on sled's file behind it ([`disk::Disk::sync`]).
+//! - A tree node above a quarter of the segment size goes to a file of its own that is never synced. A leaf holds up to
+//!   17 values, so the segment size is raised and long values are cut ([`disk`], [`physical`]) until that can't happen.
+
+mod disk;
+mod lane;
+mod physical;
+mod snapshot;
+mod staged;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::disk::Disk;
+use self::lane::{Job, Lane};
+use self::physical::View;
+use self::snapshot::Snapshots;
+use super::{Decision, Hit, Kind, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError};
+
+/// How many commits may wait for the lane before callers have to.
+const QUEUE: usize = 1024;
+
+/// A store in a folder.
+#[derive(Debug)]
+pub struct SledStore {
+    disk: Arc<Disk>,
+    snapshots: Arc<Snapshots>,
+    jobs: mpsc::Sender<Job>,
+    head: watch::Receiver<Revision>,
+    /// Behind `jobs`: fields are dropped in their order, and the lane ends when no more jobs can come.
+    _lane: lane::Guard,
+}
+
+impl SledStore {
+    /// Opens the store in a folder, or makes it, with up to `cache_bytes` of memory for pages.
+    ///
+    /// # Errors
+    /// If the folder can't be used, its content is damaged, or a newer program wrote it.
+    pub fn open(folder: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        let disk = Arc::new(Disk::open(folder, cache_bytes)?);
+        let snapshots = Arc::new(Snapshots::default());
+        let (head_sender, head) = watch::channel(disk.recover()?);
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let lane = Lane::new(Arc::clone(&disk), Arc::clone(&snapshots), head_sender);
+        Ok(Self { disk, snapshots, jobs, head, _lane: lane.start(queue) })
+    }
+}
+
+#[async_trait]
+impl Read for SledStore {
+    async fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, StoreError> {
+        View::of(self.disk.state()).get(kind, key)
+    }
+
+    async fn scan(&self, source: Source, range: &Range) -> Result<Vec<Hit>, StoreError> {
+        View::of(self.disk.state()).scan(source, range)
+    }
+}
+
+#[async_trait]
+impl Store for SledStore {
+    fn head(&self) -> watch::Receiver<Revision> {
+        self.head.clone()
+    }
+
+    async fn log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
+        let head = *self.head.borrow();
+        // The log is written before the state: what is behind the head may still be taken back.
+        let limit = limit.min(usize::try_from(head.saturating_sub(after)).unwrap_or(usize::MAX));
+        self.disk.read_log(after, limit)
+    }
+
+    async fn commit(&self, decision: Arc<dyn Decision>) -> Result<Option<Revision>, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let stopped = || StoreError::Unavailable("it has stopped".to_owned());
+        self.jobs.send(Job { decision, answer }).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        Ok(Box::new(self.snapshots.take(&self.disk, &self.head)))
+    }
+}

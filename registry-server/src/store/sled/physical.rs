@@ -1,0 +1,295 @@
+//! How records and index entries lie in an ordered map of bytes, and how they are read from it.
+//!
+//! | key | value |
+//! |---|---|
+//! | `R` kind key | a record: a format byte and a `StoredRecord` |
+//! | `I` index value key | an index entry: the record's key |
+//! | `P` revision write part | a part of a record that is too long for one value |
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
+use prost::Message;
+use registry_proto::store::{Attribute as StoredAttribute, StoredRecord};
+
+use crate::store::{Attribute, Hit, Index, Kind, Put, Range, Record, Revision, SCAN_BYTES, Source, StoreError};
+
+/// Staged or former values of some keys; `None` is a key that is not there.
+pub(super) type Overrides = BTreeMap<Vec<u8>, Option<Bytes>>;
+
+/// The longest value in sled, in bytes: 17 of them stay below a quarter of a segment (see [`super`]).
+pub(super) const PART_BYTES: usize = 32 * 1024;
+
+const INLINE: u8 = 1;
+const IN_PARTS: u8 = 2;
+
+pub(super) fn record_key(kind: Kind, key: &[u8]) -> Vec<u8> {
+    [b"R", [kind as u8].as_slice(), key].concat()
+}
+
+pub(super) fn index_key(index: Index, value: &[u8], key: &[u8]) -> Vec<u8> {
+    [b"I", [index as u8].as_slice(), value, key].concat()
+}
+
+fn part_key(revision: Revision, write: u32, part: u32) -> Vec<u8> {
+    [b"P", revision.to_be_bytes().as_slice(), &write.to_be_bytes(), &part.to_be_bytes()].concat()
+}
+
+fn damaged(what: impl std::fmt::Display) -> StoreError {
+    StoreError::Damaged(what.to_string())
+}
+
+/// The physical entries that write a record: its own, and those of its parts and indexes. `write` tells apart the records
+/// that one revision writes.
+pub(super) fn entries_of(put: &Put, revision: Revision, write: u32) -> Vec<(Vec<u8>, Bytes)> {
+    let stored = StoredRecord {
+        revision,
+        attributes: put
+            .attributes
+            .iter()
+            .map(|a| StoredAttribute { index: a.index as u32, value: Bytes::copy_from_slice(&a.value) })
+            .collect(),
+        payload: put.payload.clone(),
+    };
+    let mut value = Vec::with_capacity(stored.encoded_len() + 1);
+    value.push(INLINE);
+    // A Vec grows: encoding into it can't fail.
+    let _ = stored.encode(&mut value);
+
+    let mut entries = Vec::with_capacity(1 + put.attributes.len());
+    let key = record_key(put.kind, &put.key);
+    if value.len() <= PART_BYTES {
+        entries.push((key, Bytes::from(value)));
+    } else {
+        let parts = Bytes::from(value).slice(1..);
+        let mut count = 0u32;
+        for start in (0..parts.len()).step_by(PART_BYTES) {
+            let end = parts.len().min(start + PART_BYTES);
+            entries.push((part_key(revision, write, count), parts.slice(start..end)));
+            count += 1;
+        }
+        let mut head = vec![IN_PARTS];
+        head.extend(revision.to_be_bytes());
+        head.extend(write.to_be_bytes());
+        head.extend(count.to_be_bytes());
+        entries.push((key, Bytes::from(head)));
+    }
+    for attribute in &put.attributes {
+        let entry = index_key(attribute.index, &attribute.value, &put.key);
+        entries.push((entry, Bytes::copy_from_slice(&put.key)));
+    }
+    entries
+}
+
+/// The record behind a stored value, and the physical keys that go with it when it is replaced.
+pub(super) struct Stored {
+    pub(super) record: Record,
+    attributes: Vec<Attribute>,
+    parts: Vec<Vec<u8>>,
+}
+
+impl Stored {
+    /// The physical entries, besides the record's own, that belong to it.
+    pub(super) fn companions(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        let entries = self.attributes.iter().map(|a| index_key(a.index, &a.value, &self.record.key));
+        entries.chain(self.parts.iter().cloned())
+    }
+}
+
+/// A sled tree with some of its keys overridden: the committed state, a staged one, or a former one.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    tree: &'a sled::Tree,
+    overrides: Option<&'a Overrides>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn of(tree: &'a sled::Tree) -> Self {
+        Self { tree, overrides: None }
+    }
+
+    pub(super) fn with(tree: &'a sled::Tree, overrides: &'a Overrides) -> Self {
+        Self { tree, overrides: Some(overrides) }
+    }
+
+    pub(super) fn value(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        if let Some(overridden) = self.overrides.and_then(|o| o.get(key)) {
+            return Ok(overridden.clone());
+        }
+        Ok(self.tree.get(key).map_err(super::disk::store_error)?.map(Bytes::from_owner))
+    }
+
+    pub(super) fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, StoreError> {
+        Ok(self.stored(kind, key)?.map(|stored| stored.record))
+    }
+
+    /// The record with everything the store knows of it.
+    pub(super) fn stored(&self, kind: Kind, key: &[u8]) -> Result<Option<Stored>, StoreError> {
+        let physical = record_key(kind, key);
+        let Some(mut value) = self.value(&physical)? else { return Ok(None) };
+        loop {
+            if let Some(stored) = self.decode(key, value.clone())? {
+                return Ok(Some(stored));
+            }
+            // A part was gone: the record was replaced between the two reads. If not, the part is lost.
+            match self.value(&physical)? {
+                Some(again) if again == value => {
+                    return Err(damaged(format!("a part of the record {} is missing", physical.escape_ascii())));
+                }
+                Some(again) => value = again,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn decode(&self, key: &[u8], value: Bytes) -> Result<Option<Stored>, StoreError> {
+        let (body, parts) = match value.first() {
+            Some(&INLINE) => (value.slice(1..), Vec::new()),
+            Some(&IN_PARTS) if value.len() == 17 => {
+                let number = |range: std::ops::Range<usize>| {
+                    value[range].iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte))
+                };
+                let (revision, write, count) = (number(1..9), number(9..13), number(13..17));
+                let parts: Vec<_> = (0..count).map(|part| part_key(revision, write as u32, part as u32)).collect();
+                let mut body = Vec::with_capacity(parts.len() * PART_BYTES);
+                for part in &parts {
+                    let Some(bytes) = self.value(part)? else { return Ok(None) };
+                    body.extend_from_slice(&bytes);
+                }
+                (Bytes::from(body), parts)
+            }
+            format => return Err(damaged(format!("a record has the unknown format {format:?}"))),
+        };
+        let stored = StoredRecord::decode(body).map_err(damaged)?;
+        let attributes = stored.attributes.into_iter().map(read_attribute).collect::<Result<_, _>>()?;
+        let record = Record { key: key.to_vec(), payload: stored.payload, revision: stored.revision };
+        Ok(Some(Stored { record, attributes, parts }))
+    }
+
+    pub(super) fn scan(&self, source: Source, range: &Range) -> Result<Vec<Hit>, StoreError> {
+        let (head, kind) = match source {
+            Source::Kind(kind) => ([b'R', kind as u8], kind),
+            Source::Index(index) => ([b'I', index as u8], index.kind()),
+        };
+        let mut hits = Vec::with_capacity(range.limit.min(64));
+        let mut bytes = 0;
+        for entry in self.entries(head, range) {
+            let (physical, value) = entry?;
+            let position = physical[head.len()..].to_vec();
+            let stored = match source {
+                Source::Kind(_) => match self.decode(&position, value)? {
+                    Some(stored) => Some(stored),
+                    None => self.stored(kind, &position)?,
+                },
+                Source::Index(_) => self.stored(kind, &value)?,
+            };
+            // Gone between the two reads: then it is not there.
+            if let Some(stored) = stored {
+                bytes += stored.record.payload.len();
+                hits.push(Hit { position, record: stored.record });
+            }
+            if hits.len() >= range.limit || bytes >= SCAN_BYTES {
+                break;
+            }
+        }
+        Ok(hits)
+    }
+
+    /// The physical entries of a range in order, those of the tree merged with the overrides.
+    fn entries(
+        &self,
+        head: [u8; 2],
+        range: &Range,
+    ) -> Box<dyn Iterator<Item = Result<(Vec<u8>, Bytes), StoreError>> + 'a> {
+        let prefix = [head.as_slice(), &range.prefix].concat();
+        let (mut from, mut to) = (Bound::Included(prefix.clone()), prefix_end(prefix));
+        if let Some(after) = &range.after {
+            let after = Bound::Excluded([head.as_slice(), after].concat());
+            *(if range.reverse { &mut to } else { &mut from }) = after;
+        }
+        if let (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) = (&from, &to)
+            && a >= b
+        {
+            return Box::new(std::iter::empty());
+        }
+        let tree = self.tree.range::<Vec<u8>, _>((from.clone(), to.clone())).map(|entry| {
+            let (key, value) = entry.map_err(super::disk::store_error)?;
+            Ok((key.to_vec(), Some(Bytes::from_owner(value))))
+        });
+        let Some(overrides) = self.overrides else {
+            let present = |entry: Result<(_, Option<Bytes>), _>| {
+                entry.map(|(key, value)| value.map(|value| (key, value))).transpose()
+            };
+            return if range.reverse {
+                Box::new(tree.rev().filter_map(present))
+            } else {
+                Box::new(tree.filter_map(present))
+            };
+        };
+        let over = overrides.range((from, to)).map(|(key, value)| (key.clone(), value.clone()));
+        if range.reverse {
+            Box::new(Merged { tree: tree.rev().peekable(), over: over.rev().peekable(), reverse: true })
+        } else {
+            Box::new(Merged { tree: tree.peekable(), over: over.peekable(), reverse: false })
+        }
+    }
+}
+
+fn read_attribute(stored: StoredAttribute) -> Result<Attribute, StoreError> {
+    let index = Index::from_number(stored.index).ok_or_else(|| damaged(format!("unknown index {}", stored.index)))?;
+    Ok(Attribute { index, value: stored.value.to_vec() })
+}
+
+/// The end of the range of all keys with this prefix.
+fn prefix_end(mut prefix: Vec<u8>) -> Bound<Vec<u8>> {
+    while let Some(last) = prefix.pop() {
+        if last < u8::MAX {
+            prefix.push(last + 1);
+            return Bound::Excluded(prefix);
+        }
+    }
+    Bound::Unbounded
+}
+
+/// Two sorted sequences as one, in which `over` wins.
+struct Merged<T: Iterator, O: Iterator> {
+    tree: std::iter::Peekable<T>,
+    over: std::iter::Peekable<O>,
+    reverse: bool,
+}
+
+type Entry = (Vec<u8>, Option<Bytes>);
+
+impl<T, O> Iterator for Merged<T, O>
+where
+    T: Iterator<Item = Result<Entry, StoreError>>,
+    O: Iterator<Item = Entry>,
+{
+    type Item = Result<(Vec<u8>, Bytes), StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let order = match (self.tree.peek(), self.over.peek()) {
+                (None, None) => return None,
+                (Some(Err(_)), _) | (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some(Ok((tree, _))), Some((over, _))) if self.reverse => over.cmp(tree),
+                (Some(Ok((tree, _))), Some((over, _))) => tree.cmp(over),
+            };
+            let entry = match order {
+                std::cmp::Ordering::Less => self.tree.next()?,
+                std::cmp::Ordering::Greater => Ok(self.over.next()?),
+                std::cmp::Ordering::Equal => {
+                    self.tree.next();
+                    Ok(self.over.next()?)
+                }
+            };
+            match entry {
+                Ok((key, Some(value))) => return Some(Ok((key, value))),
+                Ok((_, None)) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}

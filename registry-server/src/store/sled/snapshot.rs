@@ -1,0 +1,80 @@
+//! Snapshots: the state of one revision, kept readable while commits go on.
+//!
+//! sled has no snapshots. So each one that is open keeps the former values of the keys that were overwritten since it was
+//! taken: it costs what changes meanwhile, not what there is.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::disk::Disk;
+use super::physical::{Overrides, View};
+use crate::store::{Hit, Kind, Range, Read, Record, Revision, Snapshot, Source, StoreError};
+
+/// The snapshots that are open.
+#[derive(Debug, Default)]
+pub(super) struct Snapshots {
+    open: Mutex<Vec<Weak<Mutex<Overrides>>>>,
+}
+
+impl Snapshots {
+    pub(super) fn take(&self, disk: &Arc<Disk>, head: &watch::Receiver<Revision>) -> SledSnapshot {
+        let former = Arc::new(Mutex::new(Overrides::new()));
+        // Under the lock no group is being applied, so that the head is the revision of the state.
+        let mut open = lock(&self.open);
+        open.push(Arc::downgrade(&former));
+        SledSnapshot { disk: Arc::clone(disk), former, revision: *head.borrow() }
+    }
+
+    /// Lets `apply` overwrite the keys in `overrides` and move the head, after the keys' values were kept for the open snapshots.
+    pub(super) fn preserve(
+        &self,
+        tree: &sled::Tree,
+        overrides: &Overrides,
+        apply: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut open = lock(&self.open);
+        open.retain(|snapshot| snapshot.strong_count() > 0);
+        for snapshot in open.iter().filter_map(Weak::upgrade) {
+            let mut former = lock(&snapshot);
+            for key in overrides.keys() {
+                if !former.contains_key(key) {
+                    let value = View::of(tree).value(key)?;
+                    former.insert(key.clone(), value);
+                }
+            }
+        }
+        apply()
+    }
+}
+
+/// One snapshot; what it keeps is given back when it is dropped.
+pub(super) struct SledSnapshot {
+    disk: Arc<Disk>,
+    former: Arc<Mutex<Overrides>>,
+    revision: Revision,
+}
+
+#[async_trait]
+impl Read for SledSnapshot {
+    // Both hold the lock, so that nothing is overwritten between reading the tree and what it held before.
+    async fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, StoreError> {
+        View::with(self.disk.state(), &lock(&self.former)).get(kind, key)
+    }
+
+    async fn scan(&self, source: Source, range: &Range) -> Result<Vec<Hit>, StoreError> {
+        View::with(self.disk.state(), &lock(&self.former)).scan(source, range)
+    }
+}
+
+impl Snapshot for SledSnapshot {
+    fn revision(&self) -> Revision {
+        self.revision
+    }
+}
+
+/// What is behind these locks is whole after every single step, so that a panic elsewhere does no harm.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,117 @@
+//! A commit in the making: writes that are staged above the committed state.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use registry_proto::store as stored;
+
+use super::physical::{Overrides, View, entries_of, record_key};
+use crate::store::{Hit, Kind, Put, Range, Read, Record, Revision, Source, StoreError, Transaction};
+
+/// The transaction of one decision, above the tree and what the decisions before it staged.
+pub(super) struct Staged<'a> {
+    tree: &'a sled::Tree,
+    overrides: &'a mut Overrides,
+    revision: Revision,
+    /// What the overrides held before, to take this decision back.
+    former: Vec<(Vec<u8>, Option<Option<Bytes>>)>,
+    writes: Vec<stored::LoggedWrite>,
+}
+
+impl<'a> Staged<'a> {
+    pub(super) fn new(tree: &'a sled::Tree, overrides: &'a mut Overrides, revision: Revision) -> Self {
+        Self { tree, overrides, revision, former: Vec::new(), writes: Vec::new() }
+    }
+
+    /// The log entry of this commit.
+    pub(super) fn into_entry(self, events: Bytes) -> stored::LogEntry {
+        let mut writes = self.writes;
+        for write in &mut writes {
+            refer_to_events(write, &events);
+        }
+        stored::LogEntry { revision: self.revision, events, writes }
+    }
+
+    /// Takes all writes back.
+    pub(super) fn undo(self) {
+        for (key, former) in self.former.into_iter().rev() {
+            match former {
+                Some(value) => self.overrides.insert(key, value),
+                None => self.overrides.remove(&key),
+            };
+        }
+    }
+
+    fn stage(&mut self, key: Vec<u8>, value: Option<Bytes>) {
+        let former = self.overrides.insert(key.clone(), value);
+        self.former.push((key, former));
+    }
+
+    /// Stages a record, or with `None` its removal, and what goes with it.
+    pub(super) fn write(&mut self, kind: Kind, key: &[u8], put: Option<&Put>) -> Result<(), StoreError> {
+        if let Some(old) = View::with(self.tree, self.overrides).stored(kind, key)? {
+            for companion in old.companions() {
+                self.stage(companion, None);
+            }
+        }
+        match put {
+            Some(put) => {
+                let write = u32::try_from(self.writes.len()).unwrap_or(u32::MAX);
+                for (key, value) in entries_of(put, self.revision, write) {
+                    self.stage(key, Some(value));
+                }
+            }
+            None => self.stage(record_key(kind, key), None),
+        }
+        self.writes.push(stored::LoggedWrite {
+            kind: kind as u32,
+            key: Bytes::copy_from_slice(key),
+            attributes: put
+                .iter()
+                .flat_map(|put| &put.attributes)
+                .map(|a| stored::Attribute { index: a.index as u32, value: Bytes::copy_from_slice(&a.value) })
+                .collect(),
+            value: put.map(|put| stored::logged_write::Value::Payload(put.payload.clone())),
+        });
+        Ok(())
+    }
+}
+
+/// Replaces a payload that stands in the events as well, as the state after a change usually does, by its place there: the log
+/// need not hold it twice.
+fn refer_to_events(write: &mut stored::LoggedWrite, events: &Bytes) {
+    const WORTH_IT: usize = 64;
+    let Some(stored::logged_write::Value::Payload(payload)) = &write.value else { return };
+    if payload.len() < WORTH_IT {
+        return;
+    }
+    if let Some(offset) = memchr::memmem::rfind(events, payload) {
+        let range = stored::Range { offset: offset as u64, length: payload.len() as u64 };
+        write.value = Some(stored::logged_write::Value::InEvents(range));
+    }
+}
+
+#[async_trait]
+impl Read for Staged<'_> {
+    async fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, StoreError> {
+        View::with(self.tree, self.overrides).get(kind, key)
+    }
+
+    async fn scan(&self, source: Source, range: &Range) -> Result<Vec<Hit>, StoreError> {
+        View::with(self.tree, self.overrides).scan(source, range)
+    }
+}
+
+#[async_trait]
+impl Transaction for Staged<'_> {
+    fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    async fn put(&mut self, put: Put) -> Result<(), StoreError> {
+        self.write(put.kind, &put.key, Some(&put))
+    }
+
+    async fn remove(&mut self, kind: Kind, key: &[u8]) -> Result<(), StoreError> {
+        self.write(kind, key, None)
+    }
+}

@@ -1,0 +1,126 @@
+//! The conformance suite on sled, and what is sled's own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use registry_proto::store::{LogEntry, LogGroup, LoggedWrite, logged_write::Value};
+use tempfile::TempDir;
+
+use super::SledStore;
+use super::disk::Disk;
+use crate::store::conformance::{Backend, conformance};
+use crate::store::{Decision, Kind, Read as _, Store, StoreError, Transaction};
+
+const CACHE: u64 = 16 * 1024 * 1024;
+
+struct Sled {
+    folder: TempDir,
+    store: SledStore,
+}
+
+#[async_trait]
+impl Backend for Sled {
+    async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { store: SledStore::open(folder.path(), CACHE).unwrap(), folder }
+    }
+
+    fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
+    async fn reopen(self) -> Self {
+        let Self { folder, store } = self;
+        drop(store);
+        Self { store: SledStore::open(folder.path(), CACHE).unwrap(), folder }
+    }
+}
+
+conformance!(Sled);
+
+/// A group as a crash leaves it: in the log, but not in the state.
+fn logged(first: u64, payload: &Bytes) -> LogGroup {
+    let write = |revision: u64, value| LoggedWrite {
+        kind: Kind::Model as u32,
+        key: Bytes::from(revision.to_string()),
+        attributes: Vec::new(),
+        value: Some(value),
+    };
+    let range = registry_proto::store::Range { offset: 2, length: payload.len() as u64 };
+    let events = Bytes::from([b"e:", payload.as_ref()].concat());
+    LogGroup {
+        entries: vec![
+            LogEntry {
+                revision: first,
+                events: events.clone(),
+                writes: vec![write(first, Value::Payload(payload.clone()))],
+            },
+            LogEntry { revision: first + 1, events, writes: vec![write(first + 1, Value::InEvents(range))] },
+        ],
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_the_log_but_not_in_the_state_is_applied_on_opening() {
+    let folder = tempfile::tempdir().unwrap();
+    let payload = Bytes::from(vec![7; 100_000]);
+    {
+        let disk = Disk::open(folder.path(), CACHE).unwrap();
+        for first in [1, 3, 5] {
+            disk.append(&logged(first, &payload)).unwrap();
+        }
+        disk.sync().unwrap();
+    }
+    let store = SledStore::open(folder.path(), CACHE).unwrap();
+    assert_eq!(*store.head().borrow(), 6);
+    for revision in 1..=6u64 {
+        let record = store.get(Kind::Model, revision.to_string().as_bytes()).await.unwrap().unwrap();
+        assert!(record.revision == revision && record.payload == payload);
+    }
+}
+
+#[tokio::test]
+async fn a_gap_in_the_log_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let disk = Disk::open(folder.path(), CACHE).unwrap();
+        disk.append(&logged(1, &Bytes::new())).unwrap();
+        disk.append(&logged(4, &Bytes::new())).unwrap();
+        disk.sync().unwrap();
+    }
+    let refused = SledStore::open(folder.path(), CACHE).unwrap_err();
+    assert!(matches!(&refused, StoreError::Damaged(what) if what.contains("revision 4 where 3 belongs")), "{refused}");
+}
+
+#[tokio::test]
+async fn a_store_of_a_newer_program_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(SledStore::open(folder.path(), CACHE).unwrap());
+    {
+        let db = sled::Config::new().path(folder.path()).segment_size(super::disk::SEGMENT_BYTES).open().unwrap();
+        db.insert(b"schema", &7u32.to_be_bytes()).unwrap();
+    }
+    let refused = SledStore::open(folder.path(), CACHE).unwrap_err();
+    assert!(matches!(refused, StoreError::TooNew { found: 7, known: 1 }), "{refused}");
+}
+
+struct Panics;
+
+#[async_trait]
+impl Decision for Panics {
+    async fn decide(&self, tx: &mut dyn Transaction) -> Result<Option<Bytes>, StoreError> {
+        tx.remove(Kind::Model, b"x").await?;
+        panic!("a fault in a decision");
+    }
+}
+
+#[tokio::test]
+async fn a_decision_that_panics_ends_nobody_else() {
+    let Sled { store, folder: _folder } = Sled::open().await;
+    let panicked = store.commit(Arc::new(Panics)).await;
+    assert!(panicked.is_err());
+    assert_eq!(*store.head().borrow(), 0);
+    let conformant = Sled { store, folder: tempfile::tempdir().unwrap() };
+    assert!(conformant.store().snapshot().await.is_ok());
+}
