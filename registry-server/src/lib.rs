@@ -1,1 +1,17 @@
-//! server
+//! The Model Registry service.
+//!
+//! A call passes through [`layers`] (how many, how long), a handler in [`grpc`] (convert, call, convert back), the
+//! [`registry`] (read, decide), the pure [`rules`], and the [`store`]'s lane (state and event in one commit); then the
+//! head moves and watchers wake.
+
+pub mod blobs;
+pub mod config;
+mod convert;
+pub mod error;
+mod grpc;
+mod layers;
+pub mod registry;
+mod rules;
+pub mod server;
+mod status;
+pub mod store;

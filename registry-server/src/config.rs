@@ -1,0 +1,168 @@
+//! Configuration: flags over environment over a file over defaults.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use figment::Figment;
+use figment::providers::{Env, Format as _, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// What the server can be told, with its defaults. Each has a flag, a variable `MODEL_REGISTRY_...`, and a key in the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// The folder of the store and the artifacts.
+    pub storage_path: PathBuf,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Which log lines there are, in the syntax of `tracing_subscriber::EnvFilter`.
+    pub log: String,
+    /// How much memory the store may use for pages, in MiB.
+    pub cache_mib: u64,
+    /// The largest message that is taken, in bytes.
+    pub max_message_bytes: usize,
+    /// How many calls may be worked on at once.
+    pub max_calls: usize,
+    /// How long a call may take, in seconds; uploads and streams may take longer.
+    pub call_timeout_seconds: u64,
+    /// How long an upload may wait for its next bytes, in seconds.
+    pub upload_idle_seconds: u64,
+    /// How long calls may go on when the server is told to stop, in seconds.
+    pub drain_seconds: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
+            storage_path: PathBuf::from("./registry-data"),
+            log_format: LogFormat::Human,
+            log: "info".to_owned(),
+            cache_mib: 256,
+            max_message_bytes: 4 * 1024 * 1024,
+            max_calls: 1024,
+            call_timeout_seconds: 30,
+            upload_idle_seconds: 60,
+            drain_seconds: 8,
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Model Registry: models, versions, stages, artifacts and the stream of what becomes of them, over gRPC.
+///
+/// Prints one line, `listening on ADDRESS`, when it is ready, and logs to stderr. Stops on SIGTERM or Ctrl-C.
+#[derive(Debug, Default, Parser, Serialize)]
+#[command(name = "registry-server", version)]
+pub struct Flags {
+    /// A TOML file with settings: the flags' names with `_` [env: MODEL_REGISTRY_CONFIG]
+    #[arg(long, value_name = "FILE", env = "MODEL_REGISTRY_CONFIG", hide_env = true)]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+    /// Where to listen; port 0 picks a free one [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+    /// The folder of the store and the artifacts; made if missing [default: ./registry-data]
+    #[arg(long, value_name = "FOLDER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage_path: Option<PathBuf>,
+    /// How log lines look [default: human]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_format: Option<LogFormat>,
+    /// Which log lines there are, for example `debug` or `registry_server=debug,warn` [default: info]
+    #[arg(long, value_name = "FILTER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
+    /// How much memory the store may use for pages, in MiB [default: 256]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_mib: Option<u64>,
+    /// The largest message that is taken, in bytes [default: 4194304]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_message_bytes: Option<usize>,
+    /// How many calls may be worked on at once [default: 1024]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_calls: Option<usize>,
+    /// How long a call may take; uploads and streams may take longer [default: 30]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_timeout_seconds: Option<u64>,
+    /// How long an upload may wait for its next bytes [default: 60]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upload_idle_seconds: Option<u64>,
+    /// How long calls may go on when the server is told to stop [default: 8]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain_seconds: Option<u64>,
+}
+
+impl Config {
+    /// The settings that come of these flags, the environment and the file.
+    ///
+    /// # Errors
+    /// If the file can't be read, or a setting is unknown or has no meaning.
+    pub fn load(flags: &Flags) -> Result<Self, Box<figment::Error>> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = &flags.config {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let environment = Env::prefixed("MODEL_REGISTRY_").ignore(&["config", "endpoint", "actor"]);
+        figment.merge(environment).merge(Serialized::defaults(flags)).extract().map_err(Box::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::result_large_err, reason = "the signature of figment's jail")]
+    fn flags_go_over_environment_over_file_over_defaults() {
+        figment::Jail::expect_with(|jail| {
+            jail.create_file("registry.toml", "listen = \"127.0.0.1:1\"\nmax_calls = 1\ncache_mib = 1")?;
+            jail.set_env("MODEL_REGISTRY_MAX_CALLS", "2");
+            jail.set_env("MODEL_REGISTRY_CACHE_MIB", "2");
+            jail.set_env("MODEL_REGISTRY_ENDPOINT", "http://the-client-s-own");
+            let flags = Flags::parse_from(["registry-server", "--config", "registry.toml", "--cache-mib", "3"]);
+            let config = Config::load(&flags).map_err(|error| *error)?;
+            let expected = Config {
+                listen: SocketAddr::from(([127, 0, 0, 1], 1)),
+                max_calls: 2,
+                cache_mib: 3,
+                ..Config::default()
+            };
+            assert_eq!(config, expected);
+            Ok(())
+        });
+    }
+
+    #[test]
+    #[expect(clippy::result_large_err, reason = "the signature of figment's jail")]
+    fn what_can_not_be_understood_is_refused() {
+        figment::Jail::expect_with(|jail| {
+            jail.create_file("typo.toml", "listenn = \"127.0.0.1:1\"")?;
+            assert!(Config::load(&Flags::parse_from(["registry-server", "--config", "typo.toml"])).is_err());
+            assert!(Config::load(&Flags::parse_from(["registry-server", "--config", "missing.toml"])).is_err());
+            jail.set_env("MODEL_REGISTRY_MAX_CALLS", "many");
+            assert!(Config::load(&Flags::default()).is_err());
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,152 @@
+//! Why the registry does not do what it was asked: typed, before it becomes a gRPC status.
+
+use std::fmt::Display;
+
+use registry_proto::v1::ErrorReason;
+
+use crate::store::StoreError;
+
+/// One field at fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The field's path in the request, for example `model.labels[team]`.
+    pub field: String,
+    /// What is wrong, for programs.
+    pub reason: ErrorReason,
+    /// What is wrong, for people.
+    pub description: String,
+}
+
+/// A refusal, or a failure. The variants say what the caller can do about it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Mend the request. Never empty.
+    #[error("{}", .0.iter().map(|v| format!("{}: {}", v.field, v.description)).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<Violation>),
+    /// Ask for something that exists.
+    #[error("{name} does not exist")]
+    NotFound {
+        /// What kind of thing it would be.
+        reason: ErrorReason,
+        /// The name asked for.
+        name: String,
+    },
+    /// Choose another name, or use what is there.
+    #[error("{name} exists already")]
+    AlreadyExists {
+        /// What kind of thing it is.
+        reason: ErrorReason,
+        /// Its name.
+        name: String,
+    },
+    /// Read again, decide again.
+    #[error("{name} has changed: its etag is {current} now")]
+    EtagMismatch {
+        /// What changed.
+        name: String,
+        /// Its etag.
+        current: String,
+    },
+    /// Change the state of the resource first.
+    #[error("{name}: {detail}")]
+    Precondition {
+        /// What stands in the way.
+        reason: ErrorReason,
+        /// Which resource.
+        name: String,
+        /// What stands in the way, for people.
+        detail: String,
+    },
+    /// Do without it.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Ask for what is there.
+    #[error("{detail}")]
+    OutOfRange {
+        /// Which range.
+        reason: ErrorReason,
+        /// What there is instead.
+        detail: String,
+    },
+    /// Send the bytes again, all of them.
+    #[error("the upload ended after {received} bytes, before its end; nothing was kept")]
+    UploadIncomplete {
+        /// How many came.
+        received: u64,
+    },
+    /// Send less.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Upload the artifact again: the stored bytes are damaged.
+    #[error("{name}: {detail}")]
+    Damaged {
+        /// The artifact.
+        name: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Go to another server, or come back.
+    #[error("the server is shutting down")]
+    Draining,
+    /// Try again with the same request id.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Tell whoever runs the server.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// One field at fault, for a reason of its own.
+    pub fn field(field: impl Into<String>, reason: ErrorReason, description: impl Display) -> Self {
+        Self::Invalid(vec![Violation { field: field.into(), reason, description: description.to_string() }])
+    }
+
+    /// What stands in the way of a change to a resource.
+    pub fn precondition(reason: ErrorReason, name: impl Into<String>, detail: impl Display) -> Self {
+        Self::Precondition { reason, name: name.into(), detail: detail.to_string() }
+    }
+
+    /// A fault of the server.
+    pub fn internal(what: impl Display) -> Self {
+        Self::Internal(what.to_string())
+    }
+}
+
+/// Collects everything that is wrong with a request, so that the caller hears of it at once.
+#[derive(Debug, Default)]
+pub struct Violations(Vec<Violation>);
+
+impl Violations {
+    /// Adds a field at fault.
+    pub fn add(&mut self, field: impl Into<String>, reason: ErrorReason, description: impl Display) {
+        self.0.push(Violation { field: field.into(), reason, description: description.to_string() });
+    }
+
+    /// Adds a field whose value is ruled out.
+    pub fn invalid(&mut self, field: impl Into<String>, description: impl Display) {
+        self.add(field, ErrorReason::FieldInvalid, description);
+    }
+
+    /// Adds a field that is missing.
+    pub fn required(&mut self, field: impl Into<String>) {
+        self.add(field, ErrorReason::FieldRequired, "is required");
+    }
+
+    /// The value of a field, or `None` with the field added as a name at fault.
+    pub(crate) fn name<T>(
+        &mut self,
+        field: impl Into<String>,
+        parsed: Result<T, crate::rules::names::NameError>,
+    ) -> Option<T> {
+        parsed.map_err(|error| self.add(field, ErrorReason::NameInvalid, error)).ok()
+    }
+
+    /// An error if anything was added.
+    ///
+    /// # Errors
+    /// All that was added.
+    pub fn check(self) -> Result<(), Error> {
+        if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
+    }
+}

@@ -1,0 +1,41 @@
+//! The handlers: convert the request, call the registry, convert the answer. One file for each service.
+
+mod artifacts;
+mod lifecycle;
+mod models;
+mod paging;
+mod request;
+mod versions;
+
+use std::time::Duration;
+
+use registry_proto::v1::artifact_service_server::ArtifactServiceServer;
+use registry_proto::v1::lifecycle_service_server::LifecycleServiceServer;
+use registry_proto::v1::model_service_server::ModelServiceServer;
+use registry_proto::v1::version_service_server::VersionServiceServer;
+use tokio::sync::watch;
+
+use crate::registry::Registry;
+
+/// The services over one registry.
+#[derive(Clone)]
+pub(crate) struct Services {
+    registry: Registry,
+    /// Turns true when the server stops: then streams end.
+    draining: watch::Receiver<bool>,
+    /// How long an upload may wait for its next bytes.
+    idle: Duration,
+}
+
+impl Services {
+    pub(crate) fn new(registry: Registry, draining: watch::Receiver<bool>, idle: Duration) -> Self {
+        Self { registry, draining, idle }
+    }
+
+    pub(crate) fn routes(self, max_message: usize) -> tonic::service::Routes {
+        tonic::service::Routes::new(ModelServiceServer::new(self.clone()).max_decoding_message_size(max_message))
+            .add_service(VersionServiceServer::new(self.clone()).max_decoding_message_size(max_message))
+            .add_service(LifecycleServiceServer::new(self.clone()).max_decoding_message_size(max_message))
+            .add_service(ArtifactServiceServer::new(self).max_decoding_message_size(max_message))
+    }
+}

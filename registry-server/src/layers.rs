@@ -1,0 +1,125 @@
+//! What happens around every call: a limit on how many, a deadline, a line in the log, and typed errors for what fails before a
+//! handler has the message.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use http::{HeaderMap, Request, Response};
+use registry_proto::v1::ErrorReason;
+use tokio::sync::Semaphore;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use crate::status::plain;
+
+/// Calls whose answer may take as long as it takes: they move bytes, and watch over the pace themselves.
+const WITHOUT_DEADLINE: &[&str] = &["/modelregistry.v1.ArtifactService/UploadArtifact"];
+
+/// Puts [`Calls`] around a service.
+#[derive(Debug, Clone)]
+pub(crate) struct CallLayer {
+    room: Arc<Semaphore>,
+    deadline: Duration,
+}
+
+impl CallLayer {
+    /// At most `calls` at once, each answered or ended within `deadline`.
+    pub(crate) fn new(calls: usize, deadline: Duration) -> Self {
+        Self { room: Arc::new(Semaphore::new(calls.min(Semaphore::MAX_PERMITS))), deadline }
+    }
+}
+
+impl<S> Layer<S> for CallLayer {
+    type Service = Calls<S>;
+
+    fn layer(&self, inner: S) -> Calls<S> {
+        Calls { inner, layer: self.clone() }
+    }
+}
+
+/// See [`CallLayer`].
+#[derive(Debug, Clone)]
+pub(crate) struct Calls<S> {
+    inner: S,
+    layer: CallLayer,
+}
+
+impl<S, In, Out> Service<Request<In>> for Calls<S>
+where
+    S: Service<Request<In>, Response = Response<Out>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    In: Send + 'static,
+    Out: Default + Send,
+{
+    type Response = Response<Out>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<Out>, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<In>) -> Self::Future {
+        // The clone is fresh; the one that was polled ready has to do the work.
+        let fresh = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, fresh);
+        let deadline = self.layer.deadline;
+        let Ok(permit) = Arc::clone(&self.layer.room).try_acquire_owned() else {
+            let full =
+                plain(Code::ResourceExhausted, ErrorReason::Overloaded, "the server works on as many calls as it may");
+            return Box::pin(async move { Ok(full.into_http()) });
+        };
+        let path = request.uri().path().to_owned();
+        let span = tracing::debug_span!("call", method = path.trim_start_matches('/'));
+        let call = async move {
+            // A stream gives its place back when it has begun: watchers are many, and wait most of the time.
+            let _permit = permit;
+            let began = Instant::now();
+            let answered = if WITHOUT_DEADLINE.contains(&path.as_str()) {
+                Ok(inner.call(request).await)
+            } else {
+                tokio::time::timeout(deadline, inner.call(request)).await
+            };
+            let response = match answered {
+                Ok(response) => typed(response?),
+                Err(_) => {
+                    let late = format!("not done within {} s", deadline.as_secs());
+                    plain(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, &late).into_http()
+                }
+            };
+            let status = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+            tracing::debug!(?status, micros = began.elapsed().as_micros(), "answered");
+            Ok(response)
+        };
+        Box::pin(call.instrument(span))
+    }
+}
+
+/// Gives the errors of the transport, which come without details, a reason. The server's own always have one.
+fn typed<Out: Default>(response: Response<Out>) -> Response<Out> {
+    match transport_error(response.headers()) {
+        Some(status) => status.into_http(),
+        None => response,
+    }
+}
+
+fn transport_error(headers: &HeaderMap) -> Option<Status> {
+    if !headers.contains_key("grpc-status") || headers.contains_key("grpc-status-details-bin") {
+        return None;
+    }
+    let status = Status::from_header_map(headers)?;
+    match status.code() {
+        Code::OutOfRange => Some(plain(Code::ResourceExhausted, ErrorReason::MessageTooLarge, status.message())),
+        // The message is not the protobuf that it should be.
+        Code::Internal => Some(plain(Code::InvalidArgument, ErrorReason::FieldInvalid, status.message())),
+        // The caller's own deadline has passed.
+        Code::Cancelled | Code::DeadlineExceeded => {
+            Some(plain(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, status.message()))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,222 @@
+//! Artifacts: bytes first, then the record that makes them one.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::Stream;
+use registry_proto::v1 as pb;
+use registry_proto::v1::ErrorReason;
+
+use super::records::{Records as _, decode};
+use super::transaction::Tx;
+use super::versions::{live_version, touch};
+use super::{Committed, Mutation, Order, Registry, keys};
+use crate::blobs::{Incoming, Stored};
+use crate::error::{Error, Violations};
+use crate::rules::names::{ArtifactName, VersionName};
+use crate::store::Kind;
+
+/// A file that is to become an artifact; its fields were checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Upload {
+    pub(crate) parent: VersionName,
+    pub(crate) path: String,
+    pub(crate) r#type: pb::ArtifactType,
+    pub(crate) media_type: String,
+    /// As announced.
+    pub(crate) size_bytes: Option<u64>,
+    /// As announced, lower-case.
+    pub(crate) sha256: Option<String>,
+}
+
+impl Registry {
+    /// Begins an upload, if the version can take it; asked before bytes come, so that none come in vain.
+    pub(crate) async fn begin_upload(&self, upload: &Upload) -> Result<Incoming, Error> {
+        let number = self.store.resolve(&upload.parent).await?;
+        let version = self.store.version(&upload.parent.model, number).await?;
+        let there = self.stored_artifact(upload, number).await?;
+        admit(&version, upload, there.as_ref())?;
+        self.blobs.begin().await
+    }
+
+    /// Makes an artifact of the bytes that came, if they are the announced ones.
+    pub(crate) async fn finish_upload(
+        &self,
+        order: Order,
+        upload: Upload,
+        incoming: Incoming,
+    ) -> Result<pb::Artifact, Error> {
+        let mut found = Violations::default();
+        let bytes = incoming.finish().await?;
+        if let Some(announced) = upload.size_bytes.filter(|announced| *announced != bytes.size()) {
+            let sizes = format!("{announced} bytes were announced, {} came", bytes.size());
+            found.add("metadata.size_bytes", ErrorReason::SizeMismatch, sizes);
+        }
+        if let Some(announced) = upload.sha256.as_ref().filter(|announced| *announced != bytes.sha256()) {
+            let digests = format!("{announced} was announced, the bytes have {}", bytes.sha256());
+            found.add("metadata.sha256", ErrorReason::DigestMismatch, digests);
+        }
+        found.check()?;
+        let stored = bytes.keep().await?;
+        let (parent, path) = (upload.parent.clone(), upload.path.clone());
+        let committed = self.commit(order, AddArtifact { upload, stored }).await?;
+        match artifact_after(&committed, pb::EventType::ArtifactCreated) {
+            Some(artifact) => Ok(artifact),
+            // The same bytes were there already.
+            None => self.artifact(&ArtifactName { version: parent, path }).await,
+        }
+    }
+
+    pub(crate) async fn artifact(&self, name: &ArtifactName) -> Result<pb::Artifact, Error> {
+        let number = self.store.resolve(&name.version).await?;
+        let key = keys::artifact(&name.version.model, number, &name.path);
+        match self.store.get(Kind::Artifact, &key).await? {
+            Some(record) => decode(&record),
+            None => {
+                // Say so if it is the version or the model that is missing.
+                self.version(&name.version).await?;
+                Err(no_artifact(name))
+            }
+        }
+    }
+
+    /// The bytes of an artifact, from `offset`, and at most `length` of them unless that is 0.
+    pub(crate) async fn read_artifact(
+        &self,
+        name: &ArtifactName,
+        offset: u64,
+        length: u64,
+    ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + 'static, Error> {
+        let artifact = self.artifact(name).await?;
+        let size = u64::try_from(artifact.size_bytes).unwrap_or(0);
+        if offset > size || (offset == size && size > 0) {
+            let detail = format!("{name} has {size} bytes: there is nothing from offset {offset} on");
+            return Err(Error::OutOfRange { reason: ErrorReason::RangeInvalid, detail });
+        }
+        let end = if length == 0 { size } else { size.min(offset.saturating_add(length)) };
+        self.blobs.read(&artifact.name, &artifact.sha256, size, offset..end).await
+    }
+
+    pub(crate) async fn delete_artifact(&self, order: Order, delete: DeleteArtifact) -> Result<pb::Artifact, Error> {
+        let committed = self.commit(order, delete).await?;
+        artifact_after(&committed, pb::EventType::ArtifactDeleted)
+            .ok_or_else(|| Error::internal("a deletion logged no event"))
+    }
+
+    async fn stored_artifact(&self, upload: &Upload, number: i64) -> Result<Option<pb::Artifact>, Error> {
+        let key = keys::artifact(&upload.parent.model, number, &upload.path);
+        self.store.get(Kind::Artifact, &key).await?.map(|record| decode(&record)).transpose()
+    }
+}
+
+/// Whether a version takes a file. `Ok(true)` if it has just this one already.
+fn admit(version: &pb::Version, upload: &Upload, there: Option<&pb::Artifact>) -> Result<bool, Error> {
+    super::records::must_live(&version.name, version.delete_time.as_ref())?;
+    if let Some(there) = there {
+        let same = upload.sha256.as_ref().is_none_or(|sha256| *sha256 == there.sha256);
+        if same {
+            return Ok(true);
+        }
+        let name = there.name.clone();
+        return Err(Error::AlreadyExists { reason: ErrorReason::ArtifactAlreadyExists, name });
+    }
+    let late =
+        matches!(upload.r#type, pb::ArtifactType::Plot | pb::ArtifactType::ConfusionMatrix | pb::ArtifactType::Log);
+    match version.state() {
+        pb::VersionState::Pending => Ok(false),
+        pb::VersionState::Ready if late => Ok(false),
+        state => {
+            let detail = format!("is {} and takes no {}", state.as_str_name(), upload.r#type.as_str_name());
+            Err(Error::precondition(ErrorReason::VersionSealed, version.name.clone(), detail))
+        }
+    }
+}
+
+/// An artifact to be recorded; its bytes are stored.
+struct AddArtifact {
+    upload: Upload,
+    stored: Stored,
+}
+
+#[async_trait]
+impl Mutation for AddArtifact {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
+        let mut version = live_version(tx, &self.upload.parent).await?;
+        let model = &self.upload.parent.model;
+        let key = keys::artifact(model, version.number, &self.upload.path);
+        let there = tx.store.get(Kind::Artifact, &key).await?.map(|record| decode(&record)).transpose()?;
+        let upload = Upload { sha256: Some(self.stored.sha256.clone()), ..self.upload.clone() };
+        if admit(&version, &upload, there.as_ref())? {
+            return Ok(());
+        }
+        let artifact = pb::Artifact {
+            name: format!("{}/artifacts/{}", version.name, self.upload.path),
+            path: self.upload.path.clone(),
+            r#type: self.upload.r#type.into(),
+            media_type: self.upload.media_type.clone(),
+            size_bytes: i64::try_from(self.stored.size).map_err(Error::internal)?,
+            sha256: self.stored.sha256.clone(),
+            create_time: Some(tx.now),
+            supplementary: version.state() != pb::VersionState::Pending,
+        };
+        version.artifact_count += 1;
+        version.size_bytes += artifact.size_bytes;
+        touch(tx, &mut version);
+        tx.log(event(pb::EventType::ArtifactCreated, &artifact.name, None, Some(&artifact)));
+        tx.put(Kind::Artifact, key, &artifact, Vec::new()).await?;
+        tx.put_version(model, &version).await
+    }
+}
+
+/// An artifact to be removed.
+pub(crate) struct DeleteArtifact {
+    pub(crate) name: ArtifactName,
+}
+
+#[async_trait]
+impl Mutation for DeleteArtifact {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
+        let name = &self.name;
+        let mut version = live_version(tx, &name.version).await?;
+        let key = keys::artifact(&name.version.model, version.number, &name.path);
+        let Some(record) = tx.store.get(Kind::Artifact, &key).await? else { return Err(no_artifact(name)) };
+        let artifact: pb::Artifact = decode(&record)?;
+        if version.state() != pb::VersionState::Pending && !artifact.supplementary {
+            let detail = format!("is sealed: its version is {}", version.state().as_str_name());
+            return Err(Error::precondition(ErrorReason::VersionSealed, artifact.name, detail));
+        }
+        version.artifact_count -= 1;
+        version.size_bytes -= artifact.size_bytes;
+        touch(tx, &mut version);
+        tx.log(event(pb::EventType::ArtifactDeleted, &artifact.name, Some(&artifact), None));
+        tx.store.remove(Kind::Artifact, &key).await?;
+        tx.put_version(&name.version.model, &version).await
+    }
+}
+
+pub(super) fn resource(artifact: &pb::Artifact) -> pb::Resource {
+    pb::Resource { resource: Some(pb::resource::Resource::Artifact(artifact.clone())) }
+}
+
+fn event(r#type: pb::EventType, name: &str, before: Option<&pb::Artifact>, after: Option<&pb::Artifact>) -> pb::Event {
+    pb::Event {
+        r#type: r#type.into(),
+        resource_name: name.to_owned(),
+        before: before.map(resource),
+        after: after.map(resource),
+        ..Default::default()
+    }
+}
+
+/// The artifact that an event of a type is about.
+fn artifact_after(committed: &Committed, r#type: pb::EventType) -> Option<pb::Artifact> {
+    let event = committed.event(r#type).ok()?;
+    let resource = event.after.as_ref().or(event.before.as_ref())?;
+    match &resource.resource {
+        Some(pb::resource::Resource::Artifact(artifact)) => Some(artifact.clone()),
+        _ => None,
+    }
+}
+
+fn no_artifact(name: &ArtifactName) -> Error {
+    Error::NotFound { reason: ErrorReason::ArtifactNotFound, name: name.to_string() }
+}

@@ -1,0 +1,51 @@
+//! Comparison of the metrics of versions.
+
+use std::collections::BTreeSet;
+
+use registry_proto::v1 as pb;
+
+use super::Registry;
+use crate::convert;
+use crate::error::Error;
+use crate::rules::compare;
+use crate::rules::names::VersionName;
+
+impl Registry {
+    /// The metrics of versions side by side; the first is the baseline.
+    pub(crate) async fn compare(&self, names: &[VersionName]) -> Result<pb::CompareVersionsResponse, Error> {
+        let mut versions = Vec::with_capacity(names.len());
+        for name in names {
+            versions.push(self.version(name).await?);
+        }
+        let overrides = match names.first() {
+            Some(baseline) => self.model(&baseline.model).await?.metric_directions,
+            None => Default::default(),
+        };
+        let every: BTreeSet<(&str, &str)> = versions
+            .iter()
+            .flat_map(|version| &version.metrics)
+            .flat_map(|(split, set)| set.values.keys().map(move |metric| (split.as_str(), metric.as_str())))
+            .collect();
+        let metrics = every.into_iter().map(|(split, metric)| {
+            let values: Vec<_> = versions
+                .iter()
+                .map(|version| version.metrics.get(split).and_then(|set| set.values.get(metric)).copied())
+                .collect();
+            let direction = match overrides.get(metric) {
+                Some(direction) => convert::direction(*direction),
+                None => compare::known_direction(metric),
+            };
+            let comparison = compare::compare(&values, direction);
+            let values = comparison.values.into_iter().zip(comparison.deltas);
+            pb::MetricComparison {
+                split: split.to_owned(),
+                metric: metric.to_owned(),
+                direction: convert::direction_number(direction),
+                values: values.map(|(value, delta)| pb::MetricValue { value, delta }).collect(),
+                best: comparison.best.into_iter().filter_map(|at| i32::try_from(at).ok()).collect(),
+            }
+        });
+        let metrics = metrics.collect();
+        Ok(pb::CompareVersionsResponse { versions, metrics })
+    }
+}

@@ -1,0 +1,66 @@
+//! How names become keys.
+//!
+//! A key is the parts of a name, each but the last closed by a zero byte, which no name can hold; numbers are big-endian, so that
+//! they sort as numbers. So everything below a model is one range, in order.
+
+use crate::rules::names::ModelName;
+use crate::rules::stages::Stage;
+use crate::store::Revision;
+
+pub(crate) fn namespace_prefix(namespace: &str) -> Vec<u8> {
+    [namespace.as_bytes(), &[0]].concat()
+}
+
+pub(crate) fn model(name: &ModelName) -> Vec<u8> {
+    [name.namespace.as_bytes(), &[0], name.model.as_bytes()].concat()
+}
+
+/// What all keys below a model begin with.
+pub(crate) fn model_prefix(name: &ModelName) -> Vec<u8> {
+    [name.namespace.as_bytes(), &[0], name.model.as_bytes(), &[0]].concat()
+}
+
+fn below(name: &ModelName, rest: &[u8]) -> Vec<u8> {
+    let mut key = model_prefix(name);
+    key.extend_from_slice(rest);
+    key
+}
+
+pub(crate) fn version(name: &ModelName, number: i64) -> Vec<u8> {
+    below(name, &number.to_be_bytes())
+}
+
+/// Also the prefix of a version's artifacts, with an empty path.
+pub(crate) fn artifact(name: &ModelName, number: i64, path: &str) -> Vec<u8> {
+    below(name, &[number.to_be_bytes().as_slice(), path.as_bytes()].concat())
+}
+
+pub(crate) fn label(name: &ModelName, label: &str) -> Vec<u8> {
+    below(name, label.as_bytes())
+}
+
+/// One step of the stack of a stage's holders.
+pub(crate) fn stage_holder(name: &ModelName, stage: Stage, height: u64) -> Vec<u8> {
+    below(name, &[&[stage_byte(stage)], height.to_be_bytes().as_slice()].concat())
+}
+
+/// The place of a version in the order in which versions entered a stage; with no revision, what these begin with.
+pub(crate) fn stage_entry(name: &ModelName, stage: Stage, entered: Option<Revision>) -> Vec<u8> {
+    let mut value = below(name, &[stage_byte(stage)]);
+    value.extend(entered.iter().flat_map(|revision| revision.to_be_bytes()));
+    value
+}
+
+pub(crate) fn event_reference(name: &ModelName, revision: Revision) -> Vec<u8> {
+    below(name, &revision.to_be_bytes())
+}
+
+/// The place of a model in the order in which the models of its namespace were made.
+pub(crate) fn model_age(namespace: &str, created: Revision) -> Vec<u8> {
+    [namespace_prefix(namespace).as_slice(), &created.to_be_bytes()].concat()
+}
+
+fn stage_byte(stage: Stage) -> u8 {
+    // The contract's numbers never change, so they may be on the disk.
+    u8::try_from(crate::convert::stage_number(stage)).unwrap_or(u8::MAX)
+}

@@ -1,0 +1,46 @@
+//! What the registry does: reads, and decisions that become commits. It calls the pure rules, and knows no gRPC.
+//!
+//! *Invariant:* everything that changes state goes through [`Registry::commit`], which writes its events under the same
+//! revision.
+
+pub(crate) mod aliases;
+pub(crate) mod artifacts;
+mod chain;
+mod commit;
+pub(crate) mod compare;
+pub(crate) mod deletion;
+pub(crate) mod events;
+pub(crate) mod finalize;
+pub(crate) mod keys;
+pub(crate) mod lists;
+pub(crate) mod models;
+pub(crate) mod prune;
+pub(crate) mod records;
+pub(crate) mod stages;
+pub(crate) mod transaction;
+pub(crate) mod updates;
+pub(crate) mod validate;
+pub(crate) mod versions;
+pub(crate) mod watch;
+
+use std::sync::Arc;
+
+pub(crate) use self::commit::{Committed, Mutation, Order};
+use crate::blobs::Blobs;
+use crate::store::Store;
+
+/// The registry over a store of records and one of bytes.
+#[derive(Clone)]
+pub struct Registry {
+    store: Arc<dyn Store>,
+    blobs: Blobs,
+    tail: Arc<events::Tail>,
+}
+
+impl Registry {
+    /// A registry over these stores.
+    pub fn new(store: Arc<dyn Store>, blobs: Blobs) -> Self {
+        let tail = Arc::new(events::Tail::new(Arc::clone(&store)));
+        Self { store, blobs, tail }
+    }
+}

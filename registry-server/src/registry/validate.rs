@@ -1,0 +1,140 @@
+//! Checks of what callers write into models and versions. Every field at fault is found, not only the first.
+
+use std::collections::BTreeMap;
+
+use prost::Message as _;
+use registry_proto::v1 as pb;
+
+use crate::convert::check_enum;
+use crate::error::{Error, Violations};
+use crate::rules::names;
+
+const TEXT_BYTES: usize = 64 * 1024;
+const SHORT_CHARACTERS: usize = 256;
+const KEY_CHARACTERS: usize = 128;
+const PAIRS: usize = 64;
+/// A version without its artifacts; its record and events have to stay handy.
+const VERSION_BYTES: usize = 1024 * 1024;
+const COMMENT_BYTES: usize = 4 * 1024;
+
+fn long(found: &mut Violations, field: &str, text: &str, bytes: usize) {
+    if text.len() > bytes {
+        found.invalid(field, format!("has {} bytes; at most {bytes} are allowed", text.len()));
+    }
+}
+
+fn short(found: &mut Violations, field: &str, text: &str) {
+    let characters = text.chars().count();
+    if characters > SHORT_CHARACTERS {
+        found.invalid(field, format!("has {characters} characters; at most {SHORT_CHARACTERS} are allowed"));
+    } else if text.chars().any(char::is_control) {
+        found.invalid(field, "must not have control characters");
+    }
+}
+
+fn key(found: &mut Violations, field: &str, key: &str) {
+    let characters = key.chars().count();
+    if key.is_empty() {
+        found.invalid(field, "must not have an empty key");
+    } else if characters > KEY_CHARACTERS {
+        found.invalid(field, format!("has a key of {characters} characters; at most {KEY_CHARACTERS} are allowed"));
+    } else if key.chars().any(char::is_control) {
+        found.invalid(field, "must not have control characters in a key");
+    }
+}
+
+/// Labels and tags: few and short, because they are selected by.
+fn pairs(found: &mut Violations, field: &str, pairs: &BTreeMap<String, String>) {
+    if pairs.len() > PAIRS {
+        found.invalid(field, format!("has {} entries; at most {PAIRS} are allowed", pairs.len()));
+    }
+    for (name, value) in pairs {
+        key(found, field, name);
+        short(found, &format!("{field}[{name}]"), value);
+    }
+}
+
+/// A comment on a change.
+pub(crate) fn comment(found: &mut Violations, field: &str, comment: &str) {
+    long(found, field, comment, COMMENT_BYTES);
+}
+
+/// What callers may set of a model.
+pub(crate) fn model(model: &pb::Model) -> Result<(), Error> {
+    let mut found = Violations::default();
+    check_enum::<pb::ModelType>(&mut found, "model.model_type", model.model_type);
+    for (field, text) in [
+        ("model.display_name", &model.display_name),
+        ("model.owner", &model.owner),
+        ("model.team", &model.team),
+        ("model.project", &model.project),
+        ("model.business_domain", &model.business_domain),
+    ] {
+        short(&mut found, field, text);
+    }
+    long(&mut found, "model.description", &model.description, TEXT_BYTES);
+    long(&mut found, "model.purpose", &model.purpose, TEXT_BYTES);
+    pairs(&mut found, "model.labels", &model.labels);
+    let annotated: usize = model.annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if annotated > TEXT_BYTES {
+        found.invalid("model.annotations", format!("has {annotated} bytes; at most {TEXT_BYTES} are allowed"));
+    }
+    for name in model.annotations.keys() {
+        key(&mut found, "model.annotations", name);
+    }
+    for (metric, direction) in &model.metric_directions {
+        key(&mut found, "model.metric_directions", metric);
+        check_enum::<pb::MetricDirection>(&mut found, &format!("model.metric_directions[{metric}]"), *direction);
+    }
+    found.check()?;
+    crate::convert::policy(model.stage_policy.as_ref(), "model.stage_policy").map(drop)
+}
+
+/// What callers may set of a version. Whether the parents exist is checked where they are looked up.
+pub(crate) fn version(version: &pb::Version) -> Result<(), Error> {
+    let mut found = Violations::default();
+    if !version.label.is_empty() {
+        found.name("version.label", names::check_label(&version.label));
+    }
+    check_enum::<pb::Framework>(&mut found, "version.framework", version.framework);
+    short(&mut found, "version.framework_version", &version.framework_version);
+    long(&mut found, "version.description", &version.description, TEXT_BYTES);
+    if !version.source_uri.is_empty() && !version.source_uri.contains(':') {
+        found.invalid("version.source_uri", "must be a URI with a scheme, for example s3://bucket/model.onnx");
+    }
+    long(&mut found, "version.source_uri", &version.source_uri, 4 * 1024);
+    pairs(&mut found, "version.tags", &version.tags);
+    for (split, metrics) in &version.metrics {
+        key(&mut found, "version.metrics", split);
+        for metric in metrics.values.keys() {
+            key(&mut found, &format!("version.metrics[{split}]"), metric);
+        }
+    }
+    for (i, feature) in version.features.iter().enumerate() {
+        if feature.name.is_empty() {
+            found.required(format!("version.features[{i}].name"));
+        }
+    }
+    if let Some(params) = &version.standardization_params {
+        if params.mean.len() != params.scale.len() {
+            let lengths = format!("has {} means and {} scales", params.mean.len(), params.scale.len());
+            found.invalid("version.standardization_params", lengths);
+        } else if !version.features.is_empty() && params.mean.len() != version.features.len() {
+            let lengths = format!("has {} means for {} features", params.mean.len(), version.features.len());
+            found.invalid("version.standardization_params.mean", lengths);
+        }
+    }
+    if version.datasets.iter().any(|dataset| dataset.rows < 0 || dataset.split_rows.values().any(|rows| *rows < 0)) {
+        found.invalid("version.datasets", "must not have negative rows");
+    }
+    if let Some(time) = &version.training_time
+        && !(0..1_000_000_000).contains(&time.nanos)
+    {
+        found.invalid("version.training_time", "must have 0 to 999,999,999 nanos");
+    }
+    let bytes = version.encoded_len();
+    if bytes > VERSION_BYTES {
+        found.invalid("version", format!("has {bytes} bytes; at most {VERSION_BYTES} are allowed"));
+    }
+    found.check()
+}
