@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Everything that has to be true before a change lands. Installs what it needs on a fresh machine with Rust, and changes no
+# file of the checkout.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+
+step() { printf '\n== %s\n' "$*"; }
+
+step tools
+rustup component add rustfmt clippy >/dev/null 2>&1 || { cargo fmt --version && cargo clippy --version; }
+if ! command -v strace >/dev/null; then # the tests look at the server's system calls
+    as_root=$([ "$(id -u)" = 0 ] || echo sudo)
+    $as_root apt-get update -qq && $as_root apt-get install -y -qq strace
+fi
+cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
+cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
+
+step formatting
+cargo fmt --all --check
+
+step "files of more than 450 lines"
+long=$(git ls-files '*.rs' | xargs wc -l | awk '$2 != "total" && $1 > 450')
+[ -z "$long" ] || { echo "$long"; exit 1; }
+
+step lints
+cargo clippy --workspace --all-targets --locked -- -D warnings
+# The client as other services link it: without the command line.
+cargo clippy -p registry-client --no-default-features --locked -- -D warnings
+
+step documentation
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+step "licenses, sources and duplicates of dependencies"
+cargo deny --offline check --config .deny.toml licenses bans sources
+
+step tests
+cargo build --workspace --bins --locked
+cargo nextest run --workspace --locked
+cargo test --workspace --doc --locked
