@@ -8,7 +8,7 @@ use prost::Message;
 use registry_proto::store as stored;
 use registry_proto::store::logged_write::Value;
 
-use super::physical::{Overrides, PART_BYTES};
+use super::physical::{Overrides, PART_BYTES, View};
 use super::staged::Staged;
 use crate::store::{Attribute, Index, Kind, LogEntry, Put, Revision, StoreError};
 
@@ -146,7 +146,7 @@ impl Disk {
 
     /// Stages the writes of a log entry again.
     fn replay(&self, entry: stored::LogEntry, overrides: &mut Overrides) -> Result<(), StoreError> {
-        let mut staged = Staged::new(&self.state, overrides, entry.revision);
+        let mut staged = Staged::new(View::of(&self.state), overrides, entry.revision);
         for write in entry.writes {
             let kind = Kind::from_number(write.kind).ok_or_else(|| damaged("the log has an unknown kind"))?;
             let payload = match write.value {

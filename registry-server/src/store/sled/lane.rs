@@ -1,17 +1,19 @@
 //! The one lane that all commits go through, a group at a time.
 //!
-//! Whoever waits when the lane is free makes up the next group. Their decisions run one after the other, each above what those
-//! before it staged, so writers to one model never conflict; then one log write and one sync serve them all.
+//! Two threads. One runs the decisions, one after the other, each above what those before it staged, so that writers to one
+//! model never conflict; it gathers them in a group for as long as the other one is busy. The other takes a group to the disk:
+//! one log write and one sync serve all of it. Decisions are made above a group that is still on its way; if it fails, so do they.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
+use futures::FutureExt as _;
 use registry_proto::store::{LogEntry, LogGroup};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::disk::Disk;
-use super::physical::Overrides;
+use super::physical::{Overrides, View};
 use super::snapshot::Snapshots;
 use super::staged::Staged;
 use crate::store::{Decision, Revision, StoreError};
@@ -21,101 +23,121 @@ const GROUP: usize = 256;
 /// A group closes when it has staged this many bytes of events.
 const GROUP_BYTES: usize = 1024 * 1024;
 
+type Committed = Result<Option<Revision>, StoreError>;
+
 /// A decision that waits for its turn.
 pub(super) struct Job {
     pub(super) decision: Arc<dyn Decision>,
-    pub(super) answer: oneshot::Sender<Result<Option<Revision>, StoreError>>,
+    pub(super) answer: oneshot::Sender<Committed>,
 }
 
-/// The lane's state. It lives on a thread of its own, because a sync blocks.
-pub(super) struct Lane {
-    disk: Arc<Disk>,
-    snapshots: Arc<Snapshots>,
-    head: watch::Sender<Revision>,
-    /// Set for good when a group failed on its way to the disk: what is there is unknown until the store is opened again.
-    failed: Option<StoreError>,
+/// Decisions that were made together, and become durable together.
+#[derive(Default)]
+struct Group {
+    overrides: Arc<Overrides>,
+    entries: Vec<LogEntry>,
+    bytes: usize,
+    answers: Vec<(oneshot::Sender<Committed>, Committed)>,
+}
+
+impl Group {
+    fn has_room(&self) -> bool {
+        self.answers.len() < GROUP && self.bytes < GROUP_BYTES
+    }
 }
 
 /// Waits, when dropped, until the lane has ended. The store drops the queue's sender first, which ends it.
 #[derive(Debug)]
-pub(super) struct Guard(Option<JoinHandle<()>>);
+pub(super) struct Guard(Vec<JoinHandle<()>>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(thread) = self.0.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the store's lane panicked");
+        for thread in self.0.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("the store's lane panicked");
+            }
         }
     }
 }
 
-type Answer = (oneshot::Sender<Result<Option<Revision>, StoreError>>, Result<Option<Revision>, StoreError>);
+/// Starts the lane behind a queue.
+pub(super) fn start(
+    disk: Arc<Disk>,
+    snapshots: Arc<Snapshots>,
+    head: watch::Sender<Revision>,
+    queue: mpsc::Receiver<Job>,
+) -> Guard {
+    let failed = Arc::new(OnceLock::new());
+    let (out, groups) = mpsc::channel(1);
+    let decider = Decider {
+        disk: Arc::clone(&disk),
+        failed: Arc::clone(&failed),
+        newest: *head.borrow(),
+        group: Group::default(),
+        flying: Arc::default(),
+    };
+    let writer = Writer { disk, snapshots, head, failed };
+    Guard(vec![
+        std::thread::spawn(move || futures::executor::block_on(decider.run(queue, out))),
+        std::thread::spawn(move || writer.run(groups)),
+    ])
+}
 
-impl Lane {
-    pub(super) fn new(disk: Arc<Disk>, snapshots: Arc<Snapshots>, head: watch::Sender<Revision>) -> Self {
-        Self { disk, snapshots, head, failed: None }
-    }
+struct Decider {
+    disk: Arc<Disk>,
+    /// Set for good when a group failed on its way to the disk: what is there is unknown until the store is opened again.
+    failed: Arc<OnceLock<StoreError>>,
+    /// The newest revision that was given out.
+    newest: Revision,
+    group: Group,
+    /// What the group that is on its way to the disk changes.
+    flying: Arc<Overrides>,
+}
 
-    pub(super) fn start(mut self, mut queue: mpsc::Receiver<Job>) -> Guard {
-        Guard(Some(std::thread::spawn(move || {
-            while let Some(first) = queue.blocking_recv() {
-                self.group(first, &mut queue);
-            }
-        })))
-    }
-
-    /// Decides, commits and answers one group.
-    fn group(&mut self, first: Job, queue: &mut mpsc::Receiver<Job>) {
-        let mut overrides = Overrides::new();
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        let mut answers: Vec<Answer> = Vec::new();
-        let mut next = Some(first);
-        while let Some(job) = next {
-            let result = match &self.failed {
-                Some(error) => Err(error.clone()),
-                None => {
-                    let revision = *self.head.borrow() + entries.len() as Revision + 1;
-                    self.decide(&*job.decision, &mut overrides, revision)
+impl Decider {
+    async fn run(mut self, mut queue: mpsc::Receiver<Job>, out: mpsc::Sender<(Group, OwnedSemaphorePermit)>) {
+        let idle = Arc::new(Semaphore::new(1));
+        let mut open = true;
+        while open || !self.group.answers.is_empty() {
+            tokio::select! {
+                biased;
+                job = queue.recv(), if open && self.group.has_room() => match job {
+                    Some(job) => self.decide(job).await,
+                    None => open = false,
+                },
+                // The writer is done with the group before, which is now a part of the state.
+                Ok(permit) = Arc::clone(&idle).acquire_owned(), if !self.group.answers.is_empty() => {
+                    let group = std::mem::take(&mut self.group);
+                    self.flying = Arc::clone(&group.overrides);
+                    if out.send((group, permit)).await.is_err() {
+                        return;
+                    }
                 }
-            };
-            let answer = result.map(|entry| {
-                entry.map(|entry| {
-                    let revision = entry.revision;
-                    bytes += entry.events.len();
-                    entries.push(entry);
-                    revision
-                })
-            });
-            answers.push((job.answer, answer));
-            let room = answers.len() < GROUP && bytes < GROUP_BYTES;
-            next = if room { queue.try_recv().ok() } else { None };
-        }
-        if !entries.is_empty()
-            && let Err(error) = self.commit(entries, overrides)
-        {
-            tracing::error!(%error, "a commit failed on its way to the disk; the store takes no more writes");
-            // Also those that changed nothing may have seen what now is in doubt.
-            answers.iter_mut().for_each(|(_, answer)| *answer = Err(error.clone()));
-            self.failed = Some(error);
-        }
-        for (answer, result) in answers {
-            // A caller that has gone away does not want its answer; the commit stands.
-            let _ = answer.send(result);
+            }
         }
     }
 
-    /// Runs one decision; its writes stay in `overrides` only if it is to be committed.
-    fn decide(
-        &self,
-        decision: &dyn Decision,
-        overrides: &mut Overrides,
-        revision: Revision,
-    ) -> Result<Option<LogEntry>, StoreError> {
-        let mut staged = Staged::new(self.disk.state(), overrides, revision);
+    async fn decide(&mut self, job: Job) {
+        let decided = match self.failed.get() {
+            Some(error) => Err(error.clone()),
+            None => self.run_decision(&*job.decision).await,
+        };
+        let committed = decided.map(|entry| {
+            let entry = entry?;
+            self.newest = entry.revision;
+            self.group.bytes += entry.events.len();
+            self.group.entries.push(entry);
+            Some(self.newest)
+        });
+        self.group.answers.push((job.answer, committed));
+    }
+
+    /// Runs one decision; its writes stay in the group only if it is to be committed.
+    async fn run_decision(&mut self, decision: &dyn Decision) -> Result<Option<LogEntry>, StoreError> {
+        let base = View::of(self.disk.state()).below(&self.flying);
+        let mut staged = Staged::new(base, Arc::make_mut(&mut self.group.overrides), self.newest + 1);
         // A fault in one decision must not end the lane for all.
-        let decided = catch_unwind(AssertUnwindSafe(|| futures::executor::block_on(decision.decide(&mut staged))));
+        let decided = AssertUnwindSafe(decision.decide(&mut staged)).catch_unwind().await;
         match decided {
             Ok(Ok(Some(events))) => Ok(Some(staged.into_entry(events))),
             Ok(other) => {
@@ -128,13 +150,44 @@ impl Lane {
             }
         }
     }
+}
 
-    fn commit(&self, entries: Vec<LogEntry>, overrides: Overrides) -> Result<(), StoreError> {
+struct Writer {
+    disk: Arc<Disk>,
+    snapshots: Arc<Snapshots>,
+    head: watch::Sender<Revision>,
+    failed: Arc<OnceLock<StoreError>>,
+}
+
+impl Writer {
+    fn run(self, mut groups: mpsc::Receiver<(Group, OwnedSemaphorePermit)>) {
+        while let Some((group, permit)) = groups.blocking_recv() {
+            let Group { overrides, entries, answers, .. } = group;
+            let written = match self.failed.get() {
+                Some(error) => Err(error.clone()),
+                None => self.write(entries, &overrides),
+            };
+            if let Err(error) = &written
+                && self.failed.set(error.clone()).is_ok()
+            {
+                tracing::error!(%error, "a commit failed on its way to the disk; the store takes no more writes");
+            }
+            drop(permit);
+            for (answer, committed) in answers {
+                // Also those that changed nothing may have seen what now is in doubt. A caller that has gone away does not want
+                // its answer; the commit stands.
+                let _ = answer.send(written.clone().and(committed));
+            }
+        }
+    }
+
+    /// Makes a group durable, then visible.
+    fn write(&self, entries: Vec<LogEntry>, overrides: &Overrides) -> Result<(), StoreError> {
         let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(()) };
         self.disk.append(&LogGroup { entries })?;
         self.disk.sync()?;
-        self.snapshots.preserve(self.disk.state(), &overrides, || {
-            self.disk.apply(&overrides, last)?;
+        self.snapshots.preserve(self.disk.state(), overrides, || {
+            self.disk.apply(overrides, last)?;
             self.head.send_replace(last);
             Ok(())
         })

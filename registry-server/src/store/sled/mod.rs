@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::disk::Disk;
-use self::lane::{Job, Lane};
+use self::lane::Job;
 use self::physical::View;
 use self::snapshot::Snapshots;
 use super::{Decision, Hit, Kind, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError};
@@ -55,8 +55,8 @@ impl SledStore {
         let snapshots = Arc::new(Snapshots::default());
         let (head_sender, head) = watch::channel(disk.recover()?);
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let lane = Lane::new(Arc::clone(&disk), Arc::clone(&snapshots), head_sender);
-        Ok(Self { disk, snapshots, jobs, head, _lane: lane.start(queue) })
+        let lane = lane::start(Arc::clone(&disk), Arc::clone(&snapshots), head_sender, queue);
+        Ok(Self { disk, snapshots, jobs, head, _lane: lane })
     }
 }
 

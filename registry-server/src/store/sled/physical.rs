@@ -6,6 +6,7 @@
 //! | `I` index value key | an index entry: the record's key |
 //! | `P` revision write part | a part of a record that is too long for one value |
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -101,21 +102,25 @@ impl Stored {
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     tree: &'a sled::Tree,
-    overrides: Option<&'a Overrides>,
+    /// The first one that has a key wins.
+    layers: [Option<&'a Overrides>; 2],
 }
 
 impl<'a> View<'a> {
     pub(super) fn of(tree: &'a sled::Tree) -> Self {
-        Self { tree, overrides: None }
+        Self { tree, layers: [None, None] }
     }
 
-    pub(super) fn with(tree: &'a sled::Tree, overrides: &'a Overrides) -> Self {
-        Self { tree, overrides: Some(overrides) }
+    /// The tree below these overrides.
+    pub(super) fn below(self, overrides: &'a Overrides) -> Self {
+        Self { tree: self.tree, layers: [Some(overrides), self.layers[0]] }
     }
 
     pub(super) fn value(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        if let Some(overridden) = self.overrides.and_then(|o| o.get(key)) {
-            return Ok(overridden.clone());
+        for overrides in self.layers.into_iter().flatten() {
+            if let Some(overridden) = overrides.get(key) {
+                return Ok(overridden.clone());
+            }
         }
         Ok(self.tree.get(key).map_err(super::disk::store_error)?.map(Bytes::from_owner))
     }
@@ -197,11 +202,7 @@ impl<'a> View<'a> {
     }
 
     /// The physical entries of a range in order, those of the tree merged with the overrides.
-    fn entries(
-        &self,
-        head: [u8; 2],
-        range: &Range,
-    ) -> Box<dyn Iterator<Item = Result<(Vec<u8>, Bytes), StoreError>> + 'a> {
+    fn entries(&self, head: [u8; 2], range: &Range) -> Entries<'a> {
         let prefix = [head.as_slice(), &range.prefix].concat();
         let (mut from, mut to) = (Bound::Included(prefix.clone()), prefix_end(prefix));
         if let Some(after) = &range.after {
@@ -215,26 +216,24 @@ impl<'a> View<'a> {
         }
         let tree = self.tree.range::<Vec<u8>, _>((from.clone(), to.clone())).map(|entry| {
             let (key, value) = entry.map_err(super::disk::store_error)?;
-            Ok((key.to_vec(), Some(Bytes::from_owner(value))))
+            Ok((key.to_vec(), Bytes::from_owner(value)))
         });
-        let Some(overrides) = self.overrides else {
-            let present = |entry: Result<(_, Option<Bytes>), _>| {
-                entry.map(|(key, value)| value.map(|value| (key, value))).transpose()
-            };
-            return if range.reverse {
-                Box::new(tree.rev().filter_map(present))
+        let mut entries: Entries<'a> = if range.reverse { Box::new(tree.rev()) } else { Box::new(tree) };
+        // The lowest layer first: each goes over what is below it.
+        for overrides in self.layers.into_iter().rev().flatten() {
+            let over = overrides.range((from.clone(), to.clone())).map(|(key, value)| (key.clone(), value.clone()));
+            entries = if range.reverse {
+                Box::new(Merged { below: entries.peekable(), over: over.rev().peekable(), reverse: true })
             } else {
-                Box::new(tree.filter_map(present))
+                Box::new(Merged { below: entries.peekable(), over: over.peekable(), reverse: false })
             };
-        };
-        let over = overrides.range((from, to)).map(|(key, value)| (key.clone(), value.clone()));
-        if range.reverse {
-            Box::new(Merged { tree: tree.rev().peekable(), over: over.rev().peekable(), reverse: true })
-        } else {
-            Box::new(Merged { tree: tree.peekable(), over: over.peekable(), reverse: false })
         }
+        entries
     }
 }
+
+/// Physical entries in order.
+type Entries<'a> = Box<dyn Iterator<Item = Result<(Vec<u8>, Bytes), StoreError>> + 'a>;
 
 fn read_attribute(stored: StoredAttribute) -> Result<Attribute, StoreError> {
     let index = Index::from_number(stored.index).ok_or_else(|| damaged(format!("unknown index {}", stored.index)))?;
@@ -252,43 +251,33 @@ fn prefix_end(mut prefix: Vec<u8>) -> Bound<Vec<u8>> {
     Bound::Unbounded
 }
 
-/// Two sorted sequences as one, in which `over` wins.
-struct Merged<T: Iterator, O: Iterator> {
-    tree: std::iter::Peekable<T>,
+/// Two sorted sequences as one, in which `over` wins and takes away the keys that it has no value for.
+struct Merged<'a, O: Iterator> {
+    below: std::iter::Peekable<Entries<'a>>,
     over: std::iter::Peekable<O>,
     reverse: bool,
 }
 
-type Entry = (Vec<u8>, Option<Bytes>);
-
-impl<T, O> Iterator for Merged<T, O>
-where
-    T: Iterator<Item = Result<Entry, StoreError>>,
-    O: Iterator<Item = Entry>,
-{
+impl<O: Iterator<Item = (Vec<u8>, Option<Bytes>)>> Iterator for Merged<'_, O> {
     type Item = Result<(Vec<u8>, Bytes), StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let order = match (self.tree.peek(), self.over.peek()) {
+            let order = match (self.below.peek(), self.over.peek()) {
                 (None, None) => return None,
-                (Some(Err(_)), _) | (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some(Ok((tree, _))), Some((over, _))) if self.reverse => over.cmp(tree),
-                (Some(Ok((tree, _))), Some((over, _))) => tree.cmp(over),
+                (Some(Err(_)), _) | (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(Ok((below, _))), Some((over, _))) if self.reverse => over.cmp(below),
+                (Some(Ok((below, _))), Some((over, _))) => below.cmp(over),
             };
-            let entry = match order {
-                std::cmp::Ordering::Less => self.tree.next()?,
-                std::cmp::Ordering::Greater => Ok(self.over.next()?),
-                std::cmp::Ordering::Equal => {
-                    self.tree.next();
-                    Ok(self.over.next()?)
-                }
-            };
-            match entry {
-                Ok((key, Some(value))) => return Some(Ok((key, value))),
-                Ok((_, None)) => {}
-                Err(error) => return Some(Err(error)),
+            if order == Ordering::Less {
+                return self.below.next();
+            }
+            if order == Ordering::Equal {
+                self.below.next();
+            }
+            if let (key, Some(value)) = self.over.next()? {
+                return Some(Ok((key, value)));
             }
         }
     }

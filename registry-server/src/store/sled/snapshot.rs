@@ -60,11 +60,11 @@ pub(super) struct SledSnapshot {
 impl Read for SledSnapshot {
     // Both hold the lock, so that nothing is overwritten between reading the tree and what it held before.
     async fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, StoreError> {
-        View::with(self.disk.state(), &lock(&self.former)).get(kind, key)
+        View::of(self.disk.state()).below(&lock(&self.former)).get(kind, key)
     }
 
     async fn scan(&self, source: Source, range: &Range) -> Result<Vec<Hit>, StoreError> {
-        View::with(self.disk.state(), &lock(&self.former)).scan(source, range)
+        View::of(self.disk.state()).below(&lock(&self.former)).scan(source, range)
     }
 }
 

@@ -7,9 +7,10 @@ use registry_proto::store as stored;
 use super::physical::{Overrides, View, entries_of, record_key};
 use crate::store::{Hit, Kind, Put, Range, Read, Record, Revision, Source, StoreError, Transaction};
 
-/// The transaction of one decision, above the tree and what the decisions before it staged.
+/// The transaction of one decision, above what is committed, what is on its way to the disk, and what the decisions before it
+/// staged.
 pub(super) struct Staged<'a> {
-    tree: &'a sled::Tree,
+    base: View<'a>,
     overrides: &'a mut Overrides,
     revision: Revision,
     /// What the overrides held before, to take this decision back.
@@ -18,8 +19,8 @@ pub(super) struct Staged<'a> {
 }
 
 impl<'a> Staged<'a> {
-    pub(super) fn new(tree: &'a sled::Tree, overrides: &'a mut Overrides, revision: Revision) -> Self {
-        Self { tree, overrides, revision, former: Vec::new(), writes: Vec::new() }
+    pub(super) fn new(base: View<'a>, overrides: &'a mut Overrides, revision: Revision) -> Self {
+        Self { base, overrides, revision, former: Vec::new(), writes: Vec::new() }
     }
 
     /// The log entry of this commit.
@@ -48,7 +49,7 @@ impl<'a> Staged<'a> {
 
     /// Stages a record, or with `None` its removal, and what goes with it.
     pub(super) fn write(&mut self, kind: Kind, key: &[u8], put: Option<&Put>) -> Result<(), StoreError> {
-        if let Some(old) = View::with(self.tree, self.overrides).stored(kind, key)? {
+        if let Some(old) = self.base.below(self.overrides).stored(kind, key)? {
             for companion in old.companions() {
                 self.stage(companion, None);
             }
@@ -84,7 +85,7 @@ fn refer_to_events(write: &mut stored::LoggedWrite, events: &Bytes) {
     if payload.len() < WORTH_IT {
         return;
     }
-    if let Some(offset) = memchr::memmem::rfind(events, payload) {
+    if let Some(offset) = memchr::memmem::find(events, payload) {
         let range = stored::Range { offset: offset as u64, length: payload.len() as u64 };
         write.value = Some(stored::logged_write::Value::InEvents(range));
     }
@@ -93,11 +94,11 @@ fn refer_to_events(write: &mut stored::LoggedWrite, events: &Bytes) {
 #[async_trait]
 impl Read for Staged<'_> {
     async fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, StoreError> {
-        View::with(self.tree, self.overrides).get(kind, key)
+        self.base.below(self.overrides).get(kind, key)
     }
 
     async fn scan(&self, source: Source, range: &Range) -> Result<Vec<Hit>, StoreError> {
-        View::with(self.tree, self.overrides).scan(source, range)
+        self.base.below(self.overrides).scan(source, range)
     }
 }
 
