@@ -73,6 +73,9 @@ impl Registry {
     }
 }
 
+/// The number of `WatchedEvents.events`.
+const EVENTS_FIELD: u32 = 2;
+
 enum Outcome {
     Events(Vec<pb::Event>),
     /// The request was carried out in this revision.
@@ -118,10 +121,8 @@ impl<M: Mutation> Pending<M> {
             let record = RequestRecord { fingerprint: self.order.fingerprint.clone(), revision: tx.revision() };
             tx.put(Kind::Request, id.into_bytes().to_vec(), &record, Vec::new()).await?;
         }
-        let events = self.seal(tx).await?;
-        let batch = pb::WatchedEvents { revision: events.first().map_or(0, |event| event.revision), events };
-        let log = Bytes::from(batch.encode_to_vec());
-        Ok((Outcome::Events(batch.events), Some(log)))
+        let (events, log) = self.seal(tx).await?;
+        Ok((Outcome::Events(events), Some(log)))
     }
 
     /// The revision in which a request was carried out, if it was.
@@ -135,8 +136,8 @@ impl<M: Mutation> Pending<M> {
         Ok(Some(record.revision))
     }
 
-    /// Completes the events and links them to the chain.
-    async fn seal(&self, mut tx: Tx<'_>) -> Result<Vec<pb::Event>, Error> {
+    /// Completes the events and links them to the chain. Answers them also as the log keeps them: a `WatchedEvents`.
+    async fn seal(&self, mut tx: Tx<'_>) -> Result<(Vec<pb::Event>, Bytes), Error> {
         let revision = tx.revision();
         for model in tx.models_touched() {
             let key = keys::event_reference(&model, revision);
@@ -146,6 +147,7 @@ impl<M: Mutation> Pending<M> {
         let head = tx.store.get(Kind::ChainHead, &[]).await?;
         let mut hash = head.map_or_else(|| Bytes::from_static(&chain::START), |head| head.payload);
         let request_id = self.order.request_id.map(|id| id.to_string()).unwrap_or_default();
+        let mut log = pb::WatchedEvents { revision, events: Vec::new() }.encode_to_vec();
         for (index, event) in (0u32..).zip(&mut tx.events) {
             event.name = format!("events/{revision}-{index}");
             event.revision = revision;
@@ -158,10 +160,11 @@ impl<M: Mutation> Pending<M> {
             if event.comment.is_empty() {
                 event.comment.clone_from(&self.order.comment);
             }
-            hash = chain::link(&hash, event);
-            event.hash.clone_from(&hash);
+            let bytes = chain::link(&hash, event);
+            prost::encoding::bytes::encode(EVENTS_FIELD, &bytes, &mut log);
+            hash.clone_from(&event.hash);
         }
         tx.store.put(Put { kind: Kind::ChainHead, key: Vec::new(), payload: hash, attributes: Vec::new() }).await?;
-        Ok(tx.events)
+        Ok((tx.events, Bytes::from(log)))
     }
 }
