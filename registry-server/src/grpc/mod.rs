@@ -1,6 +1,7 @@
 //! The handlers: convert the request, call the registry, convert the answer. One file for each service.
 
 mod artifacts;
+mod encoded;
 mod lifecycle;
 mod models;
 mod paging;
@@ -33,8 +34,13 @@ impl Services {
     }
 
     pub(crate) fn routes(self, max_message: usize) -> tonic::service::Routes {
+        let versions = encoded::Versions {
+            registry: self.registry.clone(),
+            max_message,
+            others: VersionServiceServer::new(self.clone()).max_decoding_message_size(max_message),
+        };
         tonic::service::Routes::new(ModelServiceServer::new(self.clone()).max_decoding_message_size(max_message))
-            .add_service(VersionServiceServer::new(self.clone()).max_decoding_message_size(max_message))
+            .add_service(versions)
             .add_service(LifecycleServiceServer::new(self.clone()).max_decoding_message_size(max_message))
             .add_service(ArtifactServiceServer::new(self).max_decoding_message_size(max_message))
     }
