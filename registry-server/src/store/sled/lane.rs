@@ -101,11 +101,8 @@ impl Decider {
         while open || !self.group.answers.is_empty() {
             tokio::select! {
                 biased;
-                job = queue.recv(), if open && self.group.has_room() => match job {
-                    Some(job) => self.decide(job).await,
-                    None => open = false,
-                },
-                // The writer is done with the group before, which is now a part of the state.
+                // The writer is done with the group before, which is now a part of the state. It gets what there is, though more may
+                // be waiting: a small group now lets it work while the next one is decided.
                 Ok(permit) = Arc::clone(&idle).acquire_owned(), if !self.group.answers.is_empty() => {
                     let group = std::mem::take(&mut self.group);
                     self.flying = Arc::clone(&group.overrides);
@@ -113,6 +110,10 @@ impl Decider {
                         return;
                     }
                 }
+                job = queue.recv(), if open && self.group.has_room() => match job {
+                    Some(job) => self.decide(job).await,
+                    None => open = false,
+                },
             }
         }
     }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use prost::Message as _;
 use registry_proto::store::{LogEntry, LogGroup, LoggedWrite, logged_write::Value};
 use tempfile::TempDir;
 
 use super::SledStore;
 use super::disk::Disk;
 use crate::store::conformance::{Backend, conformance};
-use crate::store::{Decision, Kind, Read as _, Store, StoreError, Transaction};
+use crate::store::{Attribute, Decision, Index, Kind, Put, Read as _, Store, StoreError, Transaction};
 
 const CACHE: u64 = 16 * 1024 * 1024;
 
@@ -123,4 +124,35 @@ async fn a_decision_that_panics_ends_nobody_else() {
     assert_eq!(*store.head().borrow(), 0);
     let conformant = Sled { store, folder: tempfile::tempdir().unwrap() };
     assert!(conformant.store().snapshot().await.is_ok());
+}
+
+/// What version 0.1 of this program writes. It has to be read for good: a new format gets a new byte and a golden of its own.
+#[tokio::test]
+async fn old_bytes_are_still_read() {
+    let golden = |name: &str| {
+        let path = format!("{}/src/store/sled/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read(path).unwrap()
+    };
+    let db = sled::Config::new().temporary(true).open().unwrap();
+    db.insert(super::physical::record_key(Kind::Version, b"key"), golden("record-1.bin")).unwrap();
+    let record = super::physical::View::of(&db).get(Kind::Version, b"key").unwrap().unwrap();
+    assert_eq!((record.revision, record.payload), (7, Bytes::from_static(b"payload")));
+
+    let group = LogGroup::decode(golden("group-1.bin").as_slice()).unwrap();
+    assert_eq!(group, logged(3, &Bytes::from_static(b"payload")));
+}
+
+#[test]
+fn golden_bytes_are_those_of_today() {
+    let put = Put {
+        kind: Kind::Version,
+        key: b"key".to_vec(),
+        payload: Bytes::from_static(b"payload"),
+        attributes: vec![Attribute { index: Index::StageEntries, value: b"place".to_vec() }],
+    };
+    let (_, record) = super::physical::entries_of(&put, 7, 0).swap_remove(0);
+    let group = logged(3, &Bytes::from_static(b"payload")).encode_to_vec();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/sled/golden");
+    assert_eq!(std::fs::read(folder.join("record-1.bin")).unwrap(), record);
+    assert_eq!(std::fs::read(folder.join("group-1.bin")).unwrap(), group);
 }
