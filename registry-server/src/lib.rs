@@ -1,7 +1,7 @@
 //! The Model Registry service.
 //!
-//! A call passes through [`layers`] (how many, how long), a handler in [`grpc`] (convert, call, convert back), the
-//! [`registry`] (read, decide), the pure [`rules`], and the [`store`]'s lane (state and event in one commit); then the
+//! A call passes through `layers` (how many, how long), a handler in `grpc` (convert, call, convert back), the
+//! [`registry`] (read, decide), the pure `rules`, and the [`store`]'s lane (state and event in one commit); then the
 //! head moves and watchers wake.
 
 pub mod blobs;

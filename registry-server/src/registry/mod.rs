@@ -1,6 +1,6 @@
 //! What the registry does: reads, and decisions that become commits. It calls the pure rules, and knows no gRPC.
 //!
-//! *Invariant:* everything that changes state goes through [`Registry::commit`], which writes its events under the same
+//! *Invariant:* everything that changes state goes through `Registry::commit`, which writes its events under the same
 //! revision.
 
 pub(crate) mod aliases;

@@ -92,7 +92,7 @@ impl<'a> Tx<'a> {
         &mut self,
         kind: Kind,
         key: Vec<u8>,
-        record: &(impl Message + Sync),
+        record: &impl Message,
         attributes: Vec<Attribute>,
     ) -> Result<(), Error> {
         let payload = Bytes::from(record.encode_to_vec());

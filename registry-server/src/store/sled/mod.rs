@@ -7,9 +7,9 @@
 //!
 //! What sled 0.34.7 does not do by itself:
 //! - `flush` ends in `sync_file_range`, which flushes neither the file's size nor the disk's cache: the lane calls `fdatasync`
-//!   on sled's file behind it ([`disk::Disk::sync`]).
+//!   on sled's file behind it (`disk::Disk::sync`).
 //! - A tree node above a quarter of the segment size goes to a file of its own that is never synced. A leaf holds up to
-//!   17 values, so the segment size is raised and long values are cut ([`disk`], [`physical`]) until that can't happen.
+//!   17 values, so the segment size is raised and long values are cut (`disk`, `physical`) until that can't happen.
 
 mod disk;
 mod lane;
