@@ -10,12 +10,13 @@ use tokio::sync::watch;
 use tonic::transport::Server as Transport;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
+use tower::util::MapRequestLayer;
 
 use crate::blobs::Blobs;
 use crate::config::Config;
 use crate::error::Error;
 use crate::grpc::Services;
-use crate::layers::CallLayer;
+use crate::layers::{CallLayer, tell_cut_from_end};
 use crate::registry::Registry;
 use crate::store::StoreError;
 use crate::store::sled::SledStore;
@@ -106,6 +107,7 @@ impl Server {
         let mut stopping = draining;
         let serving = Transport::builder()
             .layer(calls)
+            .layer(MapRequestLayer::new(tell_cut_from_end))
             .max_frame_size(FRAME_BYTES)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(4 * WINDOW_BYTES)
