@@ -1,1 +1,96 @@
-//! client
+//! The typed client of Model Registry.
+//!
+//! ```no_run
+//! use registry_client::RegistryClient;
+//! use registry_client::pb::{Framework, ModelType, Stage};
+//!
+//! # async fn example() -> Result<(), registry_client::Error> {
+//! let client = RegistryClient::connect("http://127.0.0.1:50051").await?;
+//!
+//! client.create_model("models/fraud").owner("risk-team").model_type(ModelType::Classification).await?;
+//! let version = client
+//!     .publish("out/", "models/fraud")
+//!     .label("1.4.0")
+//!     .framework(Framework::Xgboost, "2.1.0")
+//!     .metric("validation", "auc", 0.93)
+//!     .await?;
+//! client.promote(&version.name, Stage::Production).comment("beats 1.3.0 by two points").await?;
+//!
+//! client.pull("models/fraud@production", "models/fraud/").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Calls
+//! Every RPC is a method of [`RegistryClient`] that takes what is required and returns a [`Call`]. Set what is optional on it,
+//! then `.await` it. Messages are those of the contract, [`pb`]: what they mean, and which errors a call can end with, stands
+//! there. A request message made by hand goes through [`RegistryClient::call`].
+//!
+//! A list is awaited for one page, or [streamed](Call::stream) for everything:
+//!
+//! ```no_run
+//! use futures::TryStreamExt;
+//! # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
+//! let mut versions = client.list_versions("models/fraud").order_by("number desc").stream();
+//! while let Some(version) = versions.try_next().await? {
+//!     println!("{} {:?}", version.name, version.stage());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Files
+//! [`publish`](RegistryClient::publish) makes a version of a folder, [`pull`](RegistryClient::pull) a folder of a version;
+//! [`upload`](RegistryClient::upload) and [`download`](RegistryClient::download) move one file. Everything is streamed, and checked
+//! against its SHA-256 on the other side. A file that is downloaded is there as a whole or not at all.
+//!
+//! # What happens elsewhere
+//! [`watch`](RegistryClient::watch) is a stream of every change, in order, without gaps, across restarts of the registry:
+//!
+//! ```no_run
+//! use futures::TryStreamExt;
+//! use registry_client::{WatchItem, pb::EventType};
+//! # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
+//! let mut watch = client.watch().parent("models/fraud").types([EventType::StageTransitioned]).stream();
+//! while let Some(item) = watch.try_next().await? {
+//!     if let WatchItem::Events { revision, events } = item {
+//!         println!("{revision}: {} changes", events.len());
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # When it goes wrong
+//! An [`Error`] is asked what it is ([`is_not_found`](Error::is_not_found), [`is_conflict`](Error::is_conflict), ...) or for its
+//! [`reason`](Error::reason); its text is for people.
+//!
+//! A registry that is unavailable is asked again, with growing, random pauses: calls until their
+//! [timeout](Builder::timeout) or the end of the [`RetryPolicy`], transfers until the end of the policy, a watch without end.
+//! Nothing happens twice by that: the client gives every mutation a request id before its first attempt.
+
+mod artifacts;
+mod call;
+mod client;
+mod error;
+mod folder;
+mod lifecycle;
+mod models;
+mod progress;
+mod publish;
+mod pull;
+mod retry;
+mod versions;
+mod watch;
+
+pub use artifacts::{Download, DownloadRange, Source, Upload, artifact_type_of};
+pub use call::{Call, Mutation, Paged, Rpc};
+pub use client::{Builder, RegistryClient};
+pub use error::{Error, FieldViolation, StatusError};
+pub use progress::Progress;
+pub use publish::Publish;
+pub use pull::{Pull, Pulled};
+#[doc(no_inline)]
+pub use registry_proto::v1 as pb;
+pub use retry::RetryPolicy;
+pub use watch::{Watch, WatchItem};

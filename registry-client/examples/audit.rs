@@ -1,0 +1,43 @@
+//! Prints who did what to a model, and why: its part of the log, oldest first.
+//!
+//! ```text
+//! cargo run -p registry-client --example audit -- models/fraud
+//! ```
+//!
+//! Without a name it prints the whole log. `REGISTRY_ENDPOINT` says where the registry is, otherwise it is
+//! `http://127.0.0.1:50051`.
+
+use futures::TryStreamExt;
+use registry_client::RegistryClient;
+use registry_client::pb::Event;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let resource = std::env::args().nth(1).unwrap_or_default();
+    let endpoint = std::env::var("REGISTRY_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:50051".to_owned());
+    let client = RegistryClient::connect(endpoint).await?;
+
+    let mut events = client.list_events().parent(resource).stream();
+    while let Some(event) = events.try_next().await? {
+        println!("{}", line(&event));
+    }
+    Ok(())
+}
+
+fn line(event: &Event) -> String {
+    let time = event.time.as_ref().map(ToString::to_string).unwrap_or_default();
+    let what = event.r#type().as_str_name().trim_start_matches("EVENT_TYPE_");
+    let mut line = format!("{:>6} {time} {:<12} {what:<20} {}", event.revision, event.actor, event.resource_name);
+    if let Some(change) = &event.stage_change {
+        let stage = |name: &'static str| name.trim_start_matches("STAGE_");
+        let (from, to) = (stage(change.from().as_str_name()), stage(change.to().as_str_name()));
+        line.push_str(&format!(" {from} -> {to}"));
+    }
+    if let Some(change) = &event.alias_change {
+        line.push_str(&format!(" @{} -> {}", change.alias, change.to));
+    }
+    if !event.comment.is_empty() {
+        line.push_str(&format!(": {}", event.comment));
+    }
+    line
+}

@@ -1,0 +1,57 @@
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::{Error, pb};
+
+/// How much is read or sent at once.
+pub(super) const CHUNK_BYTES: usize = 512 << 10;
+
+/// The SHA-256 of bytes that pass by, and how many they are.
+#[derive(Clone, Default)]
+pub(super) struct Hasher {
+    sha256: Sha256,
+    pub(super) size: u64,
+}
+
+impl Hasher {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        self.size += bytes.len() as u64;
+    }
+
+    /// In lower-case hex.
+    pub(super) fn finish(self) -> String {
+        self.sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether the bytes were those of the artifact.
+    pub(super) fn verify(self, artifact: &pb::Artifact) -> Result<(), Error> {
+        let (name, expected) = (artifact.name.clone(), artifact.size_bytes.cast_unsigned());
+        if self.size != expected {
+            return Err(Error::SizeMismatch { name, expected, actual: self.size });
+        }
+        let actual = self.finish();
+        if actual != artifact.sha256 {
+            return Err(Error::DigestMismatch { name, expected: artifact.sha256.clone(), actual });
+        }
+        Ok(())
+    }
+}
+
+/// Reads a whole file for its digest. Blocks.
+pub(super) fn hash_file(path: &Path) -> io::Result<Hasher> {
+    let mut file = File::open(path)?;
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher),
+            Ok(n) => hasher.update(&buffer[..n]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Artifacts: what lists and names them, and their transfer.
+
+mod digest;
+mod download;
+mod kind;
+mod upload;
+
+pub use download::{Download, DownloadRange};
+pub use kind::artifact_type_of;
+pub use upload::{Source, Upload};
+
+use crate::call::rpcs;
+use crate::pb::artifact_service_client::ArtifactServiceClient;
+use crate::{Call, RegistryClient, pb};
+
+rpcs!(ArtifactServiceClient<tonic::transport::Channel> {
+    reads {
+        get_artifact(GetArtifactRequest) -> Artifact;
+    }
+    lists {
+        list_artifacts(ListArtifactsRequest) -> ListArtifactsResponse.artifacts: Artifact;
+    }
+    mutations {
+        delete_artifact(DeleteArtifactRequest) -> Artifact;
+    }
+});
+
+/// Artifacts: the files of a version. An artifact's name is its version's name, `/artifacts/` and its path.
+impl RegistryClient {
+    /// One artifact: its size, digest and type.
+    pub fn get_artifact(&self, name: impl Into<String>) -> Call<pb::GetArtifactRequest> {
+        self.call(pb::GetArtifactRequest { name: name.into() })
+    }
+
+    /// The artifacts of a version, by path.
+    pub fn list_artifacts(&self, version: impl Into<String>) -> Call<pb::ListArtifactsRequest> {
+        self.call(pb::ListArtifactsRequest { parent: version.into(), ..Default::default() })
+    }
+
+    /// Removes an artifact of a PENDING version, or one that was added after its version was READY.
+    pub fn delete_artifact(&self, name: impl Into<String>) -> Call<pb::DeleteArtifactRequest> {
+        self.call(pb::DeleteArtifactRequest { name: name.into(), ..Default::default() })
+    }
+
+    /// Stores a local file (a `PathBuf` or `&Path`), bytes, or what a [reader](Source::reader) gives under a path of a version.
+    pub fn upload(&self, version: impl Into<String>, path: impl Into<String>, source: impl Into<Source>) -> Upload {
+        Upload::new(self, version.into(), path.into(), source.into())
+    }
+
+    /// Fetches an artifact, or a range of it: to a file, to memory, or as a stream.
+    pub fn download(&self, name: impl Into<String>) -> Download {
+        Download::new(self, name.into())
+    }
+
+    fn artifact_service(&self) -> ArtifactServiceClient<tonic::transport::Channel> {
+        ArtifactServiceClient::new(self.channel()).max_decoding_message_size(crate::client::MAX_MESSAGE_BYTES)
+    }
+}

@@ -1,0 +1,285 @@
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use prost::Message;
+use registry_proto::ERROR_DOMAIN;
+use tonic::{Code, TimeoutExpired};
+use tonic_types::pb::{BadRequest, ErrorInfo, RetryInfo, Status as RpcStatus};
+
+use crate::pb::ErrorReason;
+
+/// Why a call came to nothing. The variants say what the caller can do about it.
+///
+/// Ask the predicates ([`is_not_found`](Self::is_not_found), [`is_conflict`](Self::is_conflict), ...) or, to tell finer,
+/// [`reason`](Self::reason). The text is for people and may change.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The registry refused. What to do depends on the code and the reason.
+    #[error(transparent)]
+    Status(#[from] Box<StatusError>),
+    /// No connection could be made. Check the endpoint, or come back.
+    #[error("can't connect to the registry at {endpoint}")]
+    Connect {
+        /// Where the registry was looked for.
+        endpoint: String,
+        /// What went wrong.
+        source: tonic::transport::Error,
+    },
+    /// The connection broke, or could not be made again. Whether a mutation happened is unknown: repeat it with the same
+    /// request id.
+    #[error("the connection to the registry failed: {0}")]
+    Transport(String),
+    /// No answer came before the deadline. Whether a mutation happened is unknown: repeat it with the same request id.
+    #[error("the registry did not answer within the deadline")]
+    DeadlineExceeded,
+    /// An option of the client is no good. Mend it.
+    #[error("{option} {value:?}: {problem}")]
+    InvalidOption {
+        /// Which option.
+        option: &'static str,
+        /// What it was set to.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A local file can't be read or written.
+    #[error("{}", .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// A local path can't be an artifact's, or an artifact's path can't be a local one. Nothing was written to it.
+    #[error("{}: {problem}", .path.display())]
+    UnsafePath {
+        /// The path at fault.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The bytes that arrived are not those that were stored. Transfer them again.
+    #[error("{name}: the SHA-256 is {actual}, not {expected}")]
+    DigestMismatch {
+        /// The artifact.
+        name: String,
+        /// The digest that the bytes should have.
+        expected: String,
+        /// The digest that they have.
+        actual: String,
+    },
+    /// Fewer or more bytes arrived than there are. Transfer them again.
+    #[error("{name}: {actual} bytes instead of {expected}")]
+    SizeMismatch {
+        /// The artifact.
+        name: String,
+        /// How many there should be.
+        expected: u64,
+        /// How many came.
+        actual: u64,
+    },
+    /// The server broke the contract: it is of another version, or no registry.
+    #[error("unexpected answer: {0}")]
+    Protocol(&'static str),
+}
+
+/// An error that the registry answered with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StatusError {
+    /// The gRPC code.
+    pub code: Code,
+    /// Which error it is: [`ErrorReason::Unspecified`] if it does not come from the registry itself, but for example from a
+    /// proxy.
+    pub reason: ErrorReason,
+    /// For people.
+    pub message: String,
+    /// With `INVALID_ARGUMENT`: every field at fault.
+    pub violations: Vec<FieldViolation>,
+    /// What goes with the reason, for example the `name` that was not found.
+    pub metadata: BTreeMap<String, String>,
+    /// How long to wait before trying again, if that helps.
+    pub retry_after: Option<Duration>,
+}
+
+/// A field of a request that is not as it has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// Its path in the request, for example `model.labels[team]`.
+    pub field: String,
+    /// What is wrong, for programs.
+    pub reason: ErrorReason,
+    /// What is wrong, for people.
+    pub description: String,
+}
+
+impl Error {
+    /// The gRPC code, for errors that have one.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Status(status) => Some(status.code),
+            Self::Connect { .. } | Self::Transport(_) => Some(Code::Unavailable),
+            Self::DeadlineExceeded => Some(Code::DeadlineExceeded),
+            Self::DigestMismatch { .. } | Self::SizeMismatch { .. } => Some(Code::DataLoss),
+            Self::InvalidOption { .. } | Self::Io { .. } | Self::UnsafePath { .. } | Self::Protocol(_) => None,
+        }
+    }
+
+    /// Which of the registry's errors it is; `None` if it does not come from the registry.
+    pub fn reason(&self) -> Option<ErrorReason> {
+        self.status().map(|status| status.reason).filter(|reason| *reason != ErrorReason::Unspecified)
+    }
+
+    /// The fields at fault, of an invalid argument.
+    pub fn violations(&self) -> &[FieldViolation] {
+        self.status().map_or(&[], |status| &status.violations)
+    }
+
+    /// The registry's answer, if that is what the error is.
+    pub fn status(&self) -> Option<&StatusError> {
+        match self {
+            Self::Status(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// There is no such resource.
+    pub fn is_not_found(&self) -> bool {
+        self.code() == Some(Code::NotFound)
+    }
+
+    /// The name is taken.
+    pub fn is_already_exists(&self) -> bool {
+        self.code() == Some(Code::AlreadyExists)
+    }
+
+    /// The resource has changed since its etag was read: read it again, decide again.
+    pub fn is_conflict(&self) -> bool {
+        self.code() == Some(Code::Aborted)
+    }
+
+    /// The state of the resource rules the call out.
+    pub fn is_failed_precondition(&self) -> bool {
+        self.code() == Some(Code::FailedPrecondition)
+    }
+
+    /// The request is wrong; see [`violations`](Self::violations).
+    pub fn is_invalid_argument(&self) -> bool {
+        self.code() == Some(Code::InvalidArgument)
+    }
+
+    /// The registry can't be reached, or can't work now. It was tried again already, as the policy says.
+    pub fn is_unavailable(&self) -> bool {
+        self.code() == Some(Code::Unavailable)
+    }
+
+    /// No answer came in time.
+    pub fn is_deadline_exceeded(&self) -> bool {
+        self.code() == Some(Code::DeadlineExceeded)
+    }
+
+    /// The bytes, or the revisions, that were asked for are not there.
+    pub fn is_out_of_range(&self) -> bool {
+        self.code() == Some(Code::OutOfRange)
+    }
+
+    /// Bytes are not what their digest says: in the store, or as they arrived here.
+    pub fn is_data_loss(&self) -> bool {
+        self.code() == Some(Code::DataLoss)
+    }
+
+    /// How long the registry asks to wait before the next attempt.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.status().and_then(|status| status.retry_after)
+    }
+
+    /// Whether a long-lived stream should wait and go on: unlike a call it has nobody who would try again, so that it also
+    /// sits out what else the registry says will pass.
+    pub(crate) fn passes_by_itself(&self) -> bool {
+        self.is_unavailable() || self.retry_after().is_some() || matches!(self, Self::DeadlineExceeded)
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Io { path: path.into(), source }
+    }
+}
+
+impl fmt::Display for StatusError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.violations.is_empty() {
+            return if self.message.is_empty() { self.code.fmt(f) } else { f.write_str(&self.message) };
+        }
+        for (i, violation) in self.violations.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", violation.field, violation.description)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for StatusError {}
+
+impl From<tonic::Status> for Error {
+    fn from(status: tonic::Status) -> Self {
+        // A status that came over the wire has no source; one that tonic made of a failed connection has.
+        let Some(source) = status.source() else { return Self::Status(Box::new(StatusError::decode(&status))) };
+        let causes: Vec<_> = std::iter::successors(Some(source), |&cause| cause.source()).collect();
+        if causes.iter().any(|cause| cause.is::<TimeoutExpired>()) {
+            return Self::DeadlineExceeded;
+        }
+        let mut texts: Vec<_> = causes.iter().map(ToString::to_string).collect();
+        texts.dedup();
+        Self::Transport(texts.join(": "))
+    }
+}
+
+impl StatusError {
+    /// Reads the details that the contract promises. What can't be read is taken as absent: the code still tells.
+    fn decode(status: &tonic::Status) -> Self {
+        let mut error = Self {
+            code: status.code(),
+            reason: ErrorReason::Unspecified,
+            message: status.message().to_owned(),
+            violations: Vec::new(),
+            metadata: BTreeMap::new(),
+            retry_after: None,
+        };
+        for detail in RpcStatus::decode(status.details()).unwrap_or_default().details {
+            let bytes = detail.value.as_slice();
+            match detail.type_url.rsplit('/').next() {
+                Some("google.rpc.ErrorInfo") => {
+                    let info = ErrorInfo::decode(bytes).unwrap_or_default();
+                    if info.domain == ERROR_DOMAIN {
+                        error.reason = reason(&info.reason);
+                        error.metadata = info.metadata.into_iter().collect();
+                    }
+                }
+                Some("google.rpc.BadRequest") => {
+                    let violations = BadRequest::decode(bytes).unwrap_or_default().field_violations;
+                    error.violations = violations
+                        .into_iter()
+                        .map(|v| FieldViolation {
+                            field: v.field,
+                            reason: reason(&v.reason),
+                            description: v.description,
+                        })
+                        .collect();
+                }
+                Some("google.rpc.RetryInfo") => {
+                    let delay = RetryInfo::decode(bytes).unwrap_or_default().retry_delay;
+                    error.retry_after = delay.and_then(|delay| delay.try_into().ok());
+                }
+                _ => {}
+            }
+        }
+        error
+    }
+}
+
+/// A reason that this client does not know yet is `Unspecified`: the code still tells.
+fn reason(name: &str) -> ErrorReason {
+    ErrorReason::from_str_name(name).unwrap_or_default()
+}

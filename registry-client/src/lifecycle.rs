@@ -1,0 +1,79 @@
+use crate::call::{rpcs, setters};
+use crate::pb::lifecycle_service_client::LifecycleServiceClient;
+use crate::{Call, RegistryClient, pb};
+
+rpcs!(LifecycleServiceClient<tonic::transport::Channel> {
+    reads {
+        get_event(GetEventRequest) -> Event;
+    }
+    lists {
+        list_events(ListEventsRequest) -> ListEventsResponse.events: Event;
+    }
+    mutations {
+        transition_stage(TransitionStageRequest) -> TransitionStageResponse;
+        batch_transition_stages(BatchTransitionStagesRequest) -> BatchTransitionStagesResponse;
+        rollback(RollbackRequest) -> RollbackResponse;
+    }
+});
+
+/// Stages, and the log of all that happened. For what is happening, see [`watch`](Self::watch).
+impl RegistryClient {
+    /// Moves a version to a stage, and the version that held it to where the model's policy says, at once.
+    ///
+    /// [`is_failed_precondition`](crate::Error::is_failed_precondition) if the version or the policy rules it out.
+    pub fn promote(&self, version: impl Into<String>, stage: pb::Stage) -> Call<pb::TransitionStageRequest> {
+        let (name, stage) = (version.into(), stage.into());
+        self.call(pb::TransitionStageRequest { name, stage, ..Default::default() })
+    }
+
+    /// Up to 100 moves in one revision: all of them or none. Each sees what those before it did.
+    pub fn batch_promote(
+        &self,
+        moves: impl IntoIterator<Item = pb::TransitionStageRequest>,
+    ) -> Call<pb::BatchTransitionStagesRequest> {
+        let requests = moves.into_iter().collect();
+        self.call(pb::BatchTransitionStagesRequest { requests, ..Default::default() })
+    }
+
+    /// Gives production, or another [`stage`](Call::stage), back to the version that held it before.
+    pub fn rollback(&self, model: impl Into<String>) -> Call<pb::RollbackRequest> {
+        self.call(pb::RollbackRequest { name: model.into(), ..Default::default() })
+    }
+
+    /// What happened, oldest first: everywhere, or to [`parent`](Call::parent) and all below it.
+    pub fn list_events(&self) -> Call<pb::ListEventsRequest> {
+        self.call(pb::ListEventsRequest::default())
+    }
+
+    /// One event: `events/{revision}-{index}`.
+    pub fn get_event(&self, name: impl Into<String>) -> Call<pb::GetEventRequest> {
+        self.call(pb::GetEventRequest { name: name.into() })
+    }
+}
+
+setters!(TransitionStageRequest {
+    /// What becomes of the version that holds the stage; without it, what the model's policy says.
+    incumbent(action: pb::IncumbentAction) |r| r.incumbent = action.into();
+    /// Why, for the audit trail.
+    comment(comment: impl Into<String>) |r| r.comment = comment.into();
+    /// Only if this is still the version's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+});
+
+setters!(RollbackRequest {
+    /// Which stage; production unless set.
+    stage(stage: pb::Stage) |r| r.stage = stage.into();
+    /// What becomes of the version that holds the stage; without it, what the model's policy says.
+    incumbent(action: pb::IncumbentAction) |r| r.incumbent = action.into();
+    /// Why, for the audit trail.
+    comment(comment: impl Into<String>) |r| r.comment = comment.into();
+    /// Only if this is still the model's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+});
+
+setters!(ListEventsRequest {
+    /// Of this resource and of all below it: a namespace, a model, or a version by its number.
+    parent(name: impl Into<String>) |r| r.parent = name.into();
+    /// Of these types only.
+    types(types: impl IntoIterator<Item = pb::EventType>) |r| r.types = types.into_iter().map(Into::into).collect();
+});

@@ -1,0 +1,143 @@
+use crate::call::{rpcs, setters};
+use crate::pb::model_service_client::ModelServiceClient;
+use crate::{Call, RegistryClient, pb};
+
+rpcs!(ModelServiceClient<tonic::transport::Channel> {
+    reads {
+        get_model(GetModelRequest) -> Model;
+    }
+    lists {
+        list_models(ListModelsRequest) -> ListModelsResponse.models: Model;
+    }
+    mutations {
+        create_model(CreateModelRequest) -> Model;
+        update_model(UpdateModelRequest) -> Model;
+        delete_model(DeleteModelRequest) -> Model;
+        undelete_model(UndeleteModelRequest) -> Model;
+    }
+});
+
+/// Models.
+impl RegistryClient {
+    /// Makes a model: `models/fraud`, `namespaces/risk/models/fraud`, or just `fraud` for one of the default namespace.
+    ///
+    /// [`is_already_exists`](crate::Error::is_already_exists) if the name is taken, also by a deleted model.
+    pub fn create_model(&self, model: impl Into<String>) -> Call<pb::CreateModelRequest> {
+        let model = model.into();
+        let (parent, id) = split_name(&model);
+        self.call(pb::CreateModelRequest { parent: parent.to_owned(), model_id: id.to_owned(), ..Default::default() })
+    }
+
+    /// One model, also a deleted one.
+    pub fn get_model(&self, name: impl Into<String>) -> Call<pb::GetModelRequest> {
+        self.call(pb::GetModelRequest { name: name.into() })
+    }
+
+    /// The models of the default namespace, or of [`parent`](Call::parent).
+    pub fn list_models(&self) -> Call<pb::ListModelsRequest> {
+        self.call(pb::ListModelsRequest::default())
+    }
+
+    /// Changes a model: those of its changeable fields that are not empty, or those that [`fields`](Call::fields) names.
+    ///
+    /// If the model has an etag, [`is_conflict`](crate::Error::is_conflict) unless it is still the current one.
+    pub fn update_model(&self, model: pb::Model) -> Call<pb::UpdateModelRequest> {
+        self.call(pb::UpdateModelRequest { model: Some(model), ..Default::default() })
+    }
+
+    /// Marks a model as deleted.
+    pub fn delete_model(&self, name: impl Into<String>) -> Call<pb::DeleteModelRequest> {
+        self.call(pb::DeleteModelRequest { name: name.into(), ..Default::default() })
+    }
+
+    /// Takes a deletion back.
+    pub fn undelete_model(&self, name: impl Into<String>) -> Call<pb::UndeleteModelRequest> {
+        self.call(pb::UndeleteModelRequest { name: name.into(), ..Default::default() })
+    }
+}
+
+setters!(CreateModelRequest {
+    /// Everything that is known of the model at once, in place of what was set before.
+    model(model: pb::Model) |r| r.model = Some(model);
+    /// A name for people.
+    display_name(name: impl Into<String>) |r| draft(r).display_name = name.into();
+    /// What the model is, for people.
+    description(text: impl Into<String>) |r| draft(r).description = text.into();
+    /// What the model does.
+    model_type(model_type: pb::ModelType) |r| draft(r).model_type = model_type.into();
+    /// Who answers for it.
+    owner(owner: impl Into<String>) |r| draft(r).owner = owner.into();
+    /// Whose team it belongs to.
+    team(team: impl Into<String>) |r| draft(r).team = team.into();
+    /// The project it belongs to.
+    project(project: impl Into<String>) |r| draft(r).project = project.into();
+    /// Adds a label, for selecting.
+    label(key: impl Into<String>, value: impl Into<String>) |r| {
+        draft(r).labels.insert(key.into(), value.into());
+    };
+    /// Which stage changes are legal; without it, the default policy.
+    stage_policy(policy: pb::StagePolicy) |r| draft(r).stage_policy = Some(policy);
+    /// Which of two values of a metric is better, where the registry does not know it or this model differs.
+    metric_direction(metric: impl Into<String>, direction: pb::MetricDirection) |r| {
+        draft(r).metric_directions.insert(metric.into(), direction.into());
+    };
+});
+
+setters!(ListModelsRequest {
+    /// Of this namespace: `namespaces/risk`.
+    parent(namespace: impl Into<String>) |r| r.parent = namespace.into();
+    /// `name` (the default) or `create_time`, each also with ` desc`.
+    order_by(order: impl Into<String>) |r| r.order_by = order.into();
+    /// Deleted models as well.
+    show_deleted(show: bool) |r| r.show_deleted = show;
+});
+
+setters!(UpdateModelRequest {
+    /// Which fields to take, also if they are empty: `description`, `labels`, ...; `*` takes all.
+    fields(fields: impl IntoIterator<Item = impl Into<String>>) |r| r.update_mask = Some(mask(fields));
+});
+
+setters!(DeleteModelRequest {
+    /// Only if this is still the model's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+    /// Even if a version is in production or carries an alias.
+    force(force: bool) |r| r.force = force;
+});
+
+setters!(UndeleteModelRequest {
+    /// Only if this is still the model's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+});
+
+fn draft(request: &mut pb::CreateModelRequest) -> &mut pb::Model {
+    request.model.get_or_insert_default()
+}
+
+/// A model's name as its namespace's name, empty for the default one, and its id.
+fn split_name(model: &str) -> (&str, &str) {
+    if let Some(id) = model.strip_prefix("models/") {
+        return ("", id);
+    }
+    model.split_once("/models/").unwrap_or(("", model))
+}
+
+pub(crate) fn mask(fields: impl IntoIterator<Item = impl Into<String>>) -> prost_types::FieldMask {
+    prost_types::FieldMask { paths: fields.into_iter().map(Into::into).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split_name;
+
+    #[test]
+    fn names_are_split_into_namespace_and_id() {
+        for (name, expected) in [
+            ("fraud", ("", "fraud")),
+            ("models/fraud", ("", "fraud")),
+            ("namespaces/risk/models/fraud", ("namespaces/risk", "fraud")),
+            ("namespaces/risk/models/", ("namespaces/risk", "")),
+        ] {
+            assert_eq!(split_name(name), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+use std::future::IntoFuture;
+use std::path::{Path, PathBuf};
+
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::task::spawn_blocking;
+use tracing::warn;
+
+use crate::folder::{LocalFile, walk};
+use crate::progress::Meter;
+use crate::versions::version_setters;
+use crate::{Error, Progress, RegistryClient, pb};
+
+/// Files under way at the same time: enough that small ones do not wait for each other's fsync.
+pub(crate) const PARALLEL_FILES: usize = 4;
+
+impl RegistryClient {
+    /// Makes a new version of a model out of a folder: all files in it, with their paths, each as the
+    /// [type that its name suggests](crate::artifact_type_of).
+    pub fn publish(&self, folder: impl Into<PathBuf>, model: impl Into<String>) -> Publish {
+        Publish {
+            client: self.clone(),
+            folder: folder.into(),
+            request: pb::CreateVersionRequest { parent: model.into(), ..Default::default() },
+            model: None,
+            meter: Meter::default(),
+        }
+    }
+}
+
+/// A publication that has not begun: say what is known of the version, then `.await` it for the READY
+/// [`Version`](pb::Version).
+///
+/// Links in the folder are followed as long as they stay in it. The folder is read before the registry is asked for anything.
+/// After an error the version is FAILED, with the error as the reason, if that much can still be done; if the publication is
+/// dropped, it stays PENDING.
+#[must_use = "nothing is published until this is awaited"]
+#[derive(Debug, Clone)]
+pub struct Publish {
+    client: RegistryClient,
+    folder: PathBuf,
+    request: pb::CreateVersionRequest,
+    model: Option<pb::Model>,
+    meter: Meter,
+}
+
+version_setters!(Publish);
+
+impl Publish {
+    /// Makes the model, as described, if it does not exist.
+    pub fn create_model_if_missing(mut self, model: pb::Model) -> Self {
+        self.model = Some(model);
+        self
+    }
+
+    /// Calls back after each piece sent.
+    pub fn progress(mut self, callback: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.meter.report_to(callback);
+        self
+    }
+
+    /// Publishes; the same as `.await` on it.
+    ///
+    /// # Errors
+    /// [`Error::UnsafePath`] for what can't be an artifact, [`Error::Io`] for what can't be read or if there is nothing in the
+    /// folder; [`is_not_found`](Error::is_not_found) without the model, [`is_already_exists`](Error::is_already_exists) if the
+    /// label is taken.
+    pub async fn send(mut self) -> Result<pb::Version, Error> {
+        let files = list(&self.folder).await?;
+        self.meter.total = Some(files.iter().map(|file| file.size).sum());
+        let version = self.create_version().await?;
+        match self.fill(&version.name, files).await {
+            Ok(version) => Ok(version),
+            Err(error) => {
+                let given_up = self.client.finalize_version(&version.name).failed(error.to_string()).await;
+                if let Err(error) = given_up {
+                    warn!(version = version.name, %error, "a version whose upload failed stays PENDING");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn create_version(&self) -> Result<pb::Version, Error> {
+        let created = self.client.call(self.request.clone()).await;
+        let (error, model) = match (created, &self.model) {
+            (Err(error), Some(model)) => (error, model),
+            (created, _) => return created,
+        };
+        if error.reason() != Some(pb::ErrorReason::ModelNotFound) {
+            return Err(error);
+        }
+        match self.client.create_model(&self.request.parent).model(model.clone()).await {
+            // Somebody else was faster, which is just as well.
+            Err(error) if !error.is_already_exists() => Err(error),
+            _ => self.client.call(self.request.clone()).await,
+        }
+    }
+
+    async fn fill(&self, version: &str, files: Vec<LocalFile>) -> Result<pb::Version, Error> {
+        stream::iter(files)
+            .map(|file| self.client.upload(version, file.path, file.file).part_of(&self.meter).send())
+            .buffer_unordered(PARALLEL_FILES)
+            .try_for_each(async |_| Ok(()))
+            .await?;
+        self.client.finalize_version(version).await
+    }
+
+    fn draft(&mut self) -> &mut pb::Version {
+        self.request.version.get_or_insert_default()
+    }
+}
+
+impl IntoFuture for Publish {
+    type Output = Result<pb::Version, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+async fn list(folder: &Path) -> Result<Vec<LocalFile>, Error> {
+    let path = folder.to_owned();
+    let failed = |error| Error::io(folder, error);
+    let files = spawn_blocking(move || walk(&path)).await.map_err(|error| failed(error.into()))??;
+    if files.is_empty() {
+        return Err(failed(std::io::Error::other("no files to publish")));
+    }
+    Ok(files)
+}

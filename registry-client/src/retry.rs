@@ -1,0 +1,140 @@
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tracing::debug;
+
+use crate::Error;
+
+/// How often a call that found the registry unavailable is tried again, and after what time.
+///
+/// Only `UNAVAILABLE` and broken connections are tried again. That is safe for mutations too: the client gives each of them a
+/// request id before the first attempt, so that it happens once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts after the first one. 0 never tries again.
+    pub retries: u32,
+    /// The longest wait before the first retry; it doubles with each further one.
+    pub initial_backoff: Duration,
+    /// The longest wait of all, unless the registry itself asks for a longer one.
+    pub max_backoff: Duration,
+}
+
+impl Default for RetryPolicy {
+    /// Five retries, spread over about three seconds.
+    fn default() -> Self {
+        Self { retries: 5, initial_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(5) }
+    }
+}
+
+impl RetryPolicy {
+    /// The wait after so many failures in a row. What the registry asks for is waited in any case.
+    pub(crate) fn delay(&self, failures: u32, asked_for: Option<Duration>) -> Duration {
+        self.delay_at(failures, asked_for, rand::random())
+    }
+
+    /// Full jitter: `random`, from 0 to 1, chooses among all waits up to the limit, so that the clients of a registry that
+    /// comes back do not arrive together.
+    fn delay_at(&self, failures: u32, asked_for: Option<Duration>, random: f64) -> Duration {
+        let doublings = failures.saturating_sub(1).min(31);
+        let limit = self.initial_backoff.saturating_mul(1 << doublings).min(self.max_backoff);
+        asked_for.unwrap_or_default() + limit.mul_f64(random)
+    }
+
+    /// Runs `attempt` until it ends well, or in a way that another attempt would not change.
+    ///
+    /// If the next attempt would start behind the deadline, the error there is says more than the deadline would.
+    pub(crate) async fn run<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        call: &str,
+        deadline: Option<Instant>,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, Error> {
+        let mut failures = 0;
+        loop {
+            let error = match attempt().await {
+                Err(error) if error.is_unavailable() && failures < self.retries => error,
+                result => return result,
+            };
+            failures += 1;
+            let delay = self.delay(failures, error.retry_after());
+            if deadline.is_some_and(|deadline| Instant::now() + delay >= deadline) {
+                return Err(error);
+            }
+            debug!(call, failures, ?delay, %error, "trying again");
+            sleep(delay).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StatusError;
+    use tonic::Code;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn waits_double_up_to_a_limit_and_never_undercut_what_the_registry_asks_for() {
+        let policy = RetryPolicy { retries: 9, initial_backoff: 100 * MS, max_backoff: 500 * MS };
+        for (failures, asked_for, random, expected) in [
+            (1, None, 1.0, 100 * MS),
+            (2, None, 1.0, 200 * MS),
+            (3, None, 1.0, 400 * MS),
+            (4, None, 1.0, 500 * MS),
+            (u32::MAX, None, 1.0, 500 * MS),
+            (3, None, 0.25, 100 * MS),
+            (3, None, 0.0, Duration::ZERO),
+            (1, Some(2000 * MS), 0.0, 2000 * MS),
+            (1, Some(2000 * MS), 1.0, 2100 * MS),
+        ] {
+            assert_eq!(policy.delay_at(failures, asked_for, random), expected, "{failures} {asked_for:?} {random}");
+        }
+    }
+
+    fn answer(code: Code, retry_after: Option<Duration>) -> Error {
+        let status = StatusError {
+            code,
+            reason: crate::pb::ErrorReason::Unspecified,
+            message: String::new(),
+            violations: Vec::new(),
+            metadata: Default::default(),
+            retry_after,
+        };
+        Error::Status(Box::new(status))
+    }
+
+    #[tokio::test]
+    async fn only_what_is_unavailable_is_tried_again() {
+        let policy = RetryPolicy { retries: 2, initial_backoff: Duration::ZERO, max_backoff: Duration::ZERO };
+        for (code, attempts) in [
+            (Code::Unavailable, 3),
+            (Code::Internal, 1),
+            (Code::Aborted, 1),
+            (Code::DeadlineExceeded, 1),
+            (Code::ResourceExhausted, 1),
+            (Code::NotFound, 1),
+        ] {
+            let mut made = 0;
+            let attempt = || {
+                made += 1;
+                async move { Err::<(), _>(answer(code, None)) }
+            };
+            let error = policy.run("test", None, attempt).await.unwrap_err();
+            assert_eq!((error.code(), made), (Some(code), attempts));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wait_beyond_the_deadline_is_not_begun() {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut made = 0;
+        let attempt = || {
+            made += 1;
+            async { Err::<(), _>(answer(Code::Unavailable, Some(Duration::from_secs(60)))) }
+        };
+        let error = RetryPolicy::default().run("test", Some(deadline), attempt).await.unwrap_err();
+        assert!(error.is_unavailable(), "{error:?}");
+        assert_eq!(made, 1);
+    }
+}

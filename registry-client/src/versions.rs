@@ -1,0 +1,228 @@
+use crate::call::{rpcs, setters};
+use crate::models::mask;
+use crate::pb::version_service_client::VersionServiceClient;
+use crate::{Call, RegistryClient, pb};
+
+rpcs!(VersionServiceClient<tonic::transport::Channel> {
+    reads {
+        get_version(GetVersionRequest) -> Version;
+        batch_get_versions(BatchGetVersionsRequest) -> BatchGetVersionsResponse;
+        compare_versions(CompareVersionsRequest) -> CompareVersionsResponse;
+    }
+    lists {
+        list_versions(ListVersionsRequest) -> ListVersionsResponse.versions: Version;
+    }
+    mutations {
+        create_version(CreateVersionRequest) -> Version;
+        update_version(UpdateVersionRequest) -> Version;
+        finalize_version(FinalizeVersionRequest) -> Version;
+        delete_version(DeleteVersionRequest) -> Version;
+        undelete_version(UndeleteVersionRequest) -> Version;
+        prune_versions(PruneVersionsRequest) -> PruneVersionsResponse;
+        set_alias(SetAliasRequest) -> Model;
+        delete_alias(DeleteAliasRequest) -> Model;
+    }
+});
+
+/// Versions and aliases. A version goes by its number (`models/fraud/versions/7`), its label
+/// (`models/fraud/versions/1.4.0`) or an alias (`models/fraud@production`).
+impl RegistryClient {
+    /// Makes the next version of a model, PENDING: upload its artifacts, then [finalize](Self::finalize_version) it. To do all
+    /// of that with a folder, see [`publish`](Self::publish).
+    pub fn create_version(&self, model: impl Into<String>) -> Call<pb::CreateVersionRequest> {
+        self.call(pb::CreateVersionRequest { parent: model.into(), ..Default::default() })
+    }
+
+    /// One version, also a deleted one unless it is asked for by alias.
+    pub fn get_version(&self, name: impl Into<String>) -> Call<pb::GetVersionRequest> {
+        self.call(pb::GetVersionRequest { name: name.into() })
+    }
+
+    /// The versions of a model, or of all models of a namespace (`namespaces/risk/models/-`).
+    pub fn list_versions(&self, model: impl Into<String>) -> Call<pb::ListVersionsRequest> {
+        self.call(pb::ListVersionsRequest { parent: model.into(), ..Default::default() })
+    }
+
+    /// Up to 100 versions at once, in the order asked for.
+    pub fn batch_get_versions(
+        &self,
+        names: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Call<pb::BatchGetVersionsRequest> {
+        self.call(pb::BatchGetVersionsRequest { names: names.into_iter().map(Into::into).collect() })
+    }
+
+    /// Changes a version: those of its changeable fields that are not empty, or those that [`fields`](Call::fields) names.
+    ///
+    /// If the version has an etag, [`is_conflict`](crate::Error::is_conflict) unless it is still the current one.
+    pub fn update_version(&self, version: pb::Version) -> Call<pb::UpdateVersionRequest> {
+        self.call(pb::UpdateVersionRequest { version: Some(version), ..Default::default() })
+    }
+
+    /// Ends the filling of a PENDING version. It is READY then, or FAILED with [`failed`](Call::failed).
+    pub fn finalize_version(&self, name: impl Into<String>) -> Call<pb::FinalizeVersionRequest> {
+        self.call(pb::FinalizeVersionRequest { name: name.into(), ..Default::default() })
+    }
+
+    /// Marks a version as deleted.
+    pub fn delete_version(&self, name: impl Into<String>) -> Call<pb::DeleteVersionRequest> {
+        self.call(pb::DeleteVersionRequest { name: name.into(), ..Default::default() })
+    }
+
+    /// Takes a deletion back.
+    pub fn undelete_version(&self, name: impl Into<String>) -> Call<pb::UndeleteVersionRequest> {
+        self.call(pb::UndeleteVersionRequest { name: name.into(), ..Default::default() })
+    }
+
+    /// Compares the metrics of 2 to 100 versions with each other; the first is the baseline.
+    pub fn compare_versions(
+        &self,
+        names: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Call<pb::CompareVersionsRequest> {
+        self.call(pb::CompareVersionsRequest { names: names.into_iter().map(Into::into).collect() })
+    }
+
+    /// Deletes old versions of a model and keeps so many of the newest, but never one that is in use. Repeat it while the
+    /// answer says `more`. With [`validate_only`](Call::validate_only) it answers what would go.
+    pub fn prune_versions(&self, model: impl Into<String>, keep: u32) -> Call<pb::PruneVersionsRequest> {
+        let keep = keep.try_into().unwrap_or(i32::MAX);
+        self.call(pb::PruneVersionsRequest { parent: model.into(), keep, ..Default::default() })
+    }
+
+    /// Points an alias of a model, without its `@`, at a version: a full name or only its last part.
+    pub fn set_alias(
+        &self,
+        model: impl Into<String>,
+        alias: impl Into<String>,
+        version: impl Into<String>,
+    ) -> Call<pb::SetAliasRequest> {
+        self.call(pb::SetAliasRequest {
+            name: model.into(),
+            alias: alias.into(),
+            version: version.into(),
+            ..Default::default()
+        })
+    }
+
+    /// Removes an alias of a model.
+    pub fn delete_alias(&self, model: impl Into<String>, alias: impl Into<String>) -> Call<pb::DeleteAliasRequest> {
+        self.call(pb::DeleteAliasRequest { name: model.into(), alias: alias.into(), ..Default::default() })
+    }
+}
+
+/// What is known of a version that is about to be made, for everything that makes one and has a `draft`.
+macro_rules! version_setters {
+    ($type:ty) => {
+        impl $type {
+            /// Everything that is known of the version at once, in place of what was set before.
+            pub fn version(mut self, version: crate::pb::Version) -> Self {
+                *self.draft() = version;
+                self
+            }
+
+            /// Another name for the version, unique in its model, for example `1.4.0`.
+            pub fn label(mut self, label: impl Into<String>) -> Self {
+                self.draft().label = label.into();
+                self
+            }
+
+            /// What the version is, for people.
+            pub fn description(mut self, text: impl Into<String>) -> Self {
+                self.draft().description = text.into();
+                self
+            }
+
+            /// What it was made with, and which release of that.
+            pub fn framework(mut self, framework: crate::pb::Framework, version: impl Into<String>) -> Self {
+                self.draft().framework = framework.into();
+                self.draft().framework_version = version.into();
+                self
+            }
+
+            /// Adds a metric on a split: `("validation", "rmse", 0.31)`.
+            pub fn metric(mut self, split: impl Into<String>, name: impl Into<String>, value: f64) -> Self {
+                self.draft().metrics.entry(split.into()).or_default().values.insert(name.into(), value);
+                self
+            }
+
+            /// Adds something that the training was told: `("max_depth", 6.0)`.
+            pub fn hyperparameter(mut self, name: impl Into<String>, value: impl Into<prost_types::Value>) -> Self {
+                let hyperparameters = self.draft().hyperparameters.get_or_insert_default();
+                hyperparameters.fields.insert(name.into(), value.into());
+                self
+            }
+
+            /// Adds a tag, for selecting.
+            pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+                self.draft().tags.insert(key.into(), value.into());
+                self
+            }
+
+            /// Adds a version that this one was derived from.
+            pub fn derived_from(mut self, version: impl Into<String>) -> Self {
+                self.draft().parents.push(version.into());
+                self
+            }
+        }
+    };
+}
+
+pub(crate) use version_setters;
+
+version_setters!(Call<pb::CreateVersionRequest>);
+
+impl Call<pb::CreateVersionRequest> {
+    fn draft(&mut self) -> &mut pb::Version {
+        self.request_mut().version.get_or_insert_default()
+    }
+}
+
+setters!(CreateVersionRequest {
+    /// Where the content lies, if it is not to be kept here. The version is READY at once.
+    source_uri(uri: impl Into<String>) |r| r.version.get_or_insert_default().source_uri = uri.into();
+    /// READY at once, with no artifacts.
+    finalize(finalize: bool) |r| r.finalize = finalize;
+});
+
+setters!(ListVersionsRequest {
+    /// `number` (the default) or `number desc`.
+    order_by(order: impl Into<String>) |r| r.order_by = order.into();
+    /// Deleted versions as well.
+    show_deleted(show: bool) |r| r.show_deleted = show;
+});
+
+setters!(UpdateVersionRequest {
+    /// Which fields to take, also if they are empty: `tags`, `metrics.validation`, ...; `*` takes all.
+    fields(fields: impl IntoIterator<Item = impl Into<String>>) |r| r.update_mask = Some(mask(fields));
+});
+
+setters!(FinalizeVersionRequest {
+    /// Give the version up, and say why.
+    failed(reason: impl Into<String>) |r| {
+        r.state = pb::VersionState::Failed.into();
+        r.failure_reason = reason.into();
+    };
+    /// Only if this is still the version's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+});
+
+setters!(DeleteVersionRequest {
+    /// Only if this is still the version's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+    /// Even if it is in production or carries an alias.
+    force(force: bool) |r| r.force = force;
+});
+
+setters!(UndeleteVersionRequest {
+    /// Only if this is still the version's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+});
+
+setters!(SetAliasRequest {
+    /// Only if this is still the model's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+});
+
+setters!(DeleteAliasRequest {
+    /// Only if this is still the model's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+});

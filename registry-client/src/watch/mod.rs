@@ -1,0 +1,162 @@
+//! The lifecycle stream, over as many connections as it takes.
+
+mod state;
+
+use futures::stream::{self, BoxStream, StreamExt};
+use tonic::Streaming;
+use tracing::debug;
+
+use self::state::{Input, State, Step};
+use crate::client::MAX_MESSAGE_BYTES;
+use crate::pb::lifecycle_service_client::LifecycleServiceClient;
+use crate::pb::watch_events_request::{Now, Snapshot, Start};
+use crate::{Error, RegistryClient, pb};
+
+impl RegistryClient {
+    /// Everything that happens from now on, or from another point, as it happens.
+    pub fn watch(&self) -> Watch {
+        Watch { client: self.clone(), request: pb::WatchEventsRequest::default(), start: Start::Now(Now {}) }
+    }
+}
+
+/// A watch that has not begun: choose what to see, then [`stream`](Self::stream) it.
+#[must_use = "nothing is watched before stream()"]
+#[derive(Debug, Clone)]
+pub struct Watch {
+    client: RegistryClient,
+    request: pb::WatchEventsRequest,
+    start: Start,
+}
+
+/// What a watch tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WatchItem {
+    /// The watch stands: what happens behind this revision follows. Always the first item, and comes once.
+    Created {
+        /// Where the watch begins.
+        revision: u64,
+    },
+    /// With [`from_snapshot`](Watch::from_snapshot): a part of what there is. The next bookmark says that it was the last one.
+    Snapshot {
+        /// What the snapshot is of.
+        revision: u64,
+        /// Of type `SNAPSHOT`, each with a resource in `after`.
+        events: Vec<pb::Event>,
+    },
+    /// The connection broke before the snapshot was whole, and another snapshot follows: forget the parts that came.
+    SnapshotRestarted {
+        /// What the new snapshot is of.
+        revision: u64,
+    },
+    /// What happened in a revision, or what of that was asked for; never a part of it.
+    Events {
+        /// Resume behind this one with [`after`](Watch::after).
+        revision: u64,
+        /// In their order.
+        events: Vec<pb::Event>,
+    },
+    /// Everything up to this revision has been told. Comes when the past has been told, and every few seconds while nothing
+    /// happens.
+    Bookmark {
+        /// Resume behind this one with [`after`](Watch::after).
+        revision: u64,
+    },
+}
+
+impl Watch {
+    /// Only what happens to this resource and all below it: a namespace, a model, or a version by its number.
+    pub fn parent(mut self, name: impl Into<String>) -> Self {
+        self.request.parent = name.into();
+        self
+    }
+
+    /// Only events of these types. A snapshot holds everything all the same.
+    pub fn types(mut self, types: impl IntoIterator<Item = pb::EventType>) -> Self {
+        self.request.types = types.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Start with the next revision; that is the default.
+    pub fn from_now(mut self) -> Self {
+        self.start = Start::Now(Now {});
+        self
+    }
+
+    /// Start behind a revision; 0 is the whole log. With the revision of the last item seen, that resumes an earlier watch.
+    pub fn after(mut self, revision: u64) -> Self {
+        self.start = Start::AfterRevision(revision);
+        self
+    }
+
+    /// Start with what there is, as [`WatchItem::Snapshot`], followed by what happens to it.
+    pub fn from_snapshot(mut self) -> Self {
+        self.start = Start::Snapshot(Snapshot {});
+        self
+    }
+
+    /// Begins, when it is first polled.
+    ///
+    /// When the registry is away the stream waits for it, however long that takes, and goes on where it was: no event is left
+    /// out, none comes twice. It never ends, except after an error that waiting would not cure: for example
+    /// [`is_out_of_range`](Error::is_out_of_range) if the revision to start at is gone, or
+    /// [`is_invalid_argument`](Error::is_invalid_argument).
+    ///
+    /// A reader may be slow; that costs the registry nothing. To stop watching, drop the stream.
+    pub fn stream(self) -> BoxStream<'static, Result<WatchItem, Error>> {
+        let Self { client, request, start } = self;
+        let driver = Driver { client, request, state: State::new(start), connection: None };
+        stream::unfold(driver, async |mut driver| driver.next().await.map(|item| (item, driver))).boxed()
+    }
+}
+
+/// Does what the [`State`] says.
+struct Driver {
+    client: RegistryClient,
+    request: pb::WatchEventsRequest,
+    state: State,
+    connection: Option<Streaming<pb::WatchEventsResponse>>,
+}
+
+impl Driver {
+    async fn next(&mut self) -> Option<Result<WatchItem, Error>> {
+        while self.state != State::Ended {
+            let input = match self.receive().await {
+                Ok(Some(message)) => Input::Message(message),
+                Ok(None) => Input::Cut(None),
+                Err(error) => Input::Cut(Some(error)),
+            };
+            match self.state.step(input) {
+                Step::Deliver(item) => return Some(Ok(item)),
+                Step::Skip => {}
+                Step::Fail(error) => return Some(Err(error)),
+                Step::Reconnect { failures, error } => {
+                    self.connection = None;
+                    let asked_for = error.as_ref().and_then(Error::retry_after);
+                    let delay = self.client.retry().delay(failures, asked_for);
+                    debug!(failures, ?delay, ?error, "watch was cut off, connecting again");
+                    tokio::time::sleep(delay).await;
+                }
+            }
+        }
+        None
+    }
+
+    async fn receive(&mut self) -> Result<Option<pb::WatchEventsResponse>, Error> {
+        if let State::Starting { start, .. } = self.state
+            && self.connection.is_none()
+        {
+            self.connection = Some(self.open(start).await?);
+        }
+        match &mut self.connection {
+            Some(connection) => Ok(connection.message().await?),
+            None => Ok(None),
+        }
+    }
+
+    async fn open(&self, start: Start) -> Result<Streaming<pb::WatchEventsResponse>, Error> {
+        let mut service =
+            LifecycleServiceClient::new(self.client.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let request = pb::WatchEventsRequest { start: Some(start), ..self.request.clone() };
+        self.client.open(service.watch_events(self.client.request(request))).await
+    }
+}

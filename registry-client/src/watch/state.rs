@@ -1,0 +1,250 @@
+use super::WatchItem;
+use crate::pb::watch_events_request::{Snapshot, Start};
+use crate::pb::watch_events_response::Response;
+use crate::{Error, pb};
+
+/// Where a watch stands. All it takes to go on after the connection broke.
+///
+/// ```text
+///              created                    created
+/// Starting ──────────────> Live    Starting ────────> Snapshotting ──bookmark──> Live
+///   (now, after)             │     (snapshot)  <─cut──────┘                        │
+///      <──────────cut────────┘ behind its revision <──────────────cut──────────────┘
+/// ```
+#[derive(Debug, PartialEq)]
+pub(super) enum State {
+    /// No connection stands, or it has not said `created` yet.
+    Starting {
+        /// What to ask for.
+        start: Start,
+        /// What the reader knows.
+        told: Told,
+        /// Connections in a row that came to nothing.
+        failures: u32,
+    },
+    /// A snapshot is coming in. Without its end it is worth nothing.
+    Snapshotting {
+        /// Connections in a row that did not get to its end.
+        failures: u32,
+    },
+    /// The reader has been told everything up to a revision.
+    Live {
+        /// This one.
+        revision: u64,
+        /// Connections in a row that broke without anything new.
+        failures: u32,
+    },
+    /// An error was told, the last thing there is.
+    Ended,
+}
+
+/// What the reader of a watch that is about to start has seen of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Nothing.
+    Nothing,
+    /// That the watch was created; perhaps more.
+    Created,
+    /// A part of a snapshot, perhaps.
+    HalfSnapshot,
+}
+
+/// What comes from the connection.
+#[derive(Debug)]
+pub(super) enum Input {
+    Message(pb::WatchEventsResponse),
+    /// It could not be made, or ended: with an error or, against the contract, without one.
+    Cut(Option<Error>),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Tell the reader.
+    Deliver(WatchItem),
+    /// Nothing: the reader knows.
+    Skip,
+    /// Wait as long as so many failures ask for, then connect again.
+    Reconnect { failures: u32, error: Option<Error> },
+    /// Tell the reader and stop.
+    Fail(Error),
+}
+
+impl State {
+    pub(super) fn new(start: Start) -> Self {
+        Self::Starting { start, told: Told::Nothing, failures: 0 }
+    }
+
+    pub(super) fn step(&mut self, input: Input) -> Step {
+        let response = match input {
+            Input::Message(message) => message.response,
+            Input::Cut(error) => return self.cut(error),
+        };
+        match (&mut *self, response) {
+            (Self::Starting { start, told, failures }, Some(Response::Created(created))) => {
+                let (start, told, failures, revision) = (*start, *told, *failures, created.revision);
+                match start {
+                    Start::AfterRevision(after) if revision > after => {
+                        return self.fail("the watch left out revisions");
+                    }
+                    Start::Snapshot(_) => *self = Self::Snapshotting { failures },
+                    // An older one would only repeat what is skipped below.
+                    Start::AfterRevision(after) => *self = Self::Live { revision: after, failures },
+                    Start::Now(_) => *self = Self::Live { revision, failures },
+                }
+                match told {
+                    Told::Nothing => Step::Deliver(WatchItem::Created { revision }),
+                    Told::Created => Step::Skip,
+                    Told::HalfSnapshot => Step::Deliver(WatchItem::SnapshotRestarted { revision }),
+                }
+            }
+            (Self::Snapshotting { .. }, Some(Response::Events(part))) => {
+                Step::Deliver(WatchItem::Snapshot { revision: part.revision, events: part.events })
+            }
+            (Self::Snapshotting { .. }, Some(Response::Bookmark(bookmark))) => self.live(bookmark.revision, None),
+            (Self::Live { revision, .. }, Some(Response::Events(events))) if events.revision <= *revision => Step::Skip,
+            (Self::Live { .. }, Some(Response::Events(events))) => self.live(events.revision, Some(events.events)),
+            (Self::Live { revision, .. }, Some(Response::Bookmark(bookmark))) => {
+                let revision = bookmark.revision.max(*revision);
+                self.live(revision, None)
+            }
+            _ => self.fail("a watch sent what can't come now"),
+        }
+    }
+
+    /// The reader is told of everything up to a revision: of events, or that there are none.
+    fn live(&mut self, revision: u64, events: Option<Vec<pb::Event>>) -> Step {
+        *self = Self::Live { revision, failures: 0 };
+        Step::Deliver(match events {
+            Some(events) => WatchItem::Events { revision, events },
+            None => WatchItem::Bookmark { revision },
+        })
+    }
+
+    fn cut(&mut self, error: Option<Error>) -> Step {
+        let error = match error {
+            Some(error) if !error.passes_by_itself() => {
+                *self = Self::Ended;
+                return Step::Fail(error);
+            }
+            error => error,
+        };
+        let (start, told, failures) = match *self {
+            Self::Starting { start, told, failures } => (start, told, failures),
+            Self::Snapshotting { failures } => (Start::Snapshot(Snapshot {}), Told::HalfSnapshot, failures),
+            Self::Live { revision, failures } => (Start::AfterRevision(revision), Told::Created, failures),
+            Self::Ended => return Step::Skip,
+        };
+        let failures = failures.saturating_add(1);
+        *self = Self::Starting { start, told, failures };
+        Step::Reconnect { failures, error }
+    }
+
+    fn fail(&mut self, problem: &'static str) -> Step {
+        *self = Self::Ended;
+        Step::Fail(Error::Protocol(problem))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pb::watch_events_request::Now;
+    use crate::pb::{Bookmark, Event, WatchCreated, WatchEventsResponse, WatchedEvents};
+
+    fn message(response: Response) -> Input {
+        Input::Message(WatchEventsResponse { response: Some(response) })
+    }
+
+    fn created(revision: u64) -> Input {
+        message(Response::Created(WatchCreated { revision }))
+    }
+
+    fn events(revision: u64) -> Input {
+        message(Response::Events(WatchedEvents { revision, events: vec![Event { revision, ..Default::default() }] }))
+    }
+
+    fn bookmark(revision: u64) -> Input {
+        message(Response::Bookmark(Bookmark { revision }))
+    }
+
+    fn cut() -> Input {
+        Input::Cut(Some(Error::Transport("cut".to_owned())))
+    }
+
+    fn status(status: tonic::Status) -> Input {
+        Input::Cut(Some(status.into()))
+    }
+
+    /// What a step does, in a word or two.
+    fn outcome(step: Step) -> String {
+        match step {
+            Step::Deliver(WatchItem::Created { revision }) => format!("created {revision}"),
+            Step::Deliver(WatchItem::Snapshot { revision, .. }) => format!("snapshot {revision}"),
+            Step::Deliver(WatchItem::SnapshotRestarted { revision }) => format!("restarted {revision}"),
+            Step::Deliver(WatchItem::Events { revision, .. }) => format!("events {revision}"),
+            Step::Deliver(WatchItem::Bookmark { revision }) => format!("bookmark {revision}"),
+            Step::Skip => "-".to_owned(),
+            Step::Reconnect { failures, .. } => format!("reconnect {failures}"),
+            Step::Fail(_) => "fail".to_owned(),
+        }
+    }
+
+    /// Each row: where a watch starts, what its connections bring, what comes of that, and what the watch would ask for next.
+    #[test]
+    fn a_watch_goes_on_where_it_was() {
+        let (now, after) = (Start::Now(Now {}), Start::AfterRevision);
+        let snapshot = Start::Snapshot(Snapshot {});
+        let rows: Vec<(Start, Vec<Input>, &str, Option<Start>)> = vec![
+            // Before anything was told, a new connection asks for the same.
+            (now, vec![cut(), cut()], "reconnect 1, reconnect 2", Some(now)),
+            (snapshot, vec![Input::Cut(None)], "reconnect 1", Some(snapshot)),
+            // What was created stays where it was created, also if nothing happened since.
+            (now, vec![created(7), cut()], "created 7, reconnect 1", Some(after(7))),
+            (now, vec![created(7), events(9), cut()], "created 7, events 9, reconnect 1", Some(after(9))),
+            (after(3), vec![created(3), bookmark(8), cut()], "created 3, bookmark 8, reconnect 1", Some(after(8))),
+            // A resumed watch does not say that it was created, and tells nothing twice.
+            (
+                after(3),
+                vec![created(3), events(4), cut(), created(4), events(4), events(5), cut()],
+                "created 3, events 4, reconnect 1, -, -, events 5, reconnect 1",
+                Some(after(5)),
+            ),
+            // Connections that bring nothing new are failures in a row, also if they are made.
+            (now, vec![created(1), cut(), created(1), cut()], "created 1, reconnect 1, -, reconnect 2", Some(after(1))),
+            // A snapshot is resumed from its bookmark on; before that it starts again, and says so.
+            (
+                snapshot,
+                vec![created(5), events(5), events(5), bookmark(5), events(6), cut()],
+                "created 5, snapshot 5, snapshot 5, bookmark 5, events 6, reconnect 1",
+                Some(after(6)),
+            ),
+            (
+                snapshot,
+                vec![created(5), events(5), cut(), cut(), created(6), events(6), bookmark(6), cut()],
+                "created 5, snapshot 5, reconnect 1, reconnect 2, restarted 6, snapshot 6, bookmark 6, reconnect 1",
+                Some(after(6)),
+            ),
+            // What waiting does not cure ends it; what the registry says will pass does not.
+            (after(9), vec![status(tonic::Status::out_of_range("compacted"))], "fail", None),
+            (now, vec![created(1), status(tonic::Status::invalid_argument("no"))], "created 1, fail", None),
+            (now, vec![created(1), status(tonic::Status::unavailable(""))], "created 1, reconnect 1", Some(after(1))),
+            // A server that breaks the contract is not believed.
+            (after(3), vec![created(4)], "fail", None),
+            (now, vec![events(1)], "fail", None),
+            (now, vec![created(1), created(2)], "created 1, fail", None),
+            (now, vec![Input::Message(WatchEventsResponse { response: None })], "fail", None),
+        ];
+        for (i, (start, inputs, expected, next)) in rows.into_iter().enumerate() {
+            let mut state = State::new(start);
+            let outcomes: Vec<_> = inputs.into_iter().map(|input| outcome(state.step(input))).collect();
+            assert_eq!(outcomes.join(", "), expected, "row {i}");
+            match next {
+                Some(next) => {
+                    assert!(matches!(state, State::Starting { start, .. } if start == next), "row {i}: {state:?}")
+                }
+                None => assert_eq!(state, State::Ended, "row {i}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+use std::time::Duration;
+
+use registry_client::pb::ErrorReason;
+use registry_client::{Error, FieldViolation, RegistryClient, pb};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation as WireViolation, StatusExt};
+
+use crate::fake::Fake;
+
+type Predicate = fn(&Error) -> bool;
+
+fn info(reason: &str) -> ErrorDetails {
+    ErrorDetails::with_error_info(reason, "modelregistry.v1", [("name".to_owned(), "models/x".to_owned())])
+}
+
+/// What the client makes of an answer, over the wire.
+async fn decoded(code: Code, message: &'static str, details: ErrorDetails) -> Error {
+    let refuse = move |_| Err::<pb::Model, _>(Status::with_error_details(code, message, details.clone()));
+    let client = Fake::default().on::<pb::GetModelRequest, _>(refuse).client().await;
+    client.get_model("models/x").await.unwrap_err()
+}
+
+#[tokio::test]
+async fn errors_are_known_by_code_and_reason() {
+    let predicates: [(&str, Predicate); 9] = [
+        ("not found", Error::is_not_found),
+        ("already exists", Error::is_already_exists),
+        ("conflict", Error::is_conflict),
+        ("failed precondition", Error::is_failed_precondition),
+        ("invalid argument", Error::is_invalid_argument),
+        ("unavailable", Error::is_unavailable),
+        ("deadline exceeded", Error::is_deadline_exceeded),
+        ("out of range", Error::is_out_of_range),
+        ("data loss", Error::is_data_loss),
+    ];
+    let rows = [
+        (Code::NotFound, "ERROR_REASON_MODEL_NOT_FOUND", Some(ErrorReason::ModelNotFound), "not found"),
+        (
+            Code::AlreadyExists,
+            "ERROR_REASON_LABEL_ALREADY_EXISTS",
+            Some(ErrorReason::LabelAlreadyExists),
+            "already exists",
+        ),
+        (Code::Aborted, "ERROR_REASON_ETAG_MISMATCH", Some(ErrorReason::EtagMismatch), "conflict"),
+        (
+            Code::FailedPrecondition,
+            "ERROR_REASON_VERSION_SEALED",
+            Some(ErrorReason::VersionSealed),
+            "failed precondition",
+        ),
+        (Code::InvalidArgument, "ERROR_REASON_NAME_INVALID", Some(ErrorReason::NameInvalid), "invalid argument"),
+        (Code::Unavailable, "ERROR_REASON_SERVER_DRAINING", Some(ErrorReason::ServerDraining), "unavailable"),
+        (
+            Code::DeadlineExceeded,
+            "ERROR_REASON_DEADLINE_EXCEEDED",
+            Some(ErrorReason::DeadlineExceeded),
+            "deadline exceeded",
+        ),
+        (Code::OutOfRange, "ERROR_REASON_REVISION_COMPACTED", Some(ErrorReason::RevisionCompacted), "out of range"),
+        (Code::DataLoss, "ERROR_REASON_ARTIFACT_DAMAGED", Some(ErrorReason::ArtifactDamaged), "data loss"),
+        (Code::Internal, "ERROR_REASON_INTERNAL", Some(ErrorReason::Internal), ""),
+        // A reason of a newer server: the code still tells.
+        (Code::NotFound, "ERROR_REASON_MOON_NOT_FOUND", None, "not found"),
+    ];
+    for (code, name, reason, expected) in rows {
+        let error = decoded(code, "text", info(name)).await;
+        assert_eq!((error.code(), error.reason()), (Some(code), reason), "{name}");
+        let holding: Vec<_> = predicates.iter().filter(|(_, holds)| holds(&error)).map(|(name, _)| *name).collect();
+        assert_eq!(holding.join(" "), expected, "{name}");
+        assert_eq!(error.status().unwrap().metadata["name"], "models/x");
+        assert_eq!(error.to_string(), "text");
+    }
+}
+
+#[tokio::test]
+async fn a_reason_of_somebody_else_is_none_of_ours() {
+    let details = ErrorDetails::with_error_info("ERROR_REASON_MODEL_NOT_FOUND", "proxy.example", []);
+    let error = decoded(Code::NotFound, "ERROR_REASON_MODEL_NOT_FOUND", details).await;
+    assert_eq!(error.reason(), None);
+    assert!(error.is_not_found());
+}
+
+#[tokio::test]
+async fn an_invalid_argument_names_every_field() {
+    let violation = |field: &str, description: &str, reason: &str| WireViolation {
+        field: field.to_owned(),
+        description: description.to_owned(),
+        reason: reason.to_owned(),
+        localized_message: None,
+    };
+    let mut details = info("ERROR_REASON_FIELD_REQUIRED");
+    details.set_bad_request([
+        violation("parent", "is empty", "ERROR_REASON_FIELD_REQUIRED"),
+        violation("model.owner", "is too long", "ERROR_REASON_FIELD_INVALID"),
+    ]);
+    let error = decoded(Code::InvalidArgument, "two fields at fault", details).await;
+    let expected = [
+        FieldViolation {
+            field: "parent".to_owned(),
+            reason: ErrorReason::FieldRequired,
+            description: "is empty".to_owned(),
+        },
+        FieldViolation {
+            field: "model.owner".to_owned(),
+            reason: ErrorReason::FieldInvalid,
+            description: "is too long".to_owned(),
+        },
+    ];
+    assert_eq!(error.violations(), expected);
+    assert_eq!(error.to_string(), "parent: is empty; model.owner: is too long");
+}
+
+#[tokio::test]
+async fn the_wait_that_the_registry_asks_for_is_known() {
+    let mut details = info("ERROR_REASON_OVERLOADED");
+    details.set_retry_info(Some(Duration::from_millis(1500)));
+    let error = decoded(Code::ResourceExhausted, "busy", details).await;
+    assert_eq!(error.status().unwrap().retry_after, Some(Duration::from_millis(1500)));
+}
+
+#[tokio::test]
+async fn nobody_there_is_unavailable() {
+    // A port that was free a moment ago.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoint = format!("http://{address}");
+    let error = RegistryClient::connect(endpoint.clone()).await.unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }) && error.is_unavailable(), "{error:?}");
+
+    let no_retries = registry_client::RetryPolicy { retries: 0, ..Default::default() };
+    let client = RegistryClient::builder(endpoint).retry(no_retries).connect_lazy().unwrap();
+    let error = client.get_model("models/x").await.unwrap_err();
+    assert!(matches!(error, Error::Transport(_)) && error.is_unavailable(), "{error:?}");
+    assert!(error.to_string().contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn options_that_are_no_good_are_named() {
+    for (endpoint, actor, expected) in [
+        ("localhost:50051", "me", "endpoint"),
+        ("not a url", "me", "endpoint"),
+        ("http://localhost", "line\nbreak", "actor"),
+        ("http://localhost", "Jürgen", "actor"),
+    ] {
+        let error = RegistryClient::builder(endpoint).actor(actor).connect_lazy().unwrap_err();
+        assert!(matches!(&error, Error::InvalidOption { option, .. } if *option == expected), "{error:?}");
+    }
+}

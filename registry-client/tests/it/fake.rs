@@ -1,0 +1,242 @@
+//! A registry that answers what a test tells it to, over real connections that can be cut.
+
+use std::any::{Any, TypeId, type_name};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::BoxStream;
+use http_body_util::BodyExt;
+use registry_client::{RegistryClient, RetryPolicy, pb};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::body::Body;
+use tonic::codegen::http;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status, Streaming};
+use tower::util::MapRequestLayer;
+
+type Handler<Q, A> = Arc<dyn Fn(Request<Q>) -> Result<A, Status> + Send + Sync>;
+pub(crate) type Answers<T> = BoxStream<'static, Result<T, Status>>;
+
+/// What an upload sent, all of it.
+pub(crate) struct Uploaded {
+    pub(crate) metadata: pb::UploadMetadata,
+    pub(crate) bytes: Bytes,
+}
+
+/// Answers each request as the handler for its type says, and UNIMPLEMENTED without one.
+#[derive(Clone, Default)]
+pub(crate) struct Fake {
+    handlers: Arc<HashMap<TypeId, Box<dyn Any + Send + Sync>>>,
+}
+
+impl Fake {
+    pub(crate) fn on<Q: 'static, A: 'static>(
+        mut self,
+        handler: impl Fn(Request<Q>) -> Result<A, Status> + Send + Sync + 'static,
+    ) -> Self {
+        let handler: Handler<Q, A> = Arc::new(handler);
+        let handlers = Arc::get_mut(&mut self.handlers).expect("handlers are set before the fake is cloned");
+        handlers.insert(TypeId::of::<Q>(), Box::new(handler));
+        self
+    }
+
+    fn answer<Q: 'static, A: 'static>(&self, request: Request<Q>) -> Result<Response<A>, Status> {
+        let Some(handler) = self.handlers.get(&TypeId::of::<Q>()) else {
+            return Err(Status::unimplemented(type_name::<Q>()));
+        };
+        let handler = handler.downcast_ref::<Handler<Q, A>>().expect("the handler's answer is of the RPC's type");
+        handler(request).map(Response::new)
+    }
+
+    /// Serves on a free port until the test ends.
+    pub(crate) async fn serve(self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::builder()
+            // A call that the client cancels looks to tonic's handlers like a stream that has come to its end. As an error of
+            // another kind it stays an error.
+            .layer(MapRequestLayer::new(|request: http::Request<Body>| {
+                request.map(|body| Body::new(body.map_err(|error| Status::aborted(error.to_string()))))
+            }))
+            .add_service(pb::model_service_server::ModelServiceServer::new(self.clone()))
+            .add_service(pb::version_service_server::VersionServiceServer::new(self.clone()))
+            .add_service(pb::artifact_service_server::ArtifactServiceServer::new(self.clone()))
+            .add_service(pb::lifecycle_service_server::LifecycleServiceServer::new(self));
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        address
+    }
+
+    pub(crate) async fn client(self) -> RegistryClient {
+        client(self.serve().await).await
+    }
+}
+
+/// A client that does not wait long before it tries again.
+pub(crate) async fn client(address: SocketAddr) -> RegistryClient {
+    let retry =
+        RetryPolicy { retries: 4, initial_backoff: Duration::from_millis(1), max_backoff: Duration::from_millis(5) };
+    RegistryClient::builder(format!("http://{address}")).actor("tester").retry(retry).connect().await.unwrap()
+}
+
+/// Stands between client and server, and cuts what passes.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    connections: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl Proxy {
+    pub(crate) async fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(Mutex::new(JoinSet::new()));
+        let proxy = Self { address, connections: Arc::clone(&connections) };
+        tokio::spawn(async move {
+            while let Ok((mut down, _)) = listener.accept().await {
+                let Ok(mut up) = TcpStream::connect(server).await else { return };
+                connections.lock().unwrap().spawn(async move {
+                    // However it ends: the test is about the client.
+                    let _ = tokio::io::copy_bidirectional(&mut down, &mut up).await;
+                });
+            }
+        });
+        proxy
+    }
+
+    /// Breaks all connections. New ones may be made.
+    pub(crate) fn cut(&self) {
+        self.connections.lock().unwrap().abort_all();
+    }
+}
+
+macro_rules! fake_service {
+    ($service:path { $($method:ident($request:ident) -> $answer:ident;)* }) => {
+        #[tonic::async_trait]
+        impl $service for Fake {
+            $(
+                async fn $method(&self, request: Request<pb::$request>) -> Result<Response<pb::$answer>, Status> {
+                    self.answer(request)
+                }
+            )*
+        }
+    };
+}
+
+fake_service!(pb::model_service_server::ModelService {
+    create_model(CreateModelRequest) -> Model;
+    get_model(GetModelRequest) -> Model;
+    list_models(ListModelsRequest) -> ListModelsResponse;
+    update_model(UpdateModelRequest) -> Model;
+    delete_model(DeleteModelRequest) -> Model;
+    undelete_model(UndeleteModelRequest) -> Model;
+});
+
+fake_service!(pb::version_service_server::VersionService {
+    create_version(CreateVersionRequest) -> Version;
+    get_version(GetVersionRequest) -> Version;
+    list_versions(ListVersionsRequest) -> ListVersionsResponse;
+    batch_get_versions(BatchGetVersionsRequest) -> BatchGetVersionsResponse;
+    update_version(UpdateVersionRequest) -> Version;
+    finalize_version(FinalizeVersionRequest) -> Version;
+    delete_version(DeleteVersionRequest) -> Version;
+    undelete_version(UndeleteVersionRequest) -> Version;
+    compare_versions(CompareVersionsRequest) -> CompareVersionsResponse;
+    prune_versions(PruneVersionsRequest) -> PruneVersionsResponse;
+    set_alias(SetAliasRequest) -> Model;
+    delete_alias(DeleteAliasRequest) -> Model;
+});
+
+#[tonic::async_trait]
+impl pb::artifact_service_server::ArtifactService for Fake {
+    type DownloadArtifactStream = Answers<pb::DownloadArtifactResponse>;
+
+    async fn upload_artifact(
+        &self,
+        request: Request<Streaming<pb::UploadArtifactRequest>>,
+    ) -> Result<Response<pb::Artifact>, Status> {
+        use pb::upload_artifact_request::Request::{Data, Metadata};
+
+        let mut messages = request.into_inner();
+        let mut metadata = None;
+        let mut bytes = BytesMut::new();
+        while let Some(message) = messages.message().await? {
+            match message.request {
+                Some(Metadata(first)) => metadata = Some(first),
+                Some(Data(data)) => bytes.extend_from_slice(&data),
+                None => return Err(Status::invalid_argument("an empty message")),
+            }
+        }
+        let metadata = metadata.ok_or_else(|| Status::invalid_argument("no metadata"))?;
+        self.answer(Request::new(Uploaded { metadata, bytes: bytes.freeze() }))
+    }
+
+    async fn download_artifact(
+        &self,
+        request: Request<pb::DownloadArtifactRequest>,
+    ) -> Result<Response<Self::DownloadArtifactStream>, Status> {
+        self.answer(request)
+    }
+
+    async fn get_artifact(&self, request: Request<pb::GetArtifactRequest>) -> Result<Response<pb::Artifact>, Status> {
+        self.answer(request)
+    }
+
+    async fn list_artifacts(
+        &self,
+        request: Request<pb::ListArtifactsRequest>,
+    ) -> Result<Response<pb::ListArtifactsResponse>, Status> {
+        self.answer(request)
+    }
+
+    async fn delete_artifact(
+        &self,
+        request: Request<pb::DeleteArtifactRequest>,
+    ) -> Result<Response<pb::Artifact>, Status> {
+        self.answer(request)
+    }
+}
+
+#[tonic::async_trait]
+impl pb::lifecycle_service_server::LifecycleService for Fake {
+    type WatchEventsStream = Answers<pb::WatchEventsResponse>;
+
+    async fn transition_stage(
+        &self,
+        request: Request<pb::TransitionStageRequest>,
+    ) -> Result<Response<pb::TransitionStageResponse>, Status> {
+        self.answer(request)
+    }
+
+    async fn batch_transition_stages(
+        &self,
+        request: Request<pb::BatchTransitionStagesRequest>,
+    ) -> Result<Response<pb::BatchTransitionStagesResponse>, Status> {
+        self.answer(request)
+    }
+
+    async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Result<Response<pb::RollbackResponse>, Status> {
+        self.answer(request)
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<pb::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        self.answer(request)
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<pb::ListEventsRequest>,
+    ) -> Result<Response<pb::ListEventsResponse>, Status> {
+        self.answer(request)
+    }
+
+    async fn get_event(&self, request: Request<pb::GetEventRequest>) -> Result<Response<pb::Event>, Status> {
+        self.answer(request)
+    }
+}

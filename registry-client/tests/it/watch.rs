@@ -1,0 +1,110 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use registry_client::pb::watch_events_request::Start;
+use registry_client::pb::watch_events_response::Response;
+use registry_client::{WatchItem, pb};
+use tonic::{Request, Status};
+
+use crate::fake::{Answers, Fake, Proxy, client};
+
+type Answer = Result<pb::WatchEventsResponse, Status>;
+
+fn answer(response: Response) -> Answer {
+    Ok(pb::WatchEventsResponse { response: Some(response) })
+}
+
+fn created(revision: u64) -> Answer {
+    answer(Response::Created(pb::WatchCreated { revision }))
+}
+
+fn events(revision: u64) -> Answer {
+    answer(Response::Events(pb::WatchedEvents { revision, events: vec![pb::Event::default()] }))
+}
+
+fn bookmark(revision: u64) -> Answer {
+    answer(Response::Bookmark(pb::Bookmark { revision }))
+}
+
+/// Serves one script for each connection, and keeps what was asked for. A script that ends well stays open.
+fn scripted(scripts: impl IntoIterator<Item = Vec<Answer>>) -> (Fake, Arc<Mutex<Vec<pb::WatchEventsRequest>>>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let requests = Arc::clone(&asked);
+    let scripts: Mutex<VecDeque<_>> = Mutex::new(scripts.into_iter().collect());
+    let fake = Fake::default().on(move |request: Request<pb::WatchEventsRequest>| {
+        requests.lock().unwrap().push(request.into_inner());
+        let script = scripts.lock().unwrap().pop_front().ok_or_else(|| Status::internal("no more scripts"))?;
+        let stays_open = script.last().is_some_and(Result::is_ok);
+        let answers = stream::iter(script);
+        let answers: Answers<_> = if stays_open { answers.chain(stream::pending()).boxed() } else { answers.boxed() };
+        Ok(answers)
+    });
+    (fake, asked)
+}
+
+fn cut() -> Answer {
+    Err(Status::unavailable("draining"))
+}
+
+fn name(item: &WatchItem) -> String {
+    match item {
+        WatchItem::Created { revision } => format!("created {revision}"),
+        WatchItem::Snapshot { revision, .. } => format!("snapshot {revision}"),
+        WatchItem::SnapshotRestarted { revision } => format!("restarted {revision}"),
+        WatchItem::Events { revision, .. } => format!("events {revision}"),
+        WatchItem::Bookmark { revision } => format!("bookmark {revision}"),
+    }
+}
+
+#[tokio::test]
+async fn a_watch_resumes_behind_the_last_revision() {
+    let (fake, asked) = scripted([
+        vec![cut()],
+        vec![created(7), events(8), events(9), cut()],
+        vec![created(9), bookmark(12), cut()],
+        vec![created(12), events(13)],
+    ]);
+    let watch = fake.client().await.watch().parent("models/fraud").types([pb::EventType::AliasSet]);
+    let items: Vec<_> = watch.stream().map_ok(|item| name(&item)).take(5).try_collect().await.unwrap();
+    assert_eq!(items, ["created 7", "events 8", "events 9", "bookmark 12", "events 13"]);
+
+    let asked = asked.lock().unwrap();
+    let starts: Vec<_> = asked.iter().map(|request| request.start.unwrap()).collect();
+    let now = Start::Now(Default::default());
+    assert_eq!(starts, [now, now, Start::AfterRevision(9), Start::AfterRevision(12)]);
+    let same = |request: &pb::WatchEventsRequest| (request.parent.clone(), request.types.clone());
+    let expected = ("models/fraud".to_owned(), vec![pb::EventType::AliasSet.into()]);
+    assert!(asked.iter().all(|request| same(request) == expected), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_watch_survives_the_loss_of_its_connection() {
+    let (fake, asked) = scripted([vec![created(3), events(4)], vec![created(4), events(5)]]);
+    let proxy = Proxy::to(fake.serve().await).await;
+    let mut watch = client(proxy.address).await.watch().after(3).stream();
+    for expected in ["created 3", "events 4"] {
+        assert_eq!(name(&watch.try_next().await.unwrap().unwrap()), expected);
+    }
+    proxy.cut();
+    assert_eq!(name(&watch.try_next().await.unwrap().unwrap()), "events 5");
+    let starts: Vec<_> = asked.lock().unwrap().iter().map(|request| request.start.unwrap()).collect();
+    assert_eq!(starts, [Start::AfterRevision(3), Start::AfterRevision(4)]);
+}
+
+#[tokio::test]
+async fn half_a_snapshot_starts_again() {
+    let (fake, _) = scripted([vec![created(5), events(5), cut()], vec![created(6), events(6), bookmark(6), events(7)]]);
+    let watch = fake.client().await.watch().from_snapshot();
+    let items: Vec<_> = watch.stream().map_ok(|item| name(&item)).take(6).try_collect().await.unwrap();
+    assert_eq!(items, ["created 5", "snapshot 5", "restarted 6", "snapshot 6", "bookmark 6", "events 7"]);
+}
+
+#[tokio::test]
+async fn what_waiting_does_not_cure_ends_a_watch() {
+    let (fake, asked) = scripted([vec![Err(Status::out_of_range("compacted"))]]);
+    let mut watch = fake.client().await.watch().after(1).stream();
+    assert!(watch.try_next().await.unwrap_err().is_out_of_range());
+    assert!(watch.try_next().await.unwrap().is_none());
+    assert_eq!(asked.lock().unwrap().len(), 1);
+}
