@@ -1,0 +1,379 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use registry_client::pb;
+
+/// Model Registry from the command line.
+///
+/// A model is named `fraud`, `models/fraud` or `namespaces/risk/models/fraud`; a version `fraud@production`, `fraud/versions/7` or
+/// `fraud/versions/1.4.0`; an artifact `fraud@production/artifacts/model.onnx`.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 invalid argument, 5 exists already, conflict or not allowed in
+/// this state, 6 registry not available, 7 damaged bytes.
+#[derive(Debug, Parser)]
+#[command(name = "registryctl", version)]
+pub(crate) struct Args {
+    /// Where the registry is.
+    #[arg(long, global = true, env = "MODEL_REGISTRY_ENDPOINT", default_value = "http://127.0.0.1:50051")]
+    pub(crate) endpoint: String,
+    /// Who calls, for the audit trail; by default whoever is logged in.
+    #[arg(long, global = true, env = "MODEL_REGISTRY_ACTOR")]
+    pub(crate) actor: Option<String>,
+    /// Print JSON instead of text: the contract's messages in protobuf's JSON form; one a line where there are several.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a model.
+    Create(Create),
+    /// Make a version of a model from a folder: create, upload every file, finalize.
+    Publish(Publish),
+    /// Download all artifacts of a version into a folder.
+    Pull {
+        /// The version, for example `fraud@production`.
+        name: String,
+        /// The folder; made if missing.
+        #[arg(short, long, value_name = "FOLDER")]
+        output: PathBuf,
+    },
+    /// Show a model, version, artifact or event.
+    Get {
+        /// For example `fraud`, `fraud@production`, `fraud/versions/7`, `events/42-0`.
+        name: String,
+    },
+    /// List models, the versions of a model, or the artifacts of a version.
+    #[command(visible_alias = "ls")]
+    List(List),
+    /// Move a version to a stage; what held it leaves in the same step.
+    Promote(Promote),
+    /// Give a stage back to the version that held it before.
+    Rollback(Rollback),
+    /// Set or delete an alias of a model.
+    #[command(subcommand)]
+    Alias(Alias),
+    /// Compare the metrics of versions; the first is the baseline.
+    Compare {
+        /// Two or more versions.
+        #[arg(required = true, num_args = 2..)]
+        names: Vec<String>,
+    },
+    /// Delete old versions of a model. What is in production, staging, aliased or pending stays.
+    Prune(Prune),
+    /// Delete a model, a version, or an artifact that is not sealed. Models and versions can be undeleted.
+    Delete {
+        /// What to delete.
+        name: String,
+        /// Even if it is in production or carries an alias.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take the deletion of a model or version back.
+    Undelete {
+        /// What to bring back.
+        name: String,
+    },
+    /// Upload a file as an artifact of a version.
+    Upload(Upload),
+    /// Download an artifact.
+    Download {
+        /// For example `fraud@production/artifacts/model.onnx`.
+        name: String,
+        /// The file; the artifact's own name by default.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// List what happened: the audit trail.
+    Events(Events),
+    /// Print what happens, as it happens.
+    Watch(Watch),
+    /// Take a file tree of an older registry over: `MODEL/YYYYMMDD_HHMMSS/` with `metadata.json`. Running it again changes nothing.
+    Import(Import),
+    /// Measure a registry against what the machine can do without one. Makes models of its own and deletes them.
+    Bench(Bench),
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    #[command(name = crate::bench::floor::SUBCOMMAND, hide = true)]
+    FloorServer,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Create {
+    /// The model's name.
+    pub(crate) model: String,
+    /// What it does: classification, regression, forecasting, reinforcement, anomaly_detection, time_series, other.
+    #[arg(long = "type", value_name = "TYPE", value_parser = enum_value::<pb::ModelType>)]
+    pub(crate) model_type: Option<pb::ModelType>,
+    #[arg(long)]
+    pub(crate) display_name: Option<String>,
+    #[arg(long)]
+    pub(crate) description: Option<String>,
+    #[arg(long)]
+    pub(crate) owner: Option<String>,
+    #[arg(long)]
+    pub(crate) team: Option<String>,
+    #[arg(long)]
+    pub(crate) project: Option<String>,
+    #[arg(long)]
+    pub(crate) business_domain: Option<String>,
+    #[arg(long)]
+    pub(crate) purpose: Option<String>,
+    /// A label for selecting; may be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Publish {
+    /// The folder.
+    pub(crate) folder: PathBuf,
+    /// The model's name.
+    pub(crate) model: String,
+    /// Make the model if it is missing.
+    #[arg(long)]
+    pub(crate) create: bool,
+    /// Another name for the version, for example `1.4.0`.
+    #[arg(long)]
+    pub(crate) label: Option<String>,
+    #[arg(long)]
+    pub(crate) description: Option<String>,
+    /// sklearn, tensorflow, pytorch, xgboost, lightgbm, onnx or custom.
+    #[arg(long, value_parser = enum_value::<pb::Framework>)]
+    pub(crate) framework: Option<pb::Framework>,
+    #[arg(long)]
+    pub(crate) framework_version: Option<String>,
+    /// A metric, for example `validation.rmse=0.42`; may be given several times.
+    #[arg(long = "metric", value_name = "SPLIT.NAME=VALUE", value_parser = metric)]
+    pub(crate) metrics: Vec<(String, String, f64)>,
+    /// A hyper-parameter, its value as JSON or plain text; may be given several times.
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) params: Vec<(String, String)>,
+    /// A tag for selecting; may be given several times.
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) tags: Vec<(String, String)>,
+    /// A version that this one was derived from; may be given several times.
+    #[arg(long = "parent", value_name = "VERSION")]
+    pub(crate) parents: Vec<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct List {
+    /// Nothing (models), a namespace (its models), a model (its versions) or a version (its artifacts).
+    pub(crate) parent: Option<String>,
+    /// How many at most.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) limit: usize,
+    /// What is deleted as well.
+    #[arg(long)]
+    pub(crate) deleted: bool,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Promote {
+    /// The version.
+    pub(crate) name: String,
+    /// development, staging, production or archived.
+    #[arg(value_parser = enum_value::<pb::Stage>)]
+    pub(crate) stage: pb::Stage,
+    #[command(flatten)]
+    pub(crate) change: StageChange,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Rollback {
+    /// The model.
+    pub(crate) model: String,
+    /// staging or production.
+    #[arg(long, default_value = "production", value_parser = enum_value::<pb::Stage>)]
+    pub(crate) stage: pb::Stage,
+    #[command(flatten)]
+    pub(crate) change: StageChange,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct StageChange {
+    /// Why, for the audit trail.
+    #[arg(short = 'm', long)]
+    pub(crate) comment: Option<String>,
+    /// What becomes of the version that holds the stage: archive, to_staging, to_development or refuse.
+    #[arg(long, value_parser = enum_value::<pb::IncumbentAction>)]
+    pub(crate) incumbent: Option<pb::IncumbentAction>,
+    /// Only say what would happen.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Alias {
+    /// Point an alias at a version.
+    Set {
+        /// The model.
+        model: String,
+        /// Without the `@`.
+        alias: String,
+        /// The version's number, its label, or an alias with its `@`.
+        version: String,
+    },
+    /// Remove an alias.
+    Delete {
+        /// The model.
+        model: String,
+        /// Without the `@`.
+        alias: String,
+    },
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Prune {
+    /// The model.
+    pub(crate) model: String,
+    /// How many of the newest versions stay.
+    #[arg(long)]
+    pub(crate) keep: i32,
+    /// Only say what would go.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Upload {
+    /// The version.
+    pub(crate) version: String,
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// Where it goes in the version; the file's own name by default.
+    #[arg(long)]
+    pub(crate) path: Option<String>,
+    /// model, checkpoint, log, metrics, plot, confusion_matrix, feature_importance, predictions, config, schema or other; guessed from
+    /// the name by default.
+    #[arg(long = "type", value_name = "TYPE", value_parser = enum_value::<pb::ArtifactType>)]
+    pub(crate) artifact_type: Option<pb::ArtifactType>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Events {
+    /// Of this model or version only.
+    pub(crate) parent: Option<String>,
+    /// Of this type only, for example stage_transitioned; may be given several times.
+    #[arg(long = "type", value_name = "TYPE", value_parser = enum_value::<pb::EventType>)]
+    pub(crate) types: Vec<pb::EventType>,
+    /// How many at most, the oldest first.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Watch {
+    /// Of this model or version only.
+    pub(crate) parent: Option<String>,
+    /// Of this type only, for example stage_transitioned; may be given several times.
+    #[arg(long = "type", value_name = "TYPE", value_parser = enum_value::<pb::EventType>)]
+    pub(crate) types: Vec<pb::EventType>,
+    /// Begin behind this revision; 0 is the whole log.
+    #[arg(long, conflicts_with = "snapshot")]
+    pub(crate) after: Option<u64>,
+    /// Begin with what there is.
+    #[arg(long)]
+    pub(crate) snapshot: bool,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Import {
+    /// The folder that holds a folder for each model.
+    pub(crate) folder: PathBuf,
+    /// Where the models go.
+    #[arg(long, default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Figure {
+    /// Reading a version.
+    Get,
+    /// Making versions, durably.
+    Create,
+    /// Being told of a commit.
+    Watch,
+    /// Moving a large artifact.
+    Artifact,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Bench {
+    /// What to measure; everything by default.
+    #[arg(value_enum)]
+    pub(crate) figures: Vec<Figure>,
+    /// How many clients call at once.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) clients: usize,
+    /// Over how many connections.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) connections: usize,
+    /// How long a round of a figure takes.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) seconds: u64,
+    /// How many rounds a figure and its floor take, in turns; the median counts.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// How large the artifact is.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) artifact_mib: u64,
+    /// Where the floors write: best on the disk that the registry is on.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    pub(crate) scratch: PathBuf,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn metric(text: &str) -> Result<(String, String, f64), String> {
+    let form = "expected SPLIT.NAME=VALUE, for example validation.rmse=0.42";
+    let (name, value) = text.split_once('=').ok_or(form)?;
+    let (split, name) = name.split_once('.').ok_or(form)?;
+    let value = value.parse().map_err(|_| format!("{value:?} is not a number"))?;
+    Ok((split.to_owned(), name.to_owned(), value))
+}
+
+/// An enum of the contract, by the end of its value's name, in any case: `production` for `STAGE_PRODUCTION`.
+fn enum_value<E: crate::values::Named>(text: &str) -> Result<E, String> {
+    crate::values::parse(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn values_are_read() {
+        assert_eq!(metric("validation.rmse=0.42"), Ok(("validation".into(), "rmse".into(), 0.42)));
+        assert_eq!(metric("test.top.5=1"), Ok(("test".into(), "top.5".into(), 1.0)));
+        for wrong in ["rmse=1", "validation.rmse", "validation.rmse=x"] {
+            assert!(metric(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert_eq!(enum_value::<pb::Stage>("Production"), Ok(pb::Stage::Production));
+        assert_eq!(enum_value::<pb::ModelType>("anomaly-detection"), Ok(pb::ModelType::AnomalyDetection));
+        let wrong = enum_value::<pb::Stage>("live").unwrap_err();
+        assert_eq!(wrong, "expected one of development, staging, production, archived");
+        assert!(enum_value::<pb::Stage>("unspecified").is_err());
+    }
+}

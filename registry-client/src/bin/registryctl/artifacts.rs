@@ -1,0 +1,42 @@
+//! `upload` and `download`.
+
+use std::path::PathBuf;
+
+use crate::args::Upload;
+use crate::output::{brief, bytes, last};
+use crate::progress;
+use crate::values::resource;
+use crate::{Context, Failure};
+
+pub(crate) async fn upload(context: &Context, command: Upload) -> Result<(), Failure> {
+    let path = match command.path {
+        Some(path) => path,
+        None => command
+            .file
+            .file_name()
+            .and_then(|name| name.to_str())
+            .ok_or("the file has no name: give --path")?
+            .to_owned(),
+    };
+    let bar = progress::bar("uploading");
+    let mut upload =
+        context.client.upload(resource(&command.version), path, command.file).progress(progress::follow(&bar));
+    if let Some(artifact_type) = command.artifact_type {
+        upload = upload.artifact_type(artifact_type);
+    }
+    let uploaded = upload.send().await;
+    bar.finish_and_clear();
+    context.out.message("Artifact", &uploaded?, |artifact| {
+        format!("uploaded {}: {}, sha256 {}", brief(&artifact.name), bytes(artifact.size_bytes), artifact.sha256)
+    })
+}
+
+pub(crate) async fn download(context: &Context, name: &str, output: Option<PathBuf>) -> Result<(), Failure> {
+    let file = output.unwrap_or_else(|| PathBuf::from(last(name)));
+    let bar = progress::bar("downloading");
+    let downloaded = context.client.download(resource(name)).progress(progress::follow(&bar)).to_file(&file).await;
+    bar.finish_and_clear();
+    context.out.message("Artifact", &downloaded?, |artifact| {
+        format!("downloaded {}: {}, verified, to {}", brief(&artifact.name), bytes(artifact.size_bytes), file.display())
+    })
+}

@@ -1,0 +1,213 @@
+//! What the machine can do without a registry: a bare tonic service of bytes, in a process of its own, and sled behind a lane.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{Stream, StreamExt as _};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot};
+use tonic::body::Body;
+use tonic::server::{ClientStreamingService, Grpc, NamedService, ServerStreamingService, UnaryService};
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+/// The subcommand that serves the floor.
+pub(crate) const SUBCOMMAND: &str = "floor-server";
+const READY: &str = "listening on ";
+pub(super) const PIECE: usize = 512 * 1024;
+
+/// A message of bytes.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Blob {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) data: Bytes,
+}
+
+pub(super) type Codec = ProstCodec<Blob, Blob>;
+
+/// What the process answers to every `Get`: set once by `Set`.
+#[derive(Clone, Default)]
+struct Floor {
+    answer: Arc<OnceLock<Bytes>>,
+}
+
+struct Set(Floor);
+struct Get(Floor);
+struct Up;
+struct Down;
+
+type Answer = BoxFuture<'static, Result<Response<Blob>, Status>>;
+
+impl UnaryService<Blob> for Set {
+    type Response = Blob;
+    type Future = Answer;
+
+    fn call(&mut self, request: Request<Blob>) -> Answer {
+        // Once is enough: a bench sets it once.
+        let _ = self.0.answer.set(request.into_inner().data);
+        Box::pin(async { Ok(Response::new(Blob::default())) })
+    }
+}
+
+impl UnaryService<Blob> for Get {
+    type Response = Blob;
+    type Future = Answer;
+
+    fn call(&mut self, _: Request<Blob>) -> Answer {
+        let data = self.0.answer.get().cloned().unwrap_or_default();
+        Box::pin(async { Ok(Response::new(Blob { data })) })
+    }
+}
+
+impl ClientStreamingService<Blob> for Up {
+    type Response = Blob;
+    type Future = Answer;
+
+    fn call(&mut self, request: Request<Streaming<Blob>>) -> Answer {
+        let mut pieces = request.into_inner();
+        // A task of its own, as the registry does it.
+        let received = tokio::spawn(async move {
+            while pieces.message().await?.is_some() {}
+            Ok::<_, Status>(Response::new(Blob::default()))
+        });
+        Box::pin(async { received.await.map_err(|error| Status::internal(error.to_string()))? })
+    }
+}
+
+impl ServerStreamingService<Blob> for Down {
+    type Response = Blob;
+    type ResponseStream = Pin<Box<dyn Stream<Item = Result<Blob, Status>> + Send>>;
+    type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Blob>) -> Self::Future {
+        let size = request.into_inner().data.as_ref().try_into().map(u64::from_be_bytes).unwrap_or(0);
+        let piece = Bytes::from(vec![7; 1024 * 1024]);
+        let count = size.div_ceil(piece.len() as u64);
+        let pieces = futures::stream::iter(0..count).map(move |_| Ok(Blob { data: piece.clone() }));
+        Box::pin(async { Ok(Response::new(Box::pin(pieces) as Self::ResponseStream)) })
+    }
+}
+
+impl tower::Service<http::Request<Body>> for Floor {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let floor = self.clone();
+        Box::pin(async move {
+            let mut grpc = Grpc::new(Codec::default());
+            Ok(match request.uri().path() {
+                "/floor.Floor/Get" => grpc.unary(Get(floor), request).await,
+                "/floor.Floor/Set" => grpc.unary(Set(floor), request).await,
+                "/floor.Floor/Up" => grpc.client_streaming(Up, request).await,
+                "/floor.Floor/Down" => grpc.server_streaming(Down, request).await,
+                other => Status::unimplemented(other).into_http(),
+            })
+        })
+    }
+}
+
+impl NamedService for Floor {
+    const NAME: &'static str = "floor.Floor";
+}
+
+/// Serves the floor until the process is killed.
+pub(crate) async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    println!("{READY}{}", listener.local_addr()?);
+    tonic::transport::Server::builder()
+        .max_frame_size(256 * 1024)
+        .initial_stream_window_size(4 * 1024 * 1024)
+        .initial_connection_window_size(16 * 1024 * 1024)
+        .add_service(Floor::default())
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
+        .await?;
+    Ok(())
+}
+
+/// The floor's process; it ends when this is dropped.
+pub(super) struct FloorServer {
+    pub(super) endpoint: String,
+    _process: Child,
+}
+
+impl FloorServer {
+    pub(super) async fn start() -> Result<Self, Box<dyn std::error::Error>> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .arg(SUBCOMMAND)
+            .stdout(Stdio::piped())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        let output = process.stdout.take().ok_or("the floor's server has no output")?;
+        let line = BufReader::new(output).lines().next_line().await?.unwrap_or_default();
+        let address = line.strip_prefix(READY).ok_or("the floor's server did not start")?;
+        Ok(Self { endpoint: format!("http://{address}"), _process: process })
+    }
+}
+
+/// One write for the lane, and who waits for it.
+type Job = (Bytes, oneshot::Sender<()>);
+
+/// sled behind a lane as the registry has one, with group commit and `fdatasync`, but no gRPC, no decisions, no indexes: each write
+/// puts the given bytes twice, as log and as state.
+pub(super) struct SledLane {
+    jobs: mpsc::Sender<Job>,
+    _folder: tempfile::TempDir,
+}
+
+impl SledLane {
+    pub(super) fn open(scratch: &std::path::Path) -> Result<Self, Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir_in(scratch)?;
+        let db = sled::Config::new().path(folder.path()).cache_capacity(256 << 20).flush_every_ms(None).open()?;
+        let file = File::open(folder.path().join("db"))?;
+        let (jobs, mut queue) = mpsc::channel::<Job>(1024);
+        std::thread::spawn(move || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            let mut revision = 0u64;
+            while let Some(first) = queue.blocking_recv() {
+                let mut group = vec![first];
+                while group.len() < 256 {
+                    let Ok(job) = queue.try_recv() else { break };
+                    group.push(job);
+                }
+                let mut batch = sled::Batch::default();
+                for (bytes, _) in &group {
+                    revision += 1;
+                    for tag in [0u8, 1] {
+                        batch.insert([&[tag], revision.to_be_bytes().as_slice()].concat(), bytes.as_ref());
+                    }
+                }
+                db.apply_batch(batch)?;
+                db.flush()?;
+                file.sync_data()?;
+                for (_, answer) in group {
+                    // The bench may have stopped waiting.
+                    let _ = answer.send(());
+                }
+            }
+            Ok(())
+        });
+        Ok(Self { jobs, _folder: folder })
+    }
+
+    pub(super) async fn write(&self, bytes: Bytes) -> Result<(), Status> {
+        let stopped = || Status::internal("the lane of the floor has stopped");
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send((bytes, answer)).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())
+    }
+}

@@ -1,0 +1,147 @@
+//! Reads and durable writes, by many clients at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use registry_client::pb;
+use registry_client::pb::version_service_client::VersionServiceClient;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+use uuid::Uuid;
+
+use super::floor::{Blob, Codec, SledLane};
+use super::load::{Rate, in_turns, middle, run};
+use super::{Figure, Setup};
+use crate::Failure;
+
+/// A version as a training job registers it: three splits of four metrics, hyper-parameters, ten features.
+fn typical_version() -> pb::Version {
+    let metrics = ["accuracy", "f1_score", "log_loss", "roc_auc"];
+    let set = pb::MetricSet { values: metrics.iter().map(|name| ((*name).to_owned(), 0.987_654)).collect() };
+    let number = |value: f64| prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(value)) };
+    let parameters = ["max_depth", "n_estimators", "learning_rate", "random_state"];
+    let features =
+        (0..10).map(|i| pb::Field { name: format!("feature_{i}"), dtype: "float64".to_owned(), shape: Vec::new() });
+    pb::Version {
+        description: "boosted trees, trained on the data of last week".to_owned(),
+        framework: pb::Framework::Xgboost.into(),
+        framework_version: "3.1.0".to_owned(),
+        metrics: ["train", "validation", "test"].iter().map(|split| ((*split).to_owned(), set.clone())).collect(),
+        hyperparameters: Some(prost_types::Struct {
+            fields: parameters.iter().map(|name| ((*name).to_owned(), number(7.0))).collect(),
+        }),
+        features: features.collect(),
+        tags: BTreeMap::from([("team".to_owned(), "risk".to_owned())]),
+        ..Default::default()
+    }
+}
+
+async fn floor_call(channel: Channel, path: &'static str, data: Bytes) -> Result<(), Status> {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let path = http::uri::PathAndQuery::from_static(path);
+    client.unary(Request::new(Blob { data }), path, Codec::default()).await.map(drop)
+}
+
+/// `GetVersion` against a bare tonic service that takes as many bytes and answers the same ones.
+pub(super) async fn get(setup: &Setup) -> Result<Figure, Failure> {
+    let parent = setup.model("get").await?;
+    let create =
+        pb::CreateVersionRequest { parent, version: Some(typical_version()), finalize: true, ..Default::default() };
+    let version = VersionServiceClient::new(setup.registry(0)).create_version(create).await?.into_inner();
+    let request = pb::GetVersionRequest { name: version.name.clone() };
+    floor_call(setup.floor(0), "/floor.Floor/Set", version.encode_to_vec().into()).await?;
+    let asked = Bytes::from(version.name);
+
+    let (clients, time) = (setup.options.clients, setup.round());
+    let ours = || {
+        run(clients, time, |client, _| {
+            let (mut service, request) = (VersionServiceClient::new(setup.registry(client)), request.clone());
+            async move { service.get_version(request).await.map(drop) }
+        })
+    };
+    let floor = || run(clients, time, |client, _| floor_call(setup.floor(client), "/floor.Floor/Get", asked.clone()));
+    let (ours, floor) = in_turns(setup.options.rounds, ours, floor).await?;
+    Ok(figure(format!("get-version, {clients} clients"), ours, "a bare tonic echo", floor.per_second, Some(0.85)))
+}
+
+fn figure(name: String, ours: Rate, floor_name: &'static str, floor: f64, target: Option<f64>) -> Figure {
+    Figure {
+        name,
+        unit: "calls/s",
+        value: ours.per_second,
+        floor_name,
+        floor,
+        ratio: ours.per_second / floor,
+        target,
+        p50_micros: ours.p50_micros,
+        p99_micros: ours.p99_micros,
+    }
+}
+
+/// `CreateVersion` of one model against sled in a lane; and of one model against as many models as clients.
+pub(super) async fn create(setup: &Setup) -> Result<Vec<Figure>, Failure> {
+    let clients = setup.options.clients;
+    let one = vec![setup.model("create").await?];
+    let mut many = Vec::new();
+    for client in 0..clients {
+        many.push(setup.model(&format!("create-{client}")).await?);
+    }
+    // What the registry makes of the version goes to the disk: ask it once how much that is.
+    let stored = {
+        let mut service = VersionServiceClient::new(setup.registry(0));
+        let bytes = service.create_version(create_request(&one[0])).await?.into_inner().encode_to_vec();
+        Bytes::from(bytes)
+    };
+    let lane = Arc::new(SledLane::open(&setup.options.scratch)?);
+    let (mut of_one, mut of_many, mut floors) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..setup.options.rounds {
+        floors.push(
+            run(clients, setup.round(), |_, _| {
+                let (lane, stored) = (Arc::clone(&lane), stored.clone());
+                async move { lane.write(stored).await }
+            })
+            .await?,
+        );
+        of_one.push(creating(setup, &one).await?);
+        of_many.push(creating(setup, &many).await?);
+    }
+    let (of_one, of_many, floor) = (middle(&of_one), middle(&of_many), middle(&floors));
+    Ok(vec![
+        figure(
+            format!("create-version, {clients} clients"),
+            of_one,
+            "sled in a lane, fdatasync",
+            floor.per_second,
+            Some(0.5),
+        ),
+        figure(
+            format!("create-version, one model of {clients} clients"),
+            of_one,
+            "a model for each client",
+            of_many.per_second,
+            Some(0.7),
+        ),
+    ])
+}
+
+fn create_request(parent: &str) -> pb::CreateVersionRequest {
+    pb::CreateVersionRequest {
+        parent: parent.to_owned(),
+        version: Some(typical_version()),
+        finalize: true,
+        request_id: Uuid::now_v7().to_string(),
+        ..Default::default()
+    }
+}
+
+async fn creating(setup: &Setup, models: &[String]) -> Result<Rate, Status> {
+    run(setup.options.clients, setup.round(), |client, _| {
+        let mut service = VersionServiceClient::new(setup.registry(client));
+        let request = create_request(&models[client % models.len()]);
+        async move { service.create_version(request).await.map(drop) }
+    })
+    .await
+}

@@ -1,0 +1,52 @@
+//! `events` and `watch`.
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use registry_client::{WatchItem, pb};
+
+use crate::args::{Events, Watch};
+use crate::output::event;
+use crate::values::resource;
+use crate::{Context, Failure};
+
+pub(crate) async fn list(context: &Context, command: Events) -> Result<(), Failure> {
+    let request = pb::ListEventsRequest {
+        parent: command.parent.as_deref().map(resource).unwrap_or_default(),
+        types: command.types.into_iter().map(Into::into).collect(),
+        page_size: i32::try_from(command.limit.min(1000))?,
+        ..Default::default()
+    };
+    let mut events = context.client.call(request).stream().take(command.limit);
+    while let Some(found) = events.try_next().await? {
+        context.out.message("Event", &found, event)?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failure> {
+    let mut watch = context.client.watch().types(command.types);
+    if let Some(parent) = &command.parent {
+        watch = watch.parent(resource(parent));
+    }
+    if let Some(revision) = command.after {
+        watch = watch.after(revision);
+    }
+    if command.snapshot {
+        watch = watch.from_snapshot();
+    }
+    let mut items = watch.stream();
+    loop {
+        let item = tokio::select! {
+            item = items.try_next() => item?,
+            // Ctrl-C is how a watch is meant to end.
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+        };
+        match item {
+            Some(WatchItem::Events { events, .. } | WatchItem::Snapshot { events, .. }) => {
+                events.iter().try_for_each(|found| context.out.message("Event", found, event))?;
+            }
+            Some(WatchItem::SnapshotRestarted { .. }) => eprintln!("the connection broke: the snapshot begins again"),
+            Some(WatchItem::Created { .. } | WatchItem::Bookmark { .. }) => {}
+            None => return Ok(()),
+        }
+    }
+}

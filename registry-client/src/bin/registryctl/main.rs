@@ -1,0 +1,98 @@
+//! `registryctl`: Model Registry from the command line.
+
+mod args;
+mod artifacts;
+mod bench;
+mod events;
+mod import;
+mod legacy;
+mod models;
+mod output;
+mod progress;
+mod promotion;
+mod publish;
+mod values;
+mod versions;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use registry_client::{Error, RegistryClient};
+
+use self::args::{Args, Command};
+use self::output::Output;
+
+/// Why a command failed.
+type Failure = Box<dyn std::error::Error>;
+
+/// What a command works with.
+struct Context {
+    client: RegistryClient,
+    out: Output,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("registryctl: {error}");
+            ExitCode::from(exit_code(&*error))
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Failure> {
+    match &args.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Args::command(), "registryctl", &mut std::io::stdout());
+            return Ok(());
+        }
+        Command::FloorServer => return bench::floor::serve().await,
+        _ => {}
+    }
+    let log = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(log).init();
+
+    let mut builder = RegistryClient::builder(&args.endpoint);
+    let logged_in = || std::env::var("USER").ok().filter(|user| user.is_ascii() && !user.is_empty());
+    if let Some(actor) = args.actor.or_else(logged_in) {
+        builder = builder.actor(actor);
+    }
+    let context = Context { client: builder.connect_lazy()?, out: Output { json: args.json } };
+    match args.command {
+        Command::Create(command) => models::create(&context, command).await,
+        Command::Get { name } => models::get(&context, &name).await,
+        Command::List(command) => models::list(&context, command).await,
+        Command::Publish(command) => publish::publish(&context, command).await,
+        Command::Pull { name, output } => publish::pull(&context, &name, output).await,
+        Command::Promote(command) => promotion::promote(&context, command).await,
+        Command::Rollback(command) => promotion::rollback(&context, command).await,
+        Command::Alias(command) => promotion::alias(&context, command).await,
+        Command::Compare { names } => versions::compare(&context, names).await,
+        Command::Prune(command) => versions::prune(&context, command).await,
+        Command::Delete { name, force } => versions::delete(&context, &name, force).await,
+        Command::Undelete { name } => versions::undelete(&context, &name).await,
+        Command::Upload(command) => artifacts::upload(&context, command).await,
+        Command::Download { name, output } => artifacts::download(&context, &name, output).await,
+        Command::Events(command) => events::list(&context, command).await,
+        Command::Watch(command) => events::watch(&context, command).await,
+        Command::Import(command) => import::import(&context, command).await,
+        Command::Bench(command) => bench::bench(&args.endpoint, &context.out, command).await,
+        // Done above: they need no registry.
+        Command::Completions { .. } | Command::FloorServer => Ok(()),
+    }
+}
+
+/// What the exit code tells a script; clap's own for wrong usage is 2.
+fn exit_code(error: &(dyn std::error::Error + 'static)) -> u8 {
+    match error.downcast_ref::<Error>() {
+        Some(error) if error.is_not_found() => 3,
+        Some(error) if error.is_invalid_argument() => 4,
+        Some(error) if error.is_already_exists() || error.is_conflict() || error.is_failed_precondition() => 5,
+        Some(error) if error.is_unavailable() => 6,
+        Some(error) if error.is_data_loss() => 7,
+        _ => 1,
+    }
+}

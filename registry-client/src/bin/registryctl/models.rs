@@ -1,0 +1,135 @@
+//! `create`, `get`, `list`.
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use registry_client::pb;
+
+use crate::args::{Create, List};
+use crate::output::{self, brief, bytes, last, time};
+use crate::values::{resource, short};
+use crate::{Context, Failure};
+
+pub(crate) async fn create(context: &Context, command: Create) -> Result<(), Failure> {
+    let draft = pb::Model {
+        model_type: command.model_type.unwrap_or_default().into(),
+        display_name: command.display_name.unwrap_or_default(),
+        description: command.description.unwrap_or_default(),
+        owner: command.owner.unwrap_or_default(),
+        team: command.team.unwrap_or_default(),
+        project: command.project.unwrap_or_default(),
+        business_domain: command.business_domain.unwrap_or_default(),
+        purpose: command.purpose.unwrap_or_default(),
+        labels: command.labels.into_iter().collect(),
+        ..Default::default()
+    };
+    let model = context.client.create_model(resource(&command.model)).model(draft).await?;
+    context.out.message("Model", &model, |model| format!("created {}", model.name))
+}
+
+pub(crate) async fn get(context: &Context, name: &str) -> Result<(), Failure> {
+    let (client, out, name) = (&context.client, &context.out, resource(name));
+    match Named::of(&name) {
+        Named::Event => out.message("Event", &client.get_event(name).await?, output::event),
+        Named::Artifact => out.message("Artifact", &client.get_artifact(name).await?, output::artifact),
+        Named::Version => out.message("Version", &client.get_version(name).await?, output::version),
+        Named::Model => out.message("Model", &client.get_model(name).await?, output::model),
+    }
+}
+
+pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure> {
+    let (client, out, limit) = (&context.client, &context.out, command.limit);
+    let page_size = i32::try_from(limit.min(1000))?;
+    let show_deleted = command.deleted;
+    let parent = command.parent.as_deref().map(resource).unwrap_or_default();
+    if parent.is_empty() || !parent.contains("models/") {
+        let list = pb::ListModelsRequest { parent, page_size, show_deleted, ..Default::default() };
+        let models: Vec<_> = client.call(list).stream().take(limit).try_collect().await?;
+        return out.rows(
+            "Model",
+            &models,
+            &["model", "type", "versions", "latest", "production", "updated"],
+            |model| {
+                let production = model.stages.iter().find(|stage| stage.stage == pb::Stage::Production as i32);
+                vec![
+                    brief(&model.name).to_owned(),
+                    short::<pb::ModelType>(model.model_type),
+                    model.version_count.to_string(),
+                    last(&model.latest_version).to_owned(),
+                    production.map(|stage| last(&stage.version).to_owned()).unwrap_or_default(),
+                    time(model.update_time.as_ref()),
+                ]
+            },
+        );
+    }
+    if Named::of(&parent) == Named::Version {
+        let list = pb::ListArtifactsRequest { parent, page_size, ..Default::default() };
+        let artifacts: Vec<_> = client.call(list).stream().take(limit).try_collect().await?;
+        return out.rows("Artifact", &artifacts, &["path", "type", "size", "sha256"], |artifact| {
+            vec![
+                artifact.path.clone(),
+                short::<pb::ArtifactType>(artifact.r#type),
+                bytes(artifact.size_bytes),
+                artifact.sha256.chars().take(12).collect(),
+            ]
+        });
+    }
+    // The newest are what people look for.
+    let order_by = "number desc".to_owned();
+    let list = pb::ListVersionsRequest { parent, page_size, show_deleted, order_by, ..Default::default() };
+    let versions: Vec<_> = client.call(list).stream().take(limit).try_collect().await?;
+    let head = ["version", "label", "state", "stage", "framework", "size", "created", "description"];
+    out.rows("Version", &versions, &head, |version| {
+        vec![
+            brief(&version.name).to_owned(),
+            version.label.clone(),
+            short::<pb::VersionState>(version.state),
+            short::<pb::Stage>(version.stage),
+            short::<pb::Framework>(version.framework),
+            bytes(version.size_bytes),
+            time(version.create_time.as_ref()),
+            version.description.lines().next().unwrap_or_default().to_owned(),
+        ]
+    })
+}
+
+/// What a name names, by its form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Named {
+    Model,
+    Version,
+    Artifact,
+    Event,
+}
+
+impl Named {
+    pub(crate) fn of(name: &str) -> Self {
+        if name.starts_with("events/") {
+            Self::Event
+        } else if name.contains("/artifacts/") {
+            Self::Artifact
+        } else if name.contains("/versions/") || name.contains('@') {
+            Self::Version
+        } else {
+            Self::Model
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_what_they_name() {
+        for (name, expected) in [
+            ("models/fraud", Named::Model),
+            ("namespaces/risk/models/fraud", Named::Model),
+            ("models/fraud@production", Named::Version),
+            ("models/fraud/versions/7", Named::Version),
+            ("models/fraud/versions/7/artifacts/a/b.txt", Named::Artifact),
+            ("models/fraud@live/artifacts/model.onnx", Named::Artifact),
+            ("events/4-0", Named::Event),
+        ] {
+            assert_eq!(Named::of(name), expected, "{name}");
+        }
+    }
+}

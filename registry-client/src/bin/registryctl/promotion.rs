@@ -1,0 +1,62 @@
+//! `promote`, `rollback`, `alias`.
+
+use registry_client::pb;
+
+use crate::args::{Alias, Promote, Rollback};
+use crate::output::{brief, last};
+use crate::values::{resource, short};
+use crate::{Context, Failure};
+
+pub(crate) async fn promote(context: &Context, command: Promote) -> Result<(), Failure> {
+    let request = pb::TransitionStageRequest {
+        name: resource(&command.name),
+        stage: command.stage.into(),
+        incumbent: command.change.incumbent.unwrap_or_default().into(),
+        comment: command.change.comment.unwrap_or_default(),
+        validate_only: command.change.dry_run,
+        ..Default::default()
+    };
+    let moved = context.client.call(request).await?;
+    context.out.message("TransitionStageResponse", &moved, |moved| {
+        text(moved.version.as_ref(), &moved.displaced, moved.revision)
+    })
+}
+
+pub(crate) async fn rollback(context: &Context, command: Rollback) -> Result<(), Failure> {
+    let request = pb::RollbackRequest {
+        name: resource(&command.model),
+        stage: command.stage.into(),
+        incumbent: command.change.incumbent.unwrap_or_default().into(),
+        comment: command.change.comment.unwrap_or_default(),
+        validate_only: command.change.dry_run,
+        ..Default::default()
+    };
+    let moved = context.client.call(request).await?;
+    context
+        .out
+        .message("RollbackResponse", &moved, |moved| text(moved.version.as_ref(), &moved.displaced, moved.revision))
+}
+
+fn text(version: Option<&pb::Version>, displaced: &[pb::Version], revision: u64) -> String {
+    let (is, at) = if revision == 0 { ("would be", String::new()) } else { ("is", format!(" (revision {revision})")) };
+    let stands =
+        |version: &pb::Version| format!("{} {is} in {}", brief(&version.name), short::<pb::Stage>(version.stage));
+    let lines: Vec<_> = version.into_iter().chain(displaced).map(stands).collect();
+    format!("{}{at}", lines.join("\n"))
+}
+
+pub(crate) async fn alias(context: &Context, command: Alias) -> Result<(), Failure> {
+    match command {
+        Alias::Set { model, alias, version } => {
+            let model = context.client.set_alias(resource(&model), &alias, version).await?;
+            context.out.message("Model", &model, |model| {
+                let version = model.aliases.get(&alias).map(|version| last(version)).unwrap_or_default();
+                format!("{}@{alias} is version {version}", brief(&model.name))
+            })
+        }
+        Alias::Delete { model, alias } => {
+            let model = context.client.delete_alias(resource(&model), &alias).await?;
+            context.out.message("Model", &model, |model| format!("deleted {}@{alias}", brief(&model.name)))
+        }
+    }
+}

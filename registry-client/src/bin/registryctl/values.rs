@@ -1,0 +1,106 @@
+//! Names and values between people and the contract.
+
+use prost_types::value::Kind;
+use prost_types::{ListValue, Struct, Value};
+use registry_client::pb;
+use serde_json::Value as Json;
+
+/// An enum of the contract whose values have names.
+pub(crate) trait Named: Sized + Copy + TryFrom<i32> + 'static {
+    /// What the name of every value begins with.
+    const PREFIX: &'static str;
+
+    fn name(self) -> &'static str;
+}
+
+macro_rules! named {
+    ($($message:ident: $prefix:literal),+ $(,)?) => {
+        $(impl Named for pb::$message {
+            const PREFIX: &'static str = $prefix;
+
+            fn name(self) -> &'static str {
+                self.as_str_name()
+            }
+        })+
+    };
+}
+
+named!(
+    ModelType: "MODEL_TYPE_",
+    Framework: "FRAMEWORK_",
+    Stage: "STAGE_",
+    VersionState: "VERSION_STATE_",
+    IncumbentAction: "INCUMBENT_ACTION_",
+    ArtifactType: "ARTIFACT_TYPE_",
+    EventType: "EVENT_TYPE_",
+);
+
+/// All values but the unspecified one. Those of the contract have small numbers.
+fn values<E: Named>() -> impl Iterator<Item = E> {
+    (1..256).filter_map(|number| E::try_from(number).ok())
+}
+
+/// A value's short name: `production` for `STAGE_PRODUCTION`; empty for the unspecified one.
+pub(crate) fn short<E: Named>(number: i32) -> String {
+    match E::try_from(number) {
+        Ok(_) if number == 0 => String::new(),
+        Ok(value) => value.name().trim_start_matches(E::PREFIX).to_ascii_lowercase(),
+        Err(_) => number.to_string(),
+    }
+}
+
+/// The value with a short name.
+pub(crate) fn parse<E: Named>(text: &str) -> Result<E, String> {
+    let wanted = format!("{}{}", E::PREFIX, text.to_ascii_uppercase().replace('-', "_"));
+    values::<E>().find(|value| value.name() == wanted).ok_or_else(|| {
+        let names: Vec<_> =
+            values::<E>().map(|value| value.name().trim_start_matches(E::PREFIX).to_ascii_lowercase()).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+/// A name of the contract for what people write: `fraud@production` is `models/fraud@production`.
+pub(crate) fn resource(name: &str) -> String {
+    let whole = ["models/", "namespaces/", "events/"].iter().any(|start| name.starts_with(start));
+    if whole { name.to_owned() } else { format!("models/{name}") }
+}
+
+/// JSON as protobuf keeps it. A number too large for a double loses its last digits, as in any JavaScript.
+pub(crate) fn value(json: Json) -> Value {
+    let kind = match json {
+        Json::Null => Kind::NullValue(0),
+        Json::Bool(bool) => Kind::BoolValue(bool),
+        Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(f64::NAN)),
+        Json::String(string) => Kind::StringValue(string),
+        Json::Array(list) => Kind::ListValue(ListValue { values: list.into_iter().map(value).collect() }),
+        Json::Object(fields) => Kind::StructValue(structure(fields)),
+    };
+    Value { kind: Some(kind) }
+}
+
+/// A JSON object as protobuf keeps it.
+pub(crate) fn structure(fields: serde_json::Map<String, Json>) -> Struct {
+    Struct { fields: fields.into_iter().map(|(name, json)| (name, value(json))).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_are_read_back() {
+        for value in values::<pb::ArtifactType>() {
+            assert_eq!(parse(&short::<pb::ArtifactType>(value.into())), Ok(value));
+        }
+        assert_eq!(short::<pb::Stage>(0), "");
+        assert_eq!(short::<pb::Stage>(99), "99");
+    }
+
+    #[test]
+    fn names_may_leave_the_collection_out() {
+        assert_eq!(resource("fraud@production"), "models/fraud@production");
+        for whole in ["models/fraud", "namespaces/risk/models/fraud", "events/1-0"] {
+            assert_eq!(resource(whole), whole);
+        }
+    }
+}
