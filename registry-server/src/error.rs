@@ -128,6 +128,11 @@ impl Violations {
         self.add(field, ErrorReason::FieldInvalid, description);
     }
 
+    /// Adds what another check found.
+    pub fn extend(&mut self, more: Vec<Violation>) {
+        self.0.extend(more);
+    }
+
     /// Adds a field that is missing.
     pub fn required(&mut self, field: impl Into<String>) {
         self.add(field, ErrorReason::FieldRequired, "is required");

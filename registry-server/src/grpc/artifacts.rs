@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
 use super::paging::{self, Query};
-use super::request::{name, no_filter, order, required};
+use super::request::{both, name, no_filter, order, required};
 use crate::error::{Error, Violations};
 use crate::registry::artifacts::{DeleteArtifact, Upload};
 use crate::registry::lists::Page;
@@ -80,8 +80,8 @@ impl ArtifactService for Services {
         request: Request<pb::DeleteArtifactRequest>,
     ) -> Result<Response<pb::Artifact>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "DeleteArtifact", &request, &request.request_id, request.validate_only)?;
-        let name = name("name", ArtifactName::parse(&request.name))?;
+        let order = order(&metadata, "DeleteArtifact", &request, &request.request_id, request.validate_only);
+        let (order, name) = both(order, name("name", ArtifactName::parse(&request.name)))?;
         Ok(Response::new(self.registry.delete_artifact(order, DeleteArtifact { name }).await?))
     }
 }
@@ -96,8 +96,8 @@ impl Services {
         let Some(Part::Metadata(metadata)) = first else {
             return Err(Error::field("metadata", ErrorReason::FieldRequired, "must come in the first message").into());
         };
-        let order = order(&headers, "UploadArtifact", &metadata, &metadata.request_id, false)?;
-        let upload = upload(metadata)?;
+        let order = order(&headers, "UploadArtifact", &metadata, &metadata.request_id, false);
+        let (order, upload) = both(order, upload(metadata))?;
         let mut incoming = self.registry.begin_upload(&upload).await?;
         while let Some(part) = self.next_part(&mut parts, incoming.size()).await? {
             match part.request {

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::Services;
 use super::paging::{self, Query};
-use super::request::{no_filter, order, required};
+use super::request::{both, no_filter, order, required};
 use crate::convert;
 use crate::error::{Error, Violations};
 use crate::registry::events::Selection;
@@ -33,10 +33,10 @@ impl LifecycleService for Services {
         request: Request<pb::TransitionStageRequest>,
     ) -> Result<Response<pb::TransitionStageResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "TransitionStage", &request, &request.request_id, request.validate_only)?;
+        let order = order(&metadata, "TransitionStage", &request, &request.request_id, request.validate_only);
         let mut found = Violations::default();
         let transition = transition(&mut found, "", request);
-        found.check()?;
+        let (order, ()) = both(order, found.check())?;
         let transitions = Transitions(transition.into_iter().collect());
         let moved = self.registry.transition(order, transitions).await?;
         let moved = moved.into_iter().next().ok_or_else(|| Error::internal("a transition moved nothing"))?;
@@ -48,7 +48,7 @@ impl LifecycleService for Services {
         request: Request<pb::BatchTransitionStagesRequest>,
     ) -> Result<Response<pb::BatchTransitionStagesResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "BatchTransitionStages", &request, &request.request_id, request.validate_only)?;
+        let order = order(&metadata, "BatchTransitionStages", &request, &request.request_id, request.validate_only);
         let mut found = Violations::default();
         if !(1..=BATCH).contains(&request.requests.len()) {
             found.invalid("requests", format!("has {} entries; 1 to {BATCH} are allowed", request.requests.len()));
@@ -61,7 +61,7 @@ impl LifecycleService for Services {
             }
             transitions.extend(transition(&mut found, &at, request));
         }
-        found.check()?;
+        let (order, ()) = both(order, found.check())?;
         let moved = self.registry.transition(order, Transitions(transitions)).await?;
         let revision = moved.first().map_or(0, |moved| moved.revision);
         let responses = moved.into_iter().map(transitioned).collect();
@@ -70,7 +70,7 @@ impl LifecycleService for Services {
 
     async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Result<Response<pb::RollbackResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let mut order = order(&metadata, "Rollback", &request, &request.request_id, request.validate_only)?;
+        let order = order(&metadata, "Rollback", &request, &request.request_id, request.validate_only);
         let mut found = Violations::default();
         let model = found.name("name", ModelName::parse(&request.name));
         let stage = match pb::Stage::try_from(request.stage) {
@@ -85,7 +85,7 @@ impl LifecycleService for Services {
             .map_err(|error| found.invalid("incumbent", error))
             .unwrap_or_default();
         validate::comment(&mut found, "comment", &request.comment);
-        found.check()?;
+        let (mut order, ()) = both(order, found.check())?;
         order.comment = request.comment;
         let model = required("name", model)?;
         let rollback = Rollback { model, stage, incumbent, etag: request.etag };

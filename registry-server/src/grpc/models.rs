@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::Services;
 use super::paging::{self, Query};
-use super::request::{name, no_filter, order, required};
+use super::request::{both, name, no_filter, order, required};
 use crate::error::Violations;
 use crate::registry::deletion::{DeleteModel, UndeleteModel};
 use crate::registry::lists::{ModelOrder, Page};
@@ -19,7 +19,7 @@ use crate::rules::names::{self, ModelName, NamespaceName};
 impl ModelService for Services {
     async fn create_model(&self, request: Request<pb::CreateModelRequest>) -> Result<Response<pb::Model>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "CreateModel", &request, &request.request_id, request.validate_only)?;
+        let order = order(&metadata, "CreateModel", &request, &request.request_id, request.validate_only);
         let mut found = Violations::default();
         let namespace = found.name("parent", NamespaceName::parse(&request.parent));
         if request.model_id.is_empty() {
@@ -27,9 +27,8 @@ impl ModelService for Services {
         } else {
             found.name("model_id", names::check_id(&request.model_id));
         }
-        found.check()?;
         let model = request.model.unwrap_or_default();
-        validate::model(&model)?;
+        let ((order, ()), ()) = both(both(order, found.check()), validate::model(&model))?;
         let namespace = required("parent", namespace)?.0;
         let name = ModelName { namespace, model: request.model_id };
         Ok(Response::new(self.registry.create_model(order, CreateModel { name, model }).await?))
@@ -60,26 +59,26 @@ impl ModelService for Services {
 
     async fn update_model(&self, request: Request<pb::UpdateModelRequest>) -> Result<Response<pb::Model>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "UpdateModel", &request, &request.request_id, request.validate_only)?;
+        let order = order(&metadata, "UpdateModel", &request, &request.request_id, request.validate_only);
         let model = required("model", request.model)?;
-        let name = name("model.name", ModelName::parse(&model.name))?;
-        validate::model(&model)?;
-        let mask = ModelMask::new(request.update_mask.as_ref(), &model)?;
+        let names = both(name("model.name", ModelName::parse(&model.name)), validate::model(&model));
+        let mask = ModelMask::new(request.update_mask.as_ref(), &model);
+        let (order, ((name, ()), mask)) = both(order, both(names, mask))?;
         Ok(Response::new(self.registry.update_model(order, UpdateModel { name, model, mask }).await?))
     }
 
     async fn delete_model(&self, request: Request<pb::DeleteModelRequest>) -> Result<Response<pb::Model>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "DeleteModel", &request, &request.request_id, request.validate_only)?;
-        let name = name("name", ModelName::parse(&request.name))?;
+        let order = order(&metadata, "DeleteModel", &request, &request.request_id, request.validate_only);
+        let (order, name) = both(order, name("name", ModelName::parse(&request.name)))?;
         let delete = DeleteModel { name, etag: request.etag, force: request.force };
         Ok(Response::new(self.registry.delete_model(order, delete).await?))
     }
 
     async fn undelete_model(&self, request: Request<pb::UndeleteModelRequest>) -> Result<Response<pb::Model>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "UndeleteModel", &request, &request.request_id, request.validate_only)?;
-        let name = name("name", ModelName::parse(&request.name))?;
+        let order = order(&metadata, "UndeleteModel", &request, &request.request_id, request.validate_only);
+        let (order, name) = both(order, name("name", ModelName::parse(&request.name)))?;
         Ok(Response::new(self.registry.undelete_model(order, UndeleteModel { name, etag: request.etag }).await?))
     }
 }

@@ -56,6 +56,18 @@ fn parse_request_id(field: &str, id: &str) -> Result<Option<Uuid>, Error> {
     }
 }
 
+/// Two checks as one: if both fail, the caller hears of the fields of both.
+pub(super) fn both<A, B>(first: Result<A, Error>, second: Result<B, Error>) -> Result<(A, B), Error> {
+    match (first, second) {
+        (Ok(first), Ok(second)) => Ok((first, second)),
+        (Err(Error::Invalid(mut found)), Err(Error::Invalid(more))) => {
+            found.extend(more);
+            Err(Error::Invalid(found))
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
 /// The name in a field.
 pub(super) fn name<T>(field: &str, parsed: Result<T, crate::rules::names::NameError>) -> Result<T, Error> {
     parsed.map_err(|error| Error::field(field, ErrorReason::NameInvalid, error))

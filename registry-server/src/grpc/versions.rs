@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::Services;
 use super::paging::{self, Query};
-use super::request::{name, no_filter, order, required};
+use super::request::{both, name, no_filter, order, required};
 use crate::error::{Error, Violations};
 use crate::registry::aliases::{DeleteAlias, SetAlias};
 use crate::registry::deletion::{DeleteVersion, UndeleteVersion};
@@ -28,7 +28,7 @@ impl VersionService for Services {
         request: Request<pb::CreateVersionRequest>,
     ) -> Result<Response<pb::Version>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "CreateVersion", &request, &request.request_id, request.validate_only)?;
+        let order = order(&metadata, "CreateVersion", &request, &request.request_id, request.validate_only);
         let version = request.version.unwrap_or_default();
         let mut found = Violations::default();
         let model = found.name("parent", ModelName::parse(&request.parent));
@@ -38,8 +38,7 @@ impl VersionService for Services {
                 found.name(format!("version.parents[{i}]"), VersionName::parse(parent))
             })
             .collect();
-        found.check()?;
-        validate::version(&version)?;
+        let ((order, ()), ()) = both(both(order, found.check()), validate::version(&version))?;
         let model = required("parent", model)?;
         let ready = request.finalize || !version.source_uri.is_empty();
         let create = CreateVersion { model, version, parents, ready };
@@ -85,10 +84,11 @@ impl VersionService for Services {
         request: Request<pb::UpdateVersionRequest>,
     ) -> Result<Response<pb::Version>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "UpdateVersion", &request, &request.request_id, request.validate_only)?;
+        let order = order(&metadata, "UpdateVersion", &request, &request.request_id, request.validate_only);
         let version = required("version", request.version)?;
-        let name = name("version.name", VersionName::parse(&version.name))?;
-        let mask = VersionMask::new(request.update_mask.as_ref(), &version)?;
+        let name = name("version.name", VersionName::parse(&version.name));
+        let mask = VersionMask::new(request.update_mask.as_ref(), &version);
+        let (order, (name, mask)) = both(order, both(name, mask))?;
         Ok(Response::new(self.registry.update_version(order, UpdateVersion { name, version, mask }).await?))
     }
 
@@ -97,7 +97,7 @@ impl VersionService for Services {
         request: Request<pb::FinalizeVersionRequest>,
     ) -> Result<Response<pb::Version>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "FinalizeVersion", &request, &request.request_id, request.validate_only)?;
+        let order = order(&metadata, "FinalizeVersion", &request, &request.request_id, request.validate_only);
         let mut found = Violations::default();
         let version = found.name("name", VersionName::parse(&request.name));
         let failed = match pb::VersionState::try_from(request.state) {
@@ -112,7 +112,7 @@ impl VersionService for Services {
             found.invalid("failure_reason", "goes with FAILED only");
         }
         validate::comment(&mut found, "failure_reason", &request.failure_reason);
-        found.check()?;
+        let (order, ()) = both(order, found.check())?;
         let name = required("name", version)?;
         let finalize = Finalize { name, failure: failed.then_some(request.failure_reason), etag: request.etag };
         Ok(Response::new(self.registry.finalize_version(order, finalize).await?))
@@ -123,8 +123,8 @@ impl VersionService for Services {
         request: Request<pb::DeleteVersionRequest>,
     ) -> Result<Response<pb::Version>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "DeleteVersion", &request, &request.request_id, request.validate_only)?;
-        let name = name("name", VersionName::parse(&request.name))?;
+        let order = order(&metadata, "DeleteVersion", &request, &request.request_id, request.validate_only);
+        let (order, name) = both(order, name("name", VersionName::parse(&request.name)))?;
         let delete = DeleteVersion { name, etag: request.etag, force: request.force };
         Ok(Response::new(self.registry.delete_version(order, delete).await?))
     }
@@ -134,8 +134,8 @@ impl VersionService for Services {
         request: Request<pb::UndeleteVersionRequest>,
     ) -> Result<Response<pb::Version>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "UndeleteVersion", &request, &request.request_id, request.validate_only)?;
-        let name = name("name", VersionName::parse(&request.name))?;
+        let order = order(&metadata, "UndeleteVersion", &request, &request.request_id, request.validate_only);
+        let (order, name) = both(order, name("name", VersionName::parse(&request.name)))?;
         Ok(Response::new(self.registry.undelete_version(order, UndeleteVersion { name, etag: request.etag }).await?))
     }
 
@@ -153,14 +153,14 @@ impl VersionService for Services {
     ) -> Result<Response<pb::PruneVersionsResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
         let dry = request.dry_run || request.validate_only;
-        let order = order(&metadata, "PruneVersions", &request, &request.request_id, dry)?;
+        let order = order(&metadata, "PruneVersions", &request, &request.request_id, dry);
         let mut found = Violations::default();
         let model = found.name("parent", ModelName::parse(&request.parent));
         let keep = usize::try_from(request.keep).unwrap_or(0);
         if keep == 0 {
             found.invalid("keep", "must be at least 1");
         }
-        found.check()?;
+        let (order, ()) = both(order, found.check())?;
         let pruned = self.registry.prune(order, required("parent", model)?, keep).await?;
         let pb_pruned =
             pb::PruneVersionsResponse { versions: pruned.versions, more: pruned.more, revision: pruned.revision };
@@ -169,12 +169,12 @@ impl VersionService for Services {
 
     async fn set_alias(&self, request: Request<pb::SetAliasRequest>) -> Result<Response<pb::Model>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "SetAlias", &request, &request.request_id, request.validate_only)?;
+        let order = order(&metadata, "SetAlias", &request, &request.request_id, request.validate_only);
         let mut found = Violations::default();
         let model = found.name("name", ModelName::parse(&request.name));
         found.name("alias", names::check_alias(&request.alias));
         let version = found.name("version", parse_alias_target(&request.version));
-        found.check()?;
+        let (order, ()) = both(order, found.check())?;
         let (model, (named, version)) = (required("name", model)?, required("version", version)?);
         if named.is_some_and(|named| named != model) {
             let other = format!("must be a version of {model}");
@@ -186,11 +186,11 @@ impl VersionService for Services {
 
     async fn delete_alias(&self, request: Request<pb::DeleteAliasRequest>) -> Result<Response<pb::Model>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "DeleteAlias", &request, &request.request_id, request.validate_only)?;
+        let order = order(&metadata, "DeleteAlias", &request, &request.request_id, request.validate_only);
         let mut found = Violations::default();
         let model = found.name("name", ModelName::parse(&request.name));
         found.name("alias", names::check_alias(&request.alias));
-        found.check()?;
+        let (order, ()) = both(order, found.check())?;
         let model = required("name", model)?;
         let delete = DeleteAlias { model, alias: request.alias, etag: request.etag };
         Ok(Response::new(self.registry.delete_alias(order, delete).await?))

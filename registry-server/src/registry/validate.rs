@@ -86,8 +86,10 @@ pub(crate) fn model(model: &pb::Model) -> Result<(), Error> {
         key(&mut found, "model.metric_directions", metric);
         check_enum::<pb::MetricDirection>(&mut found, &format!("model.metric_directions[{metric}]"), *direction);
     }
-    found.check()?;
-    crate::convert::policy(model.stage_policy.as_ref(), "model.stage_policy").map(drop)
+    if let Err(Error::Invalid(more)) = crate::convert::policy(model.stage_policy.as_ref(), "model.stage_policy") {
+        found.extend(more);
+    }
+    found.check()
 }
 
 /// What callers may set of a version. Whether the parents exist is checked where they are looked up.
