@@ -31,9 +31,8 @@ pub(crate) struct Upload {
 impl Registry {
     /// Begins an upload, if the version can take it; asked before bytes come, so that none come in vain.
     pub(crate) async fn begin_upload(&self, upload: &Upload) -> Result<Incoming, Error> {
-        let number = self.store.resolve(&upload.parent).await?;
-        let version = self.store.version(&upload.parent.model, number).await?;
-        let there = self.stored_artifact(upload, number).await?;
+        let version = self.version(&upload.parent).await?;
+        let there = self.stored_artifact(upload, version.number).await?;
         admit(&version, upload, there.as_ref())?;
         self.blobs.begin().await
     }

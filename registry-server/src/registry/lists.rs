@@ -77,8 +77,10 @@ impl Registry {
         // The model that the page begins in, then one after the other.
         let mut model = match &page.after {
             Some(after) => {
-                let name = after[keys::namespace_prefix(namespace).len()..].split(|byte| *byte == 0).next();
-                let model = String::from_utf8_lossy(name.unwrap_or_default()).into_owned();
+                // A token is checked, but not sealed: a forged position may be anything.
+                let below = after.get(keys::namespace_prefix(namespace).len()..).unwrap_or_default();
+                let model = below.split(|byte| *byte == 0).next().unwrap_or_default();
+                let model = String::from_utf8_lossy(model).into_owned();
                 Some(ModelName { namespace: namespace.to_owned(), model })
             }
             None => self.next_live_model(namespace, None, page.reverse).await?,

@@ -103,6 +103,7 @@ impl Watcher {
         self.send(Response::Created(pb::WatchCreated { revision: self.cursor })).await?;
         if let Some(snapshot) = snapshot {
             self.send_snapshot(&*snapshot).await?;
+            self.bookmark().await?;
         }
         let mut bookmarked = false;
         loop {
