@@ -1,1 +1,108 @@
 //! What the tests share.
+
+pub mod expect;
+pub mod process;
+pub mod server;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use registry_client::RegistryClient;
+use registry_client::pb::{Event, Model, Version};
+
+pub use server::TestServer;
+
+/// How long anything in a test may take before that counts as a failure.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks again and again, without a pause, until there is an answer.
+///
+/// # Panics
+/// If there is none in time.
+pub async fn until<T, F: Future<Output = Option<T>>>(patience: Duration, mut ask: impl FnMut() -> F) -> T {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(patience, asking).await.expect("what was waited for did not come")
+}
+
+/// What there is within [`PATIENCE`].
+///
+/// # Panics
+/// If it takes longer.
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("this takes too long")
+}
+
+/// The whole log.
+pub async fn events(client: &RegistryClient) -> Vec<Event> {
+    use futures::TryStreamExt as _;
+    client.list_events().page_size(1000).stream().try_collect().await.unwrap()
+}
+
+/// A new model without versions.
+pub async fn model(client: &RegistryClient, name: &str) -> Model {
+    client.create_model(name).await.unwrap()
+}
+
+/// A new version of a model that takes artifacts.
+pub async fn pending(client: &RegistryClient, model: &str) -> Version {
+    client.create_version(model).await.unwrap()
+}
+
+/// A new version of a model that can be promoted.
+pub async fn ready(client: &RegistryClient, model: &str) -> Version {
+    client.create_version(model).finalize(true).await.unwrap()
+}
+
+/// A new model with this many READY versions.
+pub async fn model_with(client: &RegistryClient, name: &str, versions: usize) -> Vec<Version> {
+    model(client, name).await;
+    let mut made = Vec::new();
+    for _ in 0..versions {
+        made.push(ready(client, name).await);
+    }
+    made
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The SHA-256 of some bytes, as artifacts have it.
+pub fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    hex(&sha2::Sha256::digest(bytes))
+}
+
+/// Bytes without a pattern, the same ones each time.
+pub fn noise(size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    (0..size).map(next).collect()
+}
+
+/// The files in a folder and below it; none if there is no such folder.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        // It may go away while it is being read.
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found
+}

@@ -1,0 +1,159 @@
+//! The command line, against a server of its own.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Output, Stdio};
+
+use registry_tests::process::{ServerProcess, registryctl};
+use serde_json::Value;
+
+/// `registryctl` for one server.
+pub(crate) struct Ctl {
+    endpoint: String,
+}
+
+impl Ctl {
+    pub(crate) fn new(server: &ServerProcess) -> Self {
+        Self { endpoint: server.endpoint() }
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        registryctl(&self.endpoint).args(arguments).output().unwrap()
+    }
+
+    /// What it prints when all is well.
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {}: {complaint}", output.status);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What it prints with `--json`, line by line.
+    fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let said = self.ok(&[&["--json"], arguments].concat());
+        said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+
+    /// Its exit code and its complaint.
+    fn fails(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.run(arguments);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+fn server() -> (tempfile::TempDir, ServerProcess) {
+    let folder = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(&folder.path().join("data"), "127.0.0.1:0");
+    (folder, server)
+}
+
+#[test]
+fn exit_codes_tell_scripts_what_went_wrong() {
+    let (_folder, server) = server();
+    let ctl = Ctl::new(&server);
+    ctl.ok(&["create", "fraud"]);
+    for (arguments, code) in [
+        (&["get", "missing"][..], 3),
+        (&["get", "fraud/versions/1"], 3),
+        (&["pull", "fraud@production", "--output", "/nonexistent"], 3),
+        (&["create", "not a name"], 4),
+        (&["prune", "fraud", "--keep", "0"], 4),
+        (&["create", "fraud"], 5),
+        (&["rollback", "fraud"], 5),
+        (&["promote", "fraud@latest", "live"], 2),
+    ] {
+        let (found, complaint) = ctl.fails(arguments);
+        assert_eq!(found, Some(code), "{arguments:?}: {complaint}");
+        assert!(!complaint.is_empty(), "{arguments:?}");
+    }
+    assert!(server.terminate().success());
+    let (code, complaint) = ctl.fails(&["get", "fraud"]);
+    assert_eq!(code, Some(6), "{complaint}");
+}
+
+#[test]
+fn a_model_goes_through_its_life_by_command() {
+    let (folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let files = folder.path().join("out");
+    fs::create_dir_all(files.join("plots")).unwrap();
+    for (label, auc) in [("1.0.0", "0.75"), ("1.1.0", "0.875"), ("1.2.0", "0.5")] {
+        fs::write(files.join("model.onnx"), format!("the model {label}")).unwrap();
+        fs::write(files.join("plots/roc.png"), "a plot").unwrap();
+        let metric = format!("validation.auc={auc}");
+        let folder = files.to_str().unwrap();
+        let arguments =
+            ["publish", folder, "fraud", "--create", "--label", label, "--metric", &metric, "--param", "max_depth=6"];
+        let said = ctl.ok(&arguments);
+        assert!(said.starts_with("published namespaces/default/models/fraud/versions/"), "{said}");
+    }
+    let version = &ctl.json(&["get", "fraud/versions/1.1.0"])[0];
+    assert_eq!((&version["number"], &version["state"]), (&"2".into(), &"VERSION_STATE_READY".into()));
+    assert_eq!(version["metrics"]["validation"]["values"]["auc"], 0.875);
+    assert_eq!(version["hyperparameters"]["max_depth"].as_f64(), Some(6.0));
+    assert_eq!(ctl.json(&["list", "fraud"]).len(), 3);
+    assert_eq!(ctl.json(&["list", "fraud/versions/1"]).len(), 2, "artifacts");
+
+    ctl.ok(&["promote", "fraud/versions/1.0.0", "production", "-m", "the first"]);
+    ctl.ok(&["promote", "fraud/versions/1.2.0", "production", "--dry-run"]);
+    assert_eq!(live(&ctl), "1.0.0", "a dry run changes nothing");
+    let moved = &ctl.json(&["promote", "fraud/versions/1.1.0", "production"])[0];
+    assert_eq!(moved["displaced"][0]["label"], "1.0.0");
+    assert_eq!(live(&ctl), "1.1.0");
+    let said = ctl.ok(&["rollback", "fraud", "--comment", "worse"]);
+    assert!(said.contains("is in production"), "{said}");
+    assert_eq!(live(&ctl), "1.0.0");
+
+    ctl.ok(&["alias", "set", "fraud", "champion", "1.1.0"]);
+    assert_eq!(ctl.json(&["get", "fraud@champion"])[0]["label"], "1.1.0");
+    ctl.ok(&["alias", "delete", "fraud", "champion"]);
+    assert_eq!(ctl.fails(&["get", "fraud@champion"]).0, Some(3));
+
+    let compared = &ctl.json(&["compare", "fraud/versions/1", "fraud/versions/2", "fraud/versions/3"])[0];
+    assert_eq!(compared["metrics"][0]["best"], serde_json::json!([1]));
+    assert_eq!(compared["metrics"][0]["values"][1]["delta"], 0.125);
+    assert!(ctl.ok(&["compare", "fraud/versions/1", "fraud/versions/2"]).contains("validation.auc"));
+
+    let would = ctl.ok(&["prune", "fraud", "--keep", "1", "--dry-run"]);
+    assert_eq!(would.trim(), "would delete fraud/versions/2");
+    assert_eq!(ctl.json(&["list", "fraud"]).len(), 3);
+    assert_eq!(ctl.ok(&["prune", "fraud", "--keep", "1"]).trim(), "deleted fraud/versions/2");
+    let left: Vec<_> = ctl.json(&["list", "fraud"]).iter().map(|version| version["number"].clone()).collect();
+    assert_eq!(left, ["3", "1"], "what is in production stays");
+
+    let pulled = folder.path().join("pulled");
+    ctl.ok(&["pull", "fraud@production", "--output", pulled.to_str().unwrap()]);
+    assert_eq!(fs::read_to_string(pulled.join("model.onnx")).unwrap(), "the model 1.0.0");
+    assert_eq!(fs::read_to_string(pulled.join("plots/roc.png")).unwrap(), "a plot");
+}
+
+fn live(ctl: &Ctl) -> String {
+    ctl.json(&["get", "fraud@production"])[0]["label"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_watch_prints_what_happens_as_it_happens() {
+    let (_folder, server) = server();
+    let ctl = Ctl::new(&server);
+    ctl.ok(&["create", "fraud"]);
+    let mut watch = registryctl(&server.endpoint())
+        .args(["--json", "watch", "--after", "0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+
+    let past = next();
+    assert_eq!((&past["type"], &past["revision"]), (&"EVENT_TYPE_MODEL_CREATED".into(), &"1".into()));
+    ctl.ok(&["--actor", "ana", "create", "churn"]);
+    let happened = next();
+    assert_eq!(happened["resourceName"], "namespaces/default/models/churn");
+    assert_eq!(happened["actor"], "ana");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+
+    let listed = ctl.json(&["events"]);
+    assert_eq!(listed, [past, happened], "the audit trail says the same");
+}

@@ -1,0 +1,32 @@
+//! What becomes of the registry when its process is killed, stopped, started twice, or looked at from outside: the real binaries,
+//! as processes of their own.
+
+mod cli;
+mod import;
+mod kill;
+mod start;
+mod stop;
+mod sync;
+mod trace;
+mod verify;
+mod writer;
+
+use std::time::Duration;
+
+use registry_client::{RegistryClient, RetryPolicy};
+
+/// A client that tries nothing again.
+fn impatient(endpoint: &str) -> RegistryClient {
+    let never = RetryPolicy { retries: 0, ..RetryPolicy::default() };
+    RegistryClient::builder(endpoint).retry(never).connections(4).connect_lazy().expect("the endpoint is a URL")
+}
+
+/// A client that comes back quickly when the registry does.
+fn patient(endpoint: &str) -> RegistryClient {
+    let quick = RetryPolicy {
+        retries: u32::MAX,
+        initial_backoff: Duration::from_millis(5),
+        max_backoff: Duration::from_millis(50),
+    };
+    RegistryClient::builder(endpoint).retry(quick).connect_lazy().expect("the endpoint is a URL")
+}

@@ -1,0 +1,57 @@
+//! Starting: how fast, how small, and only once on a folder.
+
+use std::time::{Duration, Instant};
+
+use registry_tests::process::{ServerProcess, binary, server_command};
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::patient;
+
+const LISTEN: &str = "127.0.0.1:0";
+
+// The client has to be told of the end while this thread waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_server_on_the_folder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = ServerProcess::start(folder.path(), LISTEN);
+
+    let second = server_command(folder.path(), LISTEN).output().unwrap();
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(second.stdout.is_empty(), "it does not say that it listens");
+    assert!(said.contains("another server is running"), "{said}");
+    assert!(said.contains(folder.path().to_str().unwrap()), "{said}");
+
+    let client = patient(&first.endpoint());
+    client.create_model("models/still-there").await.unwrap();
+    assert!(first.terminate().success());
+    // What the first held is free again.
+    let third = ServerProcess::start(folder.path(), LISTEN);
+    patient(&third.endpoint()).get_model("models/still-there").await.unwrap();
+}
+
+#[tokio::test]
+async fn health_is_serving_within_two_seconds_and_idle_memory_is_small() {
+    let folder = tempfile::tempdir().unwrap();
+    // Building it is no part of starting it.
+    binary("registry-server");
+
+    let start = Instant::now();
+    let server = ServerProcess::start(folder.path(), LISTEN);
+    let mut health = HealthClient::new(Endpoint::from_shared(server.endpoint()).unwrap().connect().await.unwrap());
+    for service in ["", "modelregistry.v1.ModelService", "modelregistry.v1.LifecycleService"] {
+        let answer = health.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
+    }
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(2), "it took {took:?}");
+
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let resident =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says how much memory it has");
+    let kib: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 60 * 1024, "{kib} KiB are resident");
+}

@@ -1,0 +1,78 @@
+//! In which order the server writes, syncs and answers, as the kernel sees it.
+
+use std::ffi::OsStr;
+use std::process::Command;
+
+use registry_tests::process::{ServerProcess, server_command};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::impatient;
+use crate::trace::{self, Call};
+
+/// Where sled keeps everything.
+const STORE: &str = "/store/db";
+const CALLS: &str = "trace=fdatasync,fsync,sync_file_range,write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_sent_after_fdatasync() {
+    let strace = Command::new("strace").arg("-V").output();
+    assert!(strace.is_ok_and(|strace| strace.status.success()), "strace is missing: tests/run.sh installs it");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace");
+    let traced = server_command(&folder.path().join("data"), "127.0.0.1:0");
+    let mut command = Command::new("strace");
+    // The strings are long enough to find a commit, or an answer, by what is in it.
+    command.args(["-f", "-yy", "-s", "65536", "-e", CALLS, "-e", "signal=none", "-o"]).arg(&file);
+    command.arg(traced.get_program()).args(traced.get_args());
+    for (name, value) in traced.get_envs().filter(|(_, value)| value.is_none()) {
+        assert_eq!(value, None::<&OsStr>);
+        command.env_remove(name);
+    }
+    let server = ServerProcess::spawn(command);
+
+    let client = impatient(&server.endpoint());
+    let mut marks = Vec::new();
+    for model in 0..3 {
+        let mark = format!("models/mark-{model}-of-a-model");
+        client.create_model(&mark).await.unwrap();
+        for version in 0..3 {
+            let label = format!("mark-{model}-{version}-of-a-version");
+            client.create_version(&mark).label(&label).await.unwrap();
+            marks.push(label);
+        }
+        marks.push(mark);
+    }
+    // strace ends with the server, and passes on nothing itself.
+    let first = std::fs::read_to_string(&file).unwrap();
+    let id = first.split_once(' ').and_then(|(id, _)| id.parse().ok()).and_then(Pid::from_raw).expect("a process id");
+    kill_process(id, Signal::TERM).unwrap();
+    assert_eq!(server.wait().code(), Some(0));
+
+    let calls = trace::read(&std::fs::read_to_string(&file).unwrap());
+    for mark in marks {
+        assert_is_synced(&calls, &mark);
+    }
+}
+
+/// Between the write of a commit and the first that the network got to see of it, there is a sync from beginning to end.
+fn assert_is_synced(calls: &[Call], mark: &str) {
+    let commit = calls.iter().find(|call| call.is_write_to(STORE) && call.text.contains(mark));
+    let commit = commit.unwrap_or_else(|| panic!("{mark} was never written to {STORE}"));
+    let answer = calls.iter().find(|call| call.is_socket_write() && call.text.contains(mark));
+    let answer = answer.unwrap_or_else(|| panic!("{mark} was never answered"));
+    // The head of an answer may go out before its body. One call is made at a time: whatever goes out is a part of this answer.
+    let first =
+        calls.iter().find(|call| call.is_socket_write() && call.begin > commit.begin).expect("there is an answer");
+    assert!(first.begin <= answer.begin, "{mark}: was answered before it was written:\n{answer:#?}\n{commit:#?}");
+    // sled appends: the commit is what lies before the end of this write, wherever it was written from. What lies behind it is
+    // the state that is made of the log, which is not waited for.
+    let end = commit.bytes().end;
+    let written =
+        calls.iter().filter(|call| call.is_write_to(STORE) && call.begin < first.begin && call.bytes().start < end);
+    let written = written.map(|call| call.end.unwrap_or(usize::MAX)).max().expect("there is a commit");
+    let synced = calls
+        .iter()
+        .any(|call| call.is_sync_of(STORE) && call.begin > written && call.end.is_some_and(|end| end < first.begin));
+    let between: Vec<_> = calls.iter().filter(|call| (commit.begin..=first.begin).contains(&call.begin)).collect();
+    assert!(synced, "{mark}: no sync between the last write and the answer: {between:#?}");
+}

@@ -1,0 +1,160 @@
+//! Soft deletion, and taking it back.
+
+use registry_client::pb::{ErrorReason, EventType, Stage, StageChangeCause, Version};
+use registry_tests::expect::{refused, unchanged};
+use registry_tests::{TestServer, events, model_with, ready};
+use tonic::Code;
+
+const MODEL: &str = "models/fraud";
+
+fn version(number: i64) -> String {
+    format!("{MODEL}/versions/{number}")
+}
+
+fn numbers(versions: &[Version]) -> Vec<i64> {
+    versions.iter().map(|version| version.number).collect()
+}
+
+#[tokio::test]
+async fn a_deleted_model_is_answered_but_not_listed_and_takes_nothing_new() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model_with(&client, MODEL, 1).await;
+    model_with(&client, "models/other", 1).await;
+    let deleted = client.delete_model(MODEL).await.unwrap();
+    assert!(deleted.delete_time.is_some());
+    assert_eq!(client.get_model(MODEL).await.unwrap(), deleted);
+    let names = async |show: bool| -> Vec<String> {
+        let listed = client.list_models().show_deleted(show).await.unwrap().models;
+        listed.into_iter().map(|model| model.name.rsplit('/').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(false).await, ["other"]);
+    assert_eq!(names(true).await, ["fraud", "other"]);
+
+    let (code, reason) = (Code::FailedPrecondition, ErrorReason::ResourceDeleted);
+    refused(&server, client.create_version(MODEL), code, reason).await;
+    refused(&server, client.promote(version(1), Stage::Production), code, reason).await;
+    refused(&server, client.rollback(MODEL), code, reason).await;
+    refused(&server, client.set_alias(MODEL, "a", "1"), code, reason).await;
+    refused(&server, client.update_model(deleted.clone()), code, reason).await;
+    refused(&server, client.delete_model(MODEL), code, reason).await;
+    refused(&server, client.delete_version(version(1)), code, reason).await;
+    refused(&server, client.prune_versions(MODEL, 1), code, reason).await;
+    refused(&server, client.upload(version(1), "a.log", b"x".to_vec()), code, reason).await;
+}
+
+#[tokio::test]
+async fn an_undeleted_model_has_its_stages_and_aliases_again() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model_with(&client, MODEL, 2).await;
+    client.promote(version(1), Stage::Production).await.unwrap();
+    client.set_alias(MODEL, "champion", "2").await.unwrap();
+    let before = client.get_model(MODEL).await.unwrap();
+    let protected = client.delete_model(MODEL);
+    refused(&server, protected, Code::FailedPrecondition, ErrorReason::ResourceProtected).await;
+    let stale = client.delete_model(MODEL).force(true).etag("nonsense");
+    refused(&server, stale, Code::Aborted, ErrorReason::EtagMismatch).await;
+    unchanged(&server, client.delete_model(MODEL).force(true).validate_only(true)).await.unwrap();
+
+    client.delete_model(MODEL).force(true).etag(&before.etag).await.unwrap();
+    let back = client.undelete_model(MODEL).await.unwrap();
+    assert_eq!(back.delete_time, None);
+    assert_eq!((back.stages, back.aliases, back.version_count), (before.stages, before.aliases, 2));
+    assert_eq!(client.get_version("models/fraud@production").await.unwrap().number, 1);
+    let again = client.undelete_model(MODEL);
+    refused(&server, again, Code::FailedPrecondition, ErrorReason::ResourceNotDeleted).await;
+    assert_eq!(ready(&client, MODEL).await.number, 3);
+}
+
+#[tokio::test]
+async fn a_deleted_version_is_not_the_latest_and_not_listed() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model_with(&client, MODEL, 3).await;
+    let latest = async || client.get_version("models/fraud@latest").await.unwrap().number;
+    let deleted = client.delete_version(version(3)).await.unwrap();
+    assert_eq!((deleted.stage(), deleted.delete_time.is_some()), (Stage::Archived, true));
+    assert_eq!(latest().await, 2);
+    let model = client.get_model(MODEL).await.unwrap();
+    assert_eq!((model.version_count, model.latest_version.as_str()), (2, "namespaces/default/models/fraud/versions/2"));
+    assert_eq!(numbers(&client.list_versions(MODEL).await.unwrap().versions), [1, 2]);
+    assert_eq!(numbers(&client.list_versions(MODEL).show_deleted(true).await.unwrap().versions), [1, 2, 3]);
+    assert_eq!(client.get_version(version(3)).await.unwrap(), deleted);
+    let promote = client.promote(version(3), Stage::Production);
+    refused(&server, promote, Code::FailedPrecondition, ErrorReason::ResourceDeleted).await;
+    let again = client.delete_version(version(3));
+    refused(&server, again, Code::FailedPrecondition, ErrorReason::ResourceDeleted).await;
+    assert_eq!(ready(&client, MODEL).await.number, 4, "a number is never used again");
+
+    client.delete_version(version(4)).await.unwrap();
+    let back = client.undelete_version(version(3)).await.unwrap();
+    assert_eq!((back.stage(), back.delete_time), (Stage::Archived, None));
+    assert_eq!(latest().await, 3);
+    let again = client.undelete_version(version(3));
+    refused(&server, again, Code::FailedPrecondition, ErrorReason::ResourceNotDeleted).await;
+}
+
+#[tokio::test]
+async fn the_label_of_a_deleted_version_stays_taken_and_leads_to_it() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model_with(&client, MODEL, 0).await;
+    client.create_version(MODEL).label("1.4.0").await.unwrap();
+    client.delete_version("models/fraud/versions/1.4.0").await.unwrap();
+    assert!(client.get_version("models/fraud/versions/1.4.0").await.unwrap().delete_time.is_some());
+    let again = client.create_version(MODEL).label("1.4.0");
+    refused(&server, again, Code::AlreadyExists, ErrorReason::LabelAlreadyExists).await;
+}
+
+#[tokio::test]
+async fn a_version_in_use_goes_only_by_force_and_in_one_revision() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model_with(&client, MODEL, 2).await;
+    client.promote(version(1), Stage::Production).await.unwrap();
+    client.set_alias(MODEL, "champion", "2").await.unwrap();
+    for number in [1, 2] {
+        let error = refused(
+            &server,
+            client.delete_version(version(number)),
+            Code::FailedPrecondition,
+            ErrorReason::ResourceProtected,
+        );
+        assert!(error.await.is_failed_precondition());
+    }
+    client.set_alias(MODEL, "champion", "1").await.unwrap();
+    let head = events(&client).await.last().unwrap().revision;
+
+    let deleted = client.delete_version(version(1)).force(true).await.unwrap();
+    assert_eq!((deleted.stage(), deleted.stage_revision), (Stage::Archived, head + 1));
+    let logged: Vec<_> = events(&client).await.into_iter().filter(|event| event.revision > head).collect();
+    assert!(logged.iter().all(|event| event.revision == head + 1));
+    let mut types: Vec<_> = logged.iter().map(|event| event.r#type()).collect();
+    types.sort();
+    assert_eq!(types, [EventType::VersionDeleted, EventType::StageTransitioned, EventType::AliasDeleted]);
+    let change = logged.iter().find_map(|event| event.stage_change).unwrap();
+    assert_eq!((change.to(), change.cause()), (Stage::Archived, StageChangeCause::Deleted));
+    let model = client.get_model(MODEL).await.unwrap();
+    assert!(model.aliases.is_empty() && model.stages.is_empty(), "{model:?}");
+
+    let back = client.undelete_version(version(1)).await.unwrap();
+    assert_eq!(back.stage(), Stage::Archived, "a deletion's undoing does not promote");
+    let production = client.get_version("models/fraud@production");
+    refused(&server, production, Code::NotFound, ErrorReason::AliasNotFound).await;
+}
+
+#[tokio::test]
+async fn a_version_is_deleted_only_in_the_state_that_the_etag_names() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    let made = model_with(&client, MODEL, 1).await.remove(0);
+    let stale = client.delete_version(version(1)).etag("nonsense");
+    assert!(refused(&server, stale, Code::Aborted, ErrorReason::EtagMismatch).await.is_conflict());
+    let dry = unchanged(&server, client.delete_version(version(1)).validate_only(true)).await.unwrap();
+    assert!(dry.delete_time.is_some());
+    let deleted = client.delete_version(version(1)).etag(&made.etag).await.unwrap();
+    let stale = client.undelete_version(version(1)).etag(&made.etag);
+    refused(&server, stale, Code::Aborted, ErrorReason::EtagMismatch).await;
+    client.undelete_version(version(1)).etag(&deleted.etag).await.unwrap();
+}

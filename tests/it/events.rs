@@ -1,0 +1,196 @@
+//! The log: what is in it, and that nobody changed it.
+
+use futures::TryStreamExt as _;
+use prost::Message as _;
+use registry_client::RegistryClient;
+use registry_client::pb::resource::Resource as Of;
+use registry_client::pb::{ErrorReason, Event, EventType, ListEventsRequest, Model, Stage, Version};
+use registry_tests::expect::{invalid, refused};
+use registry_tests::{TestServer, events, model, model_with, pending};
+use sha2::{Digest as _, Sha256};
+use tonic::Code;
+use uuid::Uuid;
+
+const MODEL: &str = "models/fraud";
+
+/// Something of every type.
+async fn a_life(client: &RegistryClient) {
+    model_with(client, MODEL, 2).await;
+    client.update_model(Model { name: MODEL.to_owned(), owner: "ada".to_owned(), ..Default::default() }).await.unwrap();
+    let third = client.create_version(MODEL).metric("test", "auc", 0.9).metric("a", "b", f64::NAN).tag("k", "v");
+    let third = third.hyperparameter("depth", 6.0).await.unwrap();
+    client.upload(&third.name, "model.onnx", b"bytes".to_vec()).await.unwrap();
+    client.upload(&third.name, "gone", b"bytes".to_vec()).await.unwrap();
+    client.delete_artifact(format!("{}/artifacts/gone", third.name)).await.unwrap();
+    let described = Version { name: third.name.clone(), description: "x".to_owned(), ..Default::default() };
+    client.update_version(described).await.unwrap();
+    client.finalize_version(&third.name).await.unwrap();
+    for number in 1..=3 {
+        client.promote(format!("{MODEL}/versions/{number}"), Stage::Production).await.unwrap();
+    }
+    client.rollback(MODEL).comment("worse").await.unwrap();
+    client.set_alias(MODEL, "champion", "3").await.unwrap();
+    client.delete_alias(MODEL, "champion").await.unwrap();
+    client.delete_version("models/fraud/versions/2").force(true).await.unwrap();
+    client.undelete_version("models/fraud/versions/2").await.unwrap();
+    client.delete_model(MODEL).force(true).await.unwrap();
+    client.undelete_model(MODEL).await.unwrap();
+}
+
+/// Every hash, exactly as lifecycle.proto says.
+fn verify_chain(log: &[Event]) {
+    let mut previous = vec![0; 32];
+    for event in log {
+        let unhashed = Event { hash: Default::default(), ..event.clone() };
+        let expected = Sha256::new().chain_update(&previous).chain_update(unhashed.encode_to_vec()).finalize();
+        assert_eq!(event.hash, expected.as_slice(), "{}", event.name);
+        previous = event.hash.to_vec();
+    }
+}
+
+#[tokio::test]
+async fn the_hashes_are_a_chain_over_all_events_also_after_a_restart() {
+    let mut server = TestServer::start().await;
+    let client = server.client();
+    a_life(&client).await;
+    let before = events(&client).await;
+    verify_chain(&before);
+    server.restart().await;
+    model(&client, "models/later").await;
+    let after = events(&client).await;
+    verify_chain(&after);
+    assert_eq!(format!("{:?}", &after[..before.len()]), format!("{before:?}"), "the past does not change");
+    assert_eq!(after.len(), before.len() + 1);
+}
+
+#[tokio::test]
+async fn revisions_are_contiguous_and_events_are_named_after_them() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    a_life(&client).await;
+    let log = events(&client).await;
+    let mut previous = (0, 0);
+    let mut ids = Vec::new();
+    for event in &log {
+        let here = (event.revision, event.index);
+        let next = [(previous.0, previous.1 + 1), (previous.0 + 1, 0)];
+        assert!(next.contains(&here), "{here:?} behind {previous:?}");
+        assert_eq!(event.name, format!("events/{}-{}", event.revision, event.index));
+        assert!(event.time.is_some() && event.actor == "tester");
+        let id = Uuid::parse_str(&event.event_id).unwrap();
+        assert_eq!(id.get_version_num(), 7);
+        ids.push(id);
+        previous = here;
+    }
+    assert_eq!(log[0].revision, 1);
+    let count = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), count);
+}
+
+#[tokio::test]
+async fn before_and_after_are_the_resource_as_it_was_and_is() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    let made = client.create_model(MODEL).owner("ada").await.unwrap();
+    let updated = client
+        .update_model(Model { name: MODEL.to_owned(), owner: "bob".to_owned(), ..Default::default() })
+        .await
+        .unwrap();
+    let version = pending(&client, MODEL).await;
+    let artifact = client.upload(&version.name, "a", b"x".to_vec()).await.unwrap();
+    client.delete_artifact(&artifact.name).await.unwrap();
+    let log = events(&client).await;
+    let sides = |event: &Event| {
+        let of = |side: &Option<registry_client::pb::Resource>| side.clone().and_then(|side| side.resource);
+        (event.r#type(), event.resource_name.clone(), of(&event.before), of(&event.after))
+    };
+    let expected = [
+        (EventType::ModelCreated, made.name.clone(), None, Some(Of::Model(made.clone()))),
+        (EventType::ModelUpdated, made.name.clone(), Some(Of::Model(made)), Some(Of::Model(updated))),
+        (EventType::VersionCreated, version.name.clone(), None, Some(Of::Version(version))),
+        (EventType::ArtifactCreated, artifact.name.clone(), None, Some(Of::Artifact(artifact.clone()))),
+        (EventType::ArtifactDeleted, artifact.name.clone(), Some(Of::Artifact(artifact)), None),
+    ];
+    assert_eq!(log.iter().map(sides).collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn the_log_knows_who_and_under_which_request_id() {
+    let server = TestServer::start().await;
+    let id = Uuid::new_v4();
+    server.client().create_model(MODEL).request_id(id).await.unwrap();
+    let unnamed = RegistryClient::builder(server.endpoint()).connect().await.unwrap();
+    assert_eq!(unnamed.create_version(MODEL).await.unwrap().creator, "anonymous");
+    let log = events(&server.client()).await;
+    assert_eq!((log[0].actor.as_str(), log[0].request_id.as_str()), ("tester", id.to_string().as_str()));
+    assert_eq!(log[1].actor, "anonymous");
+}
+
+#[tokio::test]
+async fn one_event_is_answered_by_its_name() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model_with(&client, MODEL, 2).await;
+    client.promote("models/fraud/versions/1", Stage::Production).await.unwrap();
+    client.promote("models/fraud/versions/2", Stage::Production).await.unwrap();
+    for event in events(&client).await {
+        assert_eq!(client.get_event(&event.name).await.unwrap(), event);
+    }
+    for missing in ["events/0-0", "events/1-1", "events/6-0", "events/18446744073709551615-0"] {
+        refused(&server, client.get_event(missing), Code::NotFound, ErrorReason::EventNotFound).await;
+    }
+    for bad in ["", "events/", "events/1", "events/1-x", "events/-1-0", "models/fraud"] {
+        invalid(&server, client.get_event(bad), &[("name", ErrorReason::NameInvalid)]).await;
+    }
+}
+
+#[tokio::test]
+async fn events_are_chosen_by_parent_and_type() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    a_life(&client).await;
+    model_with(&client, "models/fraud2", 11).await;
+    model_with(&client, "namespaces/other/models/fraud", 1).await;
+    let all = events(&client).await;
+    let below = |event: &Event, parent: &str| {
+        event.resource_name == parent || event.resource_name.starts_with(&format!("{parent}/"))
+    };
+    for (asked, parent) in [
+        ("models/fraud", "namespaces/default/models/fraud"),
+        ("models/-", "namespaces/default"),
+        ("namespaces/default", "namespaces/default"),
+        ("namespaces/other", "namespaces/other"),
+        ("namespaces/other/models/fraud", "namespaces/other/models/fraud"),
+        ("models/fraud/versions/3", "namespaces/default/models/fraud/versions/3"),
+        ("models/fraud2/versions/1", "namespaces/default/models/fraud2/versions/1"),
+        ("models/none", "namespaces/default/models/none"),
+    ] {
+        for types in [vec![], vec![EventType::StageTransitioned, EventType::ArtifactCreated]] {
+            for page_size in [1, 1000] {
+                let list = client.list_events().parent(asked).types(types.clone()).page_size(page_size);
+                let found: Vec<Event> = list.stream().try_collect().await.unwrap();
+                let chosen = all.iter().filter(|event| below(event, parent));
+                let chosen = chosen.filter(|event| types.is_empty() || types.contains(&event.r#type()));
+                let names: Vec<_> = chosen.map(|event| &event.name).collect();
+                assert_eq!(found.iter().map(|event| &event.name).collect::<Vec<_>>(), names, "{asked} {types:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_be_listed_is_refused() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model_with(&client, MODEL, 1).await;
+    for parent in ["nonsense", "models/fraud/versions/@latest", "models/fraud/versions/1.4.0", "models/fraud@latest"] {
+        invalid(&server, client.list_events().parent(parent), &[("parent", ErrorReason::NameInvalid)]).await;
+    }
+    let types = client.call(ListEventsRequest { types: vec![1, 999, 0], ..Default::default() });
+    let fields = [("types[1]", ErrorReason::FieldInvalid), ("types[2]", ErrorReason::FieldInvalid)];
+    invalid(&server, types, &fields).await;
+    let negative = client.call(ListEventsRequest { page_size: -1, ..Default::default() });
+    invalid(&server, negative, &[("page_size", ErrorReason::FieldInvalid)]).await;
+}
