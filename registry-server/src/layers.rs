@@ -102,8 +102,10 @@ where
                     plain(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, &late).into_http()
                 }
             };
-            let status = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
-            tracing::debug!(?status, micros = began.elapsed().as_micros(), "answered");
+            if tracing::enabled!(tracing::Level::DEBUG) {
+                let status = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+                tracing::debug!(?status, micros = began.elapsed().as_micros(), "answered");
+            }
             Ok(response)
         };
         Box::pin(call.instrument(span))

@@ -12,7 +12,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use prost::Message;
-use registry_proto::store::{Attribute as StoredAttribute, StoredRecord};
+use registry_proto::store::{Attribute as StoredAttribute, StoredContent, StoredRecord};
 
 use crate::store::{Attribute, Hit, Index, Kind, Put, Range, Record, Revision, SCAN_BYTES, Source, StoreError};
 
@@ -98,6 +98,9 @@ impl Stored {
     }
 }
 
+/// An encoded record, and the physical keys of its parts if it is in parts.
+type Body = (Bytes, Vec<Vec<u8>>);
+
 /// A sled tree with some of its keys overridden: the committed state, a staged one, or a former one.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
@@ -126,19 +129,27 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, StoreError> {
-        Ok(self.stored(kind, key)?.map(|stored| stored.record))
+        self.body(&record_key(kind, key))?.map(|(body, _)| record(key, body)).transpose()
     }
 
     /// The record with everything the store knows of it.
     pub(super) fn stored(&self, kind: Kind, key: &[u8]) -> Result<Option<Stored>, StoreError> {
-        let physical = record_key(kind, key);
-        let Some(mut value) = self.value(&physical)? else { return Ok(None) };
+        let Some((body, parts)) = self.body(&record_key(kind, key))? else { return Ok(None) };
+        let stored = StoredRecord::decode(body).map_err(damaged)?;
+        let attributes = stored.attributes.into_iter().map(read_attribute).collect::<Result<_, _>>()?;
+        let record = Record { key: key.to_vec(), payload: stored.payload, revision: stored.revision };
+        Ok(Some(Stored { record, attributes, parts }))
+    }
+
+    /// The encoded record under a physical key, and the keys of its parts.
+    fn body(&self, physical: &[u8]) -> Result<Option<Body>, StoreError> {
+        let Some(mut value) = self.value(physical)? else { return Ok(None) };
         loop {
-            if let Some(stored) = self.decode(key, value.clone())? {
-                return Ok(Some(stored));
+            if let Some(body) = self.join(value.clone())? {
+                return Ok(Some(body));
             }
             // A part was gone: the record was replaced between the two reads. If not, the part is lost.
-            match self.value(&physical)? {
+            match self.value(physical)? {
                 Some(again) if again == value => {
                     return Err(damaged(format!("a part of the record {} is missing", physical.escape_ascii())));
                 }
@@ -148,9 +159,10 @@ impl<'a> View<'a> {
         }
     }
 
-    fn decode(&self, key: &[u8], value: Bytes) -> Result<Option<Stored>, StoreError> {
-        let (body, parts) = match value.first() {
-            Some(&INLINE) => (value.slice(1..), Vec::new()),
+    /// The encoded record in a value, or in the parts that the value tells of; `None` if one of them is gone.
+    fn join(&self, value: Bytes) -> Result<Option<Body>, StoreError> {
+        match value.first() {
+            Some(&INLINE) => Ok(Some((value.slice(1..), Vec::new()))),
             Some(&IN_PARTS) if value.len() == 17 => {
                 let number = |range: std::ops::Range<usize>| {
                     value[range].iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte))
@@ -162,14 +174,10 @@ impl<'a> View<'a> {
                     let Some(bytes) = self.value(part)? else { return Ok(None) };
                     body.extend_from_slice(&bytes);
                 }
-                (Bytes::from(body), parts)
+                Ok(Some((Bytes::from(body), parts)))
             }
-            format => return Err(damaged(format!("a record has the unknown format {format:?}"))),
-        };
-        let stored = StoredRecord::decode(body).map_err(damaged)?;
-        let attributes = stored.attributes.into_iter().map(read_attribute).collect::<Result<_, _>>()?;
-        let record = Record { key: key.to_vec(), payload: stored.payload, revision: stored.revision };
-        Ok(Some(Stored { record, attributes, parts }))
+            format => Err(damaged(format!("a record has the unknown format {format:?}"))),
+        }
     }
 
     pub(super) fn scan(&self, source: Source, range: &Range) -> Result<Vec<Hit>, StoreError> {
@@ -182,17 +190,17 @@ impl<'a> View<'a> {
         for entry in self.entries(head, range) {
             let (physical, value) = entry?;
             let position = physical[head.len()..].to_vec();
-            let stored = match source {
-                Source::Kind(_) => match self.decode(&position, value)? {
-                    Some(stored) => Some(stored),
-                    None => self.stored(kind, &position)?,
+            let found = match source {
+                Source::Kind(_) => match self.join(value)? {
+                    Some((body, _)) => Some(record(&position, body)?),
+                    None => self.get(kind, &position)?,
                 },
-                Source::Index(_) => self.stored(kind, &value)?,
+                Source::Index(_) => self.get(kind, &value)?,
             };
             // Gone between the two reads: then it is not there.
-            if let Some(stored) = stored {
-                bytes += stored.record.payload.len();
-                hits.push(Hit { position, record: stored.record });
+            if let Some(record) = found {
+                bytes += record.payload.len();
+                hits.push(Hit { position, record });
             }
             if hits.len() >= range.limit || bytes >= SCAN_BYTES {
                 break;
@@ -234,6 +242,12 @@ impl<'a> View<'a> {
 
 /// Physical entries in order.
 type Entries<'a> = Box<dyn Iterator<Item = Result<(Vec<u8>, Bytes), StoreError>> + 'a>;
+
+/// A record as readers want it: without its attributes, which only writing it again needs.
+fn record(key: &[u8], body: Bytes) -> Result<Record, StoreError> {
+    let StoredContent { revision, payload } = StoredContent::decode(body).map_err(damaged)?;
+    Ok(Record { key: key.to_vec(), payload, revision })
+}
 
 fn read_attribute(stored: StoredAttribute) -> Result<Attribute, StoreError> {
     let index = Index::from_number(stored.index).ok_or_else(|| damaged(format!("unknown index {}", stored.index)))?;
