@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes};
 use futures::future::BoxFuture;
 use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -18,7 +18,7 @@ use tonic::body::Body;
 use tonic::server::{ClientStreamingService, Grpc, NamedService, ServerStreamingService, UnaryService};
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
-use tonic_prost::ProstCodec;
+use tonic_prost::{ProstCodec, ProstDecoder};
 
 /// The subcommand that serves the floor.
 pub(crate) const SUBCOMMAND: &str = "floor-server";
@@ -59,12 +59,41 @@ impl UnaryService<Blob> for Set {
 }
 
 impl UnaryService<Blob> for Get {
-    type Response = Blob;
-    type Future = Answer;
+    type Response = Bytes;
+    type Future = BoxFuture<'static, Result<Response<Bytes>, Status>>;
 
-    fn call(&mut self, _: Request<Blob>) -> Answer {
-        let data = self.0.answer.get().cloned().unwrap_or_default();
-        Box::pin(async { Ok(Response::new(Blob { data })) })
+    fn call(&mut self, _: Request<Blob>) -> Self::Future {
+        let message = self.0.answer.get().cloned().unwrap_or_default();
+        Box::pin(async { Ok(Response::new(message)) })
+    }
+}
+
+/// Answers a message that was encoded before, so that the caller decodes what it decodes from a registry.
+struct Encoded;
+
+impl tonic::codec::Codec for Encoded {
+    type Encode = Bytes;
+    type Decode = Blob;
+    type Encoder = Self;
+    type Decoder = ProstDecoder<Blob>;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstDecoder::default()
+    }
+}
+
+impl tonic::codec::Encoder for Encoded {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, out: &mut tonic::codec::EncodeBuf<'_>) -> Result<(), Status> {
+        out.reserve(message.len());
+        out.put(message);
+        Ok(())
     }
 }
 
@@ -111,7 +140,7 @@ impl tower::Service<http::Request<Body>> for Floor {
         Box::pin(async move {
             let mut grpc = Grpc::new(Codec::default());
             Ok(match request.uri().path() {
-                "/floor.Floor/Get" => grpc.unary(Get(floor), request).await,
+                "/floor.Floor/Get" => Grpc::new(Encoded).unary(Get(floor), request).await,
                 "/floor.Floor/Set" => grpc.unary(Set(floor), request).await,
                 "/floor.Floor/Up" => grpc.client_streaming(Up, request).await,
                 "/floor.Floor/Down" => grpc.server_streaming(Down, request).await,

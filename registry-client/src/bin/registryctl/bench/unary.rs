@@ -9,9 +9,10 @@ use registry_client::pb;
 use registry_client::pb::version_service_client::VersionServiceClient;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
+use tonic_prost::ProstCodec;
 use uuid::Uuid;
 
-use super::floor::{Blob, Codec, SledLane};
+use super::floor::{Blob, SledLane};
 use super::load::{Rate, in_turns, middle, run};
 use super::{Figure, Setup};
 use crate::Failure;
@@ -38,21 +39,25 @@ fn typical_version() -> pb::Version {
     }
 }
 
-async fn floor_call(channel: Channel, path: &'static str, data: Bytes) -> Result<(), Status> {
+/// Calls the floor's server with some bytes, and decodes its answer.
+async fn floor_call<Answer>(channel: Channel, path: &'static str, data: Bytes) -> Result<(), Status>
+where
+    Answer: Message + Default + 'static,
+{
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let path = http::uri::PathAndQuery::from_static(path);
-    client.unary(Request::new(Blob { data }), path, Codec::default()).await.map(drop)
+    client.unary(Request::new(Blob { data }), path, ProstCodec::<Blob, Answer>::default()).await.map(drop)
 }
 
-/// `GetVersion` against a bare tonic service that takes as many bytes and answers the same ones.
+/// `GetVersion` against a bare tonic service that takes as many bytes and answers the same message from its memory.
 pub(super) async fn get(setup: &Setup) -> Result<Figure, Failure> {
     let parent = setup.model("get").await?;
     let create =
         pb::CreateVersionRequest { parent, version: Some(typical_version()), finalize: true, ..Default::default() };
     let version = VersionServiceClient::new(setup.registry(0)).create_version(create).await?.into_inner();
     let request = pb::GetVersionRequest { name: version.name.clone() };
-    floor_call(setup.floor(0), "/floor.Floor/Set", version.encode_to_vec().into()).await?;
+    floor_call::<Blob>(setup.floor(0), "/floor.Floor/Set", version.encode_to_vec().into()).await?;
     let asked = Bytes::from(version.name);
 
     let (clients, time) = (setup.options.clients, setup.round());
@@ -62,9 +67,19 @@ pub(super) async fn get(setup: &Setup) -> Result<Figure, Failure> {
             async move { service.get_version(request).await.map(drop) }
         })
     };
-    let floor = || run(clients, time, |client, _| floor_call(setup.floor(client), "/floor.Floor/Get", asked.clone()));
+    let floor = || {
+        run(clients, time, |client, _| {
+            floor_call::<pb::Version>(setup.floor(client), "/floor.Floor/Get", asked.clone())
+        })
+    };
     let (ours, floor) = in_turns(setup.options.rounds, ours, floor).await?;
-    Ok(figure(format!("get-version, {clients} clients"), ours, "a bare tonic echo", floor.per_second, Some(0.85)))
+    Ok(figure(
+        format!("get-version, {clients} clients"),
+        ours,
+        "bare tonic, the same message",
+        floor.per_second,
+        Some(0.85),
+    ))
 }
 
 fn figure(name: String, ours: Rate, floor_name: &'static str, floor: f64, target: Option<f64>) -> Figure {
