@@ -13,11 +13,11 @@ use crate::rules::names::{ModelName, VersionName, VersionRef};
 
 impl Registry {
     pub(crate) async fn set_alias(&self, order: Order, set: SetAlias) -> Result<pb::Model, Error> {
-        model_after(self.commit(order, set).await?.event(pb::EventType::AliasSet)?)
+        model_after(self.commit(order, set).await?.into_event(pb::EventType::AliasSet)?)
     }
 
     pub(crate) async fn delete_alias(&self, order: Order, delete: DeleteAlias) -> Result<pb::Model, Error> {
-        model_after(self.commit(order, delete).await?.event(pb::EventType::AliasDeleted)?)
+        model_after(self.commit(order, delete).await?.into_event(pb::EventType::AliasDeleted)?)
     }
 }
 

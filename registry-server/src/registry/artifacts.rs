@@ -58,7 +58,7 @@ impl Registry {
         let stored = bytes.keep().await?;
         let (parent, path) = (upload.parent.clone(), upload.path.clone());
         let committed = self.commit(order, AddArtifact { upload, stored }).await?;
-        match artifact_after(&committed, pb::EventType::ArtifactCreated) {
+        match artifact_after(committed, pb::EventType::ArtifactCreated) {
             Some(artifact) => Ok(artifact),
             // The same bytes were there already.
             None => self.artifact(&ArtifactName { version: parent, path }).await,
@@ -97,7 +97,7 @@ impl Registry {
 
     pub(crate) async fn delete_artifact(&self, order: Order, delete: DeleteArtifact) -> Result<pb::Artifact, Error> {
         let committed = self.commit(order, delete).await?;
-        artifact_after(&committed, pb::EventType::ArtifactDeleted)
+        artifact_after(committed, pb::EventType::ArtifactDeleted)
             .ok_or_else(|| Error::internal("a deletion logged no event"))
     }
 
@@ -207,11 +207,10 @@ fn event(r#type: pb::EventType, name: &str, before: Option<&pb::Artifact>, after
 }
 
 /// The artifact that an event of a type is about.
-fn artifact_after(committed: &Committed, r#type: pb::EventType) -> Option<pb::Artifact> {
-    let event = committed.event(r#type).ok()?;
-    let resource = event.after.as_ref().or(event.before.as_ref())?;
-    match &resource.resource {
-        Some(pb::resource::Resource::Artifact(artifact)) => Some(artifact.clone()),
+fn artifact_after(committed: Committed, r#type: pb::EventType) -> Option<pb::Artifact> {
+    let event = committed.into_event(r#type).ok()?;
+    match event.after.or(event.before)?.resource {
+        Some(pb::resource::Resource::Artifact(artifact)) => Some(artifact),
         _ => None,
     }
 }

@@ -48,9 +48,9 @@ pub(crate) struct Committed {
 
 impl Committed {
     /// The first event of a type.
-    pub(crate) fn event(&self, r#type: pb::EventType) -> Result<&pb::Event, Error> {
+    pub(crate) fn into_event(self, r#type: pb::EventType) -> Result<pb::Event, Error> {
         self.events
-            .iter()
+            .into_iter()
             .find(|event| event.r#type() == r#type)
             .ok_or_else(|| Error::internal(format!("revision {} has no {}", self.revision, r#type.as_str_name())))
     }

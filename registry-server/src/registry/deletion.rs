@@ -18,19 +18,19 @@ use crate::rules::stages::Stage;
 
 impl Registry {
     pub(crate) async fn delete_model(&self, order: Order, delete: DeleteModel) -> Result<pb::Model, Error> {
-        model_after(self.commit(order, delete).await?.event(pb::EventType::ModelDeleted)?)
+        model_after(self.commit(order, delete).await?.into_event(pb::EventType::ModelDeleted)?)
     }
 
     pub(crate) async fn undelete_model(&self, order: Order, undelete: UndeleteModel) -> Result<pb::Model, Error> {
-        model_after(self.commit(order, undelete).await?.event(pb::EventType::ModelUndeleted)?)
+        model_after(self.commit(order, undelete).await?.into_event(pb::EventType::ModelUndeleted)?)
     }
 
     pub(crate) async fn delete_version(&self, order: Order, delete: DeleteVersion) -> Result<pb::Version, Error> {
-        version_after(self.commit(order, delete).await?.event(pb::EventType::VersionDeleted)?)
+        version_after(self.commit(order, delete).await?.into_event(pb::EventType::VersionDeleted)?)
     }
 
     pub(crate) async fn undelete_version(&self, order: Order, undelete: UndeleteVersion) -> Result<pb::Version, Error> {
-        version_after(self.commit(order, undelete).await?.event(pb::EventType::VersionUndeleted)?)
+        version_after(self.commit(order, undelete).await?.into_event(pb::EventType::VersionUndeleted)?)
     }
 }
 
@@ -130,7 +130,7 @@ pub(super) async fn delete(
     version.stage = convert::stage_number(Stage::Archived);
     version.delete_time = Some(tx.now);
     touch(tx, &mut version);
-    tx.log(version_event(pb::EventType::VersionDeleted, Some(&before), &version));
+    tx.log(version_event(pb::EventType::VersionDeleted, Some(before), version.clone()));
     tx.put_version(model, &version).await?;
 
     // A deleted version counts in no stage.
@@ -163,8 +163,8 @@ impl Mutation for UndeleteVersion {
         version.stage_revision = tx.revision();
         version.stage_time = Some(tx.now);
         touch(tx, &mut version);
-        tx.log(version_event(pb::EventType::VersionUndeleted, Some(&before), &version));
         tx.put_version(model, &version).await?;
+        tx.log(version_event(pb::EventType::VersionUndeleted, Some(before), version));
 
         let mut mover = Mover { model, row };
         mover.count(Stage::Archived, 1);

@@ -18,7 +18,7 @@ const PAGE: usize = 500;
 
 impl Registry {
     pub(crate) async fn finalize_version(&self, order: Order, finalize: Finalize) -> Result<pb::Version, Error> {
-        version_after(self.commit(order, finalize).await?.event(pb::EventType::VersionFinalized)?)
+        version_after(self.commit(order, finalize).await?.into_event(pb::EventType::VersionFinalized)?)
     }
 }
 
@@ -52,8 +52,8 @@ impl Mutation for Finalize {
             }
         }
         touch(tx, &mut version);
-        tx.log(version_event(pb::EventType::VersionFinalized, Some(&before), &version));
         tx.put_version(model, &version).await?;
+        tx.log(version_event(pb::EventType::VersionFinalized, Some(before), version));
 
         let mut row = tx.live_model(model).await?;
         let latest = tx.store.latest(model).await?;

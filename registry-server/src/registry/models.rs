@@ -20,11 +20,11 @@ impl Registry {
     }
 
     pub(crate) async fn create_model(&self, order: Order, create: CreateModel) -> Result<pb::Model, Error> {
-        model_after(self.commit(order, create).await?.event(pb::EventType::ModelCreated)?)
+        model_after(self.commit(order, create).await?.into_event(pb::EventType::ModelCreated)?)
     }
 
     pub(crate) async fn update_model(&self, order: Order, update: UpdateModel) -> Result<pb::Model, Error> {
-        model_after(self.commit(order, update).await?.event(pb::EventType::ModelUpdated)?)
+        model_after(self.commit(order, update).await?.into_event(pb::EventType::ModelUpdated)?)
     }
 }
 

@@ -34,7 +34,7 @@ impl Registry {
         let more = numbers.len() > AT_ONCE;
         numbers.truncate(AT_ONCE);
         let Committed { revision, events } = self.commit(order, Prune { model, numbers }).await?;
-        let deletions = events.iter().filter(|event| event.r#type() == pb::EventType::VersionDeleted);
+        let deletions = events.into_iter().filter(|event| event.r#type() == pb::EventType::VersionDeleted);
         let versions = deletions.map(version_after).collect::<Result<_, _>>()?;
         Ok(Pruned { versions, more, revision })
     }

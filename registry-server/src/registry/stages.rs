@@ -29,24 +29,24 @@ pub(crate) struct Moved {
 impl Registry {
     /// Carries out transitions in one revision. Answers one result for each.
     pub(crate) async fn transition(&self, order: Order, transitions: Transitions) -> Result<Vec<Moved>, Error> {
-        moves(&self.commit(order, transitions).await?)
+        moves(self.commit(order, transitions).await?)
     }
 
     pub(crate) async fn rollback(&self, order: Order, rollback: Rollback) -> Result<Moved, Error> {
-        let moved = moves(&self.commit(order, rollback).await?)?;
+        let moved = moves(self.commit(order, rollback).await?)?;
         moved.into_iter().next().ok_or_else(|| Error::internal("a rollback moved nothing"))
     }
 }
 
 /// Reads the results back from the events: each that is not a displacement begins a result.
-fn moves(committed: &Committed) -> Result<Vec<Moved>, Error> {
+fn moves(Committed { revision, events }: Committed) -> Result<Vec<Moved>, Error> {
     let mut moved: Vec<Moved> = Vec::new();
-    for event in &committed.events {
-        let version = version_after(event)?;
+    for event in events {
         let displaced = event.stage_change.is_some_and(|c| c.cause() == pb::StageChangeCause::Displaced);
+        let version = version_after(event)?;
         match moved.last_mut() {
             Some(last) if displaced => last.displaced.push(version),
-            _ => moved.push(Moved { version, displaced: Vec::new(), revision: committed.revision }),
+            _ => moved.push(Moved { version, displaced: Vec::new(), revision }),
         }
     }
     Ok(moved)
@@ -93,7 +93,7 @@ impl Transition {
             // Logged all the same: somebody asked for it, and a repeated request has to find it.
             Move::Stay => {
                 let change = stage_change(self.to, self.to, pb::StageChangeCause::Transition);
-                let mut event = version_event(pb::EventType::StageTransitioned, Some(&version), &version);
+                let mut event = version_event(pb::EventType::StageTransitioned, Some(version.clone()), version);
                 event.stage_change = Some(change);
                 tx.log(event);
                 return Ok(());
@@ -183,7 +183,7 @@ impl Mover<'_> {
                 tx.put_number(Kind::StageHolder, key, version.number).await?;
             }
         }
-        let mut event = version_event(pb::EventType::StageTransitioned, Some(&before), &version);
+        let mut event = version_event(pb::EventType::StageTransitioned, Some(before), version.clone());
         event.stage_change = Some(stage_change(from, to, cause));
         tx.log(event);
         Ok(version)

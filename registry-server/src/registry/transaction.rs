@@ -133,9 +133,8 @@ pub(crate) fn model_event(r#type: pb::EventType, before: Option<&pb::Model>, aft
 }
 
 /// An event of a change to a version.
-pub(crate) fn version_event(r#type: pb::EventType, before: Option<&pb::Version>, after: &pb::Version) -> pb::Event {
-    let resource =
-        |version: &pb::Version| pb::Resource { resource: Some(pb::resource::Resource::Version(version.clone())) };
+pub(crate) fn version_event(r#type: pb::EventType, before: Option<pb::Version>, after: pb::Version) -> pb::Event {
+    let resource = |version| pb::Resource { resource: Some(pb::resource::Resource::Version(version)) };
     pb::Event {
         r#type: r#type.into(),
         resource_name: after.name.clone(),
@@ -146,17 +145,17 @@ pub(crate) fn version_event(r#type: pb::EventType, before: Option<&pb::Version>,
 }
 
 /// The version that an event leaves behind.
-pub(crate) fn version_after(event: &pb::Event) -> Result<pb::Version, Error> {
-    match event.after.as_ref().and_then(|after| after.resource.as_ref()) {
-        Some(pb::resource::Resource::Version(version)) => Ok(version.clone()),
+pub(crate) fn version_after(event: pb::Event) -> Result<pb::Version, Error> {
+    match event.after.and_then(|after| after.resource) {
+        Some(pb::resource::Resource::Version(version)) => Ok(version),
         _ => Err(Error::internal(format!("{} does not hold a version", event.name))),
     }
 }
 
 /// The model that an event leaves behind.
-pub(crate) fn model_after(event: &pb::Event) -> Result<pb::Model, Error> {
-    match event.after.as_ref().and_then(|after| after.resource.as_ref()) {
-        Some(pb::resource::Resource::Model(model)) => Ok(model.clone()),
+pub(crate) fn model_after(event: pb::Event) -> Result<pb::Model, Error> {
+    match event.after.and_then(|after| after.resource) {
+        Some(pb::resource::Resource::Model(model)) => Ok(model),
         _ => Err(Error::internal(format!("{} does not hold a model", event.name))),
     }
 }

@@ -44,11 +44,11 @@ impl Registry {
     }
 
     pub(crate) async fn create_version(&self, order: Order, create: CreateVersion) -> Result<pb::Version, Error> {
-        version_after(self.commit(order, create).await?.event(pb::EventType::VersionCreated)?)
+        version_after(self.commit(order, create).await?.into_event(pb::EventType::VersionCreated)?)
     }
 
     pub(crate) async fn update_version(&self, order: Order, update: UpdateVersion) -> Result<pb::Version, Error> {
-        version_after(self.commit(order, update).await?.event(pb::EventType::VersionUpdated)?)
+        version_after(self.commit(order, update).await?.into_event(pb::EventType::VersionUpdated)?)
     }
 }
 
@@ -98,8 +98,8 @@ impl Mutation for CreateVersion {
             stage_revision: tx.revision(),
             ..self.version.clone()
         };
-        tx.log(version_event(pb::EventType::VersionCreated, None, &version));
         tx.put_version(&self.model, &version).await?;
+        tx.log(version_event(pb::EventType::VersionCreated, None, version));
         row.last_number = number;
         row.model.version_count += 1;
         if self.ready {
@@ -146,8 +146,9 @@ impl Mutation for UpdateVersion {
         // Fields that are fine one by one may not fit together, or be too much in all.
         validate::version(&version)?;
         touch(tx, &mut version);
-        tx.log(version_event(pb::EventType::VersionUpdated, Some(&before), &version));
-        tx.put_version(&self.name.model, &version).await
+        tx.put_version(&self.name.model, &version).await?;
+        tx.log(version_event(pb::EventType::VersionUpdated, Some(before), version));
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use registry_proto::store as stored;
 
-use super::physical::{Overrides, View, entries_of, record_key};
+use super::physical::{Overrides, Stored, View, entries_of, record_key};
 use crate::store::{Hit, Kind, Put, Range, Read, Record, Revision, Source, StoreError, Transaction};
 
 /// The transaction of one decision, above what is committed, what is on its way to the disk, and what the decisions before it
@@ -49,19 +49,23 @@ impl<'a> Staged<'a> {
 
     /// Stages a record, or with `None` its removal, and what goes with it.
     pub(super) fn write(&mut self, kind: Kind, key: &[u8], put: Option<&Put>) -> Result<(), StoreError> {
-        if let Some(old) = self.base.below(self.overrides).stored(kind, key)? {
-            for companion in old.companions() {
-                self.stage(companion, None);
+        let old = self.base.below(self.overrides).stored(kind, key)?;
+        let old: Vec<_> = old.iter().flat_map(Stored::companions).collect();
+        let write = u32::try_from(self.writes.len()).unwrap_or(u32::MAX);
+        let new = put.map(|put| entries_of(put, self.revision, write)).unwrap_or_default();
+        for companion in &old {
+            if !new.iter().any(|(key, _)| key == companion) {
+                self.stage(companion.clone(), None);
             }
         }
-        match put {
-            Some(put) => {
-                let write = u32::try_from(self.writes.len()).unwrap_or(u32::MAX);
-                for (key, value) in entries_of(put, self.revision, write) {
-                    self.stage(key, Some(value));
-                }
+        if put.is_none() {
+            self.stage(record_key(kind, key), None);
+        }
+        for (key, value) in new {
+            // An index lists the record where it did before: its entry is there, and is the same.
+            if !old.contains(&key) {
+                self.stage(key, Some(value));
             }
-            None => self.stage(record_key(kind, key), None),
         }
         self.writes.push(stored::LoggedWrite {
             kind: kind as u32,
