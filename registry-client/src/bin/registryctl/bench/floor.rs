@@ -1,7 +1,6 @@
-//! What the machine can do without a registry: a bare tonic service of bytes, in a process of its own, and sled behind a lane.
+//! What the machine can do without a registry: a bare tonic service of bytes, in a process of its own.
 
 use std::convert::Infallible;
-use std::fs::File;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
@@ -13,7 +12,6 @@ use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
-use tokio::sync::{mpsc, oneshot};
 use tonic::body::Body;
 use tonic::server::{ClientStreamingService, Grpc, NamedService, ServerStreamingService, UnaryService};
 use tonic::transport::server::TcpIncoming;
@@ -186,57 +184,5 @@ impl FloorServer {
         let line = BufReader::new(output).lines().next_line().await?.unwrap_or_default();
         let address = line.strip_prefix(READY).ok_or("the floor's server did not start")?;
         Ok(Self { endpoint: format!("http://{address}"), _process: process })
-    }
-}
-
-/// One write for the lane, and who waits for it.
-type Job = (Bytes, oneshot::Sender<()>);
-
-/// sled behind a lane as the registry has one, with group commit and `fdatasync`, but no gRPC, no decisions, no indexes: each write
-/// puts the given bytes twice, as log and as state.
-pub(super) struct SledLane {
-    jobs: mpsc::Sender<Job>,
-    _folder: tempfile::TempDir,
-}
-
-impl SledLane {
-    pub(super) fn open(scratch: &std::path::Path) -> Result<Self, Box<dyn std::error::Error>> {
-        let folder = tempfile::tempdir_in(scratch)?;
-        let db = sled::Config::new().path(folder.path()).cache_capacity(256 << 20).flush_every_ms(None).open()?;
-        let file = File::open(folder.path().join("db"))?;
-        let (jobs, mut queue) = mpsc::channel::<Job>(1024);
-        std::thread::spawn(move || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-            let mut revision = 0u64;
-            while let Some(first) = queue.blocking_recv() {
-                let mut group = vec![first];
-                while group.len() < 256 {
-                    let Ok(job) = queue.try_recv() else { break };
-                    group.push(job);
-                }
-                let mut batch = sled::Batch::default();
-                for (bytes, _) in &group {
-                    revision += 1;
-                    for tag in [0u8, 1] {
-                        batch.insert([&[tag], revision.to_be_bytes().as_slice()].concat(), bytes.as_ref());
-                    }
-                }
-                db.apply_batch(batch)?;
-                db.flush()?;
-                file.sync_data()?;
-                for (_, answer) in group {
-                    // The bench may have stopped waiting.
-                    let _ = answer.send(());
-                }
-            }
-            Ok(())
-        });
-        Ok(Self { jobs, _folder: folder })
-    }
-
-    pub(super) async fn write(&self, bytes: Bytes) -> Result<(), Status> {
-        let stopped = || Status::internal("the lane of the floor has stopped");
-        let (answer, answered) = oneshot::channel();
-        self.jobs.send((bytes, answer)).await.map_err(|_| stopped())?;
-        answered.await.map_err(|_| stopped())
     }
 }

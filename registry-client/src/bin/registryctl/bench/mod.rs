@@ -2,6 +2,7 @@
 
 mod artifact;
 pub(crate) mod floor;
+mod lane;
 mod load;
 mod unary;
 mod watch;

@@ -12,7 +12,8 @@ use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 use uuid::Uuid;
 
-use super::floor::{Blob, SledLane};
+use super::floor::Blob;
+use super::lane::SledLane;
 use super::load::{Rate, in_turns, middle, run};
 use super::{Figure, Setup};
 use crate::Failure;
@@ -128,7 +129,7 @@ pub(super) async fn create(setup: &Setup) -> Result<Vec<Figure>, Failure> {
         figure(
             format!("create-version, {clients} clients"),
             of_one,
-            "sled in a lane, fdatasync",
+            "sled in a lane, the same entries",
             floor.per_second,
             Some(0.5),
         ),
