@@ -4,7 +4,7 @@
 //! cargo run -p registry-client --example audit -- models/fraud
 //! ```
 //!
-//! Without a name it prints the whole log. `REGISTRY_ENDPOINT` says where the registry is, otherwise it is
+//! Without a name it prints the whole log. `MODEL_REGISTRY_ENDPOINT` says where the registry is, otherwise it is
 //! `http://127.0.0.1:50051`.
 
 use futures::TryStreamExt;
@@ -14,7 +14,7 @@ use registry_client::pb::Event;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let resource = std::env::args().nth(1).unwrap_or_default();
-    let endpoint = std::env::var("REGISTRY_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:50051".to_owned());
+    let endpoint = std::env::var("MODEL_REGISTRY_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:50051".to_owned());
     let client = RegistryClient::connect(endpoint).await?;
 
     let mut events = client.list_events().parent(resource).stream();

@@ -5,7 +5,7 @@
 //! cargo run -p registry-client --example serve_production -- models/fraud models/
 //! ```
 //!
-//! `REGISTRY_ENDPOINT` says where the registry is, otherwise it is `http://127.0.0.1:50051`.
+//! `MODEL_REGISTRY_ENDPOINT` says where the registry is, otherwise it is `http://127.0.0.1:50051`.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let model = arguments.next().unwrap_or_else(|| "models/mean".to_owned());
     let folder = PathBuf::from(arguments.next().unwrap_or_else(|| "served".to_owned()));
-    let endpoint = std::env::var("REGISTRY_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:50051".to_owned());
+    let endpoint = std::env::var("MODEL_REGISTRY_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:50051".to_owned());
     // The service may be up before the registry is.
     let client = RegistryClient::builder(endpoint).actor("serve-production").connect_lazy()?;
 

@@ -5,7 +5,7 @@
 //! cargo run -p registry-client --example train_and_publish -- models/fraud out/
 //! ```
 //!
-//! `REGISTRY_ENDPOINT` says where the registry is, otherwise it is `http://127.0.0.1:50051`. Without a folder, the example
+//! `MODEL_REGISTRY_ENDPOINT` says where the registry is, otherwise it is `http://127.0.0.1:50051`. Without a folder, the example
 //! "trains" one: a model that always answers the mean.
 
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     };
 
-    let endpoint = std::env::var("REGISTRY_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:50051".to_owned());
+    let endpoint = std::env::var("MODEL_REGISTRY_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:50051".to_owned());
     let client = RegistryClient::builder(endpoint).actor("train-and-publish").connect().await?;
     let mut publication = client
         .publish(&folder, model)
