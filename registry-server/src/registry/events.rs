@@ -37,7 +37,7 @@ impl Kept {
     /// What is kept of the revisions behind `after`, without a gap.
     fn behind(&self, after: Revision, limit: usize) -> Vec<Arc<pb::WatchedEvents>> {
         let behind = self.entries.range(after.saturating_add(1)..).take(limit);
-        let contiguous = (after.saturating_add(1)..).zip(behind).take_while(|(wanted, (found, _))| wanted == *found);
+        let contiguous = (1..).zip(behind).take_while(|(step, (found, _))| *found - after == *step);
         contiguous.map(|(_, (_, (entry, _)))| Arc::clone(entry)).collect()
     }
 
@@ -81,7 +81,12 @@ impl Tail {
 
     /// The events of one revision.
     pub(crate) async fn events_of(&self, revision: Revision) -> Result<Vec<pb::Event>, Error> {
-        let entries = self.store.log(revision.saturating_sub(1), 1).await?;
+        let before = revision.saturating_sub(1);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).behind(before, 1);
+        if let Some(entry) = kept.first().filter(|entry| entry.revision == revision) {
+            return Ok(entry.events.clone());
+        }
+        let entries = self.store.log(before, 1).await?;
         match entries.first() {
             Some(entry) if entry.revision == revision => Ok(decode(entry)?.events),
             _ => Ok(Vec::new()),

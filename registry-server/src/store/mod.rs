@@ -43,20 +43,20 @@ pub enum Kind {
 }
 
 impl Kind {
+    const ALL: &[Self] = &[
+        Self::Model,
+        Self::Version,
+        Self::Artifact,
+        Self::Label,
+        Self::StageHolder,
+        Self::Request,
+        Self::ChainHead,
+        Self::EventReference,
+    ];
+
     /// The kind with this number.
     pub fn from_number(number: u32) -> Option<Self> {
-        [
-            Self::Model,
-            Self::Version,
-            Self::Artifact,
-            Self::Label,
-            Self::StageHolder,
-            Self::Request,
-            Self::ChainHead,
-            Self::EventReference,
-        ]
-        .into_iter()
-        .find(|kind| *kind as u32 == number)
+        Self::ALL.iter().copied().find(|kind| *kind as u32 == number)
     }
 }
 
@@ -88,18 +88,18 @@ impl Index {
         }
     }
 
+    const ALL: &[Self] = &[
+        Self::LiveModels,
+        Self::LiveModelsByAge,
+        Self::ModelsByAge,
+        Self::LiveVersions,
+        Self::ReadyVersions,
+        Self::StageEntries,
+    ];
+
     /// The index with this number.
     pub fn from_number(number: u32) -> Option<Self> {
-        [
-            Self::LiveModels,
-            Self::LiveModelsByAge,
-            Self::ModelsByAge,
-            Self::LiveVersions,
-            Self::ReadyVersions,
-            Self::StageEntries,
-        ]
-        .into_iter()
-        .find(|index| *index as u32 == number)
+        Self::ALL.iter().copied().find(|index| *index as u32 == number)
     }
 }
 
