@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 
 use futures::FutureExt as _;
 use registry_proto::store::{LogEntry, LogGroup};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::disk::Disk;
@@ -76,7 +77,7 @@ pub(super) fn start(
         group: Group::default(),
         flying: Arc::default(),
     };
-    let writer = Writer { disk, snapshots, head, failed };
+    let writer = Writer { disk, snapshots, head, failed, runtime: Handle::current() };
     Guard(vec![
         std::thread::spawn(move || futures::executor::block_on(decider.run(queue, out))),
         std::thread::spawn(move || writer.run(groups)),
@@ -158,6 +159,7 @@ struct Writer {
     snapshots: Arc<Snapshots>,
     head: watch::Sender<Revision>,
     failed: Arc<OnceLock<StoreError>>,
+    runtime: Handle,
 }
 
 impl Writer {
@@ -174,11 +176,14 @@ impl Writer {
                 tracing::error!(%error, "a commit failed on its way to the disk; the store takes no more writes");
             }
             drop(permit);
-            for (answer, committed) in answers {
-                // Also those that changed nothing may have seen what now is in doubt. A caller that has gone away does not want
-                // its answer; the commit stands.
-                let _ = answer.send(written.clone().and(committed));
-            }
+            // From within the runtime, where waking a task costs no system call.
+            self.runtime.spawn(async move {
+                for (answer, committed) in answers {
+                    // Also those that changed nothing may have seen what now is in doubt. A caller that has gone away does not
+                    // want its answer; the commit stands.
+                    let _ = answer.send(written.clone().and(committed));
+                }
+            });
         }
     }
 

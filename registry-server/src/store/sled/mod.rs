@@ -50,6 +50,9 @@ impl SledStore {
     ///
     /// # Errors
     /// If the folder can't be used, its content is damaged, or a newer program wrote it.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
     pub fn open(folder: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         let disk = Arc::new(Disk::open(folder, cache_bytes)?);
         let snapshots = Arc::new(Snapshots::default());

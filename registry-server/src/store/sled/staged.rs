@@ -89,7 +89,9 @@ fn refer_to_events(write: &mut stored::LoggedWrite, events: &Bytes) {
     if payload.len() < WORTH_IT {
         return;
     }
-    if let Some(offset) = memchr::memmem::find(events, payload) {
+    // To look for the whole payload would cost a table over all of it; its beginning, a name, stands in few places.
+    let mut places = memchr::memmem::find_iter(events, &payload[..WORTH_IT]);
+    if let Some(offset) = places.find(|place| events[*place..].starts_with(payload)) {
         let range = stored::Range { offset: offset as u64, length: payload.len() as u64 };
         write.value = Some(stored::logged_write::Value::InEvents(range));
     }
