@@ -1,14 +1,14 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use registry_proto::ACTOR_HEADER;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tracing::{Instrument, debug_span};
 
 use crate::call::{Call, Rpc};
+use crate::pool::{Endpoints, Pool, Route};
 use crate::{Error, RetryPolicy};
 
 /// The largest message that is taken: a page of a thousand versions with all that is known of them fits.
@@ -19,13 +19,14 @@ const FRAME_BYTES: u32 = 256 << 10;
 /// What may be under way to one reader: enough to fill 1 Gbit/s at 30 ms, little enough for many slow readers.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
-/// A server that is gone without a word is noticed after these two, by a watch as well.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that is gone without a word is noticed after these two, by a watch as well. That leaves a call half of its usual time
+/// for another server.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client of one registry. Cheap to clone; the clones share their connections.
 ///
-/// Connections that break are made again by themselves.
+/// Connections that break are made again by themselves. A registry may have [several servers](crate#several-servers).
 #[derive(Clone, Debug)]
 pub struct RegistryClient {
     shared: Arc<Shared>,
@@ -33,8 +34,7 @@ pub struct RegistryClient {
 
 #[derive(Debug)]
 struct Shared {
-    channels: Vec<Channel>,
-    next: AtomicUsize,
+    pool: Arc<Pool>,
     actor: Option<MetadataValue<Ascii>>,
     timeout: Duration,
     retry: RetryPolicy,
@@ -44,7 +44,7 @@ struct Shared {
 #[must_use = "nothing happens before connect() or connect_lazy()"]
 #[derive(Debug, Clone)]
 pub struct Builder {
-    endpoint: String,
+    endpoints: Vec<String>,
     actor: Option<String>,
     connections: usize,
     connect_timeout: Duration,
@@ -53,18 +53,19 @@ pub struct Builder {
 }
 
 impl RegistryClient {
-    /// Connects to the registry at an endpoint such as `http://127.0.0.1:50051`, with the default options.
+    /// Connects to the registry at an endpoint such as `http://127.0.0.1:50051`, or at several that are separated by commas, with
+    /// the default options.
     ///
     /// # Errors
-    /// [`Error::Connect`] if nobody answers there, [`Error::InvalidOption`] if the endpoint is no URL.
-    pub async fn connect(endpoint: impl Into<String>) -> Result<Self, Error> {
-        Self::builder(endpoint).connect().await
+    /// [`Error::Connect`] if nobody answers at any of them, [`Error::InvalidOption`] if one is no URL.
+    pub async fn connect(endpoints: impl Into<String>) -> Result<Self, Error> {
+        Self::builder(endpoints).connect().await
     }
 
-    /// Starts with the default options, to change some of them.
-    pub fn builder(endpoint: impl Into<String>) -> Builder {
+    /// Starts with the default options, to change some of them. The endpoints are as for [`connect`](Self::connect).
+    pub fn builder(endpoints: impl Into<String>) -> Builder {
         Builder {
-            endpoint: endpoint.into(),
+            endpoints: vec![endpoints.into()],
             actor: None,
             connections: 2,
             connect_timeout: Duration::from_secs(5),
@@ -80,18 +81,21 @@ impl RegistryClient {
         Call::new(self, request)
     }
 
-    /// The one path of all unary calls: request id, deadline, retries.
+    /// The one path of all unary calls: request id, deadline, servers, retries.
     pub(crate) async fn unary<R: Rpc>(&self, mut request: R) -> Result<R::Answer, Error> {
         request.identify();
         let deadline = Instant::now() + self.shared.timeout;
-        let attempt = || async {
+        let attempt = |channel| {
             let mut request = self.request(request.clone());
             // The server gives up when nobody waits any more.
             request.set_timeout(deadline.saturating_duration_since(Instant::now()));
-            let answer = timeout_at(deadline, R::send(self.channel(), request)).await;
-            Ok(answer.map_err(|_| Error::DeadlineExceeded)??.into_inner())
+            async move {
+                let answer = timeout_at(deadline, R::send(channel, request)).await;
+                Ok(answer.map_err(|_| Error::DeadlineExceeded)??.into_inner())
+            }
         };
-        self.retry().run(R::NAME, Some(deadline), attempt).instrument(debug_span!("registry", rpc = R::NAME)).await
+        let call = self.retry().run(self.route(), R::NAME, Some(deadline), attempt);
+        call.instrument(debug_span!("registry", rpc = R::NAME)).await
     }
 
     /// Waits for the answer's beginning, for as long as a unary call may take. A stream itself may take longer.
@@ -112,10 +116,8 @@ impl RegistryClient {
         request
     }
 
-    /// The connections in turn: one alone is a bottleneck at some 25,000 calls a second.
-    pub(crate) fn channel(&self) -> Channel {
-        let turn = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        self.shared.channels[turn % self.shared.channels.len()].clone()
+    pub(crate) fn route(&self) -> Route {
+        Route::new(&self.shared.pool)
     }
 
     pub(crate) fn retry(&self) -> &RetryPolicy {
@@ -124,20 +126,26 @@ impl RegistryClient {
 }
 
 impl Builder {
+    /// Another server of the same registry, or several that are separated by commas.
+    pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.endpoints.push(endpoint.into());
+        self
+    }
+
     /// Who calls: the name that the audit trail will show. Without it, that is `anonymous`.
     pub fn actor(mut self, actor: impl Into<String>) -> Self {
         self.actor = Some(actor.into());
         self
     }
 
-    /// How many connections the calls are spread over; 2 unless set. More help from some 25,000 calls a second on, and with
+    /// How many connections to each server the calls are spread over; 2 unless set. More help from some 25,000 calls a second on, and with
     /// several large transfers at a time.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections.max(1);
         self
     }
 
-    /// How long to wait for a connection; 5 seconds unless set.
+    /// How long to wait for a connection, or for a server to say that it is back; 5 seconds unless set.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -145,7 +153,8 @@ impl Builder {
 
     /// How long a unary call may take, retries included; 30 seconds unless set. The server hears of it.
     ///
-    /// Transfers and watches may take as long as they need; a dead connection ends them after half a minute.
+    /// Transfers and watches may take as long as they need; a dead connection is noticed after a quarter of a
+    /// minute.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -157,17 +166,14 @@ impl Builder {
         self
     }
 
-    /// Makes the first connection, and the others when they are needed.
+    /// Makes the first connection, to the server that is the first to answer, and the others when they are needed.
     ///
     /// # Errors
     /// [`Error::Connect`] if nobody answers, [`Error::InvalidOption`].
     pub async fn connect(self) -> Result<RegistryClient, Error> {
-        let endpoint = self.endpoint()?;
-        let first = endpoint.connect().await;
-        let first = first.map_err(|source| Error::Connect { endpoint: self.endpoint.clone(), source })?;
-        let others = (1..self.connections).map(|_| endpoint.connect_lazy());
-        let channels = std::iter::once(first).chain(others).collect();
-        self.build(channels)
+        let pool = Pool::connect(self.endpoints()?, self.connections, self.connect_timeout).await;
+        let pool = pool.map_err(|endpoints| Error::Connect { endpoints })?;
+        self.build(pool)
     }
 
     /// Makes connections when they are needed: for a program that may start before the registry does. Has to be called
@@ -176,15 +182,29 @@ impl Builder {
     /// # Errors
     /// [`Error::InvalidOption`].
     pub fn connect_lazy(self) -> Result<RegistryClient, Error> {
-        let endpoint = self.endpoint()?;
-        let channels = (0..self.connections).map(|_| endpoint.connect_lazy()).collect();
-        self.build(channels)
+        let pool = Pool::lazy(self.endpoints()?, self.connections, self.connect_timeout);
+        self.build(pool)
     }
 
-    fn endpoint(&self) -> Result<Endpoint, Error> {
-        let invalid =
-            |problem: String| Error::InvalidOption { option: "endpoint", value: self.endpoint.clone(), problem };
-        let endpoint = Endpoint::from_shared(self.endpoint.clone()).map_err(|error| invalid(error.to_string()))?;
+    fn endpoints(&self) -> Result<Endpoints, Error> {
+        let mut endpoints = Endpoints::new();
+        let named = self.endpoints.iter().flat_map(|list| list.split(',')).map(str::trim);
+        for name in named.filter(|name| !name.is_empty()) {
+            // A server that is named twice gets no double share.
+            if !endpoints.iter().any(|(known, _)| known == name) {
+                endpoints.push((name.to_owned(), self.endpoint_at(name)?));
+            }
+        }
+        if endpoints.is_empty() {
+            let problem = "names no server".to_owned();
+            return Err(Error::InvalidOption { option: "endpoint", value: self.endpoints.join(","), problem });
+        }
+        Ok(endpoints)
+    }
+
+    fn endpoint_at(&self, name: &str) -> Result<Endpoint, Error> {
+        let invalid = |problem: String| Error::InvalidOption { option: "endpoint", value: name.to_owned(), problem };
+        let endpoint = Endpoint::from_shared(name.to_owned()).map_err(|error| invalid(error.to_string()))?;
         if endpoint.uri().scheme().is_none() {
             return Err(invalid("not a URL such as http://127.0.0.1:50051".to_owned()));
         }
@@ -199,7 +219,7 @@ impl Builder {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
     }
 
-    fn build(self, channels: Vec<Channel>) -> Result<RegistryClient, Error> {
+    fn build(self, pool: Pool) -> Result<RegistryClient, Error> {
         let header = |actor: String| {
             let value = actor.parse().ok().filter(|value: &MetadataValue<Ascii>| value.to_str().is_ok());
             value.ok_or_else(|| Error::InvalidOption {
@@ -209,7 +229,7 @@ impl Builder {
             })
         };
         let actor = self.actor.map(header).transpose()?;
-        let shared = Shared { channels, next: AtomicUsize::new(0), actor, timeout: self.timeout, retry: self.retry };
+        let shared = Shared { pool: Arc::new(pool), actor, timeout: self.timeout, retry: self.retry };
         Ok(RegistryClient { shared: Arc::new(shared) })
     }
 }

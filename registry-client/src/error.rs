@@ -21,13 +21,11 @@ pub enum Error {
     /// The registry refused. What to do depends on the code and the reason.
     #[error(transparent)]
     Status(#[from] Box<StatusError>),
-    /// No connection could be made. Check the endpoint, or come back.
-    #[error("can't connect to the registry at {endpoint}")]
+    /// No connection could be made. Check the endpoints, or come back.
+    #[error("can't connect to the registry: {}", .endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Connect {
-        /// Where the registry was looked for.
-        endpoint: String,
-        /// What went wrong.
-        source: tonic::transport::Error,
+        /// Where the registry was looked for, and what went wrong there.
+        endpoints: Vec<Unreachable>,
     },
     /// The connection broke, or could not be made again. Whether a mutation happened is unknown: repeat it with the same
     /// request id.
@@ -85,6 +83,16 @@ pub enum Error {
     /// The server broke the contract: it is of another version, or no registry.
     #[error("unexpected answer: {0}")]
     Protocol(&'static str),
+}
+
+/// An endpoint at which nobody answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{endpoint}: {problem}")]
+pub struct Unreachable {
+    /// Which one.
+    pub endpoint: String,
+    /// What went wrong, for people.
+    pub problem: String,
 }
 
 /// An error that the registry answered with.
@@ -225,15 +233,30 @@ impl std::error::Error for StatusError {}
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
         // A status that came over the wire has no source; one that tonic made of a failed connection has.
-        let Some(source) = status.source() else { return Self::Status(Box::new(StatusError::decode(&status))) };
-        let causes: Vec<_> = std::iter::successors(Some(source), |&cause| cause.source()).collect();
-        if causes.iter().any(|cause| cause.is::<TimeoutExpired>()) {
-            return Self::DeadlineExceeded;
+        if let Some(source) = status.source() {
+            let timed_out = chain(source).any(|cause| cause.is::<TimeoutExpired>());
+            return if timed_out { Self::DeadlineExceeded } else { Self::Transport(causes(source)) };
         }
-        let mut texts: Vec<_> = causes.iter().map(ToString::to_string).collect();
-        texts.dedup();
-        Self::Transport(texts.join(": "))
+        // Except of one whose stream was closed in good order with the answer left out: by a proxy, or a server that was stopped. The
+        // registry says why it refuses, and neither of these two without details.
+        if matches!(status.code(), Code::Unknown | Code::Cancelled) && status.details().is_empty() {
+            return Self::Transport(status.message().to_owned());
+        }
+        Self::Status(Box::new(StatusError::decode(&status)))
     }
+}
+
+fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |&cause| cause.source())
+}
+
+/// An error with all that led to it.
+pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut texts: Vec<_> = chain(error).map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
 }
 
 impl StatusError {

@@ -68,14 +68,32 @@
 //! A registry that is unavailable is asked again, with growing, random pauses: calls until their
 //! [timeout](Builder::timeout) or the end of the [`RetryPolicy`], transfers until the end of the policy, a watch without end.
 //! Nothing happens twice by that: the client gives every mutation a request id before its first attempt.
+//!
+//! # Several servers
+//! Several servers on one database are one registry, whichever of them is asked:
+//!
+//! ```no_run
+//! # use registry_client::RegistryClient;
+//! # async fn example() -> Result<(), registry_client::Error> {
+//! let client = RegistryClient::connect("http://10.0.0.1:50051,http://10.0.0.2:50051,http://10.0.0.3:50051").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Calls take turns among the servers that answer. What one of them can't do now, the next is asked at once, under the same
+//! request id: only when none can, the pauses above begin. A watch goes on elsewhere behind the last revision it told, a
+//! download behind the last byte it got, an upload from its start. A server that failed is set aside, for a few seconds at most
+//! at a time, and used again once it says that it serves. So servers can be restarted one after the other, and no call fails.
 
 mod artifacts;
+mod balance;
 mod call;
 mod client;
 mod error;
 mod folder;
 mod lifecycle;
 mod models;
+mod pool;
 mod progress;
 mod publish;
 mod pull;
@@ -86,7 +104,7 @@ mod watch;
 pub use artifacts::{Download, DownloadRange, Source, Upload, artifact_type_of};
 pub use call::{Call, Mutation, Paged, Rpc};
 pub use client::{Builder, RegistryClient};
-pub use error::{Error, FieldViolation, StatusError};
+pub use error::{Error, FieldViolation, StatusError, Unreachable};
 pub use progress::Progress;
 pub use publish::Publish;
 pub use pull::{Pull, Pulled};

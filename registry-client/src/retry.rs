@@ -1,17 +1,21 @@
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
+use tonic::transport::Channel;
 use tracing::debug;
 
 use crate::Error;
+use crate::pool::Route;
 
 /// How often a call that found the registry unavailable is tried again, and after what time.
 ///
 /// Only `UNAVAILABLE` and broken connections are tried again. That is safe for mutations too: the client gives each of them a
 /// request id before the first attempt, so that it happens once.
+///
+/// With several servers an attempt asks one after the other, and ends when it has asked them all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Attempts after the first one. 0 never tries again.
+    /// Attempts after the first one. 0 asks every server once.
     pub retries: u32,
     /// The longest wait before the first retry; it doubles with each further one.
     pub initial_backoff: Duration,
@@ -40,28 +44,34 @@ impl RetryPolicy {
         asked_for.unwrap_or_default() + limit.mul_f64(random)
     }
 
-    /// Runs `attempt` until it ends well, or in a way that another attempt would not change.
+    /// Runs `attempt` on one server after the other until it ends well, or in a way that another attempt would not change. It
+    /// waits whenever it has tried all servers.
     ///
     /// If the next attempt would start behind the deadline, the error there is says more than the deadline would.
     pub(crate) async fn run<T, F: Future<Output = Result<T, Error>>>(
         &self,
+        mut route: Route,
         call: &str,
         deadline: Option<Instant>,
-        mut attempt: impl FnMut() -> F,
+        mut attempt: impl FnMut(Channel) -> F,
     ) -> Result<T, Error> {
-        let mut failures = 0;
+        let mut failures = 0u32;
         loop {
-            let error = match attempt().await {
-                Err(error) if error.is_unavailable() && failures < self.retries => error,
-                result => return result,
+            let error = match attempt(route.next()).await {
+                Err(error) if error.is_unavailable() => error,
+                result => {
+                    route.ended(&result);
+                    return result;
+                }
             };
-            failures += 1;
-            let delay = self.delay(failures, error.retry_after());
-            if deadline.is_some_and(|deadline| Instant::now() + delay >= deadline) {
+            failures = failures.saturating_add(1);
+            let pause = route.failed(failures, Some(&error), self);
+            let late = deadline.is_some_and(|deadline| Instant::now() + pause.delay >= deadline);
+            if pause.rounds > self.retries || late {
                 return Err(error);
             }
-            debug!(call, failures, ?delay, %error, "trying again");
-            sleep(delay).await;
+            debug!(call, failures, delay = ?pause.delay, %error, "trying again");
+            pause.wait().await;
         }
     }
 }
@@ -69,7 +79,8 @@ impl RetryPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::StatusError;
+    use crate::pool::Pause;
+    use crate::{RegistryClient, StatusError};
     use tonic::Code;
 
     const MS: Duration = Duration::from_millis(1);
@@ -104,24 +115,59 @@ mod tests {
         Error::Status(Box::new(status))
     }
 
+    /// To so many servers, none of which is asked.
+    fn route(servers: usize) -> Route {
+        let endpoints: Vec<_> = (0..servers).map(|server| format!("http://{server}.example")).collect();
+        RegistryClient::builder(endpoints.join(",")).connect_lazy().unwrap().route()
+    }
+
+    #[tokio::test]
+    async fn waits_begin_when_all_servers_were_tried() {
+        let policy = RetryPolicy { retries: 9, initial_backoff: Duration::ZERO, max_backoff: Duration::ZERO };
+        let mut route = route(3);
+        // The failures in a row, what each server asked for, the rounds that came to nothing, and the wait: the shortest that
+        // was asked for will do.
+        for (failures, asked_for, rounds, delay) in [
+            (1, Some(7), 0, 0),
+            (2, Some(5), 0, 0),
+            (3, Some(6), 1, 5),
+            (4, Some(4), 1, 0),
+            (5, None, 1, 0),
+            (6, Some(4), 2, 0),
+            // Something came, and then it failed again: a new round.
+            (1, Some(9), 0, 0),
+            (2, Some(9), 0, 0),
+            (1, Some(8), 0, 0),
+            (2, Some(8), 0, 0),
+            (3, Some(8), 1, 8),
+        ] {
+            route.next();
+            let error = answer(Code::Unavailable, asked_for.map(|ms| ms * MS));
+            let pause = route.failed(failures, Some(&error), &policy);
+            assert_eq!(pause, Pause { rounds, delay: delay * MS }, "{failures} failures, {asked_for:?}");
+        }
+    }
+
     #[tokio::test]
     async fn only_what_is_unavailable_is_tried_again() {
         let policy = RetryPolicy { retries: 2, initial_backoff: Duration::ZERO, max_backoff: Duration::ZERO };
-        for (code, attempts) in [
-            (Code::Unavailable, 3),
-            (Code::Internal, 1),
-            (Code::Aborted, 1),
-            (Code::DeadlineExceeded, 1),
-            (Code::ResourceExhausted, 1),
-            (Code::NotFound, 1),
+        for (code, servers, attempts) in [
+            (Code::Unavailable, 1, 3),
+            (Code::Unavailable, 3, 9),
+            (Code::Internal, 1, 1),
+            (Code::Internal, 3, 1),
+            (Code::Aborted, 1, 1),
+            (Code::DeadlineExceeded, 1, 1),
+            (Code::ResourceExhausted, 1, 1),
+            (Code::NotFound, 1, 1),
         ] {
             let mut made = 0;
-            let attempt = || {
+            let attempt = |_| {
                 made += 1;
                 async move { Err::<(), _>(answer(code, None)) }
             };
-            let error = policy.run("test", None, attempt).await.unwrap_err();
-            assert_eq!((error.code(), made), (Some(code), attempts));
+            let error = policy.run(route(servers), "test", None, attempt).await.unwrap_err();
+            assert_eq!((error.code(), made), (Some(code), attempts), "{servers} servers");
         }
     }
 
@@ -129,11 +175,11 @@ mod tests {
     async fn a_wait_beyond_the_deadline_is_not_begun() {
         let deadline = Instant::now() + Duration::from_secs(30);
         let mut made = 0;
-        let attempt = || {
+        let attempt = |_| {
             made += 1;
             async { Err::<(), _>(answer(Code::Unavailable, Some(Duration::from_secs(60)))) }
         };
-        let error = RetryPolicy::default().run("test", Some(deadline), attempt).await.unwrap_err();
+        let error = RetryPolicy::default().run(route(1), "test", Some(deadline), attempt).await.unwrap_err();
         assert!(error.is_unavailable(), "{error:?}");
         assert_eq!(made, 1);
     }

@@ -11,6 +11,8 @@ use tracing::debug;
 use uuid::Uuid;
 
 use super::digest::Hasher;
+use super::service;
+use crate::pool::Route;
 use crate::progress::{FileMeter, Meter};
 use crate::{Error, Progress, RegistryClient, pb};
 
@@ -20,7 +22,7 @@ const QUEUED_MESSAGES: usize = 8;
 /// A download that has not begun: choose where to.
 ///
 /// A whole artifact is checked against its size and SHA-256, whichever way it goes. A download that is cut off goes on where it
-/// was, as the retry policy says, with the count of failures starting anew whenever bytes came.
+/// was, on another server or as the retry policy says, with the count of failures starting anew whenever bytes came.
 #[must_use = "nothing is downloaded before to_file(), bytes() or stream()"]
 #[derive(Debug, Clone)]
 pub struct Download {
@@ -167,6 +169,7 @@ struct Transfer {
     next: u64,
     /// Behind the last byte.
     end: u64,
+    route: Route,
     answers: Option<Streaming<pb::DownloadArtifactResponse>>,
     /// In a row, without a byte between them.
     failures: u32,
@@ -179,7 +182,8 @@ impl Transfer {
         let end = if start > size { start.saturating_add(1) } else { end.clamp(start, size) };
         meter.total = meter.total.or(Some(end - start));
         let meter = meter.file(&artifact.path);
-        Self { client, meter, name: artifact.name.clone(), next: start, end, answers: None, failures: 0 }
+        let route = client.route();
+        Self { client, meter, name: artifact.name.clone(), next: start, end, route, answers: None, failures: 0 }
     }
 
     /// The next bytes, or `None` after the last.
@@ -202,12 +206,16 @@ impl Transfer {
                 Ok(None) => {
                     return Err(Error::SizeMismatch { name: self.name.clone(), expected: self.end, actual: self.next });
                 }
-                Err(error) if error.is_unavailable() && self.failures < self.client.retry().retries => {
+                Err(error) if error.is_unavailable() => {
                     self.answers = None;
-                    self.failures += 1;
-                    let delay = self.client.retry().delay(self.failures, error.retry_after());
+                    self.failures = self.failures.saturating_add(1);
+                    let pause = self.route.failed(self.failures, Some(&error), self.client.retry());
+                    if pause.rounds > self.client.retry().retries {
+                        return Err(error);
+                    }
+                    let delay = pause.delay;
                     debug!(name = self.name, offset = self.next, ?delay, %error, "download goes on after a failure");
-                    tokio::time::sleep(delay).await;
+                    pause.wait().await;
                 }
                 Err(error) => return Err(error),
             }
@@ -217,13 +225,18 @@ impl Transfer {
     async fn receive(&mut self) -> Result<Option<Bytes>, Error> {
         let answers = match &mut self.answers {
             Some(answers) => answers,
-            None => self.answers.insert(self.open().await?),
+            None => {
+                let answers = self.open().await?;
+                self.answers.insert(answers)
+            }
         };
-        Ok(answers.message().await?.map(|answer| answer.data))
+        let answer = answers.message().await?;
+        self.route.answered();
+        Ok(answer.map(|answer| answer.data))
     }
 
-    async fn open(&self) -> Result<Streaming<pb::DownloadArtifactResponse>, Error> {
-        let mut service = self.client.artifact_service();
+    async fn open(&mut self) -> Result<Streaming<pb::DownloadArtifactResponse>, Error> {
+        let mut service = service(self.route.next());
         let request = pb::DownloadArtifactRequest {
             name: self.name.clone(),
             offset: self.next.cast_signed(),

@@ -9,11 +9,13 @@ pub use download::{Download, DownloadRange};
 pub use kind::artifact_type_of;
 pub use upload::{Source, Upload};
 
+use tonic::transport::Channel;
+
 use crate::call::rpcs;
 use crate::pb::artifact_service_client::ArtifactServiceClient;
 use crate::{Call, RegistryClient, pb};
 
-rpcs!(ArtifactServiceClient<tonic::transport::Channel> {
+rpcs!(ArtifactServiceClient<Channel> {
     reads {
         get_artifact(GetArtifactRequest) -> Artifact;
     }
@@ -51,8 +53,8 @@ impl RegistryClient {
     pub fn download(&self, name: impl Into<String>) -> Download {
         Download::new(self, name.into())
     }
+}
 
-    fn artifact_service(&self) -> ArtifactServiceClient<tonic::transport::Channel> {
-        ArtifactServiceClient::new(self.channel()).max_decoding_message_size(crate::client::MAX_MESSAGE_BYTES)
-    }
+fn service(channel: Channel) -> ArtifactServiceClient<Channel> {
+    ArtifactServiceClient::new(channel).max_decoding_message_size(crate::client::MAX_MESSAGE_BYTES)
 }

@@ -12,9 +12,11 @@ use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
+use tonic::transport::Channel;
 
 use super::digest::{CHUNK_BYTES, Hasher, hash_file};
 use super::kind::artifact_type_of;
+use super::service;
 use crate::pb::upload_artifact_request::Request;
 use crate::progress::{FileMeter, Meter};
 use crate::{Error, Progress, RegistryClient, call, pb};
@@ -149,13 +151,14 @@ impl Target {
         let file = path.clone();
         self.announce(move || hash_file(&file)).await.map_err(|error| Error::io(&path, error))?;
         let meter = self.start();
-        let attempt = || async {
-            let failed = |error| Error::io(&path, error);
-            let file = File::open(&path).await.map_err(failed)?;
+        let (this, meter, path) = (&self, &meter, &path);
+        let attempt = |channel| async move {
+            let file = File::open(path).await.map_err(|error| Error::io(path, error))?;
             let path = path.clone();
-            self.attempt(&meter, chunks(file).map_err(move |error| Error::io(&path, error)).boxed()).await
+            let chunks = chunks(file).map_err(move |error| Error::io(&path, error)).boxed();
+            this.attempt(channel, meter, chunks).await
         };
-        self.client.retry().run("upload_artifact", None, attempt).await
+        self.client.retry().run(self.client.route(), "upload_artifact", None, attempt).await
     }
 
     async fn bytes(mut self, bytes: Bytes) -> Result<pb::Artifact, Error> {
@@ -167,12 +170,12 @@ impl Target {
         };
         self.announce(hash).await.map_err(|error| Error::io(&self.metadata.path, error))?;
         let meter = self.start();
-        let attempt = || {
+        let attempt = |channel| {
             let mut rest = bytes.clone();
             let next = move || (!rest.is_empty()).then(|| Ok(rest.split_to(CHUNK_BYTES.min(rest.len()))));
-            self.attempt(&meter, stream::iter(std::iter::from_fn(next)).boxed())
+            self.attempt(channel, &meter, stream::iter(std::iter::from_fn(next)).boxed())
         };
-        self.client.retry().run("upload_artifact", None, attempt).await
+        self.client.retry().run(self.client.route(), "upload_artifact", None, attempt).await
     }
 
     async fn reader(mut self, reader: Pin<Box<dyn AsyncRead + Send>>) -> Result<pb::Artifact, Error> {
@@ -183,7 +186,10 @@ impl Target {
         let chunks = chunks(reader)
             .inspect_ok(move |chunk| sent.lock().unwrap_or_else(PoisonError::into_inner).update(chunk))
             .map_err(move |error| Error::io(&path, error));
-        let artifact = self.attempt(&meter, chunks.boxed()).await?;
+        let mut route = self.client.route();
+        let result = self.attempt(route.next(), &meter, chunks.boxed()).await;
+        route.ended(&result);
+        let artifact = result?;
         hasher.lock().unwrap_or_else(PoisonError::into_inner).clone().verify(&artifact)?;
         Ok(artifact)
     }
@@ -203,13 +209,14 @@ impl Target {
 
     async fn attempt(
         &self,
+        channel: Channel,
         meter: &FileMeter,
         chunks: BoxStream<'static, Result<Bytes, Error>>,
     ) -> Result<pb::Artifact, Error> {
         meter.restart();
         let (failed, failure) = oneshot::channel();
         let messages = messages(self.metadata.clone(), chunks, meter.clone(), failed);
-        let mut service = self.client.artifact_service();
+        let mut service = service(channel);
         let answer = service.upload_artifact(self.client.request(messages));
         tokio::select! {
             answer = answer => Ok(answer?.into_inner()),

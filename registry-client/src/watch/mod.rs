@@ -10,6 +10,7 @@ use self::state::{Input, State, Step};
 use crate::client::MAX_MESSAGE_BYTES;
 use crate::pb::lifecycle_service_client::LifecycleServiceClient;
 use crate::pb::watch_events_request::{Now, Snapshot, Start};
+use crate::pool::Route;
 use crate::{Error, RegistryClient, pb};
 
 impl RegistryClient {
@@ -96,15 +97,16 @@ impl Watch {
 
     /// Begins, when it is first polled.
     ///
-    /// When the registry is away the stream waits for it, however long that takes, and goes on where it was: no event is left
-    /// out, none comes twice. It never ends, except after an error that waiting would not cure: for example
+    /// When its server goes away the stream goes on where it was on another one, or waits for the registry, however long that
+    /// takes: no event is left out, none comes twice. It never ends, except after an error that waiting would not cure: for example
     /// [`is_out_of_range`](Error::is_out_of_range) if the revision to start at is gone, or
     /// [`is_invalid_argument`](Error::is_invalid_argument).
     ///
     /// A reader may be slow; that costs the registry nothing. To stop watching, drop the stream.
     pub fn stream(self) -> BoxStream<'static, Result<WatchItem, Error>> {
         let Self { client, request, start } = self;
-        let driver = Driver { client, request, state: State::new(start), connection: None };
+        let route = client.route();
+        let driver = Driver { client, request, state: State::new(start), route, connection: None };
         stream::unfold(driver, async |mut driver| driver.next().await.map(|item| (item, driver))).boxed()
     }
 }
@@ -114,6 +116,7 @@ struct Driver {
     client: RegistryClient,
     request: pb::WatchEventsRequest,
     state: State,
+    route: Route,
     connection: Option<Streaming<pb::WatchEventsResponse>>,
 }
 
@@ -131,10 +134,9 @@ impl Driver {
                 Step::Fail(error) => return Some(Err(error)),
                 Step::Reconnect { failures, error } => {
                     self.connection = None;
-                    let asked_for = error.as_ref().and_then(Error::retry_after);
-                    let delay = self.client.retry().delay(failures, asked_for);
-                    debug!(failures, ?delay, ?error, "watch was cut off, connecting again");
-                    tokio::time::sleep(delay).await;
+                    let pause = self.route.failed(failures, error.as_ref(), self.client.retry());
+                    debug!(failures, delay = ?pause.delay, ?error, "watch was cut off, connecting again");
+                    pause.wait().await;
                 }
             }
         }
@@ -147,15 +149,14 @@ impl Driver {
         {
             self.connection = Some(self.open(start).await?);
         }
-        match &mut self.connection {
-            Some(connection) => Ok(connection.message().await?),
-            None => Ok(None),
-        }
+        let Some(connection) = &mut self.connection else { return Ok(None) };
+        let message = connection.message().await?;
+        self.route.answered();
+        Ok(message)
     }
 
-    async fn open(&self, start: Start) -> Result<Streaming<pb::WatchEventsResponse>, Error> {
-        let mut service =
-            LifecycleServiceClient::new(self.client.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    async fn open(&mut self, start: Start) -> Result<Streaming<pb::WatchEventsResponse>, Error> {
+        let mut service = LifecycleServiceClient::new(self.route.next()).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let request = pb::WatchEventsRequest { start: Some(start), ..self.request.clone() };
         self.client.open(service.watch_events(self.client.request(request))).await
     }

@@ -64,7 +64,7 @@ pub(super) enum Step {
     Deliver(WatchItem),
     /// Nothing: the reader knows.
     Skip,
-    /// Wait as long as so many failures ask for, then connect again.
+    /// Connect again, to another server or after a wait: that depends on the failures in a row.
     Reconnect { failures: u32, error: Option<Error> },
     /// Tell the reader and stop.
     Fail(Error),

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, ReadBuf};
 use tonic::{Request, Status};
 
-use crate::fake::{Answers, Fake, Proxy, Uploaded, client};
+use crate::fake::{Answers, Fake, Proxy, Uploaded, client, client_of};
 
 const NAME: &str = "namespaces/default/models/m/versions/1/artifacts/model.bin";
 
@@ -80,6 +80,18 @@ async fn a_file_is_announced_and_sent_and_sent_again() {
     }
     let last = reports.lock().unwrap().pop().unwrap();
     assert_eq!((&*last.path, last.done, last.total), ("model.bin", 2_000_000, Some(2_000_000)));
+}
+
+#[tokio::test]
+async fn an_upload_starts_again_at_another_server() {
+    let ((one, refused), (two, kept)) = (receiver(1), receiver(0));
+    let bytes = some_bytes(2_000_000);
+    let client = client_of([one.serve().await, two.serve().await]);
+    client.upload("models/m/versions/1", "model.bin", bytes.clone()).await.unwrap();
+    let (refused, kept) = (refused.lock().unwrap(), kept.lock().unwrap());
+    assert_eq!((refused.len(), kept.len()), (1, 1));
+    assert!(kept[0].bytes == bytes);
+    assert_eq!(kept[0].metadata, refused[0].metadata);
 }
 
 #[tokio::test]
@@ -169,6 +181,24 @@ async fn a_download_goes_on_where_it_was_cut_off() {
     assert_eq!(std::fs::read(&file).unwrap(), bytes);
     assert_eq!(*ranges.lock().unwrap(), [(0, 1000), (300, 700), (600, 400), (900, 100)]);
     assert_eq!(names_in(folder.path()), ["model.bin"]);
+}
+
+#[tokio::test]
+async fn a_download_goes_on_at_another_server() {
+    let bytes = some_bytes(1000);
+    let script = |served: Bytes| {
+        move |offset: usize, _| {
+            let end = (offset + 300).min(1000);
+            vec![Ok(served.slice(offset..end)), Err(Status::unavailable("draining"))]
+        }
+    };
+    let ((one, of_one), (two, of_two)) = (sender(&bytes, script(bytes.clone())), sender(&bytes, script(bytes.clone())));
+    let client = client_of([one.serve().await, two.serve().await]);
+    assert_eq!(client.download(NAME).bytes().await.unwrap(), bytes);
+    let (of_one, of_two) = (of_one.lock().unwrap(), of_two.lock().unwrap());
+    // The first call, for the artifact itself, went to the first.
+    assert_eq!(*of_two, [(0, 1000), (600, 400)]);
+    assert_eq!(*of_one, [(300, 700), (900, 100)]);
 }
 
 #[tokio::test]

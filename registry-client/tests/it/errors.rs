@@ -5,7 +5,7 @@ use registry_client::{Error, FieldViolation, RegistryClient, pb};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation as WireViolation, StatusExt};
 
-use crate::fake::Fake;
+use crate::fake::{Fake, endpoints, nobody};
 
 type Predicate = fn(&Error) -> bool;
 
@@ -15,7 +15,11 @@ fn info(reason: &str) -> ErrorDetails {
 
 /// What the client makes of an answer, over the wire.
 async fn decoded(code: Code, message: &'static str, details: ErrorDetails) -> Error {
-    let refuse = move |_| Err::<pb::Model, _>(Status::with_error_details(code, message, details.clone()));
+    answered(Status::with_error_details(code, message, details)).await
+}
+
+async fn answered(status: Status) -> Error {
+    let refuse = move |_| Err::<pb::Model, _>(status.clone());
     let client = Fake::default().on::<pb::GetModelRequest, _>(refuse).client().await;
     client.get_model("models/x").await.unwrap_err()
 }
@@ -120,11 +124,18 @@ async fn the_wait_that_the_registry_asks_for_is_known() {
 
 #[tokio::test]
 async fn nobody_there_is_unavailable() {
-    // A port that was free a moment ago.
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let endpoint = format!("http://{address}");
+    let endpoint = endpoints([nobody()]);
     let error = RegistryClient::connect(endpoint.clone()).await.unwrap_err();
     assert!(matches!(error, Error::Connect { .. }) && error.is_unavailable(), "{error:?}");
+
+    // With several, each has its reason.
+    let many = [nobody(), nobody()];
+    let error = RegistryClient::connect(endpoints(many)).await.unwrap_err();
+    let Error::Connect { endpoints } = &error else { panic!("{error:?}") };
+    let named: Vec<_> = endpoints.iter().map(|unreachable| unreachable.endpoint.clone()).collect();
+    assert_eq!(named, many.map(|address| format!("http://{address}")));
+    assert!(endpoints.iter().all(|unreachable| unreachable.problem.contains("refused")), "{error}");
+    assert!(named.iter().all(|endpoint| error.to_string().contains(endpoint)), "{error}");
 
     let no_retries = registry_client::RetryPolicy { retries: 0, ..Default::default() };
     let client = RegistryClient::builder(endpoint).retry(no_retries).connect_lazy().unwrap();
@@ -134,10 +145,23 @@ async fn nobody_there_is_unavailable() {
 }
 
 #[tokio::test]
+async fn an_answer_without_a_reason_is_none() {
+    // What is left when a stream is closed without a status, and what proxies make of a call that they give up.
+    for code in [Code::Unknown, Code::Cancelled] {
+        let error = answered(Status::new(code, "cut off")).await;
+        assert!(matches!(&error, Error::Transport(text) if text == "cut off"), "{error:?}");
+        let error = decoded(code, "refused", info("ERROR_REASON_UPLOAD_INCOMPLETE")).await;
+        assert_eq!((error.code(), error.reason()), (Some(code), Some(ErrorReason::UploadIncomplete)));
+    }
+}
+
+#[tokio::test]
 async fn options_that_are_no_good_are_named() {
     for (endpoint, actor, expected) in [
         ("localhost:50051", "me", "endpoint"),
         ("not a url", "me", "endpoint"),
+        ("http://localhost,localhost", "me", "endpoint"),
+        (" , ", "me", "endpoint"),
         ("http://localhost", "line\nbreak", "actor"),
         ("http://localhost", "Jürgen", "actor"),
     ] {

@@ -3,10 +3,12 @@
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::future;
 use futures::stream::BoxStream;
 use http_body_util::BodyExt;
 use registry_client::{RegistryClient, RetryPolicy, pb};
@@ -17,6 +19,8 @@ use tonic::body::Body;
 use tonic::codegen::http;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::util::MapRequestLayer;
 
 type Handler<Q, A> = Arc<dyn Fn(Request<Q>) -> Result<A, Status> + Send + Sync>;
@@ -55,6 +59,11 @@ impl Fake {
 
     /// Serves on a free port until the test ends.
     pub(crate) async fn serve(self) -> SocketAddr {
+        self.serve_until(future::pending()).await
+    }
+
+    /// The same, until it is told to stop: then it takes no more calls and answers those that it has.
+    pub(crate) async fn serve_until(self, stop: impl Future<Output = ()> + Send + 'static) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::builder()
@@ -66,8 +75,9 @@ impl Fake {
             .add_service(pb::model_service_server::ModelServiceServer::new(self.clone()))
             .add_service(pb::version_service_server::VersionServiceServer::new(self.clone()))
             .add_service(pb::artifact_service_server::ArtifactServiceServer::new(self.clone()))
-            .add_service(pb::lifecycle_service_server::LifecycleServiceServer::new(self));
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+            .add_service(pb::lifecycle_service_server::LifecycleServiceServer::new(self.clone()))
+            .add_service(HealthServer::new(self));
+        tokio::spawn(server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop));
         address
     }
 
@@ -83,10 +93,27 @@ pub(crate) async fn client(address: SocketAddr) -> RegistryClient {
     RegistryClient::builder(format!("http://{address}")).actor("tester").retry(retry).connect().await.unwrap()
 }
 
+/// A client of several servers, the first of which it asks first. If it ever waited before it tries again, its test would hang.
+pub(crate) fn client_of(servers: impl IntoIterator<Item = SocketAddr>) -> RegistryClient {
+    let hour = Duration::from_secs(3600);
+    let retry = RetryPolicy { retries: 4, initial_backoff: hour, max_backoff: hour };
+    RegistryClient::builder(endpoints(servers)).timeout(2 * hour).retry(retry).connect_lazy().unwrap()
+}
+
+pub(crate) fn endpoints(servers: impl IntoIterator<Item = SocketAddr>) -> String {
+    servers.into_iter().map(|server| format!("http://{server}")).collect::<Vec<_>>().join(",")
+}
+
+/// Where nobody is: a port that was free a moment ago.
+pub(crate) fn nobody() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
 /// Stands between client and server, and cuts what passes.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     connections: Arc<Mutex<JoinSet<()>>>,
+    down: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -94,13 +121,18 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(Mutex::new(JoinSet::new()));
-        let proxy = Self { address, connections: Arc::clone(&connections) };
+        let down = Arc::new(AtomicBool::new(false));
+        let proxy = Self { address, connections: Arc::clone(&connections), down: Arc::clone(&down) };
         tokio::spawn(async move {
-            while let Ok((mut down, _)) = listener.accept().await {
+            while let Ok((mut client, _)) = listener.accept().await {
                 let Ok(mut up) = TcpStream::connect(server).await else { return };
-                connections.lock().unwrap().spawn(async move {
+                let mut connections = connections.lock().unwrap();
+                if down.load(Ordering::Relaxed) {
+                    continue;
+                }
+                connections.spawn(async move {
                     // However it ends: the test is about the client.
-                    let _ = tokio::io::copy_bidirectional(&mut down, &mut up).await;
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut up).await;
                 });
             }
         });
@@ -110,6 +142,29 @@ impl Proxy {
     /// Breaks all connections. New ones may be made.
     pub(crate) fn cut(&self) {
         self.connections.lock().unwrap().abort_all();
+    }
+
+    /// Breaks all connections, and those that are made from now on.
+    pub(crate) fn go_down(&self) {
+        self.down.store(true, Ordering::Relaxed);
+        self.cut();
+    }
+
+    pub(crate) fn come_back(&self) {
+        self.down.store(false, Ordering::Relaxed);
+    }
+}
+
+#[tonic::async_trait]
+impl Health for Fake {
+    type WatchStream = Answers<HealthCheckResponse>;
+
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        self.answer(request)
+    }
+
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        self.answer(request)
     }
 }
 

@@ -5,4 +5,5 @@ mod calls;
 mod errors;
 mod fake;
 mod folders;
+mod servers;
 mod watch;

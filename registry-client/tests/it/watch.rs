@@ -7,7 +7,7 @@ use registry_client::pb::watch_events_response::Response;
 use registry_client::{WatchItem, pb};
 use tonic::{Request, Status};
 
-use crate::fake::{Answers, Fake, Proxy, client};
+use crate::fake::{Answers, Fake, Proxy, client, client_of};
 
 type Answer = Result<pb::WatchEventsResponse, Status>;
 
@@ -90,6 +90,35 @@ async fn a_watch_survives_the_loss_of_its_connection() {
     assert_eq!(name(&watch.try_next().await.unwrap().unwrap()), "events 5");
     let starts: Vec<_> = asked.lock().unwrap().iter().map(|request| request.start.unwrap()).collect();
     assert_eq!(starts, [Start::AfterRevision(3), Start::AfterRevision(4)]);
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_at_another_server() {
+    let (one, asked_one) = scripted([vec![created(7), events(8), events(9), cut()], vec![created(12), events(13)]]);
+    // The second is behind, and tells something again.
+    let (two, asked_two) = scripted([vec![created(8), events(9), events(10), bookmark(12), cut()]]);
+    let client = client_of([one.serve().await, two.serve().await]);
+    let items: Vec<_> = client.watch().stream().map_ok(|item| name(&item)).take(6).try_collect().await.unwrap();
+    assert_eq!(items, ["created 7", "events 8", "events 9", "events 10", "bookmark 12", "events 13"]);
+    let starts = |asked: &Mutex<Vec<pb::WatchEventsRequest>>| -> Vec<_> {
+        asked.lock().unwrap().iter().map(|request| request.start.unwrap()).collect()
+    };
+    assert_eq!(starts(&asked_one), [Start::Now(Default::default()), Start::AfterRevision(12)]);
+    assert_eq!(starts(&asked_two), [Start::AfterRevision(9)]);
+}
+
+#[tokio::test]
+async fn a_watch_leaves_a_server_that_is_gone() {
+    let (one, _) = scripted([vec![created(3), events(4)]]);
+    let (two, asked) = scripted([vec![created(4), events(5)]]);
+    let proxy = Proxy::to(one.serve().await).await;
+    let mut watch = client_of([proxy.address, two.serve().await]).watch().after(3).stream();
+    for expected in ["created 3", "events 4"] {
+        assert_eq!(name(&watch.try_next().await.unwrap().unwrap()), expected);
+    }
+    proxy.go_down();
+    assert_eq!(name(&watch.try_next().await.unwrap().unwrap()), "events 5");
+    assert_eq!(asked.lock().unwrap()[0].start, Some(Start::AfterRevision(4)));
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use registry_client::pb;
 #[derive(Debug, Parser)]
 #[command(name = "registryctl", version)]
 pub(crate) struct Args {
-    /// Where the registry is.
+    /// Where the registry is; if it has several servers, all of them, separated by commas.
     #[arg(long, global = true, env = "MODEL_REGISTRY_ENDPOINT", default_value = "http://127.0.0.1:50051")]
     pub(crate) endpoint: String,
     /// Who calls, for the audit trail; by default whoever is logged in.
@@ -306,20 +306,22 @@ pub(crate) enum Figure {
     Watch,
     /// Moving a large artifact.
     Artifact,
+    /// Reading and making versions as services do it, and whether a call fails meanwhile. Only by itself, and when it is asked for.
+    Steady,
 }
 
 #[derive(Debug, Group)]
 pub(crate) struct Bench {
-    /// What to measure; everything by default.
+    /// What to measure; everything that has a floor by default.
     #[arg(value_enum)]
     pub(crate) figures: Vec<Figure>,
     /// How many clients call at once.
     #[arg(long, default_value_t = 64)]
     pub(crate) clients: usize,
-    /// Over how many connections.
+    /// Over how many connections; with several servers, the same number to each.
     #[arg(long, default_value_t = 4)]
     pub(crate) connections: usize,
-    /// How long a round of a figure takes.
+    /// How long a round of a figure takes, or all of `steady`.
     #[arg(long, default_value_t = 3)]
     pub(crate) seconds: u64,
     /// How many rounds a figure and its floor take, in turns; the median counts.

@@ -79,7 +79,7 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Events(command) => events::list(&context, command).await,
         Command::Watch(command) => events::watch(&context, command).await,
         Command::Import(command) => import::import(&context, command).await,
-        Command::Bench(command) => bench::bench(&args.endpoint, &context.out, command).await,
+        Command::Bench(command) => bench::bench(&context, &args.endpoint, command).await,
         // Done above: they need no registry.
         Command::Completions { .. } | Command::FloorServer => Ok(()),
     }

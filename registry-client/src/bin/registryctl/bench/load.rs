@@ -18,6 +18,29 @@ pub(super) async fn run<F, E>(clients: usize, time: Duration, call: impl Fn(usiz
 where
     F: Future<Output = Result<(), E>>,
 {
+    let Times { took, elapsed } = time_calls(clients, time, call).await?;
+    Ok(Rate {
+        per_second: took.len() as f64 / elapsed.as_secs_f64(),
+        p50_micros: percentile(&took, 0.5),
+        p99_micros: percentile(&took, 0.99),
+    })
+}
+
+/// What the calls of a load took, sorted, and the load as a whole.
+pub(super) struct Times {
+    pub(super) took: Vec<Duration>,
+    pub(super) elapsed: Duration,
+}
+
+/// As [`run`].
+pub(super) async fn time_calls<F, E>(
+    clients: usize,
+    time: Duration,
+    call: impl Fn(usize, u64) -> F + Clone,
+) -> Result<Times, E>
+where
+    F: Future<Output = Result<(), E>>,
+{
     let began = Instant::now();
     let client = |client: usize| {
         let call = call.clone();
@@ -34,11 +57,7 @@ where
     let mut took = try_join_all((0..clients).map(client)).await?.concat();
     let elapsed = began.elapsed();
     took.sort_unstable();
-    Ok(Rate {
-        per_second: took.len() as f64 / elapsed.as_secs_f64(),
-        p50_micros: percentile(&took, 0.5),
-        p99_micros: percentile(&took, 0.99),
-    })
+    Ok(Times { took, elapsed })
 }
 
 /// A percentile of sorted times, in microseconds.

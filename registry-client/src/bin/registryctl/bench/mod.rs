@@ -4,6 +4,7 @@ mod artifact;
 pub(crate) mod floor;
 mod lane;
 mod load;
+mod steady;
 mod unary;
 mod watch;
 
@@ -14,9 +15,9 @@ use serde::Serialize;
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
-use crate::Failure;
 use crate::args::{Bench, Figure as Kind};
 use crate::output::{Output, table};
+use crate::{Context, Failure};
 
 /// A figure beside its floor.
 #[derive(Debug, Serialize)]
@@ -67,19 +68,29 @@ impl Setup {
     }
 }
 
-async fn connect(endpoint: &str, connections: usize) -> Result<Vec<Channel>, Failure> {
+/// At least so many connections to one endpoint, or to several that are separated by commas: as many to each, in turns.
+async fn connect(endpoints: &str, connections: usize) -> Result<Vec<Channel>, Failure> {
+    let endpoints: Vec<_> = endpoints.split(',').map(str::trim).filter(|endpoint| !endpoint.is_empty()).collect();
     let mut channels = Vec::new();
-    for _ in 0..connections.max(1) {
-        let endpoint = Endpoint::from_shared(endpoint.to_owned())?
-            .tcp_nodelay(true)
-            .initial_stream_window_size(4 * 1024 * 1024)
-            .initial_connection_window_size(16 * 1024 * 1024);
-        channels.push(endpoint.connect().await?);
+    while channels.len() < connections.max(1) {
+        for endpoint in &endpoints {
+            let endpoint = Endpoint::from_shared((*endpoint).to_owned())?
+                .tcp_nodelay(true)
+                .initial_stream_window_size(4 * 1024 * 1024)
+                .initial_connection_window_size(16 * 1024 * 1024);
+            channels.push(endpoint.connect().await?);
+        }
     }
     Ok(channels)
 }
 
-pub(crate) async fn bench(endpoint: &str, out: &Output, options: Bench) -> Result<(), Failure> {
+pub(crate) async fn bench(context: &Context, endpoint: &str, options: Bench) -> Result<(), Failure> {
+    if options.figures == [Kind::Steady] {
+        return steady::steady(context, &options).await;
+    }
+    if options.figures.contains(&Kind::Steady) {
+        return Err("steady is measured by itself".into());
+    }
     let wanted = |kind: Kind| options.figures.is_empty() || options.figures.contains(&kind);
     let (get, create, watch, artifact) =
         (wanted(Kind::Get), wanted(Kind::Create), wanted(Kind::Watch), wanted(Kind::Artifact));
@@ -87,7 +98,7 @@ pub(crate) async fn bench(endpoint: &str, out: &Output, options: Bench) -> Resul
     let setup = Setup {
         registry: connect(endpoint, options.connections).await?,
         floor: connect(&floor_server.endpoint, options.connections).await?,
-        run: Uuid::new_v4().simple().to_string()[..8].to_owned(),
+        run: run_id(),
         options,
     };
     let mut figures = Vec::new();
@@ -111,7 +122,11 @@ pub(crate) async fn bench(endpoint: &str, out: &Output, options: Bench) -> Resul
     .await;
     clean_up(&setup).await?;
     measured?;
-    print(out, &figures)
+    print(&context.out, &figures)
+}
+
+fn run_id() -> String {
+    Uuid::new_v4().simple().to_string()[..8].to_owned()
 }
 
 /// Deletes the models of this run.

@@ -19,7 +19,7 @@ use super::{Figure, Setup};
 use crate::Failure;
 
 /// A version as a training job registers it: three splits of four metrics, hyper-parameters, ten features.
-fn typical_version() -> pb::Version {
+pub(super) fn typical_version() -> pb::Version {
     let metrics = ["accuracy", "f1_score", "log_loss", "roc_auc"];
     let set = pb::MetricSet { values: metrics.iter().map(|name| ((*name).to_owned(), 0.987_654)).collect() };
     let number = |value: f64| prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(value)) };

@@ -1,0 +1,240 @@
+//! The connections of a client, and its way from server to server.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{Instant, sleep, timeout};
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tracing::debug;
+
+use crate::balance::{Balance, Ticket};
+use crate::error::{Unreachable, causes};
+use crate::{Error, RetryPolicy};
+
+/// The servers of a registry, by the names that they were given. There is at least one.
+pub(crate) type Endpoints = Vec<(String, Endpoint)>;
+
+/// The connections to all servers of one registry.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    servers: Vec<Server>,
+    balance: Mutex<Balance>,
+    /// How long a server may take to say that it is back.
+    patience: Duration,
+}
+
+#[derive(Debug)]
+struct Server {
+    name: String,
+    channels: Vec<Channel>,
+    next: AtomicUsize,
+}
+
+impl Server {
+    /// The connections in turn: one alone is a bottleneck at some 25,000 calls a second.
+    fn channel(&self) -> Channel {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        self.channels[turn % self.channels.len()].clone()
+    }
+}
+
+impl Pool {
+    /// So many connections to each endpoint, made when they are needed.
+    pub(crate) fn lazy(endpoints: Endpoints, connections: usize, patience: Duration) -> Self {
+        let balance = Mutex::new(Balance::new(endpoints.len()));
+        let server = |(name, endpoint): (String, Endpoint)| {
+            let channels = (0..connections).map(|_| endpoint.connect_lazy()).collect();
+            Server { name, channels, next: AtomicUsize::new(0) }
+        };
+        Self { servers: endpoints.into_iter().map(server).collect(), balance, patience }
+    }
+
+    /// The same, with the first connection made: to whoever answers first. The others are used once they have answered too.
+    pub(crate) async fn connect(
+        endpoints: Endpoints,
+        connections: usize,
+        patience: Duration,
+    ) -> Result<Self, Vec<Unreachable>> {
+        let (server, channel) = first(&endpoints).await?;
+        let mut pool = Self::lazy(endpoints, connections, patience);
+        pool.servers[server].channels[0] = channel;
+        let now = Instant::now();
+        for other in (0..pool.servers.len()).filter(|other| *other != server) {
+            pool.balance().doubt(other, now);
+        }
+        Ok(pool)
+    }
+
+    fn pick(self: &Arc<Self>, tried: &[usize]) -> (Ticket, Channel) {
+        let ticket = {
+            let mut balance = self.balance();
+            // A single server is asked by the calls themselves: they have no other place to go.
+            if self.servers.len() > 1
+                && let Some(due) = balance.due(Instant::now(), self.patience)
+            {
+                self.probe(due);
+            }
+            balance.pick(tried).expect("a route does not try a server twice in a round")
+        };
+        (ticket, self.servers[ticket.endpoint].channel())
+    }
+
+    /// Asks a server that was set aside whether it is back. Calls do not wait for that: a server that is gone without a word takes
+    /// its time.
+    fn probe(self: &Arc<Self>, ticket: Ticket) {
+        let (pool, channel, patience) = (Arc::downgrade(self), self.servers[ticket.endpoint].channel(), self.patience);
+        tokio::spawn(async move {
+            let serves = timeout(patience, serves(channel)).await.unwrap_or(false);
+            // Without its client there is nobody to tell.
+            let Some(pool) = pool.upgrade() else { return };
+            match serves {
+                true => pool.readmit(ticket),
+                false => pool.failed(ticket, None),
+            }
+        });
+    }
+
+    fn readmit(&self, ticket: Ticket) {
+        if self.balance().readmit(ticket) {
+            debug!(endpoint = self.name(ticket), "a server is used again");
+        }
+    }
+
+    fn answered(&self, ticket: Ticket) {
+        if self.balance().answered(ticket) {
+            debug!(endpoint = self.name(ticket), "a server answers again");
+        }
+    }
+
+    fn failed(&self, ticket: Ticket, asked_for: Option<Duration>) {
+        let pause = self.balance().failed(ticket, Instant::now(), asked_for, rand::random());
+        if let Some(pause) = pause {
+            debug!(endpoint = self.name(ticket), ?pause, "a server is set aside");
+        }
+    }
+
+    fn name(&self, ticket: Ticket) -> &str {
+        &self.servers[ticket.endpoint].name
+    }
+
+    fn balance(&self) -> MutexGuard<'_, Balance> {
+        self.balance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection to the first endpoint that takes one; all are asked at the same time.
+async fn first(endpoints: &Endpoints) -> Result<(usize, Channel), Vec<Unreachable>> {
+    let connect = async |server: usize| (server, endpoints[server].1.connect().await);
+    let mut connecting: FuturesUnordered<_> = (0..endpoints.len()).map(connect).collect();
+    let mut failures = Vec::new();
+    while let Some((server, connected)) = connecting.next().await {
+        match connected {
+            Ok(channel) => return Ok((server, channel)),
+            Err(error) => failures.push((server, error)),
+        }
+    }
+    failures.sort_by_key(|(server, _)| *server);
+    let unreachable =
+        |(server, error): (usize, _)| Unreachable { endpoint: endpoints[server].0.clone(), problem: causes(&error) };
+    Err(failures.into_iter().map(unreachable).collect())
+}
+
+async fn serves(channel: Channel) -> bool {
+    match HealthClient::new(channel).check(HealthCheckRequest::default()).await {
+        Ok(answer) => answer.get_ref().status() == ServingStatus::Serving,
+        // Who does not know the question is there.
+        Err(status) => !Error::from(status).is_unavailable(),
+    }
+}
+
+/// The way of one call, transfer or watch from server to server: in rounds, each of which tries every server once.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pool: Arc<Pool>,
+    /// Where the last attempt went, and whether it was answered.
+    last: Option<(Ticket, bool)>,
+    /// Where this round was without success.
+    tried: Vec<usize>,
+    /// The shortest wait that a server of this round asked for.
+    asked_for: Option<Duration>,
+}
+
+impl Route {
+    pub(crate) fn new(pool: &Arc<Pool>) -> Self {
+        Self { pool: Arc::clone(pool), last: None, tried: Vec::new(), asked_for: None }
+    }
+
+    /// Where to make the next attempt.
+    pub(crate) fn next(&mut self) -> Channel {
+        let (ticket, channel) = self.pool.pick(&self.tried);
+        self.last = Some((ticket, false));
+        channel
+    }
+
+    /// The server of the last attempt has answered.
+    pub(crate) fn answered(&mut self) {
+        if let Some((ticket, answered @ false)) = &mut self.last {
+            *answered = true;
+            self.pool.answered(*ticket);
+        }
+    }
+
+    /// The last attempt ended, which says something about its server or not.
+    pub(crate) fn ended<T>(&mut self, result: &Result<T, Error>) {
+        match result {
+            Ok(_) => self.answered(),
+            Err(error) => self.refused(error),
+        }
+    }
+
+    fn refused(&mut self, error: &Error) {
+        match self.last {
+            Some((ticket, _)) if error.is_unavailable() => self.pool.failed(ticket, error.retry_after()),
+            _ if error.status().is_some() => self.answered(),
+            _ => {}
+        }
+    }
+
+    /// The last attempt came to nothing; it was the last of so many in a row. Answers when to make the next: at once, as long as
+    /// this round has somewhere to go.
+    pub(crate) fn failed(&mut self, failures: u32, error: Option<&Error>, policy: &RetryPolicy) -> Pause {
+        if let Some(error) = error {
+            self.refused(error);
+        }
+        if failures == 1 {
+            self.tried.clear();
+        }
+        let asked_for = error.and_then(Error::retry_after);
+        self.asked_for = if self.tried.is_empty() { asked_for } else { self.asked_for.min(asked_for) };
+        self.tried.extend(self.last.map(|(ticket, _)| ticket.endpoint));
+        let servers = self.pool.servers.len();
+        let rounds = failures / servers as u32;
+        if self.tried.len() < servers {
+            return Pause { rounds, delay: Duration::ZERO };
+        }
+        self.tried.clear();
+        Pause { rounds, delay: policy.delay(rounds, self.asked_for) }
+    }
+}
+
+/// What lies before the next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pause {
+    /// So many rounds came to nothing.
+    pub(crate) rounds: u32,
+    pub(crate) delay: Duration,
+}
+
+impl Pause {
+    pub(crate) async fn wait(self) {
+        // Even a sleep of no time takes a millisecond.
+        if !self.delay.is_zero() {
+            sleep(self.delay).await;
+        }
+    }
+}
