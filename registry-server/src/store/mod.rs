@@ -9,13 +9,17 @@
 
 #[cfg(test)]
 mod conformance;
+mod logged;
 pub mod sled;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use registry_proto::store as stored;
 use tokio::sync::watch;
+
+pub(crate) use self::logged::read_write;
 
 /// The number of a commit: contiguous from 1, the only clock.
 pub type Revision = u64;
@@ -43,7 +47,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: &[Self] = &[
+    /// All kinds.
+    pub(crate) const ALL: &[Self] = &[
         Self::Model,
         Self::Version,
         Self::Artifact,
@@ -88,7 +93,8 @@ impl Index {
         }
     }
 
-    const ALL: &[Self] = &[
+    /// All indexes.
+    pub(crate) const ALL: &[Self] = &[
         Self::LiveModels,
         Self::LiveModelsByAge,
         Self::ModelsByAge,
@@ -243,6 +249,11 @@ pub trait Transaction: Read {
 pub trait Decision: Send + Sync {
     /// Reads, writes, and answers what to log. With `None` nothing of it is kept. May be run more than once.
     async fn decide(&self, transaction: &mut dyn Transaction) -> Result<Option<Bytes>, StoreError>;
+
+    /// What it will probably read: a hint, so that a remote store can fetch it for many decisions at once.
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        Vec::new()
+    }
 }
 
 /// All records as they were at one revision, whatever is committed meanwhile.
@@ -254,11 +265,28 @@ pub trait Snapshot: Read {
 /// A store. Reads of the store itself see what is committed.
 #[async_trait]
 pub trait Store: Read {
-    /// The newest revision; it changes once the commit can be read and is on the disk.
+    /// The newest revision that this process knows of; it changes once the commit can be read and is on the disk. Where others
+    /// write to the same store it may lag behind [`Store::newest`]: it wakes, the log tells.
     fn head(&self) -> watch::Receiver<Revision>;
 
-    /// The log behind a revision, oldest first, at most `limit` entries.
+    /// The newest revision there is.
+    async fn newest(&self) -> Result<Revision, StoreError>;
+
+    /// The log behind a revision, oldest first: at most `limit` entries, and no more behind the one that brings them to
+    /// [`SCAN_BYTES`]. It has everything that is committed, even if [`Store::head`] does not tell yet.
     async fn log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError>;
+
+    /// The log as [`Store::log`] reads it, with the writes that make each revision's state out of the one before.
+    async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, StoreError>;
+
+    /// Appends what [`Store::changes`] of another store gave, and applies its writes: all of it durable in one step, or nothing.
+    /// Answers the newest revision. `Damaged` if the entries don't follow each other and the newest revision without a gap.
+    ///
+    /// With `whole` they are the last ones; until then the store is not [whole](Store::whole), whatever happens.
+    async fn restore(&self, entries: Vec<stored::LogEntry>, whole: bool) -> Result<Revision, StoreError>;
+
+    /// Whether it is not in the middle of a restore.
+    async fn whole(&self) -> Result<bool, StoreError>;
 
     /// Runs a decision and, if it gives something to log, makes its writes and its log entry durable in one step. Answers the
     /// revision, or `None` if the decision was to do nothing. Either way everything that the decision saw is durable by then.
@@ -266,4 +294,7 @@ pub trait Store: Read {
 
     /// All records as they are now.
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+
+    /// Whether it can work, as far as it knows.
+    fn healthy(&self) -> watch::Receiver<bool>;
 }

@@ -1,0 +1,124 @@
+//! `backup` and `verify`.
+
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use object_store::buffered::BufWriter;
+use registry_client::pb;
+
+use crate::args::Backup;
+use crate::output::bytes;
+use crate::{Context, Failure};
+
+/// The registry is not what it should be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Damaged(String);
+
+pub(crate) async fn backup(context: &Context, command: Backup) -> Result<(), Failure> {
+    let bar = bar("revision {pos}/{len}, {msg}");
+    let moved = bar.clone();
+    let backup = context.client.backup().skip_artifacts(command.skip_artifacts).progress(move |step| {
+        moved.set_length(step.of_revision);
+        moved.set_position(step.revision);
+        let size = bytes(step.bytes.cast_signed());
+        moved.set_message(format!("artifact {}/{}, {size}", step.artifacts, step.of_artifacts));
+    });
+    let completed = if command.to.contains("://") {
+        let url = url::Url::parse(&command.to)?;
+        let variables = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value));
+        let (objects, path) = object_store::parse_url_opts(&url, variables)?;
+        backup.write_to(BufWriter::new(objects.into(), path)).await
+    } else {
+        let part = Part::beside(Path::new(&command.to));
+        let file =
+            tokio::fs::File::create_new(&part.0).await.map_err(|error| format!("{}: {error}", part.0.display()))?;
+        let completed = backup.write_to(tokio::io::BufWriter::with_capacity(1 << 20, file)).await;
+        if completed.is_ok() {
+            part.becomes(Path::new(&command.to)).map_err(|error| format!("{}: {error}", command.to))?;
+        }
+        completed
+    };
+    bar.finish_and_clear();
+    let completed = completed?;
+    context.out.message("BackupCompleted", &completed, |completed| {
+        let size = bytes(completed.size_bytes.cast_signed());
+        format!("backed up revision {}: {size}, sha256 {}, to {}", completed.revision, completed.sha256, command.to)
+    })?;
+    match completed.lost_artifacts.as_slice() {
+        [] => Ok(()),
+        lost => {
+            Err(Damaged(format!("the bytes of {} are missing or damaged, and not in the backup", lost.join(", ")))
+                .into())
+        }
+    }
+}
+
+/// A file that is not complete. Removed when dropped, unless it got its name.
+struct Part(PathBuf);
+
+impl Part {
+    fn beside(file: &Path) -> Self {
+        let mut part = file.as_os_str().to_owned();
+        part.push(format!(".part-{}", std::process::id()));
+        Self(part.into())
+    }
+
+    /// Gives it its name once its bytes are on the disk.
+    fn becomes(&self, file: &Path) -> std::io::Result<()> {
+        std::fs::File::open(&self.0)?.sync_all()?;
+        std::fs::rename(&self.0, file)?;
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::File::open(folder)?.sync_all()
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Once it has its name, there is no such file any more.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+pub(crate) async fn verify(context: &Context, skip_artifacts: bool) -> Result<(), Failure> {
+    let bar = bar("{msg} {pos}");
+    let moved = bar.clone();
+    let verify = context.client.verify().skip_artifacts(skip_artifacts).progress(move |progress| {
+        let phase = progress.phase().as_str_name().trim_start_matches("VERIFY_PHASE_").to_lowercase();
+        moved.set_message(phase);
+        moved.set_position(progress.done);
+    });
+    let report = verify.run().await;
+    bar.finish_and_clear();
+    let report = report?;
+    context.out.message("VerifyReport", &report, text)?;
+    match report.problem_count {
+        0 => Ok(()),
+        1 => Err(Damaged("1 problem was found".to_owned()).into()),
+        count => Err(Damaged(format!("{count} problems were found")).into()),
+    }
+}
+
+fn text(report: &pb::VerifyReport) -> String {
+    let mut lines: Vec<_> =
+        report.problems.iter().map(|problem| format!("{}: {}", problem.name, problem.detail)).collect();
+    let head: String = report.chain_head.iter().map(|byte| format!("{byte:02x}")).collect();
+    lines.push(format!(
+        "verified revision {}: {} events (chain {}), {} records, {} artifacts of {}",
+        report.revision,
+        report.events,
+        head,
+        report.records,
+        report.artifacts,
+        bytes(report.artifact_bytes.cast_signed()),
+    ));
+    lines.join("\n")
+}
+
+/// A line on stderr that follows something of unknown length.
+fn bar(template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(&format!("{{spinner}} {template}"));
+    // The template is fixed: if indicatif could not read it, its own style serves.
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+    ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
+}

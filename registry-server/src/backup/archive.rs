@@ -1,0 +1,278 @@
+//! The archive: the log in segments, and the bytes of artifacts, shipped to a folder or an object store as they are committed.
+//!
+//! | path | |
+//! |---|---|
+//! | `log/FIRST-LAST.segment` | a container (see [`super::container`]) with the revisions FIRST to LAST |
+//! | `artifacts/XX/DIGEST` | the bytes with this SHA-256, which begins with XX |
+//!
+//! Several servers of one registry may ship to one archive: their segments overlap, and are the same where they do.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt as _;
+use object_store::{ObjectStoreExt as _, PutPayload, WriteMultipart};
+use registry_proto::store::backup_frame::Frame;
+use registry_proto::store::{BackupHeader, LogEntry, LogGroup};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::artifacts_written;
+use super::container::{ContainerError, Opener, Sealer};
+use super::places::{Folder, PlaceError};
+use super::restore::RestoreError;
+use crate::blobs::Incoming;
+use crate::error::Error;
+use crate::registry::Registry;
+use crate::store::{Revision, StoreError};
+
+/// How many revisions a segment has at most.
+const SEGMENT: usize = 4096;
+
+/// Why an archive can't be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The place can't be used.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// What is in the archive can't be read.
+    #[error(transparent)]
+    Read(#[from] RestoreError),
+    /// It is the archive of another registry, or of another past of this one.
+    #[error(
+        "{0} is the archive of another registry, or of what this one was before it was restored: choose another place"
+    )]
+    Other(String),
+    /// The registry can't be read.
+    #[error(transparent)]
+    Registry(#[from] Error),
+}
+
+impl From<StoreError> for ArchiveError {
+    fn from(error: StoreError) -> Self {
+        Self::Registry(error.into())
+    }
+}
+
+/// Some revisions in an archive.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Segment {
+    pub(crate) after: Revision,
+    pub(crate) last: Revision,
+}
+
+impl Segment {
+    fn file(&self) -> String {
+        format!("{:020}-{:020}.segment", self.after + 1, self.last)
+    }
+
+    fn parse(file: &str) -> Option<Self> {
+        let (first, last) = file.strip_suffix(".segment")?.split_once('-')?;
+        Some(Self { after: first.parse::<Revision>().ok()?.checked_sub(1)?, last: last.parse().ok()? })
+    }
+}
+
+/// An archive, to be read.
+pub(crate) struct Archived {
+    folder: Folder,
+}
+
+impl Archived {
+    pub(crate) fn new(folder: Folder) -> Self {
+        Self { folder }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.folder.name.clone()
+    }
+
+    /// What there is of the log, in order.
+    pub(crate) async fn segments(&self) -> Result<Vec<Segment>, PlaceError> {
+        let listed = self.folder.objects().list(Some(&self.folder.path(["log"])));
+        let files: Vec<_> = listed.try_collect().await.map_err(|error| self.folder.failed(error))?;
+        let mut segments: Vec<_> = files.iter().filter_map(|meta| Segment::parse(meta.location.filename()?)).collect();
+        segments.sort_unstable();
+        Ok(segments)
+    }
+
+    /// The revisions of a segment.
+    pub(crate) async fn read(&self, segment: &Segment) -> Result<Vec<LogEntry>, RestoreError> {
+        let file = segment.file();
+        let path = self.folder.path(["log", &file]);
+        let got = async { self.folder.objects().get(&path).await?.bytes().await };
+        let bytes = got.await.map_err(|error| self.folder.failed(error))?;
+        let failed = |source| RestoreError::Container { place: format!("{}/log/{file}", self.folder.name), source };
+        let (mut frames, _) = Opener::begin(bytes.as_ref()).await.map_err(failed)?;
+        let mut entries = Vec::new();
+        loop {
+            match frames.next().await.map_err(failed)? {
+                Frame::Log(group) => entries.extend(group.entries),
+                Frame::End(_) => break,
+                _ => return Err(failed(ContainerError::Damaged("a frame that is not of the log".to_owned()))),
+            }
+        }
+        if !entries.iter().map(|entry| entry.revision).eq(segment.after + 1..=segment.last) {
+            return Err(failed(ContainerError::Damaged("it does not have the revisions of its name".to_owned())));
+        }
+        Ok(entries)
+    }
+
+    /// Reads the bytes with a digest; false if they are not there.
+    pub(crate) async fn read_bytes(&self, sha256: &str, incoming: &mut Incoming) -> Result<bool, RestoreError> {
+        let got = match self.folder.objects().get(&self.bytes_path(sha256)).await {
+            Ok(got) => got,
+            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(self.folder.failed(error).into()),
+        };
+        let mut pieces = got.into_stream();
+        while let Some(piece) = pieces.try_next().await.map_err(|error| self.folder.failed(error))? {
+            incoming.write(piece).await?;
+        }
+        Ok(true)
+    }
+
+    fn bytes_path(&self, sha256: &str) -> object_store::path::Path {
+        self.folder.path(["artifacts", sha256.get(..2).unwrap_or(sha256), sha256])
+    }
+}
+
+/// Ships a registry's log to an archive.
+pub(crate) struct Shipper {
+    registry: Registry,
+    archive: Archived,
+    /// What is in the archive.
+    shipped: Revision,
+}
+
+impl Shipper {
+    /// Finds out what an archive has already. A local folder is made if it is missing.
+    pub(crate) async fn open(registry: Registry, place: &str) -> Result<Self, ArchiveError> {
+        let archive = Archived::new(Folder::make(place)?);
+        let mut shipped = 0;
+        // The segment that reaches furthest need not be the last one.
+        if let Some(newest) = archive.segments().await?.into_iter().max_by_key(|segment| segment.last) {
+            let archived = archive.read(&newest).await?;
+            let ours = registry.store().changes(newest.last - 1, 1).await?;
+            if archived.last() != ours.first() {
+                return Err(ArchiveError::Other(archive.name()));
+            }
+            shipped = newest.last;
+        }
+        Ok(Self { registry, archive, shipped })
+    }
+
+    /// Ships what is new, again and again, until the server has ended; then once more.
+    pub(crate) async fn run(mut self, every: Duration, mut ending: watch::Receiver<bool>) {
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stopping = false;
+        let mut failing_since = None;
+        while !stopping {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                // An error means that the server is gone.
+                _ = ending.wait_for(|ending| *ending) => stopping = true,
+            }
+            match (self.ship().await, failing_since) {
+                (Ok(()), None) => {}
+                (Ok(()), Some(_)) => {
+                    tracing::info!(revision = self.shipped, "the archive is up to date again");
+                    failing_since = None;
+                }
+                (Err(error), since) => {
+                    let since = since.unwrap_or_else(Instant::now);
+                    failing_since = Some(since);
+                    let seconds = since.elapsed().as_secs();
+                    tracing::error!(%error, revision = self.shipped, seconds, "the archive can't be written");
+                }
+            }
+        }
+    }
+
+    /// Ships everything that is committed by now and not yet there.
+    async fn ship(&mut self) -> Result<(), ArchiveError> {
+        let newest = self.registry.store().newest().await?;
+        while self.shipped < newest {
+            let entries = self.registry.store().changes(self.shipped, SEGMENT).await?;
+            let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(()) };
+            // The bytes first: what the log speaks of is there.
+            let mut digests = BTreeSet::new();
+            for entry in &entries {
+                let written = artifacts_written(entry)?;
+                digests.extend(written.into_iter().map(|artifact| (artifact.sha256, artifact.size_bytes as u64)));
+            }
+            for (sha256, size_bytes) in &digests {
+                self.ship_bytes(sha256, *size_bytes).await?;
+            }
+            let segment = Segment { after: self.shipped, last };
+            let (mut sealer, mut bytes) = {
+                let (sealer, begin) = Sealer::begin(BackupHeader { after: self.shipped });
+                (sealer, BytesMut::from(begin))
+            };
+            bytes.extend_from_slice(&sealer.seal(Frame::Log(LogGroup { entries })));
+            bytes.extend_from_slice(&sealer.end(last));
+            let path = self.archive.folder.path(["log", &segment.file()]);
+            let put = self.archive.folder.objects().put(&path, PutPayload::from(Bytes::from(bytes))).await;
+            put.map_err(|error| self.archive.folder.failed(error))?;
+            self.shipped = last;
+        }
+        Ok(())
+    }
+
+    async fn ship_bytes(&self, sha256: &str, size_bytes: u64) -> Result<(), ArchiveError> {
+        let (objects, path) = (self.archive.folder.objects(), self.archive.bytes_path(sha256));
+        let failed = |error| self.archive.folder.failed(error);
+        match objects.head(&path).await {
+            Ok(meta) if meta.size == size_bytes => return Ok(()),
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(failed(error).into()),
+        }
+        let mut pieces = match self.registry.blobs().read(sha256, sha256, size_bytes, 0..size_bytes).await {
+            Ok(pieces) => std::pin::pin!(pieces),
+            Err(Error::Damaged { detail, .. }) => {
+                tracing::warn!(sha256, detail, "the bytes of an artifact can't be archived");
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut upload = WriteMultipart::new(objects.put_multipart(&path).await.map_err(failed)?);
+        loop {
+            match pieces.try_next().await {
+                Ok(Some(piece)) => {
+                    upload.wait_for_capacity(4).await.map_err(failed)?;
+                    upload.put(piece);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    // Nothing lasting was written.
+                    upload.abort().await.map_err(failed)?;
+                    return match error {
+                        Error::Damaged { detail, .. } => {
+                            tracing::warn!(sha256, detail, "the bytes of an artifact can't be archived");
+                            Ok(())
+                        }
+                        error => Err(error.into()),
+                    };
+                }
+            }
+        }
+        upload.finish().await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_found_by_their_names_in_order() {
+        let segment = Segment { after: 9, last: 12 };
+        assert_eq!(segment.file(), "00000000000000000010-00000000000000000012.segment");
+        assert_eq!(Segment::parse(&segment.file()), Some(segment));
+        for other in ["", "10-12", "0-12.segment", "a-b.segment", "12.segment", "10-12.segment.tmp"] {
+            assert_eq!(Segment::parse(other), None, "{other}");
+        }
+    }
+}

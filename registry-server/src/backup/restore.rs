@@ -1,0 +1,243 @@
+//! Filling an empty store from a backup or an archive, up to a revision or a moment.
+//!
+//! A store that is being filled says so until the last step, and no server serves it. A restore that broke off is taken up
+//! where it was.
+
+use std::collections::BTreeSet;
+
+use prost::Message as _;
+use prost_types::Timestamp;
+use registry_proto::store::backup_frame::Frame;
+use registry_proto::store::{BackupHeader, LogEntry};
+use registry_proto::v1 as pb;
+
+use super::archive::Archived;
+use super::container::{ContainerError, Opener};
+use super::places::{self, PlaceError, Source};
+use super::{artifacts_written, named};
+use crate::blobs::{Blobs, Incoming};
+use crate::error::Error;
+use crate::store::{Revision, Store, StoreError};
+
+/// Up to where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// All there is.
+    End,
+    /// This revision.
+    Revision(Revision),
+    /// The last revision that was committed at this time or before.
+    Time(Timestamp),
+}
+
+/// Why a restore fails.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The place can't be used.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// What is there can't be read.
+    #[error("{place} {source}")]
+    Container {
+        /// What was read.
+        place: String,
+        /// What is wrong with it.
+        source: ContainerError,
+    },
+    /// A restore begins with nothing.
+    #[error("the store is not empty: it is at revision {0}; restore into an empty one")]
+    NotEmpty(Revision),
+    /// What is in the store is not the beginning of what is to be restored.
+    #[error("the store holds the beginning of another restore, up to revision {0}: empty it first")]
+    Other(Revision),
+    /// What was asked for is not there.
+    #[error("{place} ends at revision {last}, before revision {wanted}")]
+    TooShort {
+        /// What was read.
+        place: String,
+        /// Its newest revision.
+        last: Revision,
+        /// What was asked for.
+        wanted: Revision,
+    },
+    /// Revisions are missing.
+    #[error("{place} has nothing between revision {after} and revision {next}")]
+    Gap {
+        /// What was read.
+        place: String,
+        /// The last revision before the gap.
+        after: Revision,
+        /// The first one behind it.
+        next: Revision,
+    },
+    /// The store can't take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The bytes of an artifact can't be kept.
+    #[error(transparent)]
+    Bytes(#[from] Error),
+}
+
+/// What was restored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// The newest revision.
+    pub revision: Revision,
+    /// How many artifacts' bytes came with it.
+    pub artifacts: u64,
+    /// The names of artifacts whose bytes were not there, or were damaged.
+    pub lost: Vec<String>,
+}
+
+/// Carries a restore out. `progress` hears of every step.
+///
+/// # Errors
+/// If the place can't be read or the store can't be filled. Run again, it goes on where it was.
+pub async fn restore(
+    store: &dyn Store,
+    blobs: &Blobs,
+    from: &str,
+    until: Until,
+    progress: impl FnMut(&Restored) + Send,
+) -> Result<Restored, RestoreError> {
+    let there = store.newest().await?;
+    if there > 0 && store.whole().await? {
+        return Err(RestoreError::NotEmpty(there));
+    }
+    let (wanted, restored) = (BTreeSet::new(), Restored::default());
+    let mut filling = Filling { store, blobs, until, reached: false, there, wanted, restored, progress };
+    let last = match places::source(from).await? {
+        Source::File(bytes) => filling.file(from, bytes).await?,
+        Source::Archive(folder) => filling.archive(&Archived::new(folder)).await?,
+    };
+    if let Until::Revision(wanted) = until
+        && filling.restored.revision < wanted
+    {
+        return Err(RestoreError::TooShort { place: from.to_owned(), last, wanted });
+    }
+    // What was deleted since need not be there.
+    filling.restored.lost = named(store, &filling.wanted).await?;
+    store.restore(Vec::new(), true).await?;
+    Ok(filling.restored)
+}
+
+struct Filling<'a, P> {
+    store: &'a dyn Store,
+    blobs: &'a Blobs,
+    until: Until,
+    /// Nothing more is asked for.
+    reached: bool,
+    /// What a restore that broke off has left.
+    there: Revision,
+    /// Digests whose bytes are still to come.
+    wanted: BTreeSet<String>,
+    restored: Restored,
+    progress: P,
+}
+
+impl<P: FnMut(&Restored)> Filling<'_, P> {
+    /// Takes everything from a backup file. Answers its newest revision.
+    async fn file(&mut self, place: &str, bytes: impl tokio::io::AsyncRead + Unpin) -> Result<Revision, RestoreError> {
+        let failed = |source| RestoreError::Container { place: place.to_owned(), source };
+        let (mut frames, BackupHeader { after }) = Opener::begin(bytes).await.map_err(failed)?;
+        if after > 0 {
+            return Err(RestoreError::Gap { place: place.to_owned(), after: 0, next: after + 1 });
+        }
+        let mut incoming: Option<(String, Incoming)> = None;
+        loop {
+            match frames.next().await.map_err(failed)? {
+                Frame::Header(_) => return Err(failed(ContainerError::Damaged("it has two headers".to_owned()))),
+                Frame::Log(group) => self.entries(group.entries).await?,
+                Frame::Bytes(piece) => {
+                    if !self.wanted.contains(&piece.sha256) {
+                        continue;
+                    }
+                    let mut current = match incoming.take() {
+                        Some(current) if current.0 == piece.sha256 => current,
+                        _ => (piece.sha256, self.blobs.begin().await?),
+                    };
+                    current.1.write(piece.data).await?;
+                    if current.1.size() < piece.size_bytes {
+                        incoming = Some(current);
+                    } else {
+                        self.keep(current.0, current.1).await?;
+                    }
+                }
+                Frame::End(end) => return Ok(end.revision),
+            }
+        }
+    }
+
+    /// Takes everything from an archive. Answers its newest revision.
+    async fn archive(&mut self, archive: &Archived) -> Result<Revision, RestoreError> {
+        let mut last = 0;
+        for segment in archive.segments().await? {
+            if segment.last <= last {
+                continue;
+            }
+            if segment.after > last {
+                return Err(RestoreError::Gap { place: archive.name(), after: last, next: segment.after + 1 });
+            }
+            let mut entries = archive.read(&segment).await?;
+            entries.retain(|entry| entry.revision > last);
+            self.entries(entries).await?;
+            last = segment.last;
+        }
+        for sha256 in self.wanted.clone() {
+            let mut incoming = self.blobs.begin().await?;
+            if archive.read_bytes(&sha256, &mut incoming).await? {
+                self.keep(sha256, incoming).await?;
+            }
+        }
+        Ok(last)
+    }
+
+    /// Carries out those of the entries that are asked for and not yet there.
+    async fn entries(&mut self, mut entries: Vec<LogEntry>) -> Result<(), RestoreError> {
+        let asked_for = entries.iter().take_while(|entry| !self.reached && takes(self.until, entry)).count();
+        self.reached |= asked_for < entries.len();
+        entries.truncate(asked_for);
+        let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(()) };
+        for entry in &entries {
+            self.wanted.extend(artifacts_written(entry)?.into_iter().map(|artifact| artifact.sha256));
+        }
+        if let Some(known) = entries.iter().find(|entry| entry.revision == self.there)
+            && self.store.changes(self.there - 1, 1).await?.first() != Some(known)
+        {
+            return Err(RestoreError::Other(self.there));
+        }
+        entries.retain(|entry| entry.revision > self.there);
+        if !entries.is_empty() {
+            self.store.restore(entries, false).await?;
+        }
+        self.restored.revision = last;
+        (self.progress)(&self.restored);
+        Ok(())
+    }
+
+    async fn keep(&mut self, sha256: String, incoming: Incoming) -> Result<(), RestoreError> {
+        let complete = incoming.finish().await?;
+        if complete.sha256() != sha256 {
+            tracing::warn!(sha256, "the bytes of an artifact are damaged and were not restored");
+            return Ok(());
+        }
+        complete.keep().await?;
+        self.wanted.remove(&sha256);
+        self.restored.artifacts += 1;
+        (self.progress)(&self.restored);
+        Ok(())
+    }
+}
+
+/// Whether a revision is one of those that were asked for.
+fn takes(until: Until, entry: &LogEntry) -> bool {
+    match until {
+        Until::End => true,
+        Until::Revision(last) => entry.revision <= last,
+        Until::Time(last) => {
+            let events = pb::WatchedEvents::decode(entry.events.clone()).unwrap_or_default().events;
+            let time = events.first().and_then(|event| event.time).unwrap_or_default();
+            (time.seconds, time.nanos) <= (last.seconds, last.nanos)
+        }
+    }
+}

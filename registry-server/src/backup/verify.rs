@@ -1,0 +1,195 @@
+//! Is a registry what it should be? The hash chain holds, the log carried out again gives the state, and the bytes are there.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use prost::Message as _;
+use registry_proto::store::LogEntry;
+use registry_proto::v1 as pb;
+use registry_proto::v1::{VerifyPhase, VerifyProblemType};
+
+use super::{Pages, artifact};
+use crate::blobs::Blobs;
+use crate::error::Error;
+use crate::registry::chain;
+use crate::store::sled::SledStore;
+use crate::store::{Hit, Index, Kind, Revision, Snapshot, Source, Store, StoreError};
+
+/// How many revisions are read from the log at once.
+const READ: usize = 1024;
+/// How many problems a report lists.
+const LISTED: usize = 100;
+/// What the store of the comparison may use for pages.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// After how many records or artifacts it is told how far things are.
+const TELL_EVERY: u64 = 1000;
+
+/// Checks a registry as it is now. `progress` hears how far it is.
+///
+/// The log is carried out again in a store in the system's folder for temporary files; it takes about the room that the store
+/// itself takes.
+///
+/// # Errors
+/// If the store can't be read. What is wrong with its content is in the report.
+pub async fn verify(
+    store: &dyn Store,
+    blobs: &Blobs,
+    skip_artifacts: bool,
+    progress: impl FnMut(pb::VerifyProgress) + Send,
+) -> Result<pb::VerifyReport, Error> {
+    let snapshot = store.snapshot().await?;
+    let report = pb::VerifyReport { revision: snapshot.revision(), ..Default::default() };
+    let mut verification = Verification { report, progress };
+    let folder = tempfile::tempdir().map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let replayed = SledStore::open(folder.path(), CACHE_BYTES)?;
+    if verification.log(store, &replayed).await? {
+        verification.state(&*snapshot, &replayed).await?;
+    }
+    if !skip_artifacts {
+        verification.artifacts(&*snapshot, blobs).await?;
+    }
+    Ok(verification.report)
+}
+
+struct Verification<P> {
+    report: pb::VerifyReport,
+    progress: P,
+}
+
+impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
+    fn problem(&mut self, r#type: VerifyProblemType, name: impl Into<String>, detail: impl Into<String>) {
+        self.report.problem_count += 1;
+        if self.report.problems.len() < LISTED {
+            let problem = pb::VerifyProblem { r#type: r#type.into(), name: name.into(), detail: detail.into() };
+            self.report.problems.push(problem);
+        }
+    }
+
+    fn tell(&mut self, phase: VerifyPhase, done: u64, in_all: u64) {
+        (self.progress)(pb::VerifyProgress { phase: phase.into(), done, in_all });
+    }
+
+    /// Checks the chain and carries the log out again. False if it can't be carried out.
+    async fn log(&mut self, store: &dyn Store, replayed: &SledStore) -> Result<bool, Error> {
+        let last = self.report.revision;
+        let mut at: Revision = 0;
+        let mut hash = Bytes::from_static(&chain::START);
+        while at < last {
+            let mut entries = store.changes(at, READ).await?;
+            entries.retain(|entry| entry.revision <= last);
+            for entry in &entries {
+                self.chain(entry, &mut hash)?;
+            }
+            match replayed.restore(entries, true).await {
+                Ok(newest) if newest > at => at = newest,
+                Ok(_) => {
+                    let detail = format!("the log ends at {at}");
+                    self.problem(VerifyProblemType::StateDiffers, format!("revision {last}"), detail);
+                    return Ok(false);
+                }
+                Err(StoreError::Damaged(detail)) => {
+                    self.problem(VerifyProblemType::StateDiffers, format!("behind revision {at}"), detail);
+                    return Ok(false);
+                }
+                Err(error) => return Err(error.into()),
+            }
+            self.tell(VerifyPhase::Log, at, last);
+        }
+        self.report.chain_head = hash;
+        Ok(true)
+    }
+
+    fn chain(&mut self, entry: &LogEntry, hash: &mut Bytes) -> Result<(), Error> {
+        let decoded = pb::WatchedEvents::decode(entry.events.clone());
+        let events = decoded.map_err(|error| StoreError::Damaged(error.to_string()))?.events;
+        for mut event in events {
+            self.report.events += 1;
+            let logged = event.hash.clone();
+            chain::link(hash, &mut event);
+            if event.hash != logged {
+                let detail = "its hash is not that of the events up to it";
+                self.problem(VerifyProblemType::ChainBroken, event.name, detail);
+            }
+            // Only the first break is one: what comes behind is linked to what is there.
+            *hash = logged;
+        }
+        Ok(())
+    }
+
+    /// Compares the state with what the log made.
+    async fn state(&mut self, snapshot: &dyn Snapshot, replayed: &SledStore) -> Result<(), Error> {
+        let kinds = Kind::ALL.iter().map(|kind| Source::Kind(*kind));
+        for source in kinds.chain(Index::ALL.iter().map(|index| Source::Index(*index))) {
+            let (mut ours, mut theirs) = (Pages::of(source), Pages::of(source));
+            let (mut found, mut expected) = (ours.next(snapshot).await?, theirs.next(replayed).await?);
+            while let Some(first) = [&found, &expected].into_iter().flatten().map(|hit| &hit.position).min().cloned() {
+                let here = take_at(&mut found, &first);
+                let there = take_at(&mut expected, &first);
+                if here != there {
+                    let detail = match (&here, &there) {
+                        (None, _) => "is in the log, and not in the state",
+                        (_, None) => "is in the state, and not in the log",
+                        _ => "is not what the log says",
+                    };
+                    let name = format!("{source:?} {}", first.escape_ascii());
+                    self.problem(VerifyProblemType::StateDiffers, name, detail);
+                }
+                if here.is_some() {
+                    found = ours.next(snapshot).await?;
+                }
+                if there.is_some() {
+                    expected = theirs.next(replayed).await?;
+                }
+                if matches!(source, Source::Kind(_)) {
+                    self.report.records += 1;
+                    if self.report.records.is_multiple_of(TELL_EVERY) {
+                        self.tell(VerifyPhase::State, self.report.records, 0);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads all bytes once.
+    async fn artifacts(&mut self, snapshot: &dyn Snapshot, blobs: &Blobs) -> Result<(), Error> {
+        let mut intact = HashSet::new();
+        let mut pages = Pages::of(Source::Kind(Kind::Artifact));
+        while let Some(hit) = pages.next(snapshot).await? {
+            let artifact = artifact(hit.record.payload)?;
+            self.report.artifacts += 1;
+            if !intact.contains(&artifact.sha256) {
+                match read_whole(blobs, &artifact).await {
+                    Ok(()) => {
+                        self.report.artifact_bytes += artifact.size_bytes as u64;
+                        intact.insert(artifact.sha256);
+                    }
+                    Err(Error::Damaged { detail, .. }) => {
+                        let missing = detail.ends_with("missing");
+                        let r#type = if missing {
+                            VerifyProblemType::ArtifactMissing
+                        } else {
+                            VerifyProblemType::ArtifactDamaged
+                        };
+                        self.problem(r#type, artifact.name, detail);
+                    }
+                    Err(error) => return Err(error),
+                }
+                self.tell(VerifyPhase::Artifacts, self.report.artifacts, 0);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes the hit if it is the one at this position.
+fn take_at(hit: &mut Option<Hit>, position: &[u8]) -> Option<Hit> {
+    hit.take_if(|hit| hit.position == position)
+}
+
+async fn read_whole(blobs: &Blobs, artifact: &pb::Artifact) -> Result<(), Error> {
+    let size = artifact.size_bytes as u64;
+    let pieces = blobs.read(&artifact.name, &artifact.sha256, size, 0..size).await?;
+    pieces.try_for_each(|_| std::future::ready(Ok(()))).await
+}

@@ -1,0 +1,149 @@
+//! Making a backup: the log up to one revision, then the bytes that it speaks of. Writers go on meanwhile: the log only grows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use registry_proto::store::backup_frame::Frame;
+use registry_proto::store::{BackupBytes, BackupHeader, LogGroup};
+use registry_proto::v1 as pb;
+use registry_proto::v1::backup_response::Response;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+
+use super::container::Sealer;
+use super::{artifacts_written, named};
+use crate::error::Error;
+use crate::registry::Registry;
+use crate::registry::finalize::hex;
+
+/// How many revisions are read from the log at once.
+const READ: usize = 1024;
+/// How many bytes a message has at most.
+const MESSAGE: usize = 512 * 1024;
+/// How many messages wait for the caller's connection: with the message's size this bounds a backup's memory.
+const WAITING: usize = 8;
+
+type Message = Result<Response, Error>;
+
+impl Registry {
+    /// Begins a backup. It ends when the receiver is dropped.
+    pub(crate) fn backup(&self, skip_artifacts: bool) -> mpsc::Receiver<Message> {
+        let (out, receiver) = mpsc::channel(WAITING);
+        let backup = Backup { registry: self.clone(), out: out.clone(), hasher: Sha256::new(), size: 0 };
+        tokio::spawn(async move {
+            if let Err(End::Failed(error)) = backup.run(skip_artifacts).await {
+                // The caller may have gone; then nobody is left to be told.
+                let _ = out.send(Err(error)).await;
+            }
+        });
+        receiver
+    }
+}
+
+/// Why a backup ends early.
+enum End {
+    Gone,
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for End {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+struct Backup {
+    registry: Registry,
+    out: mpsc::Sender<Message>,
+    /// Over the whole file.
+    hasher: Sha256,
+    size: u64,
+}
+
+impl Backup {
+    async fn run(mut self, skip_artifacts: bool) -> Result<(), End> {
+        let revision = self.registry.store().newest().await?;
+        self.send(Response::Started(pb::BackupStarted { revision })).await?;
+        let (mut sealer, begin) = Sealer::begin(BackupHeader { after: 0 });
+        self.data(begin).await?;
+
+        // What has been uploaded, by digest: many artifacts may share bytes.
+        let mut wanted = BTreeMap::new();
+        let mut at = 0;
+        while at < revision {
+            let mut entries = self.registry.store().changes(at, READ).await?;
+            entries.retain(|entry| entry.revision <= revision);
+            let Some(last) = entries.last().map(|entry| entry.revision) else {
+                return Err(
+                    Error::internal(format!("the log ends at {at}, before its newest revision {revision}")).into()
+                );
+            };
+            at = last;
+            if !skip_artifacts {
+                for entry in &entries {
+                    let written = artifacts_written(entry)?;
+                    wanted.extend(written.into_iter().map(|artifact| (artifact.sha256, artifact.size_bytes as u64)));
+                }
+            }
+            self.data(sealer.seal(Frame::Log(LogGroup { entries }))).await?;
+            self.progress(at, 0, 0).await?;
+        }
+        let in_all = wanted.len() as u64;
+        let mut lost = BTreeSet::new();
+        for (done, (sha256, size_bytes)) in (1..).zip(wanted) {
+            if !self.bytes_of(&mut sealer, &sha256, size_bytes).await? {
+                lost.insert(sha256);
+            }
+            self.progress(revision, done, in_all).await?;
+        }
+        self.data(sealer.end(revision)).await?;
+        let sha256 = hex(&self.hasher.finalize_reset());
+        let lost_artifacts = named(&*self.registry.store().snapshot().await?, &lost).await?;
+        let completed = pb::BackupCompleted { revision, size_bytes: self.size, sha256, lost_artifacts };
+        self.send(Response::Completed(completed)).await
+    }
+
+    /// Sends the bytes of a digest; false if they are missing or damaged.
+    async fn bytes_of(&mut self, sealer: &mut Sealer, sha256: &str, size_bytes: u64) -> Result<bool, End> {
+        let read = self.registry.blobs().read(sha256, sha256, size_bytes, 0..size_bytes).await;
+        let mut pieces = match read {
+            Ok(pieces) => std::pin::pin!(pieces),
+            Err(Error::Damaged { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        loop {
+            let data = match pieces.next().await {
+                // An artifact without bytes has a frame all the same: restoring it has to make its file.
+                None if size_bytes > 0 => return Ok(true),
+                None => Bytes::new(),
+                Some(Ok(data)) => data,
+                // A restore finds it out as well, and leaves the bytes.
+                Some(Err(Error::Damaged { .. })) => return Ok(false),
+                Some(Err(error)) => return Err(error.into()),
+            };
+            self.data(sealer.seal(Frame::Bytes(BackupBytes { sha256: sha256.to_owned(), size_bytes, data }))).await?;
+            if size_bytes == 0 {
+                return Ok(true);
+            }
+        }
+    }
+
+    async fn data(&mut self, mut bytes: Bytes) -> Result<(), End> {
+        self.hasher.update(&bytes);
+        self.size += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(MESSAGE));
+            self.send(Response::Data(piece)).await?;
+        }
+        Ok(())
+    }
+
+    async fn progress(&self, revision: u64, artifacts: u64, artifacts_in_all: u64) -> Result<(), End> {
+        self.send(Response::Progress(pb::BackupProgress { revision, artifacts, artifacts_in_all })).await
+    }
+
+    async fn send(&self, response: Response) -> Result<(), End> {
+        self.out.send(Ok(response)).await.map_err(|_| End::Gone)
+    }
+}

@@ -1,0 +1,82 @@
+//! The stores that a configuration names: of records, and of bytes.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::backup::archive::ArchiveError;
+use crate::blobs::Blobs;
+use crate::config::Config;
+use crate::error::Error;
+use crate::store::sled::SledStore;
+use crate::store::{Store, StoreError};
+
+/// Why a server can't start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Another server uses the folder.
+    #[error("another server is running on {0}: stop it, or choose another --storage-path")]
+    InUse(String),
+    /// The folder can't be used.
+    #[error("can't use {path}: {source}")]
+    Folder {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store can't be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The registry can't work.
+    #[error(transparent)]
+    Registry(#[from] Error),
+    /// A restore was broken off.
+    #[error("the store is in the middle of a restore: run `registry-server restore` again to finish it")]
+    Unfinished,
+    /// The archive can't be kept.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The network can't be used.
+    #[error("can't serve: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// Reflection can't be offered.
+    #[error("can't describe the services: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// The open stores.
+pub struct Stores {
+    /// Of records.
+    pub store: Arc<dyn Store>,
+    /// Of bytes.
+    pub blobs: Blobs,
+    /// Held as long as this process uses the folder of an embedded store.
+    _lock: Option<File>,
+}
+
+impl Stores {
+    /// Opens the stores, or makes them.
+    ///
+    /// # Errors
+    /// If another server uses the folder, or something can't be read.
+    pub async fn open(config: &Config) -> Result<Self, ServeError> {
+        let folder = &config.storage_path;
+        let lock = lock(folder)?;
+        let cache_bytes = config.cache_mib.saturating_mul(1024 * 1024);
+        let store = SledStore::open(&folder.join("store"), cache_bytes)?;
+        let blobs = Blobs::open(&folder.join("artifacts")).await?;
+        Ok(Self { store: Arc::new(store), blobs, _lock: Some(lock) })
+    }
+}
+
+/// Makes sure that no other server uses the folder.
+fn lock(folder: &Path) -> Result<File, ServeError> {
+    let path = folder.display().to_string();
+    let file = std::fs::create_dir_all(folder).and_then(|()| File::create(folder.join("lock")));
+    match file.map(|file| (file.try_lock(), file)) {
+        Ok((Ok(()), file)) => Ok(file),
+        Ok((Err(TryLockError::WouldBlock), _)) => Err(ServeError::InUse(path)),
+        Ok((Err(TryLockError::Error(source)), _)) | Err(source) => Err(ServeError::Folder { path, source }),
+    }
+}
