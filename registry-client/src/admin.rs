@@ -56,10 +56,10 @@ impl RegistryClient {
     pub fn verify(&self) -> Verify {
         Verify { client: self.clone(), skip_artifacts: false, progress: None }
     }
+}
 
-    fn admin_service(&self) -> AdminServiceClient<Channel> {
-        AdminServiceClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES)
-    }
+fn service(channel: Channel) -> AdminServiceClient<Channel> {
+    AdminServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)
 }
 
 impl Backup {
@@ -81,9 +81,12 @@ impl Backup {
     /// What the registry says, [`Error::Transport`] if it goes away in between, [`Error::DigestMismatch`] if bytes were changed on
     /// the way, [`Error::Io`] with the path `backup` if they can't be written.
     pub async fn write_to(self, mut out: impl AsyncWrite + Unpin) -> Result<pb::BackupCompleted, Error> {
-        let request = self.client.request(pb::BackupRequest { skip_artifacts: self.skip_artifacts });
-        let mut service = self.client.admin_service();
-        let mut messages = self.client.open(service.backup(request)).await?;
+        let client = &self.client;
+        let begin = async |channel| {
+            let request = client.request(pb::BackupRequest { skip_artifacts: self.skip_artifacts });
+            client.open(service(channel).backup(request)).await
+        };
+        let mut messages = client.retry().run(client.route(), "Backup", None, begin).await?;
         let failed = |error| Error::io("backup", error);
         let mut hasher = Hasher::default();
         let mut step = BackupStep { revision: 0, of_revision: 0, artifacts: 0, of_artifacts: 0, bytes: 0 };
@@ -133,9 +136,12 @@ impl Verify {
     /// # Errors
     /// What the registry says, or [`Error::Transport`] if it goes away in between.
     pub async fn run(self) -> Result<pb::VerifyReport, Error> {
-        let request = self.client.request(pb::VerifyRequest { skip_artifacts: self.skip_artifacts });
-        let mut service = self.client.admin_service();
-        let mut messages = self.client.open(service.verify(request)).await?;
+        let client = &self.client;
+        let begin = async |channel| {
+            let request = client.request(pb::VerifyRequest { skip_artifacts: self.skip_artifacts });
+            client.open(service(channel).verify(request)).await
+        };
+        let mut messages = client.retry().run(client.route(), "Verify", None, begin).await?;
         while let Some(message) = messages.message().await? {
             match message.response {
                 Some(VerifyMessage::Progress(progress)) => {

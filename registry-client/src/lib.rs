@@ -85,6 +85,7 @@
 //! download behind the last byte it got, an upload from its start. A server that failed is set aside, for a few seconds at most
 //! at a time, and used again once it says that it serves. So servers can be restarted one after the other, and no call fails.
 
+mod admin;
 mod artifacts;
 mod balance;
 mod call;
@@ -101,6 +102,7 @@ mod retry;
 mod versions;
 mod watch;
 
+pub use admin::{Backup, BackupStep, Verify};
 pub use artifacts::{Download, DownloadRange, Source, Upload, artifact_type_of};
 pub use call::{Call, Mutation, Paged, Rpc};
 pub use client::{Builder, RegistryClient};

@@ -2,8 +2,10 @@
 //!
 //! Bytes come in under a name of their own and get their lasting one only when all of them are on the disk, so that what has a
 //! digest's name has that digest. What an upload that broke off left behind is removed when it is dropped or, after a crash,
-//! when the store is opened.
+//! when the store is opened next. Several processes may use one folder: each takes bytes in in a folder of its own.
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
@@ -27,11 +29,22 @@ const PART: usize = 1024 * 1024;
 const PARTS_AT_ONCE: usize = 4;
 /// How much is read at once.
 const READ: u64 = 1024 * 1024;
+/// How the file's name ends that says that a folder beside it is in use.
+const LOCK: &str = "lock";
 
 /// A store of bytes.
 #[derive(Debug, Clone)]
 pub struct Blobs {
     objects: Arc<dyn ObjectStore>,
+    incoming: Arc<OwnFolder>,
+}
+
+/// Where this process takes bytes in.
+#[derive(Debug)]
+struct OwnFolder {
+    name: String,
+    /// Held as long as this process may write there.
+    _lock: File,
 }
 
 fn failed(error: object_store::Error) -> Error {
@@ -47,13 +60,48 @@ fn failed(error: object_store::Error) -> Error {
     StoreError::Unavailable(error.to_string()).into()
 }
 
-fn incoming() -> Path {
-    Path::from("incoming")
-}
-
 fn location(sha256: &str) -> Path {
     let (head, _) = sha256.split_at_checked(2).unwrap_or((sha256, ""));
     Path::from_iter(["sha256", head, sha256])
+}
+
+impl OwnFolder {
+    /// A folder that nobody else uses, locked by the file beside it.
+    fn claim(place: &FilePath) -> std::io::Result<Self> {
+        loop {
+            let name = Uuid::new_v4().to_string();
+            let path = place.join(&name).with_extension(LOCK);
+            let lock = File::create_new(&path)?;
+            // Before it was locked, another process may have taken it for an abandoned one.
+            if lock.try_lock().is_ok() && path.exists() {
+                return Ok(Self { name, _lock: lock });
+            }
+        }
+    }
+}
+
+/// Removes what processes that are gone were taking in. Parts of an upload lie beside the objects, under names that an object
+/// store does not list.
+fn remove_abandoned(place: &FilePath) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(place)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != LOCK) {
+            continue;
+        }
+        let Ok(lock) = File::open(&path) else { continue };
+        if lock.try_lock().is_ok() {
+            match std::fs::remove_dir_all(path.with_extension("")) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            match std::fs::remove_file(&path) {
+                // Somebody else opens the store at the same time.
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Blobs {
@@ -63,19 +111,20 @@ impl Blobs {
     /// If the folder can't be used.
     pub async fn open(folder: &FilePath) -> Result<Self, Error> {
         let unusable = |error: std::io::Error| StoreError::Unavailable(format!("{}: {error}", folder.display()));
-        tokio::fs::create_dir_all(folder).await.map_err(unusable)?;
-        // Parts of an upload that was going on lie beside the objects, under names that the object store does not list.
-        match tokio::fs::remove_dir_all(folder.join("incoming")).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unusable(error).into()),
-            _ => {}
-        }
+        let place = folder.join("incoming");
+        let own = tokio::task::spawn_blocking(move || {
+            std::fs::create_dir_all(&place)?;
+            remove_abandoned(&place)?;
+            OwnFolder::claim(&place)
+        });
+        let own = own.await.map_err(Error::internal)?.map_err(unusable)?;
         let objects = LocalFileSystem::new_with_prefix(folder).map_err(failed)?.with_fsync(true);
-        Ok(Self { objects: Arc::new(objects) })
+        Ok(Self { objects: Arc::new(objects), incoming: Arc::new(own) })
     }
 
     /// Begins to take bytes.
     pub(crate) async fn begin(&self) -> Result<Incoming, Error> {
-        let place = incoming().join(Uuid::new_v4().to_string());
+        let place = Path::from_iter(["incoming", &self.incoming.name, &Uuid::new_v4().to_string()]);
         let upload = self.objects.put_multipart(&place).await.map_err(failed)?;
         let (digest, mut queue) = mpsc::channel::<Bytes>(PARTS_AT_ONCE);
         let hashing = tokio::task::spawn_blocking(move || {

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, ValueEnum};
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
@@ -14,8 +16,12 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Where to listen; port 0 picks a free one.
     pub listen: SocketAddr,
-    /// The folder of the store and the artifacts.
+    /// The folder of the embedded store and of the artifacts.
     pub storage_path: PathBuf,
+    /// Where the log is shipped to: a folder or the URL of an object store.
+    pub archive: Option<String>,
+    /// How often.
+    pub archive_every: Period,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which log lines there are, in the syntax of `tracing_subscriber::EnvFilter`.
@@ -39,6 +45,8 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
             storage_path: PathBuf::from("./registry-data"),
+            archive: None,
+            archive_every: Period(Duration::from_secs(5)),
             log_format: LogFormat::Human,
             log: "info".to_owned(),
             cache_mib: 256,
@@ -48,6 +56,19 @@ impl Default for Config {
             upload_idle_seconds: 60,
             drain_seconds: 8,
         }
+    }
+}
+
+/// A length of time, as people write it: `5s`, `500ms`, `1h 30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Period(#[serde(with = "humantime_serde")] pub Duration);
+
+impl FromStr for Period {
+    type Err = humantime::DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        humantime::parse_duration(text).map(Self)
     }
 }
 
@@ -61,54 +82,59 @@ pub enum LogFormat {
     Json,
 }
 
-/// Model Registry: models, versions, stages, artifacts and the stream of what becomes of them, over gRPC.
-///
-/// Prints one line, `listening on ADDRESS`, when it is ready, and logs to stderr. Stops on SIGTERM or Ctrl-C.
-#[derive(Debug, Default, Parser, Serialize)]
-#[command(name = "registry-server", version)]
+/// The settings as flags.
+#[derive(Debug, Default, Args, Serialize)]
 pub struct Flags {
     /// A TOML file with settings: the flags' names with `_` [env: MODEL_REGISTRY_CONFIG]
-    #[arg(long, value_name = "FILE", env = "MODEL_REGISTRY_CONFIG", hide_env = true)]
+    #[arg(long, global = true, value_name = "FILE", env = "MODEL_REGISTRY_CONFIG", hide_env = true)]
     #[serde(skip)]
     config: Option<PathBuf>,
     /// Where to listen; port 0 picks a free one [default: 127.0.0.1:50051]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, global = true, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
-    /// The folder of the store and the artifacts; made if missing [default: ./registry-data]
-    #[arg(long, value_name = "FOLDER")]
+    /// The folder of the embedded store and of the artifacts; made if missing [default: ./registry-data]
+    #[arg(long, global = true, value_name = "FOLDER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_path: Option<PathBuf>,
+    /// Ship the log to a folder or the URL of an object store, with the artifacts' bytes: a lost disk costs what was not shipped yet
+    #[arg(long, global = true, value_name = "FOLDER|URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive: Option<String>,
+    /// How often to ship it [default: 5s]
+    #[arg(long, global = true, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive_every: Option<Period>,
     /// How log lines look [default: human]
-    #[arg(long, value_enum)]
+    #[arg(long, global = true, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     log_format: Option<LogFormat>,
     /// Which log lines there are, for example `debug` or `registry_server=debug,warn` [default: info]
-    #[arg(long, value_name = "FILTER")]
+    #[arg(long, global = true, value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
     /// How much memory the store may use for pages, in MiB [default: 256]
-    #[arg(long, value_name = "N")]
+    #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_mib: Option<u64>,
     /// The largest message that is taken, in bytes [default: 4194304]
-    #[arg(long, value_name = "N")]
+    #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_message_bytes: Option<usize>,
     /// How many calls may be worked on at once [default: 1024]
-    #[arg(long, value_name = "N")]
+    #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_calls: Option<usize>,
     /// How long a call may take; uploads and streams may take longer [default: 30]
-    #[arg(long, value_name = "N")]
+    #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     call_timeout_seconds: Option<u64>,
     /// How long an upload may wait for its next bytes [default: 60]
-    #[arg(long, value_name = "N")]
+    #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     upload_idle_seconds: Option<u64>,
     /// How long calls may go on when the server is told to stop [default: 8]
-    #[arg(long, value_name = "N")]
+    #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     drain_seconds: Option<u64>,
 }
@@ -130,7 +156,18 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    fn flags(arguments: &[&str]) -> Flags {
+        #[derive(Parser)]
+        struct Command {
+            #[command(flatten)]
+            flags: Flags,
+        }
+        Command::parse_from(std::iter::once(&"registry-server").chain(arguments)).flags
+    }
 
     #[test]
     #[expect(clippy::result_large_err, reason = "the signature of figment's jail")]
@@ -140,12 +177,13 @@ mod tests {
             jail.set_env("MODEL_REGISTRY_MAX_CALLS", "2");
             jail.set_env("MODEL_REGISTRY_CACHE_MIB", "2");
             jail.set_env("MODEL_REGISTRY_ENDPOINT", "http://the-client-s-own");
-            let flags = Flags::parse_from(["registry-server", "--config", "registry.toml", "--cache-mib", "3"]);
+            let flags = flags(&["--config", "registry.toml", "--cache-mib", "3", "--archive-every", "1m 30s"]);
             let config = Config::load(&flags).map_err(|error| *error)?;
             let expected = Config {
                 listen: SocketAddr::from(([127, 0, 0, 1], 1)),
                 max_calls: 2,
                 cache_mib: 3,
+                archive_every: Period(Duration::from_secs(90)),
                 ..Config::default()
             };
             assert_eq!(config, expected);
@@ -158,8 +196,8 @@ mod tests {
     fn what_can_not_be_understood_is_refused() {
         figment::Jail::expect_with(|jail| {
             jail.create_file("typo.toml", "listenn = \"127.0.0.1:1\"")?;
-            assert!(Config::load(&Flags::parse_from(["registry-server", "--config", "typo.toml"])).is_err());
-            assert!(Config::load(&Flags::parse_from(["registry-server", "--config", "missing.toml"])).is_err());
+            assert!(Config::load(&flags(&["--config", "typo.toml"])).is_err());
+            assert!(Config::load(&flags(&["--config", "missing.toml"])).is_err());
             jail.set_env("MODEL_REGISTRY_MAX_CALLS", "many");
             assert!(Config::load(&Flags::default()).is_err());
             Ok(())

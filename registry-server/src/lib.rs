@@ -4,6 +4,7 @@
 //! [`registry`] (read, decide), the pure `rules`, and the [`store`]'s lane (state and event in one commit); then the
 //! head moves and watchers wake.
 
+pub mod backup;
 pub mod blobs;
 pub mod config;
 mod convert;
@@ -15,3 +16,4 @@ mod rules;
 pub mod server;
 mod status;
 pub mod store;
+pub mod stores;

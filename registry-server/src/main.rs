@@ -1,10 +1,16 @@
-//! The binary: reads the configuration, starts the server, stops it on SIGTERM or Ctrl-C.
+//! The binary: reads the configuration, then serves, restores or verifies.
+
+mod args;
 
 use std::process::ExitCode;
 
+use args::{Arguments, Command, RestoreArguments, VerifyArguments};
 use clap::Parser as _;
-use registry_server::config::{Config, Flags, LogFormat};
+use registry_server::backup::restore::restore;
+use registry_server::backup::verify::verify;
+use registry_server::config::{Config, LogFormat};
 use registry_server::server::Server;
+use registry_server::stores::Stores;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -13,10 +19,12 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+type Failure = Box<dyn std::error::Error>;
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(Arguments::parse()).await {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("registry-server: {error}");
             ExitCode::FAILURE
@@ -24,15 +32,22 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::load(&Flags::parse())?;
+async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let config = Config::load(&arguments.flags)?;
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(EnvFilter::try_new(&config.log)?);
     match config.log_format {
         LogFormat::Human => log.init(),
         LogFormat::Json => log.json().init(),
     }
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(config).await,
+        Command::Restore(arguments) => run_restore(config, arguments).await,
+        Command::Verify(arguments) => run_verify(config, arguments).await,
+    }
+}
 
+async fn serve(config: Config) -> Result<ExitCode, Failure> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let listen = config.listen;
     let server = Server::open(config).await?;
     let listener = TcpListener::bind(listen).await.map_err(|error| format!("can't listen on {listen}: {error}"))?;
@@ -46,5 +61,52 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         })
         .await?;
     tracing::info!("stopped");
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_restore(config: Config, arguments: RestoreArguments) -> Result<ExitCode, Failure> {
+    let stores = Stores::open(&config).await?;
+    let bar = progress("revision {pos}, {msg}");
+    let restored = restore(&*stores.store, &stores.blobs, &arguments.from, arguments.until(), |restored| {
+        bar.set_position(restored.revision);
+        bar.set_message(format!("{} artifacts", restored.artifacts));
+    });
+    let restored = restored.await?;
+    bar.finish_and_clear();
+    println!("restored revision {} and the bytes of {} artifacts", restored.revision, restored.artifacts);
+    for name in &restored.lost {
+        println!("not there, or damaged: the bytes of {name}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_verify(config: Config, arguments: VerifyArguments) -> Result<ExitCode, Failure> {
+    let stores = Stores::open(&config).await?;
+    let bar = progress("{msg} {pos}");
+    let report = verify(&*stores.store, &stores.blobs, arguments.skip_artifacts, |progress| {
+        bar.set_message(progress.phase().as_str_name().trim_start_matches("VERIFY_PHASE_").to_lowercase());
+        bar.set_position(progress.done);
+    });
+    let report = report.await?;
+    bar.finish_and_clear();
+    for problem in &report.problems {
+        println!("{}: {}", problem.name, problem.detail);
+    }
+    println!(
+        "revision {}: {} events, {} records, {} artifacts ({} bytes): {}",
+        report.revision,
+        report.events,
+        report.records,
+        report.artifacts,
+        report.artifact_bytes,
+        if report.problem_count == 0 { "all is well".to_owned() } else { format!("{} problems", report.problem_count) }
+    );
+    Ok(if report.problem_count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A line that is drawn again as things go on, unless nobody looks at it.
+fn progress(template: &str) -> indicatif::ProgressBar {
+    let style = indicatif::ProgressStyle::with_template(&format!("{{spinner}} {template}"));
+    indicatif::ProgressBar::new_spinner()
+        .with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_spinner()))
 }

@@ -1,29 +1,29 @@
 //! The server: opens the stores, serves, and drains.
 
-use std::fs::{File, TryLockError};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use tonic::transport::Server as Transport;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 use tower::util::MapRequestLayer;
 
-use crate::blobs::Blobs;
+use crate::backup::archive::Shipper;
 use crate::config::Config;
-use crate::error::Error;
 use crate::grpc::Services;
 use crate::layers::{CallLayer, tell_cut_from_end};
 use crate::registry::Registry;
-use crate::store::StoreError;
-use crate::store::sled::SledStore;
+use crate::stores::{ServeError, Stores};
 
 /// Large frames: a stream of megabytes costs a third less processor time than with HTTP/2's 16 KiB.
 const FRAME_BYTES: u32 = 256 * 1024;
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// How long the last segment of the archive may take behind the last call.
+const SHIPPING: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// The services, by the names under which their health is asked for.
@@ -33,56 +33,33 @@ const SERVICES: &[&str] = &[
     "modelregistry.v1.VersionService",
     "modelregistry.v1.LifecycleService",
     "modelregistry.v1.ArtifactService",
+    "modelregistry.v1.AdminService",
 ];
-
-/// Why the server can't start or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// Another server uses the folder.
-    #[error("another server is running on {0}: stop it, or choose another --storage-path")]
-    InUse(String),
-    /// The folder can't be used.
-    #[error("can't use {path}: {source}")]
-    Folder {
-        /// Which.
-        path: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The stores can't be opened.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The registry can't work.
-    #[error(transparent)]
-    Registry(#[from] Error),
-    /// The network can't be used.
-    #[error("can't serve: {0}")]
-    Transport(#[from] tonic::transport::Error),
-    /// Reflection can't be offered.
-    #[error("can't describe the services: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
-}
 
 /// A server with its stores open, ready to serve.
 pub struct Server {
     config: Config,
+    stores: Stores,
     registry: Registry,
-    /// Held as long as the server uses the folder.
-    _lock: File,
+    shipper: Option<Shipper>,
 }
 
 impl Server {
-    /// Opens the folder of the configuration, or makes it.
+    /// Opens the stores of the configuration, or makes them.
     ///
     /// # Errors
-    /// If another server uses it, or it can't be read.
+    /// If they can't be used, or the archive can't.
     pub async fn open(config: Config) -> Result<Self, ServeError> {
-        let folder = &config.storage_path;
-        let lock = lock(folder)?;
-        let cache_bytes = config.cache_mib.saturating_mul(1024 * 1024);
-        let store = SledStore::open(&folder.join("store"), cache_bytes)?;
-        let blobs = Blobs::open(&folder.join("artifacts")).await?;
-        Ok(Self { registry: Registry::new(Arc::new(store), blobs), config, _lock: lock })
+        let stores = Stores::open(&config).await?;
+        if !stores.store.whole().await? {
+            return Err(ServeError::Unfinished);
+        }
+        let registry = Registry::new(Arc::clone(&stores.store), stores.blobs.clone());
+        let shipper = match &config.archive {
+            Some(place) => Some(Shipper::open(registry.clone(), place).await?),
+            None => None,
+        };
+        Ok(Self { config, stores, registry, shipper })
     }
 
     /// Serves until `stop` is done, then drains: streams end with UNAVAILABLE, other calls are finished, up to the
@@ -91,12 +68,12 @@ impl Server {
     /// # Errors
     /// If the network fails.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { config, registry, _lock } = self;
+        let Self { config, stores, registry, shipper } = self;
         let (drain, draining) = watch::channel(false);
         let (health, health_service) = tonic_health::server::health_reporter();
-        for service in SERVICES {
-            health.set_service_status(service, ServingStatus::Serving).await;
-        }
+        tokio::spawn(tell_health(health, stores.store.healthy(), draining.clone()));
+        let (served, serving_ended) = watch::channel(false);
+        let shipping = shipper.map(|shipper| tokio::spawn(shipper.run(config.archive_every.0, serving_ended)));
         let idle = Duration::from_secs(config.upload_idle_seconds);
         let routes = Services::new(registry, draining.clone(), idle)
             .routes(config.max_message_bytes)
@@ -123,16 +100,38 @@ impl Server {
             () = stop => {}
         }
         tracing::info!("draining");
-        for service in SERVICES {
-            health.set_service_status(service, ServingStatus::NotServing).await;
-        }
         drain.send_replace(true);
-        match tokio::time::timeout(Duration::from_secs(config.drain_seconds), serving).await {
-            Ok(served) => Ok(served?),
-            Err(_) => {
-                tracing::warn!(seconds = config.drain_seconds, "calls were still going on and were ended");
-                Ok(())
-            }
+        let end = Instant::now() + Duration::from_secs(config.drain_seconds);
+        match timeout_at(end, serving).await {
+            Ok(ended) => ended?,
+            Err(_) => tracing::warn!(seconds = config.drain_seconds, "calls were still going on and were ended"),
+        }
+        // The last commits are shipped as well.
+        served.send_replace(true);
+        if let Some(shipping) = shipping
+            && timeout_at(end + SHIPPING, shipping).await.is_err()
+        {
+            tracing::warn!("the newest revisions are not in the archive yet");
+        }
+        Ok(())
+    }
+}
+
+/// Says that the services can't be used while the store can't, or when the server stops.
+async fn tell_health(health: HealthReporter, mut healthy: watch::Receiver<bool>, mut draining: watch::Receiver<bool>) {
+    loop {
+        let serving = *healthy.borrow_and_update() && !*draining.borrow_and_update();
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in SERVICES {
+            health.set_service_status(service, status).await;
+        }
+        // An error means that the store or the server is gone.
+        let changed = tokio::select! {
+            changed = healthy.changed() => changed,
+            changed = draining.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
         }
     }
 }
@@ -143,15 +142,4 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         // So that grpcurl can print the details of errors.
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-}
-
-/// Makes sure that no other server uses the folder.
-fn lock(folder: &Path) -> Result<File, ServeError> {
-    let path = folder.display().to_string();
-    let file = std::fs::create_dir_all(folder).and_then(|()| File::create(folder.join("lock")));
-    match file.map(|file| (file.try_lock(), file)) {
-        Ok((Ok(()), file)) => Ok(file),
-        Ok((Err(TryLockError::WouldBlock), _)) => Err(ServeError::InUse(path)),
-        Ok((Err(TryLockError::Error(source)), _)) | Err(source) => Err(ServeError::Folder { path, source }),
-    }
 }

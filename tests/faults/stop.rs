@@ -127,10 +127,11 @@ async fn send_until_stored(bytes: &mut DuplexStream, folder: &Path) {
     tokio::time::timeout(Duration::from_secs(20), stored).await.expect("the server takes the bytes");
 }
 
-/// How many bytes the files below a folder have. One more for each, so that empty ones count.
+/// How many bytes the files below a folder have, without the locks of servers. One more for each, so that empty ones count.
 fn files(folder: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
     let entries = entries.map(|entry| entry.expect("the folder can be read").path());
+    let entries = entries.filter(|path| path.extension().is_none_or(|extension| extension != "lock"));
     entries
         .map(|path| if path.is_dir() { files(&path) } else { path.metadata().map_or(0, |file| 1 + file.len()) })
         .sum()

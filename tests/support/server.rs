@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use registry_client::RegistryClient;
 use registry_server::config::Config;
-use registry_server::server::{ServeError, Server};
+use registry_server::server::Server;
+use registry_server::stores::ServeError;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;

@@ -11,13 +11,13 @@ pub(super) const CHUNK_BYTES: usize = 512 << 10;
 
 /// The SHA-256 of bytes that pass by, and how many they are.
 #[derive(Clone, Default)]
-pub(super) struct Hasher {
+pub(crate) struct Hasher {
     sha256: Sha256,
     pub(super) size: u64,
 }
 
 impl Hasher {
-    pub(super) fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
         self.size += bytes.len() as u64;
     }
@@ -29,13 +29,18 @@ impl Hasher {
 
     /// Whether the bytes were those of the artifact.
     pub(super) fn verify(self, artifact: &pb::Artifact) -> Result<(), Error> {
-        let (name, expected) = (artifact.name.clone(), artifact.size_bytes.cast_unsigned());
-        if self.size != expected {
-            return Err(Error::SizeMismatch { name, expected, actual: self.size });
+        self.check(&artifact.name, artifact.size_bytes.cast_unsigned(), &artifact.sha256)
+    }
+
+    /// Whether there were so many bytes with this digest.
+    pub(crate) fn check(self, name: &str, size: u64, sha256: &str) -> Result<(), Error> {
+        let name = name.to_owned();
+        if self.size != size {
+            return Err(Error::SizeMismatch { name, expected: size, actual: self.size });
         }
         let actual = self.finish();
-        if actual != artifact.sha256 {
-            return Err(Error::DigestMismatch { name, expected: artifact.sha256.clone(), actual });
+        if actual != sha256 {
+            return Err(Error::DigestMismatch { name, expected: sha256.to_owned(), actual });
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The handlers: convert the request, call the registry, convert the answer. One file for each service.
 
+mod admin;
 mod artifacts;
 mod encoded;
 mod lifecycle;
@@ -10,6 +11,7 @@ mod versions;
 
 use std::time::Duration;
 
+use registry_proto::v1::admin_service_server::AdminServiceServer;
 use registry_proto::v1::artifact_service_server::ArtifactServiceServer;
 use registry_proto::v1::lifecycle_service_server::LifecycleServiceServer;
 use registry_proto::v1::model_service_server::ModelServiceServer;
@@ -42,6 +44,7 @@ impl Services {
         tonic::service::Routes::new(ModelServiceServer::new(self.clone()).max_decoding_message_size(max_message))
             .add_service(versions)
             .add_service(LifecycleServiceServer::new(self.clone()).max_decoding_message_size(max_message))
-            .add_service(ArtifactServiceServer::new(self).max_decoding_message_size(max_message))
+            .add_service(ArtifactServiceServer::new(self.clone()).max_decoding_message_size(max_message))
+            .add_service(AdminServiceServer::new(self).max_decoding_message_size(max_message))
     }
 }

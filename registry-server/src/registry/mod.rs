@@ -5,7 +5,7 @@
 
 pub(crate) mod aliases;
 pub(crate) mod artifacts;
-mod chain;
+pub(crate) mod chain;
 mod commit;
 pub(crate) mod compare;
 pub(crate) mod deletion;
@@ -42,5 +42,15 @@ impl Registry {
     pub fn new(store: Arc<dyn Store>, blobs: Blobs) -> Self {
         let tail = Arc::new(events::Tail::new(Arc::clone(&store)));
         Self { store, blobs, tail }
+    }
+
+    /// Its store of records.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Its store of bytes.
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.blobs
     }
 }

@@ -93,6 +93,14 @@ pub(crate) enum Command {
     Events(Events),
     /// Print what happens, as it happens.
     Watch(Watch),
+    /// Back the whole registry up while it works; `registry-server restore --from` makes a registry of the backup.
+    Backup(Backup),
+    /// Check the whole registry: the hash chain, the state against the log, the bytes of every artifact.
+    Verify {
+        /// Check no bytes of artifacts.
+        #[arg(long)]
+        skip_artifacts: bool,
+    },
     /// Take a file tree of an older registry over: `MODEL/YYYYMMDD_HHMMSS/` with `metadata.json`. Running it again changes nothing.
     Import(Import),
     /// Measure a registry against what the machine can do without one. Makes models of its own and deletes them.
@@ -104,6 +112,16 @@ pub(crate) enum Command {
     },
     #[command(name = crate::bench::floor::SUBCOMMAND, hide = true)]
     FloorServer,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Backup {
+    /// Where to: a file, or the URL of an object such as s3://bucket/backup. It is there only once it is complete.
+    #[arg(long, value_name = "FILE|URL")]
+    pub(crate) to: String,
+    /// Leave the bytes of the artifacts out.
+    #[arg(long)]
+    pub(crate) skip_artifacts: bool,
 }
 
 #[derive(Debug, Group)]

@@ -1,5 +1,6 @@
 //! `registryctl`: Model Registry from the command line.
 
+mod admin;
 mod args;
 mod artifacts;
 mod bench;
@@ -78,6 +79,8 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Download { name, output } => artifacts::download(&context, &name, output).await,
         Command::Events(command) => events::list(&context, command).await,
         Command::Watch(command) => events::watch(&context, command).await,
+        Command::Backup(command) => admin::backup(&context, command).await,
+        Command::Verify { skip_artifacts } => admin::verify(&context, skip_artifacts).await,
         Command::Import(command) => import::import(&context, command).await,
         Command::Bench(command) => bench::bench(&context, &args.endpoint, command).await,
         // Done above: they need no registry.
@@ -93,6 +96,7 @@ fn exit_code(error: &(dyn std::error::Error + 'static)) -> u8 {
         Some(error) if error.is_already_exists() || error.is_conflict() || error.is_failed_precondition() => 5,
         Some(error) if error.is_unavailable() => 6,
         Some(error) if error.is_data_loss() => 7,
+        None if error.is::<admin::Damaged>() => 7,
         _ => 1,
     }
 }
