@@ -93,7 +93,7 @@ pub fn noise(size: usize) -> Vec<u8> {
     (0..size).map(next).collect()
 }
 
-/// The files in a folder and below it; none if there is no such folder.
+/// The files in a folder and below it, but for the locks of servers; none if there is no such folder.
 pub fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -101,7 +101,11 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
         // It may go away while it is being read.
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();
-            if path.is_dir() { folders.push(path) } else { found.push(path) }
+            match path.extension() {
+                _ if path.is_dir() => folders.push(path),
+                Some(extension) if extension == "lock" => {}
+                _ => found.push(path),
+            }
         }
     }
     found
