@@ -5,7 +5,7 @@
 //! | 8 | `MRBACKUP` |
 //! | 4 | the version of this layout, 1, big-endian |
 //! | then for each frame: 4 | the length of its payload, big-endian |
-//! | 32 | SHA-256 of the digest of the frame before (32 zeros for the first) and the payload |
+//! | 32 | BLAKE3 of the digest of the frame before (32 zeros for the first) and the payload |
 //! | length | the payload, a `BackupFrame` |
 //!
 //! The first frame is the header and the last one the end. A reader trusts a frame once it has checked its digest, and the
@@ -15,7 +15,6 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
 use registry_proto::store::backup_frame::Frame;
 use registry_proto::store::{BackupEnd, BackupFrame, BackupHeader};
-use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 const MAGIC: &[u8; 8] = b"MRBACKUP";
@@ -131,7 +130,7 @@ impl<R: AsyncRead + Unpin> Opener<R> {
 }
 
 fn chain(before: &[u8; 32], payload: &[u8]) -> [u8; 32] {
-    Sha256::new().chain_update(before).chain_update(payload).finalize().into()
+    *blake3::Hasher::new().update(before).update(payload).finalize().as_bytes()
 }
 
 fn cut(error: std::io::Error) -> ContainerError {

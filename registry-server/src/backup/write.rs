@@ -10,6 +10,7 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::backup_response::Response;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::container::Sealer;
 use super::{artifacts_written, named};
@@ -72,6 +73,7 @@ impl Backup {
         let mut wanted = BTreeMap::new();
         let mut at = 0;
         while at < revision {
+            let began = Instant::now();
             let mut entries = self.registry.store().changes(at, READ).await?;
             entries.retain(|entry| entry.revision <= revision);
             let Some(last) = entries.last().map(|entry| entry.revision) else {
@@ -86,7 +88,10 @@ impl Backup {
                     wanted.extend(written.into_iter().map(|artifact| (artifact.sha256, artifact.size_bytes as u64)));
                 }
             }
-            self.data(sealer.seal(Frame::Log(LogGroup { entries }))).await?;
+            let frame = sealer.seal(Frame::Log(LogGroup { entries }));
+            // Half of the time is left to those who write meanwhile.
+            tokio::time::sleep(began.elapsed()).await;
+            self.data(frame).await?;
             self.progress(at, 0, 0).await?;
         }
         let in_all = wanted.len() as u64;

@@ -324,6 +324,8 @@ pub(crate) enum Figure {
     Watch,
     /// Moving a large artifact.
     Artifact,
+    /// Making versions while the registry is backed up. Only when it is asked for.
+    Backup,
     /// Reading and making versions as services do it, and whether a call fails meanwhile. Only by itself, and when it is asked for.
     Steady,
 }
@@ -348,6 +350,9 @@ pub(crate) struct Bench {
     /// How large the artifact is.
     #[arg(long, default_value_t = 1024)]
     pub(crate) artifact_mib: u64,
+    /// Of how many versions the backups are.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) versions: u64,
     /// Where the floors write: best on the disk that the registry is on.
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     pub(crate) scratch: PathBuf,

@@ -1,6 +1,7 @@
 //! `bench`: what a registry does, each figure beside what the machine can do without one, measured in the same run.
 
 mod artifact;
+mod backup;
 pub(crate) mod floor;
 mod lane;
 mod load;
@@ -92,8 +93,14 @@ pub(crate) async fn bench(context: &Context, endpoint: &str, options: Bench) -> 
         return Err("steady is measured by itself".into());
     }
     let wanted = |kind: Kind| options.figures.is_empty() || options.figures.contains(&kind);
-    let (get, create, watch, artifact) =
-        (wanted(Kind::Get), wanted(Kind::Create), wanted(Kind::Watch), wanted(Kind::Artifact));
+    let (get, create, watch, artifact, backup) = (
+        wanted(Kind::Get),
+        wanted(Kind::Create),
+        wanted(Kind::Watch),
+        wanted(Kind::Artifact),
+        // It leaves very much behind.
+        options.figures.contains(&Kind::Backup),
+    );
     let floor_server = floor::FloorServer::start().await?;
     let setup = Setup {
         registry: connect(endpoint, options.connections).await?,
@@ -116,6 +123,9 @@ pub(crate) async fn bench(context: &Context, endpoint: &str, options: Bench) -> 
         }
         if artifact {
             figures.extend(artifact::transfer(&setup).await?);
+        }
+        if backup {
+            figures.push(backup::backup(&setup, &context.client).await?);
         }
         Ok::<_, Failure>(())
     }

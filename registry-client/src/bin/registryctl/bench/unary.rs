@@ -83,7 +83,7 @@ pub(super) async fn get(setup: &Setup) -> Result<Figure, Failure> {
     ))
 }
 
-fn figure(name: String, ours: Rate, floor_name: &'static str, floor: f64, target: Option<f64>) -> Figure {
+pub(super) fn figure(name: String, ours: Rate, floor_name: &'static str, floor: f64, target: Option<f64>) -> Figure {
     Figure {
         name,
         unit: "calls/s",
@@ -143,7 +143,7 @@ pub(super) async fn create(setup: &Setup) -> Result<Vec<Figure>, Failure> {
     ])
 }
 
-fn create_request(parent: &str) -> pb::CreateVersionRequest {
+pub(super) fn create_request(parent: &str) -> pb::CreateVersionRequest {
     pb::CreateVersionRequest {
         parent: parent.to_owned(),
         version: Some(typical_version()),
@@ -153,7 +153,7 @@ fn create_request(parent: &str) -> pb::CreateVersionRequest {
     }
 }
 
-async fn creating(setup: &Setup, models: &[String]) -> Result<Rate, Status> {
+pub(super) async fn creating(setup: &Setup, models: &[String]) -> Result<Rate, Status> {
     run(setup.options.clients, setup.round(), |client, _| {
         let mut service = VersionServiceClient::new(setup.registry(client));
         let request = create_request(&models[client % models.len()]);
