@@ -9,12 +9,16 @@
 
 #[cfg(test)]
 mod conformance;
+mod logged;
+pub mod postgres;
 pub mod sled;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use registry_proto::store as stored;
 use tokio::sync::watch;
 
 /// The number of a commit: contiguous from 1, the only clock.
@@ -122,6 +126,28 @@ pub struct Record {
     /// The revision that wrote it.
     pub revision: Revision,
 }
+
+/// What people, who look at a database with its own tools, see of a record beside its bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The resource name.
+    pub name: Option<String>,
+    /// Whose it is.
+    pub team: Option<String>,
+    /// The stage it is in.
+    pub stage: Option<String>,
+    /// What it was made with.
+    pub framework: Option<String>,
+    /// When it was made.
+    pub created: Option<SystemTime>,
+    /// When it was changed last.
+    pub updated: Option<SystemTime>,
+    /// When it was deleted.
+    pub deleted: Option<SystemTime>,
+}
+
+/// The facts of a record of a kind with this payload; `None` if records of its kind have none.
+pub type FactsOf = fn(Kind, &Bytes) -> Option<Facts>;
 
 /// A record as it is written; it replaces the one with the same kind and key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,6 +269,11 @@ pub trait Transaction: Read {
 pub trait Decision: Send + Sync {
     /// Reads, writes, and answers what to log. With `None` nothing of it is kept. May be run more than once.
     async fn decide(&self, transaction: &mut dyn Transaction) -> Result<Option<Bytes>, StoreError>;
+
+    /// What it will probably read: a hint, so that a remote store can fetch it for many decisions at once.
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        Vec::new()
+    }
 }
 
 /// All records as they were at one revision, whatever is committed meanwhile.
@@ -254,11 +285,23 @@ pub trait Snapshot: Read {
 /// A store. Reads of the store itself see what is committed.
 #[async_trait]
 pub trait Store: Read {
-    /// The newest revision; it changes once the commit can be read and is on the disk.
+    /// The newest revision that this process knows of; it changes once the commit can be read and is on the disk. Where others
+    /// write to the same store it may lag behind [`Store::newest`]: it wakes, the log tells.
     fn head(&self) -> watch::Receiver<Revision>;
 
-    /// The log behind a revision, oldest first, at most `limit` entries.
+    /// The newest revision there is.
+    async fn newest(&self) -> Result<Revision, StoreError>;
+
+    /// The log behind a revision, oldest first: at most `limit` entries, and no more behind the one that brings them to
+    /// [`SCAN_BYTES`]. It has everything that is committed, even if [`Store::head`] does not tell yet.
     async fn log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError>;
+
+    /// The log as [`Store::log`] reads it, with the writes that make each revision's state out of the one before.
+    async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, StoreError>;
+
+    /// Appends what [`Store::changes`] of another store gave, and applies its writes: all of it durable in one step, or nothing.
+    /// Answers the newest revision. `Damaged` if the entries don't follow each other and the newest revision without a gap.
+    async fn restore(&self, entries: Vec<stored::LogEntry>) -> Result<Revision, StoreError>;
 
     /// Runs a decision and, if it gives something to log, makes its writes and its log entry durable in one step. Answers the
     /// revision, or `None` if the decision was to do nothing. Either way everything that the decision saw is durable by then.
@@ -266,4 +309,7 @@ pub trait Store: Read {
 
     /// All records as they are now.
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+
+    /// Whether it can work, as far as it knows.
+    fn healthy(&self) -> watch::Receiver<bool>;
 }

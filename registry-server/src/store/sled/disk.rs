@@ -6,11 +6,10 @@ use std::path::Path;
 use bytes::Bytes;
 use prost::Message;
 use registry_proto::store as stored;
-use registry_proto::store::logged_write::Value;
 
 use super::physical::{Overrides, PART_BYTES, View};
 use super::staged::Staged;
-use crate::store::{Attribute, Index, Kind, LogEntry, Put, Revision, StoreError};
+use crate::store::{LogEntry, Revision, SCAN_BYTES, StoreError, logged};
 
 /// The newest layout of a store that this program can read, and the one that it writes.
 const SCHEMA: u32 = 1;
@@ -131,45 +130,49 @@ impl Disk {
                 entries.extend(group?.entries.into_iter().filter(|entry| entry.revision > revision));
             }
             let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(revision) };
+            logged::check_follows(revision, &entries)?;
             let mut overrides = Overrides::new();
-            for entry in entries {
-                revision += 1;
-                if entry.revision != revision {
-                    return Err(damaged(format!("the log has revision {} where {revision} belongs", entry.revision)));
-                }
+            for entry in &entries {
                 self.replay(entry, &mut overrides)?;
             }
+            revision = last;
             tracing::info!(revision, "applied the log to the state");
             self.apply(&overrides, last)?;
         }
     }
 
     /// Stages the writes of a log entry again.
-    fn replay(&self, entry: stored::LogEntry, overrides: &mut Overrides) -> Result<(), StoreError> {
-        let mut staged = Staged::new(View::of(&self.state), overrides, entry.revision);
-        for write in entry.writes {
-            let kind = Kind::from_number(write.kind).ok_or_else(|| damaged("the log has an unknown kind"))?;
-            let payload = match write.value {
-                None => None,
-                Some(Value::Payload(payload)) => Some(payload),
-                Some(Value::InEvents(range)) => Some(slice(&entry.events, &range)?),
-            };
-            let put = payload.map(|payload| put(kind, &write.key, payload, &write.attributes)).transpose()?;
-            staged.write(kind, &write.key, put.as_ref())?;
-        }
-        Ok(())
+    fn replay(&self, entry: &stored::LogEntry, overrides: &mut Overrides) -> Result<(), StoreError> {
+        Staged::new(View::of(&self.state), overrides, entry.revision).replay(entry)
     }
 
-    /// Up to `limit` entries behind a revision.
+    /// Entries behind a revision, without their writes; see [`Disk::read_changes`].
     pub(super) fn read_log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
+        let entries = self.read_entries(after, limit, |entry| entry.events.len())?;
+        Ok(entries.into_iter().map(|entry| LogEntry { revision: entry.revision, events: entry.events }).collect())
+    }
+
+    /// Up to `limit` entries behind a revision, and none behind the one that brings them to [`SCAN_BYTES`].
+    pub(super) fn read_changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, StoreError> {
+        self.read_entries(after, limit, logged::size_of)
+    }
+
+    fn read_entries(
+        &self,
+        after: Revision,
+        limit: usize,
+        size_of: impl Fn(&stored::LogEntry) -> usize,
+    ) -> Result<Vec<stored::LogEntry>, StoreError> {
         let mut entries = Vec::with_capacity(limit.min(64));
+        let mut bytes = 0;
         if limit == 0 {
             return Ok(entries);
         }
         for group in self.groups(after) {
             for entry in group?.entries.into_iter().filter(|entry| entry.revision > after) {
-                entries.push(LogEntry { revision: entry.revision, events: entry.events });
-                if entries.len() == limit {
+                bytes += size_of(&entry);
+                entries.push(entry);
+                if entries.len() == limit || bytes >= SCAN_BYTES {
                     return Ok(entries);
                 }
             }
@@ -202,24 +205,4 @@ impl Disk {
             Some(stored::LogGroup::decode(Bytes::from(bytes)).map_err(damaged))
         })
     }
-}
-
-fn slice(events: &Bytes, range: &stored::Range) -> Result<Bytes, StoreError> {
-    let start = usize::try_from(range.offset).map_err(damaged)?;
-    let end = start.saturating_add(usize::try_from(range.length).map_err(damaged)?);
-    if end > events.len() {
-        return Err(damaged("the log refers to bytes behind its events"));
-    }
-    Ok(events.slice(start..end))
-}
-
-fn put(kind: Kind, key: &Bytes, payload: Bytes, attributes: &[stored::Attribute]) -> Result<Put, StoreError> {
-    let attributes = attributes
-        .iter()
-        .map(|attribute| {
-            let index = Index::from_number(attribute.index).ok_or_else(|| damaged("the log has an unknown index"))?;
-            Ok(Attribute { index, value: attribute.value.to_vec() })
-        })
-        .collect::<Result<_, StoreError>>()?;
-    Ok(Put { kind, key: key.to_vec(), payload, attributes })
 }

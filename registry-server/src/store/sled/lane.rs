@@ -16,7 +16,7 @@ use super::disk::Disk;
 use super::physical::{Overrides, View};
 use super::snapshot::Snapshots;
 use super::staged::Staged;
-use crate::store::{Decision, Revision, StoreError};
+use crate::store::{Decision, Revision, StoreError, logged};
 
 /// How many decisions share a sync at most.
 const GROUP: usize = 256;
@@ -25,10 +25,17 @@ const GROUP_BYTES: usize = 1024 * 1024;
 
 type Committed = Result<Option<Revision>, StoreError>;
 
-/// A decision that waits for its turn.
+/// What waits for its turn.
 pub(super) struct Job {
-    pub(super) decision: Arc<dyn Decision>,
+    pub(super) work: Work,
     pub(super) answer: oneshot::Sender<Committed>,
+}
+
+/// What a job is to do.
+pub(super) enum Work {
+    Decide(Arc<dyn Decision>),
+    /// Another store's log, to be appended.
+    Restore(Vec<LogEntry>),
 }
 
 /// Decisions that were made together, and become durable together.
@@ -65,6 +72,7 @@ pub(super) fn start(
     disk: Arc<Disk>,
     snapshots: Arc<Snapshots>,
     head: watch::Sender<Revision>,
+    healthy: watch::Sender<bool>,
     queue: mpsc::Receiver<Job>,
 ) -> Guard {
     let failed = Arc::new(OnceLock::new());
@@ -76,7 +84,7 @@ pub(super) fn start(
         group: Group::default(),
         flying: Arc::default(),
     };
-    let writer = Writer { disk, snapshots, head, failed };
+    let writer = Writer { disk, snapshots, head, healthy, failed };
     Guard(vec![
         std::thread::spawn(move || futures::executor::block_on(decider.run(queue, out))),
         std::thread::spawn(move || writer.run(groups)),
@@ -119,18 +127,40 @@ impl Decider {
     }
 
     async fn decide(&mut self, job: Job) {
-        let decided = match self.failed.get() {
-            Some(error) => Err(error.clone()),
-            None => self.run_decision(&*job.decision).await,
+        let committed = match (self.failed.get(), job.work) {
+            (Some(error), _) => Err(error.clone()),
+            (None, Work::Decide(decision)) => {
+                let decided = self.run_decision(&*decision).await;
+                decided.map(|entry| entry.map(|entry| self.add(entry)))
+            }
+            (None, Work::Restore(entries)) => self.restore(entries),
         };
-        let committed = decided.map(|entry| {
-            let entry = entry?;
-            self.newest = entry.revision;
-            self.group.bytes += entry.events.len();
-            self.group.entries.push(entry);
-            Some(self.newest)
-        });
         self.group.answers.push((job.answer, committed));
+    }
+
+    /// Makes an entry a part of the group, where its writes are already.
+    fn add(&mut self, entry: LogEntry) -> Revision {
+        self.newest = entry.revision;
+        self.group.bytes += entry.events.len();
+        self.group.entries.push(entry);
+        self.newest
+    }
+
+    fn restore(&mut self, entries: Vec<LogEntry>) -> Committed {
+        logged::check_follows(self.newest, &entries)?;
+        let base = View::of(self.disk.state()).below(&self.flying);
+        let before = Arc::clone(&self.group.overrides);
+        for entry in &entries {
+            let mut staged = Staged::new(base, Arc::make_mut(&mut self.group.overrides), entry.revision);
+            if let Err(error) = staged.replay(entry) {
+                self.group.overrides = before;
+                return Err(error);
+            }
+        }
+        entries.into_iter().for_each(|entry| {
+            self.add(entry);
+        });
+        Ok(Some(self.newest))
     }
 
     /// Runs one decision; its writes stay in the group only if it is to be committed.
@@ -157,6 +187,7 @@ struct Writer {
     disk: Arc<Disk>,
     snapshots: Arc<Snapshots>,
     head: watch::Sender<Revision>,
+    healthy: watch::Sender<bool>,
     failed: Arc<OnceLock<StoreError>>,
 }
 
@@ -171,6 +202,7 @@ impl Writer {
             if let Err(error) = &written
                 && self.failed.set(error.clone()).is_ok()
             {
+                self.healthy.send_replace(false);
                 tracing::error!(%error, "a commit failed on its way to the disk; the store takes no more writes");
             }
             drop(permit);

@@ -23,10 +23,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use registry_proto::store as stored;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::disk::Disk;
-use self::lane::Job;
+use self::lane::{Job, Work};
 use self::physical::View;
 use self::snapshot::Snapshots;
 use super::{Decision, Hit, Kind, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError};
@@ -41,6 +42,7 @@ pub struct SledStore {
     snapshots: Arc<Snapshots>,
     jobs: mpsc::Sender<Job>,
     head: watch::Receiver<Revision>,
+    healthy: watch::Receiver<bool>,
     /// Behind `jobs`: fields are dropped in their order, and the lane ends when no more jobs can come.
     _lane: lane::Guard,
 }
@@ -54,9 +56,24 @@ impl SledStore {
         let disk = Arc::new(Disk::open(folder, cache_bytes)?);
         let snapshots = Arc::new(Snapshots::default());
         let (head_sender, head) = watch::channel(disk.recover()?);
+        let (health, healthy) = watch::channel(true);
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let lane = lane::start(Arc::clone(&disk), Arc::clone(&snapshots), head_sender, queue);
-        Ok(Self { disk, snapshots, jobs, head, _lane: lane })
+        let lane = lane::start(Arc::clone(&disk), Arc::clone(&snapshots), head_sender, health, queue);
+        Ok(Self { disk, snapshots, jobs, head, healthy, _lane: lane })
+    }
+
+    async fn do_in_turn(&self, work: Work) -> Result<Option<Revision>, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let stopped = || StoreError::Unavailable("it has stopped".to_owned());
+        self.jobs.send(Job { work, answer }).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// How many entries behind a revision may be read. The log is written before the state: what is behind the head may still be
+    /// taken back.
+    fn readable(&self, after: Revision, limit: usize) -> usize {
+        let head = *self.head.borrow();
+        limit.min(usize::try_from(head.saturating_sub(after)).unwrap_or(usize::MAX))
     }
 }
 
@@ -77,18 +94,29 @@ impl Store for SledStore {
         self.head.clone()
     }
 
+    async fn newest(&self) -> Result<Revision, StoreError> {
+        Ok(*self.head.borrow())
+    }
+
     async fn log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
-        let head = *self.head.borrow();
-        // The log is written before the state: what is behind the head may still be taken back.
-        let limit = limit.min(usize::try_from(head.saturating_sub(after)).unwrap_or(usize::MAX));
-        self.disk.read_log(after, limit)
+        self.disk.read_log(after, self.readable(after, limit))
+    }
+
+    async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, StoreError> {
+        self.disk.read_changes(after, self.readable(after, limit))
+    }
+
+    async fn restore(&self, entries: Vec<stored::LogEntry>) -> Result<Revision, StoreError> {
+        let restored = self.do_in_turn(Work::Restore(entries)).await?;
+        restored.ok_or_else(|| StoreError::Unavailable("it has stopped".to_owned()))
     }
 
     async fn commit(&self, decision: Arc<dyn Decision>) -> Result<Option<Revision>, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let stopped = || StoreError::Unavailable("it has stopped".to_owned());
-        self.jobs.send(Job { decision, answer }).await.map_err(|_| stopped())?;
-        answered.await.map_err(|_| stopped())?
+        self.do_in_turn(Work::Decide(decision)).await
+    }
+
+    fn healthy(&self) -> watch::Receiver<bool> {
+        self.healthy.clone()
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {

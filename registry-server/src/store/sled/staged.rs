@@ -5,7 +5,7 @@ use bytes::Bytes;
 use registry_proto::store as stored;
 
 use super::physical::{Overrides, Stored, View, entries_of, record_key};
-use crate::store::{Hit, Kind, Put, Range, Read, Record, Revision, Source, StoreError, Transaction};
+use crate::store::{Hit, Kind, Put, Range, Read, Record, Revision, Source, StoreError, Transaction, logged};
 
 /// The transaction of one decision, above what is committed, what is on its way to the disk, and what the decisions before it
 /// staged.
@@ -27,7 +27,7 @@ impl<'a> Staged<'a> {
     pub(super) fn into_entry(self, events: Bytes) -> stored::LogEntry {
         let mut writes = self.writes;
         for write in &mut writes {
-            refer_to_events(write, &events);
+            logged::refer_to_events(write, &events);
         }
         stored::LogEntry { revision: self.revision, events, writes }
     }
@@ -40,6 +40,15 @@ impl<'a> Staged<'a> {
                 None => self.overrides.remove(&key),
             };
         }
+    }
+
+    /// Stages the writes of a log entry.
+    pub(super) fn replay(&mut self, entry: &stored::LogEntry) -> Result<(), StoreError> {
+        for write in &entry.writes {
+            let (kind, key, put) = logged::read_write(write, &entry.events)?;
+            self.write(kind, &key, put.as_ref())?;
+        }
+        Ok(())
     }
 
     fn stage(&mut self, key: Vec<u8>, value: Option<Bytes>) {
@@ -67,31 +76,8 @@ impl<'a> Staged<'a> {
                 self.stage(key, Some(value));
             }
         }
-        self.writes.push(stored::LoggedWrite {
-            kind: kind as u32,
-            key: Bytes::copy_from_slice(key),
-            attributes: put
-                .iter()
-                .flat_map(|put| &put.attributes)
-                .map(|a| stored::Attribute { index: a.index as u32, value: Bytes::copy_from_slice(&a.value) })
-                .collect(),
-            value: put.map(|put| stored::logged_write::Value::Payload(put.payload.clone())),
-        });
+        self.writes.push(logged::write_of(kind, key, put));
         Ok(())
-    }
-}
-
-/// Replaces a payload that stands in the events as well, as the state after a change usually does, by its place there: the log
-/// need not hold it twice.
-fn refer_to_events(write: &mut stored::LoggedWrite, events: &Bytes) {
-    const WORTH_IT: usize = 64;
-    let Some(stored::logged_write::Value::Payload(payload)) = &write.value else { return };
-    if payload.len() < WORTH_IT {
-        return;
-    }
-    if let Some(offset) = memchr::memmem::find(events, payload) {
-        let range = stored::Range { offset: offset as u64, length: payload.len() as u64 };
-        write.value = Some(stored::logged_write::Value::InEvents(range));
     }
 }
 
