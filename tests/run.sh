@@ -34,7 +34,11 @@ RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 step "licenses and sources of dependencies"
 cargo deny --log-level error --config .deny.toml check licenses bans sources
 
-step tests
+step "tests, with a PostgreSQL of their own"
+postgres=$(mktemp -d)
+trap 'tests/postgres.sh stop "$postgres"' EXIT
+TEST_POSTGRES=$(tests/postgres.sh start "$postgres")
+export TEST_POSTGRES
 cargo build --workspace --bins --locked
 cargo nextest run --workspace --locked
 cargo test --workspace --doc --locked

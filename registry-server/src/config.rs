@@ -18,6 +18,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The folder of the embedded store and of the artifacts.
     pub storage_path: PathBuf,
+    /// Where the records are.
+    pub store: StoreChoice,
+    /// How many connections to a database are used for reads.
+    pub store_connections: usize,
+    /// How long a commit is tried for when the database fails.
+    pub store_patience: Period,
     /// Where the log is shipped to: a folder or the URL of an object store.
     pub archive: Option<String>,
     /// How often.
@@ -45,6 +51,9 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
             storage_path: PathBuf::from("./registry-data"),
+            store: StoreChoice::Sled,
+            store_connections: 16,
+            store_patience: Period(Duration::from_secs(10)),
             archive: None,
             archive_every: Period(Duration::from_secs(5)),
             log_format: LogFormat::Human,
@@ -56,6 +65,54 @@ impl Default for Config {
             upload_idle_seconds: 60,
             drain_seconds: 8,
         }
+    }
+}
+
+/// Which store keeps the records. (The bytes of artifacts are kept beside it.)
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum StoreChoice {
+    /// The embedded one, in the storage path: for one server.
+    Sled,
+    /// A PostgreSQL database by its URL: for several servers.
+    Postgres(String),
+}
+
+impl FromStr for StoreChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "sled" => Ok(Self::Sled),
+            url if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+                Ok(Self::Postgres(url.to_owned()))
+            }
+            _ => Err("expected `sled` or postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned()),
+        }
+    }
+}
+
+impl TryFrom<String> for StoreChoice {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<StoreChoice> for String {
+    fn from(choice: StoreChoice) -> Self {
+        match choice {
+            StoreChoice::Sled => "sled".to_owned(),
+            StoreChoice::Postgres(url) => url,
+        }
+    }
+}
+
+/// Without the URL: there may be a password in it.
+impl std::fmt::Debug for StoreChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Self::Sled) { "Sled" } else { "Postgres" })
     }
 }
 
@@ -97,6 +154,21 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "FOLDER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_path: Option<PathBuf>,
+    /// Where the records are: `sled`, embedded, or postgres://... for several servers on one database [default: sled]
+    ///
+    /// Several hosts may be named, separated by commas: the one that takes writes is used. `sslmode` (disable, prefer, require,
+    /// verify-ca, verify-full) and `sslrootcert` are as libpq has them. The schema is the first of the search path.
+    #[arg(long, global = true, value_name = "sled|URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<StoreChoice>,
+    /// How many connections to a database to use for reads [default: 16]
+    #[arg(long, global = true, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_connections: Option<usize>,
+    /// How long to try a commit for when the database fails [default: 10s]
+    #[arg(long, global = true, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_patience: Option<Period>,
     /// Ship the log to a folder or the URL of an object store, with the artifacts' bytes: a lost disk costs what was not shipped yet
     #[arg(long, global = true, value_name = "FOLDER|URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -198,6 +270,12 @@ mod tests {
             jail.create_file("typo.toml", "listenn = \"127.0.0.1:1\"")?;
             assert!(Config::load(&flags(&["--config", "typo.toml"])).is_err());
             assert!(Config::load(&flags(&["--config", "missing.toml"])).is_err());
+            jail.set_env("MODEL_REGISTRY_STORE", "postgres://host/registry");
+            let url = StoreChoice::Postgres("postgres://host/registry".to_owned());
+            assert_eq!(Config::load(&Flags::default()).unwrap().store, url);
+            jail.set_env("MODEL_REGISTRY_STORE", "mysql://host/registry");
+            assert!(Config::load(&Flags::default()).unwrap_err().to_string().contains("postgres://"));
+            jail.set_env("MODEL_REGISTRY_STORE", "sled");
             jail.set_env("MODEL_REGISTRY_MAX_CALLS", "many");
             assert!(Config::load(&Flags::default()).is_err());
             Ok(())

@@ -3,13 +3,19 @@
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::backup::archive::ArchiveError;
 use crate::blobs::Blobs;
-use crate::config::Config;
+use crate::config::{Config, StoreChoice};
 use crate::error::Error;
+use crate::registry::facts::facts;
+use crate::store::postgres::{PostgresOptions, PostgresStore};
 use crate::store::sled::SledStore;
 use crate::store::{Store, StoreError};
+
+/// How long a database may take to be connected to.
+const CONNECTING: Duration = Duration::from_secs(5);
 
 /// Why a server can't start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -62,11 +68,27 @@ impl Stores {
     /// If another server uses the folder, or something can't be read.
     pub async fn open(config: &Config) -> Result<Self, ServeError> {
         let folder = &config.storage_path;
-        let lock = lock(folder)?;
-        let cache_bytes = config.cache_mib.saturating_mul(1024 * 1024);
-        let store = SledStore::open(&folder.join("store"), cache_bytes)?;
+        let (store, lock): (Arc<dyn Store>, _) = match &config.store {
+            StoreChoice::Sled => {
+                let lock = lock(folder)?;
+                let cache_bytes = config.cache_mib.saturating_mul(1024 * 1024);
+                (Arc::new(SledStore::open(&folder.join("store"), cache_bytes)?), Some(lock))
+            }
+            StoreChoice::Postgres(url) => {
+                let seconds = Duration::from_secs(config.call_timeout_seconds.max(1));
+                let options = PostgresOptions {
+                    url: url.clone(),
+                    pool_size: config.store_connections.max(1),
+                    statement_timeout: seconds,
+                    connect_timeout: CONNECTING.min(seconds),
+                    patience: config.store_patience.0,
+                    facts,
+                };
+                (Arc::new(PostgresStore::open(options).await?), None)
+            }
+        };
         let blobs = Blobs::open(&folder.join("artifacts")).await?;
-        Ok(Self { store: Arc::new(store), blobs, _lock: Some(lock) })
+        Ok(Self { store, blobs, _lock: lock })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use registry_tests::process::{ServerProcess, binary, server_command};
+use registry_tests::process::{ServerProcess, binary, sled_command};
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -14,11 +14,11 @@ const LISTEN: &str = "127.0.0.1:0";
 
 // The client has to be told of the end while this thread waits for it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_server_on_the_folder_is_refused() {
+async fn a_second_server_on_an_embedded_store_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let first = ServerProcess::start(folder.path(), LISTEN);
+    let first = ServerProcess::spawn(sled_command(folder.path(), LISTEN));
 
-    let second = server_command(folder.path(), LISTEN).output().unwrap();
+    let second = sled_command(folder.path(), LISTEN).output().unwrap();
     let said = String::from_utf8(second.stderr).unwrap();
     assert_eq!(second.status.code(), Some(1), "{said}");
     assert!(second.stdout.is_empty(), "it does not say that it listens");
@@ -29,7 +29,7 @@ async fn a_second_server_on_the_folder_is_refused() {
     client.create_model("models/still-there").await.unwrap();
     assert!(first.terminate().success());
     // What the first held is free again.
-    let third = ServerProcess::start(folder.path(), LISTEN);
+    let third = ServerProcess::spawn(sled_command(folder.path(), LISTEN));
     patient(&third.endpoint()).get_model("models/still-there").await.unwrap();
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::process::Command;
 
-use registry_tests::process::{ServerProcess, server_command};
+use registry_tests::process::{ServerProcess, sled_command};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::impatient;
@@ -19,7 +19,7 @@ async fn an_answer_is_sent_after_fdatasync() {
     assert!(strace.is_ok_and(|strace| strace.status.success()), "strace is missing: tests/run.sh installs it");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trace");
-    let traced = server_command(&folder.path().join("data"), "127.0.0.1:0");
+    let traced = sled_command(&folder.path().join("data"), "127.0.0.1:0");
     let mut command = Command::new("strace");
     // The strings are long enough to find a commit, or an answer, by what is in it.
     command.args(["-f", "-yy", "-s", "65536", "-e", CALLS, "-e", "signal=none", "-o"]).arg(&file);

@@ -3,6 +3,7 @@
 pub mod expect;
 pub mod process;
 pub mod server;
+pub mod store;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -12,6 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
+use crate::store;
+
 /// The path of one of the workspace's binaries, as it is built from the sources that are there now: cargo says where it is.
 ///
 /// # Panics
@@ -139,8 +141,15 @@ impl Drop for ServerProcess {
     }
 }
 
-/// The command that starts a server on a folder.
+/// The command that starts a server on a folder, and on the store that goes with it.
 pub fn server_command(folder: &Path, listen: &str) -> Command {
+    let mut command = sled_command(folder, listen);
+    command.args(["--store", &String::from(store::choice(folder))]);
+    command
+}
+
+/// The same on the embedded store, whichever is under test.
+pub fn sled_command(folder: &Path, listen: &str) -> Command {
     let mut command = Command::new(binary("registry-server"));
     without_settings(&mut command);
     command.args([OsStr::new("--listen"), OsStr::new(listen), OsStr::new("--storage-path"), folder.as_os_str()]);

@@ -13,9 +13,9 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::until;
+use crate::{store, until};
 
-/// A server in this process, on a free port and in a folder of its own; both last as long as the test.
+/// A server in this process, on a free port and on a store of its own; both last as long as the test.
 #[derive(Debug)]
 pub struct TestServer {
     folder: TempDir,
@@ -36,10 +36,11 @@ impl TestServer {
         Self::with(|_| {}).await
     }
 
-    /// A server with settings of the test's own. The folder and the address are not among them.
+    /// A server with settings of the test's own. The folder and the address are not among them; another store may be.
     pub async fn with(settings: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = Config { cache_mib: 16, ..Config::default() };
+        let mut config = Config { cache_mib: 16, store_connections: 4, ..Config::default() };
+        config.store = store::choice(folder.path());
         settings(&mut config);
         config.storage_path = folder.path().join("storage");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

@@ -8,11 +8,11 @@ use registry_proto::v1::ErrorReason;
 
 use super::records::{Records as _, decode};
 use super::transaction::Tx;
-use super::versions::{live_version, touch};
+use super::versions::{live_version, reads_of, touch};
 use super::{Committed, Mutation, Order, Registry, keys};
 use crate::blobs::{Incoming, Stored};
 use crate::error::{Error, Violations};
-use crate::rules::names::{ArtifactName, VersionName};
+use crate::rules::names::{ArtifactName, VersionName, VersionRef};
 use crate::store::Kind;
 
 /// A file that is to become an artifact; its fields were checked.
@@ -163,6 +163,15 @@ impl Mutation for AddArtifact {
         tx.log(event(pb::EventType::ArtifactCreated, &artifact.name, None, Some(&artifact)));
         tx.put(Kind::Artifact, key, &artifact, Vec::new()).await?;
         tx.put_version(model, &version).await
+    }
+
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        let Upload { parent, path, .. } = &self.upload;
+        let mut reads = reads_of(parent);
+        if let VersionRef::Number(number) = parent.version {
+            reads.push((Kind::Artifact, keys::artifact(&parent.model, number, path)));
+        }
+        reads
     }
 }
 

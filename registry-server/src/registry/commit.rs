@@ -35,6 +35,11 @@ pub(crate) struct Order {
 pub(crate) trait Mutation: Send + Sync + 'static {
     /// Checks, writes, and logs events; without events nothing is kept. May be run again from the start.
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error>;
+
+    /// What it will probably read, as [`Decision::reads`] has it.
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        Vec::new()
+    }
 }
 
 /// What a mutation led to. The answer to the caller is made from this alone, so that a repeated request is answered alike.
@@ -101,6 +106,13 @@ impl<M: Mutation> Decision for Pending<M> {
         };
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         Ok(log)
+    }
+
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        let mut reads = self.mutation.reads();
+        reads.push((Kind::ChainHead, Vec::new()));
+        reads.extend(self.order.request_id.map(|id| (Kind::Request, id.into_bytes().to_vec())));
+        reads
     }
 }
 

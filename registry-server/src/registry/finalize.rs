@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::records::{Records as _, decode};
 use super::transaction::{Tx, check_etag, version_after, version_event};
-use super::versions::{live_version, touch};
+use super::versions::{live_version, reads_of, touch};
 use super::{Mutation, Order, Registry, keys};
 use crate::error::Error;
 use crate::rules::names::VersionName;
@@ -62,6 +62,10 @@ impl Mutation for Finalize {
             tx.put_model(model, &row).await?;
         }
         Ok(())
+    }
+
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        reads_of(&self.name)
     }
 }
 

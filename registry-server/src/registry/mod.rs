@@ -10,6 +10,7 @@ mod commit;
 pub(crate) mod compare;
 pub(crate) mod deletion;
 pub(crate) mod events;
+pub mod facts;
 pub(crate) mod finalize;
 pub(crate) mod keys;
 pub(crate) mod lists;

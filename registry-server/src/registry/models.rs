@@ -58,6 +58,10 @@ impl Mutation for CreateModel {
         tx.log(model_event(pb::EventType::ModelCreated, None, &model));
         tx.put_model(&self.name, &ModelRow { model, ..Default::default() }).await
     }
+
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        vec![(Kind::Model, keys::model(&self.name))]
+    }
 }
 
 /// New values for some fields of a model; they were checked.

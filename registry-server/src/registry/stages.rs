@@ -8,7 +8,7 @@ use registry_proto::v1::ErrorReason;
 use super::models::touch as touch_model;
 use super::records::{ModelRow, Records as _, decode, number_in};
 use super::transaction::{Tx, check_etag, version_after, version_event};
-use super::versions::{live_version, touch};
+use super::versions::{live_version, reads_of, touch};
 use super::{Committed, Mutation, Order, Registry, keys};
 use crate::convert;
 use crate::error::Error;
@@ -75,6 +75,10 @@ impl Mutation for Transitions {
             }
         }
         Ok(())
+    }
+
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        self.0.iter().flat_map(|transition| reads_of(&transition.name)).collect()
     }
 }
 

@@ -107,6 +107,15 @@ impl Mutation for CreateVersion {
         }
         tx.put_model(&self.model, &row).await
     }
+
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        let mut reads: Vec<_> = self.parents.iter().flat_map(reads_of).collect();
+        reads.push((Kind::Model, keys::model(&self.model)));
+        if !self.version.label.is_empty() {
+            reads.push((Kind::Label, keys::label(&self.model, &self.version.label)));
+        }
+        reads
+    }
 }
 
 /// The canonical names of the versions that another one was derived from.
@@ -150,6 +159,10 @@ impl Mutation for UpdateVersion {
         tx.log(version_event(pb::EventType::VersionUpdated, Some(before), version));
         Ok(())
     }
+
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        reads_of(&self.name)
+    }
 }
 
 /// The version behind a name, if neither it nor its model is deleted.
@@ -159,6 +172,17 @@ pub(crate) async fn live_version(tx: &Tx<'_>, name: &VersionName) -> Result<pb::
     let version = tx.version(&name.model, number).await?;
     must_live(&version.name, version.delete_time.as_ref())?;
     Ok(version)
+}
+
+/// What finding a version reads, as far as its name tells: a label's or alias's number is not known yet.
+pub(crate) fn reads_of(name: &VersionName) -> Vec<(Kind, Vec<u8>)> {
+    let mut reads = vec![(Kind::Model, keys::model(&name.model))];
+    match &name.version {
+        VersionRef::Number(number) => reads.push((Kind::Version, keys::version(&name.model, *number))),
+        VersionRef::Label(label) => reads.push((Kind::Label, keys::label(&name.model, label))),
+        VersionRef::Alias(_) => {}
+    }
+    reads
 }
 
 /// Notes that a version changes in this revision.

@@ -46,12 +46,15 @@ impl Registry {
         start: Start,
         draining: watch::Receiver<bool>,
     ) -> Result<mpsc::Receiver<Message>, Error> {
+        // Taken first: it wakes for whatever comes behind what is read now.
         let mut head = self.store.head();
-        let newest = *head.borrow_and_update();
+        head.borrow_and_update();
         let snapshot = match start {
             Start::Snapshot => Some(self.store.snapshot().await?),
             Start::Now | Start::After(_) => None,
         };
+        // Asked of the store: the caller may know of a commit by another server that this one has not heard of yet.
+        let newest = self.store.newest().await?;
         let cursor = match (start, &snapshot) {
             (_, Some(snapshot)) => snapshot.revision(),
             (Start::After(revision), _) if revision > newest => {

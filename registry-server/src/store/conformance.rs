@@ -39,7 +39,8 @@ macro_rules! conformance {
             $backend: a_commit_is_read_back, revisions_are_contiguous_under_concurrency, nothing_logged_is_nothing_kept,
             decisions_see_what_earlier_ones_staged, indexes_follow_their_records, long_records_are_whole,
             a_scan_ends_when_it_has_enough, the_log_is_read_from_anywhere, a_snapshot_stays_as_it_was, everything_survives_reopening,
-            scans_agree_with_a_sorted_map,
+            scans_agree_with_a_sorted_map, what_one_store_changed_another_restores, a_restore_with_a_gap_changes_nothing,
+            changes_end_when_they_have_enough, a_store_is_whole_again_with_the_last_step_of_a_restore,
         );
     };
 }
@@ -98,6 +99,21 @@ impl Decision for Writes {
         *self.seen.lock().unwrap() = seen;
         Ok((!self.give_up).then(|| Bytes::from(tx.revision().to_string())))
     }
+
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        self.puts.iter().map(|put| (put.kind, put.key.clone())).collect()
+    }
+}
+
+/// Writes a record, and logs it as well.
+struct LogsItsPayload(Put);
+
+#[async_trait]
+impl Decision for LogsItsPayload {
+    async fn decide(&self, tx: &mut dyn Transaction) -> Result<Option<Bytes>, StoreError> {
+        tx.put(self.0.clone()).await?;
+        Ok(Some(Bytes::from([b"written: ", self.0.payload.as_ref()].concat())))
+    }
 }
 
 async fn write(store: &dyn Store, key: &[u8], payload: &[u8]) -> Revision {
@@ -109,6 +125,11 @@ async fn read(store: &dyn Store, key: &[u8]) -> Option<(Vec<u8>, Revision)> {
     record.map(|record| (record.payload.to_vec(), record.revision))
 }
 
+/// Not a borrow in an expression that goes on to wait: the store could not move its head meanwhile.
+fn head(store: &dyn Store) -> Revision {
+    *store.head().borrow()
+}
+
 async fn keys(reader: &(impl Read + ?Sized), source: Source, range: Range) -> Vec<Vec<u8>> {
     reader.scan(source, &range).await.unwrap().into_iter().map(|hit| hit.record.key).collect()
 }
@@ -116,10 +137,12 @@ async fn keys(reader: &(impl Read + ?Sized), source: Source, range: Range) -> Ve
 pub(super) async fn a_commit_is_read_back<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
-    assert_eq!((*store.head().borrow(), read(store, b"a").await), (0, None));
+    assert_eq!((head(store), read(store, b"a").await), (0, None));
     assert_eq!(write(store, b"a", b"one").await, 1);
     assert_eq!(write(store, b"a", b"two").await, 2);
-    assert_eq!((*store.head().borrow(), read(store, b"a").await), (2, Some((b"two".to_vec(), 2))));
+    assert_eq!((head(store), read(store, b"a").await), (2, Some((b"two".to_vec(), 2))));
+    assert_eq!(store.newest().await.unwrap(), 2);
+    assert!(*store.healthy().borrow());
     assert!(store.get(Kind::Model, b"a").await.unwrap().is_none(), "a key belongs to its kind");
 }
 
@@ -130,7 +153,7 @@ pub(super) async fn revisions_are_contiguous_under_concurrency<B: Backend>() {
     let mut revisions = join_all(commits).await;
     revisions.sort_unstable();
     assert_eq!(revisions, (1..=200).collect::<Vec<_>>());
-    assert_eq!(*store.head().borrow(), 200);
+    assert_eq!(head(store), 200);
     let logged = store.log(0, usize::MAX).await.unwrap();
     assert!(logged.iter().zip(1..).all(|(entry, revision)| entry.events == revision.to_string()));
 }
@@ -152,7 +175,7 @@ pub(super) async fn nothing_logged_is_nothing_kept<B: Backend>() {
     assert_eq!(read(store, &[1]).await, Some((b"kept".to_vec(), 1)));
     assert_eq!(keys(store, Source::Kind(Kind::Version), Range::first(Vec::new(), 10)).await, [[1], [3], [4]]);
     assert!(keys(store, Source::Index(Index::StageEntries), Range::first(Vec::new(), 10)).await.is_empty());
-    assert_eq!(*store.head().borrow(), 3);
+    assert_eq!(head(store), 3);
 }
 
 pub(super) async fn decisions_see_what_earlier_ones_staged<B: Backend>() {
@@ -262,10 +285,102 @@ pub(super) async fn everything_survives_reopening<B: Backend>() {
     let all = Range::first(Vec::new(), usize::MAX);
     let before = (backend.store().scan(source, &all).await.unwrap(), backend.store().log(0, 1000).await.unwrap());
     let backend = backend.reopen().await;
-    assert_eq!(*backend.store().head().borrow(), 100);
+    assert_eq!(head(backend.store()), 100);
     let after = (backend.store().scan(source, &all).await.unwrap(), backend.store().log(0, 1000).await.unwrap());
     assert_eq!(before, after);
     assert_eq!(write(backend.store(), b"next", b"").await, 101);
+}
+
+/// Everything that reads can tell of a store.
+async fn contents(store: &dyn Store) -> (Vec<Vec<Hit>>, Vec<super::LogEntry>) {
+    let sources = [Source::Kind(Kind::Version), Source::Kind(Kind::Model), Source::Index(Index::StageEntries)];
+    let mut scans = Vec::new();
+    for source in sources {
+        scans.push(store.scan(source, &Range::first(Vec::new(), usize::MAX)).await.unwrap());
+    }
+    (scans, store.log(0, usize::MAX).await.unwrap())
+}
+
+/// A store with records that were written, replaced, moved in an index and removed.
+async fn with_a_past<B: Backend>() -> B {
+    let backend = B::open().await;
+    let store = backend.store();
+    for revision in 0..30u8 {
+        let place = (revision % 3 > 0).then_some([revision % 5]);
+        let put = put(&[revision % 7], &[revision; 100], place.as_ref().map(|place| place.as_slice()));
+        store.commit(Arc::new(LogsItsPayload(put))).await.unwrap();
+    }
+    store.commit(Writes::changes(vec![Change::Remove(3), Change::Put(4, vec![1], Some(9))], false)).await.unwrap();
+    backend
+}
+
+pub(super) async fn what_one_store_changed_another_restores<B: Backend>() {
+    let (from, to) = (with_a_past::<B>().await, B::open().await);
+    let mut newest = 0;
+    for limit in [1, 7, usize::MAX] {
+        let changes = from.store().changes(newest, limit).await.unwrap();
+        assert_eq!(changes.len(), limit.min(31 - newest as usize));
+        newest += changes.len() as Revision;
+        assert_eq!(to.store().restore(changes, true).await.unwrap(), newest);
+    }
+    assert!(from.store().changes(newest, 1).await.unwrap().is_empty());
+    assert_eq!(to.store().restore(Vec::new(), true).await.unwrap(), newest);
+    assert_eq!((newest, head(to.store())), (31, 31));
+    let to = to.reopen().await;
+    let expected = contents(from.store()).await;
+    assert_eq!(contents(to.store()).await, expected);
+    assert!(expected.0[0].len() == 6 && !expected.0[2].is_empty());
+    // What was restored can be restored from, and its attributes are known when its records are replaced.
+    assert_eq!(to.store().changes(0, 100).await.unwrap(), from.store().changes(0, 100).await.unwrap());
+    for store in [from.store(), to.store()] {
+        store.commit(Writes::changes((0..7).map(Change::Remove).collect(), false)).await.unwrap();
+        assert!(keys(store, Source::Index(Index::StageEntries), Range::first(Vec::new(), 10)).await.is_empty());
+    }
+}
+
+pub(super) async fn a_restore_with_a_gap_changes_nothing<B: Backend>() {
+    let (from, to) = (with_a_past::<B>().await, B::open().await);
+    let changes = |range: std::ops::Range<usize>| async {
+        let changes = from.store().changes(0, 100).await.unwrap();
+        changes[range].to_vec()
+    };
+    to.store().restore(changes(0..5).await, true).await.unwrap();
+    let before = contents(to.store()).await;
+    let mut with_a_gap = changes(5..10).await;
+    with_a_gap.remove(2);
+    let mut unreadable = changes(5..8).await;
+    unreadable[2].writes[0].kind = 99;
+    for wrong in [with_a_gap, changes(4..6).await, changes(6..7).await, unreadable] {
+        let refused = to.store().restore(wrong, true).await;
+        assert!(matches!(refused, Err(StoreError::Damaged(_))), "{refused:?}");
+        assert_eq!(contents(to.store()).await, before);
+        assert_eq!(head(to.store()), 5);
+    }
+    assert_eq!(to.store().restore(changes(5..31).await, true).await.unwrap(), 31);
+    assert_eq!(contents(to.store()).await, contents(from.store()).await);
+}
+
+pub(super) async fn a_store_is_whole_again_with_the_last_step_of_a_restore<B: Backend>() {
+    let (from, to) = (with_a_past::<B>().await, B::open().await);
+    let changes = from.store().changes(0, 100).await.unwrap();
+    assert!(to.store().whole().await.unwrap());
+    to.store().restore(changes[..9].to_vec(), false).await.unwrap();
+    let to = to.reopen().await;
+    assert!(!to.store().whole().await.unwrap());
+    to.store().restore(changes[9..].to_vec(), false).await.unwrap();
+    to.store().restore(Vec::new(), true).await.unwrap();
+    assert!(to.store().whole().await.unwrap());
+    assert!(to.reopen().await.store().whole().await.unwrap());
+}
+
+pub(super) async fn changes_end_when_they_have_enough<B: Backend>() {
+    let backend = B::open().await;
+    for key in 0..4u8 {
+        write(backend.store(), &[key], &vec![key; SCAN_BYTES / 2]).await;
+    }
+    assert_eq!(backend.store().changes(0, 100).await.unwrap().len(), 2);
+    assert_eq!(backend.store().changes(1, 1).await.unwrap().len(), 1);
+    assert_eq!(backend.store().changes(3, 100).await.unwrap().len(), 1);
 }
 
 fn change() -> impl Strategy<Value = Change> {

@@ -63,11 +63,14 @@ pub(crate) fn read_write(
         Some(Value::Payload(payload)) => Some(payload.clone()),
         Some(Value::InEvents(range)) => Some(slice(events, range)?),
     };
-    let put = payload.map(|payload| {
-        let attributes = read_attributes(&write.attributes)?;
-        Ok(Put { kind, key: write.key.to_vec(), payload, attributes })
-    });
-    Ok((kind, write.key.clone(), put.transpose()?))
+    let put = match payload {
+        None => None,
+        Some(payload) => {
+            let attributes = read_attributes(&write.attributes)?;
+            Some(Put { kind, key: write.key.to_vec(), payload, attributes })
+        }
+    };
+    Ok((kind, write.key.clone(), put))
 }
 
 fn slice(events: &Bytes, range: &stored::Range) -> Result<Bytes, StoreError> {

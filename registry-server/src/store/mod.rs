@@ -10,9 +10,11 @@
 #[cfg(test)]
 mod conformance;
 mod logged;
+pub mod postgres;
 pub mod sled;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -117,6 +119,28 @@ pub struct Attribute {
     /// The place.
     pub value: Vec<u8>,
 }
+
+/// What people, who look at a database with its own tools, see of a record beside its bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The resource name.
+    pub name: Option<String>,
+    /// Whose it is.
+    pub team: Option<String>,
+    /// The stage it is in.
+    pub stage: Option<String>,
+    /// What it was made with.
+    pub framework: Option<String>,
+    /// When it was made.
+    pub created: Option<SystemTime>,
+    /// When it was changed last.
+    pub updated: Option<SystemTime>,
+    /// When it was deleted.
+    pub deleted: Option<SystemTime>,
+}
+
+/// The facts of a record of a kind with this payload; `None` if records of its kind have none.
+pub type FactsOf = fn(Kind, &Bytes) -> Option<Facts>;
 
 /// A record as it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]

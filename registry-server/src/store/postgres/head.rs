@@ -1,0 +1,90 @@
+//! The newest revision that this server knows of, and the task that hears of those of the others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::connect::Connector;
+use super::error::Failure;
+use super::read::Reader;
+use crate::store::Revision;
+
+/// How often the database is asked, for notifications may get lost.
+const POLL: Duration = Duration::from_secs(1);
+
+/// The newest known revision.
+#[derive(Clone)]
+pub(super) struct Head(Arc<watch::Sender<Revision>>);
+
+impl Head {
+    pub(super) fn new(revision: Revision) -> Self {
+        Self(Arc::new(watch::Sender::new(revision)))
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Revision> {
+        self.0.subscribe()
+    }
+
+    /// Shows a revision that is committed, unless a newer one is shown.
+    pub(super) fn raise(&self, revision: Revision) {
+        self.show(revision, |shown| revision > shown);
+    }
+
+    /// Shows what the database said when it was asked at a time when `before` was shown. It knows less than that only if it lost
+    /// revisions, as a standby does that took over without having them all.
+    fn found(&self, before: Revision, revision: Revision) {
+        self.show(revision, |shown| revision > shown || (revision < before && shown == before));
+    }
+
+    fn show(&self, revision: Revision, is_due: impl Fn(Revision) -> bool) {
+        self.0.send_if_modified(|shown| {
+            let due = is_due(*shown);
+            if due {
+                *shown = revision;
+            }
+            due
+        });
+    }
+}
+
+/// Follows the head for as long as it is not aborted, over a connection of its own; tells whether the database can be reached.
+pub(super) async fn follow(connector: Arc<Connector>, channel: String, head: Head, healthy: watch::Sender<bool>) {
+    loop {
+        let Err(failure) = follow_once(&connector, &channel, &head, &healthy).await;
+        if healthy.send_replace(false) {
+            tracing::warn!(error = failure.message, "the database can't be reached");
+        }
+        tokio::time::sleep(POLL / 4).await;
+    }
+}
+
+async fn follow_once(
+    connector: &Connector,
+    channel: &str,
+    head: &Head,
+    healthy: &watch::Sender<bool>,
+) -> Result<std::convert::Infallible, Failure> {
+    let (sender, mut notified) = watch::channel(0);
+    let reader = Reader::new(connector.connect(Some(sender)).await?).await?;
+    reader.connection.client().batch_execute(&format!("LISTEN {channel}")).await?;
+    loop {
+        let before = *head.0.borrow();
+        head.found(before, reader.newest().await?);
+        if !healthy.send_replace(true) {
+            tracing::info!("the database can be reached");
+        }
+        let quiet = tokio::time::sleep(POLL);
+        tokio::pin!(quiet);
+        loop {
+            tokio::select! {
+                () = &mut quiet => break,
+                changed = notified.changed() => {
+                    changed.map_err(|_| Failure::broken("the connection is closed"))?;
+                    // Notifications are sent behind the commit.
+                    head.raise(*notified.borrow_and_update());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! The one lane of this server that all its commits go through, a batch at a time.
+//!
+//! A batch is a transaction that begins with the lock of the head's row, which orders it among the batches of all servers. Its
+//! decisions are run one after the other, each above what those before it staged; then all that they changed is written and
+//! committed at once. Until the commit was sent, a batch whose connection breaks is simply run again. After that its outcome is
+//! asked for, under the same lock, before anything else is done.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use registry_proto::store as stored;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::cache::Cache;
+use super::connect::Connector;
+use super::error::{Cause, Failure};
+use super::flush::Changes;
+use super::head::Head;
+use super::overlay::Overlay;
+use super::session::{Begun, Session};
+use super::staged::{Ground, Staged};
+use crate::store::{Decision, FactsOf, Kind, Revision, StoreError, logged};
+
+/// How many decisions are committed together at most.
+const BATCH: usize = 256;
+/// A batch closes when it has staged this many bytes of events.
+const BATCH_BYTES: usize = 1024 * 1024;
+/// How long to wait before a batch is tried again: at first, and at most.
+const BACKOFF: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(500)];
+
+type Committed = Result<Option<Revision>, StoreError>;
+
+/// What waits for its turn.
+pub(super) struct Job {
+    pub(super) work: Work,
+    pub(super) answer: oneshot::Sender<Committed>,
+    /// When it is given up.
+    pub(super) until: Instant,
+}
+
+/// What a job is to do.
+pub(super) enum Work {
+    Decide(Arc<dyn Decision>),
+    /// Another store's log, to be appended. It is a batch of its own.
+    Restore(Vec<stored::LogEntry>),
+}
+
+impl Job {
+    fn is_restore(&self) -> bool {
+        matches!(self.work, Work::Restore(_))
+    }
+
+    /// The keys that it will probably read.
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        match &self.work {
+            Work::Decide(decision) => decision.reads(),
+            Work::Restore(entries) => {
+                let writes = entries.iter().flat_map(|entry| &entry.writes);
+                writes.filter_map(|write| Some((Kind::from_number(write.kind)?, write.key.to_vec()))).collect()
+            }
+        }
+    }
+}
+
+/// A batch whose commit was sent.
+struct Doubt {
+    batch: Uuid,
+    first: Revision,
+    last: Revision,
+}
+
+/// Jobs that are committed together.
+#[derive(Default)]
+struct Batch {
+    jobs: Vec<Job>,
+    /// What they came to, as far as they were decided.
+    decided: Vec<Committed>,
+    /// Set from the moment that the commit is sent until it is known what became of it.
+    doubt: Option<Doubt>,
+    /// See [`Ground`].
+    careful: bool,
+}
+
+impl Batch {
+    fn answer(self) {
+        for (job, decided) in self.jobs.into_iter().zip(self.decided) {
+            // A caller that has gone away does not want its answer; the commit stands.
+            let _ = job.answer.send(decided);
+        }
+    }
+
+    /// Gives those jobs up that have waited for too long.
+    fn give_up(&mut self, failure: &Failure, all: bool) {
+        let now = Instant::now();
+        let (jobs, mut decided) = (std::mem::take(&mut self.jobs), std::mem::take(&mut self.decided).into_iter());
+        for job in jobs {
+            let outcome = decided.next();
+            if all || job.until <= now {
+                let _ = job.answer.send(Err(failure.clone().into()));
+            } else {
+                self.jobs.push(job);
+                self.decided.extend(outcome);
+            }
+        }
+    }
+}
+
+/// What a lane needs.
+pub(super) struct Setup {
+    pub(super) connector: Arc<Connector>,
+    /// Where the other servers are told of commits.
+    pub(super) channel: String,
+    pub(super) facts: FactsOf,
+    pub(super) head: Head,
+    pub(super) cache_bytes: usize,
+    pub(super) patience: Duration,
+}
+
+pub(super) struct Lane {
+    setup: Setup,
+    queue: mpsc::Receiver<Job>,
+    /// Taken from the queue, but not in a batch yet.
+    waiting: VecDeque<Job>,
+    session: Option<Session>,
+    cache: Cache,
+    /// The revision as of which the cache is true.
+    seen: Revision,
+    /// Others wrote before the last batch, and will probably again.
+    shared: bool,
+}
+
+impl Lane {
+    pub(super) fn new(setup: Setup, queue: mpsc::Receiver<Job>) -> Self {
+        let cache = Cache::new(setup.cache_bytes);
+        Self { setup, queue, waiting: VecDeque::new(), session: None, cache, seen: 0, shared: false }
+    }
+
+    /// Serves the queue until it is closed and empty.
+    pub(super) async fn run(mut self) {
+        loop {
+            if self.waiting.is_empty() {
+                match self.queue.recv().await {
+                    Some(job) => self.waiting.push_back(job),
+                    None => return,
+                }
+            }
+            let mut batch = Batch::default();
+            self.gather(&mut batch);
+            self.serve(batch).await;
+        }
+    }
+
+    /// Fills a batch with what waits. Answers how many jobs came in.
+    fn gather(&mut self, batch: &mut Batch) -> usize {
+        let before = batch.jobs.len();
+        while batch.jobs.len() < BATCH && !batch.jobs.first().is_some_and(Job::is_restore) {
+            let Some(job) = self.waiting.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
+            if job.is_restore() && !batch.jobs.is_empty() {
+                self.waiting.push_front(job);
+                break;
+            }
+            batch.jobs.push(job);
+        }
+        batch.jobs.len() - before
+    }
+
+    /// Tries a batch until it is committed, refused, or given up.
+    async fn serve(&mut self, mut batch: Batch) {
+        let mut backoff = BACKOFF[0];
+        while !batch.jobs.is_empty() {
+            let Err(failure) = self.attempt(&mut batch).await else { return batch.answer() };
+            if failure.cause == Cause::Duplicate && !batch.careful {
+                // A record that was taken for new was there.
+                batch.careful = true;
+                continue;
+            }
+            // What went wrong is unknown, and so is what is true now.
+            self.session = None;
+            self.cache.clear();
+            let lasting = !failure.passes() && batch.doubt.is_none();
+            tracing::warn!(error = failure.message, lasting, "a commit did not go through");
+            batch.give_up(&failure, lasting);
+            if !batch.jobs.is_empty() {
+                tokio::time::sleep(backoff).await;
+                backoff = BACKOFF[1].min(backoff * 2);
+            }
+        }
+    }
+
+    /// Runs a batch once. If it fails in doubt, what its jobs decided is kept.
+    async fn attempt(&mut self, batch: &mut Batch) -> Result<(), Failure> {
+        let until = batch.jobs.iter().map(|job| job.until).max().unwrap_or_else(Instant::now);
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => {
+                let connected = tokio::time::timeout_at(until, self.connect()).await;
+                connected.unwrap_or_else(|_| Err(Failure::broken("no connection came about in time")))?
+            }
+        };
+        if let Some(Doubt { batch: id, first, last }) = &batch.doubt {
+            let (happened, head) = session.settle(*first, *id).await?;
+            tracing::info!(happened, revision = first, "a commit that was in doubt was settled");
+            self.seen = head;
+            let last = *last;
+            batch.doubt = None;
+            if happened {
+                self.session = Some(session);
+                self.setup.head.raise(last);
+                return Ok(());
+            }
+        }
+        self.begin(&session, batch).await?;
+        let done = self.decide_and_commit(&session, batch).await;
+        if done.as_ref().is_err_and(|failure| failure.cause == Cause::Duplicate) {
+            session.roll_back().await?;
+        }
+        self.session = Some(session);
+        done
+    }
+
+    async fn connect(&mut self) -> Result<Session, Failure> {
+        let connection = self.setup.connector.connect(None).await?;
+        // What this connection will see may be older than what the last one saw.
+        self.cache.clear();
+        Session::new(connection, &self.setup.channel, self.setup.patience).await
+    }
+
+    /// Takes the lock, and brings the cache up to what is true under it, with what the batch will probably read.
+    async fn begin(&mut self, session: &Session, batch: &mut Batch) -> Result<(), Failure> {
+        let keys = self.to_fetch(&batch.jobs);
+        let Begun { head, fetched, strangers } = session.begin(&keys, self.shared.then_some(self.seen)).await?;
+        let strangers = match (head == self.seen, strangers) {
+            (true, _) => Some(Vec::new()),
+            (false, Some(strangers)) => Some(strangers),
+            (false, None) if head < self.seen => None,
+            (false, None) => session.strangers(self.seen).await?,
+        };
+        self.shared = head != self.seen;
+        match strangers {
+            Some(entries) if entries.last().is_none_or(|entry| entry.revision == head) => {
+                for write in entries.iter().flat_map(|entry| &entry.writes) {
+                    let kind =
+                        Kind::from_number(write.kind).ok_or_else(|| Failure::damaged("the log has an unknown kind"))?;
+                    self.cache.forget(kind, &write.key);
+                }
+            }
+            Some(_) | None => self.cache.clear(),
+        }
+        self.seen = head;
+        self.cache.insert(fetched);
+        // Those that came while it waited for the lock.
+        let before = batch.jobs.len();
+        if self.gather(batch) > 0 {
+            let keys = self.to_fetch(&batch.jobs[before..]);
+            let fetched = session.fetch(&keys).await?;
+            self.cache.insert(fetched);
+        }
+        Ok(())
+    }
+
+    /// The keys that some jobs will probably read, each once, unless they are in the cache and will stay there.
+    fn to_fetch(&self, jobs: &[Job]) -> Vec<(Kind, Vec<u8>)> {
+        let mut keys: Vec<_> = jobs.iter().flat_map(Job::reads).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        if !self.shared {
+            keys.retain(|(kind, key)| self.cache.get(*kind, key).is_none());
+        }
+        keys
+    }
+
+    async fn decide_and_commit(&mut self, session: &Session, batch: &mut Batch) -> Result<(), Failure> {
+        let ground = Ground { session, cache: &self.cache, careful: batch.careful, failed: OnceLock::new() };
+        let mut overlay = Overlay::default();
+        let mut log = Vec::new();
+        let mut bytes = 0;
+        batch.decided.clear();
+        for job in &batch.jobs {
+            let next = self.seen + log.len() as Revision + 1;
+            let decided = run(&ground, &mut overlay, next, &job.work).await;
+            if let Some(failure) = ground.failed.get() {
+                return Err(failure.clone());
+            }
+            batch.decided.push(decided.map(|entries| {
+                bytes += entries.iter().map(|entry| entry.events.len()).sum::<usize>();
+                log.extend(entries);
+                (next <= self.seen + log.len() as Revision).then_some(self.seen + log.len() as Revision)
+            }));
+            if bytes >= BATCH_BYTES {
+                break;
+            }
+        }
+        for job in batch.jobs.drain(batch.decided.len()..).rev() {
+            self.waiting.push_front(job);
+        }
+        let Some(last) = log.last().map(|entry| entry.revision) else {
+            // Committed and not rolled back: behind this, what it saw is durable.
+            session.commit(None).await?;
+            return Ok(());
+        };
+        let id = Uuid::new_v4();
+        let changes = Changes::new(id, &overlay, &log, self.setup.facts);
+        batch.doubt = Some(Doubt { batch: id, first: changes.first(), last });
+        match session.commit(Some(&changes)).await {
+            Ok(true) => batch.doubt = None,
+            Ok(false) => return Err(Failure::broken("the database warned of something as it committed")),
+            Err(failure) => {
+                if failure.aborted {
+                    batch.doubt = None;
+                }
+                return Err(failure);
+            }
+        }
+        drop(changes);
+        self.seen = last;
+        self.cache.insert(overlay.into_states());
+        self.setup.head.raise(last);
+        Ok(())
+    }
+}
+
+/// Runs one job; what it stages stays only if it is to be committed. Answers what it logs.
+async fn run(
+    ground: &Ground<'_>,
+    overlay: &mut Overlay,
+    next: Revision,
+    work: &Work,
+) -> Result<Vec<stored::LogEntry>, StoreError> {
+    let decision = match work {
+        Work::Decide(decision) => decision,
+        Work::Restore(entries) => {
+            logged::check_follows(next - 1, entries)?;
+            for entry in entries {
+                // It is alone in its batch: if it fails, nothing of the batch is written.
+                Staged::new(ground, overlay, entry.revision).replay(entry).await?;
+            }
+            return Ok(entries.clone());
+        }
+    };
+    let mut staged = Staged::new(ground, overlay, next);
+    // A fault in one decision must not end the lane for all.
+    match AssertUnwindSafe(decision.decide(&mut staged)).catch_unwind().await {
+        Ok(Ok(Some(events))) => Ok(vec![staged.into_entry(events)]),
+        Ok(other) => {
+            staged.undo();
+            other.map(|_| Vec::new())
+        }
+        Err(_) => {
+            staged.undo();
+            Err(StoreError::Damaged("a decision panicked".to_owned()))
+        }
+    }
+}

@@ -1,0 +1,112 @@
+-- Names are unqualified: everything lies in the first schema of the search path.
+
+CREATE TABLE head (
+    revision bigint NOT NULL,
+    whole boolean NOT NULL DEFAULT true,
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row)
+);
+INSERT INTO head (revision) VALUES (0);
+
+CREATE TABLE log (
+    revision bigint PRIMARY KEY,
+    time timestamptz NOT NULL DEFAULT now(),
+    batch uuid NOT NULL,
+    events bytea NOT NULL,
+    writes bytea NOT NULL
+);
+
+CREATE TABLE record (
+    kind smallint NOT NULL,
+    key bytea NOT NULL,
+    revision bigint NOT NULL,
+    payload bytea NOT NULL,
+    attributes bytea NOT NULL,
+    name text,
+    team text,
+    stage text,
+    framework text,
+    created timestamptz,
+    updated timestamptz,
+    deleted timestamptz,
+    PRIMARY KEY (kind, key)
+);
+
+CREATE TABLE index_entry (
+    index_id smallint NOT NULL,
+    position bytea NOT NULL,
+    key bytea NOT NULL,
+    PRIMARY KEY (index_id, position)
+);
+
+-- Compressing costs more processor time than it saves here, and a row of a few kilobytes stays in its page.
+ALTER TABLE log ALTER COLUMN events SET STORAGE EXTERNAL, ALTER COLUMN writes SET STORAGE EXTERNAL;
+ALTER TABLE log SET (toast_tuple_target = 8160);
+ALTER TABLE record ALTER COLUMN payload SET STORAGE EXTERNAL, ALTER COLUMN attributes SET STORAGE EXTERNAL;
+ALTER TABLE record SET (toast_tuple_target = 8160);
+
+CREATE VIEW models AS
+    SELECT name, team, created, updated, deleted, revision, octet_length(payload) AS bytes FROM record WHERE kind = 1;
+CREATE VIEW versions AS
+    SELECT name, stage, framework, created, updated, deleted, revision, octet_length(payload) AS bytes FROM record WHERE kind = 2;
+CREATE VIEW artifacts AS
+    SELECT name, created, revision, octet_length(payload) AS bytes FROM record WHERE kind = 3;
+
+COMMENT ON TABLE schema_version IS 'Which migrations of Model Registry were run here';
+COMMENT ON COLUMN schema_version.version IS 'The number of the migration';
+COMMENT ON COLUMN schema_version.time IS 'When it was run';
+
+COMMENT ON TABLE head IS 'One row; who writes locks it, so that commits have an order over all servers';
+COMMENT ON COLUMN head.revision IS 'The newest revision';
+COMMENT ON COLUMN head.whole IS 'False in the middle of a restore: nothing may be served then';
+COMMENT ON COLUMN head.only_row IS 'Makes sure that there is one row';
+
+COMMENT ON TABLE log IS 'Every revision: the truth that record and index_entry can be made from';
+COMMENT ON COLUMN log.revision IS 'Contiguous from 1';
+COMMENT ON COLUMN log.time IS 'When the batch that it belongs to began to commit';
+COMMENT ON COLUMN log.batch IS 'Revisions that one server committed together; by it the server finds out whether a commit that it got no answer to happened';
+COMMENT ON COLUMN log.events IS 'A modelregistry.v1.WatchedEvents: what changed, who changed it, and why';
+COMMENT ON COLUMN log.writes IS 'A modelregistry.store.v1.LogEntry with the writes alone: what makes the state out of the one before';
+
+COMMENT ON TABLE record IS 'What there is; the views models, versions and artifacts show the parts for people';
+COMMENT ON COLUMN record.kind IS '1 model, 2 version, 3 artifact, 4 label, 5 stage holder, 6 request, 7 chain head, 8 event reference';
+COMMENT ON COLUMN record.key IS 'The parts of the name, closed by zero bytes; numbers are big-endian';
+COMMENT ON COLUMN record.revision IS 'The revision that wrote it';
+COMMENT ON COLUMN record.payload IS 'The message that is kept; the columns behind it are copies of parts of it, for people';
+COMMENT ON COLUMN record.attributes IS 'A modelregistry.store.v1.StoredRecord with the attributes alone: where index_entry lists it';
+COMMENT ON COLUMN record.name IS 'The resource name';
+COMMENT ON COLUMN record.team IS 'The team of a model';
+COMMENT ON COLUMN record.stage IS 'The stage of a version: development, staging, production or archived';
+COMMENT ON COLUMN record.framework IS 'What a version was made with';
+COMMENT ON COLUMN record.created IS 'When it was made';
+COMMENT ON COLUMN record.updated IS 'When it was changed last';
+COMMENT ON COLUMN record.deleted IS 'When it was deleted, if it is';
+
+COMMENT ON TABLE index_entry IS 'Orders, other than that of the keys, in which records are listed';
+COMMENT ON COLUMN index_entry.index_id IS '1 live models, 2 live models by age, 3 models by age, 4 live versions, 5 ready versions, 6 versions by stage';
+COMMENT ON COLUMN index_entry.position IS 'The place in the order, and the record''s key';
+COMMENT ON COLUMN index_entry.key IS 'The record''s key';
+
+COMMENT ON VIEW models IS 'The models, deleted ones too';
+COMMENT ON COLUMN models.name IS 'The resource name';
+COMMENT ON COLUMN models.team IS 'Whose it is';
+COMMENT ON COLUMN models.created IS 'When it was made';
+COMMENT ON COLUMN models.updated IS 'When it was changed last';
+COMMENT ON COLUMN models.deleted IS 'When it was deleted, if it is';
+COMMENT ON COLUMN models.revision IS 'The revision that wrote it';
+COMMENT ON COLUMN models.bytes IS 'How long its message is';
+
+COMMENT ON VIEW versions IS 'The versions of all models, deleted ones too';
+COMMENT ON COLUMN versions.name IS 'The resource name';
+COMMENT ON COLUMN versions.stage IS 'Its stage: development, staging, production or archived';
+COMMENT ON COLUMN versions.framework IS 'What it was made with';
+COMMENT ON COLUMN versions.created IS 'When it was made';
+COMMENT ON COLUMN versions.updated IS 'When it was changed last';
+COMMENT ON COLUMN versions.deleted IS 'When it was deleted, if it is';
+COMMENT ON COLUMN versions.revision IS 'The revision that wrote it';
+COMMENT ON COLUMN versions.bytes IS 'How long its message is';
+
+COMMENT ON VIEW artifacts IS 'The artifacts of all versions';
+COMMENT ON COLUMN artifacts.name IS 'The resource name';
+COMMENT ON COLUMN artifacts.created IS 'When it was made';
+COMMENT ON COLUMN artifacts.revision IS 'The revision that wrote it';
+COMMENT ON COLUMN artifacts.bytes IS 'How long its record''s message is; the bytes of the artifact lie elsewhere';

@@ -1,0 +1,249 @@
+//! The store of many servers: PostgreSQL, from version 12 on.
+//!
+//! Every server has one lane, a connection on which it commits in batches (`lane`); the lock of the one row of the table `head`
+//! orders the batches of all servers, so that revisions become visible in their order. Reads have a pool of connections. One more
+//! connection listens to what the other servers commit (`head`).
+//!
+//! *Invariant:* a commit is answered only when it is known to have happened. If the connection breaks while the database commits,
+//! the lane finds out over another one, by the batch's id in the log.
+//!
+//! Connections keep settings, prepared statements and a `LISTEN`: a pooler between server and database has to leave sessions
+//! alone.
+
+mod cache;
+mod connect;
+mod error;
+mod flush;
+mod head;
+mod lane;
+mod overlay;
+mod pool;
+mod read;
+mod schema;
+mod session;
+mod staged;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use registry_proto::store as stored;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use self::connect::Connector;
+use self::error::Failure;
+use self::head::Head;
+use self::lane::{Job, Lane, Setup, Work};
+use self::pool::Pool;
+use self::read::Reader;
+use super::{
+    Decision, FactsOf, Hit, Kind, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError,
+};
+
+/// How many commits may wait for the lane before callers have to.
+const QUEUE: usize = 1024;
+/// How much memory the lane may use to remember records.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// How to reach a database, and how long to wait for it.
+#[derive(Debug, Clone)]
+pub struct PostgresOptions {
+    /// `postgres://user:password@host:port/database`, with several hosts if need be, of which the one that takes writes is used.
+    /// `sslmode` and `sslrootcert` are as libpq has them, `options=-c search_path=...` chooses the schema.
+    pub url: String,
+    /// How many connections for reads at most, and as many for snapshots.
+    pub pool_size: usize,
+    /// How long a statement may take.
+    pub statement_timeout: Duration,
+    /// How long a host may take to be connected to.
+    pub connect_timeout: Duration,
+    /// How long a commit is tried for when the database fails.
+    pub patience: Duration,
+    /// What of a record people see in the database.
+    pub facts: FactsOf,
+}
+
+/// A store in a PostgreSQL database.
+pub struct PostgresStore {
+    connector: Arc<Connector>,
+    pool: Pool,
+    snapshots: Arc<Semaphore>,
+    patience: Duration,
+    jobs: mpsc::Sender<Job>,
+    head: Head,
+    healthy: watch::Receiver<bool>,
+    follower: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresStore").finish_non_exhaustive()
+    }
+}
+
+impl Drop for PostgresStore {
+    // The lane ends by itself, when it has served those that wait.
+    fn drop(&mut self) {
+        self.follower.abort();
+    }
+}
+
+impl PostgresStore {
+    /// Opens the store in a database, and makes or updates its schema.
+    ///
+    /// # Errors
+    /// If the database can't be reached or used, or a newer program wrote what is there.
+    pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
+        let connector = Arc::new(Connector::new(&options)?);
+        let connection = connector.connect(None).await?;
+        schema::migrate(&connection).await?;
+        let channel = channel(&connection).await?;
+        let head = Head::new(Reader::new(connection).await?.newest().await?);
+        let (health, healthy) = watch::channel(true);
+        let follower = tokio::spawn(head::follow(Arc::clone(&connector), channel.clone(), head.clone(), health));
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let setup = Setup {
+            connector: Arc::clone(&connector),
+            channel,
+            facts: options.facts,
+            head: head.clone(),
+            cache_bytes: CACHE_BYTES,
+            patience: options.patience,
+        };
+        tokio::spawn(Lane::new(setup, queue).run());
+        Ok(Self {
+            pool: Pool::new(Arc::clone(&connector), options.pool_size, options.patience),
+            snapshots: Arc::new(Semaphore::new(options.pool_size.max(1))),
+            patience: options.patience,
+            connector,
+            jobs,
+            head,
+            healthy,
+            follower,
+        })
+    }
+
+    /// Notes whether the store is whole.
+    async fn set_whole(&self, whole: bool) -> Result<(), StoreError> {
+        let connection = self.connector.connect(None).await?;
+        let sql = "UPDATE head SET whole = $1 WHERE whole <> $1";
+        connection.client().execute(sql, &[&whole]).await.map_err(Failure::from)?;
+        Ok(())
+    }
+
+    async fn do_in_turn(&self, work: Work) -> Result<Option<Revision>, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let stopped = || StoreError::Unavailable("it has stopped".to_owned());
+        let job = Job { work, answer, until: Instant::now() + self.patience };
+        self.jobs.send(job).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+}
+
+/// Where servers on this schema notify each other. Channels belong to the database, so each schema has its own.
+async fn channel(connection: &connect::Connection) -> Result<String, StoreError> {
+    let sql = "SELECT 'model_registry_' || md5(current_schema())";
+    let row = connection.client().query_one(sql, &[]).await.map_err(Failure::from)?;
+    Ok(row.get(0))
+}
+
+#[async_trait]
+impl Read for PostgresStore {
+    async fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, StoreError> {
+        Ok(self.pool.read(|pooled| async move { pooled.reader()?.get(kind, key).await }).await?)
+    }
+
+    async fn scan(&self, source: Source, range: &Range) -> Result<Vec<Hit>, StoreError> {
+        Ok(self.pool.read(|pooled| async move { pooled.reader()?.scan(source, range).await }).await?)
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    fn head(&self) -> watch::Receiver<Revision> {
+        self.head.watch()
+    }
+
+    async fn newest(&self) -> Result<Revision, StoreError> {
+        Ok(self.pool.read(|pooled| async move { pooled.reader()?.newest().await }).await?)
+    }
+
+    async fn log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
+        Ok(self.pool.read(|pooled| async move { pooled.reader()?.log(after, limit).await }).await?)
+    }
+
+    async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, StoreError> {
+        Ok(self.pool.read(|pooled| async move { pooled.reader()?.changes(after, limit).await }).await?)
+    }
+
+    async fn restore(&self, entries: Vec<stored::LogEntry>, whole: bool) -> Result<Revision, StoreError> {
+        if !whole {
+            self.set_whole(false).await?;
+        }
+        let restored = self.do_in_turn(Work::Restore(entries)).await?;
+        if whole {
+            self.set_whole(true).await?;
+        }
+        match restored {
+            Some(revision) => Ok(revision),
+            // There was nothing to restore.
+            None => self.newest().await,
+        }
+    }
+
+    async fn whole(&self) -> Result<bool, StoreError> {
+        let connection = self.connector.connect(None).await?;
+        let row = connection.client().query_one("SELECT whole FROM head", &[]).await.map_err(Failure::from)?;
+        Ok(row.get(0))
+    }
+
+    async fn commit(&self, decision: Arc<dyn Decision>) -> Result<Option<Revision>, StoreError> {
+        self.do_in_turn(Work::Decide(decision)).await
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        let place = tokio::time::timeout(self.patience, Arc::clone(&self.snapshots).acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
+            return Err(StoreError::Unavailable("too many snapshots are open".to_owned()));
+        };
+        let reader = Reader::new(self.connector.connect(None).await?).await?;
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        reader.connection.client().batch_execute(begin).await.map_err(Failure::from)?;
+        // The first read fixes what all others will see.
+        let revision = reader.newest().await?;
+        Ok(Box::new(PostgresSnapshot { reader, revision, _place: place }))
+    }
+
+    fn healthy(&self) -> watch::Receiver<bool> {
+        self.healthy.clone()
+    }
+}
+
+/// A transaction that sees what was there when it began; it ends with its connection.
+struct PostgresSnapshot {
+    reader: Reader,
+    revision: Revision,
+    _place: OwnedSemaphorePermit,
+}
+
+#[async_trait]
+impl Read for PostgresSnapshot {
+    async fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, StoreError> {
+        Ok(self.reader.get(kind, key).await?)
+    }
+
+    async fn scan(&self, source: Source, range: &Range) -> Result<Vec<Hit>, StoreError> {
+        Ok(self.reader.scan(source, range).await?)
+    }
+}
+
+impl Snapshot for PostgresSnapshot {
+    fn revision(&self) -> Revision {
+        self.revision
+    }
+}

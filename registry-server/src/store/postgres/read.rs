@@ -1,0 +1,229 @@
+//! Reads over one connection: of what is committed, of a snapshot, or of a transaction.
+
+use bytes::Bytes;
+use prost::Message as _;
+use registry_proto::store as stored;
+use tokio_postgres::{Row, Statement};
+
+use super::connect::Connection;
+use super::error::Failure;
+use crate::store::{Hit, Kind, LogEntry, Range, Record, Revision, SCAN_BYTES, Source};
+
+/// How many rows a scan asks for at once.
+const PAGE: usize = 1000;
+
+/// Longer than any key: an index of PostgreSQL takes no more than 2,704 bytes.
+const BEHIND_ALL: [u8; 2_705] = [u8::MAX; 2_705];
+
+/// A connection with its statements prepared.
+pub(super) struct Reader {
+    pub(super) connection: Connection,
+    get: Statement,
+    records: [Statement; 2],
+    index: [Statement; 2],
+    log: Statement,
+    changes: Statement,
+    newest: Statement,
+}
+
+/// What one query of a scan found.
+pub(super) struct Page {
+    pub(super) hits: Vec<Hit>,
+    /// There is nothing more in the range.
+    pub(super) complete: bool,
+}
+
+/// The rows of `page` that a read has to give: up to the one that brings them to enough bytes. They are counted in the database,
+/// so that no more than that is ever sent.
+fn bounded(columns: &str, bytes: &str, page: &str) -> String {
+    format!(
+        "SELECT {columns} FROM (
+            SELECT {columns}, sum({bytes}) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+            FROM ({page}) AS page
+        ) AS counted WHERE coalesce(before, 0) < {SCAN_BYTES}"
+    )
+}
+
+fn scan_records(order: &str) -> String {
+    let page = format!(
+        "SELECT key AS position, key, revision, payload FROM record
+         WHERE kind = $1 AND key >= $2 AND key < $3 ORDER BY key {order} LIMIT $4"
+    );
+    bounded("position, key, revision, payload", "octet_length(payload)", &page)
+}
+
+fn scan_index(order: &str) -> String {
+    let page = format!(
+        "SELECT position, key, revision, payload FROM (
+            SELECT position, key FROM index_entry
+            WHERE index_id = $1 AND position >= $2 AND position < $3 ORDER BY position {order} LIMIT $4
+         ) AS entry JOIN record USING (key) WHERE kind = $5 ORDER BY position {order}"
+    );
+    bounded("position, key, revision, payload", "octet_length(payload)", &page)
+}
+
+impl Reader {
+    pub(super) async fn new(connection: Connection) -> Result<Self, Failure> {
+        let client = connection.client();
+        let prepare = async |sql: &str| client.prepare(sql).await;
+        let (records, reverse_records) = (scan_records("ASC"), scan_records("DESC"));
+        let (index, reverse_index) = (scan_index("ASC"), scan_index("DESC"));
+        let log = "FROM log WHERE revision > $1 ORDER BY revision LIMIT $2";
+        let changes = bounded(
+            "revision, events, writes",
+            "octet_length(events) + octet_length(writes)",
+            &format!("SELECT revision, events, writes {log}"),
+        );
+        let log = bounded("revision, events", "octet_length(events)", &format!("SELECT revision, events {log}"));
+        let prepared = futures::try_join!(
+            prepare("SELECT revision, payload FROM record WHERE kind = $1 AND key = $2"),
+            prepare(&records),
+            prepare(&reverse_records),
+            prepare(&index),
+            prepare(&reverse_index),
+            prepare(&log),
+            prepare(&changes),
+            prepare("SELECT revision, pg_is_in_recovery() FROM head"),
+        );
+        let (get, records, reverse_records, index, reverse_index, log, changes, newest) = prepared?;
+        let (records, index) = ([records, reverse_records], [index, reverse_index]);
+        Ok(Self { connection, get, records, index, log, changes, newest })
+    }
+
+    pub(super) async fn newest(&self) -> Result<Revision, Failure> {
+        let row = self.connection.limited(async { Ok(self.connection.client().query_one(&self.newest, &[]).await?) });
+        let row = row.await?;
+        if row.try_get::<_, bool>(1)? {
+            return Err(Failure::broken("the database takes no writes"));
+        }
+        revision(&row, 0)
+    }
+
+    pub(super) async fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, Failure> {
+        let row = self
+            .connection
+            .limited(async { Ok(self.connection.client().query_opt(&self.get, &[&number(kind), &key]).await?) });
+        let Some(row) = row.await? else { return Ok(None) };
+        Ok(Some(Record { key: key.to_vec(), revision: revision(&row, 0)?, payload: bytes(&row, 1)? }))
+    }
+
+    /// As [`crate::store::Read::scan`] has it.
+    pub(super) async fn scan(&self, source: Source, range: &Range) -> Result<Vec<Hit>, Failure> {
+        let (mut range, mut hits, mut bytes) = (range.clone(), Vec::new(), 0);
+        loop {
+            let page = self.page(source, &range).await?;
+            bytes += page.hits.iter().map(|hit| hit.record.payload.len()).sum::<usize>();
+            range.limit -= page.hits.len();
+            range.after = page.hits.last().map(|hit| hit.position.clone());
+            hits.extend(page.hits);
+            if page.complete || range.limit == 0 || bytes >= SCAN_BYTES {
+                return Ok(hits);
+            }
+        }
+    }
+
+    /// The first rows of a range.
+    pub(super) async fn page(&self, source: Source, range: &Range) -> Result<Page, Failure> {
+        let Some((from, to)) = bounds(range) else { return Ok(Page { hits: Vec::new(), complete: true }) };
+        let (client, direction, limit) = (self.connection.client(), usize::from(range.reverse), range.limit.min(PAGE));
+        let wanted = limit as i64;
+        let rows = self.connection.limited(async {
+            Ok(match source {
+                Source::Kind(kind) => {
+                    client.query(&self.records[direction], &[&number(kind), &from, &to, &wanted]).await?
+                }
+                Source::Index(index) => {
+                    let (id, kind) = (index as u8 as i16, number(index.kind()));
+                    client.query(&self.index[direction], &[&id, &from, &to, &wanted, &kind]).await?
+                }
+            })
+        });
+        let hits = rows.await?.iter().map(hit).collect::<Result<Vec<_>, _>>()?;
+        let bytes = hits.iter().map(|hit| hit.record.payload.len()).sum::<usize>();
+        Ok(Page { complete: hits.len() < limit && bytes < SCAN_BYTES, hits })
+    }
+
+    pub(super) async fn log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, Failure> {
+        let rows = self.read_log(&self.log, after, limit).await?;
+        let entry = |row: &Row| Ok(LogEntry { revision: revision(row, 0)?, events: bytes(row, 1)? });
+        rows.iter().map(entry).collect()
+    }
+
+    pub(super) async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, Failure> {
+        let rows = self.read_log(&self.changes, after, limit).await?;
+        let entry = |row: &Row| {
+            let stored::LogEntry { writes, .. } = writes(row, 2)?;
+            Ok(stored::LogEntry { revision: revision(row, 0)?, events: bytes(row, 1)?, writes })
+        };
+        rows.iter().map(entry).collect()
+    }
+
+    async fn read_log(&self, statement: &Statement, after: Revision, limit: usize) -> Result<Vec<Row>, Failure> {
+        // Behind the highest number there is nothing.
+        let mut after = i64::try_from(after).unwrap_or(i64::MAX);
+        let (mut rows, mut size) = (Vec::new(), 0);
+        loop {
+            let wanted = PAGE.min(limit - rows.len());
+            let count = wanted as i64;
+            let page = async { Ok(self.connection.client().query(statement, &[&after, &count]).await?) };
+            let page = self.connection.limited(page).await?;
+            for row in &page {
+                after = row.try_get(0)?;
+                for column in 1..row.len() {
+                    size += row.try_get::<_, &[u8]>(column)?.len();
+                }
+            }
+            let complete = page.len() < wanted;
+            rows.extend(page);
+            if complete || rows.len() == limit || size >= SCAN_BYTES {
+                return Ok(rows);
+            }
+        }
+    }
+}
+
+/// Which positions are in a range: from the first one on, up to the second. `None` if there can't be any.
+fn bounds(range: &Range) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (mut from, mut to) = (range.prefix.clone(), prefix_end(range.prefix.clone()));
+    match &range.after {
+        Some(after) if range.reverse => to = to.min(after.clone()),
+        // The very next one in the order of bytes.
+        Some(after) => from = from.max([after.as_slice(), &[0]].concat()),
+        None => {}
+    }
+    (from < to && range.limit > 0).then_some((from, to))
+}
+
+/// What comes behind all positions with this prefix.
+fn prefix_end(mut prefix: Vec<u8>) -> Vec<u8> {
+    while let Some(last) = prefix.pop() {
+        if last < u8::MAX {
+            prefix.push(last + 1);
+            return prefix;
+        }
+    }
+    BEHIND_ALL.to_vec()
+}
+
+/// A kind as its column has it.
+pub(super) fn number(kind: Kind) -> i16 {
+    kind as u8 as i16
+}
+
+pub(super) fn revision(row: &Row, column: usize) -> Result<Revision, Failure> {
+    Revision::try_from(row.try_get::<_, i64>(column)?).map_err(Failure::damaged)
+}
+
+pub(super) fn bytes(row: &Row, column: usize) -> Result<Bytes, Failure> {
+    Ok(Bytes::copy_from_slice(row.try_get(column)?))
+}
+
+/// The column of a log entry's writes.
+pub(super) fn writes(row: &Row, column: usize) -> Result<stored::LogEntry, Failure> {
+    stored::LogEntry::decode(bytes(row, column)?).map_err(Failure::damaged)
+}
+
+fn hit(row: &Row) -> Result<Hit, Failure> {
+    let record = Record { key: row.try_get(1)?, revision: revision(row, 2)?, payload: bytes(row, 3)? };
+    Ok(Hit { position: row.try_get(0)?, record })
+}

@@ -1,0 +1,40 @@
+//! The schema, and how it is made and brought up to date.
+
+use super::connect::Connection;
+use super::error::Failure;
+use crate::store::StoreError;
+
+/// What makes each version of the schema out of the one before. Those that were released never change.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_records_and_log.sql")];
+
+/// The newest schema that this program knows.
+pub(super) const NEWEST: u32 = MIGRATIONS.len() as u32;
+
+/// Brings the schema up to date. Several servers may do so at once: each waits for those before it.
+pub(super) async fn migrate(connection: &Connection) -> Result<(), StoreError> {
+    let client = connection.client();
+    let failed = |error: tokio_postgres::Error| StoreError::from(Failure::from(error));
+    let row = client.query_one("SELECT current_schema()", &[]).await.map_err(failed)?;
+    if row.get::<_, Option<&str>>(0).is_none() {
+        return Err(StoreError::Unavailable("the schema in the database's search_path does not exist".to_owned()));
+    }
+    // A migration may take its time, and so may waiting for another server's.
+    let begin = "BEGIN; SET LOCAL statement_timeout = 0;
+        SELECT pg_advisory_xact_lock(hashtext('model-registry'), hashtext(current_schema()));
+        CREATE TABLE IF NOT EXISTS schema_version (
+            version integer PRIMARY KEY, time timestamptz NOT NULL DEFAULT now()
+        )";
+    client.batch_execute(begin).await.map_err(failed)?;
+    let row = client.query_one("SELECT coalesce(max(version), 0) FROM schema_version", &[]).await.map_err(failed)?;
+    let found = u32::try_from(row.get::<_, i32>(0)).unwrap_or(0);
+    if found > NEWEST {
+        return Err(StoreError::TooNew { found, known: NEWEST });
+    }
+    for (version, migration) in (1u32..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
+        tracing::info!(version, "migrating the database");
+        client.batch_execute(migration).await.map_err(failed)?;
+        let done = format!("INSERT INTO schema_version (version) VALUES ({version})");
+        client.batch_execute(&done).await.map_err(failed)?;
+    }
+    client.batch_execute("COMMIT").await.map_err(failed)
+}

@@ -1,0 +1,99 @@
+//! A proxy between store and database, that can do what networks do.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// What is to become of the next commit that comes along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plan {
+    Pass,
+    /// The connection breaks before the database is asked to commit.
+    LoseRequest,
+    /// It breaks when the database has answered.
+    LoseAnswer,
+}
+
+pub(super) struct Proxy {
+    pub(super) port: u16,
+    plan: Arc<Mutex<Plan>>,
+    /// How many commits were cut.
+    cuts: watch::Sender<usize>,
+    /// Without a way through, connections end and no new ones are made.
+    open: watch::Sender<bool>,
+}
+
+impl Proxy {
+    pub(super) async fn new(host: String) -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (cuts, open) = (watch::Sender::new(0), watch::Sender::new(true));
+        let proxy = Arc::new(Self { port, plan: Arc::new(Mutex::new(Plan::Pass)), cuts, open });
+        let serving = Arc::clone(&proxy);
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let (proxy, host) = (Arc::clone(&serving), host.clone());
+                tokio::spawn(async move {
+                    let mut open = proxy.open.subscribe();
+                    if *open.borrow_and_update() {
+                        let server = TcpStream::connect(host).await.unwrap();
+                        tokio::select! {
+                            () = proxy.pass(client, server) => {}
+                            _ = open.wait_for(|open| !open) => {}
+                        }
+                    }
+                });
+            }
+        });
+        proxy
+    }
+
+    pub(super) fn set_open(&self, open: bool) {
+        self.open.send_replace(open);
+    }
+
+    /// Lets the next commit meet with an accident, and waits until it did.
+    pub(super) async fn cut(&self, plan: Plan) {
+        let before = *self.cuts.borrow();
+        *self.plan.lock().unwrap() = plan;
+        self.cuts.subscribe().wait_for(|cuts| *cuts > before).await.unwrap();
+    }
+
+    async fn pass(&self, mut client: TcpStream, mut server: TcpStream) {
+        let (mut up, mut down) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+        let mut lose_answer = false;
+        loop {
+            tokio::select! {
+                sent = client.read(&mut up) => {
+                    let Ok(length @ 1..) = sent else { return };
+                    let plan = match up[..length].windows(6).any(|bytes| bytes == b"COMMIT") {
+                        true => std::mem::replace(&mut *self.plan.lock().unwrap(), Plan::Pass),
+                        false => Plan::Pass,
+                    };
+                    if plan == Plan::LoseRequest {
+                        self.cuts.send_modify(|cuts| *cuts += 1);
+                        return;
+                    }
+                    lose_answer |= plan == Plan::LoseAnswer;
+                    if server.write_all(&up[..length]).await.is_err() {
+                        return;
+                    }
+                }
+                answered = server.read(&mut down) => {
+                    let Ok(length @ 1..) = answered else { return };
+                    // The tag of the command, which ends with a zero byte.
+                    if lose_answer && down[..length].windows(7).any(|bytes| bytes == b"COMMIT\0") {
+                        self.cuts.send_modify(|cuts| *cuts += 1);
+                        return;
+                    }
+                    if client.write_all(&down[..length]).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
