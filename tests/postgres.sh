@@ -55,7 +55,7 @@ start() {
         if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then continue; fi
         if as_server "$bin/pg_ctl" --pgdata="$folder/data" --log="$folder/log" --wait --silent start >&2 --options="\
             -c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories='$folder' -c max_connections=500 \
-            -c fsync=on -c synchronous_commit=on \
+            -c fsync=on -c synchronous_commit=on -c shared_buffers=512MB -c max_wal_size=4GB \
             -c ssl=on -c ssl_cert_file='$folder/server.crt' -c ssl_key_file='$folder/server.key'"; then
             echo "postgres://postgres@127.0.0.1:$port/postgres?sslmode=disable"
             return

@@ -40,13 +40,14 @@ pub(super) fn read_attributes(attributes: &[stored::Attribute]) -> Result<Vec<At
 /// need not hold it twice.
 pub(super) fn refer_to_events(write: &mut stored::LoggedWrite, events: &Bytes) {
     const WORTH_IT: usize = 64;
+    /// A search for more than this takes long to prepare.
+    const BEGINNING: usize = 32;
     let Some(Value::Payload(payload)) = &write.value else { return };
     if payload.len() < WORTH_IT {
         return;
     }
-    // To look for the whole payload would cost a table over all of it; its beginning, a name, stands in few places.
-    let mut places = memchr::memmem::find_iter(events, &payload[..WORTH_IT]);
-    if let Some(offset) = places.find(|place| events[*place..].starts_with(payload)) {
+    let mut places = memchr::memmem::find_iter(events, &payload[..BEGINNING]);
+    if let Some(offset) = places.find(|offset| events[*offset..].starts_with(payload)) {
         let range = stored::Range { offset: offset as u64, length: payload.len() as u64 };
         write.value = Some(Value::InEvents(range));
     }

@@ -350,6 +350,9 @@ pub(crate) struct Bench {
     /// How large the artifact is.
     #[arg(long, default_value_t = 1024)]
     pub(crate) artifact_mib: u64,
+    /// Measure `create` against inserts into this PostgreSQL database, best the one that the registry is on, instead of sled.
+    #[arg(long, value_name = "URL")]
+    pub(crate) postgres: Option<String>,
     /// Of how many versions the backups are.
     #[arg(long, default_value_t = 100_000)]
     pub(crate) versions: u64,

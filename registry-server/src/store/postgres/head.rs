@@ -51,7 +51,12 @@ impl Head {
 /// Follows the head for as long as it is not aborted, over a connection of its own; tells whether the database can be reached.
 pub(super) async fn follow(connector: Arc<Connector>, channel: String, head: Head, healthy: watch::Sender<bool>) {
     loop {
-        let Err(failure) = follow_once(&connector, &channel, &head, &healthy).await;
+        let mut reached = false;
+        let Err(failure) = follow_once(&connector, &channel, &head, &healthy, &mut reached).await;
+        if reached {
+            // A connection may break: it says more if the next one does not come about.
+            continue;
+        }
         if healthy.send_replace(false) {
             tracing::warn!(error = failure.message, "the database can't be reached");
         }
@@ -64,6 +69,7 @@ async fn follow_once(
     channel: &str,
     head: &Head,
     healthy: &watch::Sender<bool>,
+    reached: &mut bool,
 ) -> Result<std::convert::Infallible, Failure> {
     let (sender, mut notified) = watch::channel(0);
     let reader = Reader::new(connector.connect(Some(sender)).await?).await?;
@@ -71,6 +77,7 @@ async fn follow_once(
     loop {
         let before = *head.0.borrow();
         head.found(before, reader.newest().await?);
+        *reached = true;
         if !healthy.send_replace(true) {
             tracing::info!("the database can be reached");
         }

@@ -84,6 +84,8 @@ struct Batch {
     doubt: Option<Doubt>,
     /// See [`Ground`].
     careful: bool,
+    /// What it wrote without knowing what was there, when one of these records was there.
+    unknown: Vec<(Kind, Vec<u8>)>,
 }
 
 impl Batch {
@@ -132,12 +134,14 @@ pub(super) struct Lane {
     seen: Revision,
     /// Others wrote before the last batch, and will probably again.
     shared: bool,
+    /// So many of those that wait get a batch of their own.
+    alone: usize,
 }
 
 impl Lane {
     pub(super) fn new(setup: Setup, queue: mpsc::Receiver<Job>) -> Self {
         let cache = Cache::new(setup.cache_bytes);
-        Self { setup, queue, waiting: VecDeque::new(), session: None, cache, seen: 0, shared: false }
+        Self { setup, queue, waiting: VecDeque::new(), session: None, cache, seen: 0, shared: false, alone: 0 }
     }
 
     /// Serves the queue until it is closed and empty.
@@ -152,13 +156,15 @@ impl Lane {
             let mut batch = Batch::default();
             self.gather(&mut batch);
             self.serve(batch).await;
+            self.alone = self.alone.saturating_sub(1);
         }
     }
 
     /// Fills a batch with what waits. Answers how many jobs came in.
     fn gather(&mut self, batch: &mut Batch) -> usize {
         let before = batch.jobs.len();
-        while batch.jobs.len() < BATCH && !batch.jobs.first().is_some_and(Job::is_restore) {
+        let most = if self.alone > 0 { 1 } else { BATCH };
+        while batch.jobs.len() < most && !batch.jobs.first().is_some_and(Job::is_restore) {
             let Some(job) = self.waiting.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
             if job.is_restore() && !batch.jobs.is_empty() {
                 self.waiting.push_front(job);
@@ -184,6 +190,12 @@ impl Lane {
             self.cache.clear();
             let lasting = !failure.passes() && batch.doubt.is_none();
             tracing::warn!(error = failure.message, lasting, "a commit did not go through");
+            if lasting && batch.jobs.len() > 1 {
+                // One of them is at fault: the others must not suffer for it.
+                self.alone = batch.jobs.len() + 1;
+                batch.jobs.drain(..).rev().for_each(|job| self.waiting.push_front(job));
+                return;
+            }
             batch.give_up(&failure, lasting);
             if !batch.jobs.is_empty() {
                 tokio::time::sleep(backoff).await;
@@ -232,24 +244,16 @@ impl Lane {
 
     /// Takes the lock, and brings the cache up to what is true under it, with what the batch will probably read.
     async fn begin(&mut self, session: &Session, batch: &mut Batch) -> Result<(), Failure> {
-        let keys = self.to_fetch(&batch.jobs);
+        let mut keys = self.to_fetch(&batch.jobs);
+        keys.append(&mut batch.unknown);
         let Begun { head, fetched, strangers } = session.begin(&keys, self.shared.then_some(self.seen)).await?;
-        let strangers = match (head == self.seen, strangers) {
-            (true, _) => Some(Vec::new()),
-            (false, Some(strangers)) => Some(strangers),
-            (false, None) if head < self.seen => None,
-            (false, None) => session.strangers(self.seen).await?,
-        };
         self.shared = head != self.seen;
-        match strangers {
-            Some(entries) if entries.last().is_none_or(|entry| entry.revision == head) => {
-                for write in entries.iter().flat_map(|entry| &entry.writes) {
-                    let kind =
-                        Kind::from_number(write.kind).ok_or_else(|| Failure::damaged("the log has an unknown kind"))?;
-                    self.cache.forget(kind, &write.key);
-                }
-            }
-            Some(_) | None => self.cache.clear(),
+        if self.shared {
+            let strangers = match strangers {
+                None if head > self.seen => session.strangers(self.seen).await?,
+                asked => asked,
+            };
+            self.forget(strangers.unwrap_or_default(), head)?;
         }
         self.seen = head;
         self.cache.insert(fetched);
@@ -259,6 +263,19 @@ impl Lane {
             let keys = self.to_fetch(&batch.jobs[before..]);
             let fetched = session.fetch(&keys).await?;
             self.cache.insert(fetched);
+        }
+        Ok(())
+    }
+
+    /// Forgets what others wrote. If it is not known what that is, up to the head, everything.
+    fn forget(&self, strangers: Vec<stored::LogEntry>, head: Revision) -> Result<(), Failure> {
+        if strangers.last().is_none_or(|entry| entry.revision != head) {
+            self.cache.clear();
+        }
+        for write in strangers.iter().flat_map(|entry| &entry.writes) {
+            let kind = Kind::from_number(write.kind);
+            let kind = kind.ok_or_else(|| Failure::damaged("the log has an unknown kind"))?;
+            self.cache.forget(kind, &write.key);
         }
         Ok(())
     }
@@ -312,6 +329,9 @@ impl Lane {
             Err(failure) => {
                 if failure.aborted {
                     batch.doubt = None;
+                }
+                if failure.cause == Cause::Duplicate {
+                    batch.unknown = overlay.unknown();
                 }
                 return Err(failure);
             }

@@ -66,6 +66,12 @@ impl Overlay {
         kinds.into_iter().flat_map(|(kind, records)| records.iter().map(|(key, entry)| (*kind, key, entry)))
     }
 
+    /// The records that were written without knowing what was there.
+    pub(super) fn unknown(&self) -> Vec<(Kind, Vec<u8>)> {
+        let unknown = self.entries().filter(|(_, _, entry)| matches!(entry.base, Base::Unknown));
+        unknown.map(|(kind, key, _)| (kind, key.clone())).collect()
+    }
+
     /// What it makes of each record.
     pub(super) fn into_states(self) -> impl Iterator<Item = (Kind, Vec<u8>, State)> {
         let records = self.records.into_iter();

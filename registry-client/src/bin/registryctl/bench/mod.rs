@@ -3,6 +3,7 @@
 mod artifact;
 mod backup;
 pub(crate) mod floor;
+mod inserts;
 mod lane;
 mod load;
 mod steady;

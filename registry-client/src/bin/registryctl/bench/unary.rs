@@ -1,7 +1,6 @@
 //! Reads and durable writes, by many clients at once.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
@@ -13,6 +12,7 @@ use tonic_prost::ProstCodec;
 use uuid::Uuid;
 
 use super::floor::Blob;
+use super::inserts::Inserts;
 use super::lane::SledLane;
 use super::load::{Rate, in_turns, middle, run};
 use super::{Figure, Setup};
@@ -97,7 +97,51 @@ pub(super) fn figure(name: String, ours: Rate, floor_name: &'static str, floor: 
     }
 }
 
-/// `CreateVersion` of one model against sled in a lane; and of one model against as many models as clients.
+/// What durable writes are measured against.
+enum Durable {
+    Sled(SledLane),
+    Postgres(Inserts),
+}
+
+impl Durable {
+    async fn open(setup: &Setup) -> Result<Self, Failure> {
+        Ok(match &setup.options.postgres {
+            None => Self::Sled(SledLane::open(&setup.options.scratch)?),
+            Some(url) => Self::Postgres(Inserts::open(url, &setup.run, setup.options.clients).await?),
+        })
+    }
+
+    async fn write(&self, client: usize, version: Bytes) -> Result<(), Failure> {
+        match self {
+            Self::Sled(lane) => Ok(lane.write(version).await?),
+            Self::Postgres(inserts) => Ok(inserts.write(client, &version).await?),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Sled(_) => "sled in a lane, the same entries",
+            Self::Postgres(_) => "PostgreSQL, a row each",
+        }
+    }
+
+    /// The share of it that the registry should reach.
+    fn target(&self) -> f64 {
+        match self {
+            Self::Sled(_) => 0.5,
+            Self::Postgres(_) => 1.0,
+        }
+    }
+
+    async fn close(self) -> Result<(), Failure> {
+        match self {
+            Self::Sled(_) => Ok(()),
+            Self::Postgres(inserts) => inserts.close().await,
+        }
+    }
+}
+
+/// `CreateVersion` of one model against durable writes without a registry; and of one model against as many models as clients.
 pub(super) async fn create(setup: &Setup) -> Result<Vec<Figure>, Failure> {
     let clients = setup.options.clients;
     let one = vec![setup.model("create").await?];
@@ -111,13 +155,13 @@ pub(super) async fn create(setup: &Setup) -> Result<Vec<Figure>, Failure> {
         let bytes = service.create_version(create_request(&one[0])).await?.into_inner().encode_to_vec();
         Bytes::from(bytes)
     };
-    let lane = Arc::new(SledLane::open(&setup.options.scratch)?);
+    let durable = Durable::open(setup).await?;
     let (mut of_one, mut of_many, mut floors) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..setup.options.rounds {
         floors.push(
-            run(clients, setup.round(), |_, _| {
-                let (lane, stored) = (Arc::clone(&lane), stored.clone());
-                async move { lane.write(stored).await }
+            run(clients, setup.round(), |client, _| {
+                let (durable, stored) = (&durable, stored.clone());
+                async move { durable.write(client, stored).await }
             })
             .await?,
         );
@@ -125,14 +169,10 @@ pub(super) async fn create(setup: &Setup) -> Result<Vec<Figure>, Failure> {
         of_many.push(creating(setup, &many).await?);
     }
     let (of_one, of_many, floor) = (middle(&of_one), middle(&of_many), middle(&floors));
+    let (name, target) = (durable.name(), durable.target());
+    durable.close().await?;
     Ok(vec![
-        figure(
-            format!("create-version, {clients} clients"),
-            of_one,
-            "sled in a lane, the same entries",
-            floor.per_second,
-            Some(0.5),
-        ),
+        figure(format!("create-version, {clients} clients"), of_one, name, floor.per_second, Some(target)),
         figure(
             format!("create-version, one model of {clients} clients"),
             of_one,

@@ -82,6 +82,22 @@ async fn a_record_that_another_server_made_is_replaced_with_its_places() {
 }
 
 #[tokio::test]
+async fn what_the_database_refuses_fails_alone() {
+    let schema = Schema::new().await;
+    let store = schema.open().await;
+    // Longer than what fits in an index, and not compressible.
+    let key: Vec<u8> = (0..400).flat_map(|_| Uuid::new_v4().into_bytes()).collect();
+    let refused = Arc::new(Blindly(plain(Kind::Label, &key, Vec::new())));
+    let commits = (0..20).map(|i| match i {
+        7 => store.commit(Arc::clone(&refused) as _),
+        _ => store.commit(Increment::hinted()),
+    });
+    let outcomes = join_all(commits).await;
+    assert!(outcomes.iter().enumerate().all(|(i, outcome)| outcome.is_ok() == (i != 7)), "{outcomes:?}");
+    assert_counted(&store, 19).await;
+}
+
+#[tokio::test]
 async fn a_server_hears_of_what_another_one_commits() {
     let schema = Schema::new().await;
     let (here, there) = (schema.open().await, schema.open().await);
