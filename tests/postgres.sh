@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # A PostgreSQL server for the tests, of their own: it lies in a folder that goes away with it.
 #   postgres.sh start FOLDER   makes and starts it, and prints its URL; installs PostgreSQL if it is missing
+#   postgres.sh standby FOLDER URL   makes and starts a synchronous standby of that one, and prints its URL
+#   postgres.sh promote FOLDER   makes a primary of a standby
+#   postgres.sh kill FOLDER    ends it with SIGKILL
 #   postgres.sh stop FOLDER    stops it, and removes the folder
 set -euo pipefail
 
-usage() { sed -n '2,4s/^# *//p' "$0" >&2; exit 2; }
-[ $# = 2 ] || usage
+usage() { sed -n '2,7s/^# *//p' "$0" >&2; exit 2; }
+[ $# = 2 ] || [ "$1 $#" = 'standby 3' ] || usage
 command=$1
 folder=$2
+primary=${3:-}
 
 # The newest initdb there is, in the PATH or where Debian puts it.
 programs() {
@@ -49,6 +53,13 @@ start() {
     [ "$(id -u)" != 0 ] || chown postgres "$folder"
     certificates 2>/dev/null
     as_server "$bin/initdb" --pgdata="$folder/data" --username=postgres --auth=trust --encoding=UTF8 --locale=C >/dev/null
+    launch
+}
+
+# Starts the server whose data are in the folder, on a port that is free, and prints its URL.
+launch() {
+    local bin port
+    bin=$(programs)
     # A port that is free now may be taken in a moment: then another one is tried.
     for _ in $(seq 20); do
         port=$((20000 + RANDOM % 12000))
@@ -65,6 +76,27 @@ start() {
     return 1
 }
 
+# A copy of a primary that follows it, and that the primary waits for with every commit.
+standby() {
+    local bin
+    bin=$(programs)
+    mkdir -p "$folder"
+    folder=$(cd "$folder" && pwd)
+    [ "$(id -u)" != 0 ] || chown postgres "$folder"
+    certificates 2>/dev/null
+    as_server "$bin/pg_basebackup" --dbname="$primary" --pgdata="$folder/data" --write-recovery-conf --checkpoint=fast >&2
+    launch
+    as_server psql --quiet "$primary" --command="ALTER SYSTEM SET synchronous_standby_names = '*'" \
+        --command="SELECT pg_reload_conf()" >&2
+    # From now on commits wait for it: as soon as it is known to the primary.
+    until [ "$(as_server psql -AtX "$primary" -c "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'")" = 1 ]; do :; done
+}
+
+promote() { as_server "$(programs)/pg_ctl" --pgdata="$folder/data" --wait --silent promote >&2; }
+
+# Ends it at once, as a crash would: its processes notice that the first one is gone.
+kill_it() { kill -9 "$(head -n 1 "$folder/data/postmaster.pid")"; }
+
 stop() {
     as_server "$(programs)/pg_ctl" --pgdata="$folder/data" --wait --silent --mode=immediate stop >&2 || true
     rm -rf "$folder"
@@ -72,6 +104,9 @@ stop() {
 
 case $command in
     start) start ;;
+    standby) standby ;;
+    promote) promote ;;
+    kill) kill_it ;;
     stop) stop ;;
     *) usage ;;
 esac

@@ -86,7 +86,7 @@ async fn write_until_killed(client: &RegistryClient, writers: Vec<Writer>, serve
 }
 
 /// Watches from the start of the log until the head that is announced has come.
-async fn see_all(client: RegistryClient, mut head: watch::Receiver<u64>) -> Vec<(u64, Vec<pb::Event>)> {
+pub(crate) async fn see_all(client: RegistryClient, mut head: watch::Receiver<u64>) -> Vec<(u64, Vec<pb::Event>)> {
     let mut seen: Vec<(u64, Vec<pb::Event>)> = Vec::new();
     let mut items = client.watch().after(0).stream();
     while seen.last().map_or(0, |(revision, _)| *revision) < *head.borrow_and_update() {

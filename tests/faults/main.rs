@@ -2,8 +2,11 @@
 //! as processes of their own.
 
 mod cli;
+mod database;
 mod import;
 mod kill;
+mod servers;
+mod standby;
 mod start;
 mod stop;
 mod sync;

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::writer::{Answer, Attempt, Change, Writer};
 
 /// All events there are.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Log {
     events: Vec<pb::Event>,
 }

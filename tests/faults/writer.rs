@@ -82,6 +82,22 @@ impl Writer {
         }
     }
 
+    /// Makes so many writes, each until it is answered, and tells of every acknowledgement.
+    pub(crate) async fn write_some(
+        &mut self,
+        client: &RegistryClient,
+        writes: usize,
+        acknowledged: &mpsc::UnboundedSender<()>,
+    ) {
+        let (_running, killed) = watch::channel(false);
+        for _ in 0..writes {
+            let attempt = self.next();
+            assert!(self.attempt(client, &killed, attempt).await);
+            // The test may have seen enough already.
+            let _ = acknowledged.send(());
+        }
+    }
+
     /// Finds out what became of the write whose outcome is unknown. Answers false if the server was killed before it said.
     pub(crate) async fn settle(&mut self, client: &RegistryClient, killed: &watch::Receiver<bool>) -> bool {
         if let Some((attempt, before)) = self.done.last().cloned() {

@@ -1,7 +1,9 @@
 //! What the tests share.
 
+pub mod cluster;
 pub mod expect;
 pub mod process;
+pub mod proxy;
 pub mod server;
 pub mod store;
 

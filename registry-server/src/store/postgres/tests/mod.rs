@@ -1,6 +1,8 @@
 //! The conformance suite on PostgreSQL, and what is its own.
 
 mod faults;
+#[expect(dead_code, unreachable_pub, reason = "the integration tests use more of it")]
+#[path = "../../../../../tests/support/proxy.rs"]
 mod proxy;
 mod schema;
 mod servers;

@@ -1,6 +1,7 @@
-//! A proxy between store and database, that can do what networks do.
+//! A proxy between a store and its database, that can do what networks do.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -8,7 +9,8 @@ use tokio::sync::watch;
 
 /// What is to become of the next commit that comes along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Plan {
+pub enum Plan {
+    /// Nothing.
     Pass,
     /// The connection breaks before the database is asked to commit.
     LoseRequest,
@@ -16,21 +18,30 @@ pub(super) enum Plan {
     LoseAnswer,
 }
 
-pub(super) struct Proxy {
-    pub(super) port: u16,
+/// A proxy on a port of its own.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Where it listens, on 127.0.0.1.
+    pub port: u16,
     plan: Arc<Mutex<Plan>>,
     /// How many commits were cut.
     cuts: watch::Sender<usize>,
     /// Without a way through, connections end and no new ones are made.
     open: watch::Sender<bool>,
+    /// How long everything takes that the database says.
+    delay: watch::Sender<Duration>,
 }
 
 impl Proxy {
-    pub(super) async fn new(host: String) -> Arc<Self> {
+    /// A proxy to a server.
+    ///
+    /// # Panics
+    /// Later, if that server takes no connections.
+    pub async fn new(host: String) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (cuts, open) = (watch::Sender::new(0), watch::Sender::new(true));
-        let proxy = Arc::new(Self { port, plan: Arc::new(Mutex::new(Plan::Pass)), cuts, open });
+        let (cuts, open, delay) = (watch::Sender::new(0), watch::Sender::new(true), watch::Sender::default());
+        let proxy = Arc::new(Self { port, plan: Arc::new(Mutex::new(Plan::Pass)), cuts, open, delay });
         let serving = Arc::clone(&proxy);
         tokio::spawn(async move {
             loop {
@@ -51,12 +62,21 @@ impl Proxy {
         proxy
     }
 
-    pub(super) fn set_open(&self, open: bool) {
+    /// Breaks all connections and takes no new ones, or takes them again.
+    pub fn set_open(&self, open: bool) {
         self.open.send_replace(open);
     }
 
+    /// Lets everything that the database says come later.
+    pub fn set_delay(&self, delay: Duration) {
+        self.delay.send_replace(delay);
+    }
+
     /// Lets the next commit meet with an accident, and waits until it did.
-    pub(super) async fn cut(&self, plan: Plan) {
+    ///
+    /// # Panics
+    /// Never: the proxy lasts as long as what it is asked of.
+    pub async fn cut(&self, plan: Plan) {
         let before = *self.cuts.borrow();
         *self.plan.lock().unwrap() = plan;
         self.cuts.subscribe().wait_for(|cuts| *cuts > before).await.unwrap();
@@ -88,6 +108,10 @@ impl Proxy {
                     if lose_answer && down[..length].windows(7).any(|bytes| bytes == b"COMMIT\0") {
                         self.cuts.send_modify(|cuts| *cuts += 1);
                         return;
+                    }
+                    let delay = *self.delay.borrow();
+                    if !delay.is_zero() {
+                        tokio::time::sleep(delay).await;
                     }
                     if client.write_all(&down[..length]).await.is_err() {
                         return;

@@ -1,0 +1,79 @@
+//! What becomes of calls when the way between the server and its database is cut, slow, or cut in the middle of a commit.
+
+use std::time::{Duration, Instant};
+
+use registry_tests::process::{ServerProcess, sled_command};
+use registry_tests::proxy::{Plan, Proxy};
+use registry_tests::{events, soon, store};
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::impatient;
+
+const MODEL: &str = "models/fraud";
+const DELAY: Duration = Duration::from_millis(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_out_of_reach_is_unavailable_and_nothing_is_lost_or_doubled() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = store::postgres(folder.path());
+    let port = url.parse::<tokio_postgres::Config>().unwrap().get_ports()[0];
+    let proxy = Proxy::new(format!("127.0.0.1:{port}")).await;
+    let mut command = sled_command(folder.path(), "127.0.0.1:0");
+    let url = url.replace(&format!(":{port}"), &format!(":{}", proxy.port));
+    command.args(["--store", &url, "--store-patience", "500ms"]);
+    let server = tokio::task::spawn_blocking(|| ServerProcess::spawn(command)).await.unwrap();
+    let client = impatient(&server.endpoint());
+    client.create_model(MODEL).await.unwrap();
+
+    // Away: reads and writes say so, and the server says that it can't be used.
+    proxy.set_open(false);
+    let write = client.create_version(MODEL).label("lost").finalize(true).await;
+    assert!(write.unwrap_err().is_unavailable());
+    assert!(client.get_model(MODEL).await.unwrap_err().is_unavailable());
+    let channel = Endpoint::from_shared(server.endpoint()).unwrap().connect().await.unwrap();
+    let mut health = HealthClient::new(channel).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    let mut becomes = async |wanted: ServingStatus| {
+        soon(async { while health.message().await.unwrap().unwrap().status() != wanted {} }).await;
+    };
+    becomes(ServingStatus::NotServing).await;
+    proxy.set_open(true);
+    becomes(ServingStatus::Serving).await;
+    client.create_version(MODEL).label("back").finalize(true).await.unwrap();
+
+    // Slow: right all the same.
+    proxy.set_delay(DELAY);
+    let began = Instant::now();
+    client.create_version(MODEL).label("slow").finalize(true).await.unwrap();
+    assert!(began.elapsed() >= DELAY);
+    proxy.set_delay(Duration::ZERO);
+
+    // Cut in the middle of commits: before the database was asked, and before it was heard.
+    for round in 0..5 {
+        for (plan, label) in [(Plan::LoseRequest, "asked"), (Plan::LoseAnswer, "answered")] {
+            let label = format!("{label}-{round}");
+            let (made, ()) = futures::join!(
+                async { client.create_version(MODEL).label(&label).finalize(true).await },
+                proxy.cut(plan)
+            );
+            assert_eq!(made.unwrap().label, label);
+        }
+    }
+
+    // Each once, in order.
+    let labels: Vec<_> = events(&client)
+        .await
+        .into_iter()
+        .filter_map(|event| match event.after?.resource? {
+            registry_client::pb::resource::Resource::Version(version) => Some(version.label),
+            _ => None,
+        })
+        .collect();
+    let mut expected = vec!["back".to_owned(), "slow".to_owned()];
+    for round in 0..5 {
+        expected.extend([format!("asked-{round}"), format!("answered-{round}")]);
+    }
+    assert_eq!(labels, expected);
+}
