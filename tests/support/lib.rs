@@ -2,6 +2,7 @@
 
 pub mod expect;
 pub mod process;
+pub mod restore;
 pub mod server;
 
 use std::path::{Path, PathBuf};

@@ -161,7 +161,8 @@ impl Shipper {
             }
         }
         // If segments were lost, what they had is shipped again: the log still has it.
-        let go_on = |shipped, segment: &Segment| if segment.after <= shipped { segment.last.max(shipped) } else { shipped };
+        let go_on =
+            |shipped, segment: &Segment| if segment.after <= shipped { segment.last.max(shipped) } else { shipped };
         let shipped = segments.iter().fold(0, go_on);
         Ok(Self { registry, archive, shipped })
     }
