@@ -2,6 +2,7 @@
 //! as processes of their own.
 
 mod archive;
+mod backup;
 mod cli;
 mod import;
 mod kill;
