@@ -1,6 +1,8 @@
 //! What becomes of the registry when its process is killed, stopped, started twice, or looked at from outside: the real binaries,
 //! as processes of their own.
 
+mod archive;
+mod backup;
 mod cli;
 mod database;
 mod import;

@@ -2,6 +2,7 @@
 
 mod aliases;
 mod artifacts;
+mod backup;
 mod bad_input;
 mod deletion;
 mod events;
@@ -9,8 +10,10 @@ mod lists;
 mod models;
 mod names;
 mod requests;
+mod restore;
 mod retention;
 mod stages;
 mod uploads;
+mod verify;
 mod versions;
 mod watch;

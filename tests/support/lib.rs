@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod expect;
 pub mod process;
 pub mod proxy;
+pub mod restore;
 pub mod server;
 pub mod store;
 

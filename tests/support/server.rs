@@ -1,7 +1,7 @@
 //! A registry of a test's own.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use registry_client::RegistryClient;
@@ -39,10 +39,20 @@ impl TestServer {
     /// A server with settings of the test's own. The folder and the address are not among them; another store may be.
     pub async fn with(settings: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let storage = folder.path().join("storage");
+        Self::begin(folder, storage, settings).await
+    }
+
+    /// A server on a storage folder that is there already, and stays when the server goes.
+    pub async fn on(storage: &Path) -> Self {
+        Self::begin(tempfile::tempdir().unwrap(), storage.to_owned(), |_| {}).await
+    }
+
+    async fn begin(folder: TempDir, storage: PathBuf, settings: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config { cache_mib: 16, store_connections: 4, ..Config::default() };
-        config.store = store::choice(folder.path());
+        config.store = store::choice(&storage);
         settings(&mut config);
-        config.storage_path = folder.path().join("storage");
+        config.storage_path = storage;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut server = Self { folder, config, address, running: None };

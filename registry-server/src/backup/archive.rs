@@ -29,6 +29,8 @@ use crate::store::{Revision, StoreError};
 
 /// How many revisions a segment has at most.
 const SEGMENT: usize = 4096;
+/// No archive is written to more often than this.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 /// Why an archive can't be kept.
 #[derive(Debug, thiserror::Error)]
@@ -149,22 +151,26 @@ impl Shipper {
     /// Finds out what an archive has already. A local folder is made if it is missing.
     pub(crate) async fn open(registry: Registry, place: &str) -> Result<Self, ArchiveError> {
         let archive = Archived::new(Folder::make(place)?);
-        let mut shipped = 0;
+        let segments = archive.segments().await?;
         // The segment that reaches furthest need not be the last one.
-        if let Some(newest) = archive.segments().await?.into_iter().max_by_key(|segment| segment.last) {
-            let archived = archive.read(&newest).await?;
+        if let Some(newest) = segments.iter().max_by_key(|segment| segment.last) {
+            let archived = archive.read(newest).await?;
             let ours = registry.store().changes(newest.last - 1, 1).await?;
             if archived.last() != ours.first() {
                 return Err(ArchiveError::Other(archive.name()));
             }
-            shipped = newest.last;
         }
+        // If segments were lost, what they had is shipped again: the log still has it.
+        let go_on =
+            |shipped, segment: &Segment| if segment.after <= shipped { segment.last.max(shipped) } else { shipped };
+        let shipped = segments.iter().fold(0, go_on);
         Ok(Self { registry, archive, shipped })
     }
 
     /// Ships what is new, again and again, until the server has ended; then once more.
     pub(crate) async fn run(mut self, every: Duration, mut ending: watch::Receiver<bool>) {
-        let mut ticks = tokio::time::interval(every);
+        // An interval of nothing panics.
+        let mut ticks = tokio::time::interval(every.max(SHORTEST));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stopping = false;
         let mut failing_since = None;

@@ -19,8 +19,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 const MAGIC: &[u8; 8] = b"MRBACKUP";
 const LAYOUT: u32 = 1;
-/// No frame is longer: a damaged length must not fill the memory.
-const FRAME_BYTES: u32 = 64 * 1024 * 1024;
+/// No frame is longer: a damaged length must not fill the memory. A revision is in one frame, and pruning a hundred of the
+/// largest versions makes one of 200 MiB.
+const FRAME_BYTES: u32 = 1024 * 1024 * 1024;
 
 /// Why a container can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -115,8 +116,12 @@ impl<R: AsyncRead + Unpin> Opener<R> {
         }
         let mut digest = [0; 32];
         self.bytes.read_exact(&mut digest).await.map_err(cut)?;
-        let mut payload = vec![0; length as usize];
-        self.bytes.read_exact(&mut payload).await.map_err(cut)?;
+        // It grows with what comes, not with what the length says.
+        let mut payload = Vec::with_capacity((length as usize).min(4 * 1024 * 1024));
+        (&mut self.bytes).take(length.into()).read_to_end(&mut payload).await?;
+        if payload.len() < length as usize {
+            return Err(ContainerError::Cut);
+        }
         self.digest = chain(&self.digest, &payload);
         if self.digest != digest {
             return Err(ContainerError::Damaged("a frame does not have its digest".to_owned()));
@@ -191,6 +196,18 @@ mod tests {
         let mut newer = container();
         newer[11] = 2;
         assert!(matches!(block_on(read(&newer)), Err(ContainerError::TooNew(2))));
+    }
+
+    #[test]
+    fn a_frame_may_be_as_long_as_a_large_revision() {
+        let (mut sealer, begin) = Sealer::begin(BackupHeader { after: 0 });
+        let events = Bytes::from(vec![7; 220 * 1024 * 1024]);
+        let entries = vec![LogEntry { revision: 1, events: events.clone(), writes: Vec::new() }];
+        let mut bytes = begin.to_vec();
+        bytes.extend(sealer.seal(Frame::Log(LogGroup { entries })));
+        bytes.extend(sealer.end(1));
+        let frames = block_on(read(&bytes)).unwrap();
+        assert!(matches!(&frames[1], Frame::Log(group) if group.entries[0].events == events));
     }
 
     proptest! {

@@ -60,6 +60,9 @@ pub enum RestoreError {
         /// What was asked for.
         wanted: Revision,
     },
+    /// There is nothing that could be restored.
+    #[error("{0} has no backup and no archive")]
+    Nothing(String),
     /// Revisions are missing.
     #[error("{place} has nothing between revision {after} and revision {next}")]
     Gap {
@@ -149,6 +152,7 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
                 Frame::Header(_) => return Err(failed(ContainerError::Damaged("it has two headers".to_owned()))),
                 Frame::Log(group) => self.entries(group.entries).await?,
                 Frame::Bytes(piece) => {
+                    self.log_ended()?;
                     if !self.wanted.contains(&piece.sha256) {
                         continue;
                     }
@@ -163,15 +167,27 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
                         self.keep(current.0, current.1).await?;
                     }
                 }
-                Frame::End(end) => return Ok(end.revision),
+                Frame::End(end) => {
+                    self.log_ended()?;
+                    return Ok(end.revision);
+                }
             }
         }
     }
 
     /// Takes everything from an archive. Answers its newest revision.
     async fn archive(&mut self, archive: &Archived) -> Result<Revision, RestoreError> {
+        let segments = archive.segments().await?;
+        if segments.is_empty() {
+            // A wrong path must not pass for the archive of an empty registry.
+            return Err(RestoreError::Nothing(archive.name()));
+        }
         let mut last = 0;
-        for segment in archive.segments().await? {
+        for segment in segments {
+            // What is behind a gap may not be asked for.
+            if self.reached {
+                break;
+            }
             if segment.last <= last {
                 continue;
             }
@@ -183,6 +199,7 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
             self.entries(entries).await?;
             last = segment.last;
         }
+        self.log_ended()?;
         for sha256 in self.wanted.clone() {
             let mut incoming = self.blobs.begin().await?;
             if archive.read_bytes(&sha256, &mut incoming).await? {
@@ -196,6 +213,9 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
     async fn entries(&mut self, mut entries: Vec<LogEntry>) -> Result<(), RestoreError> {
         let asked_for = entries.iter().take_while(|entry| !self.reached && takes(self.until, entry)).count();
         self.reached |= asked_for < entries.len();
+        if let Until::Revision(wanted) = self.until {
+            self.reached |= entries.last().is_some_and(|entry| entry.revision >= wanted);
+        }
         entries.truncate(asked_for);
         let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(()) };
         for entry in &entries {
@@ -213,6 +233,11 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
         self.restored.revision = last;
         (self.progress)(&self.restored);
         Ok(())
+    }
+
+    /// Fails if a restore that broke off has left more than is asked for: it is of something else, or went further.
+    fn log_ended(&self) -> Result<(), RestoreError> {
+        if self.restored.revision < self.there { Err(RestoreError::Other(self.there)) } else { Ok(()) }
     }
 
     async fn keep(&mut self, sha256: String, incoming: Incoming) -> Result<(), RestoreError> {

@@ -47,7 +47,8 @@ pub async fn verify(
         verification.state(&*snapshot, &replayed).await?;
     }
     if !skip_artifacts {
-        verification.artifacts(&*snapshot, blobs).await?;
+        let read = verification.artifacts(&*snapshot, blobs).await;
+        verification.understood(VerifyProblemType::StateDiffers, "artifacts".to_owned(), read)?;
     }
     Ok(verification.report)
 }
@@ -66,6 +67,22 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
         }
     }
 
+    /// What can't be understood is a finding; `None` says that it was one.
+    fn understood<T>(
+        &mut self,
+        r#type: VerifyProblemType,
+        name: String,
+        read: Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        match read {
+            Err(Error::Store(StoreError::Damaged(detail))) => {
+                self.problem(r#type, name, detail);
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
+    }
+
     fn tell(&mut self, phase: VerifyPhase, done: u64, in_all: u64) {
         (self.progress)(pb::VerifyProgress { phase: phase.into(), done, in_all });
     }
@@ -76,23 +93,23 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
         let mut at: Revision = 0;
         let mut hash = Bytes::from_static(&chain::START);
         while at < last {
-            let mut entries = store.changes(at, READ).await?;
+            let read = store.changes(at, READ).await.map_err(Error::from);
+            let read = self.understood(VerifyProblemType::ChainBroken, format!("behind revision {at}"), read)?;
+            let Some(mut entries) = read else { return Ok(false) };
             entries.retain(|entry| entry.revision <= last);
             for entry in &entries {
-                self.chain(entry, &mut hash)?;
+                self.chain(entry, &mut hash);
             }
-            match replayed.restore(entries, true).await {
-                Ok(newest) if newest > at => at = newest,
-                Ok(_) => {
+            let newest = replayed.restore(entries, true).await.map_err(Error::from);
+            let newest = self.understood(VerifyProblemType::StateDiffers, format!("behind revision {at}"), newest)?;
+            match newest {
+                Some(newest) if newest > at => at = newest,
+                Some(_) => {
                     let detail = format!("the log ends at {at}");
                     self.problem(VerifyProblemType::StateDiffers, format!("revision {last}"), detail);
                     return Ok(false);
                 }
-                Err(StoreError::Damaged(detail)) => {
-                    self.problem(VerifyProblemType::StateDiffers, format!("behind revision {at}"), detail);
-                    return Ok(false);
-                }
-                Err(error) => return Err(error.into()),
+                None => return Ok(false),
             }
             self.tell(VerifyPhase::Log, at, last);
         }
@@ -100,9 +117,16 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
         Ok(true)
     }
 
-    fn chain(&mut self, entry: &LogEntry, hash: &mut Bytes) -> Result<(), Error> {
-        let decoded = pb::WatchedEvents::decode(entry.events.clone());
-        let events = decoded.map_err(|error| StoreError::Damaged(error.to_string()))?.events;
+    fn chain(&mut self, entry: &LogEntry, hash: &mut Bytes) {
+        let revision = format!("revision {}", entry.revision);
+        let events = match pb::WatchedEvents::decode(entry.events.clone()) {
+            Ok(decoded) => decoded.events,
+            Err(error) => return self.problem(VerifyProblemType::ChainBroken, revision, error.to_string()),
+        };
+        // The chain is over events. So what has none, or those of another revision, has no place in it.
+        if events.is_empty() || events.iter().any(|event| event.revision != entry.revision) {
+            self.problem(VerifyProblemType::ChainBroken, revision, "it has no events, or those of another revision");
+        }
         for mut event in events {
             self.report.events += 1;
             let logged = event.hash.clone();
@@ -114,38 +138,48 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
             // Only the first break is one: what comes behind is linked to what is there.
             *hash = logged;
         }
-        Ok(())
     }
 
     /// Compares the state with what the log made.
     async fn state(&mut self, snapshot: &dyn Snapshot, replayed: &SledStore) -> Result<(), Error> {
         let kinds = Kind::ALL.iter().map(|kind| Source::Kind(*kind));
         for source in kinds.chain(Index::ALL.iter().map(|index| Source::Index(*index))) {
-            let (mut ours, mut theirs) = (Pages::of(source), Pages::of(source));
-            let (mut found, mut expected) = (ours.next(snapshot).await?, theirs.next(replayed).await?);
-            while let Some(first) = [&found, &expected].into_iter().flatten().map(|hit| &hit.position).min().cloned() {
-                let here = take_at(&mut found, &first);
-                let there = take_at(&mut expected, &first);
-                if here != there {
-                    let detail = match (&here, &there) {
-                        (None, _) => "is in the log, and not in the state",
-                        (_, None) => "is in the state, and not in the log",
-                        _ => "is not what the log says",
-                    };
-                    let name = format!("{source:?} {}", first.escape_ascii());
-                    self.problem(VerifyProblemType::StateDiffers, name, detail);
-                }
-                if here.is_some() {
-                    found = ours.next(snapshot).await?;
-                }
-                if there.is_some() {
-                    expected = theirs.next(replayed).await?;
-                }
-                if matches!(source, Source::Kind(_)) {
-                    self.report.records += 1;
-                    if self.report.records.is_multiple_of(TELL_EVERY) {
-                        self.tell(VerifyPhase::State, self.report.records, 0);
-                    }
+            let compared = self.compare(source, snapshot, replayed).await;
+            self.understood(VerifyProblemType::StateDiffers, format!("{source:?}"), compared)?;
+        }
+        Ok(())
+    }
+
+    async fn compare(&mut self, source: Source, snapshot: &dyn Snapshot, replayed: &SledStore) -> Result<(), Error> {
+        let (mut ours, mut theirs) = (Pages::of(source), Pages::of(source));
+        let (mut found, mut expected) = (ours.next(snapshot).await?, theirs.next(replayed).await?);
+        while let Some(first) = [&found, &expected].into_iter().flatten().map(|hit| &hit.position).min().cloned() {
+            let here = take_at(&mut found, &first);
+            let there = take_at(&mut expected, &first);
+            // What an index leads to is compared as a record of its kind.
+            let same = match (&here, &there) {
+                (Some(here), Some(there)) if matches!(source, Source::Index(_)) => here.record.key == there.record.key,
+                _ => here == there,
+            };
+            if !same {
+                let detail = match (&here, &there) {
+                    (None, _) => "is in the log, and not in the state",
+                    (_, None) => "is in the state, and not in the log",
+                    _ => "is not what the log says",
+                };
+                let name = format!("{source:?} {}", first.escape_ascii());
+                self.problem(VerifyProblemType::StateDiffers, name, detail);
+            }
+            if here.is_some() {
+                found = ours.next(snapshot).await?;
+            }
+            if there.is_some() {
+                expected = theirs.next(replayed).await?;
+            }
+            if matches!(source, Source::Kind(_)) {
+                self.report.records += 1;
+                if self.report.records.is_multiple_of(TELL_EVERY) {
+                    self.tell(VerifyPhase::State, self.report.records, 0);
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use object_store::buffered::BufWriter;
-use registry_client::pb;
+use registry_client::{Error, pb};
 
 use crate::args::Backup;
 use crate::output::bytes;
@@ -28,7 +28,15 @@ pub(crate) async fn backup(context: &Context, command: Backup) -> Result<(), Fai
         let url = url::Url::parse(&command.to)?;
         let variables = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value));
         let (objects, path) = object_store::parse_url_opts(&url, variables)?;
-        backup.write_to(BufWriter::new(objects.into(), path)).await
+        let mut object = BufWriter::new(objects.into(), path);
+        let completed = backup.write_to(&mut object).await;
+        // An object store keeps, and charges for, the parts of an upload that nobody ends. After a failed write it has ended.
+        if completed.as_ref().is_err_and(|error| !matches!(error, Error::Io { .. }))
+            && let Err(error) = object.abort().await
+        {
+            tracing::warn!(%error, "what was uploaded could not be removed");
+        }
+        completed
     } else {
         let part = Part::beside(Path::new(&command.to));
         let file =

@@ -1,0 +1,176 @@
+//! A store that somebody changed behind the server's back. (What a healthy one is told by, the other tests of backups show.)
+
+use registry_client::pb::{Stage, VerifyProblem, VerifyProblemType};
+use registry_tests::restore::{replace, tamper, verified};
+use registry_tests::{TestServer, events, model, pending, ready};
+
+const CHAIN: VerifyProblemType = VerifyProblemType::ChainBroken;
+const STATE: VerifyProblemType = VerifyProblemType::StateDiffers;
+const MODEL: &str = "models/fraud";
+
+/// Numbers that are on the disk; see `store/mod.rs`.
+const MODELS: &[u8] = b"R\x01";
+const VERSIONS: &[u8] = b"R\x02";
+const LABELS: &[u8] = b"R\x04";
+const CHAIN_HEAD: &[u8] = b"R\x07";
+const LIVE_VERSIONS: &[u8] = b"I\x04";
+
+/// A registry of a few revisions, each written to the disk by itself.
+async fn registry() -> TestServer {
+    let server = TestServer::start().await;
+    let client = server.client();
+    client.create_model(MODEL).owner("the-owner-of-it").await.unwrap();
+    let labelled = client.create_version(MODEL).label("1.0.0").description("a-description").finalize(true);
+    labelled.await.unwrap();
+    ready(&client, MODEL).await;
+    client.promote(format!("{MODEL}/versions/1"), Stage::Production).comment("because-it-is-good").await.unwrap();
+    client.delete_version(format!("{MODEL}/versions/2")).await.unwrap();
+    let version = pending(&client, MODEL).await.name;
+    client.upload(&version, "model.onnx", b"bytes".to_vec()).await.unwrap();
+    assert_eq!(verified(&client).await.revision, 7);
+    server
+}
+
+/// What is found once somebody has changed the trees `log` and `state`.
+async fn problems_after(change: impl FnOnce(&sled::Tree, &sled::Tree)) -> Vec<VerifyProblem> {
+    let mut server = registry().await;
+    server.stop().await;
+    tamper(&server.storage(), change).await;
+    server.start_again().await;
+    let report = server.client().verify().run().await.unwrap();
+    assert_eq!(report.problem_count, report.problems.len() as u64);
+    report.problems
+}
+
+/// Exactly these, with a part of the name and of the detail of each.
+#[track_caller]
+fn assert_are(problems: &[VerifyProblem], expected: &[(VerifyProblemType, &str, &str)]) {
+    let fits = |(problem, expected): (&VerifyProblem, &(VerifyProblemType, &str, &str))| {
+        problem.r#type() == expected.0 && problem.name.contains(expected.1) && problem.detail.contains(expected.2)
+    };
+    let all = problems.len() == expected.len() && problems.iter().zip(expected).all(fits);
+    assert!(all, "{problems:#?}\ninstead of {expected:#?}");
+}
+
+fn first(tree: &sled::Tree, prefix: &[u8]) -> (sled::IVec, sled::IVec) {
+    tree.scan_prefix(prefix).next().expect("there is one").unwrap()
+}
+
+#[tokio::test]
+async fn a_changed_record_is_found() {
+    let problems = problems_after(|_, state| replace(state, MODELS, "the-owner", "no-owners")).await;
+    assert_are(&problems, &[(STATE, "Kind(Model) default\\x00fraud", "is not what the log says")]);
+    let problems = problems_after(|_, state| replace(state, VERSIONS, "a-description", "another-thing")).await;
+    let version = "Kind(Version) default\\x00fraud\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x01";
+    assert_are(&problems, &[(STATE, version, "is not what the log says")]);
+}
+
+#[tokio::test]
+async fn a_removed_record_or_index_entry_is_found() {
+    let problems = problems_after(|_, state| drop(state.remove(first(state, LABELS).0).unwrap())).await;
+    assert_are(&problems, &[(STATE, "Kind(Label) default\\x00fraud\\x001.0.0", "is in the log, and not in the state")]);
+    let problems = problems_after(|_, state| drop(state.remove(first(state, LIVE_VERSIONS).0).unwrap())).await;
+    assert_are(&problems, &[(STATE, "Index(LiveVersions) default\\x00fraud", "is in the log, and not in the state")]);
+}
+
+#[tokio::test]
+async fn an_added_record_or_index_entry_is_found() {
+    let problems = problems_after(|_, state| {
+        let (key, value) = first(state, LABELS);
+        state.insert([&key, b"9".as_slice()].concat(), value).unwrap();
+    });
+    let expected = (STATE, "Kind(Label) default\\x00fraud\\x001.0.09", "is in the state, and not in the log");
+    assert_are(&problems.await, &[expected]);
+    // The deleted version is listed again.
+    let problems = problems_after(|_, state| {
+        let (key, value) = first(state, LIVE_VERSIONS);
+        let other = |bytes: &[u8]| [&bytes[..bytes.len() - 1], &[2]].concat();
+        state.insert(other(&key), other(&value)).unwrap();
+    });
+    let expected = (STATE, "Index(LiveVersions) default\\x00fraud", "is in the state, and not in the log");
+    assert_are(&problems.await, &[expected]);
+}
+
+#[tokio::test]
+async fn a_record_that_can_not_be_read_is_found() {
+    let problems = problems_after(|_, state| {
+        let (key, value) = first(state, LABELS);
+        state.insert(key, [&[99], &value[1..]].concat()).unwrap();
+    });
+    assert_are(&problems.await, &[(STATE, "Kind(Label)", "unknown format")]);
+}
+
+#[tokio::test]
+async fn a_changed_event_breaks_the_chain_once() {
+    // A comment is in the log only; the chain goes on behind it with the hashes that are there.
+    let problems = problems_after(|log, _| replace(log, b"", "because-it-is-good", "because-it-is-evil")).await;
+    assert_are(&problems, &[(CHAIN, "events/4-0", "its hash")]);
+    // What a revision wrote may stand in its events only: then the state that they give is another one too.
+    let problems = problems_after(|log, _| replace(log, b"\0\0\0\0\0\0\0\x01", "the-owner", "no-owners")).await;
+    assert!(problems.iter().any(|problem| problem.r#type() == CHAIN && problem.name == "events/1-0"), "{problems:#?}");
+    let changed = |problem: &VerifyProblem| problem.r#type() == CHAIN || problem.r#type() == STATE;
+    assert!(problems.iter().all(changed), "{problems:#?}");
+}
+
+#[tokio::test]
+async fn an_event_that_can_not_be_read_is_found() {
+    // The length of the events in the group, which is the first thing of its kind in it, runs past the end.
+    let problems = problems_after(|log, _| {
+        let (key, value) = log.iter().nth(3).unwrap().unwrap();
+        log.insert(key, vec![0xff; value.len()]).unwrap();
+    });
+    assert_are(&problems.await, &[(CHAIN, "behind revision", "")]);
+}
+
+#[tokio::test]
+async fn a_log_that_was_cut_or_has_a_gap_is_found() {
+    let problems = problems_after(|log, _| drop(log.pop_max().unwrap())).await;
+    assert_are(&problems, &[(STATE, "revision 7", "the log ends at 6")]);
+    let problems = problems_after(|log, _| drop(log.remove(log.iter().nth(3).unwrap().unwrap().0).unwrap())).await;
+    assert_are(&problems, &[(CHAIN, "events/5-0", "its hash"), (STATE, "behind revision 0", "")]);
+}
+
+#[tokio::test]
+async fn what_was_slipped_into_the_log_without_an_event_is_found() {
+    use prost::Message as _;
+    use registry_proto::store::{LogEntry, LogGroup, LoggedWrite, logged_write::Value};
+
+    // A label that leads to version 1, as if it had been committed: the server itself brings it into the state.
+    let problems = problems_after(|log, state| {
+        let (_, value) = first(state, LABELS);
+        let stored = registry_proto::store::StoredRecord::decode(&value[1..]).unwrap();
+        let write = LoggedWrite {
+            kind: 4,
+            key: b"default\0fraud\x009.9.9".as_slice().into(),
+            attributes: Vec::new(),
+            value: Some(Value::Payload(stored.payload)),
+        };
+        let entry = LogEntry { revision: 8, events: Default::default(), writes: vec![write] };
+        let key = [8_u64.to_be_bytes().as_slice(), &[0; 4]].concat();
+        log.insert(key, LogGroup { entries: vec![entry] }.encode_to_vec()).unwrap();
+        assert_eq!(first(state, CHAIN_HEAD).0, CHAIN_HEAD);
+    });
+    assert_are(&problems.await, &[(CHAIN, "revision 8", "no events")]);
+}
+
+#[tokio::test]
+async fn the_report_is_of_the_registry_that_is_served() {
+    let server = registry().await;
+    let client = server.client();
+    let log = events(&client).await;
+    let report = verified(&client).await;
+    assert_eq!((report.revision, report.events), (7, log.len() as u64));
+    assert_eq!(report.chain_head, log.last().unwrap().hash);
+    assert_eq!((report.artifacts, report.artifact_bytes), (1, 5));
+    // The model, three versions, an artifact, a label, a holder of the stage, the chain's head; a request and a reference for each
+    // revision.
+    assert_eq!(report.records, 8 + 7 + 7);
+    let skipped = client.verify().skip_artifacts(true).run().await.unwrap();
+    assert_eq!((skipped.records, skipped.artifacts, skipped.artifact_bytes), (report.records, 0, 0));
+
+    let empty = TestServer::start().await;
+    let report = verified(&empty.client()).await;
+    assert_eq!((report.revision, report.events, report.records, report.chain_head), (0, 0, 0, vec![0; 32].into()));
+    model(&empty.client(), MODEL).await;
+    assert_eq!(verified(&empty.client()).await.revision, 1);
+}
