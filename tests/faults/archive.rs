@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use registry_client::pb::{Event, Stage};
 use registry_client::{Error, RegistryClient};
-use registry_tests::process::{ServerProcess, server_command};
+use registry_tests::process::{ServerProcess, sled_command};
 use registry_tests::restore::verified;
 use registry_tests::{PATIENCE, events, files, noise, soon, until};
 use tokio::sync::watch;
@@ -40,12 +40,14 @@ impl Place {
     fn start(&self, storage: &str, archive: &str, every: &str) -> ServerProcess {
         let archive = self.path(archive);
         let arguments = ["--archive", archive.to_str().unwrap(), "--archive-every", every];
-        ServerProcess::start_with(&self.path(storage), LISTEN, &arguments)
+        let mut command = sled_command(&self.path(storage), LISTEN);
+        command.args(arguments);
+        ServerProcess::spawn(command)
     }
 
     /// What a server says that can't start with an archive.
     fn refused(&self, storage: &str, archive: &str) -> String {
-        let mut command = server_command(&self.path(storage), LISTEN);
+        let mut command = sled_command(&self.path(storage), LISTEN);
         let output = command.arg("--archive").arg(self.path(archive)).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");
@@ -54,7 +56,7 @@ impl Place {
     }
 
     fn restore(&self, storage: &str, from: &str, arguments: &[&str]) -> Output {
-        let mut command = server_command(&self.path(storage), LISTEN);
+        let mut command = sled_command(&self.path(storage), LISTEN);
         command.args(["restore", "--from"]).arg(self.path(from)).args(arguments).output().unwrap()
     }
 
@@ -62,7 +64,7 @@ impl Place {
     fn restored(&self, storage: &str, from: &str, arguments: &[&str]) -> ServerProcess {
         let output = self.restore(storage, from, arguments);
         assert!(output.status.success(), "{output:?}");
-        ServerProcess::start(&self.path(storage), LISTEN)
+        ServerProcess::spawn(sled_command(&self.path(storage), LISTEN))
     }
 
     /// The segments of an archive, oldest first.
@@ -182,7 +184,7 @@ async fn a_lost_disk_costs_the_last_interval() {
     assert!(expected > 50 && artifacts > 20, "{expected} writes and {artifacts} artifacts are too few to tell");
     let (log, report) = (log_of(&server).await, verified(&client).await);
     assert_eq!(report.chain_head, log.last().unwrap().hash);
-    let lost = log_of(&ServerProcess::start(&place.path("lost"), LISTEN)).await;
+    let lost = log_of(&ServerProcess::spawn(sled_command(&place.path("lost"), LISTEN))).await;
     assert!(lost.starts_with(&log), "{} events are not the first of {}", log.len(), lost.len());
     assert!(server.terminate().success());
 
@@ -213,10 +215,10 @@ async fn a_graceful_stop_loses_nothing_and_a_restart_leaves_no_gap() {
     }
     // By its URL it is the same.
     let url = format!("file://{}", place.path("archive").display());
-    let mut command = server_command(&place.path("by-url"), LISTEN);
+    let mut command = sled_command(&place.path("by-url"), LISTEN);
     let output = command.args(["restore", "--from", &url]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(log_of(&ServerProcess::start(&place.path("by-url"), LISTEN)).await, log);
+    assert_eq!(log_of(&ServerProcess::spawn(sled_command(&place.path("by-url"), LISTEN))).await, log);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,7 +235,7 @@ async fn an_archive_of_another_registry_or_another_past_is_refused() {
     };
 
     refused("empty");
-    let other = ServerProcess::start(&place.path("other"), LISTEN);
+    let other = ServerProcess::spawn(sled_command(&place.path("other"), LISTEN));
     assert!(write_some(&patient(&other.endpoint()), "other").await >= newest);
     assert!(other.terminate().success());
     refused("other");
@@ -252,7 +254,7 @@ async fn an_archive_of_another_registry_or_another_past_is_refused() {
     assert_eq!(files(&place.path("archive")), archived, "nothing was written to it");
     // To a place of its own it is shipped from its beginning.
     assert!(place.start("earlier", "other-archive", "1h").terminate().success());
-    let log = log_of(&ServerProcess::start(&place.path("earlier"), LISTEN)).await;
+    let log = log_of(&ServerProcess::spawn(sled_command(&place.path("earlier"), LISTEN))).await;
     assert_eq!(log_of(&place.restored("copy", "other-archive", &[])).await, log);
 }
 
@@ -336,7 +338,7 @@ async fn a_missing_segment_is_named_and_shipped_again() {
 
 /// What a server says that can't serve a folder.
 fn unserved(storage: &Path) -> String {
-    let output = server_command(storage, LISTEN).output().unwrap();
+    let output = sled_command(storage, LISTEN).output().unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{output:?}");
     String::from_utf8(output.stderr).unwrap()
 }

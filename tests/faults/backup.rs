@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use registry_client::pb::Artifact;
-use registry_tests::process::{ServerProcess, registryctl, server_command};
+use registry_tests::process::{ServerProcess, registryctl, sled_command};
 use registry_tests::restore::{assert_same, damage, replace, stored, tamper, verified};
 use registry_tests::{PATIENCE, files, hex, noise, pending, ready, sha256, until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -19,7 +19,7 @@ const MODEL: &str = "models/fraud";
 
 /// A registry with a version and some artifacts of this size, each with other bytes.
 async fn registry(storage: &Path, artifacts: usize, size: usize) -> (ServerProcess, Vec<Artifact>) {
-    let server = ServerProcess::start(storage, LISTEN);
+    let server = ServerProcess::spawn(sled_command(storage, LISTEN));
     let client = patient(&server.endpoint());
     client.create_model(MODEL).owner("the-owner-of-it").await.unwrap();
     let version = pending(&client, MODEL).await.name;
@@ -35,7 +35,7 @@ async fn registry(storage: &Path, artifacts: usize, size: usize) -> (ServerProce
 
 /// `registry-server` with a command, on a folder.
 fn offline(storage: &Path, arguments: &[&str]) -> Output {
-    server_command(storage, LISTEN).args(arguments).output().unwrap()
+    sled_command(storage, LISTEN).args(arguments).output().unwrap()
 }
 
 /// What it prints when all is well.
@@ -80,7 +80,7 @@ async fn a_backup_by_command_becomes_a_registry_by_command() {
     let again = offline(&copy, &["restore", "--from", to]);
     assert_eq!((again.status.code(), again.stdout.len()), (Some(1), 0));
     assert!(text(&again.stderr).contains("the store is not empty: it is at revision 6"), "{again:?}");
-    let restored = ServerProcess::start(&copy, LISTEN);
+    let restored = ServerProcess::spawn(sled_command(&copy, LISTEN));
     assert_same(&client, &patient(&restored.endpoint())).await;
 
     // The same over a URL.
@@ -167,7 +167,7 @@ async fn a_restore_that_is_killed_is_not_served_and_goes_on() {
     let arguments = ["restore", "--from", backup.to_str().unwrap()];
     Ctl::new(&server).ok(&["backup", "--to", backup.to_str().unwrap()]);
 
-    let restore = Running::spawn(server_command(&copy, LISTEN).args(arguments));
+    let restore = Running::spawn(sled_command(&copy, LISTEN).args(arguments));
     let bytes = || files(&copy.join("artifacts/sha256")).len();
     until(PATIENCE, || async { (bytes() > 0).then_some(()) }).await;
     restore.signal(Signal::KILL);
@@ -181,7 +181,7 @@ async fn a_restore_that_is_killed_is_not_served_and_goes_on() {
     let said = offline_ok(&copy, &arguments);
     assert_eq!(said.trim(), "restored revision 19 and the bytes of 16 artifacts");
     assert!(files(&copy.join("artifacts/incoming")).is_empty(), "nothing is left of what broke off");
-    let restored = ServerProcess::start(&copy, LISTEN);
+    let restored = ServerProcess::spawn(sled_command(&copy, LISTEN));
     assert_same(&patient(&server.endpoint()), &patient(&restored.endpoint())).await;
 }
 

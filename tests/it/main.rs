@@ -8,6 +8,7 @@ mod deletion;
 mod events;
 mod lists;
 mod models;
+mod moving;
 mod names;
 mod requests;
 mod restore;

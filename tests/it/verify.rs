@@ -1,6 +1,7 @@
 //! A store that somebody changed behind the server's back. (What a healthy one is told by, the other tests of backups show.)
 
 use registry_client::pb::{Stage, VerifyProblem, VerifyProblemType};
+use registry_server::config::StoreChoice;
 use registry_tests::restore::{replace, tamper, verified};
 use registry_tests::{TestServer, events, model, pending, ready};
 
@@ -15,9 +16,9 @@ const LABELS: &[u8] = b"R\x04";
 const CHAIN_HEAD: &[u8] = b"R\x07";
 const LIVE_VERSIONS: &[u8] = b"I\x04";
 
-/// A registry of a few revisions, each written to the disk by itself.
+/// A registry of a few revisions, each written to the disk by itself: to that of the embedded store, whichever is under test.
 async fn registry() -> TestServer {
-    let server = TestServer::start().await;
+    let server = TestServer::with(|config| config.store = StoreChoice::Sled).await;
     let client = server.client();
     client.create_model(MODEL).owner("the-owner-of-it").await.unwrap();
     let labelled = client.create_version(MODEL).label("1.0.0").description("a-description").finalize(true);

@@ -36,7 +36,7 @@ impl TestServer {
         Self::with(|_| {}).await
     }
 
-    /// A server with settings of the test's own. The folder and the address are not among them; another store may be.
+    /// A server with settings of the test's own. The address is not among them.
     pub async fn with(settings: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = folder.path().join("storage");
@@ -51,8 +51,8 @@ impl TestServer {
     async fn begin(folder: TempDir, storage: PathBuf, settings: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config { cache_mib: 16, store_connections: 4, ..Config::default() };
         config.store = store::choice(&storage);
-        settings(&mut config);
         config.storage_path = storage;
+        settings(&mut config);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut server = Self { folder, config, address, running: None };
