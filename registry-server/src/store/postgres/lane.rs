@@ -138,6 +138,15 @@ pub(super) struct Lane {
     alone: usize,
 }
 
+/// Runs a lane on a thread of its own: its round trips must not queue up behind all the calls that the server has at hand.
+pub(super) fn start(lane: Lane) -> Result<(), StoreError> {
+    let failed = |error: std::io::Error| StoreError::Unavailable(format!("no thread for commits: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let thread = std::thread::Builder::new().name("commits".to_owned());
+    thread.spawn(move || runtime.block_on(lane.run())).map_err(failed)?;
+    Ok(())
+}
+
 impl Lane {
     pub(super) fn new(setup: Setup, queue: mpsc::Receiver<Job>) -> Self {
         let cache = Cache::new(setup.cache_bytes);
@@ -189,7 +198,9 @@ impl Lane {
             self.session = None;
             self.cache.clear();
             let lasting = !failure.passes() && batch.doubt.is_none();
-            tracing::warn!(error = failure.message, lasting, "a commit did not go through");
+            if backoff == BACKOFF[0] {
+                tracing::warn!(error = failure.message, lasting, "a commit did not go through");
+            }
             if lasting && batch.jobs.len() > 1 {
                 // One of them is at fault: the others must not suffer for it.
                 self.alone = batch.jobs.len() + 1;

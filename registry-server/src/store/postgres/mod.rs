@@ -115,7 +115,7 @@ impl PostgresStore {
             cache_bytes: CACHE_BYTES,
             patience: options.patience,
         };
-        tokio::spawn(Lane::new(setup, queue).run());
+        lane::start(Lane::new(setup, queue))?;
         Ok(Self {
             pool: Pool::new(Arc::clone(&connector), options.pool_size, options.patience),
             snapshots: Arc::new(Semaphore::new(options.pool_size.max(1))),
