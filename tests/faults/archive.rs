@@ -1,13 +1,13 @@
 //! The archive: what is left when the disk is not.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
 use registry_client::pb::{Event, Stage};
 use registry_client::{Error, RegistryClient};
-use registry_tests::process::{ServerProcess, server_command};
+use registry_tests::process::{ServerProcess, refusal, server_command};
 use registry_tests::restore::verified;
 use registry_tests::{PATIENCE, events, files, noise, soon, until};
 use tokio::sync::watch;
@@ -46,11 +46,8 @@ impl Place {
     /// What a server says that can't start with an archive.
     fn refused(&self, storage: &str, archive: &str) -> String {
         let mut command = server_command(&self.path(storage), LISTEN);
-        let output = command.arg("--archive").arg(self.path(archive)).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(output.stdout.is_empty(), "it does not say that it listens");
-        said
+        command.arg("--archive").arg(self.path(archive));
+        refusal(command)
     }
 
     fn restore(&self, storage: &str, from: &str, arguments: &[&str]) -> Output {
@@ -323,7 +320,7 @@ async fn a_missing_segment_is_named_and_shipped_again() {
     assert_eq!(gap.status.code(), Some(1), "{said}");
     let expected = format!("has nothing between revision {} and revision {}", ends[0], ends[1] + 1);
     assert!(said.contains(&expected), "{said}");
-    assert!(unserved(&place.path("gap")).contains("in the middle of a restore"));
+    assert!(refusal(server_command(&place.path("gap"), LISTEN)).contains("in the middle of a restore"));
     let before = place.restored("before-the-gap", "archive", &["--revision", &ends[0].to_string()]);
     assert_eq!(log_of(&before).await, up_to(ends[0]));
 
@@ -332,11 +329,4 @@ async fn a_missing_segment_is_named_and_shipped_again() {
     let restored = place.restored("gap", "archive", &[]);
     assert_eq!(log_of(&restored).await, log);
     verified(&patient(&restored.endpoint())).await;
-}
-
-/// What a server says that can't serve a folder.
-fn unserved(storage: &Path) -> String {
-    let output = server_command(storage, LISTEN).output().unwrap();
-    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{output:?}");
-    String::from_utf8(output.stderr).unwrap()
 }

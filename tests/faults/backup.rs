@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use registry_client::pb::Artifact;
-use registry_tests::process::{ServerProcess, registryctl, server_command};
+use registry_tests::process::{ServerProcess, refusal, registryctl, server_command};
 use registry_tests::restore::{assert_same, damage, replace, stored, tamper, verified};
 use registry_tests::{PATIENCE, files, hex, noise, pending, ready, sha256, until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -173,9 +173,7 @@ async fn a_restore_that_is_killed_is_not_served_and_goes_on() {
     restore.signal(Signal::KILL);
     assert_eq!(restore.end().0, None, "it was killed");
     assert!(bytes() < artifacts.len(), "it was killed in the middle");
-    let served = offline(&copy, &[]);
-    assert_eq!((served.status.code(), served.stdout.len()), (Some(1), 0));
-    let said = text(&served.stderr);
+    let said = refusal(server_command(&copy, LISTEN));
     assert!(said.contains("the store is in the middle of a restore: run `registry-server restore` again"), "{said}");
 
     let said = offline_ok(&copy, &arguments);

@@ -8,9 +8,8 @@ use prost_types::Timestamp;
 use registry_client::RegistryClient;
 use registry_client::pb::{Artifact, Event, Model, Stage, Version};
 use registry_server::backup::restore::{RestoreError, Until};
-use registry_server::server::Server;
 use registry_server::stores::ServeError;
-use registry_tests::restore::{Contents, assert_same, back_up, config, contents, restore_into, verified};
+use registry_tests::restore::{Contents, assert_same, back_up, contents, refusal, restore_into, verified};
 use registry_tests::{PATIENCE, TestServer, events, model, model_with, noise, pending, ready, sha256, until};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -263,8 +262,8 @@ async fn every_moment_can_be_restored_as_it_was() {
 
 /// What a server says that finds a store in the middle of a restore.
 async fn assert_is_refused(storage: &Path) {
-    let error = until(PATIENCE, || async { Server::open(config(storage)).await.err() }).await;
-    assert!(matches!(error, ServeError::Unfinished), "{error}");
+    let refusal = refusal(storage).await;
+    assert!(matches!(refusal, Some(ServeError::Unfinished)), "{refusal:?}");
 }
 
 #[tokio::test]

@@ -11,11 +11,11 @@ use registry_client::{Error, RegistryClient};
 use registry_server::backup::container::ContainerError;
 use registry_server::backup::restore::{RestoreError, Until};
 use registry_server::backup::verify::verify;
-use registry_server::server::Server;
 use registry_server::stores::ServeError;
-use registry_tests::restore::{assert_same, back_up, config, contents, damage, restore_into, stored, stores, verified};
+use registry_tests::restore::{
+    assert_same, back_up, contents, damage, refusal, restore_into, stored, stores, verified,
+};
 use registry_tests::{TestServer, model, model_with, noise, pending, soon};
-use tonic::Code;
 
 const MODEL: &str = "models/fraud";
 /// What stands before the frames of a backup, and before the payload of each.
@@ -65,12 +65,8 @@ async fn assert_is_taken_up(client: &RegistryClient, storage: &Path, cut: &Path,
     assert_eq!((place.as_str(), said), (cut.to_str().unwrap(), format!("{} {source}", cut.display())));
 
     let begun = stores(storage).await.store.newest().await.unwrap() > 0;
-    let served = Server::open(config(storage)).await;
-    match served.err() {
-        Some(ServeError::Unfinished) if begun => {}
-        None if !begun => {}
-        other => panic!("begun: {begun}, {other:?}"),
-    }
+    let refusal = refusal(storage).await;
+    assert!(matches!(refusal, Some(ServeError::Unfinished)) == begun, "begun: {begun}, {refusal:?}");
     let expected = verified(client).await;
     let done = restore_into(storage, whole, Until::End).await.unwrap();
     assert_eq!((done.revision, done.lost), (expected.revision, Vec::new()));
@@ -258,7 +254,7 @@ async fn bytes_that_are_missing_or_damaged_are_named_by_backup_restore_and_verif
 }
 
 #[tokio::test]
-async fn a_backup_ends_with_a_status_when_the_server_drains() {
+async fn a_backup_ends_with_an_error_when_the_server_drains() {
     let mut server = TestServer::start().await;
     let client = server.client();
     model(&client, MODEL).await;
@@ -280,5 +276,7 @@ async fn a_backup_ends_with_a_status_when_the_server_drains() {
     };
     // The server is told to stop before another message is read.
     let ((), end) = soon(futures::future::join(server.stop(), end)).await;
-    assert_eq!((end.code(), end.reason()), (Some(Code::Unavailable), Some(ErrorReason::ServerDraining)));
+    // The server may close the connection before the rest of it is read, and the status goes with it.
+    assert!(end.is_unavailable(), "{end:?}");
+    assert!(matches!(end.reason(), None | Some(ErrorReason::ServerDraining)), "{end:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -137,6 +137,24 @@ impl Drop for ServerProcess {
             eprintln!("the log of the server at {}:\n{}", self.address, self.log());
         }
     }
+}
+
+/// What a server says that has to refuse to start.
+///
+/// # Panics
+/// If it starts.
+pub fn refusal(mut command: Command) -> String {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut line, mut said) = (String::new(), String::new());
+    // The output ends with the process, unless that has started to serve.
+    BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("its output is text");
+    if !line.is_empty() {
+        let _ = child.kill();
+    }
+    child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("its output is text");
+    let status = child.wait().expect("it ends");
+    assert_eq!((line.as_str(), status.code()), ("", Some(1)), "{command:?}: {said}");
+    said
 }
 
 /// The command that starts a server on a folder.

@@ -7,6 +7,7 @@ use registry_client::pb::{Artifact, Event, Model, VerifyReport, Version};
 use registry_client::{RegistryClient, WatchItem, pb};
 use registry_server::backup::restore::{RestoreError, Restored, Until, restore};
 use registry_server::config::Config;
+use registry_server::server::Server;
 use registry_server::stores::{ServeError, Stores};
 
 use crate::{PATIENCE, events, soon, until};
@@ -32,6 +33,19 @@ pub async fn stores(storage: &Path) -> Stores {
             Ok(stores) => Some(stores),
             Err(ServeError::InUse(_) | ServeError::Store(_)) => None,
             Err(error) => panic!("{error}"),
+        }
+    })
+    .await
+}
+
+/// Why a server does not serve a folder; `None` if it does.
+pub async fn refusal(storage: &Path) -> Option<ServeError> {
+    let config = config(storage);
+    until(PATIENCE, || async {
+        match Server::open(config.clone()).await.err() {
+            // Whoever had it open last may hold it for a moment longer.
+            Some(ServeError::InUse(_) | ServeError::Store(_)) => None,
+            refusal => Some(refusal),
         }
     })
     .await
