@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn a_frame_may_be_as_long_as_a_large_revision() {
         let (mut sealer, begin) = Sealer::begin(BackupHeader { after: 0 });
-        let events = Bytes::from(vec![7; 220 * 1024 * 1024]);
+        let events = Bytes::from(vec![7; 70 * 1024 * 1024]);
         let entries = vec![LogEntry { revision: 1, events: events.clone(), writes: Vec::new() }];
         let mut bytes = begin.to_vec();
         bytes.extend(sealer.seal(Frame::Log(LogGroup { entries })));
