@@ -10,7 +10,7 @@ use registry_server::backup::restore::restore;
 use registry_server::backup::verify::verify;
 use registry_server::config::{Config, LogFormat};
 use registry_server::server::Server;
-use registry_server::stores::Stores;
+use registry_server::stores::{ServeError, Stores};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -81,7 +81,10 @@ async fn run_restore(config: Config, arguments: RestoreArguments) -> Result<Exit
 }
 
 async fn run_verify(config: Config, arguments: VerifyArguments) -> Result<ExitCode, Failure> {
-    let stores = Stores::open(&config).await?;
+    let stores = Stores::open_existing(&config).await?;
+    if !stores.store.whole().await? {
+        return Err(ServeError::Unfinished.into());
+    }
     let bar = progress("{msg} {pos}");
     let report = verify(&*stores.store, &stores.blobs, arguments.skip_artifacts, |progress| {
         bar.set_message(progress.phase().as_str_name().trim_start_matches("VERIFY_PHASE_").to_lowercase());

@@ -23,6 +23,9 @@ pub enum ServeError {
     /// Another server uses the folder.
     #[error("another server is running on {0}: stop it, or choose another --storage-path")]
     InUse(String),
+    /// Nothing is there.
+    #[error("there is no store in {0}")]
+    NoStore(String),
     /// The folder can't be used.
     #[error("can't use {path}: {source}")]
     Folder {
@@ -62,6 +65,18 @@ pub struct Stores {
 }
 
 impl Stores {
+    /// Opens stores that are there already.
+    ///
+    /// # Errors
+    /// If they are not, another server uses the folder, or something can't be read.
+    pub async fn open_existing(config: &Config) -> Result<Self, ServeError> {
+        let store = config.storage_path.join("store");
+        if config.store == StoreChoice::Sled && !store.exists() {
+            return Err(ServeError::NoStore(config.storage_path.display().to_string()));
+        }
+        Self::open(config).await
+    }
+
     /// Opens the stores, or makes them.
     ///
     /// # Errors

@@ -248,6 +248,10 @@ async fn verify_by_command_says_what_it_found() {
     assert!(text(&running.stderr).contains("another server is running"), "{running:?}");
 
     assert!(server.terminate().success());
+    let nowhere = folder.path().join("nowhere");
+    let output = offline(&nowhere, &["verify"]);
+    assert!(text(&output.stderr).contains("there is no store in"), "{output:?}");
+    assert!(!nowhere.exists(), "it was only looked at");
     let said = offline_ok(&storage, &["verify"]);
     let expected = format!("revision 6: 6 events, {} records, 2 artifacts (20 bytes): all is well", report.records);
     assert_eq!(said.trim(), expected);
