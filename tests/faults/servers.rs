@@ -7,12 +7,11 @@ use std::time::Duration;
 use registry_tests::process::{ServerProcess, registryctl, sled_command};
 use registry_tests::store;
 use serde_json::Value;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 
 use crate::kill::see_all;
 use crate::verify::{self, Log};
-use crate::writer::Writer;
+use crate::writer::{self, Writer};
 use crate::{impatient, patient};
 
 const SERVERS: usize = 3;
@@ -45,17 +44,8 @@ async fn three_servers_are_one_registry_even_if_one_is_killed() {
     let watchers: Vec<_> =
         servers.iter().map(|server| tokio::spawn(see_all(patient(&server.endpoint()), head.clone()))).collect();
 
-    let (acknowledged, mut acknowledgements) = mpsc::unbounded_channel();
-    let mut tasks = JoinSet::new();
-    for number in 0..WRITERS {
-        let (client, acknowledged) = (client.clone(), acknowledged.clone());
-        tasks.spawn(async move {
-            let mut writer = Writer::new(number, name(number % MODELS));
-            writer.write_some(&client, WRITES, &acknowledged).await;
-            writer
-        });
-    }
-    drop(acknowledged);
+    let writers = (0..WRITERS).map(|number| Writer::new(number, name(number % MODELS)));
+    let (tasks, mut acknowledgements) = writer::start(&client, writers, WRITES);
     for _ in 0..WRITERS * WRITES / 3 {
         acknowledgements.recv().await.expect("the writers are at work");
     }

@@ -2,12 +2,10 @@
 
 use registry_tests::cluster::Cluster;
 use registry_tests::process::{ServerProcess, sled_command};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use crate::patient;
 use crate::verify::{self, Log};
-use crate::writer::Writer;
+use crate::writer::{self, Writer};
 
 const WRITERS: usize = 32;
 const WRITES: usize = 40;
@@ -40,17 +38,8 @@ async fn a_killed_primary_loses_nothing_and_servers_go_on_with_its_standby() {
         client.create_model(name(model)).await.unwrap();
     }
 
-    let (acknowledged, mut acknowledgements) = mpsc::unbounded_channel();
-    let mut tasks = JoinSet::new();
-    for number in 0..WRITERS {
-        let (client, acknowledged) = (client.clone(), acknowledged.clone());
-        tasks.spawn(async move {
-            let mut writer = Writer::new(number, name(number % MODELS));
-            writer.write_some(&client, WRITES, &acknowledged).await;
-            writer
-        });
-    }
-    drop(acknowledged);
+    let writers = (0..WRITERS).map(|number| Writer::new(number, name(number % MODELS)));
+    let (tasks, mut acknowledgements) = writer::start(&client, writers, WRITES);
     for _ in 0..WRITERS * WRITES / 3 {
         acknowledgements.recv().await.expect("the writers are at work");
     }

@@ -2,6 +2,7 @@
 
 use registry_client::{Error, RegistryClient, pb};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 const STAGES: [pb::Stage; 4] = [pb::Stage::Development, pb::Stage::Staging, pb::Stage::Production, pb::Stage::Archived];
@@ -83,12 +84,7 @@ impl Writer {
     }
 
     /// Makes so many writes, each until it is answered, and tells of every acknowledgement.
-    pub(crate) async fn write_some(
-        &mut self,
-        client: &RegistryClient,
-        writes: usize,
-        acknowledged: &mpsc::UnboundedSender<()>,
-    ) {
+    async fn write_some(&mut self, client: &RegistryClient, writes: usize, acknowledged: &mpsc::UnboundedSender<()>) {
         let (_running, killed) = watch::channel(false);
         for _ in 0..writes {
             let attempt = self.next();
@@ -140,6 +136,24 @@ impl Writer {
         };
         Attempt { id: Uuid::now_v7(), model: self.model.clone(), change }
     }
+}
+
+/// Lets writers make so many writes each, all at once; what comes out of the channel are their acknowledgements.
+pub(crate) fn start(
+    client: &RegistryClient,
+    writers: impl Iterator<Item = Writer>,
+    writes: usize,
+) -> (JoinSet<Writer>, mpsc::UnboundedReceiver<()>) {
+    let (acknowledged, acknowledgements) = mpsc::unbounded_channel();
+    let mut tasks = JoinSet::new();
+    for mut writer in writers {
+        let (client, acknowledged) = (client.clone(), acknowledged.clone());
+        tasks.spawn(async move {
+            writer.write_some(&client, writes, &acknowledged).await;
+            writer
+        });
+    }
+    (tasks, acknowledgements)
 }
 
 /// Asks until there is an answer. Answers `None` if there was none when the server was killed.
