@@ -25,12 +25,13 @@ async fn kill_9_under_load_loses_nothing_acknowledged() {
     let mut server = ServerProcess::start(folder.path(), LISTEN);
     let (endpoint, listen) = (server.endpoint(), server.address().to_string());
     let client = impatient(&endpoint);
-    for model in 0..MODELS {
-        client.create_model(name(model)).await.unwrap();
+    let models: Vec<_> = (0..MODELS).map(name).collect();
+    for model in &models {
+        client.create_model(model).await.unwrap();
     }
     let (reached, head) = watch::channel(u64::MAX);
     let watchers: Vec<_> = (0..2).map(|_| tokio::spawn(see_all(patient(&endpoint), head.clone()))).collect();
-    let mut writers: Vec<_> = (0..WRITERS).map(|number| Writer::new(number, name(number % MODELS))).collect();
+    let mut writers: Vec<_> = (0..WRITERS).map(|number| Writer::new(number, &models[number % MODELS])).collect();
 
     for _ in 0..KILLS {
         writers = write_until_killed(&client, writers, server).await;
@@ -45,10 +46,7 @@ async fn kill_9_under_load_loses_nothing_acknowledged() {
     let log = Log::read(&client).await;
     log.assert_is_whole();
     log.assert_holds_each_once(&writers, MODELS);
-    verify::assert_acknowledged_is_there(&client, &writers).await;
-    for model in 0..MODELS {
-        verify::assert_model_is_consistent(&client, &log, &name(model)).await;
-    }
+    verify::assert_all(&client, &log, &writers, &models).await;
     reached.send_replace(log.head());
     for watcher in watchers {
         let seen = tokio::time::timeout(Duration::from_secs(20), watcher).await.expect("a watcher lags").unwrap();

@@ -37,14 +37,15 @@ async fn three_servers_are_one_registry_even_if_one_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let mut servers: Vec<_> = (0..SERVERS).map(|_| start(folder.path(), LISTEN)).collect();
     let client = patient(&endpoints(&servers));
-    for model in 0..MODELS {
-        client.create_model(name(model)).await.unwrap();
+    let models: Vec<_> = (0..MODELS).map(name).collect();
+    for model in &models {
+        client.create_model(model).await.unwrap();
     }
     let (reached, head) = watch::channel(u64::MAX);
     let watchers: Vec<_> =
         servers.iter().map(|server| tokio::spawn(see_all(patient(&server.endpoint()), head.clone()))).collect();
 
-    let writers = (0..WRITERS).map(|number| Writer::new(number, name(number % MODELS)));
+    let writers = (0..WRITERS).map(|number| Writer::new(number, &models[number % MODELS]));
     let (tasks, mut acknowledgements) = writer::start(&client, writers, WRITES);
     for _ in 0..WRITERS * WRITES / 3 {
         acknowledgements.recv().await.expect("the writers are at work");
@@ -69,10 +70,7 @@ async fn three_servers_are_one_registry_even_if_one_is_killed() {
     assert!(logs.iter().all(|other| other == log), "the servers disagree");
     for server in &servers {
         let client = impatient(&server.endpoint());
-        verify::assert_acknowledged_is_there(&client, &writers).await;
-        for model in 0..MODELS {
-            verify::assert_model_is_consistent(&client, log, &name(model)).await;
-        }
+        verify::assert_all(&client, log, &writers, &models).await;
     }
     reached.send_replace(log.head());
     for watcher in watchers {

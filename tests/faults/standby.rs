@@ -34,11 +34,12 @@ async fn a_killed_primary_loses_nothing_and_servers_go_on_with_its_standby() {
         .collect();
     let client = patient(&servers.iter().map(ServerProcess::endpoint).collect::<Vec<_>>().join(","));
     let name = |model: usize| format!("namespaces/default/models/m{model}");
-    for model in 0..MODELS {
-        client.create_model(name(model)).await.unwrap();
+    let models: Vec<_> = (0..MODELS).map(name).collect();
+    for model in &models {
+        client.create_model(model).await.unwrap();
     }
 
-    let writers = (0..WRITERS).map(|number| Writer::new(number, name(number % MODELS)));
+    let writers = (0..WRITERS).map(|number| Writer::new(number, &models[number % MODELS]));
     let (tasks, mut acknowledgements) = writer::start(&client, writers, WRITES);
     for _ in 0..WRITERS * WRITES / 3 {
         acknowledgements.recv().await.expect("the writers are at work");
@@ -50,8 +51,5 @@ async fn a_killed_primary_loses_nothing_and_servers_go_on_with_its_standby() {
     let log = Log::read(&client).await;
     log.assert_is_whole();
     log.assert_holds_each_once(&writers, MODELS);
-    verify::assert_acknowledged_is_there(&client, &writers).await;
-    for model in 0..MODELS {
-        verify::assert_model_is_consistent(&client, &log, &name(model)).await;
-    }
+    verify::assert_all(&client, &log, &writers, &models).await;
 }

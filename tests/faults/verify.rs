@@ -131,8 +131,16 @@ fn assert_is(attempt: &Attempt, answer: &Answer, events: &[&pb::Event]) {
     }
 }
 
+/// What a client finds is what the log says and what was acknowledged.
+pub(crate) async fn assert_all(client: &RegistryClient, log: &Log, writers: &[Writer], models: &[String]) {
+    assert_acknowledged_is_there(client, writers).await;
+    for model in models {
+        assert_model_is_consistent(client, log, model).await;
+    }
+}
+
 /// Every version that was acknowledged is there, and every writer's alias is where its last write left it.
-pub(crate) async fn assert_acknowledged_is_there(client: &RegistryClient, writers: &[Writer]) {
+async fn assert_acknowledged_is_there(client: &RegistryClient, writers: &[Writer]) {
     for writer in writers {
         for (attempt, answer) in &writer.done {
             let Answer::Created(made) = answer else { continue };
@@ -160,7 +168,7 @@ pub(crate) async fn assert_acknowledged_is_there(client: &RegistryClient, writer
 }
 
 /// A model, its versions and its indexes agree with each other and with the log.
-pub(crate) async fn assert_model_is_consistent(client: &RegistryClient, log: &Log, name: &str) {
+async fn assert_model_is_consistent(client: &RegistryClient, log: &Log, name: &str) {
     let model = client.get_model(name).await.unwrap();
     let versions: Vec<_> = client.list_versions(name).page_size(1000).stream().try_collect().await.unwrap();
 

@@ -50,7 +50,8 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(number: usize, model: String) -> Self {
+    pub(crate) fn new(number: usize, model: &str) -> Self {
+        let model = model.to_owned();
         Self { number, model, attempts: 0, done: Vec::new(), unknown: None, versions: Vec::new(), alias: None }
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt as _;
+use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutPayload, WriteMultipart};
 use registry_proto::store::backup_frame::Frame;
 use registry_proto::store::{BackupHeader, LogEntry, LogGroup};
@@ -134,7 +135,7 @@ impl Archived {
         Ok(true)
     }
 
-    fn bytes_path(&self, sha256: &str) -> object_store::path::Path {
+    fn bytes_path(&self, sha256: &str) -> Path {
         self.folder.path(["artifacts", sha256.get(..2).unwrap_or(sha256), sha256])
     }
 }
@@ -227,22 +228,28 @@ impl Shipper {
     }
 
     async fn ship_bytes(&self, sha256: &str, size_bytes: u64) -> Result<(), ArchiveError> {
-        let (objects, path) = (self.archive.folder.objects(), self.archive.bytes_path(sha256));
-        let failed = |error| self.archive.folder.failed(error);
-        match objects.head(&path).await {
+        let path = self.archive.bytes_path(sha256);
+        match self.archive.folder.objects().head(&path).await {
             Ok(meta) if meta.size == size_bytes => return Ok(()),
             Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(failed(error).into()),
+            Err(error) => return Err(self.archive.folder.failed(error).into()),
         }
-        let mut pieces = match self.registry.blobs().read(sha256, sha256, size_bytes, 0..size_bytes).await {
-            Ok(pieces) => std::pin::pin!(pieces),
-            Err(Error::Damaged { detail, .. }) => {
+        match self.copy_bytes(sha256, size_bytes, &path).await {
+            // The log goes on without them; a restore says which it lacks.
+            Err(ArchiveError::Registry(Error::Damaged { detail, .. })) => {
                 tracing::warn!(sha256, detail, "the bytes of an artifact can't be archived");
-                return Ok(());
+                Ok(())
             }
-            Err(error) => return Err(error.into()),
-        };
-        let mut upload = WriteMultipart::new(objects.put_multipart(&path).await.map_err(failed)?);
+            copied => copied,
+        }
+    }
+
+    async fn copy_bytes(&self, sha256: &str, size_bytes: u64, to: &Path) -> Result<(), ArchiveError> {
+        let failed = |error| self.archive.folder.failed(error);
+        let pieces = self.registry.blobs().read(sha256, sha256, size_bytes, 0..size_bytes).await?;
+        let mut pieces = std::pin::pin!(pieces);
+        let upload = self.archive.folder.objects().put_multipart(to).await.map_err(failed)?;
+        let mut upload = WriteMultipart::new(upload);
         loop {
             match pieces.try_next().await {
                 Ok(Some(piece)) => {
@@ -253,13 +260,7 @@ impl Shipper {
                 Err(error) => {
                     // Nothing lasting was written.
                     upload.abort().await.map_err(failed)?;
-                    return match error {
-                        Error::Damaged { detail, .. } => {
-                            tracing::warn!(sha256, detail, "the bytes of an artifact can't be archived");
-                            Ok(())
-                        }
-                        error => Err(error.into()),
-                    };
+                    return Err(error.into());
                 }
             }
         }

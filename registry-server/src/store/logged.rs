@@ -36,9 +36,17 @@ pub(super) fn read_attributes(attributes: &[stored::Attribute]) -> Result<Vec<At
     attributes.iter().map(read).collect()
 }
 
+/// The log entry of a revision, with each payload once.
+pub(super) fn entry(revision: Revision, events: Bytes, mut writes: Vec<stored::LoggedWrite>) -> stored::LogEntry {
+    for write in &mut writes {
+        refer_to_events(write, &events);
+    }
+    stored::LogEntry { revision, events, writes }
+}
+
 /// Replaces a payload that stands in the events as well, as the state after a change usually does, by its place there: the log
 /// need not hold it twice.
-pub(super) fn refer_to_events(write: &mut stored::LoggedWrite, events: &Bytes) {
+fn refer_to_events(write: &mut stored::LoggedWrite, events: &Bytes) {
     const WORTH_IT: usize = 64;
     /// A search for more than this takes long to prepare.
     const BEGINNING: usize = 32;

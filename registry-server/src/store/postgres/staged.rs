@@ -63,11 +63,7 @@ impl<'a> Staged<'a> {
 
     /// The log entry of this commit.
     pub(super) fn into_entry(self, events: Bytes) -> stored::LogEntry {
-        let mut writes = self.writes;
-        for write in &mut writes {
-            logged::refer_to_events(write, &events);
-        }
-        stored::LogEntry { revision: self.revision, events, writes }
+        logged::entry(self.revision, events, self.writes)
     }
 
     /// Takes all writes back.
