@@ -21,13 +21,13 @@ pub(super) fn write_of(kind: Kind, key: &[u8], put: Option<&Put>) -> stored::Log
 }
 
 /// Attributes as they are stored.
-pub(super) fn attributes_of(attributes: &[Attribute]) -> Vec<stored::Attribute> {
+fn attributes_of(attributes: &[Attribute]) -> Vec<stored::Attribute> {
     let stored = |a: &Attribute| stored::Attribute { index: a.index as u32, value: Bytes::copy_from_slice(&a.value) };
     attributes.iter().map(stored).collect()
 }
 
 /// Attributes as they were before they were stored.
-pub(super) fn read_attributes(attributes: &[stored::Attribute]) -> Result<Vec<Attribute>, StoreError> {
+fn read_attributes(attributes: &[stored::Attribute]) -> Result<Vec<Attribute>, StoreError> {
     let read = |attribute: &stored::Attribute| {
         let index =
             Index::from_number(attribute.index).ok_or_else(|| damaged(format!("unknown index {}", attribute.index)))?;

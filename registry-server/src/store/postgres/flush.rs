@@ -10,82 +10,60 @@ use uuid::Uuid;
 
 use super::cache::Cell;
 use super::error::Failure;
-use super::overlay::{Base, Overlay, position};
-use super::read::number;
-use crate::store::{Attribute, Facts, FactsOf, Kind, Revision, logged};
+use super::overlay::{Base, Overlay};
+use super::read::{number, place_columns};
+use crate::store::{Facts, FactsOf, Index, Kind, Revision};
 
 /// The prepared statements.
 pub(super) struct Flush {
     insert: Statement,
-    insert_typed: Statement,
     update: Statement,
-    update_typed: Statement,
     remove: Statement,
-    place: Statement,
-    displace: Statement,
     log: Statement,
     /// Moves the head, and tells the other servers.
     head: Statement,
     channel: String,
 }
 
-const PLAIN: &str = "kind, key, revision, payload, attributes";
-const PLAIN_ARRAYS: &str = "unnest($1::smallint[], $2::bytea[], $3::bigint[], $4::bytea[], $5::bytea[]";
-const TYPED: &str = "name, team, stage, framework, created, updated, deleted";
-const TYPED_ARRAYS: &str =
-    "$6::text[], $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[]";
+const CONTENT: &str = "revision, payload";
+const FACTS: &str = "name, team, stage, framework, created, updated, deleted";
 
 impl Flush {
     pub(super) async fn prepare(client: &Client, channel: &str) -> Result<Self, Failure> {
-        let prepare = async |sql: String| client.prepare(&sql).await;
-        let update = |columns: &str, arrays: &str| {
-            let set = columns.split(", ").skip(2).map(|column| format!("{column} = new.{column}"));
-            let set = set.collect::<Vec<_>>().join(", ");
-            format!(
-                "UPDATE record SET {set} FROM {arrays}) AS new ({columns})
-                 WHERE record.kind = new.kind AND record.key = new.key"
-            )
-        };
-        let insert = |columns: &str, arrays: &str| format!("INSERT INTO record ({columns}) SELECT * FROM {arrays})");
-        let (columns, arrays) = (format!("{PLAIN}, {TYPED}"), format!("{PLAIN_ARRAYS}, {TYPED_ARRAYS}"));
+        let prepare = async |sql: &str| client.prepare(sql).await;
+        let content = format!("{CONTENT}, {}, {FACTS}", place_columns());
+        let types =
+            [&["smallint", "bytea", "bigint", "bytea"][..], &["bytea"; Index::ALL.len()], &["text"; 4]].concat();
+        let types = [types, ["timestamptz"; 3].to_vec()].concat();
+        let arrays: Vec<_> = (1..).zip(types).map(|(at, r#type): (usize, _)| format!("${at}::{type}[]")).collect();
+        let rows = format!("unnest({})", arrays.join(", "));
+        let insert = format!("INSERT INTO record (kind, key, {content}) SELECT * FROM {rows}");
+        let set: Vec<_> = content.split(", ").map(|column| format!("{column} = new.{column}")).collect();
+        let update = format!(
+            "UPDATE record SET {} FROM {rows} AS new (kind, key, {content})
+             WHERE record.kind = new.kind AND record.key = new.key",
+            set.join(", ")
+        );
         let remove = "DELETE FROM record USING unnest($1::smallint[], $2::bytea[]) AS old (kind, key)
             WHERE record.kind = old.kind AND record.key = old.key";
-        let place = "INSERT INTO index_entry (index_id, position, key)
-            SELECT * FROM unnest($1::smallint[], $2::bytea[], $3::bytea[])";
-        let displace = "DELETE FROM index_entry USING unnest($1::smallint[], $2::bytea[]) AS old (index_id, position)
-            WHERE index_entry.index_id = old.index_id AND index_entry.position = old.position";
         let log = "INSERT INTO log (revision, batch, events, writes)
             SELECT revision, $1, events, writes
             FROM unnest($2::bigint[], $3::bytea[], $4::bytea[]) AS new (revision, events, writes)";
         let head = "WITH moved AS (UPDATE head SET revision = $1 RETURNING revision)
             SELECT pg_notify($2, revision::text) FROM moved";
-        let (insert, insert_typed, update, update_typed, remove, place, displace, log, head) = futures::try_join!(
-            prepare(insert(PLAIN, PLAIN_ARRAYS)),
-            prepare(insert(&columns, &arrays)),
-            prepare(update(PLAIN, PLAIN_ARRAYS)),
-            prepare(update(&columns, &arrays)),
-            prepare(remove.to_owned()),
-            prepare(place.to_owned()),
-            prepare(displace.to_owned()),
-            prepare(log.to_owned()),
-            prepare(head.to_owned()),
-        )?;
-        let channel = channel.to_owned();
-        Ok(Self { insert, insert_typed, update, update_typed, remove, place, displace, log, head, channel })
+        let (insert, update, remove, log, head) =
+            futures::try_join!(prepare(&insert), prepare(&update), prepare(remove), prepare(log), prepare(head))?;
+        Ok(Self { insert, update, remove, log, head, channel: channel.to_owned() })
     }
 
     /// Sends everything; the answers come together.
     pub(super) async fn run(&self, client: &Client, changes: &Changes<'_>) -> Result<(), Failure> {
-        let Changes { insert, insert_typed, update, update_typed, removed, placed, displaced, log } = changes;
+        let Changes { insert, update, removed, log } = changes;
         let head = log.revisions.last().copied().unwrap_or_default();
         futures::try_join!(
             execute(client, &self.update, update.len(), update.columns()),
-            execute(client, &self.update_typed, update_typed.len(), update_typed.columns()),
             execute(client, &self.remove, removed.0.len(), vec![&removed.0, &removed.1]),
-            execute(client, &self.displace, displaced.0.len(), vec![&displaced.0, &displaced.1]),
             execute(client, &self.insert, insert.len(), insert.columns()),
-            execute(client, &self.insert_typed, insert_typed.len(), insert_typed.columns()),
-            execute(client, &self.place, placed.0.len(), vec![&placed.0, &placed.1, &placed.2]),
             execute(client, &self.log, log.revisions.len(), vec![&log.batch, &log.revisions, &log.events, &log.writes]),
             execute(client, &self.head, 1, vec![&head, &self.channel]),
         )?;
@@ -117,40 +95,24 @@ pub(super) struct Rows<'a> {
     keys: Vec<&'a [u8]>,
     revisions: Vec<i64>,
     payloads: Vec<&'a [u8]>,
-    attributes: Vec<Vec<u8>>,
-}
-
-impl<'a> Rows<'a> {
-    fn push(&mut self, kind: Kind, key: &'a [u8], cell: &'a Cell) {
-        self.kinds.push(number(kind));
-        self.keys.push(key);
-        self.revisions.push(cell.revision as i64);
-        self.payloads.push(&cell.payload);
-        let attributes = logged::attributes_of(&cell.attributes);
-        self.attributes.push(stored::StoredRecord { attributes, ..Default::default() }.encode_to_vec());
-    }
-
-    fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    fn columns(&self) -> Vec<&(dyn ToSql + Sync)> {
-        vec![&self.kinds, &self.keys, &self.revisions, &self.payloads, &self.attributes]
-    }
-}
-
-/// Rows with the columns for people.
-#[derive(Default)]
-pub(super) struct TypedRows<'a> {
-    rows: Rows<'a>,
+    /// One column for each index.
+    places: [Vec<Option<&'a [u8]>>; Index::ALL.len()],
     texts: [Vec<Option<String>>; 4],
     times: [Vec<Option<SystemTime>>; 3],
 }
 
-impl<'a> TypedRows<'a> {
-    fn push(&mut self, kind: Kind, key: &'a [u8], cell: &'a Cell, facts: Facts) {
-        self.rows.push(kind, key, cell);
-        let Facts { name, team, stage, framework, created, updated, deleted } = facts;
+impl<'a> Rows<'a> {
+    fn push(&mut self, kind: Kind, key: &'a [u8], cell: &'a Cell, facts: FactsOf) {
+        self.kinds.push(number(kind));
+        self.keys.push(key);
+        self.revisions.push(cell.revision as i64);
+        self.payloads.push(&cell.payload);
+        for (column, index) in self.places.iter_mut().zip(Index::ALL) {
+            let listed = cell.attributes.iter().find(|attribute| attribute.index == *index);
+            column.push(listed.map(|attribute| attribute.value.as_slice()));
+        }
+        let Facts { name, team, stage, framework, created, updated, deleted } =
+            facts(kind, &cell.payload).unwrap_or_default();
         // The one character that PostgreSQL has no place for.
         let clean = |text: String| if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text };
         for (column, text) in self.texts.iter_mut().zip([name, team, stage, framework]) {
@@ -162,14 +124,15 @@ impl<'a> TypedRows<'a> {
     }
 
     fn len(&self) -> usize {
-        self.rows.len()
+        self.keys.len()
     }
 
     fn columns(&self) -> Vec<&(dyn ToSql + Sync)> {
-        let mut columns = self.rows.columns();
-        columns.extend(self.texts.iter().map(|column| column as &(dyn ToSql + Sync)));
-        columns.extend(self.times.iter().map(|column| column as &(dyn ToSql + Sync)));
-        columns
+        fn all<T: ToSql + Sync>(columns: &[T]) -> impl Iterator<Item = &(dyn ToSql + Sync)> {
+            columns.iter().map(|column| column as &(dyn ToSql + Sync))
+        }
+        let content: [&(dyn ToSql + Sync); 4] = [&self.kinds, &self.keys, &self.revisions, &self.payloads];
+        content.into_iter().chain(all(&self.places)).chain(all(&self.texts)).chain(all(&self.times)).collect()
     }
 }
 
@@ -184,12 +147,8 @@ struct LogRows<'a> {
 /// All that a batch changes, as the statements take it.
 pub(super) struct Changes<'a> {
     insert: Rows<'a>,
-    insert_typed: TypedRows<'a>,
     update: Rows<'a>,
-    update_typed: TypedRows<'a>,
     removed: (Vec<i16>, Vec<&'a [u8]>),
-    placed: (Vec<i16>, Vec<Vec<u8>>, Vec<&'a [u8]>),
-    displaced: (Vec<i16>, Vec<Vec<u8>>),
     log: LogRows<'a>,
 }
 
@@ -201,12 +160,8 @@ impl<'a> Changes<'a> {
         };
         let mut changes = Self {
             insert: Rows::default(),
-            insert_typed: TypedRows::default(),
             update: Rows::default(),
-            update_typed: TypedRows::default(),
             removed: Default::default(),
-            placed: Default::default(),
-            displaced: Default::default(),
             log: LogRows {
                 batch,
                 revisions: log.iter().map(|entry| entry.revision as i64).collect(),
@@ -215,43 +170,17 @@ impl<'a> Changes<'a> {
             },
         };
         for (kind, key, entry) in overlay.entries() {
-            let former = match &entry.base {
-                Base::Known(Some(former)) => Some(former.as_ref()),
-                Base::Known(None) | Base::Unknown => None,
-            };
-            changes.record(kind, key, former, entry.state.as_deref(), facts);
+            match (matches!(entry.base, Base::Known(Some(_))), &entry.state) {
+                (false, None) => {}
+                (false, Some(cell)) => changes.insert.push(kind, key, cell, facts),
+                (true, Some(cell)) => changes.update.push(kind, key, cell, facts),
+                (true, None) => {
+                    changes.removed.0.push(number(kind));
+                    changes.removed.1.push(key);
+                }
+            }
         }
         changes
-    }
-
-    /// Adds what makes a record out of what it was before.
-    fn record(&mut self, kind: Kind, key: &'a [u8], former: Option<&Cell>, now: Option<&'a Cell>, facts: FactsOf) {
-        match (former, now) {
-            (None, None) => {}
-            (Some(_), None) => {
-                self.removed.0.push(number(kind));
-                self.removed.1.push(key);
-            }
-            (former, Some(cell)) => match (former.is_some(), facts(kind, &cell.payload)) {
-                (false, None) => self.insert.push(kind, key, cell),
-                (false, Some(facts)) => self.insert_typed.push(kind, key, cell, facts),
-                (true, None) => self.update.push(kind, key, cell),
-                (true, Some(facts)) => self.update_typed.push(kind, key, cell, facts),
-            },
-        }
-        fn places(cell: Option<&Cell>) -> &[Attribute] {
-            cell.map_or(&[], |cell| &cell.attributes)
-        }
-        let (former, now) = (places(former), places(now));
-        for left in former.iter().filter(|place| !now.contains(place)) {
-            self.displaced.0.push(left.index as u8 as i16);
-            self.displaced.1.push(position(left, key));
-        }
-        for entered in now.iter().filter(|place| !former.contains(place)) {
-            self.placed.0.push(entered.index as u8 as i16);
-            self.placed.1.push(position(entered, key));
-            self.placed.2.push(key);
-        }
     }
 
     /// The first revision that the batch logs.

@@ -31,7 +31,7 @@ pub(super) struct Overlay {
 }
 
 /// Where an index lists a record.
-pub(super) fn position(attribute: &Attribute, key: &[u8]) -> Vec<u8> {
+fn position(attribute: &Attribute, key: &[u8]) -> Vec<u8> {
     [attribute.value.as_slice(), key].concat()
 }
 

@@ -7,7 +7,7 @@ use tokio_postgres::{Row, Statement};
 
 use super::connect::Connection;
 use super::error::Failure;
-use crate::store::{Hit, Kind, LogEntry, Range, Record, Revision, SCAN_BYTES, Source};
+use crate::store::{Hit, Index, Kind, LogEntry, Range, Record, Revision, SCAN_BYTES, Source};
 
 /// How many rows a scan asks for at once.
 const PAGE: usize = 1000;
@@ -20,7 +20,8 @@ pub(super) struct Reader {
     pub(super) connection: Connection,
     get: Statement,
     records: [Statement; 2],
-    index: [Statement; 2],
+    /// As [`Index::ALL`] has them.
+    indexes: Vec<[Statement; 2]>,
     log: Statement,
     changes: Statement,
     newest: Statement,
@@ -52,14 +53,32 @@ fn scan_records(order: &str) -> String {
     bounded("position, key, revision, payload", "octet_length(payload)", &page)
 }
 
-fn scan_index(order: &str) -> String {
+fn scan_index(index: Index, order: &str) -> String {
+    let column = place_column(index);
     let page = format!(
-        "SELECT position, key, revision, payload FROM (
-            SELECT position, key FROM index_entry
-            WHERE index_id = $1 AND position >= $2 AND position < $3 ORDER BY position {order} LIMIT $4
-         ) AS entry JOIN record USING (key) WHERE kind = $5 ORDER BY position {order}"
+        "SELECT {column} || key AS position, key, revision, payload FROM record
+         WHERE {column} IS NOT NULL AND {column} || key >= $1 AND {column} || key < $2
+         ORDER BY {column} || key {order} LIMIT $3"
     );
     bounded("position, key, revision, payload", "octet_length(payload)", &page)
+}
+
+/// The column of `record` that has the places in an index.
+fn place_column(index: Index) -> &'static str {
+    match index {
+        Index::LiveModels => "live_models",
+        Index::LiveModelsByAge => "live_models_by_age",
+        Index::ModelsByAge => "models_by_age",
+        Index::LiveVersions => "live_versions",
+        Index::ReadyVersions => "ready_versions",
+        Index::StageEntries => "stage_entries",
+    }
+}
+
+/// The columns for all indexes, as [`Index::ALL`] has them.
+pub(super) fn place_columns() -> String {
+    let columns: Vec<_> = Index::ALL.iter().map(|index| place_column(*index)).collect();
+    columns.join(", ")
 }
 
 impl Reader {
@@ -67,7 +86,11 @@ impl Reader {
         let client = connection.client();
         let prepare = async |sql: &str| client.prepare(sql).await;
         let (records, reverse_records) = (scan_records("ASC"), scan_records("DESC"));
-        let (index, reverse_index) = (scan_index("ASC"), scan_index("DESC"));
+        let indexes = Index::ALL.iter().map(async |index| {
+            let (forward, reverse) = (scan_index(*index, "ASC"), scan_index(*index, "DESC"));
+            let (forward, reverse) = futures::try_join!(prepare(&forward), prepare(&reverse))?;
+            Ok([forward, reverse])
+        });
         let log = "FROM log WHERE revision > $1 ORDER BY revision LIMIT $2";
         let changes = bounded(
             "revision, events, writes",
@@ -79,15 +102,13 @@ impl Reader {
             prepare("SELECT revision, payload FROM record WHERE kind = $1 AND key = $2"),
             prepare(&records),
             prepare(&reverse_records),
-            prepare(&index),
-            prepare(&reverse_index),
+            futures::future::try_join_all(indexes),
             prepare(&log),
             prepare(&changes),
             prepare("SELECT revision, pg_is_in_recovery() FROM head"),
         );
-        let (get, records, reverse_records, index, reverse_index, log, changes, newest) = prepared?;
-        let (records, index) = ([records, reverse_records], [index, reverse_index]);
-        Ok(Self { connection, get, records, index, log, changes, newest })
+        let (get, records, reverse_records, indexes, log, changes, newest) = prepared?;
+        Ok(Self { connection, get, records: [records, reverse_records], indexes, log, changes, newest })
     }
 
     pub(super) async fn newest(&self) -> Result<Revision, Failure> {
@@ -133,8 +154,8 @@ impl Reader {
                     client.query(&self.records[direction], &[&number(kind), &from, &to, &wanted]).await?
                 }
                 Source::Index(index) => {
-                    let (id, kind) = (index as u8 as i16, number(index.kind()));
-                    client.query(&self.index[direction], &[&id, &from, &to, &wanted, &kind]).await?
+                    let at = Index::ALL.iter().position(|other| *other == index).unwrap_or_default();
+                    client.query(&self.indexes[at][direction], &[&from, &to, &wanted]).await?
                 }
             })
         });

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use prost::Message as _;
 use registry_proto::store as stored;
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
@@ -11,8 +10,8 @@ use super::cache::{Cell, State};
 use super::connect::Connection;
 use super::error::Failure;
 use super::flush::{Changes, Flush};
-use super::read::{Reader, bytes, number, revision, writes};
-use crate::store::{Kind, Revision, logged};
+use super::read::{Reader, bytes, number, place_columns, revision, writes};
+use crate::store::{Attribute, Index, Kind, Revision};
 
 /// After so many revisions of others it is cheaper to forget everything than to look at each.
 const STRANGERS: i64 = 1000;
@@ -52,11 +51,14 @@ impl Session {
         // A server that vanishes in a transaction holds the lock: the database must not wait for it for long.
         let settings = format!("SET idle_in_transaction_session_timeout = {}", patience.as_millis());
         client.batch_execute(&settings).await?;
-        let fetch = "SELECT kind, key, revision, payload, attributes
-            FROM unnest($1::smallint[], $2::bytea[]) AS wanted (kind, key) JOIN record USING (kind, key)";
+        let fetch = format!(
+            "SELECT kind, key, revision, payload, {}
+             FROM unnest($1::smallint[], $2::bytea[]) AS wanted (kind, key) JOIN record USING (kind, key)",
+            place_columns()
+        );
         let (lock, fetch, strangers, settle) = futures::try_join!(
             client.prepare("SELECT revision FROM head FOR UPDATE"),
-            client.prepare(fetch),
+            client.prepare(&fetch),
             client.prepare("SELECT revision, writes FROM log WHERE revision > $1 ORDER BY revision LIMIT $2"),
             client.prepare("SELECT EXISTS (SELECT FROM log WHERE revision = $1 AND batch = $2)"),
         )?;
@@ -121,8 +123,11 @@ impl Session {
         let rows = self.client().query(&self.fetch, &[&kinds, &wanted]).await?;
         let mut found = std::collections::HashMap::with_capacity(rows.len());
         for row in &rows {
-            let stored = stored::StoredRecord::decode(row.try_get::<_, &[u8]>(4)?).map_err(Failure::damaged)?;
-            let attributes = logged::read_attributes(&stored.attributes).map_err(Failure::damaged)?;
+            let mut attributes = Vec::new();
+            for (column, index) in (4..).zip(Index::ALL) {
+                let place: Option<_> = row.try_get(column)?;
+                attributes.extend(place.map(|value| Attribute { index: *index, value }));
+            }
             let cell = Cell { revision: revision(row, 2)?, payload: bytes(row, 3)?, attributes };
             found.insert((row.try_get::<_, i16>(0)?, row.try_get::<_, Vec<u8>>(1)?), Arc::new(cell));
         }

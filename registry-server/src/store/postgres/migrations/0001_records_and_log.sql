@@ -15,12 +15,18 @@ CREATE TABLE log (
     writes bytea NOT NULL
 );
 
+-- What an index lists has its place there in a column: one row for a record, however many list it.
 CREATE TABLE record (
     kind smallint NOT NULL,
     key bytea NOT NULL,
     revision bigint NOT NULL,
     payload bytea NOT NULL,
-    attributes bytea NOT NULL,
+    live_models bytea,
+    live_models_by_age bytea,
+    models_by_age bytea,
+    live_versions bytea,
+    ready_versions bytea,
+    stage_entries bytea,
     name text,
     team text,
     stage text,
@@ -30,18 +36,17 @@ CREATE TABLE record (
     deleted timestamptz,
     PRIMARY KEY (kind, key)
 );
-
-CREATE TABLE index_entry (
-    index_id smallint NOT NULL,
-    position bytea NOT NULL,
-    key bytea NOT NULL,
-    PRIMARY KEY (index_id, position)
-);
+CREATE INDEX live_models ON record ((live_models || key)) WHERE live_models IS NOT NULL;
+CREATE INDEX live_models_by_age ON record ((live_models_by_age || key)) WHERE live_models_by_age IS NOT NULL;
+CREATE INDEX models_by_age ON record ((models_by_age || key)) WHERE models_by_age IS NOT NULL;
+CREATE INDEX live_versions ON record ((live_versions || key)) WHERE live_versions IS NOT NULL;
+CREATE INDEX ready_versions ON record ((ready_versions || key)) WHERE ready_versions IS NOT NULL;
+CREATE INDEX stage_entries ON record ((stage_entries || key)) WHERE stage_entries IS NOT NULL;
 
 -- Compressing costs more processor time than it saves here, and a row of a few kilobytes stays in its page.
 ALTER TABLE log ALTER COLUMN events SET STORAGE EXTERNAL, ALTER COLUMN writes SET STORAGE EXTERNAL;
 ALTER TABLE log SET (toast_tuple_target = 8160);
-ALTER TABLE record ALTER COLUMN payload SET STORAGE EXTERNAL, ALTER COLUMN attributes SET STORAGE EXTERNAL;
+ALTER TABLE record ALTER COLUMN payload SET STORAGE EXTERNAL;
 ALTER TABLE record SET (toast_tuple_target = 8160);
 
 CREATE VIEW models AS
@@ -60,7 +65,7 @@ COMMENT ON COLUMN head.revision IS 'The newest revision';
 COMMENT ON COLUMN head.whole IS 'False in the middle of a restore: nothing may be served then';
 COMMENT ON COLUMN head.only_row IS 'Makes sure that there is one row';
 
-COMMENT ON TABLE log IS 'Every revision: the truth that record and index_entry can be made from';
+COMMENT ON TABLE log IS 'Every revision: the truth that record can be made from';
 COMMENT ON COLUMN log.revision IS 'Contiguous from 1';
 COMMENT ON COLUMN log.time IS 'When the batch that it belongs to began to commit';
 COMMENT ON COLUMN log.batch IS 'Revisions that one server committed together; by it the server finds out whether a commit that it got no answer to happened';
@@ -71,8 +76,13 @@ COMMENT ON TABLE record IS 'What there is; the views models, versions and artifa
 COMMENT ON COLUMN record.kind IS '1 model, 2 version, 3 artifact, 4 label, 5 stage holder, 6 request, 7 chain head, 8 event reference';
 COMMENT ON COLUMN record.key IS 'The parts of the name, closed by zero bytes; numbers are big-endian';
 COMMENT ON COLUMN record.revision IS 'The revision that wrote it';
-COMMENT ON COLUMN record.payload IS 'The message that is kept; the columns behind it are copies of parts of it, for people';
-COMMENT ON COLUMN record.attributes IS 'A modelregistry.store.v1.StoredRecord with the attributes alone: where index_entry lists it';
+COMMENT ON COLUMN record.payload IS 'The message that is kept; the columns from name on are copies of parts of it, for people';
+COMMENT ON COLUMN record.live_models IS 'What its key comes behind among the models that are not deleted, by name; null: it is not among them';
+COMMENT ON COLUMN record.live_models_by_age IS 'The same for the models that are not deleted, by the revision that made them';
+COMMENT ON COLUMN record.models_by_age IS 'The same for all models, by the revision that made them';
+COMMENT ON COLUMN record.live_versions IS 'The same for the versions that are not deleted, by number';
+COMMENT ON COLUMN record.ready_versions IS 'The same for the versions that are READY and not deleted, by number';
+COMMENT ON COLUMN record.stage_entries IS 'The same for the versions in a stage, by when they entered it';
 COMMENT ON COLUMN record.name IS 'The resource name';
 COMMENT ON COLUMN record.team IS 'The team of a model';
 COMMENT ON COLUMN record.stage IS 'The stage of a version: development, staging, production or archived';
@@ -80,11 +90,6 @@ COMMENT ON COLUMN record.framework IS 'What a version was made with';
 COMMENT ON COLUMN record.created IS 'When it was made';
 COMMENT ON COLUMN record.updated IS 'When it was changed last';
 COMMENT ON COLUMN record.deleted IS 'When it was deleted, if it is';
-
-COMMENT ON TABLE index_entry IS 'Orders, other than that of the keys, in which records are listed';
-COMMENT ON COLUMN index_entry.index_id IS '1 live models, 2 live models by age, 3 models by age, 4 live versions, 5 ready versions, 6 versions by stage';
-COMMENT ON COLUMN index_entry.position IS 'The place in the order, and the record''s key';
-COMMENT ON COLUMN index_entry.key IS 'The record''s key';
 
 COMMENT ON VIEW models IS 'The models, deleted ones too';
 COMMENT ON COLUMN models.name IS 'The resource name';
