@@ -349,7 +349,7 @@ impl Lane {
         }
         drop(changes);
         self.seen = last;
-        self.cache.insert(overlay.into_states());
+        self.cache.insert(overlay.into_known());
         self.setup.head.raise(last);
         Ok(())
     }

@@ -72,10 +72,12 @@ impl Overlay {
         unknown.map(|(kind, key, _)| (kind, key.clone())).collect()
     }
 
-    /// What it makes of each record.
-    pub(super) fn into_states(self) -> impl Iterator<Item = (Kind, Vec<u8>, State)> {
-        let records = self.records.into_iter();
-        records.flat_map(|(kind, records)| records.into_iter().map(move |(key, entry)| (kind, key, entry.state)))
+    /// What it makes of each record that was read, and so may be again. Most new ones never are.
+    pub(super) fn into_known(self) -> impl Iterator<Item = (Kind, Vec<u8>, State)> {
+        self.records.into_iter().flat_map(|(kind, records)| {
+            let known = records.into_iter().filter(|(_, entry)| matches!(entry.base, Base::Known(_)));
+            known.map(move |(key, entry)| (kind, key, entry.state))
+        })
     }
 
     /// The staged records in a range, in its order.
