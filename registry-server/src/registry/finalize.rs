@@ -1,5 +1,7 @@
 //! The end of a version's filling: sealed under a digest of all its artifacts, or given up.
 
+use std::sync::LazyLock;
+
 use async_trait::async_trait;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
@@ -89,7 +91,8 @@ impl Finalize {
 
 /// The manifest digest of a version without artifacts.
 pub(crate) fn manifest_of_nothing() -> String {
-    hex(&Sha256::digest([]))
+    static DIGEST: LazyLock<String> = LazyLock::new(|| hex(&Sha256::digest([])));
+    DIGEST.clone()
 }
 
 /// Lower-case hex.
