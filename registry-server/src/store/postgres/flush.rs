@@ -17,6 +17,8 @@ use crate::store::{Facts, FactsOf, Index, Kind, Revision};
 /// The prepared statements.
 pub(super) struct Flush {
     insert: Statement,
+    /// For those that are a kind, a key, a revision and a payload, and nothing else: half the work of a whole row.
+    insert_bare: Statement,
     update: Statement,
     remove: Statement,
     log: Statement,
@@ -25,13 +27,14 @@ pub(super) struct Flush {
     channel: String,
 }
 
-const CONTENT: &str = "revision, payload";
+/// How many columns a bare record has.
+const BARE: usize = 4;
 const FACTS: &str = "name, team, stage, framework, created, updated, deleted";
 
 impl Flush {
     pub(super) async fn prepare(client: &Client, channel: &str) -> Result<Self, Failure> {
         let prepare = async |sql: &str| client.prepare(sql).await;
-        let content = format!("{CONTENT}, {}, {FACTS}", place_columns());
+        let content = format!("revision, payload, {}, {FACTS}", place_columns());
         let types =
             [&["smallint", "bytea", "bigint", "bytea"][..], &["bytea"; Index::ALL.len()], &["text"; 4]].concat();
         let types = [types, ["timestamptz"; 3].to_vec()].concat();
@@ -39,6 +42,10 @@ impl Flush {
         let rows = format!("unnest({})", arrays.join(", "));
         let insert = format!("INSERT INTO record (kind, key, {content}) SELECT * FROM {rows}");
         let set: Vec<_> = content.split(", ").map(|column| format!("{column} = new.{column}")).collect();
+        let bare = format!(
+            "INSERT INTO record (kind, key, revision, payload) SELECT * FROM unnest({})",
+            arrays[..BARE].join(", ")
+        );
         let update = format!(
             "UPDATE record SET {} FROM {rows} AS new (kind, key, {content})
              WHERE record.kind = new.kind AND record.key = new.key",
@@ -51,19 +58,26 @@ impl Flush {
             FROM unnest($2::bigint[], $3::bytea[], $4::bytea[]) AS new (revision, events, writes)";
         let head = "WITH moved AS (UPDATE head SET revision = $1 RETURNING revision)
             SELECT pg_notify($2, revision::text) FROM moved";
-        let (insert, update, remove, log, head) =
-            futures::try_join!(prepare(&insert), prepare(&update), prepare(remove), prepare(log), prepare(head))?;
-        Ok(Self { insert, update, remove, log, head, channel: channel.to_owned() })
+        let (insert, insert_bare, update, remove, log, head) = futures::try_join!(
+            prepare(&insert),
+            prepare(&bare),
+            prepare(&update),
+            prepare(remove),
+            prepare(log),
+            prepare(head),
+        )?;
+        Ok(Self { insert, insert_bare, update, remove, log, head, channel: channel.to_owned() })
     }
 
     /// Sends everything; the answers come together.
     pub(super) async fn run(&self, client: &Client, changes: &Changes<'_>) -> Result<(), Failure> {
-        let Changes { insert, update, removed, log } = changes;
+        let Changes { insert, insert_bare, update, removed, log } = changes;
         let head = log.revisions.last().copied().unwrap_or_default();
         futures::try_join!(
             execute(client, &self.update, update.len(), update.columns()),
             execute(client, &self.remove, removed.0.len(), vec![&removed.0, &removed.1]),
             execute(client, &self.insert, insert.len(), insert.columns()),
+            execute(client, &self.insert_bare, insert_bare.len(), insert_bare.columns()[..BARE].to_vec()),
             execute(client, &self.log, log.revisions.len(), vec![&log.batch, &log.revisions, &log.events, &log.writes]),
             execute(client, &self.head, 1, vec![&head, &self.channel]),
         )?;
@@ -102,7 +116,7 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn push(&mut self, kind: Kind, key: &'a [u8], cell: &'a Cell, facts: FactsOf) {
+    fn push(&mut self, kind: Kind, key: &'a [u8], cell: &'a Cell, facts: Option<Facts>) {
         self.kinds.push(number(kind));
         self.keys.push(key);
         self.revisions.push(cell.revision as i64);
@@ -111,8 +125,7 @@ impl<'a> Rows<'a> {
             let listed = cell.attributes.iter().find(|attribute| attribute.index == *index);
             column.push(listed.map(|attribute| attribute.value.as_slice()));
         }
-        let Facts { name, team, stage, framework, created, updated, deleted } =
-            facts(kind, &cell.payload).unwrap_or_default();
+        let Facts { name, team, stage, framework, created, updated, deleted } = facts.unwrap_or_default();
         // The one character that PostgreSQL has no place for.
         let clean = |text: String| if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text };
         for (column, text) in self.texts.iter_mut().zip([name, team, stage, framework]) {
@@ -147,6 +160,7 @@ struct LogRows<'a> {
 /// All that a batch changes, as the statements take it.
 pub(super) struct Changes<'a> {
     insert: Rows<'a>,
+    insert_bare: Rows<'a>,
     update: Rows<'a>,
     removed: (Vec<i16>, Vec<&'a [u8]>),
     log: LogRows<'a>,
@@ -160,6 +174,7 @@ impl<'a> Changes<'a> {
         };
         let mut changes = Self {
             insert: Rows::default(),
+            insert_bare: Rows::default(),
             update: Rows::default(),
             removed: Default::default(),
             log: LogRows {
@@ -172,8 +187,11 @@ impl<'a> Changes<'a> {
         for (kind, key, entry) in overlay.entries() {
             match (matches!(entry.base, Base::Known(Some(_))), &entry.state) {
                 (false, None) => {}
-                (false, Some(cell)) => changes.insert.push(kind, key, cell, facts),
-                (true, Some(cell)) => changes.update.push(kind, key, cell, facts),
+                (false, Some(cell)) => match facts(kind, &cell.payload) {
+                    None if cell.attributes.is_empty() => changes.insert_bare.push(kind, key, cell, None),
+                    facts => changes.insert.push(kind, key, cell, facts),
+                },
+                (true, Some(cell)) => changes.update.push(kind, key, cell, facts(kind, &cell.payload)),
                 (true, None) => {
                     changes.removed.0.push(number(kind));
                     changes.removed.1.push(key);
