@@ -38,7 +38,7 @@ pub struct Config {
     pub max_message_bytes: usize,
     /// How many calls may be worked on at once.
     pub max_calls: usize,
-    /// How long a call may take, in seconds; uploads and streams may take longer.
+    /// How long a call may take, in seconds, if its caller's deadline is not sooner; uploads and streams may take longer.
     pub call_timeout_seconds: u64,
     /// How long an upload may wait for its next bytes, in seconds.
     pub upload_idle_seconds: u64,

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt as _;
 use registry_proto::v1::ErrorReason;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
@@ -37,9 +38,16 @@ pub(crate) struct CallLayer {
 }
 
 impl CallLayer {
-    /// At most `calls` at once, each answered or ended within `deadline`.
+    /// At most `calls` at once, each answered or ended within `deadline`, or the time that its caller gives it if that is less. What
+    /// ends is dropped with all that it waits for: a statement that runs in a database, or a commit whose turn has not come.
     pub(crate) fn new(calls: usize, deadline: Duration) -> Self {
         Self { room: Arc::new(Semaphore::new(calls.min(Semaphore::MAX_PERMITS))), deadline }
+    }
+
+    /// How long a call may take.
+    fn time_for<B>(&self, request: &Request<B>) -> Option<Duration> {
+        let ours = (request.uri().path() != UPLOAD).then_some(self.deadline);
+        ours.into_iter().chain(timeout(request.headers())).min()
     }
 }
 
@@ -78,7 +86,9 @@ where
         // The clone is fresh; the one that was polled ready has to do the work.
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
-        let deadline = self.layer.deadline;
+        let began = Instant::now();
+        // From now on, and not from when the call is polled: tonic counts as well, and says CANCELLED.
+        let time = self.layer.time_for(&request);
         let Ok(permit) = Arc::clone(&self.layer.room).try_acquire_owned() else {
             let full =
                 plain(Code::ResourceExhausted, ErrorReason::Overloaded, "the server works on as many calls as it may");
@@ -89,16 +99,14 @@ where
         let call = async move {
             // A stream gives its place back when it has begun: watchers are many, and wait most of the time.
             let _permit = permit;
-            let began = Instant::now();
-            let answered = if path == UPLOAD {
-                Ok(inner.call(request).await)
-            } else {
-                tokio::time::timeout(deadline, inner.call(request)).await
+            let answered = match time {
+                None => Ok(inner.call(request).await),
+                Some(time) => timeout_at(began + time, inner.call(request)).await.map_err(|_| time),
             };
             let response = match answered {
                 Ok(response) => typed(response?),
-                Err(_) => {
-                    let late = format!("not done within {} s", deadline.as_secs());
+                Err(time) => {
+                    let late = format!("not done within {time:?}");
                     plain(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, &late).into_http()
                 }
             };
@@ -109,6 +117,22 @@ where
             Ok(response)
         };
         Box::pin(call.instrument(span))
+    }
+}
+
+/// The time that the caller gives a call. What is not as gRPC has it is ignored, as tonic does.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = value.split_at(value.len().checked_sub(1)?);
+    let number = u64::from(number.parse::<u32>().ok()?);
+    match unit {
+        "H" => Some(Duration::from_secs(60 * 60 * number)),
+        "M" => Some(Duration::from_secs(60 * number)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
     }
 }
 
@@ -134,5 +158,29 @@ fn transport_error(headers: &HeaderMap) -> Option<Status> {
             Some(plain(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, status.message()))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callers_time_counts_if_it_is_less_than_the_servers() {
+        let layer = CallLayer::new(1, Duration::from_secs(30));
+        let time = |path: &str, value: &str| {
+            let request = Request::builder().uri(path).header("grpc-timeout", value).body(()).unwrap();
+            layer.time_for(&request)
+        };
+        for (value, millis) in
+            [("29S", 29_000), ("200m", 200), ("5000u", 5), ("7000000n", 7), ("99999999H", 30_000), ("1M", 30_000)]
+        {
+            assert_eq!(time("/any", value), Some(Duration::from_millis(millis)), "{value}");
+        }
+        for value in ["", "S", "1", "1s", "-1S", "1.5S", "1000000000000H"] {
+            assert_eq!(time("/any", value), Some(Duration::from_secs(30)), "{value}");
+            assert_eq!(time(UPLOAD, value), None, "{value}");
+        }
+        assert_eq!(time(UPLOAD, "2M"), Some(Duration::from_secs(120)));
     }
 }

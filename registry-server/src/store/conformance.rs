@@ -2,6 +2,8 @@
 //!
 //! [`conformance!`] lists the cases; a case that is not listed is dead code and does not compile without a warning.
 
+mod restore;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +12,9 @@ use bytes::Bytes;
 use futures::future::join_all;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
+use tokio::sync::Semaphore;
 
+pub(super) use self::restore::*;
 use super::{
     Attribute, Decision, Hit, Index, Kind, Put, Range, Read, Revision, SCAN_BYTES, Source, Store, StoreError,
     Transaction,
@@ -40,7 +44,8 @@ macro_rules! conformance {
             decisions_see_what_earlier_ones_staged, indexes_follow_their_records, long_records_are_whole,
             a_scan_ends_when_it_has_enough, the_log_is_read_from_anywhere, a_snapshot_stays_as_it_was, everything_survives_reopening,
             scans_agree_with_a_sorted_map, what_one_store_changed_another_restores, a_restore_with_a_gap_changes_nothing,
-            changes_end_when_they_have_enough, a_store_is_whole_again_with_the_last_step_of_a_restore,
+            changes_end_when_they_have_enough, what_nobody_waits_for_is_not_decided,
+            a_store_is_whole_again_with_the_last_step_of_a_restore,
         );
     };
 }
@@ -189,6 +194,39 @@ pub(super) async fn decisions_see_what_earlier_ones_staged<B: Backend>() {
     }
 }
 
+/// Says that it was begun, and goes on when it is told to.
+struct Slow {
+    begun: Semaphore,
+    told: Semaphore,
+}
+
+#[async_trait]
+impl Decision for Slow {
+    async fn decide(&self, _: &mut dyn Transaction) -> Result<Option<Bytes>, StoreError> {
+        self.begun.add_permits(1);
+        self.told.acquire().await.unwrap().forget();
+        Ok(None)
+    }
+}
+
+pub(super) async fn what_nobody_waits_for_is_not_decided<B: Backend>() {
+    let backend = B::open().await;
+    let store = backend.store();
+    let slow = Arc::new(Slow { begun: Semaphore::new(0), told: Semaphore::new(0) });
+    let abandoned = Writes::changes(vec![Change::Put(1, Vec::new(), None)], false);
+    let abandon = async {
+        slow.begun.acquire().await.unwrap().forget();
+        let mut waiting = store.commit(Arc::clone(&abandoned) as _);
+        assert!(futures::poll!(&mut waiting).is_pending(), "its turn comes behind the slow one");
+        drop(waiting);
+        slow.told.add_permits(1);
+    };
+    let (nothing, ()) = futures::join!(store.commit(Arc::clone(&slow) as _), abandon);
+    assert_eq!(nothing.unwrap(), None);
+    assert_eq!(write(store, &[2], b"").await, 1);
+    assert!(read(store, &[1]).await.is_none() && abandoned.seen.lock().unwrap().is_empty());
+}
+
 pub(super) async fn indexes_follow_their_records<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
@@ -299,88 +337,6 @@ async fn contents(store: &dyn Store) -> (Vec<Vec<Hit>>, Vec<super::LogEntry>) {
         scans.push(store.scan(source, &Range::first(Vec::new(), usize::MAX)).await.unwrap());
     }
     (scans, store.log(0, usize::MAX).await.unwrap())
-}
-
-/// A store with records that were written, replaced, moved in an index and removed.
-async fn with_a_past<B: Backend>() -> B {
-    let backend = B::open().await;
-    let store = backend.store();
-    for revision in 0..30u8 {
-        let place = (revision % 3 > 0).then_some([revision % 5]);
-        let put = put(&[revision % 7], &[revision; 100], place.as_ref().map(|place| place.as_slice()));
-        store.commit(Arc::new(LogsItsPayload(put))).await.unwrap();
-    }
-    store.commit(Writes::changes(vec![Change::Remove(3), Change::Put(4, vec![1], Some(9))], false)).await.unwrap();
-    backend
-}
-
-pub(super) async fn what_one_store_changed_another_restores<B: Backend>() {
-    let (from, to) = (with_a_past::<B>().await, B::open().await);
-    let mut newest = 0;
-    for limit in [1, 7, usize::MAX] {
-        let changes = from.store().changes(newest, limit).await.unwrap();
-        assert_eq!(changes.len(), limit.min(31 - newest as usize));
-        newest += changes.len() as Revision;
-        assert_eq!(to.store().restore(changes, true).await.unwrap(), newest);
-    }
-    assert!(from.store().changes(newest, 1).await.unwrap().is_empty());
-    assert_eq!(to.store().restore(Vec::new(), true).await.unwrap(), newest);
-    assert_eq!((newest, head(to.store())), (31, 31));
-    let to = to.reopen().await;
-    let expected = contents(from.store()).await;
-    assert_eq!(contents(to.store()).await, expected);
-    assert!(expected.0[0].len() == 6 && !expected.0[2].is_empty());
-    // What was restored can be restored from, and its attributes are known when its records are replaced.
-    assert_eq!(to.store().changes(0, 100).await.unwrap(), from.store().changes(0, 100).await.unwrap());
-    for store in [from.store(), to.store()] {
-        store.commit(Writes::changes((0..7).map(Change::Remove).collect(), false)).await.unwrap();
-        assert!(keys(store, Source::Index(Index::StageEntries), Range::first(Vec::new(), 10)).await.is_empty());
-    }
-}
-
-pub(super) async fn a_restore_with_a_gap_changes_nothing<B: Backend>() {
-    let (from, to) = (with_a_past::<B>().await, B::open().await);
-    let changes = |range: std::ops::Range<usize>| async {
-        let changes = from.store().changes(0, 100).await.unwrap();
-        changes[range].to_vec()
-    };
-    to.store().restore(changes(0..5).await, true).await.unwrap();
-    let before = contents(to.store()).await;
-    let mut with_a_gap = changes(5..10).await;
-    with_a_gap.remove(2);
-    let mut unreadable = changes(5..8).await;
-    unreadable[2].writes[0].kind = 99;
-    for wrong in [with_a_gap, changes(4..6).await, changes(6..7).await, unreadable] {
-        let refused = to.store().restore(wrong, true).await;
-        assert!(matches!(refused, Err(StoreError::Damaged(_))), "{refused:?}");
-        assert_eq!(contents(to.store()).await, before);
-        assert_eq!(head(to.store()), 5);
-    }
-    assert_eq!(to.store().restore(changes(5..31).await, true).await.unwrap(), 31);
-    assert_eq!(contents(to.store()).await, contents(from.store()).await);
-}
-
-pub(super) async fn a_store_is_whole_again_with_the_last_step_of_a_restore<B: Backend>() {
-    let (from, to) = (with_a_past::<B>().await, B::open().await);
-    let changes = from.store().changes(0, 100).await.unwrap();
-    assert!(to.store().whole().await.unwrap());
-    to.store().restore(changes[..9].to_vec(), false).await.unwrap();
-    let to = to.reopen().await;
-    assert!(!to.store().whole().await.unwrap());
-    to.store().restore(changes[9..].to_vec(), false).await.unwrap();
-    to.store().restore(Vec::new(), true).await.unwrap();
-    assert!(to.store().whole().await.unwrap());
-    assert!(to.reopen().await.store().whole().await.unwrap());
-}
-
-pub(super) async fn changes_end_when_they_have_enough<B: Backend>() {
-    let backend = B::open().await;
-    for key in 0..4u8 {
-        write(backend.store(), &[key], &vec![key; SCAN_BYTES / 2]).await;
-    }
-    assert_eq!(backend.store().changes(0, 100).await.unwrap().len(), 2);
-    assert_eq!(backend.store().changes(1, 1).await.unwrap().len(), 1);
-    assert_eq!(backend.store().changes(3, 100).await.unwrap().len(), 1);
 }
 
 fn change() -> impl Strategy<Value = Change> {

@@ -314,6 +314,8 @@ pub trait Store: Read {
 
     /// Runs a decision and, if it gives something to log, makes its writes and its log entry durable in one step. Answers the
     /// revision, or `None` if the decision was to do nothing. Either way everything that the decision saw is durable by then.
+    ///
+    /// If the future is dropped before the decision's turn has come, it is not run, and nothing happens; behind that, it may happen.
     async fn commit(&self, decision: Arc<dyn Decision>) -> Result<Option<Revision>, StoreError>;
 
     /// All records as they are now.

@@ -37,6 +37,14 @@ const SETTINGS: &str = "
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 ";
 
+/// A statement ends soon after its client has gone away. That costs nothing while all goes well, where the caller's time as a timeout
+/// would cost each statement. PostgreSQL before 14, or on another system than Linux and a few, can't: there the timeout of all ends it.
+const WATCH_THE_CLIENT: &str = "
+    DO $$ BEGIN
+        PERFORM set_config('client_connection_check_interval', '250ms', false);
+    EXCEPTION WHEN undefined_object OR invalid_parameter_value THEN
+    END $$";
+
 /// An open connection; it is closed when it is dropped.
 pub(super) struct Connection {
     client: Client,
@@ -59,7 +67,8 @@ impl Connection {
         &self.client
     }
 
-    /// Waits for answers, but not longer than a statement may take: a server that is gone does not say so.
+    /// Waits for answers, but not longer than a statement may take: a server that is gone does not say so. If nobody waits for them
+    /// any more, the connection is of no use to others, who would have to.
     pub(super) async fn limited<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         self.limited_to(self.limit, work).await
     }
@@ -69,13 +78,12 @@ impl Connection {
         limit: Duration,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        match tokio::time::timeout(limit, work).await {
-            Ok(done) => done,
-            Err(_) => {
-                self.doubtful.store(true, Ordering::Relaxed);
-                Err(Failure::broken("the database does not answer"))
-            }
-        }
+        let unanswered = Unanswered(&self.doubtful);
+        let Ok(done) = tokio::time::timeout(limit, work).await else {
+            return Err(Failure::broken("the database does not answer"));
+        };
+        std::mem::forget(unanswered);
+        done
     }
 
     pub(super) fn is_usable(&self) -> bool {
@@ -84,6 +92,15 @@ impl Connection {
 
     pub(super) fn take_warning(&self) -> bool {
         self.warned.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Dropped, it marks its connection as one that something was asked over and not answered.
+struct Unanswered<'a>(&'a AtomicBool);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -159,6 +176,13 @@ impl Connector {
             }
         }
         Err(Failure::broken(failures.join("; ")))
+    }
+
+    /// A connection for reads: when it is dropped, the server stops what it does for it.
+    pub(super) async fn connect_for_reads(&self) -> Result<Connection, Failure> {
+        let connection = self.connect(None).await?;
+        connection.client.batch_execute(WATCH_THE_CLIENT).await?;
+        Ok(connection)
     }
 
     async fn connect_to(&self, host: usize, notified: Option<watch::Sender<Revision>>) -> Result<Connection, Failure> {

@@ -309,6 +309,11 @@ impl Lane {
         let mut bytes = 0;
         batch.decided.clear();
         for job in &batch.jobs {
+            if job.answer.is_closed() {
+                // Its caller has gone away, or its time is up.
+                batch.decided.push(Ok(None));
+                continue;
+            }
             let next = self.seen + log.len() as Revision + 1;
             let decided = run(&ground, &mut overlay, next, &job.work).await;
             if let Some(failure) = ground.failed.get() {

@@ -211,7 +211,7 @@ impl Store for PostgresStore {
         let Ok(Ok(place)) = place else {
             return Err(StoreError::Unavailable("too many snapshots are open".to_owned()));
         };
-        let reader = Reader::new(self.connector.connect(None).await?).await?;
+        let reader = Reader::new(self.connector.connect_for_reads().await?).await?;
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         reader.connection.client().batch_execute(begin).await.map_err(Failure::from)?;
         // The first read fixes what all others will see.

@@ -31,7 +31,7 @@ impl Pool {
                 return Ok(Pooled { reader: Some(reader), idle: Arc::clone(&self.idle), _place: place });
             }
         }
-        let reader = Reader::new(self.connector.connect(None).await?).await?;
+        let reader = Reader::new(self.connector.connect_for_reads().await?).await?;
         Ok(Pooled { reader: Some(reader), idle: Arc::clone(&self.idle), _place: place })
     }
 

@@ -98,16 +98,18 @@ impl Reader {
             &format!("SELECT revision, events, writes {log}"),
         );
         let log = bounded("revision, events", "octet_length(events)", &format!("SELECT revision, events {log}"));
-        let prepared = futures::try_join!(
-            prepare("SELECT revision, payload FROM record WHERE kind = $1 AND key = $2"),
-            prepare(&records),
-            prepare(&reverse_records),
-            futures::future::try_join_all(indexes),
-            prepare(&log),
-            prepare(&changes),
-            prepare("SELECT revision, pg_is_in_recovery() FROM head"),
-        );
-        let (get, records, reverse_records, indexes, log, changes, newest) = prepared?;
+        let prepared = async {
+            Ok(futures::try_join!(
+                prepare("SELECT revision, payload FROM record WHERE kind = $1 AND key = $2"),
+                prepare(&records),
+                prepare(&reverse_records),
+                futures::future::try_join_all(indexes),
+                prepare(&log),
+                prepare(&changes),
+                prepare("SELECT revision, pg_is_in_recovery() FROM head"),
+            )?)
+        };
+        let (get, records, reverse_records, indexes, log, changes, newest) = connection.limited(prepared).await?;
         Ok(Self { connection, get, records: [records, reverse_records], indexes, log, changes, newest })
     }
 

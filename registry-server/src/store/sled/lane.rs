@@ -128,6 +128,9 @@ impl Decider {
     }
 
     async fn decide(&mut self, job: Job) {
+        if job.answer.is_closed() {
+            return;
+        }
         let committed = match (self.failed.get(), job.work) {
             (Some(error), _) => Err(error.clone()),
             (None, Work::Decide(decision)) => {

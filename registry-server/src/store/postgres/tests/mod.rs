@@ -1,5 +1,6 @@
 //! The conformance suite on PostgreSQL, and what is its own.
 
+mod deadlines;
 mod faults;
 #[expect(dead_code, unreachable_pub, reason = "the integration tests use more of it")]
 #[path = "../../../../../tests/support/proxy.rs"]
