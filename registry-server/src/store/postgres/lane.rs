@@ -138,13 +138,19 @@ pub(super) struct Lane {
     alone: usize,
 }
 
-/// Runs a lane on a thread of its own: its round trips must not queue up behind all the calls that the server has at hand.
-pub(super) fn start(lane: Lane) -> Result<(), StoreError> {
+/// Runs a lane on a thread of its own: its round trips must not queue up behind all the calls that the server has at hand. The
+/// answer fails when the lane has ended, be it by a panic.
+pub(super) fn start(lane: Lane) -> Result<oneshot::Receiver<()>, StoreError> {
     let failed = |error: std::io::Error| StoreError::Unavailable(format!("no thread for commits: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let thread = std::thread::Builder::new().name("commits".to_owned());
-    thread.spawn(move || runtime.block_on(lane.run())).map_err(failed)?;
-    Ok(())
+    let (alive, ended) = oneshot::channel();
+    let run = move || {
+        runtime.block_on(lane.run());
+        drop(alive);
+    };
+    thread.spawn(run).map_err(failed)?;
+    Ok(ended)
 }
 
 impl Lane {

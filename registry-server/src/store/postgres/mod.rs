@@ -105,17 +105,26 @@ impl PostgresStore {
         let channel = channel(&connection).await?;
         let head = Head::new(Reader::new(connection).await?.newest().await?);
         let (health, healthy) = watch::channel(true);
-        let follower = tokio::spawn(head::follow(Arc::clone(&connector), channel.clone(), head.clone(), health));
         let (jobs, queue) = mpsc::channel(QUEUE);
         let setup = Setup {
             connector: Arc::clone(&connector),
-            channel,
+            channel: channel.clone(),
             facts: options.facts,
             head: head.clone(),
             cache_bytes: CACHE_BYTES,
             patience: options.patience,
         };
-        lane::start(Lane::new(setup, queue))?;
+        let lane_ended = lane::start(Lane::new(setup, queue))?;
+        let follow = head::follow(Arc::clone(&connector), channel, head.clone(), health.clone());
+        let follower = tokio::spawn(async move {
+            tokio::select! {
+                () = follow => {}
+                _ = lane_ended => {
+                    tracing::error!("the store's lane has ended; the store takes no more writes");
+                    health.send_replace(false);
+                }
+            }
+        });
         Ok(Self {
             pool: Pool::new(Arc::clone(&connector), options.pool_size, options.patience),
             snapshots: Arc::new(Semaphore::new(options.pool_size.max(1))),

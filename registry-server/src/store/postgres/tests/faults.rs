@@ -135,3 +135,16 @@ async fn a_decision_that_panics_ends_nobody_else() {
     assert_eq!(counted.unwrap(), Some(1));
     assert_counted(&store, 1).await;
 }
+
+#[tokio::test]
+async fn a_lane_that_ends_makes_the_store_unhealthy() {
+    let schema = Schema::new().await;
+    let options = PostgresOptions { facts: |_, _| panic!("a fault"), ..schema.options() };
+    let store = PostgresStore::open(options).await.unwrap();
+    let mut healthy = store.healthy();
+    assert!(*healthy.borrow_and_update());
+    let failed = store.commit(Increment::hinted()).await.unwrap_err();
+    assert!(matches!(failed, StoreError::Unavailable(_)), "{failed}");
+    healthy.wait_for(|healthy| !healthy).await.unwrap();
+    assert!(store.commit(Increment::hinted()).await.is_err());
+}
