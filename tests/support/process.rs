@@ -182,10 +182,11 @@ pub fn registryctl(endpoint: &str) -> Command {
     command
 }
 
-/// Nothing that the caller's shell has set for its own registry reaches a test.
+/// Nothing that the caller's shell has set for its own registry and its own buckets reaches a test.
 fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("MODEL_REGISTRY_") {
+        let text = name.to_string_lossy();
+        if ["MODEL_REGISTRY_", "AWS_"].iter().any(|prefix| text.starts_with(prefix)) {
             command.env_remove(name);
         }
     }
