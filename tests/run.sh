@@ -34,11 +34,13 @@ RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 step "licenses and sources of dependencies"
 cargo deny --log-level error --config .deny.toml check licenses bans sources
 
-step "tests, on the embedded store and on a PostgreSQL of their own"
+step "tests, on the embedded store and on a PostgreSQL and a Garage of their own"
 postgres=$(mktemp -d)
-trap 'tests/postgres.sh stop "$postgres"' EXIT
+garage=$(mktemp -d)
+trap 'tests/postgres.sh stop "$postgres"; tests/garage.sh stop "$garage"' EXIT
 TEST_POSTGRES=$(tests/postgres.sh start "$postgres")
-export TEST_POSTGRES
+TEST_S3=$(tests/garage.sh start "$garage")
+export TEST_POSTGRES TEST_S3
 cargo build --workspace --bins --locked
 cargo nextest run --workspace --locked
 # The same cases again, with the servers on the other store.

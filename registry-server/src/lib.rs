@@ -11,6 +11,7 @@ mod convert;
 pub mod error;
 mod grpc;
 mod layers;
+pub mod places;
 pub mod registry;
 mod rules;
 pub mod server;

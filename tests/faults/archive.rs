@@ -18,7 +18,7 @@ use crate::{impatient, patient};
 
 const LISTEN: &str = "127.0.0.4:0";
 const WRITERS: usize = 8;
-const MODEL: &str = "models/archived";
+pub(crate) const MODEL: &str = "models/archived";
 const EVERY: Duration = Duration::from_millis(200);
 /// What an acknowledged write may take to the archive beside the interval: a tick waits for the shipping before it and then
 /// ships itself, each with a sync for the segment and for every artifact, on a disk that the writers are busy with.
@@ -122,7 +122,7 @@ async fn write_version(
 }
 
 /// Some writes with an artifact among them. Answers the newest revision.
-async fn write_some(client: &RegistryClient, mark: &str) -> u64 {
+pub(crate) async fn write_some(client: &RegistryClient, mark: &str) -> u64 {
     let _ = client.create_model(MODEL).await;
     let version = client.create_version(MODEL).label(mark).await.unwrap().name;
     client.upload(&version, "mark", mark.as_bytes().to_vec()).await.unwrap();
@@ -130,12 +130,12 @@ async fn write_some(client: &RegistryClient, mark: &str) -> u64 {
     events(client).await.last().unwrap().revision
 }
 
-async fn assert_has(client: &RegistryClient, mark: &str) {
+pub(crate) async fn assert_has(client: &RegistryClient, mark: &str) {
     let mark_of = client.download(format!("{MODEL}/versions/{mark}/artifacts/mark"));
     assert_eq!(mark_of.bytes().await.unwrap(), mark.as_bytes());
 }
 
-async fn log_of(server: &ServerProcess) -> Vec<Event> {
+pub(crate) async fn log_of(server: &ServerProcess) -> Vec<Event> {
     let client = patient(&server.endpoint());
     Log::read(&client).await.assert_is_whole();
     events(&client).await

@@ -7,6 +7,7 @@ mod cli;
 mod database;
 mod import;
 mod kill;
+mod objects;
 mod servers;
 mod standby;
 mod start;

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod bucket;
 pub mod cluster;
 pub mod expect;
 pub mod process;

@@ -21,10 +21,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::artifacts_written;
 use super::container::{ContainerError, Opener, Sealer};
-use super::places::{Folder, PlaceError};
 use super::restore::RestoreError;
 use crate::blobs::Incoming;
 use crate::error::Error;
+use crate::places::{Folder, PlaceError};
 use crate::registry::Registry;
 use crate::store::{Revision, StoreError};
 
@@ -151,7 +151,7 @@ pub(crate) struct Shipper {
 impl Shipper {
     /// Finds out what an archive has already. A local folder is made if it is missing.
     pub(crate) async fn open(registry: Registry, place: &str) -> Result<Self, ArchiveError> {
-        let archive = Archived::new(Folder::make(place)?);
+        let archive = Archived::new(Folder::open(place).await?);
         let segments = archive.segments().await?;
         // The segment that reaches furthest need not be the last one.
         if let Some(newest) = segments.iter().max_by_key(|segment| segment.last) {

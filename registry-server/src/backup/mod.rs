@@ -6,7 +6,6 @@
 
 pub mod archive;
 pub mod container;
-pub mod places;
 pub mod restore;
 pub mod verify;
 mod write;

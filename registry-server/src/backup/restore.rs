@@ -13,10 +13,10 @@ use registry_proto::v1 as pb;
 
 use super::archive::Archived;
 use super::container::{ContainerError, Opener};
-use super::places::{self, PlaceError, Source};
 use super::{artifacts_written, named};
 use crate::blobs::{Blobs, Incoming};
 use crate::error::Error;
+use crate::places::{self, PlaceError, Source};
 use crate::store::{Revision, Store, StoreError};
 
 /// Up to where.

@@ -8,7 +8,7 @@ use registry_client::{Error, pb};
 
 use crate::args::Backup;
 use crate::output::bytes;
-use crate::{Context, Failure};
+use crate::{Context, Failure, objects};
 
 /// The registry is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -25,10 +25,8 @@ pub(crate) async fn backup(context: &Context, command: Backup) -> Result<(), Fai
         moved.set_message(format!("artifact {}/{}, {size}", step.artifacts, step.of_artifacts));
     });
     let completed = if command.to.contains("://") {
-        let url = url::Url::parse(&command.to)?;
-        let variables = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value));
-        let (objects, path) = object_store::parse_url_opts(&url, variables)?;
-        let mut object = BufWriter::new(objects.into(), path);
+        let (objects, path) = objects::open(&command.to).await?;
+        let mut object = BufWriter::new(objects, path);
         let completed = backup.write_to(&mut object).await;
         // An object store keeps, and charges for, the parts of an upload that nobody ends. After a failed write it has ended.
         if completed.as_ref().is_err_and(|error| !matches!(error, Error::Io { .. }))

@@ -8,6 +8,7 @@ mod events;
 mod import;
 mod legacy;
 mod models;
+mod objects;
 mod output;
 mod progress;
 mod promotion;

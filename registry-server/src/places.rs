@@ -1,0 +1,189 @@
+//! Where bytes lie that are not in the store: a file, a folder, or a bucket of an object store by its URL.
+
+mod answers;
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, ObjectStoreExt as _, ObjectStoreScheme, RetryConfig};
+use url::Url;
+
+use answers::Connector;
+pub use answers::Trouble;
+
+/// How long a request that fails is tried again; object_store's own three minutes are longer than any caller waits.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// The longest pause between two attempts.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Why a place can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// It is no path and no URL that is understood.
+    #[error("{place}: {problem}")]
+    Unknown {
+        /// As it was given.
+        place: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// It can't be reached, read or written.
+    #[error("{place}: {trouble}: {source}")]
+    Failed {
+        /// As it was given.
+        place: String,
+        /// What kind of failure it is.
+        trouble: Trouble,
+        /// Why.
+        source: object_store::Error,
+    },
+}
+
+impl PlaceError {
+    fn unknown(place: &str, problem: impl ToString) -> Self {
+        Self::Unknown { place: place.to_owned(), problem: problem.to_string() }
+    }
+
+    fn failed(place: &str, source: object_store::Error) -> Self {
+        Self::Failed { place: place.to_owned(), trouble: Trouble::of(&source), source }
+    }
+}
+
+/// A folder of objects.
+#[derive(Debug, Clone)]
+pub(crate) struct Folder {
+    /// As it was given.
+    pub(crate) name: String,
+    objects: Arc<dyn ObjectStore>,
+    prefix: Path,
+}
+
+impl Folder {
+    /// A folder by its path or URL: a local one is made if it is missing, an object store has to answer.
+    pub(crate) async fn open(place: &str) -> Result<Self, PlaceError> {
+        let local = match Url::parse(place) {
+            Ok(url) if url.scheme() == "file" => url.to_file_path().ok(),
+            _ if !place.contains("://") => Some(FilePath::new(place).to_owned()),
+            _ => None,
+        };
+        let Some(folder) = local else {
+            let (objects, prefix) = by_url(place)?;
+            let folder = Self { name: place.to_owned(), objects, prefix };
+            // One page: enough to know that there is a bucket, and that it may be read.
+            let first = folder.objects.list(Some(&folder.prefix)).try_next().await;
+            first.map_err(|error| folder.failed(error))?;
+            return Ok(folder);
+        };
+        let unknown = |problem: String| PlaceError::unknown(place, problem);
+        std::fs::create_dir_all(&folder).map_err(|error| unknown(error.to_string()))?;
+        let objects = LocalFileSystem::new_with_prefix(&folder).map_err(|error| unknown(error.to_string()))?;
+        Ok(Self { name: place.to_owned(), objects: Arc::new(objects.with_fsync(true)), prefix: Path::default() })
+    }
+
+    pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.objects
+    }
+
+    /// The path of what lies in the folder under these names.
+    pub(crate) fn path<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Path {
+        names.into_iter().fold(self.prefix.clone(), |path, name| path.join(name))
+    }
+
+    pub(crate) fn failed(&self, source: object_store::Error) -> PlaceError {
+        PlaceError::failed(&self.name, source)
+    }
+}
+
+/// The object store behind a URL, and the path in it. Credentials, endpoints and further settings come from the variables that
+/// object_store knows: `AWS_...`, `GOOGLE_...`, `AZURE_...`.
+fn by_url(place: &str) -> Result<(Arc<dyn ObjectStore>, Path), PlaceError> {
+    // There may be a secret in what is not as it should be: that is not printed.
+    let shown = format!("{}://...", place.split("://").next().unwrap_or_default());
+    let url = Url::parse(place).map_err(|error| PlaceError::unknown(&shown, error))?;
+    if url.password().is_some() || url.query().is_some() {
+        let problem = "credentials and settings belong in the environment, not in the URL";
+        return Err(PlaceError::unknown(&shown, problem));
+    }
+    let unknown = |error: object_store::Error| PlaceError::unknown(place, error);
+    let expected = "expected a path, file:///FOLDER, s3://BUCKET/..., gs://BUCKET/... or az://CONTAINER/...";
+    let not_understood = || PlaceError::unknown(place, expected);
+    let (scheme, path) = ObjectStoreScheme::parse(&url).map_err(|_| not_understood())?;
+    let objects: Arc<dyn ObjectStore> = match scheme {
+        ObjectStoreScheme::Local => Arc::new(LocalFileSystem::new()),
+        ObjectStoreScheme::AmazonS3 => {
+            let builder = AmazonS3Builder::from_env().with_url(place).with_retry(retry());
+            check_endpoint(&builder).map_err(|problem| PlaceError::unknown(place, problem))?;
+            Arc::new(builder.with_http_connector(Connector).build().map_err(unknown)?)
+        }
+        ObjectStoreScheme::GoogleCloudStorage => {
+            let builder = GoogleCloudStorageBuilder::from_env().with_url(place).with_retry(retry());
+            Arc::new(builder.with_http_connector(Connector).build().map_err(unknown)?)
+        }
+        ObjectStoreScheme::MicrosoftAzure => {
+            let builder = MicrosoftAzureBuilder::from_env().with_url(place).with_retry(retry());
+            Arc::new(builder.with_http_connector(Connector).build().map_err(unknown)?)
+        }
+        _ => return Err(not_understood()),
+    };
+    Ok((objects, path))
+}
+
+/// What is wrong with the endpoint that the environment names: object_store panics at what is no URL, and tells of http only as a
+/// "builder error".
+fn check_endpoint(s3: &AmazonS3Builder) -> Result<(), &'static str> {
+    let keys = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
+    let Some(endpoint) = keys.iter().find_map(|key| s3.get_config_value(key)) else { return Ok(()) };
+    let http = s3.get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp));
+    match Url::parse(&endpoint).as_ref().map(Url::scheme) {
+        Ok("http") if http.is_none_or(|allowed| allowed == "false") => {
+            Err("AWS_ENDPOINT is not https; AWS_ALLOW_HTTP=true allows that")
+        }
+        Ok("http" | "https") => Ok(()),
+        _ => Err("AWS_ENDPOINT is no URL that begins with https:// or http://"),
+    }
+}
+
+fn retry() -> RetryConfig {
+    let backoff = BackoffConfig { max_backoff: PAUSE, ..BackoffConfig::default() };
+    // The time is the bound.
+    RetryConfig { backoff, max_retries: 1000, retry_timeout: PATIENCE }
+}
+
+/// Something that can be restored.
+pub(crate) enum Source {
+    /// A backup file, to be read from its beginning.
+    File(Box<dyn tokio::io::AsyncRead + Send + Unpin>),
+    /// An archive.
+    Archive(Folder),
+}
+
+/// What lies at a path or URL.
+pub(crate) async fn source(place: &str) -> Result<Source, PlaceError> {
+    if !place.contains("://") {
+        let unknown = |error: std::io::Error| PlaceError::unknown(place, error);
+        if tokio::fs::metadata(place).await.map_err(unknown)?.is_dir() {
+            return Ok(Source::Archive(Folder::open(place).await?));
+        }
+        let file = tokio::fs::File::open(place).await.map_err(unknown)?;
+        return Ok(Source::File(Box::new(tokio::io::BufReader::with_capacity(1 << 20, file))));
+    }
+    let (objects, path) = by_url(place)?;
+    match objects.head(&path).await {
+        Ok(meta) => {
+            let reader = object_store::buffered::BufReader::with_capacity(objects, &meta, 8 << 20);
+            Ok(Source::File(Box::new(reader)))
+        }
+        // No object, so a folder of objects.
+        Err(object_store::Error::NotFound { .. }) => {
+            Ok(Source::Archive(Folder { name: place.to_owned(), objects, prefix: path }))
+        }
+        Err(source) => Err(PlaceError::failed(place, source)),
+    }
+}
