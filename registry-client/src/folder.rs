@@ -1,10 +1,15 @@
 //! Local folders: what is in one, and where in one an artifact may go.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
 use crate::Error;
+
+/// Where a folder says what it holds: written by `pull`, never published.
+pub(crate) const RECEIPT: &str = ".model-registry.json";
 
 /// A file to publish.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,7 +20,8 @@ pub(crate) struct LocalFile {
     pub(crate) size: u64,
 }
 
-/// All files in a folder and the folders in it, by path. Blocks.
+/// All files in a folder and the folders in it, by path, but for the [`RECEIPT`]: a folder that was pulled may be published again.
+/// Blocks.
 ///
 /// A link counts as what it points at, if that lies in the folder too: a folder that is published must not give away the rest of
 /// the machine.
@@ -44,6 +50,9 @@ impl Walk {
             let unsafe_path = |problem| Error::UnsafePath { path: found.clone(), problem };
             let name = found.file_name().and_then(|name| name.to_str());
             let path = format!("{prefix}{}", name.ok_or_else(|| unsafe_path("the name is not valid UTF-8"))?);
+            if path == RECEIPT {
+                continue;
+            }
 
             let file = canonical(&found)?;
             if !file.starts_with(&self.root) {
@@ -97,6 +106,32 @@ pub(crate) fn create_folder(folder: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(|error: io::Error| Error::io(folder, error))
 }
 
+/// Writes a file beside its place, and puts it there once it is on the disk. Blocks.
+pub(crate) fn write_whole(file: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut part = file.as_os_str().to_owned();
+    part.push(format!(".part-{}", Uuid::new_v4()));
+    let part = PathBuf::from(part);
+    let written = fs::File::create_new(&part).and_then(|mut out| {
+        out.write_all(bytes)?;
+        out.sync_all()?;
+        fs::rename(&part, file)?;
+        sync_folder_of(file)
+    });
+    written.map_err(|error| {
+        // If it can't be removed either, its name says what it is.
+        let _ = fs::remove_file(&part);
+        Error::io(file, error)
+    })
+}
+
+/// Makes a rename durable, where folders can be synchronised.
+fn sync_folder_of(file: &Path) -> io::Result<()> {
+    match file.parent() {
+        Some(folder) if cfg!(unix) && !folder.as_os_str().is_empty() => fs::File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,7 +170,7 @@ mod tests {
     #[test]
     fn files_are_found_in_order_with_their_paths() {
         let folder = tempfile::tempdir().unwrap();
-        for (path, bytes) in [("b.txt", "12"), ("a/z.txt", ""), ("a/b/c.txt", "123"), ("a.txt", "1")] {
+        for (path, bytes) in [("b.txt", "12"), ("a/z.txt", ""), ("a/b/c.txt", "123"), ("a.txt", "1"), (RECEIPT, "{}")] {
             let file = folder.path().join(path);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, bytes).unwrap();

@@ -42,7 +42,8 @@
 //! # Files
 //! [`publish`](RegistryClient::publish) makes a version of a folder, [`pull`](RegistryClient::pull) a folder of a version;
 //! [`upload`](RegistryClient::upload) and [`download`](RegistryClient::download) move one file. Everything is streamed, and checked
-//! against its SHA-256 on the other side. A file that is downloaded is there as a whole or not at all.
+//! against its SHA-256 on the other side. A file that is downloaded is there as a whole or not at all. A pulled folder says what it
+//! holds, so that [`verify_folder`] can tell at any time, without a registry, whether that is still so.
 //!
 //! # What happens elsewhere
 //! [`watch`](RegistryClient::watch) is a stream of every change, in order, without gaps, across restarts of the registry:
@@ -90,6 +91,7 @@ mod artifacts;
 mod balance;
 mod call;
 mod client;
+mod collision;
 mod error;
 mod folder;
 mod lifecycle;
@@ -98,7 +100,9 @@ mod pool;
 mod progress;
 mod publish;
 mod pull;
+mod receipt;
 mod retry;
+mod verify_folder;
 mod versions;
 mod watch;
 
@@ -113,4 +117,5 @@ pub use pull::{Pull, Pulled};
 #[doc(no_inline)]
 pub use registry_proto::v1 as pb;
 pub use retry::RetryPolicy;
+pub use verify_folder::{FolderProblem, FolderReport, VerifyFolder, verify_folder};
 pub use watch::{Watch, WatchItem};

@@ -9,14 +9,14 @@ use tracing::warn;
 use crate::folder::{LocalFile, walk};
 use crate::progress::Meter;
 use crate::versions::version_setters;
-use crate::{Error, Progress, RegistryClient, pb};
+use crate::{Error, Progress, RegistryClient, collision, pb};
 
 /// Files under way at the same time: enough that small ones do not wait for each other's fsync.
 pub(crate) const PARALLEL_FILES: usize = 4;
 
 impl RegistryClient {
     /// Makes a new version of a model out of a folder: all files in it, with their paths, each as the
-    /// [type that its name suggests](crate::artifact_type_of).
+    /// [type that its name suggests](crate::artifact_type_of). Only the `.model-registry.json` of a folder that was pulled stays out.
     pub fn publish(&self, folder: impl Into<PathBuf>, model: impl Into<String>) -> Publish {
         Publish {
             client: self.clone(),
@@ -33,7 +33,8 @@ impl RegistryClient {
 ///
 /// Links in the folder are followed as long as they stay in it. The folder is read before the registry is asked for anything.
 /// After an error the version is FAILED, with the error as the reason, if that much can still be done; if the publication is
-/// dropped, it stays PENDING.
+/// dropped, it stays PENDING. Paths that differ only in case are published, with a warning in the log: file systems that ignore
+/// case can't hold the version.
 #[must_use = "nothing is published until this is awaited"]
 #[derive(Debug, Clone)]
 pub struct Publish {
@@ -126,6 +127,9 @@ async fn list(folder: &Path) -> Result<Vec<LocalFile>, Error> {
     let files = spawn_blocking(move || walk(&path)).await.map_err(|error| failed(error.into()))??;
     if files.is_empty() {
         return Err(failed(std::io::Error::other("no files to publish")));
+    }
+    for (parent, names) in collision::similar(files.iter().map(|file| file.path.as_str())) {
+        warn!(folder = parent, ?names, "these can't be pulled where the file system ignores case");
     }
     Ok(files)
 }

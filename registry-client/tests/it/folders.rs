@@ -9,9 +9,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::fake::{Answers, Fake, Uploaded};
 
-const VERSION: &str = "namespaces/default/models/m/versions/1";
+pub(crate) const VERSION: &str = "namespaces/default/models/m/versions/1";
 
-fn version() -> pb::Version {
+pub(crate) fn version() -> pb::Version {
     pb::Version { name: VERSION.to_owned(), ..Default::default() }
 }
 
@@ -120,7 +120,7 @@ async fn a_model_is_not_made_unasked() {
 }
 
 /// Serves a version whose artifacts hold their own paths.
-fn shelf(paths: &'static [&'static str]) -> Fake {
+pub(crate) fn shelf(paths: &'static [&'static str]) -> Fake {
     let artifact = |path: &str| pb::Artifact {
         name: format!("{VERSION}/artifacts/{path}"),
         path: path.to_owned(),
