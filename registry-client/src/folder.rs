@@ -6,18 +6,29 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::Error;
+use crate::{Error, pb};
 
 /// Where a folder says what it holds: written by `pull`, never published.
 pub(crate) const RECEIPT: &str = ".model-registry.json";
 
 /// A file to publish.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LocalFile {
     /// Its path as an artifact: relative, parts joined by `/`.
     pub(crate) path: String,
     pub(crate) file: PathBuf,
     pub(crate) size: u64,
+    /// What is known of it, beyond its name.
+    pub(crate) known: Option<Known>,
+}
+
+/// What somebody said of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) artifact_type: pb::ArtifactType,
+    /// Empty if that is not known.
+    pub(crate) media_type: String,
+    pub(crate) sha256: String,
 }
 
 /// All files in a folder and the folders in it, by path, but for the [`RECEIPT`]: a folder that was pulled may be published again.
@@ -60,7 +71,7 @@ impl Walk {
             }
             let metadata = fs::metadata(&file).map_err(|error| Error::io(&found, error))?;
             if metadata.is_file() {
-                self.files.push(LocalFile { path, file, size: metadata.len() });
+                self.files.push(LocalFile { path, file, size: metadata.len(), known: None });
             } else if !metadata.is_dir() {
                 return Err(unsafe_path("neither a file nor a folder"));
             } else if self.open.contains(&file) {

@@ -44,6 +44,8 @@
 //! [`upload`](RegistryClient::upload) and [`download`](RegistryClient::download) move one file. Everything is streamed, and checked
 //! against its SHA-256 on the other side. A file that is downloaded is there as a whole or not at all. A pulled folder says what it
 //! holds, so that [`verify_folder`] can tell at any time, without a registry, whether that is still so.
+//! [`export_oci`](RegistryClient::export_oci) and [`import_oci`](RegistryClient::import_oci) exchange versions with whatever keeps
+//! models as OCI artifacts.
 //!
 //! # What happens elsewhere
 //! [`watch`](RegistryClient::watch) is a stream of every change, in order, without gaps, across restarts of the registry:
@@ -96,6 +98,7 @@ mod error;
 mod folder;
 mod lifecycle;
 mod models;
+mod oci;
 mod pool;
 mod progress;
 mod publish;
@@ -111,6 +114,7 @@ pub use artifacts::{Download, DownloadRange, Source, Upload, artifact_type_of};
 pub use call::{Call, Mutation, Paged, Rpc};
 pub use client::{Builder, RegistryClient};
 pub use error::{Error, FieldViolation, StatusError, Unreachable};
+pub use oci::{ExportOci, Exported, ImportOci};
 pub use progress::Progress;
 pub use publish::Publish;
 pub use pull::{Pull, Pulled};

@@ -96,7 +96,7 @@ impl Pull {
 }
 
 /// Where in a folder an artifact goes.
-fn place(folder: &Path, path: &str) -> Result<PathBuf, Error> {
+pub(crate) fn place(folder: &Path, path: &str) -> Result<PathBuf, Error> {
     if path.split('/').next() == Some(RECEIPT) {
         return Err(Error::UnsafePath { path: path.into(), problem: "in its place the folder says what it holds" });
     }

@@ -170,3 +170,17 @@ async fn an_artifact_that_would_land_elsewhere_stops_the_pull_before_it_writes()
     assert!(matches!(error, Error::UnsafePath { .. }), "{error:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+#[tokio::test]
+async fn only_a_sealed_version_with_files_is_exported() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("layout");
+    let ready =
+        |_: Request<pb::GetVersionRequest>| Ok(pb::Version { state: pb::VersionState::Ready.into(), ..version() });
+    for (fake, problem) in [(shelf(&["a"]), "is not READY"), (shelf(&[]).on(ready), "has no artifacts")] {
+        let error = fake.client().await.export_oci("models/m@production", &target).await.unwrap_err();
+        assert!(matches!(&error, Error::InvalidOption { option: "version", .. }), "{error:?}");
+        assert!(error.to_string().ends_with(problem), "{error}");
+        assert!(!target.exists());
+    }
+}

@@ -8,7 +8,7 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use registry_client::pb;
 
-pub(crate) use self::files::{Import, Publish, Pull, Upload, Verify};
+pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
 
 /// Model Registry from the command line.
 ///
@@ -96,7 +96,10 @@ pub(crate) enum Command {
     /// Check the whole registry: the hash chain, the state against the log, the bytes of every artifact. With a folder, check that
     /// instead: whether it is still what was pulled into it.
     Verify(Verify),
-    /// Take a file tree of an older registry over: `MODEL/YYYYMMDD_HHMMSS/` with `metadata.json`. Running it again changes nothing.
+    /// Write a version into an OCI image layout, as a model that CNCF ModelPack tools read.
+    Export(Export),
+    /// Take versions over: with --oci, one from an OCI image layout; otherwise the file tree of an older registry,
+    /// `MODEL/YYYYMMDD_HHMMSS/` with `metadata.json`, of which only what is missing is taken when it is run again.
     Import(Import),
     /// Measure a registry against what the machine can do without one. Makes models of its own and deletes them.
     Bench(Bench),
@@ -326,6 +329,26 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn an_import_is_of_a_tree_or_of_a_layout() {
+        let parse = |arguments: &[&str]| Args::try_parse_from([&["registryctl", "import"], arguments].concat());
+        for right in
+            [&["tree"][..], &["tree", "--namespace", "risk"], &["--oci", "dir", "--model", "fraud", "--ref", "v1"]]
+        {
+            assert!(parse(right).is_ok(), "{right:?}");
+        }
+        for wrong in [
+            &[][..],
+            &["--oci", "dir"],
+            &["--model", "fraud"],
+            &["tree", "--model", "fraud"],
+            &["tree", "--oci", "dir", "--model", "fraud"],
+            &["--oci", "dir", "--model", "fraud", "--namespace", "risk"],
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod folder;
 mod import;
 mod legacy;
 mod models;
+mod oci;
 mod output;
 mod progress;
 mod promotion;
@@ -86,6 +87,7 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Watch(command) => events::watch(&context, command).await,
         Command::Backup(command) => admin::backup(&context, command).await,
         Command::Verify(command) => admin::verify(&context, command.skip_artifacts).await,
+        Command::Export(command) => oci::export(&context, command).await,
         Command::Import(command) => import::import(&context, command).await,
         Command::Bench(command) => bench::bench(&context, &args.endpoint, command).await,
         // Done above: they need no registry.

@@ -65,12 +65,47 @@ pub(crate) struct Upload {
 }
 
 #[derive(Debug, Group)]
+pub(crate) struct Export {
+    /// The version, for example `fraud@production`.
+    pub(crate) name: String,
+    /// The folder of the OCI image layout; made if missing, and others may be in it.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) oci: PathBuf,
+    /// Its name in the layout, taken from what has it; by default the model and the version's number, for example `fraud-7`.
+    #[arg(long = "ref", value_name = "NAME")]
+    pub(crate) reference: Option<String>,
+}
+
+#[derive(Debug, Group)]
 pub(crate) struct Import {
-    /// The folder that holds a folder for each model.
-    pub(crate) folder: PathBuf,
-    /// Where the models go.
-    #[arg(long, default_value = "default")]
+    /// The folder of an older registry, that holds a folder for each model.
+    #[arg(required_unless_present = "oci", conflicts_with = "ImportOci")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Where the models of an older registry go.
+    #[arg(long, default_value = "default", conflicts_with = "ImportOci")]
     pub(crate) namespace: String,
+    #[command(flatten)]
+    pub(crate) image: ImportOci,
+}
+
+#[derive(Debug, Group)]
+#[command(next_help_heading = "From an OCI image layout")]
+pub(crate) struct ImportOci {
+    /// The folder of the layout.
+    #[arg(long, value_name = "FOLDER", requires = "model")]
+    pub(crate) oci: Option<PathBuf>,
+    /// The model that gets the version.
+    #[arg(long, requires = "oci")]
+    pub(crate) model: Option<String>,
+    /// Which model of the layout: its name there, or its digest. Not needed if there is one only.
+    #[arg(long = "ref", value_name = "NAME", requires = "oci")]
+    pub(crate) reference: Option<String>,
+    /// The version's label, in place of the one that it has in the layout.
+    #[arg(long, requires = "oci")]
+    pub(crate) label: Option<String>,
+    /// Make the model if it is missing.
+    #[arg(long, requires = "oci")]
+    pub(crate) create: bool,
 }
 
 #[derive(Debug, Group)]
