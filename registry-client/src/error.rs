@@ -60,6 +60,26 @@ pub enum Error {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// Two paths of a version are one and the same where they would go: that file system ignores case. Choose another one.
+    #[error("{first} and {second} are the same file in {}, which ignores case", .folder.display())]
+    PathCollision {
+        /// Where they would go.
+        folder: PathBuf,
+        /// One of the paths: an artifact's, or a folder's of artifacts.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+    /// A local file that says what other files are does not say it as it should. Make it anew.
+    #[error("{}: {field}: {problem}", .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What in it, for example `layers[2].digest`.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The bytes that arrived are not those that were stored. Transfer them again.
     #[error("{name}: the SHA-256 is {actual}, not {expected}")]
     DigestMismatch {
@@ -132,7 +152,12 @@ impl Error {
             Self::Connect { .. } | Self::Transport(_) => Some(Code::Unavailable),
             Self::DeadlineExceeded => Some(Code::DeadlineExceeded),
             Self::DigestMismatch { .. } | Self::SizeMismatch { .. } => Some(Code::DataLoss),
-            Self::InvalidOption { .. } | Self::Io { .. } | Self::UnsafePath { .. } | Self::Protocol(_) => None,
+            Self::InvalidOption { .. }
+            | Self::Io { .. }
+            | Self::UnsafePath { .. }
+            | Self::PathCollision { .. }
+            | Self::Malformed { .. }
+            | Self::Protocol(_) => None,
         }
     }
 

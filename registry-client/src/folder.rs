@@ -1,21 +1,38 @@
 //! Local folders: what is in one, and where in one an artifact may go.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::Error;
+use uuid::Uuid;
+
+use crate::{Error, pb};
+
+/// Where a folder says what it holds: written by `pull`, never published.
+pub(crate) const RECEIPT: &str = ".model-registry.json";
 
 /// A file to publish.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LocalFile {
     /// Its path as an artifact: relative, parts joined by `/`.
     pub(crate) path: String,
     pub(crate) file: PathBuf,
     pub(crate) size: u64,
+    /// What is known of it, beyond its name.
+    pub(crate) known: Option<Known>,
 }
 
-/// All files in a folder and the folders in it, by path. Blocks.
+/// What somebody said of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) artifact_type: pb::ArtifactType,
+    /// Empty if that is not known.
+    pub(crate) media_type: String,
+    pub(crate) sha256: String,
+}
+
+/// All files in a folder and the folders in it, by path, but for the [`RECEIPT`]: a folder that was pulled may be published again.
+/// Blocks.
 ///
 /// A link counts as what it points at, if that lies in the folder too: a folder that is published must not give away the rest of
 /// the machine.
@@ -44,6 +61,9 @@ impl Walk {
             let unsafe_path = |problem| Error::UnsafePath { path: found.clone(), problem };
             let name = found.file_name().and_then(|name| name.to_str());
             let path = format!("{prefix}{}", name.ok_or_else(|| unsafe_path("the name is not valid UTF-8"))?);
+            if path == RECEIPT {
+                continue;
+            }
 
             let file = canonical(&found)?;
             if !file.starts_with(&self.root) {
@@ -51,7 +71,7 @@ impl Walk {
             }
             let metadata = fs::metadata(&file).map_err(|error| Error::io(&found, error))?;
             if metadata.is_file() {
-                self.files.push(LocalFile { path, file, size: metadata.len() });
+                self.files.push(LocalFile { path, file, size: metadata.len(), known: None });
             } else if !metadata.is_dir() {
                 return Err(unsafe_path("neither a file nor a folder"));
             } else if self.open.contains(&file) {
@@ -97,6 +117,32 @@ pub(crate) fn create_folder(folder: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(|error: io::Error| Error::io(folder, error))
 }
 
+/// Writes a file beside its place, and puts it there once it is on the disk. Blocks.
+pub(crate) fn write_whole(file: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut part = file.as_os_str().to_owned();
+    part.push(format!(".part-{}", Uuid::new_v4()));
+    let part = PathBuf::from(part);
+    let written = fs::File::create_new(&part).and_then(|mut out| {
+        out.write_all(bytes)?;
+        out.sync_all()?;
+        fs::rename(&part, file)?;
+        sync_folder_of(file)
+    });
+    written.map_err(|error| {
+        // If it can't be removed either, its name says what it is.
+        let _ = fs::remove_file(&part);
+        Error::io(file, error)
+    })
+}
+
+/// Makes a rename durable, where folders can be synchronised.
+fn sync_folder_of(file: &Path) -> io::Result<()> {
+    match file.parent() {
+        Some(folder) if cfg!(unix) && !folder.as_os_str().is_empty() => fs::File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,7 +181,7 @@ mod tests {
     #[test]
     fn files_are_found_in_order_with_their_paths() {
         let folder = tempfile::tempdir().unwrap();
-        for (path, bytes) in [("b.txt", "12"), ("a/z.txt", ""), ("a/b/c.txt", "123"), ("a.txt", "1")] {
+        for (path, bytes) in [("b.txt", "12"), ("a/z.txt", ""), ("a/b/c.txt", "123"), ("a.txt", "1"), (RECEIPT, "{}")] {
             let file = folder.path().join(path);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, bytes).unwrap();

@@ -42,7 +42,10 @@
 //! # Files
 //! [`publish`](RegistryClient::publish) makes a version of a folder, [`pull`](RegistryClient::pull) a folder of a version;
 //! [`upload`](RegistryClient::upload) and [`download`](RegistryClient::download) move one file. Everything is streamed, and checked
-//! against its SHA-256 on the other side. A file that is downloaded is there as a whole or not at all.
+//! against its SHA-256 on the other side. A file that is downloaded is there as a whole or not at all. A pulled folder says what it
+//! holds, so that [`verify_folder`] can tell at any time, without a registry, whether that is still so.
+//! [`export_oci`](RegistryClient::export_oci) and [`import_oci`](RegistryClient::import_oci) exchange versions with whatever keeps
+//! models as OCI artifacts.
 //!
 //! # What happens elsewhere
 //! [`watch`](RegistryClient::watch) is a stream of every change, in order, without gaps, across restarts of the registry:
@@ -90,15 +93,19 @@ mod artifacts;
 mod balance;
 mod call;
 mod client;
+mod collision;
 mod error;
 mod folder;
 mod lifecycle;
 mod models;
+mod oci;
 mod pool;
 mod progress;
 mod publish;
 mod pull;
+mod receipt;
 mod retry;
+mod verify_folder;
 mod versions;
 mod watch;
 
@@ -107,10 +114,12 @@ pub use artifacts::{Download, DownloadRange, Source, Upload, artifact_type_of};
 pub use call::{Call, Mutation, Paged, Rpc};
 pub use client::{Builder, RegistryClient};
 pub use error::{Error, FieldViolation, StatusError, Unreachable};
+pub use oci::{ExportOci, Exported, ImportOci};
 pub use progress::Progress;
 pub use publish::Publish;
 pub use pull::{Pull, Pulled};
 #[doc(no_inline)]
 pub use registry_proto::v1 as pb;
 pub use retry::RetryPolicy;
+pub use verify_folder::{FolderProblem, FolderReport, VerifyFolder, verify_folder};
 pub use watch::{Watch, WatchItem};

@@ -26,6 +26,11 @@ impl Meter {
         self.callback = Some(Arc::new(callback));
     }
 
+    /// Counts from the beginning, and tells the same caller.
+    pub(crate) fn again(&self) -> Self {
+        Self { callback: self.callback.clone(), ..Self::default() }
+    }
+
     pub(crate) fn file(&self, path: &str) -> FileMeter {
         FileMeter { meter: self.clone(), path: path.into(), done: Arc::default() }
     }

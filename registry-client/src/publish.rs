@@ -1,4 +1,5 @@
 use std::future::IntoFuture;
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
@@ -9,18 +10,18 @@ use tracing::warn;
 use crate::folder::{LocalFile, walk};
 use crate::progress::Meter;
 use crate::versions::version_setters;
-use crate::{Error, Progress, RegistryClient, pb};
+use crate::{Error, Progress, RegistryClient, collision, pb};
 
 /// Files under way at the same time: enough that small ones do not wait for each other's fsync.
 pub(crate) const PARALLEL_FILES: usize = 4;
 
 impl RegistryClient {
     /// Makes a new version of a model out of a folder: all files in it, with their paths, each as the
-    /// [type that its name suggests](crate::artifact_type_of).
+    /// [type that its name suggests](crate::artifact_type_of). Only the `.model-registry.json` of a folder that was pulled stays out.
     pub fn publish(&self, folder: impl Into<PathBuf>, model: impl Into<String>) -> Publish {
         Publish {
             client: self.clone(),
-            folder: folder.into(),
+            files: Files::In(folder.into()),
             request: pb::CreateVersionRequest { parent: model.into(), ..Default::default() },
             model: None,
             meter: Meter::default(),
@@ -33,20 +34,36 @@ impl RegistryClient {
 ///
 /// Links in the folder are followed as long as they stay in it. The folder is read before the registry is asked for anything.
 /// After an error the version is FAILED, with the error as the reason, if that much can still be done; if the publication is
-/// dropped, it stays PENDING.
+/// dropped, it stays PENDING. Paths that differ only in case are published, with a warning in the log: file systems that ignore
+/// case can't hold the version.
 #[must_use = "nothing is published until this is awaited"]
 #[derive(Debug, Clone)]
 pub struct Publish {
     client: RegistryClient,
-    folder: PathBuf,
+    files: Files,
     request: pb::CreateVersionRequest,
     model: Option<pb::Model>,
     meter: Meter,
 }
 
+/// What is to be published.
+#[derive(Debug, Clone)]
+enum Files {
+    /// All files in a folder.
+    In(PathBuf),
+    /// These.
+    These(Vec<LocalFile>),
+}
+
 version_setters!(Publish);
 
 impl Publish {
+    /// Of files that may be anywhere.
+    pub(crate) fn of_files(client: &RegistryClient, files: Vec<LocalFile>, model: String, meter: Meter) -> Self {
+        let request = pb::CreateVersionRequest { parent: model, ..Default::default() };
+        Self { client: client.clone(), files: Files::These(files), request, model: None, meter }
+    }
+
     /// Makes the model, as described, if it does not exist.
     pub fn create_model_if_missing(mut self, model: pb::Model) -> Self {
         self.model = Some(model);
@@ -66,7 +83,10 @@ impl Publish {
     /// folder; [`is_not_found`](Error::is_not_found) without the model, [`is_already_exists`](Error::is_already_exists) if the
     /// label is taken.
     pub async fn send(mut self) -> Result<pb::Version, Error> {
-        let files = list(&self.folder).await?;
+        let files = match &mut self.files {
+            Files::In(folder) => list(folder).await?,
+            Files::These(files) => mem::take(files),
+        };
         self.meter.total = Some(files.iter().map(|file| file.size).sum());
         let version = self.create_version().await?;
         match self.fill(&version.name, files).await {
@@ -99,15 +119,29 @@ impl Publish {
 
     async fn fill(&self, version: &str, files: Vec<LocalFile>) -> Result<pb::Version, Error> {
         stream::iter(files)
-            .map(|file| self.client.upload(version, file.path, file.file).part_of(&self.meter).send())
+            .map(|file| file.upload(&self.client, version, &self.meter))
             .buffer_unordered(PARALLEL_FILES)
-            .try_for_each(async |_| Ok(()))
+            .try_for_each(async |()| Ok(()))
             .await?;
         self.client.finalize_version(version).await
     }
 
     fn draft(&mut self) -> &mut pb::Version {
         self.request.version.get_or_insert_default()
+    }
+}
+
+impl LocalFile {
+    /// Uploads the file, as what is known of it. A change since that became known is noticed.
+    pub(crate) async fn upload(self, client: &RegistryClient, version: &str, meter: &Meter) -> Result<(), Error> {
+        let mut upload = client.upload(version, self.path, self.file).part_of(meter);
+        let Some(known) = self.known else { return upload.send().await.map(drop) };
+        upload = upload.artifact_type(known.artifact_type).media_type(known.media_type);
+        let artifact = upload.send().await?;
+        if artifact.sha256 == known.sha256 {
+            return Ok(());
+        }
+        Err(Error::DigestMismatch { name: artifact.name, expected: known.sha256, actual: artifact.sha256 })
     }
 }
 
@@ -126,6 +160,9 @@ async fn list(folder: &Path) -> Result<Vec<LocalFile>, Error> {
     let files = spawn_blocking(move || walk(&path)).await.map_err(|error| failed(error.into()))??;
     if files.is_empty() {
         return Err(failed(std::io::Error::other("no files to publish")));
+    }
+    for (parent, names) in collision::similar(files.iter().map(|file| file.path.as_str())) {
+        warn!(folder = parent, ?names, "these can't be pulled where the file system ignores case");
     }
     Ok(files)
 }

@@ -1,13 +1,17 @@
+use std::fs;
 use std::future::IntoFuture;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::task::spawn_blocking;
 
-use crate::progress::Meter;
+use crate::artifacts::hash_file_with;
+use crate::folder::RECEIPT;
+use crate::progress::{FileMeter, Meter};
 use crate::publish::PARALLEL_FILES;
-use crate::{Error, Progress, RegistryClient, folder, pb};
+use crate::receipt::Receipt;
+use crate::{Error, Progress, RegistryClient, collision, folder, pb};
 
 impl RegistryClient {
     /// Fetches all artifacts of a version into a folder, which is made if it is missing.
@@ -20,6 +24,10 @@ impl RegistryClient {
 ///
 /// Every file is written beside its place, checked, and then takes it, so that none is ever there by half. But the folder as a
 /// whole is complete only when this is answered: to replace a folder that is in use, pull into a new one.
+///
+/// A file that is there already, with the right size and SHA-256, is not fetched again; what else is in the folder stays. The last
+/// thing written is `.model-registry.json`, which says what the folder holds: the version, its manifest digest, and path, size and
+/// SHA-256 of each file. [`verify_folder`](crate::verify_folder) compares the two.
 #[must_use = "nothing is pulled until this is awaited"]
 #[derive(Debug, Clone)]
 pub struct Pull {
@@ -50,36 +58,88 @@ impl Pull {
     /// Pulls; the same as `.await` on it.
     ///
     /// # Errors
-    /// [`is_not_found`](Error::is_not_found), [`is_data_loss`](Error::is_data_loss) if bytes are not what was stored,
-    /// [`Error::Io`] if they can't be written, [`Error::UnsafePath`], before anything is written, if an artifact would not land in
-    /// the folder.
+    /// [`is_not_found`](Error::is_not_found), [`is_data_loss`](Error::is_data_loss) if bytes, or the artifacts as a whole, are not
+    /// what was stored, [`Error::Io`] if they can't be written; before anything is fetched, [`Error::UnsafePath`] if an artifact
+    /// would not land in the folder or in place of `.model-registry.json`, [`Error::PathCollision`] if two would be one file
+    /// because the folder's file system ignores case.
     pub async fn send(mut self) -> Result<Pulled, Error> {
         let version = self.client.get_version(&self.version).await?;
         // By the canonical name: what the alias meant a moment ago is what all the files are of.
         let artifacts: Vec<_> =
             self.client.list_artifacts(&version.name).page_size(1000).stream().try_collect().await?;
-        let files = artifacts.iter().map(|artifact| folder::join(&self.folder, &artifact.path));
+        let receipt = Receipt::of(&version, &artifacts);
+        receipt.check_manifest()?;
+        let files = artifacts.iter().map(|artifact| place(&self.folder, &artifact.path));
         let files: Vec<_> = files.collect::<Result<_, _>>()?;
         self.meter.total = Some(artifacts.iter().map(|artifact| artifact.size_bytes.cast_unsigned()).sum());
 
-        self.create_folders(files.clone()).await?;
-        let names: Vec<_> = artifacts.iter().map(|artifact| artifact.name.clone()).collect();
-        stream::iter(names.into_iter().zip(files.clone()))
-            .map(|(name, file)| self.client.download(name).part_of(&self.meter).to_file(file))
+        let receipt = self.blocking(receipt, prepare).await?;
+        stream::iter(artifacts.clone().into_iter().zip(files.clone()))
+            .map(|(artifact, file)| fetch(&self.client, artifact, file, &self.meter))
             .buffer_unordered(PARALLEL_FILES)
-            .try_for_each(async |_| Ok(()))
+            .try_for_each(async |()| Ok(()))
             .await?;
+        self.blocking(receipt, |folder, receipt| receipt.write(folder)).await?;
         Ok(Pulled { version, artifacts, files })
     }
 
-    async fn create_folders(&self, files: Vec<PathBuf>) -> Result<(), Error> {
-        let root = self.folder.clone();
-        let create = move || {
-            folder::create_folder(&root)?;
-            files.iter().try_for_each(|file| folder::create_parent(&root, file))
-        };
-        spawn_blocking(create).await.map_err(|error| Error::io(&self.folder, error.into()))?
+    /// Does something with the folder, off the runtime's threads.
+    async fn blocking(
+        &self,
+        receipt: Receipt,
+        work: fn(&Path, &Receipt) -> Result<(), Error>,
+    ) -> Result<Receipt, Error> {
+        let folder = self.folder.clone();
+        let work = move || work(&folder, &receipt).map(|()| receipt);
+        spawn_blocking(work).await.map_err(|error| Error::io(&self.folder, error.into()))?
     }
+}
+
+/// Where in a folder an artifact goes.
+pub(crate) fn place(folder: &Path, path: &str) -> Result<PathBuf, Error> {
+    if path.split('/').next() == Some(RECEIPT) {
+        return Err(Error::UnsafePath { path: path.into(), problem: "in its place the folder says what it holds" });
+    }
+    folder::join(folder, path)
+}
+
+/// Makes a folder ready for the files of a receipt. Blocks.
+fn prepare(folder: &Path, receipt: &Receipt) -> Result<(), Error> {
+    folder::create_folder(folder)?;
+    let mut paths = receipt.files.iter().map(|file| file.path.as_str());
+    collision::refuse(folder, paths.clone().chain([RECEIPT]))?;
+    receipt.retract_others(folder)?;
+    paths.try_for_each(|path| folder::create_parent(folder, &folder::join(folder, path)?))
+}
+
+/// Puts the bytes of an artifact into a file, unless they are there already.
+pub(crate) async fn fetch(
+    client: &RegistryClient,
+    artifact: pb::Artifact,
+    file: PathBuf,
+    meter: &Meter,
+) -> Result<(), Error> {
+    let (name, there, counted) = (artifact.name.clone(), file.clone(), meter.file(&artifact.path));
+    let holds = spawn_blocking(move || holds(&there, &artifact, &counted)).await;
+    if !holds.map_err(|error| Error::io(&file, error.into()))? {
+        client.download(name).part_of(meter).to_file(file).await?;
+    }
+    Ok(())
+}
+
+/// Whether a file holds the bytes of an artifact. What can't be read holds nothing: it is about to be replaced. Blocks.
+fn holds(file: &Path, artifact: &pb::Artifact, meter: &FileMeter) -> bool {
+    // Of a link, only the link would be replaced, so that what it points at is no matter.
+    let size = artifact.size_bytes.cast_unsigned();
+    if !fs::symlink_metadata(file).is_ok_and(|there| there.is_file() && there.len() == size) {
+        return false;
+    }
+    let hashed = hash_file_with(file, |bytes| meter.add(bytes));
+    let holds = hashed.is_ok_and(|hasher| hasher.finish() == artifact.sha256);
+    if !holds {
+        meter.restart();
+    }
+    holds
 }
 
 impl IntoFuture for Pull {

@@ -14,7 +14,11 @@ pub(crate) struct Ctl {
 
 impl Ctl {
     pub(crate) fn new(server: &ServerProcess) -> Self {
-        Self { endpoint: server.endpoint() }
+        Self::at(server.endpoint())
+    }
+
+    pub(crate) fn at(endpoint: impl Into<String>) -> Self {
+        Self { endpoint: endpoint.into() }
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
@@ -30,19 +34,19 @@ impl Ctl {
     }
 
     /// What it prints with `--json`, line by line.
-    fn json(&self, arguments: &[&str]) -> Vec<Value> {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Vec<Value> {
         let said = self.ok(&[&["--json"], arguments].concat());
         said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
 
     /// Its exit code and its complaint.
-    fn fails(&self, arguments: &[&str]) -> (Option<i32>, String) {
+    pub(crate) fn fails(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let output = self.run(arguments);
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     }
 }
 
-fn server() -> (tempfile::TempDir, ServerProcess) {
+pub(crate) fn server() -> (tempfile::TempDir, ServerProcess) {
     let folder = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(&folder.path().join("data"), "127.0.0.1:0");
     (folder, server)

@@ -95,11 +95,12 @@ async fn head(client: &RegistryClient) -> u64 {
     registry_tests::events(client).await.last().map_or(0, |event| event.revision)
 }
 
-/// `registryctl pull` gives every file of the folder back, and no other.
+/// `registryctl pull` gives every file of the folder back, and says in one more that it did.
 fn assert_pulled_is(ctl: &Ctl, version: &pb::Version, folder: &Path, scratch: &Path) {
     let pulled = scratch.join("pulled").join(&version.uid);
     ctl.ok(&["pull", &version.name, "--output", pulled.to_str().unwrap()]);
-    let (expected, found) = (contents(folder), contents(&pulled));
+    let (expected, mut found) = (contents(folder), contents(&pulled));
+    assert!(found.remove(".model-registry.json").is_some());
     let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&found), names(&expected), "{}", version.name);
     assert!(found == expected, "{}: other bytes", version.name);

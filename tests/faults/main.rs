@@ -5,6 +5,7 @@ mod archive;
 mod backup;
 mod cli;
 mod database;
+mod folders;
 mod import;
 mod kill;
 mod objects;

@@ -23,7 +23,7 @@ impl Hasher {
     }
 
     /// In lower-case hex.
-    pub(super) fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         self.sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
@@ -48,13 +48,21 @@ impl Hasher {
 
 /// Reads a whole file for its digest. Blocks.
 pub(super) fn hash_file(path: &Path) -> io::Result<Hasher> {
+    hash_file_with(path, |_| {})
+}
+
+/// The same, and tells how many bytes were read with each piece.
+pub(crate) fn hash_file_with(path: &Path, mut progress: impl FnMut(usize)) -> io::Result<Hasher> {
     let mut file = File::open(path)?;
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(hasher),
-            Ok(n) => hasher.update(&buffer[..n]),
+            Ok(n) => {
+                hasher.update(&buffer[..n]);
+                progress(n);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

@@ -5,7 +5,7 @@ mod download;
 mod kind;
 mod upload;
 
-pub(crate) use digest::Hasher;
+pub(crate) use digest::{Hasher, hash_file_with};
 pub use download::{Download, DownloadRange};
 pub use kind::artifact_type_of;
 pub use upload::{Source, Upload};

@@ -9,9 +9,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::fake::{Answers, Fake, Uploaded};
 
-const VERSION: &str = "namespaces/default/models/m/versions/1";
+pub(crate) const VERSION: &str = "namespaces/default/models/m/versions/1";
 
-fn version() -> pb::Version {
+pub(crate) fn version() -> pb::Version {
     pb::Version { name: VERSION.to_owned(), ..Default::default() }
 }
 
@@ -120,7 +120,7 @@ async fn a_model_is_not_made_unasked() {
 }
 
 /// Serves a version whose artifacts hold their own paths.
-fn shelf(paths: &'static [&'static str]) -> Fake {
+pub(crate) fn shelf(paths: &'static [&'static str]) -> Fake {
     let artifact = |path: &str| pb::Artifact {
         name: format!("{VERSION}/artifacts/{path}"),
         path: path.to_owned(),
@@ -169,4 +169,18 @@ async fn an_artifact_that_would_land_elsewhere_stops_the_pull_before_it_writes()
     let error = client.pull("models/m@production", &target).await.unwrap_err();
     assert!(matches!(error, Error::UnsafePath { .. }), "{error:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn only_a_sealed_version_with_files_is_exported() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("layout");
+    let ready =
+        |_: Request<pb::GetVersionRequest>| Ok(pb::Version { state: pb::VersionState::Ready.into(), ..version() });
+    for (fake, problem) in [(shelf(&["a"]), "is not READY"), (shelf(&[]).on(ready), "has no artifacts")] {
+        let error = fake.client().await.export_oci("models/m@production", &target).await.unwrap_err();
+        assert!(matches!(&error, Error::InvalidOption { option: "version", .. }), "{error:?}");
+        assert!(error.to_string().ends_with(problem), "{error}");
+        assert!(!target.exists());
+    }
 }

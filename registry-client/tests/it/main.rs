@@ -5,5 +5,6 @@ mod calls;
 mod errors;
 mod fake;
 mod folders;
+mod receipts;
 mod servers;
 mod watch;

@@ -1,10 +1,14 @@
 //! The command line.
 
+mod files;
+
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use registry_client::pb;
+
+pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
 
 /// Model Registry from the command line.
 ///
@@ -35,14 +39,8 @@ pub(crate) enum Command {
     Create(Create),
     /// Make a version of a model from a folder: create, upload every file, finalize.
     Publish(Publish),
-    /// Download all artifacts of a version into a folder.
-    Pull {
-        /// The version, for example `fraud@production`.
-        name: String,
-        /// The folder; made if missing.
-        #[arg(short, long, value_name = "FOLDER")]
-        output: PathBuf,
-    },
+    /// Download all artifacts of a version into a folder; files that are there already are not downloaded again.
+    Pull(Pull),
     /// Show a model, version, artifact or event.
     Get {
         /// For example `fraud`, `fraud@production`, `fraud/versions/7`, `events/42-0`.
@@ -95,13 +93,13 @@ pub(crate) enum Command {
     Watch(Watch),
     /// Back the whole registry up while it works; `registry-server restore --from` makes a registry of the backup.
     Backup(Backup),
-    /// Check the whole registry: the hash chain, the state against the log, the bytes of every artifact.
-    Verify {
-        /// Check no bytes of artifacts.
-        #[arg(long)]
-        skip_artifacts: bool,
-    },
-    /// Take a file tree of an older registry over: `MODEL/YYYYMMDD_HHMMSS/` with `metadata.json`. Running it again changes nothing.
+    /// Check the whole registry: the hash chain, the state against the log, the bytes of every artifact. With a folder, check that
+    /// instead: whether it is still what was pulled into it.
+    Verify(Verify),
+    /// Write a version into an OCI image layout, as a model that CNCF ModelPack tools read.
+    Export(Export),
+    /// Take versions over: with --oci, one from an OCI image layout; otherwise the file tree of an older registry,
+    /// `MODEL/YYYYMMDD_HHMMSS/` with `metadata.json`, of which only what is missing is taken when it is run again.
     Import(Import),
     /// Measure a registry against what the machine can do without one. Makes models of its own and deletes them.
     Bench(Bench),
@@ -148,39 +146,6 @@ pub(crate) struct Create {
     /// A label for selecting; may be given several times.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) labels: Vec<(String, String)>,
-}
-
-#[derive(Debug, Group)]
-pub(crate) struct Publish {
-    /// The folder.
-    pub(crate) folder: PathBuf,
-    /// The model's name.
-    pub(crate) model: String,
-    /// Make the model if it is missing.
-    #[arg(long)]
-    pub(crate) create: bool,
-    /// Another name for the version, for example `1.4.0`.
-    #[arg(long)]
-    pub(crate) label: Option<String>,
-    #[arg(long)]
-    pub(crate) description: Option<String>,
-    /// sklearn, tensorflow, pytorch, xgboost, lightgbm, onnx or custom.
-    #[arg(long, value_parser = enum_value::<pb::Framework>)]
-    pub(crate) framework: Option<pb::Framework>,
-    #[arg(long)]
-    pub(crate) framework_version: Option<String>,
-    /// A metric, for example `validation.rmse=0.42`; may be given several times.
-    #[arg(long = "metric", value_name = "SPLIT.NAME=VALUE", value_parser = metric)]
-    pub(crate) metrics: Vec<(String, String, f64)>,
-    /// A hyper-parameter, its value as JSON or plain text; may be given several times.
-    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair)]
-    pub(crate) params: Vec<(String, String)>,
-    /// A tag for selecting; may be given several times.
-    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
-    pub(crate) tags: Vec<(String, String)>,
-    /// A version that this one was derived from; may be given several times.
-    #[arg(long = "parent", value_name = "VERSION")]
-    pub(crate) parents: Vec<String>,
 }
 
 #[derive(Debug, Group)]
@@ -263,21 +228,6 @@ pub(crate) struct Prune {
 }
 
 #[derive(Debug, Group)]
-pub(crate) struct Upload {
-    /// The version.
-    pub(crate) version: String,
-    /// The file.
-    pub(crate) file: PathBuf,
-    /// Where it goes in the version; the file's own name by default.
-    #[arg(long)]
-    pub(crate) path: Option<String>,
-    /// model, checkpoint, log, metrics, plot, confusion_matrix, feature_importance, predictions, config, schema or other; guessed from
-    /// the name by default.
-    #[arg(long = "type", value_name = "TYPE", value_parser = enum_value::<pb::ArtifactType>)]
-    pub(crate) artifact_type: Option<pb::ArtifactType>,
-}
-
-#[derive(Debug, Group)]
 pub(crate) struct Events {
     /// Of this model or version only.
     pub(crate) parent: Option<String>,
@@ -302,15 +252,6 @@ pub(crate) struct Watch {
     /// Begin with what there is.
     #[arg(long)]
     pub(crate) snapshot: bool,
-}
-
-#[derive(Debug, Group)]
-pub(crate) struct Import {
-    /// The folder that holds a folder for each model.
-    pub(crate) folder: PathBuf,
-    /// Where the models go.
-    #[arg(long, default_value = "default")]
-    pub(crate) namespace: String,
 }
 
 /// What can be measured.
@@ -388,6 +329,26 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn an_import_is_of_a_tree_or_of_a_layout() {
+        let parse = |arguments: &[&str]| Args::try_parse_from([&["registryctl", "import"], arguments].concat());
+        for right in
+            [&["tree"][..], &["tree", "--namespace", "risk"], &["--oci", "dir", "--model", "fraud", "--ref", "v1"]]
+        {
+            assert!(parse(right).is_ok(), "{right:?}");
+        }
+        for wrong in [
+            &[][..],
+            &["--oci", "dir"],
+            &["--model", "fraud"],
+            &["tree", "--model", "fraud"],
+            &["tree", "--oci", "dir", "--model", "fraud"],
+            &["--oci", "dir", "--model", "fraud", "--namespace", "risk"],
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `import`: takes a file tree of an older registry over.
+//! `import`: takes a file tree of an older registry over, unless it is from an image layout.
 //!
 //! What is in the registry already stays as it is, so that an import that broke off can be run again, and one that was complete
 //! changes nothing. Labels keep the time stamps; they tell what is there.
@@ -9,7 +9,7 @@ use registry_client::pb;
 use crate::args::Import;
 use crate::legacy::{self, LegacyModel, LegacyVersion};
 use crate::output::brief;
-use crate::{Context, Failure};
+use crate::{Context, Failure, oci};
 
 /// What an import did.
 #[derive(Debug, Default, serde::Serialize)]
@@ -22,7 +22,8 @@ struct Summary {
 }
 
 pub(crate) async fn import(context: &Context, command: Import) -> Result<(), Failure> {
-    let models = legacy::read(&command.folder)?;
+    let Some(folder) = command.folder else { return oci::import(context, command.image).await };
+    let models = legacy::read(&folder)?;
     let total: usize = models.iter().map(|model| model.versions.len()).sum();
     let style = ProgressStyle::with_template("importing {wide_bar} {pos}/{len} versions  {eta} left")?;
     let bar = ProgressBar::new(total as u64).with_style(style);

@@ -5,23 +5,25 @@ mod args;
 mod artifacts;
 mod bench;
 mod events;
+mod folder;
 mod import;
 mod legacy;
 mod models;
 mod objects;
+mod oci;
 mod output;
 mod progress;
 mod promotion;
-mod publish;
 mod values;
 mod versions;
 
+use std::iter::successors;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use registry_client::{Error, RegistryClient};
 
-use self::args::{Args, Command};
+use self::args::{Args, Command, Verify};
 use self::output::Output;
 
 /// Why a command failed.
@@ -39,19 +41,23 @@ async fn main() -> ExitCode {
     match run(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("registryctl: {error}");
+            let causes: Vec<_> =
+                successors(error.source(), |cause| cause.source()).map(|cause| format!(": {cause}")).collect();
+            eprintln!("registryctl: {error}{}", causes.concat());
             ExitCode::from(exit_code(&*error))
         }
     }
 }
 
 async fn run(args: Args) -> Result<(), Failure> {
+    let out = Output { json: args.json };
     match &args.command {
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "registryctl", &mut std::io::stdout());
             return Ok(());
         }
         Command::FloorServer => return bench::floor::serve().await,
+        Command::Verify(Verify { folder: Some(folder), .. }) => return folder::verify(out, folder).await,
         _ => {}
     }
     let log = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
@@ -62,13 +68,13 @@ async fn run(args: Args) -> Result<(), Failure> {
     if let Some(actor) = args.actor.or_else(logged_in) {
         builder = builder.actor(actor);
     }
-    let context = Context { client: builder.connect_lazy()?, out: Output { json: args.json } };
+    let context = Context { client: builder.connect_lazy()?, out };
     match args.command {
         Command::Create(command) => models::create(&context, command).await,
         Command::Get { name } => models::get(&context, &name).await,
         Command::List(command) => models::list(&context, command).await,
-        Command::Publish(command) => publish::publish(&context, command).await,
-        Command::Pull { name, output } => publish::pull(&context, &name, output).await,
+        Command::Publish(command) => folder::publish(&context, command).await,
+        Command::Pull(command) => folder::pull(&context, command).await,
         Command::Promote(command) => promotion::promote(&context, command).await,
         Command::Rollback(command) => promotion::rollback(&context, command).await,
         Command::Alias(command) => promotion::alias(&context, command).await,
@@ -81,7 +87,8 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Events(command) => events::list(&context, command).await,
         Command::Watch(command) => events::watch(&context, command).await,
         Command::Backup(command) => admin::backup(&context, command).await,
-        Command::Verify { skip_artifacts } => admin::verify(&context, skip_artifacts).await,
+        Command::Verify(command) => admin::verify(&context, command.skip_artifacts).await,
+        Command::Export(command) => oci::export(&context, command).await,
         Command::Import(command) => import::import(&context, command).await,
         Command::Bench(command) => bench::bench(&context, &args.endpoint, command).await,
         // Done above: they need no registry.

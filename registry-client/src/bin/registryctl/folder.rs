@@ -1,11 +1,11 @@
-//! `publish` and `pull`.
+//! `publish`, `pull`, and `verify` of what was pulled.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use registry_client::pb;
 
-use crate::args::Publish;
-use crate::output::{brief, bytes};
+use crate::args::{Publish, Pull};
+use crate::output::{Output, brief, bytes};
 use crate::progress;
 use crate::values::{resource, value};
 use crate::{Context, Failure};
@@ -50,12 +50,52 @@ pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), F
     })
 }
 
-pub(crate) async fn pull(context: &Context, name: &str, folder: PathBuf) -> Result<(), Failure> {
+pub(crate) async fn pull(context: &Context, command: Pull) -> Result<(), Failure> {
+    let mut name = resource(&command.name);
+    let folder = match command.output {
+        Some(folder) => folder,
+        None => {
+            // By its number, an alias that moves in between is no matter.
+            let version = context.client.get_version(&name).await?;
+            name.clone_from(&version.name);
+            default_folder(&version)
+        }
+    };
     let bar = progress::bar("downloading");
-    let pulled = context.client.pull(resource(name), &folder).progress(progress::follow(&bar)).send().await;
+    let pulled = context.client.pull(name, &folder).progress(progress::follow(&bar)).send().await;
     bar.finish_and_clear();
     context.out.message("Version", &pulled?.version, |version| {
         let (files, size) = (version.artifact_count, bytes(version.size_bytes));
         format!("pulled {}: {files} files, {size}, verified, to {}", brief(&version.name), folder.display())
     })
+}
+
+/// `fraud-7`: no two versions of a model are mixed in one.
+fn default_folder(version: &pb::Version) -> PathBuf {
+    let model = version.name.split('/').nth(3).unwrap_or_default();
+    PathBuf::from(format!("{model}-{}", version.number))
+}
+
+pub(crate) async fn verify(out: Output, folder: &Path) -> Result<(), Failure> {
+    let bar = progress::bar("verifying");
+    let report = registry_client::verify_folder(folder).progress(progress::follow(&bar)).await;
+    bar.finish_and_clear();
+    let report = report?;
+    if out.json {
+        out.line(&serde_json::to_string(&report)?)?;
+    } else {
+        report.problems.iter().try_for_each(|problem| out.line(&problem.to_string()))?;
+    }
+    match report.problems.len() {
+        0 if out.json => Ok(()),
+        0 => {
+            let (version, size) = (brief(&report.version), bytes(report.bytes.cast_signed()));
+            out.line(&format!(
+                "verified {version}: {} files, {size}, manifest {}",
+                report.files, report.manifest_sha256
+            ))
+        }
+        1 => Err(format!("{}: 1 problem was found", folder.display()).into()),
+        count => Err(format!("{}: {count} problems were found", folder.display()).into()),
+    }
 }

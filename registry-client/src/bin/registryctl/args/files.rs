@@ -1,0 +1,118 @@
+//! The arguments of the commands that move files.
+
+use std::path::PathBuf;
+
+use clap::Args as Group;
+use registry_client::pb;
+
+use super::{enum_value, metric, pair};
+
+#[derive(Debug, Group)]
+pub(crate) struct Publish {
+    /// The folder.
+    pub(crate) folder: PathBuf,
+    /// The model's name.
+    pub(crate) model: String,
+    /// Make the model if it is missing.
+    #[arg(long)]
+    pub(crate) create: bool,
+    /// Another name for the version, for example `1.4.0`.
+    #[arg(long)]
+    pub(crate) label: Option<String>,
+    #[arg(long)]
+    pub(crate) description: Option<String>,
+    /// sklearn, tensorflow, pytorch, xgboost, lightgbm, onnx or custom.
+    #[arg(long, value_parser = enum_value::<pb::Framework>)]
+    pub(crate) framework: Option<pb::Framework>,
+    #[arg(long)]
+    pub(crate) framework_version: Option<String>,
+    /// A metric, for example `validation.rmse=0.42`; may be given several times.
+    #[arg(long = "metric", value_name = "SPLIT.NAME=VALUE", value_parser = metric)]
+    pub(crate) metrics: Vec<(String, String, f64)>,
+    /// A hyper-parameter, its value as JSON or plain text; may be given several times.
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) params: Vec<(String, String)>,
+    /// A tag for selecting; may be given several times.
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) tags: Vec<(String, String)>,
+    /// A version that this one was derived from; may be given several times.
+    #[arg(long = "parent", value_name = "VERSION")]
+    pub(crate) parents: Vec<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Pull {
+    /// The version, for example `fraud@production`.
+    pub(crate) name: String,
+    /// The folder, made if missing; by default the model and the version's number, for example `fraud-7`.
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Upload {
+    /// The version.
+    pub(crate) version: String,
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// Where it goes in the version; the file's own name by default.
+    #[arg(long)]
+    pub(crate) path: Option<String>,
+    /// model, checkpoint, log, metrics, plot, confusion_matrix, feature_importance, predictions, config, schema or other; guessed from
+    /// the name by default.
+    #[arg(long = "type", value_name = "TYPE", value_parser = enum_value::<pb::ArtifactType>)]
+    pub(crate) artifact_type: Option<pb::ArtifactType>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Export {
+    /// The version, for example `fraud@production`.
+    pub(crate) name: String,
+    /// The folder of the OCI image layout; made if missing, and others may be in it.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) oci: PathBuf,
+    /// Its name in the layout, taken from what has it; by default the model and the version's number, for example `fraud-7`.
+    #[arg(long = "ref", value_name = "NAME")]
+    pub(crate) reference: Option<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Import {
+    /// The folder of an older registry, that holds a folder for each model.
+    #[arg(required_unless_present = "oci", conflicts_with = "ImportOci")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Where the models of an older registry go.
+    #[arg(long, default_value = "default", conflicts_with = "ImportOci")]
+    pub(crate) namespace: String,
+    #[command(flatten)]
+    pub(crate) image: ImportOci,
+}
+
+#[derive(Debug, Group)]
+#[command(next_help_heading = "From an OCI image layout")]
+pub(crate) struct ImportOci {
+    /// The folder of the layout.
+    #[arg(long, value_name = "FOLDER", requires = "model")]
+    pub(crate) oci: Option<PathBuf>,
+    /// The model that gets the version.
+    #[arg(long, requires = "oci")]
+    pub(crate) model: Option<String>,
+    /// Which model of the layout: its name there, or its digest. Not needed if there is one only.
+    #[arg(long = "ref", value_name = "NAME", requires = "oci")]
+    pub(crate) reference: Option<String>,
+    /// The version's label, in place of the one that it has in the layout.
+    #[arg(long, requires = "oci")]
+    pub(crate) label: Option<String>,
+    /// Make the model if it is missing.
+    #[arg(long, requires = "oci")]
+    pub(crate) create: bool,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Verify {
+    /// A folder that was pulled. No registry is asked; exit code 1 if it is not what it says.
+    pub(crate) folder: Option<PathBuf>,
+    /// Check no bytes of artifacts.
+    #[arg(long, conflicts_with = "folder")]
+    pub(crate) skip_artifacts: bool,
+}

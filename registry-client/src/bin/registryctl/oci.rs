@@ -1,0 +1,59 @@
+//! `export` to an OCI image layout, and `import` from one.
+
+use registry_client::pb;
+
+use crate::args::{Export, ImportOci};
+use crate::output::{brief, bytes};
+use crate::progress;
+use crate::values::resource;
+use crate::{Context, Failure};
+
+pub(crate) async fn export(context: &Context, command: Export) -> Result<(), Failure> {
+    let bar = progress::bar("downloading");
+    let mut export = context.client.export_oci(resource(&command.name), &command.oci).progress(progress::follow(&bar));
+    if let Some(reference) = command.reference {
+        export = export.reference(reference);
+    }
+    let exported = export.send().await;
+    bar.finish_and_clear();
+    let exported = exported?;
+    if context.out.json {
+        let json = serde_json::json!({
+            "version": exported.version.name,
+            "reference": exported.reference,
+            "digest": exported.digest,
+        });
+        return context.out.line(&json.to_string());
+    }
+    context.out.line(&format!(
+        "exported {} to {} as {}: {}",
+        brief(&exported.version.name),
+        command.oci.display(),
+        exported.reference,
+        exported.digest
+    ))
+}
+
+pub(crate) async fn import(context: &Context, command: ImportOci) -> Result<(), Failure> {
+    let (layout, model) = command.oci.zip(command.model).ok_or("--oci and --model are needed")?;
+    let bar = progress::bar("checking and uploading");
+    let mut import = context.client.import_oci(layout, resource(&model)).progress(progress::follow(&bar));
+    if let Some(reference) = command.reference {
+        import = import.reference(reference);
+    }
+    if let Some(label) = command.label {
+        import = import.label(label);
+    }
+    if command.create {
+        import = import.create_model_if_missing(pb::Model::default());
+    }
+    let imported = import.send().await;
+    bar.finish_and_clear();
+    context.out.message("Version", &imported?, |version| {
+        let size = bytes(version.size_bytes);
+        format!(
+            "imported {}: {} files, {size}, manifest {}",
+            version.name, version.artifact_count, version.manifest_sha256
+        )
+    })
+}
