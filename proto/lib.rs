@@ -3,6 +3,8 @@
 //! What the messages mean, which errors a call can end with and what the streams promise stands in the `.proto` files beside
 //! this one, and from there in the documentation of [`v1`].
 
+pub mod chunks;
+
 #[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all, reason = "generated code")]
 mod tree {
     include!(concat!(env!("OUT_DIR"), "/tree.rs"));

@@ -43,6 +43,6 @@ TEST_S3=$(tests/garage.sh start "$garage")
 export TEST_POSTGRES TEST_S3
 cargo build --workspace --bins --locked
 cargo nextest run --workspace --locked
-# The same cases again, with the servers on the other store.
-TEST_STORE=postgres cargo nextest run --workspace --locked -E 'package(registry-tests)'
+# The same cases again, with the servers on PostgreSQL and Garage: what follows the URL are the variables to use it with.
+env ${TEST_S3#* } TEST_STORE=postgres cargo nextest run --workspace --locked -E 'package(registry-tests)'
 cargo test --workspace --doc --locked

@@ -29,10 +29,10 @@ pub struct BackupStep {
     pub revision: u64,
     /// The revision that it is to be a backup of.
     pub of_revision: u64,
-    /// Artifacts whose bytes are in the file.
-    pub artifacts: u64,
+    /// Chunks of artifacts that are in the file.
+    pub chunks: u64,
     /// Of how many; 0 until the log is there.
-    pub of_artifacts: u64,
+    pub of_chunks: u64,
     /// The file's bytes so far.
     pub bytes: u64,
 }
@@ -89,7 +89,7 @@ impl Backup {
         let mut messages = client.retry().run(client.route(), "Backup", None, begin).await?;
         let failed = |error| Error::io("backup", error);
         let mut hasher = Hasher::default();
-        let mut step = BackupStep { revision: 0, of_revision: 0, artifacts: 0, of_artifacts: 0, bytes: 0 };
+        let mut step = BackupStep { revision: 0, of_revision: 0, chunks: 0, of_chunks: 0, bytes: 0 };
         while let Some(message) = messages.message().await? {
             match message.response {
                 Some(BackupMessage::Started(started)) => step.of_revision = started.revision,
@@ -100,8 +100,8 @@ impl Backup {
                 }
                 Some(BackupMessage::Progress(progress)) => {
                     step.revision = progress.revision;
-                    step.artifacts = progress.artifacts;
-                    step.of_artifacts = progress.artifacts_in_all;
+                    step.chunks = progress.chunks;
+                    step.of_chunks = progress.chunks_in_all;
                     if let Some(callback) = &self.progress {
                         callback(step.clone());
                     }

@@ -99,6 +99,7 @@ mod folder;
 mod lifecycle;
 mod models;
 mod oci;
+mod parallel;
 mod pool;
 mod progress;
 mod publish;

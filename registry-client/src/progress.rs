@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Progress {
     /// The artifact that has just advanced: its path in the version.
     pub path: Arc<str>,
-    /// Bytes transferred so far, of all files together. Goes back when a file has to start again.
+    /// Bytes that are where they should be so far, of all files together. Goes back when some have to be sent again.
     pub done: u64,
+    /// How many of these went over the network: the others were there already.
+    pub moved: u64,
     /// Bytes of all files together; unknown when a reader of unknown length is uploaded.
     pub total: Option<u64>,
 }
@@ -18,6 +20,7 @@ pub struct Progress {
 pub(crate) struct Meter {
     pub(crate) total: Option<u64>,
     done: Arc<AtomicU64>,
+    moved: Arc<AtomicU64>,
     callback: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
 }
 
@@ -32,7 +35,7 @@ impl Meter {
     }
 
     pub(crate) fn file(&self, path: &str) -> FileMeter {
-        FileMeter { meter: self.clone(), path: path.into(), done: Arc::default() }
+        FileMeter { meter: self.clone(), path: path.into() }
     }
 }
 
@@ -47,20 +50,26 @@ impl fmt::Debug for Meter {
 pub(crate) struct FileMeter {
     meter: Meter,
     path: Arc<str>,
-    done: Arc<AtomicU64>,
 }
 
 impl FileMeter {
-    pub(crate) fn add(&self, bytes: usize) {
-        self.done.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// So many bytes went over the network.
+    pub(crate) fn moved(&self, bytes: usize) {
+        self.meter.moved.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.there(bytes);
+    }
+
+    /// So many bytes did not have to.
+    pub(crate) fn there(&self, bytes: usize) {
         let done = self.meter.done.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         if let Some(callback) = &self.meter.callback {
-            callback(Progress { path: self.path.clone(), done, total: self.meter.total });
+            let moved = self.meter.moved.load(Ordering::Relaxed);
+            callback(Progress { path: self.path.clone(), done, moved, total: self.meter.total });
         }
     }
 
-    /// The file starts again: what was counted for it counts no more.
-    pub(crate) fn restart(&self) {
-        self.meter.done.fetch_sub(self.done.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    /// So many bytes count no more: they have to be sent again.
+    pub(crate) fn lost(&self, bytes: usize) {
+        self.meter.done.fetch_sub(bytes as u64, Ordering::Relaxed);
     }
 }

@@ -3,17 +3,13 @@ use std::mem;
 use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
-use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use crate::folder::{LocalFile, walk};
 use crate::progress::Meter;
 use crate::versions::version_setters;
-use crate::{Error, Progress, RegistryClient, collision, pb};
-
-/// Files under way at the same time: enough that small ones do not wait for each other's fsync.
-pub(crate) const PARALLEL_FILES: usize = 4;
+use crate::{Error, Progress, RegistryClient, collision, parallel, pb};
 
 impl RegistryClient {
     /// Makes a new version of a model out of a folder: all files in it, with their paths, each as the
@@ -118,11 +114,8 @@ impl Publish {
     }
 
     async fn fill(&self, version: &str, files: Vec<LocalFile>) -> Result<pb::Version, Error> {
-        stream::iter(files)
-            .map(|file| file.upload(&self.client, version, &self.meter))
-            .buffer_unordered(PARALLEL_FILES)
-            .try_for_each(async |()| Ok(()))
-            .await?;
+        let upload = |file: LocalFile| file.upload(&self.client, version, &self.meter);
+        parallel::each(files, |file| file.size, upload).await?;
         self.client.finalize_version(version).await
     }
 

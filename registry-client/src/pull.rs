@@ -3,15 +3,14 @@ use std::future::IntoFuture;
 use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::TryStreamExt;
 use tokio::task::spawn_blocking;
 
-use crate::artifacts::hash_file_with;
+use crate::artifacts::hash_file;
 use crate::folder::RECEIPT;
-use crate::progress::{FileMeter, Meter};
-use crate::publish::PARALLEL_FILES;
+use crate::progress::Meter;
 use crate::receipt::Receipt;
-use crate::{Error, Progress, RegistryClient, collision, folder, pb};
+use crate::{Error, Progress, RegistryClient, collision, folder, parallel, pb};
 
 impl RegistryClient {
     /// Fetches all artifacts of a version into a folder, which is made if it is missing.
@@ -74,11 +73,9 @@ impl Pull {
         self.meter.total = Some(artifacts.iter().map(|artifact| artifact.size_bytes.cast_unsigned()).sum());
 
         let receipt = self.blocking(receipt, prepare).await?;
-        stream::iter(artifacts.clone().into_iter().zip(files.clone()))
-            .map(|(artifact, file)| fetch(&self.client, artifact, file, &self.meter))
-            .buffer_unordered(PARALLEL_FILES)
-            .try_for_each(async |()| Ok(()))
-            .await?;
+        let places = artifacts.clone().into_iter().zip(files.clone()).collect();
+        let fetch = |(artifact, file)| fetch(&self.client, artifact, file, &self.meter);
+        parallel::each(places, |(artifact, _): &(pb::Artifact, _)| artifact.size_bytes.cast_unsigned(), fetch).await?;
         self.blocking(receipt, |folder, receipt| receipt.write(folder)).await?;
         Ok(Pulled { version, artifacts, files })
     }
@@ -120,26 +117,24 @@ pub(crate) async fn fetch(
     meter: &Meter,
 ) -> Result<(), Error> {
     let (name, there, counted) = (artifact.name.clone(), file.clone(), meter.file(&artifact.path));
-    let holds = spawn_blocking(move || holds(&there, &artifact, &counted)).await;
-    if !holds.map_err(|error| Error::io(&file, error.into()))? {
+    let size = artifact.size_bytes as usize;
+    let holds = spawn_blocking(move || holds(&there, &artifact)).await;
+    if holds.map_err(|error| Error::io(&file, error.into()))? {
+        counted.there(size);
+    } else {
         client.download(name).part_of(meter).to_file(file).await?;
     }
     Ok(())
 }
 
 /// Whether a file holds the bytes of an artifact. What can't be read holds nothing: it is about to be replaced. Blocks.
-fn holds(file: &Path, artifact: &pb::Artifact, meter: &FileMeter) -> bool {
+fn holds(file: &Path, artifact: &pb::Artifact) -> bool {
     // Of a link, only the link would be replaced, so that what it points at is no matter.
     let size = artifact.size_bytes.cast_unsigned();
     if !fs::symlink_metadata(file).is_ok_and(|there| there.is_file() && there.len() == size) {
         return false;
     }
-    let hashed = hash_file_with(file, |bytes| meter.add(bytes));
-    let holds = hashed.is_ok_and(|hasher| hasher.finish() == artifact.sha256);
-    if !holds {
-        meter.restart();
-    }
-    holds
+    hash_file(file, |_| {}).is_ok_and(|hasher| hasher.finish() == artifact.sha256)
 }
 
 impl IntoFuture for Pull {

@@ -11,7 +11,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
-use crate::artifacts::hash_file_with;
+use crate::artifacts::hash_file;
 use crate::folder::{self, RECEIPT};
 use crate::progress::{FileMeter, Meter};
 use crate::receipt::{Receipt, ReceiptFile};
@@ -159,7 +159,7 @@ fn problem(at: &Path, file: ReceiptFile, meter: &FileMeter) -> Option<FolderProb
         _ if !there.is_file() => Err(io::Error::other("is not a file")),
         // The digest of more or fewer bytes says nothing new.
         actual if actual != expected => Ok(Err(actual)),
-        _ => hash_file_with(at, |bytes| meter.add(bytes)).map(Ok),
+        _ => hash_file(at, |bytes| meter.there(bytes)).map(Ok),
     });
     match hashed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Some(FolderProblem::Missing { path }),

@@ -24,6 +24,8 @@ pub struct Config {
     pub store_connections: usize,
     /// How long a commit is tried for when the database fails.
     pub store_patience: Period,
+    /// Where the artifacts' bytes are: a folder or the URL of an object store; in the storage path unless set.
+    pub artifacts: Option<String>,
     /// Where the log is shipped to: a folder or the URL of an object store.
     pub archive: Option<String>,
     /// How often.
@@ -54,6 +56,7 @@ impl Default for Config {
             store: StoreChoice::Sled,
             store_connections: 16,
             store_patience: Period(Duration::from_secs(10)),
+            artifacts: None,
             archive: None,
             archive_every: Period(Duration::from_secs(5)),
             log_format: LogFormat::Human,
@@ -68,7 +71,7 @@ impl Default for Config {
     }
 }
 
-/// Which store keeps the records. (The bytes of artifacts are kept beside it.)
+/// Which store keeps the records.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum StoreChoice {
@@ -150,7 +153,7 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
-    /// The folder of the embedded store and of the artifacts; made if missing [default: ./registry-data]
+    /// The folder of the embedded store and, unless --artifacts says otherwise, of the artifacts; made if missing [default: ./registry-data]
     #[arg(long, global = true, value_name = "FOLDER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_path: Option<PathBuf>,
@@ -169,6 +172,13 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     store_patience: Option<Period>,
+    /// Where the artifacts' bytes are: a folder, or s3://BUCKET/PREFIX, gs://... or az://..., for several servers [default: in the
+    /// storage path]
+    ///
+    /// Credentials and endpoints come from the environment: AWS_..., GOOGLE_..., AZURE_... For S3-compatible stores set AWS_ENDPOINT.
+    #[arg(long, global = true, value_name = "FOLDER|URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifacts: Option<String>,
     /// Ship the log to a folder or the URL of an object store, with the artifacts' bytes: a lost disk costs what was not shipped yet
     #[arg(long, global = true, value_name = "FOLDER|URL")]
     #[serde(skip_serializing_if = "Option::is_none")]

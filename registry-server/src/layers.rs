@@ -18,13 +18,17 @@ use tracing::Instrument as _;
 
 use crate::status::plain;
 
-/// The call whose answer may take as long as it takes: it moves bytes, and watches over the pace itself.
-const UPLOAD: &str = "/modelregistry.v1.ArtifactService/UploadArtifact";
+/// The calls whose answer may take as long as it takes: they move bytes, and watch over the pace themselves.
+const TRANSFERS: &[&str] = &[
+    "/modelregistry.v1.ArtifactService/UploadArtifact",
+    "/modelregistry.v1.ArtifactService/UploadChunks",
+    "/modelregistry.v1.ArtifactService/CommitArtifact",
+];
 
 /// Makes an upload that its caller cancels fail. tonic 0.14 takes a request stream that breaks off with CANCELLED for one that
 /// has ended, so that half a file would pass for a whole one.
 pub(crate) fn tell_cut_from_end(request: Request<Body>) -> Request<Body> {
-    if request.uri().path() != UPLOAD {
+    if !TRANSFERS.contains(&request.uri().path()) {
         return request;
     }
     request.map(|body| Body::new(body.map_err(|error| Status::aborted(error.to_string()))))
@@ -46,7 +50,7 @@ impl CallLayer {
 
     /// How long a call may take.
     fn time_for<B>(&self, request: &Request<B>) -> Option<Duration> {
-        let ours = (request.uri().path() != UPLOAD).then_some(self.deadline);
+        let ours = (!TRANSFERS.contains(&request.uri().path())).then_some(self.deadline);
         ours.into_iter().chain(timeout(request.headers())).min()
     }
 }
@@ -179,8 +183,8 @@ mod tests {
         }
         for value in ["", "S", "1", "1s", "-1S", "1.5S", "1000000000000H"] {
             assert_eq!(time("/any", value), Some(Duration::from_secs(30)), "{value}");
-            assert_eq!(time(UPLOAD, value), None, "{value}");
+            assert_eq!(time(TRANSFERS[0], value), None, "{value}");
         }
-        assert_eq!(time(UPLOAD, "2M"), Some(Duration::from_secs(120)));
+        assert_eq!(time(TRANSFERS[0], "2M"), Some(Duration::from_secs(120)));
     }
 }

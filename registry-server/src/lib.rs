@@ -5,7 +5,7 @@
 //! head moves and watchers wake.
 
 pub mod backup;
-pub mod blobs;
+pub mod chunks;
 pub mod config;
 mod convert;
 pub mod error;

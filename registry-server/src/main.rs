@@ -67,13 +67,13 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
 async fn run_restore(config: Config, arguments: RestoreArguments) -> Result<ExitCode, Failure> {
     let stores = Stores::open(&config).await?;
     let bar = progress("revision {pos}, {msg}");
-    let restored = restore(&*stores.store, &stores.blobs, &arguments.from, arguments.until(), |restored| {
+    let restored = restore(&*stores.store, &stores.chunks, &arguments.from, arguments.until(), |restored| {
         bar.set_position(restored.revision);
-        bar.set_message(format!("{} artifacts", restored.artifacts));
+        bar.set_message(format!("{} chunks", restored.chunks));
     });
     let restored = restored.await?;
     bar.finish_and_clear();
-    println!("restored revision {} and the bytes of {} artifacts", restored.revision, restored.artifacts);
+    println!("restored revision {} and {} chunks of artifacts", restored.revision, restored.chunks);
     for name in &restored.lost {
         println!("not there, or damaged: the bytes of {name}");
     }
@@ -86,7 +86,7 @@ async fn run_verify(config: Config, arguments: VerifyArguments) -> Result<ExitCo
         return Err(ServeError::Unfinished.into());
     }
     let bar = progress("{msg} {pos}");
-    let report = verify(&*stores.store, &stores.blobs, arguments.skip_artifacts, |progress| {
+    let report = verify(&*stores.store, &stores.chunks, arguments.skip_artifacts, |progress| {
         bar.set_message(progress.phase().as_str_name().trim_start_matches("VERIFY_PHASE_").to_lowercase());
         bar.set_position(progress.done);
     });

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backup::archive::ArchiveError;
-use crate::blobs::Blobs;
+use crate::chunks::ChunkStore;
 use crate::config::{Config, StoreChoice};
 use crate::error::Error;
+use crate::places::PlaceError;
 use crate::registry::facts::facts;
 use crate::store::postgres::{PostgresOptions, PostgresStore};
 use crate::store::sled::SledStore;
@@ -43,6 +44,9 @@ pub enum ServeError {
     /// A restore was broken off.
     #[error("the store is in the middle of a restore: run `registry-server restore` again to finish it")]
     Unfinished,
+    /// The artifacts' bytes can't be reached.
+    #[error(transparent)]
+    Artifacts(#[from] PlaceError),
     /// The archive can't be kept.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -58,8 +62,8 @@ pub enum ServeError {
 pub struct Stores {
     /// Of records.
     pub store: Arc<dyn Store>,
-    /// Of bytes.
-    pub blobs: Blobs,
+    /// Of the artifacts' bytes.
+    pub chunks: ChunkStore,
     /// Held as long as this process uses the folder of an embedded store.
     _lock: Option<File>,
 }
@@ -102,8 +106,12 @@ impl Stores {
                 (Arc::new(PostgresStore::open(options).await?), None)
             }
         };
-        let blobs = Blobs::open(&folder.join("artifacts")).await?;
-        Ok(Self { store, blobs, _lock: lock })
+        let artifacts = match &config.artifacts {
+            Some(place) => place.clone(),
+            None => folder.join("artifacts").display().to_string(),
+        };
+        let chunks = ChunkStore::open(&artifacts).await?;
+        Ok(Self { store, chunks, _lock: lock })
     }
 }
 

@@ -6,6 +6,7 @@ mod backup;
 mod cli;
 mod database;
 mod folders;
+mod full;
 mod import;
 mod kill;
 mod objects;
@@ -15,6 +16,7 @@ mod start;
 mod stop;
 mod sync;
 mod trace;
+mod uploads;
 mod verify;
 mod writer;
 

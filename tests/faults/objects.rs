@@ -74,7 +74,7 @@ async fn a_backup_goes_to_an_object_store_and_comes_back() {
     assert!(output.status.success(), "{output:?}");
     assert_same(&client, &patient(&restored(&path("copy"), &bucket.under("whole")).endpoint())).await;
     let output = restore(&path("records"), &bucket.under("records"), &["--revision", "2"]);
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "restored revision 2 and the bytes of 0 artifacts");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "restored revision 2 and 0 chunks of artifacts");
 
     let output = restore(&path("later"), &bucket.under("records"), &["--revision", &(newest + 1).to_string()]);
     let said = String::from_utf8_lossy(&output.stderr);

@@ -278,7 +278,7 @@ async fn what_is_not_in_a_backup_is_refused_and_nothing_is_a_registry_too() {
 
     // A store that holds nothing is a registry in which nothing has happened yet.
     let nothing = restore_into(&path("nothing"), &path("empty"), Until::End).await.unwrap();
-    assert_eq!((nothing.revision, nothing.artifacts), (0, 0));
+    assert_eq!((nothing.revision, nothing.chunks), (0, 0));
     let (restored, server) = serve(&path("nothing")).await;
     assert_eq!(contents(&restored).await, Contents::default());
     model(&restored, MODEL).await;

@@ -3,7 +3,10 @@
 mod aliases;
 mod artifacts;
 mod backup;
+mod bad_chunks;
 mod bad_input;
+mod chunks;
+mod damage;
 mod deletion;
 mod events;
 mod lists;

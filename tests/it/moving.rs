@@ -27,7 +27,7 @@ async fn fill(client: &RegistryClient) {
 /// Restores a backup into an empty store, and serves that.
 async fn moved(backup: &Path, config: Config) -> TestServer {
     let stores = Stores::open(&config).await.unwrap();
-    restore(&*stores.store, &stores.blobs, backup.to_str().unwrap(), Until::End, |_| {}).await.unwrap();
+    restore(&*stores.store, &stores.chunks, backup.to_str().unwrap(), Until::End, |_| {}).await.unwrap();
     drop(stores);
     TestServer::with(|settings| {
         settings.store = config.store;

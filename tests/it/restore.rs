@@ -12,10 +12,8 @@ use registry_server::backup::container::ContainerError;
 use registry_server::backup::restore::{RestoreError, Until};
 use registry_server::backup::verify::verify;
 use registry_server::stores::ServeError;
-use registry_tests::restore::{
-    assert_same, back_up, contents, damage, refusal, restore_into, stored, stores, verified,
-};
-use registry_tests::{TestServer, model, model_with, noise, pending, soon};
+use registry_tests::restore::{assert_same, back_up, contents, damage, refusal, restore_into, stores, verified};
+use registry_tests::{TestServer, chunks, model, model_with, noise, pending, soon};
 
 const MODEL: &str = "models/fraud";
 /// What stands before the frames of a backup, and before the payload of each.
@@ -30,7 +28,7 @@ async fn fill(client: &RegistryClient) {
     soon(stream::iter(0..80).for_each_concurrent(16, make)).await;
     client.promote(format!("{MODEL}/versions/7"), Stage::Production).await.unwrap();
     let version = pending(client, MODEL).await.name;
-    for (path, size) in [("large", 2 * 1024 * 1024 + 1), ("small", 1), ("empty", 0)] {
+    for (path, size) in [("large", 4 * 1024 * 1024 + 1), ("small", 1), ("empty", 0)] {
         client.upload(&version, path, noise(size)).await.unwrap();
     }
     client.finalize_version(&version).await.unwrap();
@@ -73,7 +71,7 @@ async fn assert_is_taken_up(client: &RegistryClient, storage: &Path, cut: &Path,
     // The state follows from the log, and the chain's head stands for all of it.
     let stores = stores(storage).await;
     assert!(stores.store.whole().await.unwrap());
-    assert_eq!(verify(&*stores.store, &stores.blobs, false, |_| {}).await.unwrap(), expected);
+    assert_eq!(verify(&*stores.store, &stores.chunks, false, |_| {}).await.unwrap(), expected);
     source
 }
 
@@ -134,7 +132,7 @@ async fn a_restore_never_mixes_registries_nor_overwrites_one() {
     let other = TestServer::start().await;
     model_with(&other.client(), "models/other", 3).await;
     let version = pending(&other.client(), "models/other").await.name;
-    let artifact = other.client().upload(&version, "a", b"of another registry".to_vec()).await.unwrap();
+    let artifact = other.client().upload(&version, "a", noise(50_000)).await.unwrap();
     assert!(back_up(&other.client(), &path("shorter")).await.revision < there);
     fill(&other.client()).await;
     assert!(back_up(&other.client(), &path("longer")).await.revision > there);
@@ -144,7 +142,8 @@ async fn a_restore_never_mixes_registries_nor_overwrites_one() {
         assert!(error.to_string().contains("the beginning of another restore"), "{error}");
         let stores = stores(&storage).await;
         assert_eq!((stores.store.newest().await.unwrap(), stores.store.whole().await.unwrap()), (there, false));
-        assert!(!stored(&storage, &artifact).exists(), "{from}");
+        let of_other = chunks::files(&other.client(), &storage, &artifact.name).await;
+        assert!(of_other.len() == 1 && !of_other[0].exists(), "{from}");
     }
     restore_into(&storage, &whole, Until::End).await.unwrap();
     for from in [&whole, &path("shorter"), &path("longer")] {
@@ -156,13 +155,16 @@ async fn a_restore_never_mixes_registries_nor_overwrites_one() {
     assert_same(&server.client(), &again.client()).await;
 }
 
-/// A version whose two models share bytes, and three artifacts that each are alone.
+/// Two versions that share bytes, and three artifacts that each are alone; all have chunks.
 async fn with_artifacts(client: &RegistryClient) -> Vec<Artifact> {
     model(client, MODEL).await;
     let mut made = Vec::new();
-    for (path, bytes) in
-        [("missing", noise(70_000)), ("flipped", noise(2_500_000)), ("shortened", noise(1000)), ("whole", noise(9))]
-    {
+    for (path, bytes) in [
+        ("missing", noise(70_000)),
+        ("flipped", noise(2_500_000)),
+        ("shortened", noise(20_000)),
+        ("whole", noise(30_000)),
+    ] {
         let version = pending(client, MODEL).await.name;
         made.push(client.upload(&version, path, bytes).await.unwrap());
         client.finalize_version(version).await.unwrap();
@@ -171,7 +173,7 @@ async fn with_artifacts(client: &RegistryClient) -> Vec<Artifact> {
     let version = pending(client, MODEL).await.name;
     made.push(client.upload(&version, "missing-as-well", noise(70_000)).await.unwrap());
     // What is deleted is nobody's loss.
-    let gone = client.upload(&version, "gone", b"gone".to_vec()).await.unwrap();
+    let gone = client.upload(&version, "gone", noise(40_000)).await.unwrap();
     client.delete_artifact(&gone.name).await.unwrap();
     made
 }
@@ -195,7 +197,7 @@ async fn artifacts_that_were_left_out_are_named_and_can_be_mended() {
 
     let restored = restore_into(&storage, &file, Until::End).await.unwrap();
     let names: BTreeSet<_> = artifacts.iter().map(|artifact| artifact.name.clone()).collect();
-    assert_eq!((restored.artifacts, restored.lost.len()), (0, names.len()));
+    assert_eq!((restored.chunks, restored.lost.len()), (0, names.len()));
     assert_eq!(BTreeSet::from_iter(restored.lost), names);
     let again = TestServer::on(&storage).await;
     assert_eq!(contents(&again.client()).await, contents(&client).await);
@@ -210,7 +212,7 @@ async fn artifacts_that_were_left_out_are_named_and_can_be_mended() {
 
     // The bytes come back with the next upload of them, wherever it goes.
     let version = pending(&again.client(), MODEL).await.name;
-    for bytes in [noise(70_000), noise(2_500_000), noise(1000), noise(9)] {
+    for bytes in [noise(70_000), noise(2_500_000), noise(20_000), noise(30_000)] {
         again.client().upload(&version, format!("{}.bin", bytes.len()), bytes).await.unwrap();
     }
     verified(&again.client()).await;
@@ -222,10 +224,11 @@ async fn bytes_that_are_missing_or_damaged_are_named_by_backup_restore_and_verif
     let client = server.client();
     let artifacts = with_artifacts(&client).await;
     let [missing, flipped, shortened, whole, as_well] = artifacts.as_slice() else { panic!("{artifacts:?}") };
-    let file_of = |artifact: &Artifact| stored(&server.storage(), artifact);
-    std::fs::remove_file(file_of(missing)).unwrap();
-    damage(&file_of(flipped));
-    std::fs::write(file_of(shortened), noise(999)).unwrap();
+    let files_of = async |artifact: &Artifact| chunks::files(&client, &server.storage(), &artifact.name).await;
+    std::fs::remove_file(&files_of(missing).await[0]).unwrap();
+    let flipped_files = files_of(flipped).await;
+    damage(&flipped_files[0]);
+    std::fs::write(&files_of(shortened).await[0], noise(999)).unwrap();
 
     let report = client.verify().run().await.unwrap();
     let problems: BTreeSet<_> =
@@ -233,7 +236,7 @@ async fn bytes_that_are_missing_or_damaged_are_named_by_backup_restore_and_verif
     let (gone, bad) = (VerifyProblemType::ArtifactMissing, VerifyProblemType::ArtifactDamaged);
     let expected = [(missing, gone), (as_well, gone), (flipped, bad), (shortened, bad)];
     assert_eq!(problems, expected.map(|(artifact, r#type)| (artifact.name.as_str(), r#type)).into());
-    assert_eq!((report.problem_count, report.artifacts, report.artifact_bytes), (4, 5, 9));
+    assert_eq!((report.problem_count, report.artifacts, report.artifact_bytes), (4, 5, 30_000));
     assert!(report.problems.iter().all(|problem| !problem.detail.is_empty()));
 
     let folder = tempfile::tempdir().unwrap();
@@ -242,15 +245,16 @@ async fn bytes_that_are_missing_or_damaged_are_named_by_backup_restore_and_verif
     let completed = back_up(&client, &file).await;
     assert_eq!(BTreeSet::from_iter(completed.lost_artifacts), lost);
     let restored = restore_into(&storage, &file, Until::End).await.unwrap();
-    // And the deleted one, which a restore to an earlier revision would want.
-    assert_eq!((restored.revision, restored.artifacts), (completed.revision, 2));
+    // Of the one that is whole, of the deleted one, which a restore to an earlier revision would want, and the rest of another.
+    assert_eq!((restored.revision, restored.chunks), (completed.revision, 2 + flipped_files.len() as u64 - 1));
     assert_eq!(BTreeSet::from_iter(restored.lost), lost);
     let again = TestServer::on(&storage).await;
     for artifact in [missing, flipped, shortened, as_well] {
         assert_is_lost(&again.client(), artifact).await;
-        assert!(!stored(&storage, artifact).exists(), "damaged bytes are not kept: {}", artifact.name);
+        let lost = &chunks::files(&client, &storage, &artifact.name).await[0];
+        assert!(!lost.exists(), "damaged bytes are not kept: {}", artifact.name);
     }
-    assert!(again.client().download(&whole.name).bytes().await.unwrap() == noise(9));
+    assert!(again.client().download(&whole.name).bytes().await.unwrap() == noise(30_000));
 }
 
 #[tokio::test]
@@ -260,7 +264,7 @@ async fn a_backup_ends_with_an_error_when_the_server_drains() {
     model(&client, MODEL).await;
     let version = pending(&client, MODEL).await.name;
     // More than all the buffers between here and there hold.
-    client.upload(&version, "large", vec![7; 16 * 1024 * 1024]).await.unwrap();
+    client.upload(&version, "large", noise(16 * 1024 * 1024)).await.unwrap();
     let mut service = AdminServiceClient::new(server.channel());
     let mut backup = service.backup(BackupRequest::default()).await.unwrap().into_inner();
     let first = backup.message().await.unwrap().unwrap().response;

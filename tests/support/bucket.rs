@@ -20,13 +20,18 @@ pub struct Bucket {
 
 impl Bucket {
     /// A folder of a test's own.
+    pub fn folder() -> Self {
+        Self::shared().under(&Uuid::now_v7().to_string())
+    }
+
+    /// The bucket of all tests.
     ///
     /// # Panics
-    /// If there is no bucket at `TEST_S3`.
-    pub fn folder() -> Self {
+    /// If there is none at `TEST_S3`.
+    pub fn shared() -> Self {
         let shared =
             std::env::var("TEST_S3").expect("TEST_S3 has to be a bucket of a Garage server: see tests/garage.sh");
-        Self::parse(&shared).under(&Uuid::now_v7().to_string())
+        Self::parse(&shared)
     }
 
     fn parse(printed: &str) -> Self {

@@ -1,8 +1,10 @@
 //! What the tests share.
 
 pub mod bucket;
+pub mod chunks;
 pub mod cluster;
 pub mod expect;
+pub mod line;
 pub mod process;
 pub mod proxy;
 pub mod restore;
@@ -88,7 +90,12 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 /// Bytes without a pattern, the same ones each time.
 pub fn noise(size: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    noise_of(0, size)
+}
+
+/// The same, others for each seed.
+pub fn noise_of(seed: u64, size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ seed.wrapping_mul(0xff51_afd7_ed55_8ccd);
     let next = |_| {
         state ^= state << 13;
         state ^= state >> 7;

@@ -169,7 +169,13 @@ pub fn refusal(mut command: Command) -> String {
 pub fn server_command(folder: &Path, listen: &str) -> Command {
     let mut command = sled_command(folder, listen);
     command.args(["--store", &String::from(store::choice(folder))]);
-    command
+    match store::artifacts(folder) {
+        Some(bucket) => {
+            command.args(["--artifacts", &bucket.url]);
+            bucket.given_to(command)
+        }
+        None => command,
+    }
 }
 
 /// The same on the embedded store, whichever is under test.

@@ -1,6 +1,6 @@
 //! Backups, restores, and what a registry holds, to be compared.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use futures::TryStreamExt as _;
 use registry_client::pb::{Artifact, Event, Model, VerifyReport, Version};
@@ -17,7 +17,13 @@ const NAMESPACES: [&str; 2] = ["namespaces/default", "namespaces/other"];
 
 /// The settings of a server on a folder.
 pub fn config(storage: &Path) -> Config {
-    Config { store: store::choice(storage), storage_path: storage.to_owned(), cache_mib: 16, ..Config::default() }
+    Config {
+        store: store::choice(storage),
+        artifacts: store::artifacts(storage).map(|bucket| bucket.url),
+        storage_path: storage.to_owned(),
+        cache_mib: 16,
+        ..Config::default()
+    }
 }
 
 /// A backup of everything, in a file.
@@ -54,7 +60,7 @@ pub async fn refusal(storage: &Path) -> Option<ServeError> {
 /// Restores a file or an archive into a folder.
 pub async fn restore_into(storage: &Path, from: &Path, until: Until) -> Result<Restored, RestoreError> {
     let stores = stores(storage).await;
-    restore(&*stores.store, &stores.blobs, from.to_str().unwrap(), until, |_| {}).await
+    restore(&*stores.store, &stores.chunks, from.to_str().unwrap(), until, |_| {}).await
 }
 
 /// Everything that the lists and a watch's snapshot tell of a registry.
@@ -120,11 +126,6 @@ pub async fn verified(client: &RegistryClient) -> VerifyReport {
     let report = soon(client.verify().run()).await.unwrap();
     assert_eq!((report.problems.as_slice(), report.problem_count), (&[][..], 0));
     report
-}
-
-/// Where the bytes of an artifact lie.
-pub fn stored(storage: &Path, artifact: &Artifact) -> PathBuf {
-    storage.join("artifacts/sha256").join(&artifact.sha256[..2]).join(&artifact.sha256)
 }
 
 /// Changes one bit in the middle of a file.

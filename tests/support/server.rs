@@ -51,6 +51,7 @@ impl TestServer {
     async fn begin(folder: TempDir, storage: PathBuf, settings: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config { cache_mib: 16, store_connections: 4, ..Config::default() };
         config.store = store::choice(&storage);
+        config.artifacts = store::artifacts(&storage).map(|bucket| bucket.url);
         config.storage_path = storage;
         settings(&mut config);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

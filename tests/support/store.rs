@@ -1,10 +1,12 @@
-//! Which store the servers under test use: `TEST_STORE` says `sled`, which is the default, or `postgres`.
+//! Which stores the servers under test use: `TEST_STORE` says `sled`, which is the default and keeps artifacts in the storage
+//! folder, or `postgres`, which keeps them on Garage.
 
 use std::path::Path;
 
 use registry_server::config::StoreChoice;
 use tokio_postgres::NoTls;
 
+use crate::bucket::Bucket;
 use crate::sha256;
 
 /// The store of the server that works on a folder: always the same for the same folder.
@@ -12,11 +14,24 @@ use crate::sha256;
 /// # Panics
 /// If `TEST_STORE` has another value, or says `postgres` and there is no server at `TEST_POSTGRES`.
 pub fn choice(folder: &Path) -> StoreChoice {
+    if embedded() { StoreChoice::Sled } else { StoreChoice::Postgres(postgres(folder)) }
+}
+
+fn embedded() -> bool {
     match std::env::var("TEST_STORE").as_deref() {
-        Err(_) | Ok("sled") => StoreChoice::Sled,
-        Ok("postgres") => StoreChoice::Postgres(postgres(folder)),
+        Err(_) | Ok("sled") => true,
+        Ok("postgres") => false,
         Ok(other) => panic!("TEST_STORE is {other:?}; it may be sled or postgres"),
     }
+}
+
+/// Where the artifacts of the server that works on a folder are: always the same for the same folder. `None` is in the folder.
+pub fn artifacts(folder: &Path) -> Option<Bucket> {
+    (!embedded()).then(|| Bucket::shared().under(&digest(folder)))
+}
+
+fn digest(folder: &Path) -> String {
+    sha256(folder.as_os_str().as_encoded_bytes())[..16].to_owned()
 }
 
 /// The URL of a schema that goes with a folder. It is made if it is missing.
@@ -25,7 +40,7 @@ pub fn choice(folder: &Path) -> StoreChoice {
 /// If there is no server at `TEST_POSTGRES`.
 pub fn postgres(folder: &Path) -> String {
     let server = server();
-    let schema = format!("test_{}", &sha256(folder.as_os_str().as_encoded_bytes())[..16]);
+    let schema = format!("test_{}", digest(folder));
     let create = format!("CREATE SCHEMA IF NOT EXISTS {schema}");
     run(server.clone(), create);
     let separator = if server.contains('?') { '&' } else { '?' };

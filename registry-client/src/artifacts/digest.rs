@@ -4,10 +4,10 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::{Error, pb};
+use crate::Error;
 
-/// How much is read or sent at once.
-pub(super) const CHUNK_BYTES: usize = 512 << 10;
+/// How much is read at once.
+const READ: usize = 512 << 10;
 
 /// The SHA-256 of bytes that pass by, and how many they are.
 #[derive(Clone, Default)]
@@ -27,11 +27,6 @@ impl Hasher {
         self.sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Whether the bytes were those of the artifact.
-    pub(super) fn verify(self, artifact: &pb::Artifact) -> Result<(), Error> {
-        self.check(&artifact.name, artifact.size_bytes.cast_unsigned(), &artifact.sha256)
-    }
-
     /// Whether there were so many bytes with this digest.
     pub(crate) fn check(self, name: &str, size: u64, sha256: &str) -> Result<(), Error> {
         let name = name.to_owned();
@@ -46,16 +41,11 @@ impl Hasher {
     }
 }
 
-/// Reads a whole file for its digest. Blocks.
-pub(super) fn hash_file(path: &Path) -> io::Result<Hasher> {
-    hash_file_with(path, |_| {})
-}
-
-/// The same, and tells how many bytes were read with each piece.
-pub(crate) fn hash_file_with(path: &Path, mut progress: impl FnMut(usize)) -> io::Result<Hasher> {
+/// Reads a whole file for its digest, and tells how many bytes were read with each piece. Blocks.
+pub(crate) fn hash_file(path: &Path, mut progress: impl FnMut(usize)) -> io::Result<Hasher> {
     let mut file = File::open(path)?;
     let mut hasher = Hasher::default();
-    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut buffer = vec![0; READ];
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(hasher),

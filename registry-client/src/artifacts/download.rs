@@ -1,39 +1,48 @@
-use std::io::Write;
 use std::ops::{Bound, RangeBounds};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use tokio::sync::mpsc;
+use registry_proto::chunks::{Chunk, ListDigest};
 use tokio::task::spawn_blocking;
 use tonic::Streaming;
 use tracing::debug;
-use uuid::Uuid;
 
-use super::digest::Hasher;
+use super::received::{PartFile, Placed};
 use super::service;
 use crate::pool::Route;
 use crate::progress::{FileMeter, Meter};
 use crate::{Error, Progress, RegistryClient, pb};
 
-/// Messages that wait for the disk: little memory, and enough that network and disk work at the same time.
-const QUEUED_MESSAGES: usize = 8;
+/// How many chunks are asked for in one call.
+const RUN: usize = 16;
+/// How many calls receive at once.
+const AT_ONCE: usize = 3;
 
 /// A download that has not begun: choose where to.
 ///
-/// A whole artifact is checked against its size and SHA-256, whichever way it goes. A download that is cut off goes on where it
-/// was, on another server or as the retry policy says, with the count of failures starting anew whenever bytes came.
+/// Every chunk is checked against its BLAKE3, and the list of the chunks against the artifact's, whichever way it goes. A download
+/// that is cut off goes on where it was, on another server or as the retry policy says, with the count of failures starting
+/// anew whenever bytes came.
 #[must_use = "nothing is downloaded before to_file(), bytes() or stream()"]
 #[derive(Debug, Clone)]
 pub struct Download {
     client: RegistryClient,
     name: String,
     meter: Meter,
+    alike: Vec<PathBuf>,
 }
 
 impl Download {
     pub(super) fn new(client: &RegistryClient, name: String) -> Self {
-        Self { client: client.clone(), name, meter: Meter::default() }
+        Self { client: client.clone(), name, meter: Meter::default(), alike: Vec::new() }
+    }
+
+    /// A local file that may be like the artifact, for example an older version of it: what they have in common is not
+    /// downloaded [to a file](Self::to_file). What is at the destination is looked at in any case.
+    pub fn reuse(mut self, file: impl Into<PathBuf>) -> Self {
+        self.alike.push(file.into());
+        self
     }
 
     /// Calls back after each piece received.
@@ -63,24 +72,37 @@ impl Download {
         DownloadRange { download: self, start, end }
     }
 
-    /// Downloads to a file: to a temporary one beside it, which takes its place once it is complete, checked and on the disk.
-    /// When that fails, or is dropped, the temporary file is removed, and what was at `path` before is still there.
+    /// Downloads to a file: to a partial one beside it, which takes its place once it is whole and checked. Until then what was at
+    /// `path` before is there.
+    ///
+    /// When this is cut off in whatever way the partial file stays, and the next download of the same artifact to the same path
+    /// goes on with it. The file is not forced to the disk: after a crash of the machine, check it.
     ///
     /// # Errors
     /// [`is_not_found`](Error::is_not_found), [`is_data_loss`](Error::is_data_loss) if the bytes are not what was stored,
     /// [`Error::Io`] if they can't be written.
     pub async fn to_file(self, path: impl Into<PathBuf>) -> Result<pb::Artifact, Error> {
-        let (artifact, mut transfer) = self.begin().await?;
-        let part = PartFile::beside(path.into());
-        let expected = artifact.clone();
-        let (queue, pieces) = mpsc::channel(QUEUED_MESSAGES);
-        // Hashing and writing block, and go on while the next bytes arrive.
-        let writer = spawn_blocking(move || part.write(pieces, &expected));
-        let received = transfer.send_to(queue).await;
-        // The writer ends soon in any case. To wait for it means that its file is gone when the caller hears of an error.
-        let written = writer.await.map_err(|_| Error::Protocol("the thread that wrote the file panicked"))?;
-        received?;
-        written?;
+        let path = path.into();
+        let (artifact, chunks) = self.begin().await?;
+        let (meter, name) = (self.meter(&artifact), artifact.name.clone());
+        let size = |placed: &[Placed]| placed.iter().map(|(_, chunk)| chunk.size as usize).sum::<usize>();
+        let whole = size(&chunks);
+        let (part, mut missing) = PartFile::open(path.clone(), artifact.chunks_blake3.clone(), chunks).await?;
+        for alike in std::iter::once(path).chain(self.alike) {
+            if !missing.is_empty() && alike.is_file() {
+                missing = part.take_from(alike, missing).await?;
+            }
+        }
+        meter.there(whole - size(&missing));
+        let receive = async |run: Vec<Placed>| {
+            let mut chunks = Chunks::new(&self.client, &meter, &name, run);
+            while let Some((placed, bytes)) = chunks.next().await? {
+                part.write(placed, bytes).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        stream::iter(runs(missing)).map(receive).buffer_unordered(AT_ONCE).try_for_each(async |()| Ok(())).await?;
+        part.finish().await?;
         Ok(artifact)
     }
 
@@ -92,30 +114,101 @@ impl Download {
         collect(self.stream().await?).await
     }
 
-    /// Downloads as a stream. Trust nothing before it has ended well: that the bytes are not what was stored, is only known at
-    /// the end.
+    /// Downloads as a stream of chunks, each of them checked.
     ///
     /// # Errors
     /// [`is_not_found`](Error::is_not_found); in the stream, [`is_data_loss`](Error::is_data_loss) if the bytes are not what
     /// was stored.
     pub async fn stream(self) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
-        let (artifact, transfer) = self.begin().await?;
-        let state = (transfer, Hasher::default(), artifact);
-        let verified = stream::try_unfold(state, async |(mut transfer, mut hasher, artifact)| {
-            let Some(bytes) = transfer.next().await? else {
-                hasher.verify(&artifact)?;
-                return Ok(None);
-            };
-            hasher.update(&bytes);
-            Ok(Some((bytes, (transfer, hasher, artifact))))
-        });
-        Ok(verified.boxed())
+        let (artifact, chunks) = self.begin().await?;
+        let chunks = Chunks::new(&self.client, &self.meter(&artifact), &artifact.name, chunks);
+        let next = async |mut chunks: Chunks| Ok(chunks.next().await?.map(|(_, bytes)| (bytes, chunks)));
+        Ok(stream::try_unfold(chunks, next).boxed())
     }
 
-    async fn begin(self) -> Result<(pb::Artifact, Transfer), Error> {
-        let artifact = self.client.get_artifact(self.name).await?;
-        let transfer = Transfer::new(self.client, self.meter, &artifact, 0, u64::MAX);
-        Ok((artifact, transfer))
+    /// The artifact under its canonical name, so that an alias which moves on the way does not mix two versions; and its chunks.
+    async fn begin(&self) -> Result<(pb::Artifact, Vec<Placed>), Error> {
+        let manifest = self.client.get_manifest(&self.name).await?;
+        let artifact = manifest.artifact.ok_or(Error::Protocol("a manifest without its artifact"))?;
+        let chunks = manifest.chunks.iter().map(Chunk::from_message).collect::<Option<Vec<_>>>();
+        let chunks = chunks.ok_or(Error::Protocol("a chunk without digest or size"))?;
+        let (name, actual) = (artifact.name.clone(), ListDigest::of(&chunks).hex());
+        if actual != artifact.chunks_blake3 {
+            return Err(Error::DigestMismatch { name, expected: artifact.chunks_blake3, actual });
+        }
+        let (expected, mut size) = (artifact.size_bytes.cast_unsigned(), 0);
+        let chunks = chunks.into_iter().map(|chunk| {
+            size += u64::from(chunk.size);
+            (size - u64::from(chunk.size), chunk)
+        });
+        let chunks = chunks.collect();
+        if size != expected {
+            return Err(Error::SizeMismatch { name, expected, actual: size });
+        }
+        Ok((artifact, chunks))
+    }
+
+    fn meter(&self, artifact: &pb::Artifact) -> FileMeter {
+        let mut meter = self.meter.clone();
+        meter.total = meter.total.or(Some(artifact.size_bytes.cast_unsigned()));
+        meter.file(&artifact.path)
+    }
+}
+
+/// Chunks that follow each other, as many as one call asks for.
+fn runs(chunks: Vec<Placed>) -> Vec<Vec<Placed>> {
+    let mut runs: Vec<Vec<Placed>> = Vec::new();
+    for placed in chunks {
+        match runs.last_mut() {
+            Some(run) if run.len() < RUN && end(run) == placed.0 => run.push(placed),
+            _ => runs.push(vec![placed]),
+        }
+    }
+    runs
+}
+
+/// Where a run ends.
+fn end(run: &[Placed]) -> u64 {
+    run.last().map_or(0, |(begin, chunk)| begin + u64::from(chunk.size))
+}
+
+/// A run of chunks on its way here.
+struct Chunks {
+    transfer: Transfer,
+    chunks: std::vec::IntoIter<Placed>,
+    rest: BytesMut,
+}
+
+impl Chunks {
+    fn new(client: &RegistryClient, meter: &FileMeter, name: &str, run: Vec<Placed>) -> Self {
+        let begin = run.first().map_or(0, |(begin, _)| *begin);
+        let transfer = Transfer::new(client.clone(), meter.clone(), name.to_owned(), begin, end(&run));
+        Self { transfer, chunks: run.into_iter(), rest: BytesMut::new() }
+    }
+
+    /// The next chunk, checked.
+    async fn next(&mut self) -> Result<Option<(Placed, Bytes)>, Error> {
+        let Some(placed) = self.chunks.next() else { return Ok(None) };
+        let size = placed.1.size as usize;
+        let mut whole = None;
+        self.rest.reserve(size.saturating_sub(self.rest.len()));
+        while whole.is_none() && self.rest.len() < size {
+            match self.transfer.next().await? {
+                // A chunk that comes in one message is not copied.
+                Some(bytes) if self.rest.is_empty() && bytes.len() == size => whole = Some(bytes),
+                Some(bytes) => self.rest.extend_from_slice(&bytes),
+                None => return Err(Error::Protocol("fewer bytes than were asked for")),
+            }
+        }
+        let bytes = whole.unwrap_or_else(|| self.rest.split_to(size).freeze());
+        let hashed = bytes.clone();
+        let found = spawn_blocking(move || Chunk::of(&hashed)).await;
+        let found = found.map_err(|_| Error::Protocol("a thread that hashed a chunk panicked"))?;
+        if found != placed.1 {
+            let name = format!("{}, chunk at {}", self.transfer.name, placed.0);
+            return Err(Error::DigestMismatch { name, expected: placed.1.hex(), actual: found.hex() });
+        }
+        Ok(Some((placed, bytes)))
     }
 }
 
@@ -143,9 +236,14 @@ impl DownloadRange {
     /// # Errors
     /// As [`bytes`](Self::bytes).
     pub async fn stream(self) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
-        let Download { client, name, meter } = self.download;
+        let Download { client, name, mut meter, .. } = self.download;
         let artifact = client.get_artifact(name).await?;
-        let transfer = Transfer::new(client, meter, &artifact, self.start, self.end);
+        let size = artifact.size_bytes.cast_unsigned();
+        // For a start behind the end, a byte is asked for: the server knows best how to refuse that.
+        let end = if self.start > size { self.start.saturating_add(1) } else { self.end.clamp(self.start, size) };
+        meter.total = meter.total.or(Some(end - self.start));
+        let meter = meter.file(&artifact.path);
+        let transfer = Transfer::new(client, meter, artifact.name, self.start, end);
         let pieces = async |mut transfer: Transfer| Ok(transfer.next().await?.map(|bytes| (bytes, transfer)));
         Ok(stream::try_unfold(transfer, pieces).boxed())
     }
@@ -163,7 +261,6 @@ async fn collect(mut stream: BoxStream<'static, Result<Bytes, Error>>) -> Result
 struct Transfer {
     client: RegistryClient,
     meter: FileMeter,
-    /// The canonical name, so that an alias which moves on the way does not mix two versions.
     name: String,
     /// The next byte to arrive.
     next: u64,
@@ -176,14 +273,9 @@ struct Transfer {
 }
 
 impl Transfer {
-    fn new(client: RegistryClient, mut meter: Meter, artifact: &pb::Artifact, start: u64, end: u64) -> Self {
-        let size = artifact.size_bytes.cast_unsigned();
-        // For a start behind the end, a byte is asked for: the server knows best how to refuse that.
-        let end = if start > size { start.saturating_add(1) } else { end.clamp(start, size) };
-        meter.total = meter.total.or(Some(end - start));
-        let meter = meter.file(&artifact.path);
+    fn new(client: RegistryClient, meter: FileMeter, name: String, start: u64, end: u64) -> Self {
         let route = client.route();
-        Self { client, meter, name: artifact.name.clone(), next: start, end, route, answers: None, failures: 0 }
+        Self { client, meter, name, next: start, end, route, answers: None, failures: 0 }
     }
 
     /// The next bytes, or `None` after the last.
@@ -199,7 +291,7 @@ impl Transfer {
                     if self.next > self.end {
                         return Err(Error::Protocol("more bytes than were asked for"));
                     }
-                    self.meter.add(bytes.len());
+                    self.meter.moved(bytes.len());
                     return Ok(Some(bytes));
                 }
                 Ok(None) if self.next == self.end => return Ok(None),
@@ -244,78 +336,4 @@ impl Transfer {
         };
         self.client.open(service.download_artifact(self.client.request(request))).await
     }
-
-    /// Passes everything on, closed by [`Piece::End`]. A receiver that is gone has its own error to report.
-    async fn send_to(&mut self, queue: mpsc::Sender<Piece>) -> Result<(), Error> {
-        while let Some(bytes) = self.next().await? {
-            if queue.send(Piece::Data(bytes)).await.is_err() {
-                return Ok(());
-            }
-        }
-        // As above.
-        let _ = queue.send(Piece::End).await;
-        Ok(())
-    }
-}
-
-/// What the writer of a file gets. A queue that closes without `End` is a download that failed or was dropped.
-enum Piece {
-    Data(Bytes),
-    End,
-}
-
-/// A file that does not have its name yet. Removed when dropped, unless it got it.
-struct PartFile {
-    part: PathBuf,
-    destination: PathBuf,
-}
-
-impl PartFile {
-    fn beside(destination: PathBuf) -> Self {
-        let mut part = destination.clone().into_os_string();
-        part.push(format!(".part-{}", Uuid::new_v4()));
-        Self { part: part.into(), destination }
-    }
-
-    /// Writes what comes, checks it, and gives it its name. Blocks.
-    fn write(self, mut pieces: mpsc::Receiver<Piece>, artifact: &pb::Artifact) -> Result<(), Error> {
-        let failed = |error| Error::io(&self.part, error);
-        let mut file = std::fs::File::create_new(&self.part).map_err(failed)?;
-        let mut hasher = Hasher::default();
-        loop {
-            match pieces.blocking_recv() {
-                Some(Piece::Data(bytes)) => {
-                    hasher.update(&bytes);
-                    file.write_all(&bytes).map_err(failed)?;
-                }
-                Some(Piece::End) => break,
-                // The receiving side knows why.
-                None => return Ok(()),
-            }
-        }
-        hasher.verify(artifact)?;
-        file.sync_all().map_err(failed)?;
-        std::fs::rename(&self.part, &self.destination).map_err(|error| Error::io(&self.destination, error))?;
-        sync_folder_of(&self.destination)
-    }
-}
-
-impl Drop for PartFile {
-    fn drop(&mut self) {
-        // Once it has its name, there is no such file any more. If it can't be removed, its name says what it is.
-        let _ = std::fs::remove_file(&self.part);
-    }
-}
-
-/// Makes a rename durable, where folders can be synchronised.
-fn sync_folder_of(path: &Path) -> Result<(), Error> {
-    if !cfg!(unix) {
-        return Ok(());
-    }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|error| Error::io(folder, error))
 }

@@ -1,11 +1,14 @@
 //! Artifacts: what lists and names them, and their transfer.
 
+mod cut;
 mod digest;
 mod download;
 mod kind;
+mod received;
+mod sending;
 mod upload;
 
-pub(crate) use digest::{Hasher, hash_file_with};
+pub(crate) use digest::{Hasher, hash_file};
 pub use download::{Download, DownloadRange};
 pub use kind::artifact_type_of;
 pub use upload::{Source, Upload};
@@ -19,6 +22,8 @@ use crate::{Call, RegistryClient, pb};
 rpcs!(ArtifactServiceClient<Channel> {
     reads {
         get_artifact(GetArtifactRequest) -> Artifact;
+        get_manifest(GetManifestRequest) -> Manifest;
+        find_missing_chunks(FindMissingChunksRequest) -> FindMissingChunksResponse;
     }
     lists {
         list_artifacts(ListArtifactsRequest) -> ListArtifactsResponse.artifacts: Artifact;
@@ -33,6 +38,11 @@ impl RegistryClient {
     /// One artifact: its size, digest and type.
     pub fn get_artifact(&self, name: impl Into<String>) -> Call<pb::GetArtifactRequest> {
         self.call(pb::GetArtifactRequest { name: name.into() })
+    }
+
+    /// The chunks of an artifact.
+    pub fn get_manifest(&self, name: impl Into<String>) -> Call<pb::GetManifestRequest> {
+        self.call(pb::GetManifestRequest { name: name.into() })
     }
 
     /// The artifacts of a version, by path.

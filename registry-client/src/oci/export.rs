@@ -3,17 +3,16 @@ use std::future::IntoFuture;
 use std::path::PathBuf;
 
 use futures::future::BoxFuture;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::TryStreamExt;
 use tokio::task::spawn_blocking;
 
 use super::layout::{Descriptor, Layout, MANIFEST};
 use super::media;
 use super::model::{Documents, pack};
 use crate::progress::Meter;
-use crate::publish::PARALLEL_FILES;
 use crate::pull::fetch;
 use crate::receipt::Receipt;
-use crate::{Error, Progress, RegistryClient, pb};
+use crate::{Error, Progress, RegistryClient, parallel, pb};
 
 impl RegistryClient {
     /// Writes a READY version into an OCI image layout, as a model that tools for the CNCF ModelPack format can read and push to a
@@ -100,11 +99,9 @@ impl ExportOci {
             blobs.insert(blob.ok_or(Error::Protocol("an artifact without a SHA-256"))?, artifact);
         }
         self.meter.total = Some(blobs.values().map(|artifact| artifact.size_bytes.cast_unsigned()).sum());
-        stream::iter(blobs)
-            .map(|(blob, artifact)| fetch(&self.client, artifact, blob, &self.meter))
-            .buffer_unordered(PARALLEL_FILES)
-            .try_for_each(async |()| Ok(()))
-            .await?;
+        let fetch = |(blob, artifact)| fetch(&self.client, artifact, blob, &self.meter);
+        let size = |(_, artifact): &(_, pb::Artifact)| artifact.size_bytes.cast_unsigned();
+        parallel::each(blobs.into_iter().collect(), size, fetch).await?;
         let named = reference.clone();
         let digest = self.blocking(move || finish(&layout, &documents, &named)).await?;
         Ok(Exported { version, reference, digest })

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Error;
-use crate::artifacts::{Hasher, hash_file_with};
+use crate::artifacts::{Hasher, hash_file};
 use crate::folder::{create_folder, create_parent, write_whole};
 use crate::progress::FileMeter;
 
@@ -130,7 +130,7 @@ impl Layout {
         if size != descriptor.size {
             return Err(Error::SizeMismatch { name: name(&blob), expected: descriptor.size, actual: size });
         }
-        let hasher = hash_file_with(&blob, |bytes| meter.add(bytes)).map_err(|error| Error::io(&blob, error))?;
+        let hasher = hash_file(&blob, |bytes| meter.there(bytes)).map_err(|error| Error::io(&blob, error))?;
         check(hasher, &blob, descriptor)
     }
 

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use futures::future;
 use futures::stream::BoxStream;
 use http_body_util::BodyExt;
@@ -26,11 +25,8 @@ use tower::util::MapRequestLayer;
 type Handler<Q, A> = Arc<dyn Fn(Request<Q>) -> Result<A, Status> + Send + Sync>;
 pub(crate) type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
-/// What an upload sent, all of it.
-pub(crate) struct Uploaded {
-    pub(crate) metadata: pb::UploadMetadata,
-    pub(crate) bytes: Bytes,
-}
+/// What one call sent, all of it.
+pub(crate) type Sent = Vec<pb::UploadChunksRequest>;
 
 /// Answers each request as the handler for its type says, and UNIMPLEMENTED without one.
 #[derive(Clone, Default)]
@@ -213,20 +209,37 @@ impl pb::artifact_service_server::ArtifactService for Fake {
         &self,
         request: Request<Streaming<pb::UploadArtifactRequest>>,
     ) -> Result<Response<pb::Artifact>, Status> {
-        use pb::upload_artifact_request::Request::{Data, Metadata};
+        self.answer(request)
+    }
 
+    async fn find_missing_chunks(
+        &self,
+        request: Request<pb::FindMissingChunksRequest>,
+    ) -> Result<Response<pb::FindMissingChunksResponse>, Status> {
+        self.answer(request)
+    }
+
+    async fn upload_chunks(
+        &self,
+        request: Request<Streaming<pb::UploadChunksRequest>>,
+    ) -> Result<Response<pb::UploadChunksResponse>, Status> {
         let mut messages = request.into_inner();
-        let mut metadata = None;
-        let mut bytes = BytesMut::new();
+        let mut sent = Sent::new();
         while let Some(message) = messages.message().await? {
-            match message.request {
-                Some(Metadata(first)) => metadata = Some(first),
-                Some(Data(data)) => bytes.extend_from_slice(&data),
-                None => return Err(Status::invalid_argument("an empty message")),
-            }
+            sent.push(message);
         }
-        let metadata = metadata.ok_or_else(|| Status::invalid_argument("no metadata"))?;
-        self.answer(Request::new(Uploaded { metadata, bytes: bytes.freeze() }))
+        self.answer(Request::new(sent))
+    }
+
+    async fn commit_artifact(
+        &self,
+        request: Request<pb::CommitArtifactRequest>,
+    ) -> Result<Response<pb::Artifact>, Status> {
+        self.answer(request)
+    }
+
+    async fn get_manifest(&self, request: Request<pb::GetManifestRequest>) -> Result<Response<pb::Manifest>, Status> {
+        self.answer(request)
     }
 
     async fn download_artifact(

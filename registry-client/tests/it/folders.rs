@@ -3,11 +3,12 @@ use std::sync::{Arc, Mutex};
 use futures::stream::{self, StreamExt};
 use registry_client::pb::ErrorReason;
 use registry_client::{Error, Progress, pb};
-use sha2::{Digest, Sha256};
+use registry_proto::chunks::{Chunk, ListDigest};
 use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::fake::{Answers, Fake, Uploaded};
+use crate::fake::{Answers, Fake};
+use crate::receipts::sha256;
 
 pub(crate) const VERSION: &str = "namespaces/default/models/m/versions/1";
 
@@ -47,13 +48,13 @@ fn registry(model_exists: bool) -> (Fake, Told) {
             created(format!("version {}", request.into_inner().version.unwrap_or_default().label));
             Ok(version())
         })
-        .on(move |request: Request<Uploaded>| {
-            let Uploaded { metadata, bytes } = request.into_inner();
-            assert_eq!(metadata.parent, VERSION);
-            if metadata.path == "bad.txt" {
+        .on(move |request: Request<pb::CommitArtifactRequest>| {
+            let request = request.into_inner();
+            assert_eq!(request.parent, VERSION);
+            if request.path == "bad.txt" {
                 return Err(refusal(Code::ResourceExhausted, ErrorReason::StorageFull));
             }
-            upload(format!("{} of {} bytes", metadata.path, bytes.len()));
+            upload(format!("{} of {} bytes", request.path, request.data.len()));
             Ok(pb::Artifact::default())
         })
         .on(move |request: Request<pb::FinalizeVersionRequest>| {
@@ -125,7 +126,8 @@ pub(crate) fn shelf(paths: &'static [&'static str]) -> Fake {
         name: format!("{VERSION}/artifacts/{path}"),
         path: path.to_owned(),
         size_bytes: path.len() as i64,
-        sha256: Sha256::digest(path).iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: sha256(path),
+        chunks_blake3: ListDigest::of(&[Chunk::of(path.as_bytes())]).hex(),
         ..Default::default()
     };
     let path_of = |name: &str| name.strip_prefix(VERSION).unwrap().strip_prefix("/artifacts/").unwrap().to_owned();
@@ -139,7 +141,11 @@ pub(crate) fn shelf(paths: &'static [&'static str]) -> Fake {
             let artifacts = paths.iter().map(|path| artifact(path)).collect();
             Ok(pb::ListArtifactsResponse { artifacts, next_page_token: String::new() })
         })
-        .on(move |request: Request<pb::GetArtifactRequest>| Ok(artifact(&path_of(&request.into_inner().name))))
+        .on(move |request: Request<pb::GetManifestRequest>| {
+            let path = path_of(&request.into_inner().name);
+            let chunks = vec![Chunk::of(path.as_bytes()).to_message()];
+            Ok(pb::Manifest { artifact: Some(artifact(&path)), chunks })
+        })
         .on(move |request: Request<pb::DownloadArtifactRequest>| {
             let data = path_of(&request.into_inner().name).into();
             let answers: Answers<_> = stream::iter([Ok(pb::DownloadArtifactResponse { data })]).boxed();

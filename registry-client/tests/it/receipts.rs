@@ -15,7 +15,7 @@ use crate::folders::{VERSION, shelf, version};
 const RECEIPT: &str = ".model-registry.json";
 const PATHS: &[&str] = &["a/b.txt", "c.txt", "d.txt"];
 
-fn sha256(bytes: impl AsRef<[u8]>) -> String {
+pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -3,7 +3,7 @@
 //! | path | |
 //! |---|---|
 //! | `log/FIRST-LAST.segment` | a container (see [`super::container`]) with the revisions FIRST to LAST |
-//! | `artifacts/XX/DIGEST` | the bytes with this SHA-256, which begins with XX |
+//! | `chunks/NAMESPACE/XX/DIGEST` | the chunk with this BLAKE3, which begins with XX, as the chunk store keeps it |
 //!
 //! Several servers of one registry may ship to one archive: their segments overlap, and are the same where they do.
 
@@ -13,16 +13,16 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt as _;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt as _, PutPayload, WriteMultipart};
+use object_store::{ObjectStoreExt as _, PutPayload};
 use registry_proto::store::backup_frame::Frame;
 use registry_proto::store::{BackupHeader, LogEntry, LogGroup};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::artifacts_written;
 use super::container::{ContainerError, Opener, Sealer};
 use super::restore::RestoreError;
-use crate::blobs::Incoming;
+use super::{Owned, chunks_written};
+use crate::chunks::ChunkError;
 use crate::error::Error;
 use crate::places::{Folder, PlaceError};
 use crate::registry::Registry;
@@ -121,22 +121,19 @@ impl Archived {
         Ok(entries)
     }
 
-    /// Reads the bytes with a digest; false if they are not there.
-    pub(crate) async fn read_bytes(&self, sha256: &str, incoming: &mut Incoming) -> Result<bool, RestoreError> {
-        let got = match self.folder.objects().get(&self.bytes_path(sha256)).await {
-            Ok(got) => got,
-            Err(object_store::Error::NotFound { .. }) => return Ok(false),
-            Err(error) => return Err(self.folder.failed(error).into()),
-        };
-        let mut pieces = got.into_stream();
-        while let Some(piece) = pieces.try_next().await.map_err(|error| self.folder.failed(error))? {
-            incoming.write(piece).await?;
+    /// Reads a chunk, if it is there.
+    pub(crate) async fn read_chunk(&self, owned: &Owned) -> Result<Option<Bytes>, RestoreError> {
+        let path = self.chunk_path(owned);
+        match async { self.folder.objects().get(&path).await?.bytes().await }.await {
+            Ok(sealed) => Ok(Some(sealed)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.folder.failed(error).into()),
         }
-        Ok(true)
     }
 
-    fn bytes_path(&self, sha256: &str) -> Path {
-        self.folder.path(["artifacts", sha256.get(..2).unwrap_or(sha256), sha256])
+    fn chunk_path(&self, (namespace, chunk): &Owned) -> Path {
+        let hex = chunk.hex();
+        self.folder.path(["chunks", namespace, hex.get(..2).unwrap_or(&hex), &hex])
     }
 }
 
@@ -204,13 +201,12 @@ impl Shipper {
             let entries = self.registry.store().changes(self.shipped, SEGMENT).await?;
             let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(()) };
             // The bytes first: what the log speaks of is there.
-            let mut digests = BTreeSet::new();
+            let mut chunks = BTreeSet::new();
             for entry in &entries {
-                let written = artifacts_written(entry)?;
-                digests.extend(written.into_iter().map(|artifact| (artifact.sha256, artifact.size_bytes as u64)));
+                chunks.extend(chunks_written(entry)?);
             }
-            for (sha256, size_bytes) in &digests {
-                self.ship_bytes(sha256, *size_bytes).await?;
+            for owned in &chunks {
+                self.ship_chunk(owned).await?;
             }
             let segment = Segment { after: self.shipped, last };
             let (mut sealer, mut bytes) = {
@@ -227,45 +223,26 @@ impl Shipper {
         Ok(())
     }
 
-    async fn ship_bytes(&self, sha256: &str, size_bytes: u64) -> Result<(), ArchiveError> {
-        let path = self.archive.bytes_path(sha256);
+    async fn ship_chunk(&self, owned: &Owned) -> Result<(), ArchiveError> {
+        let failed = |error| self.archive.folder.failed(error);
+        let path = self.archive.chunk_path(owned);
         match self.archive.folder.objects().head(&path).await {
-            Ok(meta) if meta.size == size_bytes => return Ok(()),
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(self.archive.folder.failed(error).into()),
+            Ok(_) => return Ok(()),
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(failed(error).into()),
         }
-        match self.copy_bytes(sha256, size_bytes, &path).await {
-            // The log goes on without them; a restore says which it lacks.
-            Err(ArchiveError::Registry(Error::Damaged { detail, .. })) => {
-                tracing::warn!(sha256, detail, "the bytes of an artifact can't be archived");
+        match self.registry.chunks().sealed(&owned.0, &owned.1).await {
+            Ok(sealed) => {
+                self.archive.folder.objects().put(&path, sealed.into()).await.map_err(failed)?;
                 Ok(())
             }
-            copied => copied,
-        }
-    }
-
-    async fn copy_bytes(&self, sha256: &str, size_bytes: u64, to: &Path) -> Result<(), ArchiveError> {
-        let failed = |error| self.archive.folder.failed(error);
-        let pieces = self.registry.blobs().read(sha256, sha256, size_bytes, 0..size_bytes).await?;
-        let mut pieces = std::pin::pin!(pieces);
-        let upload = self.archive.folder.objects().put_multipart(to).await.map_err(failed)?;
-        let mut upload = WriteMultipart::new(upload);
-        loop {
-            match pieces.try_next().await {
-                Ok(Some(piece)) => {
-                    upload.wait_for_capacity(4).await.map_err(failed)?;
-                    upload.put(piece);
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    // Nothing lasting was written.
-                    upload.abort().await.map_err(failed)?;
-                    return Err(error.into());
-                }
+            Err(ChunkError::Failed(error)) => Err(error.into()),
+            // The log goes on without it; a restore says which artifacts lack it.
+            Err(error) => {
+                tracing::warn!(%error, "a chunk can't be archived");
+                Ok(())
             }
         }
-        upload.finish().await.map_err(failed)?;
-        Ok(())
     }
 }
 

@@ -145,7 +145,7 @@ fn cut(error: std::io::Error) -> ContainerError {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use registry_proto::store::{BackupBytes, LogEntry, LogGroup};
+    use registry_proto::store::{BackupChunk, LogEntry, LogGroup};
 
     use super::*;
 
@@ -156,8 +156,8 @@ mod tests {
         };
         let entries = vec![LogEntry { revision: 5, events: Bytes::from_static(b"events"), writes: Vec::new() }];
         bytes.extend(sealer.seal(Frame::Log(LogGroup { entries })));
-        let data = Bytes::from_static(b"weights");
-        bytes.extend(sealer.seal(Frame::Bytes(BackupBytes { sha256: "ab".to_owned(), size_bytes: 7, data })));
+        let sealed = Bytes::from_static(b"weights");
+        bytes.extend(sealer.seal(Frame::Chunk(BackupChunk { sealed, ..BackupChunk::default() })));
         bytes.extend(sealer.end(5));
         bytes
     }
@@ -184,7 +184,7 @@ mod tests {
         let frames = block_on(read(&container())).unwrap();
         assert!(matches!(&frames[0], Frame::Header(header) if header.after == 4));
         assert!(matches!(&frames[1], Frame::Log(group) if group.entries[0].revision == 5));
-        assert!(matches!(&frames[2], Frame::Bytes(bytes) if bytes.data == "weights"));
+        assert!(matches!(&frames[2], Frame::Chunk(chunk) if chunk.sealed == "weights"));
         assert!(matches!(&frames[3], Frame::End(end) if end.revision == 5));
         assert_eq!(frames.len(), 4);
     }

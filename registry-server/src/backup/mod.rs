@@ -14,33 +14,49 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use prost::Message as _;
-use registry_proto::store::LogEntry;
+use registry_proto::chunks::Chunk;
+use registry_proto::store::{LogEntry, ManifestRecord};
 use registry_proto::v1 as pb;
 
+use crate::registry::contents::Content;
+use crate::registry::keys;
 use crate::store::{Hit, Kind, Range, Read, Source, StoreError, read_write};
 
-/// The artifacts that a revision wrote.
-fn artifacts_written(entry: &LogEntry) -> Result<Vec<pb::Artifact>, StoreError> {
-    let mut artifacts = Vec::new();
+/// A chunk and the namespace that has it.
+type Owned = (String, Chunk);
+
+/// The chunks of the artifacts that a revision wrote.
+fn chunks_written(entry: &LogEntry) -> Result<Vec<Owned>, StoreError> {
+    let mut chunks = Vec::new();
     for write in &entry.writes {
-        if let (Kind::Artifact, _, Some(put)) = read_write(write, &entry.events)? {
-            artifacts.push(artifact(put.payload)?);
+        if let (Kind::Manifest, key, Some(put)) = read_write(write, &entry.events)? {
+            chunks.extend(chunks_of(&key, put.payload)?);
         }
     }
-    Ok(artifacts)
+    Ok(chunks)
 }
 
-/// The names of the artifacts that have one of these digests.
-async fn named<R: Read + ?Sized>(records: &R, digests: &BTreeSet<String>) -> Result<Vec<String>, StoreError> {
+/// The chunks that a manifest lists, other than those that it holds itself.
+fn chunks_of(key: &[u8], payload: Bytes) -> Result<Vec<Owned>, StoreError> {
+    let record = ManifestRecord::decode(payload).map_err(|error| StoreError::Damaged(error.to_string()))?;
+    let namespace = keys::namespace_of(key).to_owned();
+    let content = Content::from_record(record)?;
+    Ok(content.stored().iter().map(|chunk| (namespace.clone(), *chunk)).collect())
+}
+
+/// The names of the artifacts that have one of these chunks.
+async fn named<R: Read + ?Sized>(records: &R, chunks: &BTreeSet<Owned>) -> Result<Vec<String>, StoreError> {
     let mut names = Vec::new();
-    if digests.is_empty() {
+    if chunks.is_empty() {
         return Ok(names);
     }
-    let mut pages = Pages::of(Source::Kind(Kind::Artifact));
+    let mut pages = Pages::of(Source::Kind(Kind::Manifest));
     while let Some(hit) = pages.next(records).await? {
-        let artifact = artifact(hit.record.payload)?;
-        if digests.contains(&artifact.sha256) {
-            names.push(artifact.name);
+        let listed = chunks_of(&hit.record.key, hit.record.payload)?;
+        if listed.iter().any(|chunk| chunks.contains(chunk))
+            && let Some(record) = records.get(Kind::Artifact, &hit.record.key).await?
+        {
+            names.push(artifact(record.payload)?.name);
         }
     }
     Ok(names)

@@ -5,17 +5,18 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use prost::Message as _;
 use prost_types::Timestamp;
+use registry_proto::chunks::Chunk;
 use registry_proto::store::backup_frame::Frame;
 use registry_proto::store::{BackupHeader, LogEntry};
 use registry_proto::v1 as pb;
 
 use super::archive::Archived;
 use super::container::{ContainerError, Opener};
-use super::{artifacts_written, named};
-use crate::blobs::{Blobs, Incoming};
-use crate::error::Error;
+use super::{Owned, chunks_written, named};
+use crate::chunks::{ChunkError, ChunkStore};
 use crate::places::{self, PlaceError, Source};
 use crate::store::{Revision, Store, StoreError};
 
@@ -76,9 +77,6 @@ pub enum RestoreError {
     /// The store can't take it.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The bytes of an artifact can't be kept.
-    #[error(transparent)]
-    Bytes(#[from] Error),
 }
 
 /// What was restored.
@@ -86,8 +84,8 @@ pub enum RestoreError {
 pub struct Restored {
     /// The newest revision.
     pub revision: Revision,
-    /// How many artifacts' bytes came with it.
-    pub artifacts: u64,
+    /// How many chunks of artifacts came with it.
+    pub chunks: u64,
     /// The names of artifacts whose bytes were not there, or were damaged.
     pub lost: Vec<String>,
 }
@@ -98,7 +96,7 @@ pub struct Restored {
 /// If the place can't be read or the store can't be filled. Run again, it goes on where it was.
 pub async fn restore(
     store: &dyn Store,
-    blobs: &Blobs,
+    chunks: &ChunkStore,
     from: &str,
     until: Until,
     progress: impl FnMut(&Restored) + Send,
@@ -108,7 +106,7 @@ pub async fn restore(
         return Err(RestoreError::NotEmpty(there));
     }
     let (wanted, restored) = (BTreeSet::new(), Restored::default());
-    let mut filling = Filling { store, blobs, until, reached: false, there, wanted, restored, progress };
+    let mut filling = Filling { store, chunks, until, reached: false, there, wanted, restored, progress };
     let last = match places::source(from).await? {
         Source::File(bytes) => filling.file(from, bytes).await?,
         Source::Archive(folder) => filling.archive(&Archived::new(folder)).await?,
@@ -126,14 +124,14 @@ pub async fn restore(
 
 struct Filling<'a, P> {
     store: &'a dyn Store,
-    blobs: &'a Blobs,
+    chunks: &'a ChunkStore,
     until: Until,
     /// Nothing more is asked for.
     reached: bool,
     /// What a restore that broke off has left.
     there: Revision,
-    /// Digests whose bytes are still to come.
-    wanted: BTreeSet<String>,
+    /// What is still to come.
+    wanted: BTreeSet<Owned>,
     restored: Restored,
     progress: P,
 }
@@ -146,26 +144,16 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
         if after > 0 {
             return Err(RestoreError::Gap { place: place.to_owned(), after: 0, next: after + 1 });
         }
-        let mut incoming: Option<(String, Incoming)> = None;
         loop {
             match frames.next().await.map_err(failed)? {
                 Frame::Header(_) => return Err(failed(ContainerError::Damaged("it has two headers".to_owned()))),
                 Frame::Log(group) => self.entries(group.entries).await?,
-                Frame::Bytes(piece) => {
+                Frame::Chunk(frame) => {
                     self.log_ended()?;
-                    if !self.wanted.contains(&piece.sha256) {
-                        continue;
-                    }
-                    let mut current = match incoming.take() {
-                        Some(current) if current.0 == piece.sha256 => current,
-                        _ => (piece.sha256, self.blobs.begin().await?),
-                    };
-                    current.1.write(piece.data).await?;
-                    if current.1.size() < piece.size_bytes {
-                        incoming = Some(current);
-                    } else {
-                        self.keep(current.0, current.1).await?;
-                    }
+                    let message = pb::Chunk { blake3: frame.blake3, size_bytes: frame.size_bytes };
+                    let chunk = Chunk::from_message(&message)
+                        .ok_or_else(|| failed(ContainerError::Damaged("a chunk that is none".to_owned())))?;
+                    self.keep((frame.namespace, chunk), frame.sealed).await?;
                 }
                 Frame::End(end) => {
                     self.log_ended()?;
@@ -200,10 +188,9 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
             last = segment.last;
         }
         self.log_ended()?;
-        for sha256 in self.wanted.clone() {
-            let mut incoming = self.blobs.begin().await?;
-            if archive.read_bytes(&sha256, &mut incoming).await? {
-                self.keep(sha256, incoming).await?;
+        for owned in self.wanted.clone() {
+            if let Some(sealed) = archive.read_chunk(&owned).await? {
+                self.keep(owned, sealed).await?;
             }
         }
         Ok(last)
@@ -219,7 +206,7 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
         entries.truncate(asked_for);
         let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(()) };
         for entry in &entries {
-            self.wanted.extend(artifacts_written(entry)?.into_iter().map(|artifact| artifact.sha256));
+            self.wanted.extend(chunks_written(entry)?);
         }
         if let Some(known) = entries.iter().find(|entry| entry.revision == self.there)
             && self.store.changes(self.there - 1, 1).await?.first() != Some(known)
@@ -240,17 +227,24 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
         if self.restored.revision < self.there { Err(RestoreError::Other(self.there)) } else { Ok(()) }
     }
 
-    async fn keep(&mut self, sha256: String, incoming: Incoming) -> Result<(), RestoreError> {
-        let complete = incoming.finish().await?;
-        if complete.sha256() != sha256 {
-            tracing::warn!(sha256, "the bytes of an artifact are damaged and were not restored");
+    /// Keeps a chunk, if it is wanted.
+    async fn keep(&mut self, owned: Owned, sealed: Bytes) -> Result<(), RestoreError> {
+        if !self.wanted.contains(&owned) {
             return Ok(());
         }
-        complete.keep().await?;
-        self.wanted.remove(&sha256);
-        self.restored.artifacts += 1;
-        (self.progress)(&self.restored);
-        Ok(())
+        match self.chunks.put_sealed(&owned.0, &owned.1, sealed).await {
+            Ok(()) => {
+                self.wanted.remove(&owned);
+                self.restored.chunks += 1;
+                (self.progress)(&self.restored);
+                Ok(())
+            }
+            Err(ChunkError::Failed(error)) => Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, "a chunk was not restored");
+                Ok(())
+            }
+        }
     }
 }
 

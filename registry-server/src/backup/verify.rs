@@ -3,16 +3,16 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use futures::TryStreamExt as _;
 use prost::Message as _;
 use registry_proto::store::LogEntry;
 use registry_proto::v1 as pb;
 use registry_proto::v1::{VerifyPhase, VerifyProblemType};
 
 use super::{Pages, artifact};
-use crate::blobs::Blobs;
+use crate::chunks::{ChunkError, ChunkStore};
 use crate::error::Error;
-use crate::registry::chain;
+use crate::registry::contents::content;
+use crate::registry::{chain, keys};
 use crate::store::sled::SledStore;
 use crate::store::{Hit, Index, Kind, Revision, Snapshot, Source, Store, StoreError};
 
@@ -34,7 +34,7 @@ const TELL_EVERY: u64 = 1000;
 /// If the store can't be read. What is wrong with its content is in the report.
 pub async fn verify(
     store: &dyn Store,
-    blobs: &Blobs,
+    chunks: &ChunkStore,
     skip_artifacts: bool,
     progress: impl FnMut(pb::VerifyProgress) + Send,
 ) -> Result<pb::VerifyReport, Error> {
@@ -47,7 +47,7 @@ pub async fn verify(
         verification.state(&*snapshot, &replayed).await?;
     }
     if !skip_artifacts {
-        let read = verification.artifacts(&*snapshot, blobs).await;
+        let read = verification.artifacts(&*snapshot, chunks).await;
         verification.understood(VerifyProblemType::StateDiffers, "artifacts".to_owned(), read)?;
     }
     Ok(verification.report)
@@ -186,31 +186,44 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
         Ok(())
     }
 
-    /// Reads all bytes once.
-    async fn artifacts(&mut self, snapshot: &dyn Snapshot, blobs: &Blobs) -> Result<(), Error> {
+    /// Reads every chunk once.
+    async fn artifacts(&mut self, snapshot: &dyn Snapshot, chunks: &ChunkStore) -> Result<(), Error> {
         let mut intact = HashSet::new();
         let mut pages = Pages::of(Source::Kind(Kind::Artifact));
         while let Some(hit) = pages.next(snapshot).await? {
             let artifact = artifact(hit.record.payload)?;
             self.report.artifacts += 1;
-            if !intact.contains(&artifact.sha256) {
-                match read_whole(blobs, &artifact).await {
-                    Ok(()) => {
-                        self.report.artifact_bytes += artifact.size_bytes as u64;
-                        intact.insert(artifact.sha256);
-                    }
-                    Err(Error::Damaged { detail, .. }) => {
-                        let missing = detail.ends_with("missing");
-                        let r#type = if missing {
-                            VerifyProblemType::ArtifactMissing
-                        } else {
-                            VerifyProblemType::ArtifactDamaged
-                        };
-                        self.problem(r#type, artifact.name, detail);
-                    }
-                    Err(error) => return Err(error),
+            self.tell(VerifyPhase::Artifacts, self.report.artifacts, 0);
+            let Some(manifest) = snapshot.get(Kind::Manifest, &hit.record.key).await? else {
+                self.problem(VerifyProblemType::ArtifactMissing, artifact.name, "it has no list of chunks");
+                continue;
+            };
+            let content = content(&manifest)?;
+            if content.digest() != artifact.chunks_blake3 {
+                self.problem(VerifyProblemType::ArtifactDamaged, artifact.name, "its list of chunks is another one");
+                continue;
+            }
+            let namespace = keys::namespace_of(&hit.record.key);
+            for chunk in &content.chunks {
+                if intact.contains(&(namespace.to_owned(), *chunk)) {
+                    continue;
                 }
-                self.tell(VerifyPhase::Artifacts, self.report.artifacts, 0);
+                match content.read(chunks, namespace, chunk).await {
+                    Ok(_) => {
+                        self.report.artifact_bytes += u64::from(chunk.size);
+                        intact.insert((namespace.to_owned(), *chunk));
+                    }
+                    Err(ChunkError::Failed(error)) => return Err(error.into()),
+                    Err(error) => {
+                        let r#type = match error {
+                            ChunkError::Missing(_) => VerifyProblemType::ArtifactMissing,
+                            _ => VerifyProblemType::ArtifactDamaged,
+                        };
+                        self.problem(r#type, artifact.name.clone(), error.to_string());
+                        // One is enough for an artifact.
+                        break;
+                    }
+                }
             }
         }
         Ok(())
@@ -220,10 +233,4 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
 /// Takes the hit if it is the one at this position.
 fn take_at(hit: &mut Option<Hit>, position: &[u8]) -> Option<Hit> {
     hit.take_if(|hit| hit.position == position)
-}
-
-async fn read_whole(blobs: &Blobs, artifact: &pb::Artifact) -> Result<(), Error> {
-    let size = artifact.size_bytes as u64;
-    let pieces = blobs.read(&artifact.name, &artifact.sha256, size, 0..size).await?;
-    pieces.try_for_each(|_| std::future::ready(Ok(()))).await
 }

@@ -1,11 +1,10 @@
 //! Making a backup: the log up to one revision, then the bytes that it speaks of. Writers go on meanwhile: the log only grows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
 use registry_proto::store::backup_frame::Frame;
-use registry_proto::store::{BackupBytes, BackupHeader, LogGroup};
+use registry_proto::store::{BackupChunk, BackupHeader, LogGroup};
 use registry_proto::v1 as pb;
 use registry_proto::v1::backup_response::Response;
 use sha2::{Digest as _, Sha256};
@@ -13,7 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::container::Sealer;
-use super::{artifacts_written, named};
+use super::{Owned, chunks_written, named};
+use crate::chunks::ChunkError;
 use crate::error::Error;
 use crate::registry::Registry;
 use crate::registry::finalize::hex;
@@ -69,8 +69,8 @@ impl Backup {
         let (mut sealer, begin) = Sealer::begin(BackupHeader { after: 0 });
         self.data(begin).await?;
 
-        // What has been uploaded, by digest: many artifacts may share bytes.
-        let mut wanted = BTreeMap::new();
+        // Many artifacts may share a chunk.
+        let mut wanted = BTreeSet::new();
         let mut at = 0;
         while at < revision {
             let began = Instant::now();
@@ -84,8 +84,7 @@ impl Backup {
             at = last;
             if !skip_artifacts {
                 for entry in &entries {
-                    let written = artifacts_written(entry)?;
-                    wanted.extend(written.into_iter().map(|artifact| (artifact.sha256, artifact.size_bytes as u64)));
+                    wanted.extend(chunks_written(entry)?);
                 }
             }
             let frame = sealer.seal(Frame::Log(LogGroup { entries }));
@@ -96,9 +95,9 @@ impl Backup {
         }
         let in_all = wanted.len() as u64;
         let mut lost = BTreeSet::new();
-        for (done, (sha256, size_bytes)) in (1..).zip(wanted) {
-            if !self.bytes_of(&mut sealer, &sha256, size_bytes).await? {
-                lost.insert(sha256);
+        for (done, owned) in (1..).zip(wanted) {
+            if !self.chunk(&mut sealer, &owned).await? {
+                lost.insert(owned);
             }
             self.progress(revision, done, in_all).await?;
         }
@@ -109,29 +108,17 @@ impl Backup {
         self.send(Response::Completed(completed)).await
     }
 
-    /// Sends the bytes of a digest; false if they are missing or damaged.
-    async fn bytes_of(&mut self, sealer: &mut Sealer, sha256: &str, size_bytes: u64) -> Result<bool, End> {
-        let read = self.registry.blobs().read(sha256, sha256, size_bytes, 0..size_bytes).await;
-        let mut pieces = match read {
-            Ok(pieces) => std::pin::pin!(pieces),
-            Err(Error::Damaged { .. }) => return Ok(false),
-            Err(error) => return Err(error.into()),
+    /// Sends a chunk; false if it is missing or damaged.
+    async fn chunk(&mut self, sealer: &mut Sealer, (namespace, chunk): &Owned) -> Result<bool, End> {
+        let sealed = match self.registry.chunks().sealed(namespace, chunk).await {
+            Ok(sealed) => sealed,
+            Err(ChunkError::Failed(error)) => return Err(error.into()),
+            Err(_) => return Ok(false),
         };
-        loop {
-            let data = match pieces.next().await {
-                // An artifact without bytes has a frame all the same: restoring it has to make its file.
-                None if size_bytes > 0 => return Ok(true),
-                None => Bytes::new(),
-                Some(Ok(data)) => data,
-                // A restore finds it out as well, and leaves the bytes.
-                Some(Err(Error::Damaged { .. })) => return Ok(false),
-                Some(Err(error)) => return Err(error.into()),
-            };
-            self.data(sealer.seal(Frame::Bytes(BackupBytes { sha256: sha256.to_owned(), size_bytes, data }))).await?;
-            if size_bytes == 0 {
-                return Ok(true);
-            }
-        }
+        let blake3 = Bytes::copy_from_slice(&chunk.blake3);
+        let frame = BackupChunk { namespace: namespace.clone(), blake3, size_bytes: chunk.size, sealed };
+        self.data(sealer.seal(Frame::Chunk(frame))).await?;
+        Ok(true)
     }
 
     async fn data(&mut self, mut bytes: Bytes) -> Result<(), End> {
@@ -144,8 +131,8 @@ impl Backup {
         Ok(())
     }
 
-    async fn progress(&self, revision: u64, artifacts: u64, artifacts_in_all: u64) -> Result<(), End> {
-        self.send(Response::Progress(pb::BackupProgress { revision, artifacts, artifacts_in_all })).await
+    async fn progress(&self, revision: u64, chunks: u64, chunks_in_all: u64) -> Result<(), End> {
+        self.send(Response::Progress(pb::BackupProgress { revision, chunks, chunks_in_all })).await
     }
 
     async fn send(&self, response: Response) -> Result<(), End> {

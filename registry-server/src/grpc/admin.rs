@@ -44,7 +44,7 @@ impl AdminService for Services {
                 let _ = told.try_send(Ok(Verified::Progress(progress)));
             };
             let verified = tokio::select! {
-                verified = verify(&**registry.store(), registry.blobs(), skip_artifacts, progress) => verified,
+                verified = verify(&**registry.store(), registry.chunks(), skip_artifacts, progress) => verified,
                 () = out.closed() => return,
             };
             // The caller may have gone just now.

@@ -2,21 +2,26 @@
 
 use std::pin::Pin;
 
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use registry_proto::chunks::Chunk;
 use registry_proto::v1 as pb;
-use registry_proto::v1::ErrorReason;
 use registry_proto::v1::artifact_service_server::ArtifactService;
-use registry_proto::v1::upload_artifact_request::Request as Part;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
 use super::paging::{self, Query};
 use super::request::{both, name, no_filter, order, required};
+use super::uploads::commit;
 use crate::error::{Error, Violations};
-use crate::registry::artifacts::{DeleteArtifact, Upload};
+use crate::registry::artifacts::DeleteArtifact;
 use crate::registry::lists::Page;
-use crate::rules::names::{self, ArtifactName, VersionName};
-use crate::status::{plain, status};
+use crate::rules::names::{ArtifactName, VersionName};
+use crate::status::status;
+
+/// How many bytes a message of a download has at most: tonic copies each, and many may be under way.
+const MESSAGE: usize = 256 * 1024;
+/// In how many chunks a request may be interested.
+const LOOKED_FOR: usize = 10_000;
 
 #[tonic::async_trait]
 impl ArtifactService for Services {
@@ -29,6 +34,60 @@ impl ArtifactService for Services {
         // A task of its own: on the connection's, the bytes would wait while others are hashed and written.
         let uploaded = tokio::spawn(async move { services.receive(headers, parts).await });
         Ok(Response::new(uploaded.await.map_err(|error| Status::from(Error::internal(error)))??))
+    }
+
+    async fn find_missing_chunks(
+        &self,
+        request: Request<pb::FindMissingChunksRequest>,
+    ) -> Result<Response<pb::FindMissingChunksResponse>, Status> {
+        let request = request.into_inner();
+        let mut found = Violations::default();
+        let parent = found.name("parent", VersionName::parse(&request.parent));
+        if request.blake3.len() > LOOKED_FOR {
+            found.invalid(
+                "blake3",
+                format!("has {} chunks, and at most {LOOKED_FOR} are looked for", request.blake3.len()),
+            );
+        }
+        let mut chunks = Vec::with_capacity(request.blake3.len());
+        for (place, blake3) in request.blake3.iter().enumerate() {
+            match blake3.as_ref().try_into() {
+                Ok(blake3) => chunks.push(blake3),
+                Err(_) => found.invalid(format!("blake3[{place}]"), "must be 32 bytes"),
+            }
+        }
+        found.check()?;
+        let parent = required("parent", parent)?;
+        let missing = self.registry.missing_chunks(&parent, chunks).await?;
+        Ok(Response::new(pb::FindMissingChunksResponse { missing }))
+    }
+
+    async fn upload_chunks(
+        &self,
+        request: Request<Streaming<pb::UploadChunksRequest>>,
+    ) -> Result<Response<pb::UploadChunksResponse>, Status> {
+        let messages = request.into_inner();
+        let services = self.clone();
+        // As above.
+        let stored = tokio::spawn(async move { services.receive_chunks(messages).await });
+        Ok(Response::new(stored.await.map_err(|error| Status::from(Error::internal(error)))??))
+    }
+
+    async fn commit_artifact(
+        &self,
+        request: Request<pb::CommitArtifactRequest>,
+    ) -> Result<Response<pb::Artifact>, Status> {
+        let (headers, _, request) = request.into_parts();
+        let order = order(&headers, "CommitArtifact", &request, &request.request_id, request.validate_only);
+        let (order, (upload, source)) = both(order, commit(request))?;
+        Ok(Response::new(self.registry.commit_artifact(order, upload, source).await?))
+    }
+
+    async fn get_manifest(&self, request: Request<pb::GetManifestRequest>) -> Result<Response<pb::Manifest>, Status> {
+        let name = name("name", ArtifactName::parse(&request.get_ref().name))?;
+        let (artifact, content) = self.registry.manifest(&name).await?;
+        let chunks = content.chunks.into_iter().map(Chunk::to_message).collect();
+        Ok(Response::new(pb::Manifest { artifact: Some(artifact), chunks }))
     }
 
     type DownloadArtifactStream = Pin<Box<dyn Stream<Item = Result<pb::DownloadArtifactResponse, Status>> + Send>>;
@@ -47,11 +106,11 @@ impl ArtifactService for Services {
         found.check()?;
         let artifact = required("name", artifact)?;
         let pieces = self.registry.read_artifact(&artifact, offset, length).await?;
-        let stream = pieces.map(|piece| match piece {
-            Ok(data) => Ok(pb::DownloadArtifactResponse { data }),
-            Err(error) => Err(status(&error)),
+        let messages = pieces.map_ok(|mut piece| {
+            let next = move || (!piece.is_empty()).then(|| piece.split_to(MESSAGE.min(piece.len())));
+            stream::iter(std::iter::from_fn(next)).map(|data| Ok(pb::DownloadArtifactResponse { data }))
         });
-        Ok(Response::new(Box::pin(stream)))
+        Ok(Response::new(Box::pin(messages.try_flatten().map_err(|error: Error| status(&error)))))
     }
 
     async fn get_artifact(&self, request: Request<pb::GetArtifactRequest>) -> Result<Response<pb::Artifact>, Status> {
@@ -84,97 +143,4 @@ impl ArtifactService for Services {
         let (order, name) = both(order, name("name", ArtifactName::parse(&request.name)))?;
         Ok(Response::new(self.registry.delete_artifact(order, DeleteArtifact { name }).await?))
     }
-}
-
-impl Services {
-    async fn receive(
-        &self,
-        headers: tonic::metadata::MetadataMap,
-        mut parts: Streaming<pb::UploadArtifactRequest>,
-    ) -> Result<pb::Artifact, Status> {
-        let first = self.next_part(&mut parts, 0).await?.and_then(|part| part.request);
-        let Some(Part::Metadata(metadata)) = first else {
-            return Err(Error::field("metadata", ErrorReason::FieldRequired, "must come in the first message").into());
-        };
-        let order = order(&headers, "UploadArtifact", &metadata, &metadata.request_id, false);
-        let (order, upload) = both(order, upload(metadata))?;
-        let mut incoming = self.registry.begin_upload(&upload).await?;
-        while let Some(part) = self.next_part(&mut parts, incoming.size()).await? {
-            match part.request {
-                Some(Part::Data(data)) => incoming.write(data).await?,
-                Some(Part::Metadata(_)) => {
-                    let twice = "must come in the first message only";
-                    return Err(Error::field("metadata", ErrorReason::FieldInvalid, twice).into());
-                }
-                None => return Err(Error::field("data", ErrorReason::FieldRequired, "is required").into()),
-            }
-            if let Some(announced) = upload.size_bytes.filter(|announced| incoming.size() > *announced) {
-                let more = format!("{announced} bytes were announced, and more came");
-                return Err(Error::field("metadata.size_bytes", ErrorReason::SizeMismatch, more).into());
-            }
-        }
-        Ok(self.registry.finish_upload(order, upload, incoming).await?)
-    }
-
-    /// The next message of an upload, `None` at its end.
-    async fn next_part(
-        &self,
-        parts: &mut Streaming<pb::UploadArtifactRequest>,
-        received: u64,
-    ) -> Result<Option<pb::UploadArtifactRequest>, Status> {
-        let mut draining = self.draining.clone();
-        let next = tokio::select! {
-            next = tokio::time::timeout(self.idle, parts.message()) => next,
-            _ = draining.wait_for(|draining| *draining) => return Err(Error::Draining.into()),
-        };
-        match next {
-            Ok(Ok(part)) => Ok(part),
-            // The message was too large for the decoder: the layer above says so in the service's own terms.
-            Ok(Err(error)) if error.code() == tonic::Code::OutOfRange => Err(error),
-            Ok(Err(_)) => Err(Error::UploadIncomplete { received }.into()),
-            Err(_) => {
-                let idle = format!("no bytes came for {} s; nothing was kept", self.idle.as_secs());
-                Err(plain(tonic::Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, &idle))
-            }
-        }
-    }
-}
-
-fn upload(metadata: pb::UploadMetadata) -> Result<Upload, Error> {
-    let mut found = Violations::default();
-    let parent = found.name("metadata.parent", VersionName::parse(&metadata.parent));
-    found.name("metadata.path", names::check_path(&metadata.path));
-    let r#type = match pb::ArtifactType::try_from(metadata.r#type) {
-        Ok(pb::ArtifactType::Unspecified) => {
-            found.required("metadata.type");
-            pb::ArtifactType::Unspecified
-        }
-        Ok(r#type) => r#type,
-        Err(_) => {
-            found.invalid("metadata.type", format!("has no value {}", metadata.r#type));
-            pb::ArtifactType::Unspecified
-        }
-    };
-    let media_type = match metadata.media_type.as_str() {
-        "" => mime_guess::from_path(&metadata.path).first_or_octet_stream().to_string(),
-        media_type => {
-            if media_type.parse::<mime_guess::Mime>().is_err() {
-                found.invalid("metadata.media_type", format!("{media_type:?} is not a media type"));
-            }
-            metadata.media_type
-        }
-    };
-    let size_bytes = metadata.size_bytes.map(|size| {
-        u64::try_from(size).unwrap_or_else(|_| {
-            found.invalid("metadata.size_bytes", "must not be negative");
-            0
-        })
-    });
-    let sha256 = Some(metadata.sha256.to_ascii_lowercase()).filter(|sha256| !sha256.is_empty());
-    if sha256.as_ref().is_some_and(|hex| hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit())) {
-        found.invalid("metadata.sha256", "must be 64 hex digits");
-    }
-    found.check()?;
-    let parent = required("metadata.parent", parent)?;
-    Ok(Upload { parent, path: metadata.path, r#type, media_type, size_bytes, sha256 })
 }

@@ -7,6 +7,7 @@ mod lifecycle;
 mod models;
 mod paging;
 mod request;
+mod uploads;
 mod versions;
 
 use std::time::Duration;

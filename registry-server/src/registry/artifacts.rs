@@ -3,17 +3,20 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
+use registry_proto::chunks::Chunk;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
+use uuid::Uuid;
 
+use super::contents::{Content, Sum};
 use super::records::{Records as _, decode};
 use super::transaction::Tx;
 use super::versions::{live_version, reads_of, touch};
 use super::{Committed, Mutation, Order, Registry, keys};
-use crate::blobs::{Incoming, Stored};
+use crate::chunks::incoming::{Cutter, Incoming};
 use crate::error::{Error, Violations};
 use crate::rules::names::{ArtifactName, VersionName, VersionRef};
-use crate::store::Kind;
+use crate::store::{Attribute, Index, Kind};
 
 /// A file that is to become an artifact; its fields were checked.
 #[derive(Debug, Clone)]
@@ -26,15 +29,62 @@ pub(crate) struct Upload {
     pub(crate) size_bytes: Option<u64>,
     /// As announced, lower-case.
     pub(crate) sha256: Option<String>,
+    /// Where the fields stand in the request: `metadata.`, or nothing.
+    pub(crate) within: &'static str,
+}
+
+impl Upload {
+    fn field(&self, name: &str) -> String {
+        format!("{}{name}", self.within)
+    }
+}
+
+/// What an artifact is to be made of.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// Stored chunks, and what the caller called their upload.
+    Chunks(Vec<Chunk>, Option<Uuid>),
+    /// Few bytes.
+    Bytes(Bytes),
+}
+
+/// An upload that is cut into chunks here.
+#[derive(Debug)]
+pub(crate) struct Receiving {
+    id: Uuid,
+    pub(crate) cutter: Cutter,
 }
 
 impl Registry {
     /// Begins an upload, if the version can take it; asked before bytes come, so that none come in vain.
-    pub(crate) async fn begin_upload(&self, upload: &Upload) -> Result<Incoming, Error> {
+    pub(crate) async fn begin_upload(&self, upload: &Upload) -> Result<Receiving, Error> {
+        self.check_upload(upload).await?;
+        let id = Uuid::new_v4();
+        Ok(Receiving { id, cutter: Cutter::new(self.incoming(&upload.parent, Some(id))) })
+    }
+
+    async fn check_upload(&self, upload: &Upload) -> Result<(), Error> {
         let version = self.version(&upload.parent).await?;
         let there = self.stored_artifact(upload, version.number).await?;
-        admit(&version, upload, there.as_ref())?;
-        self.blobs.begin().await
+        admit(&version, upload, there.as_ref()).map(drop)
+    }
+
+    /// Which of these chunks a version's namespace lacks, by their places.
+    pub(crate) async fn missing_chunks(&self, parent: &VersionName, chunks: Vec<[u8; 32]>) -> Result<Vec<u32>, Error> {
+        self.version(parent).await?;
+        Ok(self.chunks.missing(&parent.model.namespace, chunks).await?)
+    }
+
+    /// Begins to take chunks for a version.
+    pub(crate) async fn begin_chunks(&self, parent: &VersionName, upload: Option<Uuid>) -> Result<Incoming, Error> {
+        self.version(parent).await?;
+        Ok(self.incoming(parent, upload))
+    }
+
+    fn incoming(&self, parent: &VersionName, upload: Option<Uuid>) -> Incoming {
+        let namespace = &parent.model.namespace;
+        let digesting = upload.map(|upload| self.digests.of(namespace, upload));
+        Incoming::new(self.chunks.clone(), namespace.clone(), digesting)
     }
 
     /// Makes an artifact of the bytes that came, if they are the announced ones.
@@ -42,27 +92,58 @@ impl Registry {
         &self,
         order: Order,
         upload: Upload,
-        incoming: Incoming,
+        receiving: Receiving,
     ) -> Result<pb::Artifact, Error> {
+        let cut = receiving.cutter.finish().await?;
+        let sum = self.sum_of_cut(&upload.parent.model.namespace, receiving.id, cut).await?;
+        self.add_artifact(order, upload, sum).await
+    }
+
+    /// Makes an artifact of what is stored already, or came with the request.
+    pub(crate) async fn commit_artifact(
+        &self,
+        order: Order,
+        upload: Upload,
+        source: Source,
+    ) -> Result<pb::Artifact, Error> {
+        self.check_upload(&upload).await?;
+        let sum = match source {
+            Source::Bytes(bytes) => self.sum_of_bytes(bytes).await?,
+            Source::Chunks(chunks, id) => {
+                let name = format!("{}/artifacts/{}", upload.parent, upload.path);
+                self.sum_of_chunks(&name, &upload.parent.model.namespace, id, chunks).await?
+            }
+        };
+        self.add_artifact(order, upload, sum).await
+    }
+
+    async fn add_artifact(&self, order: Order, upload: Upload, sum: Sum) -> Result<pb::Artifact, Error> {
         let mut found = Violations::default();
-        let bytes = incoming.finish().await?;
-        if let Some(announced) = upload.size_bytes.filter(|announced| *announced != bytes.size()) {
-            let sizes = format!("{announced} bytes were announced, {} came", bytes.size());
-            found.add("metadata.size_bytes", ErrorReason::SizeMismatch, sizes);
+        let size = sum.content.size();
+        if let Some(announced) = upload.size_bytes.filter(|announced| *announced != size) {
+            let sizes = format!("{announced} bytes were announced, {size} came");
+            found.add(upload.field("size_bytes"), ErrorReason::SizeMismatch, sizes);
         }
-        if let Some(announced) = upload.sha256.as_ref().filter(|announced| *announced != bytes.sha256()) {
-            let digests = format!("{announced} was announced, the bytes have {}", bytes.sha256());
-            found.add("metadata.sha256", ErrorReason::DigestMismatch, digests);
+        if let Some(announced) = upload.sha256.as_ref().filter(|announced| **announced != sum.sha256) {
+            let digests = format!("{announced} was announced, the bytes have {}", sum.sha256);
+            found.add(upload.field("sha256"), ErrorReason::DigestMismatch, digests);
         }
         found.check()?;
-        let stored = bytes.keep().await?;
         let (parent, path) = (upload.parent.clone(), upload.path.clone());
-        let committed = self.commit(order, AddArtifact { upload, stored }).await?;
+        let committed = self.commit(order, AddArtifact { upload, sum }).await?;
         match artifact_after(committed, pb::EventType::ArtifactCreated) {
             Some(artifact) => Ok(artifact),
             // The same bytes were there already.
             None => self.artifact(&ArtifactName { version: parent, path }).await,
         }
+    }
+
+    /// An artifact and what it consists of.
+    pub(crate) async fn manifest(&self, name: &ArtifactName) -> Result<(pb::Artifact, Content), Error> {
+        let artifact = self.artifact(name).await?;
+        let number = self.store.resolve(&name.version).await?;
+        let content = self.content(&keys::artifact(&name.version.model, number, &name.path)).await?;
+        Ok((artifact, content))
     }
 
     pub(crate) async fn artifact(&self, name: &ArtifactName) -> Result<pb::Artifact, Error> {
@@ -85,14 +166,15 @@ impl Registry {
         offset: u64,
         length: u64,
     ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + 'static, Error> {
-        let artifact = self.artifact(name).await?;
-        let size = u64::try_from(artifact.size_bytes).unwrap_or(0);
+        let (artifact, content) = self.manifest(name).await?;
+        let size = content.size();
         if offset > size || (offset == size && size > 0) {
             let detail = format!("{name} has {size} bytes: there is nothing from offset {offset} on");
             return Err(Error::OutOfRange { reason: ErrorReason::RangeInvalid, detail });
         }
         let end = if length == 0 { size } else { size.min(offset.saturating_add(length)) };
-        self.blobs.read(&artifact.name, &artifact.sha256, size, offset..end).await
+        let namespace = name.version.model.namespace.clone();
+        Ok(self.read_content(artifact.name, namespace, content, offset..end))
     }
 
     pub(crate) async fn delete_artifact(&self, order: Order, delete: DeleteArtifact) -> Result<pb::Artifact, Error> {
@@ -130,10 +212,10 @@ fn admit(version: &pb::Version, upload: &Upload, there: Option<&pb::Artifact>) -
     }
 }
 
-/// An artifact to be recorded; its bytes are stored.
+/// An artifact to be recorded; its bytes are stored, or few.
 struct AddArtifact {
     upload: Upload,
-    stored: Stored,
+    sum: Sum,
 }
 
 #[async_trait]
@@ -143,17 +225,19 @@ impl Mutation for AddArtifact {
         let model = &self.upload.parent.model;
         let key = keys::artifact(model, version.number, &self.upload.path);
         let there = tx.store.get(Kind::Artifact, &key).await?.map(|record| decode(&record)).transpose()?;
-        let upload = Upload { sha256: Some(self.stored.sha256.clone()), ..self.upload.clone() };
+        let upload = Upload { sha256: Some(self.sum.sha256.clone()), ..self.upload.clone() };
         if admit(&version, &upload, there.as_ref())? {
             return Ok(());
         }
+        let content = &self.sum.content;
         let artifact = pb::Artifact {
             name: format!("{}/artifacts/{}", version.name, self.upload.path),
             path: self.upload.path.clone(),
             r#type: self.upload.r#type.into(),
             media_type: self.upload.media_type.clone(),
-            size_bytes: i64::try_from(self.stored.size).map_err(Error::internal)?,
-            sha256: self.stored.sha256.clone(),
+            size_bytes: i64::try_from(content.size()).map_err(Error::internal)?,
+            sha256: self.sum.sha256.clone(),
+            chunks_blake3: content.digest(),
             create_time: Some(tx.now),
             supplementary: version.state() != pb::VersionState::Pending,
         };
@@ -161,7 +245,10 @@ impl Mutation for AddArtifact {
         version.size_bytes += artifact.size_bytes;
         touch(tx, &mut version);
         tx.log(event(pb::EventType::ArtifactCreated, &artifact.name, None, Some(&artifact)));
-        tx.put(Kind::Artifact, key, &artifact, Vec::new()).await?;
+        tx.put(Kind::Artifact, key.clone(), &artifact, Vec::new()).await?;
+        let value = keys::contents(&model.namespace, &artifact.chunks_blake3);
+        let listed = vec![Attribute { index: Index::Contents, value }];
+        tx.put(Kind::Manifest, key, &content.to_record(), listed).await?;
         tx.put_version(model, &version).await
     }
 
@@ -197,6 +284,7 @@ impl Mutation for DeleteArtifact {
         touch(tx, &mut version);
         tx.log(event(pb::EventType::ArtifactDeleted, &artifact.name, Some(&artifact), None));
         tx.store.remove(Kind::Artifact, &key).await?;
+        tx.store.remove(Kind::Manifest, &key).await?;
         tx.put_version(&name.version.model, &version).await
     }
 }

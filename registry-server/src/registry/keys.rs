@@ -11,6 +11,12 @@ pub(crate) fn namespace_prefix(namespace: &str) -> Vec<u8> {
     [namespace.as_bytes(), &[0]].concat()
 }
 
+/// The namespace that a key is in; empty if it is in none.
+pub(crate) fn namespace_of(key: &[u8]) -> &str {
+    let namespace = key.split(|byte| *byte == 0).next().unwrap_or_default();
+    str::from_utf8(namespace).unwrap_or_default()
+}
+
 pub(crate) fn model(name: &ModelName) -> Vec<u8> {
     [name.namespace.as_bytes(), &[0], name.model.as_bytes()].concat()
 }
@@ -30,9 +36,14 @@ pub(crate) fn version(name: &ModelName, number: i64) -> Vec<u8> {
     below(name, &number.to_be_bytes())
 }
 
-/// Also the prefix of a version's artifacts, with an empty path.
+/// Of an artifact and of its manifest. Also the prefix of a version's artifacts, with an empty path.
 pub(crate) fn artifact(name: &ModelName, number: i64, path: &str) -> Vec<u8> {
     below(name, &[number.to_be_bytes().as_slice(), path.as_bytes()].concat())
+}
+
+/// The place of all artifacts of a namespace that have the same chunks.
+pub(crate) fn contents(namespace: &str, digest: &str) -> Vec<u8> {
+    [namespace_prefix(namespace).as_slice(), digest.as_bytes()].concat()
 }
 
 pub(crate) fn label(name: &ModelName, label: &str) -> Vec<u8> {

@@ -8,6 +8,7 @@ pub(crate) mod artifacts;
 pub(crate) mod chain;
 mod commit;
 pub(crate) mod compare;
+pub(crate) mod contents;
 pub(crate) mod deletion;
 pub(crate) mod events;
 pub mod facts;
@@ -27,22 +28,25 @@ pub(crate) mod watch;
 use std::sync::Arc;
 
 pub(crate) use self::commit::{Committed, Mutation, Order};
-use crate::blobs::Blobs;
+use crate::chunks::ChunkStore;
+use crate::chunks::digests::Digests;
 use crate::store::Store;
 
 /// The registry over a store of records and one of bytes.
 #[derive(Clone)]
 pub struct Registry {
     store: Arc<dyn Store>,
-    blobs: Blobs,
+    chunks: ChunkStore,
+    digests: Digests,
     tail: Arc<events::Tail>,
 }
 
 impl Registry {
     /// A registry over these stores.
-    pub fn new(store: Arc<dyn Store>, blobs: Blobs) -> Self {
+    pub fn new(store: Arc<dyn Store>, chunks: ChunkStore) -> Self {
         let tail = Arc::new(events::Tail::new(Arc::clone(&store)));
-        Self { store, blobs, tail }
+        let digests = Digests::new(chunks.clone());
+        Self { store, chunks, digests, tail }
     }
 
     /// Its store of records.
@@ -50,8 +54,8 @@ impl Registry {
         &self.store
     }
 
-    /// Its store of bytes.
-    pub(crate) fn blobs(&self) -> &Blobs {
-        &self.blobs
+    /// Its store of chunks.
+    pub(crate) fn chunks(&self) -> &ChunkStore {
+        &self.chunks
     }
 }

@@ -46,6 +46,8 @@ pub enum Kind {
     ChainHead = 7,
     /// Says that a revision has events of a model.
     EventReference = 8,
+    /// What an artifact consists of.
+    Manifest = 9,
 }
 
 impl Kind {
@@ -59,6 +61,7 @@ impl Kind {
         Self::Request,
         Self::ChainHead,
         Self::EventReference,
+        Self::Manifest,
     ];
 
     /// The kind with this number.
@@ -84,6 +87,8 @@ pub enum Index {
     ReadyVersions = 5,
     /// Versions in a stage, by when they entered it.
     StageEntries = 6,
+    /// Manifests by what they list.
+    Contents = 7,
 }
 
 impl Index {
@@ -92,6 +97,7 @@ impl Index {
         match self {
             Self::LiveModels | Self::LiveModelsByAge | Self::ModelsByAge => Kind::Model,
             Self::LiveVersions | Self::ReadyVersions | Self::StageEntries => Kind::Version,
+            Self::Contents => Kind::Manifest,
         }
     }
 
@@ -103,6 +109,7 @@ impl Index {
         Self::LiveVersions,
         Self::ReadyVersions,
         Self::StageEntries,
+        Self::Contents,
     ];
 
     /// The index with this number.

@@ -22,7 +22,7 @@ pub(crate) async fn backup(context: &Context, command: Backup) -> Result<(), Fai
         moved.set_length(step.of_revision);
         moved.set_position(step.revision);
         let size = bytes(step.bytes.cast_signed());
-        moved.set_message(format!("artifact {}/{}, {size}", step.artifacts, step.of_artifacts));
+        moved.set_message(format!("chunk {}/{}, {size}", step.chunks, step.of_chunks));
     });
     let completed = if command.to.contains("://") {
         let (objects, path) = objects::open(&command.to).await?;

@@ -1,6 +1,8 @@
 //! `upload` and `download`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use registry_client::Source;
 
 use crate::args::Upload;
 use crate::output::{brief, bytes, last};
@@ -9,18 +11,20 @@ use crate::values::resource;
 use crate::{Context, Failure};
 
 pub(crate) async fn upload(context: &Context, command: Upload) -> Result<(), Failure> {
+    let from_stdin = command.file == Path::new("-");
     let path = match command.path {
         Some(path) => path,
         None => command
             .file
             .file_name()
+            .filter(|_| !from_stdin)
             .and_then(|name| name.to_str())
             .ok_or("the file has no name: give --path")?
             .to_owned(),
     };
+    let source = if from_stdin { Source::reader(tokio::io::stdin()) } else { Source::from(command.file) };
     let bar = progress::bar("uploading");
-    let mut upload =
-        context.client.upload(resource(&command.version), path, command.file).progress(progress::follow(&bar));
+    let mut upload = context.client.upload(resource(&command.version), path, source).progress(progress::follow(&bar));
     if let Some(artifact_type) = command.artifact_type {
         upload = upload.artifact_type(artifact_type);
     }

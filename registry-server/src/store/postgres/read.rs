@@ -72,6 +72,7 @@ fn place_column(index: Index) -> &'static str {
         Index::LiveVersions => "live_versions",
         Index::ReadyVersions => "ready_versions",
         Index::StageEntries => "stage_entries",
+        Index::Contents => "contents",
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) struct Pull {
 pub(crate) struct Upload {
     /// The version.
     pub(crate) version: String,
-    /// The file.
+    /// The file, or `-` for what comes from standard input.
     pub(crate) file: PathBuf,
     /// Where it goes in the version; the file's own name by default.
     #[arg(long)]

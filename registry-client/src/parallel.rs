@@ -1,0 +1,25 @@
+//! How many files are transferred at the same time.
+
+use futures::future::try_join;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use registry_proto::chunks;
+
+use crate::Error;
+
+/// Of large files: each has several chunks in memory.
+const LARGE: usize = 4;
+/// Of files that fit into a chunk: so many that they do not wait for each other's way to the disk.
+const SMALL: usize = 32;
+
+/// Does something with every file, several at once. Ends with the first error.
+pub(crate) async fn each<T, F>(files: Vec<T>, size: impl Fn(&T) -> u64, work: impl Fn(T) -> F) -> Result<(), Error>
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    let (small, large): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| size(file) <= chunks::LARGEST as u64);
+    let run = |files: Vec<T>, at_once| {
+        stream::iter(files).map(&work).buffer_unordered(at_once).try_for_each(async |()| Ok(()))
+    };
+    try_join(run(small, SMALL), run(large, LARGE)).await?;
+    Ok(())
+}

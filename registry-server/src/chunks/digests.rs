@@ -1,0 +1,200 @@
+//! The SHA-256 of artifacts whose chunks are arriving.
+//!
+//! A SHA-256 takes its bytes in order, at about a gigabyte a second, so it is computed while the chunks of an artifact come in,
+//! on whatever streams. What is known here only saves reading: without it (the server was started anew, or the chunks went to another
+//! one) the chunks are read again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use registry_proto::chunks::{Chunk, ListDigest};
+use sha2::{Digest, Sha256};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{ChunkError, ChunkStore, Memory, stopped};
+
+/// Chunks that came before their turn are kept in memory up to here, in KiB, for all artifacts together; others are read again.
+const EARLY_KIB: usize = 16 << 10;
+/// How long an artifact may wait for its next chunk before what is known of it is forgotten.
+const IDLE: Duration = Duration::from_secs(120);
+/// How many chunks may wait to be hashed for one artifact.
+const QUEUE: usize = 4;
+/// How many chunks are read at once when they have to be read again.
+const READ_AHEAD: usize = 2;
+
+/// A SHA-256 on its way, and what it covers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Running {
+    sha256: Sha256,
+    list: ListDigest,
+    chunks: usize,
+}
+
+impl Running {
+    /// Goes on with the bytes of the next chunk.
+    pub(crate) async fn add(mut self, chunk: Chunk, bytes: Bytes) -> Result<Self, ChunkError> {
+        let hash = move || {
+            self.sha256.update(&bytes);
+            self.list.add(&chunk);
+            self.chunks += 1;
+            self
+        };
+        Ok(spawn_blocking(hash).await.map_err(stopped)?)
+    }
+
+    /// How many chunks it covers, if they are the first of these.
+    fn covers(&self, chunks: &[Chunk]) -> Option<usize> {
+        let first = chunks.get(..self.chunks)?;
+        (ListDigest::of(first).hex() == self.list.hex()).then_some(self.chunks)
+    }
+
+    /// Lower-case hex.
+    pub(crate) fn finish(self) -> String {
+        crate::registry::finalize::hex(&self.sha256.finalize())
+    }
+}
+
+/// A chunk that has come, or was there.
+#[derive(Debug)]
+struct Arrived {
+    position: u32,
+    chunk: Chunk,
+    /// If they are at hand, with the memory they take.
+    bytes: Option<(Bytes, Memory)>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Arrived(Arrived),
+    Finish(oneshot::Sender<Running>),
+}
+
+/// One artifact whose chunks are arriving.
+#[derive(Debug, Clone)]
+pub(crate) struct Digesting(mpsc::Sender<Message>);
+
+impl Digesting {
+    /// Tells of a chunk, in any order; waits if hashing falls behind.
+    pub(crate) async fn arrived(&self, position: u32, chunk: Chunk, bytes: Option<(Bytes, Memory)>) {
+        // Nobody listens when it was forgotten: it only saves reading.
+        let _ = self.0.send(Message::Arrived(Arrived { position, chunk, bytes })).await;
+    }
+}
+
+/// All artifacts whose chunks are arriving.
+#[derive(Debug, Clone)]
+pub(crate) struct Digests {
+    chunks: ChunkStore,
+    running: Arc<Mutex<HashMap<Key, mpsc::Sender<Message>>>>,
+    early: Arc<Semaphore>,
+}
+
+/// The namespace, and what the caller calls the upload.
+type Key = (String, Uuid);
+
+impl Digests {
+    pub(crate) fn new(chunks: ChunkStore) -> Self {
+        Self { chunks, running: Arc::default(), early: Arc::new(Semaphore::new(EARLY_KIB)) }
+    }
+
+    /// The artifact that a caller calls by this id.
+    pub(crate) fn of(&self, namespace: &str, upload: Uuid) -> Digesting {
+        let key = (namespace.to_owned(), upload);
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = running.get(&key).filter(|sender| !sender.is_closed());
+        Digesting(known.cloned().unwrap_or_else(|| {
+            let (sender, queue) = mpsc::channel(QUEUE);
+            running.insert(key.clone(), sender.clone());
+            let (digests, namespace) = (self.clone(), namespace.to_owned());
+            tokio::spawn(async move {
+                digests.digest(&namespace, queue).await;
+                let mut running = digests.running.lock().unwrap_or_else(PoisonError::into_inner);
+                if running.get(&key).is_some_and(mpsc::Sender::is_closed) {
+                    running.remove(&key);
+                }
+            });
+            sender
+        }))
+    }
+
+    /// Hashes what arrives in its turn, until it is asked for the outcome or nothing comes any more.
+    async fn digest(&self, namespace: &str, mut queue: mpsc::Receiver<Message>) {
+        let mut running = Running::default();
+        let mut early: BTreeMap<u32, (Chunk, Option<(Bytes, Memory)>)> = BTreeMap::new();
+        while let Ok(Some(message)) = timeout(IDLE, queue.recv()).await {
+            match message {
+                Message::Arrived(arrived) if (arrived.position as usize) < running.chunks => {}
+                Message::Arrived(Arrived { position, chunk, bytes }) => {
+                    let next = position as usize == running.chunks;
+                    let bytes = if next { bytes } else { bytes.and_then(|(bytes, _)| self.keep(bytes)) };
+                    early.insert(position, (chunk, bytes));
+                }
+                Message::Finish(outcome) => {
+                    // Who asked may be gone.
+                    let _ = outcome.send(running);
+                    return;
+                }
+            }
+            while let Some(next) = early.first_entry().filter(|next| *next.key() as usize == running.chunks) {
+                let (chunk, at_hand) = next.remove();
+                let bytes = match &at_hand {
+                    Some((bytes, _)) => Ok(bytes.clone()),
+                    None => self.chunks.get(namespace, &chunk).await,
+                };
+                let Ok(bytes) = bytes else { return };
+                match running.add(chunk, bytes).await {
+                    Ok(further) => running = further,
+                    Err(_) => return,
+                }
+            }
+        }
+    }
+
+    /// Keeps the bytes of a chunk that came early, if there is memory for it: not that of chunks on their way, or those that
+    /// come early could keep out the one that is waited for.
+    fn keep(&self, bytes: Bytes) -> Option<(Bytes, Memory)> {
+        let kib = u32::try_from(bytes.len().div_ceil(1024)).ok()?;
+        let memory = Arc::clone(&self.early).try_acquire_many_owned(kib).ok()?;
+        Some((bytes, Arc::new(memory)))
+    }
+
+    /// The SHA-256 of an artifact with these chunks, all of which are stored.
+    pub(crate) async fn sha256(
+        &self,
+        namespace: &str,
+        upload: Option<Uuid>,
+        chunks: &[Chunk],
+    ) -> Result<String, ChunkError> {
+        let mut running = match upload {
+            Some(upload) => self.outcome(namespace, upload).await.unwrap_or_default(),
+            None => Running::default(),
+        };
+        let rest = match running.covers(chunks) {
+            Some(covered) => &chunks[covered..],
+            None => {
+                running = Running::default();
+                chunks
+            }
+        };
+        let read = async |chunk: &Chunk| Ok::<_, ChunkError>((*chunk, self.chunks.get(namespace, chunk).await?));
+        let mut read = stream::iter(rest).map(read).buffered(READ_AHEAD);
+        while let Some((chunk, bytes)) = read.try_next().await? {
+            running = running.add(chunk, bytes).await?;
+        }
+        Ok(running.finish())
+    }
+
+    async fn outcome(&self, namespace: &str, upload: Uuid) -> Option<Running> {
+        let key = (namespace.to_owned(), upload);
+        let sender = self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key)?;
+        let (outcome, finished) = oneshot::channel();
+        sender.send(Message::Finish(outcome)).await.ok()?;
+        finished.await.ok()
+    }
+}

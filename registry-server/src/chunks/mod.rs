@@ -1,0 +1,233 @@
+//! The bytes of artifacts: chunks, each an immutable object in an object store, named by its namespace and its BLAKE3.
+//!
+//! What has a chunk's name has its bytes: a chunk gets its name when all of it is on the disk, and is checked whenever it is
+//! read. To put one that is there already is harmless, and mends it if it is damaged.
+
+pub(crate) mod digests;
+pub(crate) mod incoming;
+mod sealed;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use object_store::ObjectStoreExt as _;
+use object_store::path::Path;
+use registry_proto::chunks::Chunk;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+
+use self::sealed::Damage;
+use crate::error::Error;
+use crate::places::{Folder, PlaceError, Trouble};
+use crate::store::StoreError;
+
+/// How much memory all chunks that are on their way to the store may take, in KiB.
+const MEMORY_KIB: usize = 48 << 10;
+/// How many chunks are looked for at once.
+const LOOKUPS: usize = 32;
+
+/// Memory that is taken for bytes on their way; given back when the last clone is dropped.
+pub(crate) type Memory = Arc<OwnedSemaphorePermit>;
+
+/// A store of chunks.
+#[derive(Debug, Clone)]
+pub struct ChunkStore {
+    folder: Folder,
+    memory: Arc<Semaphore>,
+}
+
+/// Why a chunk can't be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum ChunkError {
+    /// It is not there.
+    #[error("chunk {0} is missing")]
+    Missing(String),
+    /// It is there, but not what was stored.
+    #[error("chunk {0} is damaged: {1}")]
+    Damaged(String, String),
+    /// It was asked for with another size than it has.
+    #[error("chunk {0} has {1} bytes")]
+    OtherSize(String, usize),
+    /// It can't be told.
+    #[error(transparent)]
+    Failed(#[from] StoreError),
+}
+
+impl ChunkError {
+    /// What it means for an artifact.
+    pub(crate) fn of(self, artifact: &str) -> Error {
+        match self {
+            Self::Failed(error) => error.into(),
+            error => Error::Damaged { name: artifact.to_owned(), detail: error.to_string() },
+        }
+    }
+}
+
+fn stopped(error: tokio::task::JoinError) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+impl ChunkStore {
+    /// Opens the store at a path or URL; a local folder is made if it is missing.
+    ///
+    /// # Errors
+    /// If it can't be used.
+    pub async fn open(place: &str) -> Result<Self, PlaceError> {
+        let folder = Folder::open(place).await?;
+        Ok(Self { folder, memory: Arc::new(Semaphore::new(MEMORY_KIB)) })
+    }
+
+    fn place(&self, namespace: &str, hex: &str) -> Path {
+        let (head, _) = hex.split_at_checked(2).unwrap_or((hex, ""));
+        self.folder.path(["chunks", namespace, head, hex])
+    }
+
+    fn failed(&self, error: object_store::Error) -> StoreError {
+        let error = self.folder.failed(error);
+        match &error {
+            PlaceError::Failed { trouble: Trouble::Full, .. } => StoreError::Full(error.to_string()),
+            _ => StoreError::Unavailable(error.to_string()),
+        }
+    }
+
+    /// Waits until there is memory for so many bytes.
+    pub(crate) async fn memory(&self, bytes: usize) -> Result<Memory, StoreError> {
+        let kib = u32::try_from(bytes.div_ceil(1024).min(MEMORY_KIB)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.memory).acquire_many_owned(kib).await;
+        permit.map(Arc::new).map_err(|error| StoreError::Unavailable(error.to_string()))
+    }
+
+    /// Stores a chunk durably; the bytes must be its own.
+    pub(crate) async fn put(&self, namespace: &str, chunk: &Chunk, bytes: Bytes) -> Result<(), StoreError> {
+        let sealed = spawn_blocking(move || sealed::seal(bytes)).await.map_err(stopped)?;
+        self.folder
+            .objects()
+            .put(&self.place(namespace, &chunk.hex()), sealed)
+            .await
+            .map_err(|error| self.failed(error))?;
+        Ok(())
+    }
+
+    /// Stores a chunk as it was kept elsewhere, if it is intact.
+    pub(crate) async fn put_sealed(&self, namespace: &str, chunk: &Chunk, sealed: Bytes) -> Result<(), ChunkError> {
+        self.unseal(sealed.clone(), *chunk).await?;
+        self.folder
+            .objects()
+            .put(&self.place(namespace, &chunk.hex()), sealed.into())
+            .await
+            .map_err(|error| self.failed(error))?;
+        Ok(())
+    }
+
+    /// The bytes of a chunk, checked.
+    pub(crate) async fn get(&self, namespace: &str, chunk: &Chunk) -> Result<Bytes, ChunkError> {
+        let (_, bytes) = self.checked(namespace, chunk).await?;
+        Ok(bytes)
+    }
+
+    /// A chunk as it is stored, checked: to be kept elsewhere.
+    pub(crate) async fn sealed(&self, namespace: &str, chunk: &Chunk) -> Result<Bytes, ChunkError> {
+        let (sealed, _) = self.checked(namespace, chunk).await?;
+        Ok(sealed)
+    }
+
+    /// A chunk as it is stored, and its bytes. One that is damaged is put aside: it counts as missing, so that its bytes are
+    /// stored anew when they come again.
+    async fn checked(&self, namespace: &str, chunk: &Chunk) -> Result<(Bytes, Bytes), ChunkError> {
+        let sealed = self.read(namespace, chunk).await?;
+        match self.unseal(sealed.clone(), *chunk).await {
+            Ok(bytes) => Ok((sealed, bytes)),
+            Err(error) => {
+                if matches!(error, ChunkError::Damaged(..)) {
+                    tracing::error!(%error, namespace, "putting a chunk aside");
+                    self.quarantine(namespace, chunk).await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn read(&self, namespace: &str, chunk: &Chunk) -> Result<Bytes, ChunkError> {
+        let read = async { self.folder.objects().get(&self.place(namespace, &chunk.hex())).await?.bytes().await };
+        read.await.map_err(|error| match error {
+            object_store::Error::NotFound { .. } => ChunkError::Missing(chunk.hex()),
+            error => self.failed(error).into(),
+        })
+    }
+
+    /// The bytes of a chunk that is kept elsewhere, checked.
+    pub(crate) async fn unseal(&self, sealed: Bytes, chunk: Chunk) -> Result<Bytes, ChunkError> {
+        let unsealed = spawn_blocking(move || sealed::unseal(&sealed, &chunk)).await.map_err(stopped)?;
+        unsealed.map_err(|damage| match damage {
+            Damage::OtherSize(size) => ChunkError::OtherSize(chunk.hex(), size),
+            Damage::Bytes(problem) => ChunkError::Damaged(chunk.hex(), problem),
+        })
+    }
+
+    /// A chunk to be kept elsewhere.
+    pub(crate) async fn seal(&self, bytes: Bytes) -> Result<Bytes, StoreError> {
+        spawn_blocking(move || sealed::seal(bytes).into()).await.map_err(stopped)
+    }
+
+    async fn has(&self, namespace: &str, blake3: &[u8; 32]) -> Result<bool, StoreError> {
+        let hex = blake3::Hash::from_bytes(*blake3).to_hex();
+        match self.folder.objects().head(&self.place(namespace, &hex)).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// The places, in the list, of the chunks that are not there.
+    pub(crate) async fn missing(&self, namespace: &str, chunks: Vec<[u8; 32]>) -> Result<Vec<u32>, StoreError> {
+        let lookups = stream::iter((0_u32..).zip(chunks)).map(async |(place, blake3)| {
+            let there = self.has(namespace, &blake3).await?;
+            Ok((!there).then_some(place))
+        });
+        lookups.buffered(LOOKUPS).try_filter_map(|missing| std::future::ready(Ok(missing))).try_collect().await
+    }
+
+    /// Puts a damaged chunk where it may be looked at.
+    async fn quarantine(&self, namespace: &str, chunk: &Chunk) -> Result<(), ChunkError> {
+        let (objects, hex) = (self.folder.objects(), chunk.hex());
+        let (place, aside) = (self.place(namespace, &hex), self.folder.path(["quarantine", namespace, &hex]));
+        match objects.rename(&place, &aside).await {
+            Ok(()) => {}
+            // Somebody else was faster.
+            Err(object_store::Error::NotFound { .. }) => return Ok(()),
+            Err(error) => return Err(self.failed(error).into()),
+        }
+        // Since it was read, somebody may have mended it.
+        let moved = async { objects.get(&aside).await?.bytes().await };
+        if self.unseal(moved.await.map_err(|error| self.failed(error))?, *chunk).await.is_ok() {
+            objects.rename(&aside, &place).await.map_err(|error| self.failed(error))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_is_damaged_stays_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ChunkStore::open(folder.path().to_str().unwrap()).await.unwrap();
+        let bytes = Bytes::from_static(b"bytes");
+        let chunk = Chunk::of(&bytes);
+        store.put("default", &chunk, bytes.clone()).await.unwrap();
+        // As if it had been found damaged, and was mended before it is put aside.
+        store.quarantine("default", &chunk).await.unwrap();
+        assert_eq!(store.get("default", &chunk).await.unwrap(), bytes);
+
+        let file = folder.path().join(store.place("default", &chunk.hex()).as_ref());
+        std::fs::write(&file, b"others").unwrap();
+        assert!(matches!(store.get("default", &chunk).await, Err(ChunkError::Damaged(..))));
+        assert!(matches!(store.get("default", &chunk).await, Err(ChunkError::Missing(_))));
+        let aside = folder.path().join("quarantine/default").join(chunk.hex());
+        assert_eq!(std::fs::read(aside).unwrap(), b"others");
+        store.quarantine("default", &chunk).await.unwrap();
+    }
+}

@@ -1,0 +1,218 @@
+//! What comes in for `ArtifactService`: streams of bytes and of chunks, and what is to become of them.
+
+use registry_proto::chunks::{self, Chunk};
+use registry_proto::v1 as pb;
+use registry_proto::v1::ErrorReason;
+use registry_proto::v1::upload_artifact_request::Request as Part;
+use tonic::metadata::MetadataMap;
+use tonic::{Status, Streaming};
+use uuid::Uuid;
+
+use super::Services;
+use super::request::{both, name, order, required};
+use crate::error::{Error, Violations};
+use crate::registry::artifacts::{Source, Upload};
+use crate::rules::names::{self, VersionName};
+use crate::status::plain;
+
+impl Services {
+    /// `UploadArtifact`.
+    pub(super) async fn receive(
+        &self,
+        headers: MetadataMap,
+        mut parts: Streaming<pb::UploadArtifactRequest>,
+    ) -> Result<pb::Artifact, Status> {
+        let first = self.next_of(&mut parts, 0).await?.and_then(|part| part.request);
+        let Some(Part::Metadata(metadata)) = first else {
+            return Err(Error::field("metadata", ErrorReason::FieldRequired, "must come in the first message").into());
+        };
+        let order = order(&headers, "UploadArtifact", &metadata, &metadata.request_id, false);
+        let (order, upload) = both(order, upload("metadata.", metadata))?;
+        let mut receiving = self.registry.begin_upload(&upload).await?;
+        let cutter = &mut receiving.cutter;
+        while let Some(part) = self.next_of(&mut parts, cutter.size()).await? {
+            match part.request {
+                Some(Part::Data(data)) => cutter.write(&data).await?,
+                Some(Part::Metadata(_)) => {
+                    let twice = "must come in the first message only";
+                    return Err(Error::field("metadata", ErrorReason::FieldInvalid, twice).into());
+                }
+                None => return Err(Error::field("data", ErrorReason::FieldRequired, "is required").into()),
+            }
+            if let Some(announced) = upload.size_bytes.filter(|announced| cutter.size() > *announced) {
+                let more = format!("{announced} bytes were announced, and more came");
+                return Err(Error::field("metadata.size_bytes", ErrorReason::SizeMismatch, more).into());
+            }
+        }
+        Ok(self.registry.finish_upload(order, upload, receiving).await?)
+    }
+
+    /// `UploadChunks`.
+    pub(super) async fn receive_chunks(
+        &self,
+        mut messages: Streaming<pb::UploadChunksRequest>,
+    ) -> Result<pb::UploadChunksResponse, Status> {
+        let Some(mut message) = self.next_of(&mut messages, 0).await? else {
+            return Err(Error::field("parent", ErrorReason::FieldRequired, "must come in the first message").into());
+        };
+        let parent = name("parent", VersionName::parse(&message.parent));
+        let (parent, id) = both(parent, upload_id(&message.upload_id))?;
+        let mut incoming = self.registry.begin_chunks(&parent, id).await?;
+        let mut answer = pb::UploadChunksResponse::default();
+        // The first message may do without a chunk.
+        let mut alone = message.blake3.is_empty() && message.data.is_empty();
+        loop {
+            let size = message.data.len();
+            if !std::mem::take(&mut alone) {
+                let chunk = announced(&message, id.is_some())?;
+                if size == 0 {
+                    incoming.place(message.position, chunk).await;
+                } else {
+                    incoming.take(message.position, message.data, Some(chunk.blake3)).await?;
+                    answer.chunk_count += 1;
+                    answer.size_bytes += i64::try_from(size).unwrap_or(i64::MAX);
+                }
+            }
+            match self.next_of(&mut messages, answer.size_bytes.unsigned_abs()).await? {
+                Some(next) if !next.parent.is_empty() || !next.upload_id.is_empty() => {
+                    let field = if next.parent.is_empty() { "upload_id" } else { "parent" };
+                    let twice = "must come in the first message only";
+                    return Err(Error::field(field, ErrorReason::FieldInvalid, twice).into());
+                }
+                Some(next) => message = next,
+                None => break,
+            }
+        }
+        incoming.finish().await?;
+        Ok(answer)
+    }
+
+    /// The next message of an upload, `None` at its end.
+    async fn next_of<M>(&self, messages: &mut Streaming<M>, received: u64) -> Result<Option<M>, Status> {
+        let mut draining = self.draining.clone();
+        let next = tokio::select! {
+            next = tokio::time::timeout(self.idle, messages.message()) => next,
+            _ = draining.wait_for(|draining| *draining) => return Err(Error::Draining.into()),
+        };
+        match next {
+            Ok(Ok(message)) => Ok(message),
+            // The message was too large for the decoder: the layer above says so in the service's own terms.
+            Ok(Err(error)) if error.code() == tonic::Code::OutOfRange => Err(error),
+            Ok(Err(_)) => Err(Error::UploadIncomplete { received }.into()),
+            Err(_) => {
+                let idle = format!("no bytes came for {} s", self.idle.as_secs());
+                Err(plain(tonic::Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, &idle))
+            }
+        }
+    }
+}
+
+/// The chunk that a message says to hold, or to tell the place of.
+fn announced(message: &pb::UploadChunksRequest, placed: bool) -> Result<Chunk, Error> {
+    let mut found = Violations::default();
+    let size = match message.data.len() {
+        0 => message.size_bytes,
+        length => u32::try_from(length).unwrap_or(u32::MAX),
+    };
+    let chunk = Chunk::from_message(&pb::Chunk { blake3: message.blake3.clone(), size_bytes: size });
+    if message.blake3.len() != 32 {
+        found.invalid("blake3", "must be 32 bytes");
+    } else if chunk.is_none() {
+        let field = if message.data.is_empty() { "size_bytes" } else { "data" };
+        found.invalid(field, format!("a chunk has 1 to {} bytes", chunks::LARGEST));
+    }
+    if message.data.is_empty() && !placed {
+        found.add("data", ErrorReason::FieldRequired, "may be empty with `upload_id` only");
+    }
+    if message.position as usize >= chunks::MOST {
+        found.invalid("position", format!("an artifact has at most {} chunks", chunks::MOST));
+    }
+    found.check()?;
+    required("blake3", chunk)
+}
+
+fn upload_id(id: &str) -> Result<Option<Uuid>, Error> {
+    match id {
+        "" => Ok(None),
+        id => Uuid::try_parse(id)
+            .map(Some)
+            .map_err(|_| Error::field("upload_id", ErrorReason::FieldInvalid, format!("{id:?} is not a UUID"))),
+    }
+}
+
+/// What a `CommitArtifact` wants.
+pub(super) fn commit(request: pb::CommitArtifactRequest) -> Result<(Upload, Source), Error> {
+    let mut found = Violations::default();
+    let mut chunks = Vec::with_capacity(request.chunks.len());
+    for (place, message) in request.chunks.iter().enumerate() {
+        match Chunk::from_message(message) {
+            Some(chunk) => chunks.push(chunk),
+            None => {
+                let problem = format!("must have a digest of 32 bytes and 1 to {} bytes", chunks::LARGEST);
+                found.invalid(format!("chunks[{place}]"), problem);
+            }
+        }
+    }
+    if chunks.len() > chunks::MOST {
+        found.invalid("chunks", format!("an artifact has at most {} chunks", chunks::MOST));
+    }
+    if request.data.len() > chunks::INLINE {
+        found.invalid("data", format!("may have at most {} bytes: more are sent in chunks", chunks::INLINE));
+    }
+    if !request.data.is_empty() && !request.chunks.is_empty() {
+        found.invalid("data", "an artifact has `data` or `chunks`");
+    }
+    let metadata = pb::UploadMetadata {
+        parent: request.parent,
+        path: request.path,
+        r#type: request.r#type,
+        media_type: request.media_type,
+        size_bytes: request.size_bytes,
+        sha256: request.sha256,
+        request_id: request.request_id,
+    };
+    let (((), id), upload) = both(both(found.check(), upload_id(&request.upload_id)), upload("", metadata))?;
+    let source = if chunks.is_empty() { Source::Bytes(request.data) } else { Source::Chunks(chunks, id) };
+    Ok((upload, source))
+}
+
+/// `within` says where the fields stand in the request.
+fn upload(within: &'static str, metadata: pb::UploadMetadata) -> Result<Upload, Error> {
+    let field = |name: &str| format!("{within}{name}");
+    let mut found = Violations::default();
+    let parent = found.name(field("parent"), VersionName::parse(&metadata.parent));
+    found.name(field("path"), names::check_path(&metadata.path));
+    let r#type = match pb::ArtifactType::try_from(metadata.r#type) {
+        Ok(pb::ArtifactType::Unspecified) => {
+            found.required(field("type"));
+            pb::ArtifactType::Unspecified
+        }
+        Ok(r#type) => r#type,
+        Err(_) => {
+            found.invalid(field("type"), format!("has no value {}", metadata.r#type));
+            pb::ArtifactType::Unspecified
+        }
+    };
+    let media_type = match metadata.media_type.as_str() {
+        "" => mime_guess::from_path(&metadata.path).first_or_octet_stream().to_string(),
+        media_type => {
+            if media_type.parse::<mime_guess::Mime>().is_err() {
+                found.invalid(field("media_type"), format!("{media_type:?} is not a media type"));
+            }
+            metadata.media_type
+        }
+    };
+    let size_bytes = metadata.size_bytes.map(|size| {
+        u64::try_from(size).unwrap_or_else(|_| {
+            found.invalid(field("size_bytes"), "must not be negative");
+            0
+        })
+    });
+    let sha256 = Some(metadata.sha256.to_ascii_lowercase()).filter(|sha256| !sha256.is_empty());
+    if sha256.as_ref().is_some_and(|hex| hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        found.invalid(field("sha256"), "must be 64 hex digits");
+    }
+    found.check()?;
+    let parent = required("parent", parent)?;
+    Ok(Upload { parent, path: metadata.path, r#type, media_type, size_bytes, sha256, within })
+}

@@ -1,0 +1,218 @@
+//! What artifacts consist of: lists of chunks, or few bytes that are kept with the record.
+//!
+//! Small artifacts are kept in the store of records, whose commits share a sync of the disk; a file and a sync of its own for each
+//! would cost ten times as much, and an object store charges by the object.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use registry_proto::chunks::{self, Chunk, ListDigest};
+use registry_proto::store::ManifestRecord;
+use registry_proto::v1 as pb;
+use registry_proto::v1::ErrorReason;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::finalize::hex;
+use super::records::decode;
+use super::{Registry, keys};
+use crate::chunks::incoming::Cut;
+use crate::chunks::{ChunkError, ChunkStore};
+use crate::error::Error;
+use crate::store::{Index, Kind, Range, Record, Source, StoreError};
+
+/// How many chunks are read before they are asked for.
+const READ_AHEAD: usize = 2;
+
+/// What an artifact consists of.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Content {
+    pub(crate) chunks: Vec<Chunk>,
+    /// The one chunk, sealed, if it is kept with the record.
+    inline: Option<Bytes>,
+}
+
+/// The content of an artifact to be, and its digest.
+#[derive(Debug, Clone)]
+pub(crate) struct Sum {
+    pub(crate) content: Content,
+    /// Lower-case hex.
+    pub(crate) sha256: String,
+}
+
+impl Content {
+    /// In bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.chunks.iter().map(|chunk| u64::from(chunk.size)).sum()
+    }
+
+    /// `Artifact.chunks_blake3`.
+    pub(crate) fn digest(&self) -> String {
+        ListDigest::of(&self.chunks).hex()
+    }
+
+    pub(crate) fn to_record(&self) -> ManifestRecord {
+        ManifestRecord { chunks: chunks::pack(&self.chunks), inline: self.inline.clone() }
+    }
+
+    pub(crate) fn from_record(record: ManifestRecord) -> Result<Self, StoreError> {
+        let damaged = || StoreError::Damaged("a list of chunks is none".to_owned());
+        Ok(Self { chunks: chunks::unpack(&record.chunks).ok_or_else(damaged)?, inline: record.inline })
+    }
+
+    /// The chunks that are objects.
+    pub(crate) fn stored(&self) -> &[Chunk] {
+        if self.inline.is_some() { &[] } else { &self.chunks }
+    }
+
+    /// The bytes of one of its chunks, checked.
+    pub(crate) async fn read(&self, store: &ChunkStore, namespace: &str, chunk: &Chunk) -> Result<Bytes, ChunkError> {
+        match &self.inline {
+            Some(sealed) => store.unseal(sealed.clone(), *chunk).await,
+            None => store.get(namespace, chunk).await,
+        }
+    }
+
+    /// The parts of the chunks that make up a range of bytes.
+    fn pieces(&self, range: std::ops::Range<u64>) -> Vec<(Chunk, std::ops::Range<usize>)> {
+        let mut begin = 0;
+        let mut pieces = Vec::new();
+        for chunk in &self.chunks {
+            let end = begin + u64::from(chunk.size);
+            let (from, to) = (range.start.max(begin), range.end.min(end));
+            if from < to {
+                // Both are within a chunk.
+                pieces.push((*chunk, (from - begin) as usize..(to - begin) as usize));
+            }
+            begin = end;
+        }
+        pieces
+    }
+}
+
+impl Registry {
+    /// Sums up what was received and cut here.
+    pub(super) async fn sum_of_cut(&self, namespace: &str, upload: Uuid, cut: Cut) -> Result<Sum, Error> {
+        match cut {
+            Cut::Small(bytes) => self.sum_of_bytes(bytes).await,
+            Cut::Chunks(chunks) => {
+                let sha256 = self.digests.sha256(namespace, Some(upload), &chunks).await;
+                let sha256 = sha256.map_err(|error| error.of("the upload"))?;
+                Ok(Sum { content: Content { chunks, inline: None }, sha256 })
+            }
+        }
+    }
+
+    /// Sums up few bytes.
+    pub(super) async fn sum_of_bytes(&self, bytes: Bytes) -> Result<Sum, Error> {
+        let sha256 = hex(&Sha256::digest(&bytes));
+        if bytes.is_empty() {
+            return Ok(Sum { content: Content::default(), sha256 });
+        }
+        let chunks = vec![Chunk::of(&bytes)];
+        let inline = Some(self.chunks.seal(bytes).await?);
+        Ok(Sum { content: Content { chunks, inline }, sha256 })
+    }
+
+    /// Sums up stored chunks; a precondition that fails if some are not stored.
+    pub(super) async fn sum_of_chunks(
+        &self,
+        name: &str,
+        namespace: &str,
+        upload: Option<Uuid>,
+        chunks: Vec<Chunk>,
+    ) -> Result<Sum, Error> {
+        let lack = |detail: String| Error::precondition(ErrorReason::ChunksMissing, name, detail);
+        let missing = self.chunks.missing(namespace, chunks.iter().map(|chunk| chunk.blake3).collect()).await?;
+        if let Some(first) = missing.first() {
+            let hex = chunks[*first as usize].hex();
+            return Err(lack(format!("{} of {} chunks are missing, the first is {hex}", missing.len(), chunks.len())));
+        }
+        let content = Content { chunks, inline: None };
+        if let Some(sha256) = self.known(namespace, &content.digest()).await? {
+            return Ok(Sum { content, sha256 });
+        }
+        match self.digests.sha256(namespace, upload, &content.chunks).await {
+            Ok(sha256) => Ok(Sum { content, sha256 }),
+            Err(ChunkError::OtherSize(chunk, size)) => {
+                let lie = format!("chunk {chunk} has {size} bytes");
+                Err(Error::field("chunks", ErrorReason::SizeMismatch, lie))
+            }
+            // What is damaged was put aside: now it is missing, and will be sent again.
+            Err(error @ (ChunkError::Damaged(..) | ChunkError::Missing(_))) => Err(lack(error.to_string())),
+            Err(ChunkError::Failed(error)) => Err(error.into()),
+        }
+    }
+
+    /// The SHA-256 of an artifact of the namespace with this list of chunks, if there is one.
+    async fn known(&self, namespace: &str, digest: &str) -> Result<Option<String>, Error> {
+        let range = Range::first(keys::contents(namespace, digest), 1);
+        let hits = self.store.scan(Source::Index(Index::Contents), &range).await?;
+        let Some(hit) = hits.first() else { return Ok(None) };
+        let artifact = self.store.get(Kind::Artifact, &hit.record.key).await?;
+        Ok(artifact.map(|record| decode::<pb::Artifact>(&record)).transpose()?.map(|artifact| artifact.sha256))
+    }
+
+    /// What is in the artifact with this key.
+    pub(crate) async fn content(&self, key: &[u8]) -> Result<Content, Error> {
+        match self.store.get(Kind::Manifest, key).await? {
+            Some(record) => content(&record),
+            None => Err(StoreError::Damaged("an artifact has no list of chunks".to_owned()).into()),
+        }
+    }
+
+    /// The bytes of a range of some content, checked, in pieces.
+    pub(crate) fn read_content(
+        &self,
+        artifact: String,
+        namespace: String,
+        content: Content,
+        range: std::ops::Range<u64>,
+    ) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static + use<> {
+        let pieces = content.pieces(range);
+        let from = Arc::new((content, self.chunks.clone(), namespace));
+        let read = move |(chunk, part): (Chunk, std::ops::Range<usize>)| {
+            let from = Arc::clone(&from);
+            async move {
+                let (content, store, namespace) = &*from;
+                Ok::<_, ChunkError>(content.read(store, namespace, &chunk).await?.slice(part))
+            }
+        };
+        stream::iter(pieces).map(read).buffered(READ_AHEAD).map_err(move |error| error.of(&artifact))
+    }
+}
+
+pub(crate) fn content(record: &Record) -> Result<Content, Error> {
+    Ok(Content::from_record(decode(record)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_pieces_of_a_range_are_the_range(sizes in proptest::collection::vec(1_u32..9, 0..6), from in 0_u64..50, length in 0_u64..50) {
+            let chunks: Vec<_> = sizes.iter().map(|size| Chunk { blake3: [0; 32], size: *size }).collect();
+            let content = Content { chunks, inline: None };
+            // Every byte is its place in the whole.
+            let whole: Vec<u64> = (0..content.size()).collect();
+            let mut at = 0;
+            let places: Vec<Vec<u64>> = sizes.iter().map(|size| { at += u64::from(*size); (at - u64::from(*size)..at).collect() }).collect();
+            let pieces = content.pieces(from..from + length);
+            let mut next = content.chunks.iter().zip(&places).filter(|(_, places)| {
+                places.iter().any(|place| (from..from + length).contains(place))
+            });
+            let mut found = Vec::new();
+            for (_, part) in pieces {
+                let (_, places) = next.next().unwrap();
+                found.extend_from_slice(&places[part]);
+            }
+            let expected: Vec<u64> = whole.into_iter().filter(|place| (from..from + length).contains(place)).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Chunks: where they lie, and what the typed client would not send.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures::stream;
+use registry_client::pb::artifact_service_client::ArtifactServiceClient;
+use registry_client::pb::{
+    Artifact, ArtifactType, CommitArtifactRequest, FindMissingChunksRequest, UploadChunksRequest, UploadChunksResponse,
+};
+use registry_client::{Error, RegistryClient};
+use registry_proto::chunks::{self, Chunk};
+use tonic::transport::Channel;
+
+use crate::TestServer;
+
+/// Where bytes are cut.
+pub fn cut(bytes: impl Into<Bytes>) -> Vec<Bytes> {
+    let mut rest = bytes.into();
+    let mut cut = Vec::new();
+    while let Some(length) = chunks::first(&rest, true) {
+        cut.push(rest.split_to(length));
+    }
+    cut
+}
+
+/// Which chunks some pieces are.
+pub fn of(pieces: &[Bytes]) -> Vec<Chunk> {
+    pieces.iter().map(|piece| Chunk::of(piece)).collect()
+}
+
+/// The file in which a chunk of a namespace lies.
+pub fn file(storage: &Path, namespace: &str, chunk: &Chunk) -> PathBuf {
+    let hex = chunk.hex();
+    storage.join("artifacts/chunks").join(namespace).join(&hex[..2]).join(hex)
+}
+
+/// The files in which the chunks of an artifact lie, in order; in a storage folder that may be another server's.
+///
+/// # Panics
+/// If the registry has no such artifact.
+pub async fn files(client: &RegistryClient, storage: &Path, artifact: &str) -> Vec<PathBuf> {
+    let manifest = client.get_manifest(artifact).await.unwrap();
+    let name = manifest.artifact.expect("every manifest has one").name;
+    let namespace = name.split('/').nth(1).expect("a name has a namespace");
+    let chunks = manifest.chunks.iter().map(|chunk| Chunk::from_message(chunk).expect("it is a chunk"));
+    chunks.map(|chunk| file(storage, namespace, &chunk)).collect()
+}
+
+/// All chunks that are stored in a folder, of whatever namespace and artifact.
+pub fn all(storage: &Path) -> Vec<PathBuf> {
+    // While a chunk is being written its name has a `#` in it.
+    let mut found = crate::files(&storage.join("artifacts/chunks"));
+    found.retain(|path| path.file_name().is_some_and(|name| name.len() == 64));
+    found
+}
+
+/// `ArtifactService` of a server.
+pub fn service(server: &TestServer) -> ArtifactServiceClient<Channel> {
+    ArtifactServiceClient::new(server.channel())
+}
+
+/// A message that says nothing but for which version, and which upload, the chunks are.
+pub fn first(parent: &str, upload_id: &str) -> UploadChunksRequest {
+    UploadChunksRequest { parent: parent.to_owned(), upload_id: upload_id.to_owned(), ..Default::default() }
+}
+
+/// A message with a chunk.
+pub fn message(position: usize, bytes: &Bytes) -> UploadChunksRequest {
+    let blake3 = Bytes::copy_from_slice(&Chunk::of(bytes).blake3);
+    UploadChunksRequest { position: position as u32, blake3, data: bytes.clone(), ..Default::default() }
+}
+
+/// Sends messages on one stream.
+///
+/// # Errors
+/// What the server says.
+pub async fn send(server: &TestServer, messages: Vec<UploadChunksRequest>) -> Result<UploadChunksResponse, Error> {
+    Ok(service(server).upload_chunks(stream::iter(messages)).await?.into_inner())
+}
+
+/// Which pieces the namespace of a version lacks, by their places.
+///
+/// # Errors
+/// What the server says.
+pub async fn missing(server: &TestServer, parent: &str, pieces: &[Bytes]) -> Result<Vec<u32>, Error> {
+    let blake3 = of(pieces).iter().map(|chunk| Bytes::copy_from_slice(&chunk.blake3)).collect();
+    let request = FindMissingChunksRequest { parent: parent.to_owned(), blake3 };
+    Ok(service(server).find_missing_chunks(request).await?.into_inner().missing)
+}
+
+/// A request for an artifact `model.onnx` of chunks.
+pub fn commit_of(parent: &str, pieces: &[Bytes]) -> CommitArtifactRequest {
+    CommitArtifactRequest {
+        parent: parent.to_owned(),
+        path: "model.onnx".to_owned(),
+        r#type: ArtifactType::Model.into(),
+        chunks: of(pieces).into_iter().map(Chunk::to_message).collect(),
+        ..Default::default()
+    }
+}
+
+/// Makes an artifact.
+///
+/// # Errors
+/// What the server says.
+pub async fn commit(server: &TestServer, request: CommitArtifactRequest) -> Result<Artifact, Error> {
+    Ok(service(server).commit_artifact(request).await?.into_inner())
+}
