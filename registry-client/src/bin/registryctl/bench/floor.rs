@@ -1,6 +1,9 @@
 //! What the machine can do without a registry: a bare tonic service of bytes, in a process of its own.
 
 use std::convert::Infallible;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
@@ -12,6 +15,8 @@ use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tonic::body::Body;
 use tonic::server::{ClientStreamingService, Grpc, NamedService, ServerStreamingService, UnaryService};
 use tonic::transport::server::TcpIncoming;
@@ -21,7 +26,10 @@ use tonic_prost::{ProstCodec, ProstDecoder};
 /// The subcommand that serves the floor.
 pub(crate) const SUBCOMMAND: &str = "floor-server";
 const READY: &str = "listening on ";
-pub(super) const PIECE: usize = 512 * 1024;
+/// How much is sent, read and written at once: what is best here.
+const PIECE: usize = 1024 * 1024;
+/// How many pieces wait.
+const QUEUE: usize = 4;
 
 /// A message of bytes.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -95,6 +103,7 @@ impl tonic::codec::Encoder for Encoded {
     }
 }
 
+/// Writes what comes behind the first message, which is the path, into a file, and answers when it is on the disk.
 impl ClientStreamingService<Blob> for Up {
     type Response = Blob;
     type Future = Answer;
@@ -103,25 +112,63 @@ impl ClientStreamingService<Blob> for Up {
         let mut pieces = request.into_inner();
         // A task of its own, as the registry does it.
         let received = tokio::spawn(async move {
-            while pieces.message().await?.is_some() {}
+            let path = pieces.message().await?.unwrap_or_default().data;
+            let (queue, mut waiting) = mpsc::channel::<Bytes>(QUEUE);
+            let writer = spawn_blocking(move || {
+                let mut file = File::create(path_of(&path))?;
+                while let Some(bytes) = waiting.blocking_recv() {
+                    file.write_all(&bytes)?;
+                }
+                file.sync_all()
+            });
+            while let Some(piece) = pieces.message().await? {
+                queue.send(piece.data).await.map_err(|error| Status::internal(error.to_string()))?;
+            }
+            drop(queue);
+            writer.await.map_err(|error| Status::internal(error.to_string()))??;
             Ok::<_, Status>(Response::new(Blob::default()))
         });
         Box::pin(async { received.await.map_err(|error| Status::internal(error.to_string()))? })
     }
 }
 
+/// Sends the file whose path is asked for.
 impl ServerStreamingService<Blob> for Down {
     type Response = Blob;
     type ResponseStream = Pin<Box<dyn Stream<Item = Result<Blob, Status>> + Send>>;
     type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: Request<Blob>) -> Self::Future {
-        let size = request.into_inner().data.as_ref().try_into().map(u64::from_be_bytes).unwrap_or(0);
-        let piece = Bytes::from(vec![7; 1024 * 1024]);
-        let count = size.div_ceil(piece.len() as u64);
-        let pieces = futures::stream::iter(0..count).map(move |_| Ok(Blob { data: piece.clone() }));
+        let pieces = read(path_of(&request.into_inner().data)).map(|data| Ok(Blob { data: data? }));
         Box::pin(async { Ok(Response::new(Box::pin(pieces) as Self::ResponseStream)) })
     }
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// A file in pieces, read on a thread of its own.
+pub(super) fn read(path: PathBuf) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+    let (queue, mut read) = mpsc::channel(QUEUE);
+    spawn_blocking(move || {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) => return drop(queue.blocking_send(Err(error))),
+        };
+        loop {
+            let mut piece = vec![0; PIECE];
+            let piece = match file.read(&mut piece) {
+                Ok(0) => return,
+                Ok(length) => Ok(Bytes::from(piece).slice(..length)),
+                Err(error) => Err(error),
+            };
+            if queue.blocking_send(piece).is_err() {
+                return;
+            }
+        }
+    });
+    futures::stream::poll_fn(move |context| read.poll_recv(context))
 }
 
 impl tower::Service<http::Request<Body>> for Floor {

@@ -34,8 +34,11 @@ struct Figure {
     /// What the ratio should be at least, if something was decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<f64>,
-    p50_micros: f64,
-    p99_micros: f64,
+    /// Of a call, where there are many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p50_micros: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p99_micros: Option<f64>,
 }
 
 /// What the figures work with.
@@ -123,7 +126,7 @@ pub(crate) async fn bench(context: &Context, endpoint: &str, options: Bench) -> 
             }
         }
         if artifact {
-            figures.extend(artifact::transfer(&setup).await?);
+            figures.extend(artifact::transfer(&setup, &context.client).await?);
         }
         if backup {
             figures.push(backup::backup(&setup, &context.client).await?);
@@ -165,6 +168,7 @@ fn print(out: &Output, figures: &[Figure]) -> Result<(), Failure> {
     }
     let head =
         ["FIGURE", "VALUE", "FLOOR", "RATIO", "TARGET", "P50 US", "P99 US", "UNIT", "FLOOR IS"].map(str::to_owned);
+    let micros = |micros: Option<f64>| micros.map(|micros| format!("{micros:.0}")).unwrap_or_default();
     let rows = figures.iter().map(|figure| {
         vec![
             figure.name.clone(),
@@ -172,8 +176,8 @@ fn print(out: &Output, figures: &[Figure]) -> Result<(), Failure> {
             format!("{:.0}", figure.floor),
             format!("{:.2}", figure.ratio),
             figure.target.map(|target| format!("{target:.2}")).unwrap_or_default(),
-            format!("{:.0}", figure.p50_micros),
-            format!("{:.0}", figure.p99_micros),
+            micros(figure.p50_micros),
+            micros(figure.p99_micros),
             figure.unit.to_owned(),
             figure.floor_name.to_owned(),
         ]

@@ -92,8 +92,8 @@ pub(super) fn figure(name: String, ours: Rate, floor_name: &'static str, floor: 
         floor,
         ratio: ours.per_second / floor,
         target,
-        p50_micros: ours.p50_micros,
-        p99_micros: ours.p99_micros,
+        p50_micros: Some(ours.p50_micros),
+        p99_micros: Some(ours.p99_micros),
     }
 }
 

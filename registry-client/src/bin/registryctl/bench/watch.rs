@@ -79,7 +79,7 @@ pub(super) async fn delivery(setup: &Setup, endpoint: &str, watchers: usize) -> 
         floor,
         ratio: value / floor,
         target: None,
-        p50_micros: value,
-        p99_micros: percentile(&deliveries, 0.99),
+        p50_micros: Some(value),
+        p99_micros: Some(percentile(&deliveries, 0.99)),
     })
 }
