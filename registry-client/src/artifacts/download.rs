@@ -17,7 +17,7 @@ use crate::{Error, Progress, RegistryClient, pb};
 /// How many chunks are asked for in one call.
 const RUN: usize = 16;
 /// How many calls receive at once.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 2;
 
 /// A download that has not begun: choose where to.
 ///

@@ -23,7 +23,7 @@ use crate::places::{Folder, PlaceError, Trouble};
 use crate::store::StoreError;
 
 /// How much memory all chunks that are on their way to the store may take, in KiB.
-const MEMORY_KIB: usize = 48 << 10;
+const MEMORY_KIB: usize = 32 << 10;
 /// How many chunks are looked for at once.
 const LOOKUPS: usize = 32;
 
