@@ -70,6 +70,7 @@ async fn assert_reads(client: &RegistryClient, version: &str, content: &[u8]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_to_a_full_disk_is_refused_and_goes_on_when_there_is_room() {
+    registry_tests::store::artifacts_in_folder();
     let folder = tempfile::tempdir().unwrap();
     let (server, seen) = start(folder.path());
     let client = impatient(&server.endpoint());

@@ -24,6 +24,7 @@ const MODEL: &str = "namespaces/default/models/stopped";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_drains() {
+    registry_tests::store::artifacts_in_folder();
     let folder = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(folder.path(), LISTEN);
     let (endpoint, listen) = (server.endpoint(), server.address().to_string());

@@ -176,6 +176,7 @@ async fn a_server_that_is_killed_amid_uploads_has_all_of_an_artifact_or_nothing(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_outlives_its_server() {
+    registry_tests::store::artifacts_in_folder();
     const KILLS: usize = 6;
     let folder = tempfile::tempdir().unwrap();
     let mut server = ServerProcess::start(folder.path(), LISTEN);

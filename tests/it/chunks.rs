@@ -36,6 +36,7 @@ async fn moved(client: &RegistryClient, version: &str, path: &str, bytes: &[u8])
 
 #[tokio::test]
 async fn bytes_that_are_there_are_neither_sent_nor_stored_again() {
+    registry_tests::store::artifacts_in_folder();
     let server = server().await;
     let client = server.client();
     let bytes = noise_of(1, 8 * MIB);
@@ -67,6 +68,7 @@ async fn bytes_that_are_there_are_neither_sent_nor_stored_again() {
 
 #[tokio::test]
 async fn few_bytes_are_kept_with_the_record() {
+    registry_tests::store::artifacts_in_folder();
     let server = server().await;
     let client = server.client();
     for (number, size) in [0, 1, INLINE, INLINE + 1].into_iter().enumerate() {

@@ -62,6 +62,7 @@ fn assert_is_lost(error: &Error, artifact: &Artifact, chunk: &Path) {
 
 #[tokio::test]
 async fn a_damaged_chunk_is_named_and_never_handed_out() {
+    registry_tests::store::artifacts_in_folder();
     for accident in ALL {
         let (server, client, made, stored) = registry().await;
         accident.befall(&stored[1]);
@@ -82,6 +83,7 @@ async fn a_damaged_chunk_is_named_and_never_handed_out() {
 
 #[tokio::test]
 async fn verify_names_what_has_a_damaged_chunk() {
+    registry_tests::store::artifacts_in_folder();
     for accident in ALL {
         let (_server, client, made, stored) = registry().await;
         let copy = client.upload(VERSION, "copy.onnx", bytes()).await.unwrap();
@@ -110,6 +112,7 @@ enum Found {
 
 #[tokio::test]
 async fn the_same_bytes_mend_a_damaged_chunk_however_it_was_found() {
+    registry_tests::store::artifacts_in_folder();
     for accident in ALL {
         for found in [Found::Download, Found::Verify, Found::Backup] {
             let (server, client, made, stored) = registry().await;
@@ -137,6 +140,7 @@ async fn the_same_bytes_mend_a_damaged_chunk_however_it_was_found() {
 
 #[tokio::test]
 async fn a_damaged_chunk_makes_no_artifact() {
+    registry_tests::store::artifacts_in_folder();
     // Sent before, and not yet in an artifact.
     for accident in ALL {
         let (server, client, _, stored) = registry().await;

@@ -32,6 +32,7 @@ async fn moved(backup: &Path, config: Config) -> TestServer {
     TestServer::with(|settings| {
         settings.store = config.store;
         settings.storage_path = config.storage_path;
+        settings.artifacts = config.artifacts;
     })
     .await
 }

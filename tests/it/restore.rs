@@ -77,6 +77,7 @@ async fn assert_is_taken_up(client: &RegistryClient, storage: &Path, cut: &Path,
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_that_is_cut_anywhere_is_refused_and_can_be_taken_up() {
+    registry_tests::store::artifacts_in_folder();
     let folder = tempfile::tempdir().unwrap();
     let (server, whole, bytes) = backed_up(folder.path()).await;
     let ends = frame_ends(&bytes);
@@ -103,6 +104,7 @@ async fn a_backup_that_is_cut_anywhere_is_refused_and_can_be_taken_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_with_a_changed_bit_is_refused_and_can_be_taken_up() {
+    registry_tests::store::artifacts_in_folder();
     let folder = tempfile::tempdir().unwrap();
     let (server, whole, bytes) = backed_up(folder.path()).await;
     let ends = frame_ends(&bytes);
@@ -220,6 +222,7 @@ async fn artifacts_that_were_left_out_are_named_and_can_be_mended() {
 
 #[tokio::test]
 async fn bytes_that_are_missing_or_damaged_are_named_by_backup_restore_and_verify() {
+    registry_tests::store::artifacts_in_folder();
     let server = TestServer::start().await;
     let client = server.client();
     let artifacts = with_artifacts(&client).await;

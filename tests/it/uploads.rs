@@ -72,6 +72,7 @@ async fn bytes_that_are_not_the_announced_ones_are_refused() {
 
 #[tokio::test]
 async fn an_upload_that_is_cut_off_makes_no_artifact() {
+    registry_tests::store::artifacts_in_folder();
     let server = server_with_pending_version().await;
     let data = Bytes::from(noise(1024 * 1024));
     let first = [Request::Metadata(metadata()), Request::Data(data.clone()), Request::Data(data)];

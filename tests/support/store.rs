@@ -2,6 +2,7 @@
 //! folder, or `postgres`, which keeps them on Garage.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use registry_server::config::StoreChoice;
 use tokio_postgres::NoTls;
@@ -25,9 +26,17 @@ fn embedded() -> bool {
     }
 }
 
+static IN_FOLDER: AtomicBool = AtomicBool::new(false);
+
+/// From now on the servers of this process keep artifacts in their storage folders, whichever store is under test: for tests that
+/// look at the files, or damage them.
+pub fn artifacts_in_folder() {
+    IN_FOLDER.store(true, Ordering::Relaxed);
+}
+
 /// Where the artifacts of the server that works on a folder are: always the same for the same folder. `None` is in the folder.
 pub fn artifacts(folder: &Path) -> Option<Bucket> {
-    (!embedded()).then(|| Bucket::shared().under(&digest(folder)))
+    (!embedded() && !IN_FOLDER.load(Ordering::Relaxed)).then(|| Bucket::shared().under(&digest(folder)))
 }
 
 fn digest(folder: &Path) -> String {
