@@ -6,14 +6,19 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::TryStreamExt as _;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, ObjectStoreExt as _, ObjectStoreScheme, RetryConfig};
+use object_store::{
+    BackoffConfig, ClientConfigKey, ObjectStore, ObjectStoreExt as _, ObjectStoreScheme, PutPayload, RetryConfig,
+};
 use url::Url;
+
+use crate::store::StoreError;
 
 use answers::Connector;
 pub use answers::Trouble;
@@ -56,6 +61,15 @@ impl PlaceError {
     }
 }
 
+impl From<PlaceError> for StoreError {
+    fn from(error: PlaceError) -> Self {
+        match &error {
+            PlaceError::Failed { trouble: Trouble::Full, .. } => Self::Full(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
 /// A folder of objects.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder {
@@ -81,10 +95,38 @@ impl Folder {
             first.map_err(|error| folder.failed(error))?;
             return Ok(folder);
         };
-        let unknown = |problem: String| PlaceError::unknown(place, problem);
-        std::fs::create_dir_all(&folder).map_err(|error| unknown(error.to_string()))?;
-        let objects = LocalFileSystem::new_with_prefix(&folder).map_err(|error| unknown(error.to_string()))?;
-        Ok(Self { name: place.to_owned(), objects: Arc::new(objects.with_fsync(true)), prefix: Path::default() })
+        Ok(Self { name: place.to_owned(), ..Self::local(&folder)? })
+    }
+
+    /// A local folder, which is made if it is missing.
+    pub(crate) fn local(folder: &FilePath) -> Result<Self, PlaceError> {
+        let name = folder.display().to_string();
+        std::fs::create_dir_all(folder).map_err(|error| PlaceError::unknown(&name, error))?;
+        let objects = LocalFileSystem::new_with_prefix(folder).map_err(|error| PlaceError::unknown(&name, error))?;
+        Ok(Self { name, objects: Arc::new(objects.with_fsync(true)), prefix: Path::default() })
+    }
+
+    /// What lies at a path of the folder, if there is something.
+    pub(crate) async fn get(&self, path: &Path) -> Result<Option<Bytes>, PlaceError> {
+        match async { self.objects.get(path).await?.bytes().await }.await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Whether there is something at a path of the folder.
+    pub(crate) async fn has(&self, path: &Path) -> Result<bool, PlaceError> {
+        match self.objects.head(path).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Puts something at a path of the folder: durably, and all of it or nothing.
+    pub(crate) async fn put(&self, path: &Path, payload: PutPayload) -> Result<(), PlaceError> {
+        self.objects.put(path, payload).await.map(drop).map_err(|error| self.failed(error))
     }
 
     pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {

@@ -9,7 +9,7 @@ use crate::backup::archive::ArchiveError;
 use crate::chunks::ChunkStore;
 use crate::config::{Config, StoreChoice};
 use crate::error::Error;
-use crate::places::PlaceError;
+use crate::places::{Folder, PlaceError};
 use crate::registry::facts::facts;
 use crate::store::postgres::{PostgresOptions, PostgresStore};
 use crate::store::sled::SledStore;
@@ -107,11 +107,10 @@ impl Stores {
             }
         };
         let artifacts = match &config.artifacts {
-            Some(place) => place.clone(),
-            None => folder.join("artifacts").display().to_string(),
+            Some(place) => Folder::open(place).await?,
+            None => Folder::local(&folder.join("artifacts"))?,
         };
-        let chunks = ChunkStore::open(&artifacts).await?;
-        Ok(Self { store, chunks, _lock: lock })
+        Ok(Self { store, chunks: ChunkStore::new(artifacts), _lock: lock })
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::container::{ContainerError, Opener, Sealer};
 use super::restore::RestoreError;
 use super::{Owned, chunks_written};
-use crate::chunks::ChunkError;
+use crate::chunks::{self, ChunkError};
 use crate::error::Error;
 use crate::places::{Folder, PlaceError};
 use crate::registry::Registry;
@@ -122,18 +122,12 @@ impl Archived {
     }
 
     /// Reads a chunk, if it is there.
-    pub(crate) async fn read_chunk(&self, owned: &Owned) -> Result<Option<Bytes>, RestoreError> {
-        let path = self.chunk_path(owned);
-        match async { self.folder.objects().get(&path).await?.bytes().await }.await {
-            Ok(sealed) => Ok(Some(sealed)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.folder.failed(error).into()),
-        }
+    pub(crate) async fn read_chunk(&self, owned: &Owned) -> Result<Option<Bytes>, PlaceError> {
+        self.folder.get(&self.chunk_path(owned)).await
     }
 
     fn chunk_path(&self, (namespace, chunk): &Owned) -> Path {
-        let hex = chunk.hex();
-        self.folder.path(["chunks", namespace, hex.get(..2).unwrap_or(&hex), &hex])
+        chunks::place(&self.folder, namespace, &chunk.blake3)
     }
 }
 
@@ -216,26 +210,19 @@ impl Shipper {
             bytes.extend_from_slice(&sealer.seal(Frame::Log(LogGroup { entries })));
             bytes.extend_from_slice(&sealer.end(last));
             let path = self.archive.folder.path(["log", &segment.file()]);
-            let put = self.archive.folder.objects().put(&path, PutPayload::from(Bytes::from(bytes))).await;
-            put.map_err(|error| self.archive.folder.failed(error))?;
+            self.archive.folder.put(&path, PutPayload::from(Bytes::from(bytes))).await?;
             self.shipped = last;
         }
         Ok(())
     }
 
     async fn ship_chunk(&self, owned: &Owned) -> Result<(), ArchiveError> {
-        let failed = |error| self.archive.folder.failed(error);
         let path = self.archive.chunk_path(owned);
-        match self.archive.folder.objects().head(&path).await {
-            Ok(_) => return Ok(()),
-            Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(failed(error).into()),
+        if self.archive.folder.has(&path).await? {
+            return Ok(());
         }
         match self.registry.chunks().sealed(&owned.0, &owned.1).await {
-            Ok(sealed) => {
-                self.archive.folder.objects().put(&path, sealed.into()).await.map_err(failed)?;
-                Ok(())
-            }
+            Ok(sealed) => Ok(self.archive.folder.put(&path, sealed.into()).await?),
             Err(ChunkError::Failed(error)) => Err(error.into()),
             // The log goes on without it; a restore says which artifacts lack it.
             Err(error) => {

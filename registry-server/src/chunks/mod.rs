@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 
 use self::sealed::Damage;
 use crate::error::Error;
-use crate::places::{Folder, PlaceError, Trouble};
+use crate::places::Folder;
 use crate::store::StoreError;
 
 /// How much memory all chunks that are on their way to the store may take, in KiB.
@@ -68,27 +68,20 @@ fn stopped(error: tokio::task::JoinError) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
 
+/// Where a chunk lies in a folder.
+pub(crate) fn place(folder: &Folder, namespace: &str, blake3: &[u8; 32]) -> Path {
+    let hex = blake3::Hash::from_bytes(*blake3).to_hex();
+    folder.path(["chunks", namespace, &hex[..2], &hex])
+}
+
 impl ChunkStore {
-    /// Opens the store at a path or URL; a local folder is made if it is missing.
-    ///
-    /// # Errors
-    /// If it can't be used.
-    pub async fn open(place: &str) -> Result<Self, PlaceError> {
-        let folder = Folder::open(place).await?;
-        Ok(Self { folder, memory: Arc::new(Semaphore::new(MEMORY_KIB)) })
+    /// A store in a folder, which others may use as well.
+    pub(crate) fn new(folder: Folder) -> Self {
+        Self { folder, memory: Arc::new(Semaphore::new(MEMORY_KIB)) }
     }
 
-    fn place(&self, namespace: &str, hex: &str) -> Path {
-        let (head, _) = hex.split_at_checked(2).unwrap_or((hex, ""));
-        self.folder.path(["chunks", namespace, head, hex])
-    }
-
-    fn failed(&self, error: object_store::Error) -> StoreError {
-        let error = self.folder.failed(error);
-        match &error {
-            PlaceError::Failed { trouble: Trouble::Full, .. } => StoreError::Full(error.to_string()),
-            _ => StoreError::Unavailable(error.to_string()),
-        }
+    fn place(&self, namespace: &str, chunk: &Chunk) -> Path {
+        place(&self.folder, namespace, &chunk.blake3)
     }
 
     /// Waits until there is memory for so many bytes.
@@ -101,23 +94,14 @@ impl ChunkStore {
     /// Stores a chunk durably; the bytes must be its own.
     pub(crate) async fn put(&self, namespace: &str, chunk: &Chunk, bytes: Bytes) -> Result<(), StoreError> {
         let sealed = spawn_blocking(move || sealed::seal(bytes)).await.map_err(stopped)?;
-        self.folder
-            .objects()
-            .put(&self.place(namespace, &chunk.hex()), sealed)
-            .await
-            .map_err(|error| self.failed(error))?;
-        Ok(())
+        Ok(self.folder.put(&self.place(namespace, chunk), sealed).await?)
     }
 
     /// Stores a chunk as it was kept elsewhere, if it is intact.
     pub(crate) async fn put_sealed(&self, namespace: &str, chunk: &Chunk, sealed: Bytes) -> Result<(), ChunkError> {
         self.unseal(sealed.clone(), *chunk).await?;
-        self.folder
-            .objects()
-            .put(&self.place(namespace, &chunk.hex()), sealed.into())
-            .await
-            .map_err(|error| self.failed(error))?;
-        Ok(())
+        let put = self.folder.put(&self.place(namespace, chunk), sealed.into()).await;
+        Ok(put.map_err(StoreError::from)?)
     }
 
     /// The bytes of a chunk, checked.
@@ -149,11 +133,8 @@ impl ChunkStore {
     }
 
     async fn read(&self, namespace: &str, chunk: &Chunk) -> Result<Bytes, ChunkError> {
-        let read = async { self.folder.objects().get(&self.place(namespace, &chunk.hex())).await?.bytes().await };
-        read.await.map_err(|error| match error {
-            object_store::Error::NotFound { .. } => ChunkError::Missing(chunk.hex()),
-            error => self.failed(error).into(),
-        })
+        let read = self.folder.get(&self.place(namespace, chunk)).await.map_err(StoreError::from)?;
+        read.ok_or_else(|| ChunkError::Missing(chunk.hex()))
     }
 
     /// The bytes of a chunk that is kept elsewhere, checked.
@@ -170,38 +151,31 @@ impl ChunkStore {
         spawn_blocking(move || sealed::seal(bytes).into()).await.map_err(stopped)
     }
 
-    async fn has(&self, namespace: &str, blake3: &[u8; 32]) -> Result<bool, StoreError> {
-        let hex = blake3::Hash::from_bytes(*blake3).to_hex();
-        match self.folder.objects().head(&self.place(namespace, &hex)).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(self.failed(error)),
-        }
-    }
-
     /// The places, in the list, of the chunks that are not there.
     pub(crate) async fn missing(&self, namespace: &str, chunks: Vec<[u8; 32]>) -> Result<Vec<u32>, StoreError> {
-        let lookups = stream::iter((0_u32..).zip(chunks)).map(async |(place, blake3)| {
-            let there = self.has(namespace, &blake3).await?;
-            Ok((!there).then_some(place))
+        let lookups = stream::iter((0_u32..).zip(chunks)).map(async |(at, blake3)| {
+            let there = self.folder.has(&place(&self.folder, namespace, &blake3)).await?;
+            Ok((!there).then_some(at))
         });
         lookups.buffered(LOOKUPS).try_filter_map(|missing| std::future::ready(Ok(missing))).try_collect().await
     }
 
     /// Puts a damaged chunk where it may be looked at.
     async fn quarantine(&self, namespace: &str, chunk: &Chunk) -> Result<(), ChunkError> {
-        let (objects, hex) = (self.folder.objects(), chunk.hex());
-        let (place, aside) = (self.place(namespace, &hex), self.folder.path(["quarantine", namespace, &hex]));
-        match objects.rename(&place, &aside).await {
+        let failed = |error| StoreError::from(self.folder.failed(error));
+        let place = self.place(namespace, chunk);
+        let aside = self.folder.path(["quarantine", namespace, &chunk.hex()]);
+        match self.folder.objects().rename(&place, &aside).await {
             Ok(()) => {}
             // Somebody else was faster.
             Err(object_store::Error::NotFound { .. }) => return Ok(()),
-            Err(error) => return Err(self.failed(error).into()),
+            Err(error) => return Err(failed(error).into()),
         }
         // Since it was read, somebody may have mended it.
-        let moved = async { objects.get(&aside).await?.bytes().await };
-        if self.unseal(moved.await.map_err(|error| self.failed(error))?, *chunk).await.is_ok() {
-            objects.rename(&aside, &place).await.map_err(|error| self.failed(error))?;
+        if let Some(moved) = self.folder.get(&aside).await.map_err(StoreError::from)?
+            && self.unseal(moved, *chunk).await.is_ok()
+        {
+            self.folder.objects().rename(&aside, &place).await.map_err(failed)?;
         }
         Ok(())
     }
@@ -214,7 +188,7 @@ mod tests {
     #[tokio::test]
     async fn only_what_is_damaged_stays_aside() {
         let folder = tempfile::tempdir().unwrap();
-        let store = ChunkStore::open(folder.path().to_str().unwrap()).await.unwrap();
+        let store = ChunkStore::new(Folder::local(folder.path()).unwrap());
         let bytes = Bytes::from_static(b"bytes");
         let chunk = Chunk::of(&bytes);
         store.put("default", &chunk, bytes.clone()).await.unwrap();
@@ -222,7 +196,7 @@ mod tests {
         store.quarantine("default", &chunk).await.unwrap();
         assert_eq!(store.get("default", &chunk).await.unwrap(), bytes);
 
-        let file = folder.path().join(store.place("default", &chunk.hex()).as_ref());
+        let file = folder.path().join(store.place("default", &chunk).as_ref());
         std::fs::write(&file, b"others").unwrap();
         assert!(matches!(store.get("default", &chunk).await, Err(ChunkError::Damaged(..))));
         assert!(matches!(store.get("default", &chunk).await, Err(ChunkError::Missing(_))));

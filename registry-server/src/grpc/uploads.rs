@@ -52,35 +52,32 @@ impl Services {
         &self,
         mut messages: Streaming<pb::UploadChunksRequest>,
     ) -> Result<pb::UploadChunksResponse, Status> {
-        let Some(mut message) = self.next_of(&mut messages, 0).await? else {
+        let Some(first) = self.next_of(&mut messages, 0).await? else {
             return Err(Error::field("parent", ErrorReason::FieldRequired, "must come in the first message").into());
         };
-        let parent = name("parent", VersionName::parse(&message.parent));
-        let (parent, id) = both(parent, upload_id(&message.upload_id))?;
+        let parent = name("parent", VersionName::parse(&first.parent));
+        let (parent, id) = both(parent, upload_id(&first.upload_id))?;
         let mut incoming = self.registry.begin_chunks(&parent, id).await?;
         let mut answer = pb::UploadChunksResponse::default();
         // The first message may do without a chunk.
-        let mut alone = message.blake3.is_empty() && message.data.is_empty();
+        let mut next = Some(first).filter(|first| !first.blake3.is_empty() || !first.data.is_empty());
         loop {
-            let size = message.data.len();
-            if !std::mem::take(&mut alone) {
+            if let Some(message) = next {
                 let chunk = announced(&message, id.is_some())?;
-                if size == 0 {
+                if message.data.is_empty() {
                     incoming.place(message.position, chunk).await;
                 } else {
                     incoming.take(message.position, message.data, Some(chunk.blake3)).await?;
                     answer.chunk_count += 1;
-                    answer.size_bytes += i64::try_from(size).unwrap_or(i64::MAX);
+                    answer.size_bytes += i64::from(chunk.size);
                 }
             }
-            match self.next_of(&mut messages, answer.size_bytes.unsigned_abs()).await? {
-                Some(next) if !next.parent.is_empty() || !next.upload_id.is_empty() => {
-                    let field = if next.parent.is_empty() { "upload_id" } else { "parent" };
-                    let twice = "must come in the first message only";
-                    return Err(Error::field(field, ErrorReason::FieldInvalid, twice).into());
-                }
-                Some(next) => message = next,
-                None => break,
+            next = self.next_of(&mut messages, answer.size_bytes.unsigned_abs()).await?;
+            let Some(message) = &next else { break };
+            if !message.parent.is_empty() || !message.upload_id.is_empty() {
+                let field = if message.parent.is_empty() { "upload_id" } else { "parent" };
+                let twice = "must come in the first message only";
+                return Err(Error::field(field, ErrorReason::FieldInvalid, twice).into());
             }
         }
         incoming.finish().await?;

@@ -119,7 +119,7 @@ impl Registry {
 
     async fn add_artifact(&self, order: Order, upload: Upload, sum: Sum) -> Result<pb::Artifact, Error> {
         let mut found = Violations::default();
-        let size = sum.content.size();
+        let size = sum.size;
         if let Some(announced) = upload.size_bytes.filter(|announced| *announced != size) {
             let sizes = format!("{announced} bytes were announced, {size} came");
             found.add(upload.field("size_bytes"), ErrorReason::SizeMismatch, sizes);
@@ -140,17 +140,20 @@ impl Registry {
 
     /// An artifact and what it consists of.
     pub(crate) async fn manifest(&self, name: &ArtifactName) -> Result<(pb::Artifact, Content), Error> {
-        let artifact = self.artifact(name).await?;
-        let number = self.store.resolve(&name.version).await?;
-        let content = self.content(&keys::artifact(&name.version.model, number, &name.path)).await?;
-        Ok((artifact, content))
+        let (key, artifact) = self.located(name).await?;
+        Ok((artifact, self.content(&key).await?))
     }
 
     pub(crate) async fn artifact(&self, name: &ArtifactName) -> Result<pb::Artifact, Error> {
+        Ok(self.located(name).await?.1)
+    }
+
+    /// An artifact and its key. An alias is asked once: it may move at any time.
+    async fn located(&self, name: &ArtifactName) -> Result<(Vec<u8>, pb::Artifact), Error> {
         let number = self.store.resolve(&name.version).await?;
         let key = keys::artifact(&name.version.model, number, &name.path);
         match self.store.get(Kind::Artifact, &key).await? {
-            Some(record) => decode(&record),
+            Some(record) => Ok((key, decode(&record)?)),
             None => {
                 // Say so if it is the version or the model that is missing.
                 self.version(&name.version).await?;
@@ -229,15 +232,14 @@ impl Mutation for AddArtifact {
         if admit(&version, &upload, there.as_ref())? {
             return Ok(());
         }
-        let content = &self.sum.content;
         let artifact = pb::Artifact {
             name: format!("{}/artifacts/{}", version.name, self.upload.path),
             path: self.upload.path.clone(),
             r#type: self.upload.r#type.into(),
             media_type: self.upload.media_type.clone(),
-            size_bytes: i64::try_from(content.size()).map_err(Error::internal)?,
+            size_bytes: i64::try_from(self.sum.size).map_err(Error::internal)?,
             sha256: self.sum.sha256.clone(),
-            chunks_blake3: content.digest(),
+            chunks_blake3: self.sum.chunks_blake3.clone(),
             create_time: Some(tx.now),
             supplementary: version.state() != pb::VersionState::Pending,
         };
@@ -248,7 +250,7 @@ impl Mutation for AddArtifact {
         tx.put(Kind::Artifact, key.clone(), &artifact, Vec::new()).await?;
         let value = keys::contents(&model.namespace, &artifact.chunks_blake3);
         let listed = vec![Attribute { index: Index::Contents, value }];
-        tx.put(Kind::Manifest, key, &content.to_record(), listed).await?;
+        tx.put(Kind::Manifest, key, &self.sum.manifest, listed).await?;
         tx.put_version(model, &version).await
     }
 

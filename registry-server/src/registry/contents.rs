@@ -33,10 +33,14 @@ pub(crate) struct Content {
     inline: Option<Bytes>,
 }
 
-/// The content of an artifact to be, and its digest.
+/// What an artifact to be consists of, summed up: a long list would hold up the lane.
 #[derive(Debug, Clone)]
 pub(crate) struct Sum {
-    pub(crate) content: Content,
+    pub(crate) manifest: ManifestRecord,
+    /// In bytes.
+    pub(crate) size: u64,
+    /// As [`Content::digest`].
+    pub(crate) chunks_blake3: String,
     /// Lower-case hex.
     pub(crate) sha256: String,
 }
@@ -52,8 +56,11 @@ impl Content {
         ListDigest::of(&self.chunks).hex()
     }
 
-    pub(crate) fn to_record(&self) -> ManifestRecord {
-        ManifestRecord { chunks: chunks::pack(&self.chunks), inline: self.inline.clone() }
+    /// Sums it up; its digests are known already.
+    fn sum(self, chunks_blake3: String, sha256: String) -> Sum {
+        let size = self.size();
+        let manifest = ManifestRecord { chunks: chunks::pack(&self.chunks), inline: self.inline };
+        Sum { manifest, size, chunks_blake3, sha256 }
     }
 
     pub(crate) fn from_record(record: ManifestRecord) -> Result<Self, StoreError> {
@@ -99,7 +106,9 @@ impl Registry {
             Cut::Chunks(chunks) => {
                 let sha256 = self.digests.sha256(namespace, Some(upload), &chunks).await;
                 let sha256 = sha256.map_err(|error| error.of("the upload"))?;
-                Ok(Sum { content: Content { chunks, inline: None }, sha256 })
+                let content = Content { chunks, inline: None };
+                let digest = content.digest();
+                Ok(content.sum(digest, sha256))
             }
         }
     }
@@ -107,12 +116,13 @@ impl Registry {
     /// Sums up few bytes.
     pub(super) async fn sum_of_bytes(&self, bytes: Bytes) -> Result<Sum, Error> {
         let sha256 = hex(&Sha256::digest(&bytes));
-        if bytes.is_empty() {
-            return Ok(Sum { content: Content::default(), sha256 });
+        let mut content = Content::default();
+        if !bytes.is_empty() {
+            content.chunks.push(Chunk::of(&bytes));
+            content.inline = Some(self.chunks.seal(bytes).await?);
         }
-        let chunks = vec![Chunk::of(&bytes)];
-        let inline = Some(self.chunks.seal(bytes).await?);
-        Ok(Sum { content: Content { chunks, inline }, sha256 })
+        let digest = content.digest();
+        Ok(content.sum(digest, sha256))
     }
 
     /// Sums up stored chunks; a precondition that fails if some are not stored.
@@ -130,11 +140,12 @@ impl Registry {
             return Err(lack(format!("{} of {} chunks are missing, the first is {hex}", missing.len(), chunks.len())));
         }
         let content = Content { chunks, inline: None };
-        if let Some(sha256) = self.known(namespace, &content.digest()).await? {
-            return Ok(Sum { content, sha256 });
+        let digest = content.digest();
+        if let Some(sha256) = self.known(namespace, &digest).await? {
+            return Ok(content.sum(digest, sha256));
         }
         match self.digests.sha256(namespace, upload, &content.chunks).await {
-            Ok(sha256) => Ok(Sum { content, sha256 }),
+            Ok(sha256) => Ok(content.sum(digest, sha256)),
             Err(ChunkError::OtherSize(chunk, size)) => {
                 let lie = format!("chunk {chunk} has {size} bytes");
                 Err(Error::field("chunks", ErrorReason::SizeMismatch, lie))
