@@ -87,20 +87,27 @@ impl Digesting {
     }
 }
 
-/// All artifacts whose chunks are arriving.
+/// All artifacts whose chunks are arriving. When the last clone is dropped they are forgotten, and the stores let go.
 #[derive(Debug, Clone)]
 pub(crate) struct Digests {
-    chunks: ChunkStore,
+    hashing: Hashing,
     running: Arc<Mutex<HashMap<Key, mpsc::Sender<Message>>>>,
-    early: Arc<Semaphore>,
 }
 
 /// The namespace, and what the caller calls the upload.
 type Key = (String, Uuid);
 
+/// What it takes to hash an artifact.
+#[derive(Debug, Clone)]
+struct Hashing {
+    chunks: ChunkStore,
+    early: Arc<Semaphore>,
+}
+
 impl Digests {
     pub(crate) fn new(chunks: ChunkStore) -> Self {
-        Self { chunks, running: Arc::default(), early: Arc::new(Semaphore::new(EARLY_KIB)) }
+        let hashing = Hashing { chunks, early: Arc::new(Semaphore::new(EARLY_KIB)) };
+        Self { hashing, running: Arc::default() }
     }
 
     /// The artifact that a caller calls by this id.
@@ -111,10 +118,13 @@ impl Digests {
         Digesting(known.cloned().unwrap_or_else(|| {
             let (sender, queue) = mpsc::channel(QUEUE);
             running.insert(key.clone(), sender.clone());
-            let (digests, namespace) = (self.clone(), namespace.to_owned());
+            // Not the senders: they would keep the task waiting.
+            let (hashing, running, namespace) =
+                (self.hashing.clone(), Arc::downgrade(&self.running), namespace.to_owned());
             tokio::spawn(async move {
-                digests.digest(&namespace, queue).await;
-                let mut running = digests.running.lock().unwrap_or_else(PoisonError::into_inner);
+                hashing.digest(&namespace, queue).await;
+                let Some(running) = running.upgrade() else { return };
+                let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
                 if running.get(&key).is_some_and(mpsc::Sender::is_closed) {
                     running.remove(&key);
                 }
@@ -123,6 +133,43 @@ impl Digests {
         }))
     }
 
+    /// The SHA-256 of an artifact with these chunks, all of which are stored.
+    pub(crate) async fn sha256(
+        &self,
+        namespace: &str,
+        upload: Option<Uuid>,
+        chunks: &[Chunk],
+    ) -> Result<String, ChunkError> {
+        let mut running = match upload {
+            Some(upload) => self.outcome(namespace, upload).await.unwrap_or_default(),
+            None => Running::default(),
+        };
+        let rest = match running.covers(chunks) {
+            Some(covered) => &chunks[covered..],
+            None => {
+                running = Running::default();
+                chunks
+            }
+        };
+        let read =
+            async |chunk: &Chunk| Ok::<_, ChunkError>((*chunk, self.hashing.chunks.get(namespace, chunk).await?));
+        let mut read = stream::iter(rest).map(read).buffered(READ_AHEAD);
+        while let Some((chunk, bytes)) = read.try_next().await? {
+            running = running.add(chunk, bytes).await?;
+        }
+        Ok(running.finish())
+    }
+
+    async fn outcome(&self, namespace: &str, upload: Uuid) -> Option<Running> {
+        let key = (namespace.to_owned(), upload);
+        let sender = self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key)?;
+        let (outcome, finished) = oneshot::channel();
+        sender.send(Message::Finish(outcome)).await.ok()?;
+        finished.await.ok()
+    }
+}
+
+impl Hashing {
     /// Hashes what arrives in its turn, until it is asked for the outcome or nothing comes any more.
     async fn digest(&self, namespace: &str, mut queue: mpsc::Receiver<Message>) {
         let mut running = Running::default();
@@ -162,39 +209,5 @@ impl Digests {
         let kib = u32::try_from(bytes.len().div_ceil(1024)).ok()?;
         let memory = Arc::clone(&self.early).try_acquire_many_owned(kib).ok()?;
         Some((bytes, Arc::new(memory)))
-    }
-
-    /// The SHA-256 of an artifact with these chunks, all of which are stored.
-    pub(crate) async fn sha256(
-        &self,
-        namespace: &str,
-        upload: Option<Uuid>,
-        chunks: &[Chunk],
-    ) -> Result<String, ChunkError> {
-        let mut running = match upload {
-            Some(upload) => self.outcome(namespace, upload).await.unwrap_or_default(),
-            None => Running::default(),
-        };
-        let rest = match running.covers(chunks) {
-            Some(covered) => &chunks[covered..],
-            None => {
-                running = Running::default();
-                chunks
-            }
-        };
-        let read = async |chunk: &Chunk| Ok::<_, ChunkError>((*chunk, self.chunks.get(namespace, chunk).await?));
-        let mut read = stream::iter(rest).map(read).buffered(READ_AHEAD);
-        while let Some((chunk, bytes)) = read.try_next().await? {
-            running = running.add(chunk, bytes).await?;
-        }
-        Ok(running.finish())
-    }
-
-    async fn outcome(&self, namespace: &str, upload: Uuid) -> Option<Running> {
-        let key = (namespace.to_owned(), upload);
-        let sender = self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key)?;
-        let (outcome, finished) = oneshot::channel();
-        sender.send(Message::Finish(outcome)).await.ok()?;
-        finished.await.ok()
     }
 }
