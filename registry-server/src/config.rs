@@ -10,6 +10,8 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
 /// What the server can be told, with its defaults. Each has a flag, a variable `MODEL_REGISTRY_...`, and a key in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +32,12 @@ pub struct Config {
     pub archive: Option<String>,
     /// How often.
     pub archive_every: Period,
+    /// How often garbage is collected; zero: never.
+    pub gc_every: Period,
+    /// How old chunks that no artifact lists have to be.
+    pub gc_grace: Period,
+    /// How long deleted versions keep their artifacts.
+    pub purge_after: Period,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which log lines there are, in the syntax of `tracing_subscriber::EnvFilter`.
@@ -59,6 +67,9 @@ impl Default for Config {
             artifacts: None,
             archive: None,
             archive_every: Period(Duration::from_secs(5)),
+            gc_every: Period(HOUR),
+            gc_grace: Period(24 * HOUR),
+            purge_after: Period(30 * 24 * HOUR),
             log_format: LogFormat::Human,
             log: "info".to_owned(),
             cache_mib: 256,
@@ -187,6 +198,18 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     archive_every: Option<Period>,
+    /// How often to purge old versions and remove chunks that no artifact lists; 0s: never [default: 1h]
+    #[arg(long, global = true, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gc_every: Option<Period>,
+    /// How old chunks that no artifact lists have to be; more than any upload takes [default: 24h]
+    #[arg(long, global = true, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gc_grace: Option<Period>,
+    /// How long deleted versions keep their artifacts, and can be undeleted [default: 30days]
+    #[arg(long, global = true, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purge_after: Option<Period>,
     /// How log lines look [default: human]
     #[arg(long, global = true, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -85,6 +85,9 @@ pub enum Error {
         /// What is wrong with it.
         detail: String,
     },
+    /// Upload the artifact again: some of its chunks were garbage, and are being removed.
+    #[error("{0}: chunks of it were in no artifact, and are being removed")]
+    ChunksCollected(String),
     /// Go to another server, or come back.
     #[error("the server is shutting down")]
     Draining,

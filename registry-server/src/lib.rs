@@ -9,6 +9,7 @@ pub mod chunks;
 pub mod config;
 mod convert;
 pub mod error;
+mod gc;
 mod grpc;
 mod layers;
 pub mod places;

@@ -2,7 +2,7 @@
 
 mod answers;
 
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +77,8 @@ pub(crate) struct Folder {
     pub(crate) name: String,
     objects: Arc<dyn ObjectStore>,
     prefix: Path,
+    /// Where the objects are files.
+    local: Option<PathBuf>,
 }
 
 impl Folder {
@@ -89,7 +91,7 @@ impl Folder {
         };
         let Some(folder) = local else {
             let (objects, prefix) = by_url(place)?;
-            let folder = Self { name: place.to_owned(), objects, prefix };
+            let folder = Self { name: place.to_owned(), objects, prefix, local: None };
             // One page: enough to know that there is a bucket, and that it may be read.
             let first = folder.objects.list(Some(&folder.prefix)).try_next().await;
             first.map_err(|error| folder.failed(error))?;
@@ -103,7 +105,8 @@ impl Folder {
         let name = folder.display().to_string();
         std::fs::create_dir_all(folder).map_err(|error| PlaceError::unknown(&name, error))?;
         let objects = LocalFileSystem::new_with_prefix(folder).map_err(|error| PlaceError::unknown(&name, error))?;
-        Ok(Self { name, objects: Arc::new(objects.with_fsync(true)), prefix: Path::default() })
+        let (objects, local) = (Arc::new(objects.with_fsync(true)), Some(folder.to_owned()));
+        Ok(Self { name, objects, prefix: Path::default(), local })
     }
 
     /// What lies at a path of the folder, if there is something.
@@ -127,6 +130,11 @@ impl Folder {
     /// Puts something at a path of the folder: durably, and all of it or nothing.
     pub(crate) async fn put(&self, path: &Path, payload: PutPayload) -> Result<(), PlaceError> {
         self.objects.put(path, payload).await.map(drop).map_err(|error| self.failed(error))
+    }
+
+    /// Where the objects are files, if they are.
+    pub(crate) fn local_path(&self) -> Option<&FilePath> {
+        self.local.as_deref()
     }
 
     pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
@@ -224,7 +232,7 @@ pub(crate) async fn source(place: &str) -> Result<Source, PlaceError> {
         }
         // No object, so a folder of objects.
         Err(object_store::Error::NotFound { .. }) => {
-            Ok(Source::Archive(Folder { name: place.to_owned(), objects, prefix: path }))
+            Ok(Source::Archive(Folder { name: place.to_owned(), objects, prefix: path, local: None }))
         }
         Err(source) => Err(PlaceError::failed(place, source)),
     }

@@ -13,7 +13,8 @@ use tonic_health::server::HealthReporter;
 use tower::util::MapRequestLayer;
 
 use crate::backup::archive::Shipper;
-use crate::config::Config;
+use crate::config::{Config, StoreChoice};
+use crate::gc::{self, Plan, Schedule};
 use crate::grpc::Services;
 use crate::layers::{CallLayer, tell_cut_from_end};
 use crate::registry::Registry;
@@ -58,6 +59,10 @@ impl Server {
             return Err(ServeError::Unfinished);
         }
         let registry = Registry::new(Arc::clone(&stores.store), stores.chunks.clone());
+        if config.store == StoreChoice::Sled {
+            // Nobody else can be at work on it.
+            registry.bury_sweep().await?;
+        }
         let shipper = match &config.archive {
             Some(place) => Some(Shipper::open(registry.clone(), place).await?),
             None => None,
@@ -78,7 +83,10 @@ impl Server {
         let (served, serving_ended) = watch::channel(false);
         let shipping = shipper.map(|shipper| tokio::spawn(shipper.run(config.archive_every.0, serving_ended)));
         let idle = Duration::from_secs(config.upload_idle_seconds);
-        let routes = Services::new(registry, draining.clone(), idle)
+        let plan = Plan { dry_run: false, grace: config.gc_grace.0, purge_after: config.purge_after.0 };
+        let schedule = Schedule { every: config.gc_every.0, plan: plan.clone() };
+        let collecting = tokio::spawn(gc::run(registry.clone(), schedule, draining.clone()));
+        let routes = Services::new(registry, draining.clone(), idle, plan)
             .routes(config.max_message_bytes)
             .add_service(health_service)
             .add_service(reflection().build_v1()?)
@@ -108,6 +116,10 @@ impl Server {
         match timeout_at(end, serving).await {
             Ok(ended) => ended?,
             Err(_) => tracing::warn!(seconds = config.drain_seconds, "calls were still going on and were ended"),
+        }
+        // A sweep that is left in the middle holds up the other servers.
+        if timeout_at(end, collecting).await.is_err() {
+            tracing::warn!("a collection of garbage was ended");
         }
         // The last commits are shipped as well.
         served.send_replace(true);

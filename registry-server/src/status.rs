@@ -39,6 +39,10 @@ pub(crate) fn status(error: &Error) -> Status {
             metadata.insert("name".to_owned(), name.clone());
             metadata.insert("etag".to_owned(), current.clone());
         }
+        Error::ChunksCollected(name) => {
+            metadata.insert("name".to_owned(), name.clone());
+            details.set_retry_info(Some(RETRY_AFTER));
+        }
         Error::Draining | Error::Store(StoreError::Unavailable(_)) => {
             details.set_retry_info(Some(RETRY_AFTER));
         }
@@ -49,7 +53,8 @@ pub(crate) fn status(error: &Error) -> Status {
         | Error::Store(_)
         | Error::Internal(_) => {}
     }
-    if matches!(code, Code::Internal | Code::DataLoss | Code::Unavailable) && !matches!(error, Error::Draining) {
+    let expected = matches!(error, Error::Draining | Error::ChunksCollected(_));
+    if matches!(code, Code::Internal | Code::DataLoss | Code::Unavailable) && !expected {
         tracing::error!(%error, "a call failed");
     }
     details.set_error_info(reason.as_str_name(), ERROR_DOMAIN, metadata);
@@ -80,6 +85,7 @@ fn code(error: &Error) -> (Code, ErrorReason) {
         Error::UploadIncomplete { .. } => (Code::Cancelled, ErrorReason::UploadIncomplete),
         Error::TooLarge(_) => (Code::ResourceExhausted, ErrorReason::MessageTooLarge),
         Error::Damaged { .. } => (Code::DataLoss, ErrorReason::ArtifactDamaged),
+        Error::ChunksCollected(_) => (Code::Unavailable, ErrorReason::ChunksCollected),
         Error::Draining => (Code::Unavailable, ErrorReason::ServerDraining),
         Error::Store(StoreError::Unavailable(_)) => (Code::Unavailable, ErrorReason::StoreUnavailable),
         Error::Store(StoreError::Full(_)) => (Code::ResourceExhausted, ErrorReason::StorageFull),

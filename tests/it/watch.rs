@@ -189,7 +189,7 @@ fn essence(resource: Of) -> Of {
             (version.etag, version.update_time, version.size_bytes, version.artifact_count) = Default::default();
             Of::Version(version)
         }
-        artifact @ Of::Artifact(_) => artifact,
+        other @ (Of::Artifact(_) | Of::Sweep(_)) => other,
     }
 }
 
@@ -197,7 +197,7 @@ fn is_deleted(resource: &Of) -> bool {
     match resource {
         Of::Model(model) => model.delete_time.is_some(),
         Of::Version(version) => version.delete_time.is_some(),
-        Of::Artifact(_) => false,
+        Of::Artifact(_) | Of::Sweep(_) => false,
     }
 }
 

@@ -7,10 +7,11 @@
 pub mod archive;
 pub mod container;
 pub mod restore;
+pub(crate) mod scrub;
 pub mod verify;
 mod write;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -20,13 +21,13 @@ use registry_proto::v1 as pb;
 
 use crate::registry::contents::Content;
 use crate::registry::keys;
-use crate::store::{Hit, Kind, Range, Read, Source, StoreError, read_write};
+use crate::store::{Kind, Pages, Read, Source, StoreError, read_write};
 
 /// A chunk and the namespace that has it.
-type Owned = (String, Chunk);
+pub(crate) type Owned = (String, Chunk);
 
 /// The chunks of the artifacts that a revision wrote.
-fn chunks_written(entry: &LogEntry) -> Result<Vec<Owned>, StoreError> {
+pub(crate) fn chunks_written(entry: &LogEntry) -> Result<Vec<Owned>, StoreError> {
     let mut chunks = Vec::new();
     for write in &entry.writes {
         if let (Kind::Manifest, key, Some(put)) = read_write(write, &entry.events)? {
@@ -37,7 +38,7 @@ fn chunks_written(entry: &LogEntry) -> Result<Vec<Owned>, StoreError> {
 }
 
 /// The chunks that a manifest lists, other than those that it holds itself.
-fn chunks_of(key: &[u8], payload: Bytes) -> Result<Vec<Owned>, StoreError> {
+pub(crate) fn chunks_of(key: &[u8], payload: Bytes) -> Result<Vec<Owned>, StoreError> {
     let record = ManifestRecord::decode(payload).map_err(|error| StoreError::Damaged(error.to_string()))?;
     let namespace = keys::namespace_of(key).to_owned();
     let content = Content::from_record(record)?;
@@ -64,32 +65,4 @@ async fn named<R: Read + ?Sized>(records: &R, chunks: &BTreeSet<Owned>) -> Resul
 
 fn artifact(payload: Bytes) -> Result<pb::Artifact, StoreError> {
     pb::Artifact::decode(payload).map_err(|error| StoreError::Damaged(error.to_string()))
-}
-
-/// All records of a source in their order, read a page at a time.
-struct Pages {
-    source: Source,
-    range: Option<Range>,
-    page: VecDeque<Hit>,
-}
-
-impl Pages {
-    const SIZE: usize = 1000;
-
-    fn of(source: Source) -> Self {
-        Self { source, range: Some(Range::first(Vec::new(), Self::SIZE)), page: VecDeque::new() }
-    }
-
-    async fn next<R: Read + ?Sized>(&mut self, records: &R) -> Result<Option<Hit>, StoreError> {
-        if self.page.is_empty()
-            && let Some(mut range) = self.range.take()
-        {
-            self.page = records.scan(self.source, &range).await?.into();
-            if let Some(last) = self.page.back() {
-                range.after = Some(last.position.clone());
-                self.range = Some(range);
-            }
-        }
-        Ok(self.page.pop_front())
-    }
 }

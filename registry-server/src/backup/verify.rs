@@ -1,20 +1,17 @@
 //! Is a registry what it should be? The hash chain holds, the log carried out again gives the state, and the bytes are there.
 
-use std::collections::HashSet;
-
 use bytes::Bytes;
 use prost::Message as _;
 use registry_proto::store::LogEntry;
 use registry_proto::v1 as pb;
 use registry_proto::v1::{VerifyPhase, VerifyProblemType};
 
-use super::{Pages, artifact};
-use crate::chunks::{ChunkError, ChunkStore};
+use super::scrub::{Finding, Scrubber};
+use crate::chunks::ChunkStore;
 use crate::error::Error;
-use crate::registry::contents::content;
-use crate::registry::{chain, keys};
+use crate::registry::chain;
 use crate::store::sled::SledStore;
-use crate::store::{Hit, Index, Kind, Revision, Snapshot, Source, Store, StoreError};
+use crate::store::{Hit, Index, Kind, Pages, Revision, Snapshot, Source, Store, StoreError};
 
 /// How many revisions are read from the log at once.
 const READ: usize = 1024;
@@ -47,7 +44,7 @@ pub async fn verify(
         verification.state(&*snapshot, &replayed).await?;
     }
     if !skip_artifacts {
-        let read = verification.artifacts(&*snapshot, chunks).await;
+        let read = verification.artifacts(store, chunks, &*snapshot).await;
         verification.understood(VerifyProblemType::StateDiffers, "artifacts".to_owned(), read)?;
     }
     Ok(verification.report)
@@ -186,44 +183,20 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
         Ok(())
     }
 
-    /// Reads every chunk once.
-    async fn artifacts(&mut self, snapshot: &dyn Snapshot, chunks: &ChunkStore) -> Result<(), Error> {
-        let mut intact = HashSet::new();
-        let mut pages = Pages::of(Source::Kind(Kind::Artifact));
-        while let Some(hit) = pages.next(snapshot).await? {
-            let artifact = artifact(hit.record.payload)?;
+    async fn artifacts(
+        &mut self,
+        store: &dyn Store,
+        chunks: &ChunkStore,
+        snapshot: &dyn Snapshot,
+    ) -> Result<(), Error> {
+        let mut scrubber = Scrubber::new(store, chunks, snapshot);
+        while let Some((artifact, findings)) = scrubber.next().await? {
             self.report.artifacts += 1;
+            self.report.artifact_bytes = scrubber.bytes;
             self.tell(VerifyPhase::Artifacts, self.report.artifacts, 0);
-            let Some(manifest) = snapshot.get(Kind::Manifest, &hit.record.key).await? else {
-                self.problem(VerifyProblemType::ArtifactMissing, artifact.name, "it has no list of chunks");
-                continue;
-            };
-            let content = content(&manifest)?;
-            if content.digest() != artifact.chunks_blake3 {
-                self.problem(VerifyProblemType::ArtifactDamaged, artifact.name, "its list of chunks is another one");
-                continue;
-            }
-            let namespace = keys::namespace_of(&hit.record.key);
-            for chunk in &content.chunks {
-                if intact.contains(&(namespace.to_owned(), *chunk)) {
-                    continue;
-                }
-                match content.read(chunks, namespace, chunk).await {
-                    Ok(_) => {
-                        self.report.artifact_bytes += u64::from(chunk.size);
-                        intact.insert((namespace.to_owned(), *chunk));
-                    }
-                    Err(ChunkError::Failed(error)) => return Err(error.into()),
-                    Err(error) => {
-                        let r#type = match error {
-                            ChunkError::Missing(_) => VerifyProblemType::ArtifactMissing,
-                            _ => VerifyProblemType::ArtifactDamaged,
-                        };
-                        self.problem(r#type, artifact.name.clone(), error.to_string());
-                        // One is enough for an artifact.
-                        break;
-                    }
-                }
+            // One is enough for an artifact.
+            if let Some(Finding { r#type, detail, .. }) = findings.into_iter().next() {
+                self.problem(r#type, artifact.name, detail);
             }
         }
         Ok(())

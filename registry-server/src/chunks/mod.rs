@@ -4,6 +4,7 @@
 //! read. To put one that is there already is harmless, and mends it if it is damaged.
 
 pub(crate) mod digests;
+pub(crate) mod garbage;
 pub(crate) mod incoming;
 mod sealed;
 
@@ -44,8 +45,13 @@ pub(crate) enum ChunkError {
     #[error("chunk {0} is missing")]
     Missing(String),
     /// It is there, but not what was stored.
-    #[error("chunk {0} is damaged: {1}")]
-    Damaged(String, String),
+    #[error("chunk {} is damaged: {problem}", chunk.hex())]
+    Damaged {
+        /// Which it should be.
+        chunk: Chunk,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// It was asked for with another size than it has.
     #[error("chunk {0} has {1} bytes")]
     OtherSize(String, usize),
@@ -116,25 +122,14 @@ impl ChunkStore {
         Ok(sealed)
     }
 
-    /// A chunk as it is stored, and its bytes. One that is damaged is put aside: it counts as missing, so that its bytes are
-    /// stored anew when they come again.
+    /// A chunk as it is stored, and its bytes.
     async fn checked(&self, namespace: &str, chunk: &Chunk) -> Result<(Bytes, Bytes), ChunkError> {
-        let sealed = self.read(namespace, chunk).await?;
-        match self.unseal(sealed.clone(), *chunk).await {
-            Ok(bytes) => Ok((sealed, bytes)),
-            Err(error) => {
-                if matches!(error, ChunkError::Damaged(..)) {
-                    tracing::error!(%error, namespace, "putting a chunk aside");
-                    self.quarantine(namespace, chunk).await?;
-                }
-                Err(error)
-            }
-        }
+        let sealed = self.read(namespace, chunk).await?.ok_or_else(|| ChunkError::Missing(chunk.hex()))?;
+        Ok((sealed.clone(), self.unseal(sealed, *chunk).await?))
     }
 
-    async fn read(&self, namespace: &str, chunk: &Chunk) -> Result<Bytes, ChunkError> {
-        let read = self.folder.get(&self.place(namespace, chunk)).await.map_err(StoreError::from)?;
-        read.ok_or_else(|| ChunkError::Missing(chunk.hex()))
+    async fn read(&self, namespace: &str, chunk: &Chunk) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.folder.get(&self.place(namespace, chunk)).await?)
     }
 
     /// The bytes of a chunk that is kept elsewhere, checked.
@@ -142,7 +137,7 @@ impl ChunkStore {
         let unsealed = spawn_blocking(move || sealed::unseal(&sealed, &chunk)).await.map_err(stopped)?;
         unsealed.map_err(|damage| match damage {
             Damage::OtherSize(size) => ChunkError::OtherSize(chunk.hex(), size),
-            Damage::Bytes(problem) => ChunkError::Damaged(chunk.hex(), problem),
+            Damage::Bytes(problem) => ChunkError::Damaged { chunk, problem },
         })
     }
 
@@ -160,48 +155,21 @@ impl ChunkStore {
         lookups.buffered(LOOKUPS).try_filter_map(|missing| std::future::ready(Ok(missing))).try_collect().await
     }
 
-    /// Puts a damaged chunk where it may be looked at.
-    async fn quarantine(&self, namespace: &str, chunk: &Chunk) -> Result<(), ChunkError> {
-        let failed = |error| StoreError::from(self.folder.failed(error));
-        let place = self.place(namespace, chunk);
+    /// Puts a chunk aside if it is damaged, so that it counts as missing and may be looked at. Answers what it took in the store,
+    /// or `None` if it is intact or missing.
+    pub(crate) async fn quarantine(&self, namespace: &str, chunk: &Chunk) -> Result<Option<u64>, StoreError> {
+        let Some(sealed) = self.read(namespace, chunk).await? else { return Ok(None) };
+        let size = sealed.len() as u64;
+        match self.unseal(sealed, *chunk).await {
+            Err(ChunkError::Damaged { .. }) => {}
+            Err(ChunkError::Failed(error)) => return Err(error),
+            Ok(_) | Err(ChunkError::Missing(_) | ChunkError::OtherSize(..)) => return Ok(None),
+        }
         let aside = self.folder.path(["quarantine", namespace, &chunk.hex()]);
-        match self.folder.objects().rename(&place, &aside).await {
-            Ok(()) => {}
-            // Somebody else was faster.
-            Err(object_store::Error::NotFound { .. }) => return Ok(()),
-            Err(error) => return Err(failed(error).into()),
+        match self.folder.objects().rename(&self.place(namespace, chunk), &aside).await {
+            Ok(()) => Ok(Some(size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.folder.failed(error).into()),
         }
-        // Since it was read, somebody may have mended it.
-        if let Some(moved) = self.folder.get(&aside).await.map_err(StoreError::from)?
-            && self.unseal(moved, *chunk).await.is_ok()
-        {
-            self.folder.objects().rename(&aside, &place).await.map_err(failed)?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn only_what_is_damaged_stays_aside() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = ChunkStore::new(Folder::local(folder.path()).unwrap());
-        let bytes = Bytes::from_static(b"bytes");
-        let chunk = Chunk::of(&bytes);
-        store.put("default", &chunk, bytes.clone()).await.unwrap();
-        // As if it had been found damaged, and was mended before it is put aside.
-        store.quarantine("default", &chunk).await.unwrap();
-        assert_eq!(store.get("default", &chunk).await.unwrap(), bytes);
-
-        let file = folder.path().join(store.place("default", &chunk).as_ref());
-        std::fs::write(&file, b"others").unwrap();
-        assert!(matches!(store.get("default", &chunk).await, Err(ChunkError::Damaged(..))));
-        assert!(matches!(store.get("default", &chunk).await, Err(ChunkError::Missing(_))));
-        let aside = folder.path().join("quarantine/default").join(chunk.hex());
-        assert_eq!(std::fs::read(aside).unwrap(), b"others");
-        store.quarantine("default", &chunk).await.unwrap();
     }
 }

@@ -1,26 +1,36 @@
 //! `AdminService`.
 
 use std::pin::Pin;
+use std::time::Duration;
 
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use registry_proto::v1 as pb;
+use registry_proto::v1::ErrorReason;
 use registry_proto::v1::admin_service_server::AdminService;
+use registry_proto::v1::collect_garbage_response::Response as Collected;
+use registry_proto::v1::scrub_response::Response as Scrubbed;
 use registry_proto::v1::verify_response::Response as Verified;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::Services;
+use super::request::{both, plain_order};
+use crate::backup::scrub::scrub;
 use crate::backup::verify::verify;
 use crate::error::Error;
+use crate::gc::{Plan, collect};
 use crate::status::status;
+
+type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// How many messages of progress wait for the caller's connection; what does not fit is not told.
 const WAITING: usize = 16;
 
 #[tonic::async_trait]
 impl AdminService for Services {
-    type BackupStream = Pin<Box<dyn Stream<Item = Result<pb::BackupResponse, Status>> + Send>>;
+    type BackupStream = Messages<pb::BackupResponse>;
 
     async fn backup(&self, request: Request<pb::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
         let messages = ReceiverStream::new(self.registry.backup(request.into_inner().skip_artifacts));
@@ -31,39 +41,91 @@ impl AdminService for Services {
         Ok(Response::new(self.until_draining(messages)))
     }
 
-    type VerifyStream = Pin<Box<dyn Stream<Item = Result<pb::VerifyResponse, Status>> + Send>>;
+    type VerifyStream = Messages<pb::VerifyResponse>;
 
     async fn verify(&self, request: Request<pb::VerifyRequest>) -> Result<Response<Self::VerifyStream>, Status> {
         let skip_artifacts = request.into_inner().skip_artifacts;
         let registry = self.registry.clone();
-        let (out, messages) = mpsc::channel(WAITING);
-        tokio::spawn(async move {
-            let told = out.clone();
-            let progress = move |progress| {
-                // The caller is behind, or gone: it will hear of the next step, or nobody will.
-                let _ = told.try_send(Ok(Verified::Progress(progress)));
+        let messages = self.reported(move |out| async move {
+            let progress = |progress| {
+                tell(&out, Verified::Progress(progress));
             };
-            let verified = tokio::select! {
-                verified = verify(&**registry.store(), registry.chunks(), skip_artifacts, progress) => verified,
-                () = out.closed() => return,
+            tokio::select! {
+                verified = verify(&**registry.store(), registry.chunks(), skip_artifacts, progress) => Some(verified.map(Verified::Report)),
+                () = out.closed() => None,
+            }
+        });
+        let response = |response| pb::VerifyResponse { response: Some(response) };
+        Ok(Response::new(Box::pin(messages.map_ok(response))))
+    }
+
+    type CollectGarbageStream = Messages<pb::CollectGarbageResponse>;
+
+    async fn collect_garbage(
+        &self,
+        request: Request<pb::CollectGarbageRequest>,
+    ) -> Result<Response<Self::CollectGarbageStream>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        let grace = match request.grace.map(Duration::try_from) {
+            None => Ok(self.plan.grace),
+            Some(grace) => grace.map_err(|error| Error::field("grace", ErrorReason::FieldInvalid, error)),
+        };
+        let (order, grace) = both(plain_order(&metadata), grace)?;
+        let plan = Plan { dry_run: request.dry_run, grace, ..self.plan.clone() };
+        let registry = self.registry.clone();
+        let messages = self.reported(move |out| async move {
+            let progress = |phase: pb::CollectGarbagePhase, done| {
+                tell(&out, Collected::Progress(pb::CollectGarbageProgress { phase: phase.into(), done }))
             };
-            // The caller may have gone just now.
-            let _ = out.send(verified.map(Verified::Report)).await;
+            Some(collect(&registry, &order, &plan, progress).await.map(Collected::Report))
         });
-        let messages = ReceiverStream::new(messages).map(|message| match message {
-            Ok(response) => Ok(pb::VerifyResponse { response: Some(response) }),
-            Err(error) => Err(status(&error)),
+        let response = |response| pb::CollectGarbageResponse { response: Some(response) };
+        Ok(Response::new(Box::pin(messages.map_ok(response))))
+    }
+
+    type ScrubStream = Messages<pb::ScrubResponse>;
+
+    async fn scrub(&self, request: Request<pb::ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        let order = plain_order(&metadata)?;
+        let registry = self.registry.clone();
+        let messages = self.reported(move |out| async move {
+            let progress = |progress| tell(&out, Scrubbed::Progress(progress));
+            Some(scrub(&registry, &order, request.quarantine, progress).await.map(Scrubbed::Report))
         });
-        Ok(Response::new(self.until_draining(messages)))
+        let response = |response| pb::ScrubResponse { response: Some(response) };
+        Ok(Response::new(Box::pin(messages.map_ok(response))))
     }
 }
 
+/// Says how far something is; false if nobody wants to know any more.
+fn tell<T>(out: &mpsc::Sender<Result<T, Error>>, progress: T) -> bool {
+    // The caller may be behind: it will hear of the next step.
+    !matches!(out.try_send(Ok(progress)), Err(TrySendError::Closed(_)))
+}
+
 impl Services {
+    /// What a task of its own sends, and at last answers. The task has to see for itself that the caller is gone.
+    fn reported<T: Send + 'static, W: Future<Output = Option<Result<T, Error>>> + Send + 'static>(
+        &self,
+        work: impl FnOnce(mpsc::Sender<Result<T, Error>>) -> W,
+    ) -> Messages<T> {
+        let (out, messages) = mpsc::channel(WAITING);
+        let work = work(out.clone());
+        tokio::spawn(async move {
+            if let Some(last) = work.await {
+                // The caller may have gone just now.
+                let _ = out.send(last).await;
+            }
+        });
+        self.until_draining(ReceiverStream::new(messages).map(|message| message.map_err(|error| status(&error))))
+    }
+
     /// A stream that ends with UNAVAILABLE when the server stops.
     fn until_draining<T: Send + 'static>(
         &self,
         messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
-    ) -> Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>> {
+    ) -> Messages<T> {
         let mut draining = self.draining.clone();
         let drained = async move {
             // An error means that the server is gone.

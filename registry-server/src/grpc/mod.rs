@@ -19,6 +19,7 @@ use registry_proto::v1::model_service_server::ModelServiceServer;
 use registry_proto::v1::version_service_server::VersionServiceServer;
 use tokio::sync::watch;
 
+use crate::gc::Plan;
 use crate::registry::Registry;
 
 /// The services over one registry.
@@ -29,11 +30,13 @@ pub(crate) struct Services {
     draining: watch::Receiver<bool>,
     /// How long an upload may wait for its next bytes.
     idle: Duration,
+    /// How garbage is collected, unless a request says otherwise.
+    plan: Plan,
 }
 
 impl Services {
-    pub(crate) fn new(registry: Registry, draining: watch::Receiver<bool>, idle: Duration) -> Self {
-        Self { registry, draining, idle }
+    pub(crate) fn new(registry: Registry, draining: watch::Receiver<bool>, idle: Duration, plan: Plan) -> Self {
+        Self { registry, draining, idle, plan }
     }
 
     pub(crate) fn routes(self, max_message: usize) -> tonic::service::Routes {

@@ -25,6 +25,11 @@ fn actor(metadata: &MetadataMap) -> Result<String, Error> {
     }
 }
 
+/// The order behind a request that is more than one change.
+pub(super) fn plain_order(metadata: &MetadataMap) -> Result<Order, Error> {
+    Ok(Order { actor: actor(metadata)?, ..Order::default() })
+}
+
 /// The order behind a mutation's request. Under a request id the whole request is remembered by its digest.
 pub(super) fn order(
     metadata: &MetadataMap,

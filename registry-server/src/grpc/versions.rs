@@ -13,6 +13,7 @@ use crate::registry::aliases::{DeleteAlias, SetAlias};
 use crate::registry::deletion::{DeleteVersion, UndeleteVersion};
 use crate::registry::finalize::Finalize;
 use crate::registry::lists::Page;
+use crate::registry::purge::PurgeVersion;
 use crate::registry::updates::VersionMask;
 use crate::registry::validate;
 use crate::registry::versions::{CreateVersion, UpdateVersion};
@@ -138,6 +139,14 @@ impl VersionService for Services {
         let order = order(&metadata, "UndeleteVersion", &request, &request.request_id, request.validate_only);
         let (order, name) = both(order, name("name", VersionName::parse(&request.name)))?;
         Ok(Response::new(self.registry.undelete_version(order, UndeleteVersion { name, etag: request.etag }).await?))
+    }
+
+    async fn purge_version(&self, request: Request<pb::PurgeVersionRequest>) -> Result<Response<pb::Version>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        let order = order(&metadata, "PurgeVersion", &request, &request.request_id, request.validate_only);
+        let (order, name) = both(order, name("name", VersionName::parse(&request.name)))?;
+        let purge = PurgeVersion { name, etag: request.etag, due: None };
+        Ok(Response::new(self.registry.purge_version(order, purge).await?))
     }
 
     async fn compare_versions(

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, TryStreamExt as _};
 use registry_proto::chunks::Chunk;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
@@ -12,7 +12,8 @@ use super::contents::{Content, Sum};
 use super::records::{Records as _, decode};
 use super::transaction::Tx;
 use super::versions::{live_version, reads_of, touch};
-use super::{Committed, Mutation, Order, Registry, keys};
+use super::{Committed, Mutation, Order, Registry, keys, sweep};
+use crate::chunks::ChunkError;
 use crate::chunks::incoming::{Cutter, Incoming};
 use crate::error::{Error, Violations};
 use crate::rules::names::{ArtifactName, VersionName, VersionRef};
@@ -34,6 +35,11 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
+    /// What the artifact will be called, as the caller calls its version.
+    fn name(&self) -> String {
+        format!("{}/artifacts/{}", self.parent, self.path)
+    }
+
     fn field(&self, name: &str) -> String {
         format!("{}{name}", self.within)
     }
@@ -52,6 +58,8 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Receiving {
     id: Uuid,
+    /// The newest sweep before the first chunk was stored.
+    settled: u64,
     pub(crate) cutter: Cutter,
 }
 
@@ -60,7 +68,8 @@ impl Registry {
     pub(crate) async fn begin_upload(&self, upload: &Upload) -> Result<Receiving, Error> {
         self.check_upload(upload).await?;
         let id = Uuid::new_v4();
-        Ok(Receiving { id, cutter: Cutter::new(self.incoming(&upload.parent, Some(id))) })
+        let settled = self.settled().await?;
+        Ok(Receiving { id, settled, cutter: Cutter::new(self.incoming(&upload.parent, Some(id))) })
     }
 
     async fn check_upload(&self, upload: &Upload) -> Result<(), Error> {
@@ -96,7 +105,12 @@ impl Registry {
     ) -> Result<pb::Artifact, Error> {
         let cut = receiving.cutter.finish().await?;
         let sum = self.sum_of_cut(&upload.parent.model.namespace, receiving.id, cut).await?;
-        self.add_artifact(order, upload, sum).await
+        let name = upload.name();
+        match self.add_artifact(order, upload, sum, receiving.settled).await {
+            // Its caller does not know of chunks.
+            Err(Error::Precondition { reason: ErrorReason::ChunksMissing, .. }) => Err(Error::ChunksCollected(name)),
+            added => added,
+        }
     }
 
     /// Makes an artifact of what is stored already, or came with the request.
@@ -107,17 +121,24 @@ impl Registry {
         source: Source,
     ) -> Result<pb::Artifact, Error> {
         self.check_upload(&upload).await?;
+        let settled = self.settled().await?;
         let sum = match source {
             Source::Bytes(bytes) => self.sum_of_bytes(bytes).await?,
             Source::Chunks(chunks, id) => {
-                let name = format!("{}/artifacts/{}", upload.parent, upload.path);
-                self.sum_of_chunks(&name, &upload.parent.model.namespace, id, chunks).await?
+                self.sum_of_chunks(&upload.name(), &upload.parent.model.namespace, id, chunks).await?
             }
         };
-        self.add_artifact(order, upload, sum).await
+        self.add_artifact(order, upload, sum, settled).await
     }
 
-    async fn add_artifact(&self, order: Order, upload: Upload, sum: Sum) -> Result<pb::Artifact, Error> {
+    /// Makes the artifact. Its chunks were there behind the sweep `settled`.
+    async fn add_artifact(
+        &self,
+        order: Order,
+        upload: Upload,
+        sum: Sum,
+        mut settled: u64,
+    ) -> Result<pb::Artifact, Error> {
         let mut found = Violations::default();
         let size = sum.size;
         if let Some(announced) = upload.size_bytes.filter(|announced| *announced != size) {
@@ -130,7 +151,24 @@ impl Registry {
         }
         found.check()?;
         let (parent, path) = (upload.parent.clone(), upload.path.clone());
-        let committed = self.commit(order, AddArtifact { upload, sum }).await?;
+        let (name, namespace) = (upload.name(), &parent.model.namespace);
+        let committed = loop {
+            let add = AddArtifact { upload: upload.clone(), sum: sum.clone(), settled };
+            match self.commit(order.clone(), add).await {
+                Err(Error::ChunksCollected(_)) => {}
+                committed => break committed?,
+            }
+            let content = Content::from_record(sum.manifest.clone())?;
+            let chunks = content.stored();
+            settled = match self.unharmed(settled, &name, namespace, chunks).await? {
+                Some(newest) => newest,
+                None => {
+                    let settled = self.settled().await?;
+                    self.check_stored(&name, namespace, chunks).await?;
+                    settled
+                }
+            };
+        };
         match artifact_after(committed, pb::EventType::ArtifactCreated) {
             Some(artifact) => Ok(artifact),
             // The same bytes were there already.
@@ -177,7 +215,27 @@ impl Registry {
         }
         let end = if length == 0 { size } else { size.min(offset.saturating_add(length)) };
         let namespace = name.version.model.namespace.clone();
-        Ok(self.read_content(artifact.name, namespace, content, offset..end))
+        let pieces = self.read_content(namespace, content, offset..end);
+        let read = (self.clone(), artifact);
+        Ok(pieces.or_else(move |error| {
+            let (registry, artifact) = read.clone();
+            async move { Err(registry.lost(&artifact, error).await) }
+        }))
+    }
+
+    /// What it means for its reader that a chunk of an artifact can't be read. If it is damaged, it makes room for the same bytes.
+    async fn lost(&self, read: &pb::Artifact, error: ChunkError) -> Error {
+        let Ok(name) = ArtifactName::parse(&read.name) else { return error.of(&read.name) };
+        if let Err(error) = self.put_aside_if_damaged(&name.version.model.namespace, &error).await {
+            tracing::warn!(%error, artifact = read.name, "a damaged chunk stays where it is");
+        }
+        // It is no loss if the artifact was deleted while it was read.
+        let error = error.of(&read.name);
+        match (&error, self.artifact(&name).await) {
+            (Error::Damaged { .. }, Err(Error::NotFound { .. })) => no_artifact(&name),
+            (Error::Damaged { .. }, Ok(there)) if there.chunks_blake3 != read.chunks_blake3 => no_artifact(&name),
+            _ => error,
+        }
     }
 
     pub(crate) async fn delete_artifact(&self, order: Order, delete: DeleteArtifact) -> Result<pb::Artifact, Error> {
@@ -219,12 +277,17 @@ fn admit(version: &pb::Version, upload: &Upload, there: Option<&pb::Artifact>) -
 struct AddArtifact {
     upload: Upload,
     sum: Sum,
+    /// Its chunks were there behind this sweep.
+    settled: u64,
 }
 
 #[async_trait]
 impl Mutation for AddArtifact {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let mut version = live_version(tx, &self.upload.parent).await?;
+        if self.sum.is_stored() {
+            sweep::check_settled(tx, self.settled, &self.upload.name()).await?;
+        }
         let model = &self.upload.parent.model;
         let key = keys::artifact(model, version.number, &self.upload.path);
         let there = tx.store.get(Kind::Artifact, &key).await?.map(|record| decode(&record)).transpose()?;
@@ -257,6 +320,9 @@ impl Mutation for AddArtifact {
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
         let Upload { parent, path, .. } = &self.upload;
         let mut reads = reads_of(parent);
+        if self.sum.is_stored() {
+            reads.push(sweep::reads());
+        }
         if let VersionRef::Number(number) = parent.version {
             reads.push((Kind::Artifact, keys::artifact(&parent.model, number, path)));
         }
@@ -285,10 +351,15 @@ impl Mutation for DeleteArtifact {
         version.size_bytes -= artifact.size_bytes;
         touch(tx, &mut version);
         tx.log(event(pb::EventType::ArtifactDeleted, &artifact.name, Some(&artifact), None));
-        tx.store.remove(Kind::Artifact, &key).await?;
-        tx.store.remove(Kind::Manifest, &key).await?;
+        remove_artifact(tx, &key).await?;
         tx.put_version(&name.version.model, &version).await
     }
+}
+
+/// Removes the records of an artifact.
+pub(super) async fn remove_artifact(tx: &mut Tx<'_>, key: &[u8]) -> Result<(), Error> {
+    tx.store.remove(Kind::Artifact, key).await?;
+    Ok(tx.store.remove(Kind::Manifest, key).await?)
 }
 
 pub(super) fn resource(artifact: &pb::Artifact) -> pb::Resource {

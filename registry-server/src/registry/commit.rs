@@ -30,6 +30,13 @@ pub(crate) struct Order {
     pub(crate) validate_only: bool,
 }
 
+impl Order {
+    /// What the server does by itself.
+    pub(crate) fn own() -> Self {
+        Self { actor: "registry-server".to_owned(), ..Self::default() }
+    }
+}
+
 /// A change, to be decided in the store's lane.
 #[async_trait]
 pub(crate) trait Mutation: Send + Sync + 'static {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, StreamExt as _, stream};
 use registry_proto::chunks::{self, Chunk, ListDigest};
 use registry_proto::store::ManifestRecord;
 use registry_proto::v1 as pb;
@@ -43,6 +43,13 @@ pub(crate) struct Sum {
     pub(crate) chunks_blake3: String,
     /// Lower-case hex.
     pub(crate) sha256: String,
+}
+
+impl Sum {
+    /// Whether it has chunks that are objects.
+    pub(super) fn is_stored(&self) -> bool {
+        self.manifest.inline.is_none() && !self.manifest.chunks.is_empty()
+    }
 }
 
 impl Content {
@@ -105,7 +112,10 @@ impl Registry {
             Cut::Small(bytes) => self.sum_of_bytes(bytes).await,
             Cut::Chunks(chunks) => {
                 let sha256 = self.digests.sha256(namespace, Some(upload), &chunks).await;
-                let sha256 = sha256.map_err(|error| error.of("the upload"))?;
+                let sha256 = sha256.map_err(|error| match error {
+                    ChunkError::Missing(_) => Error::ChunksCollected("the upload".to_owned()),
+                    error => error.of("the upload"),
+                })?;
                 let content = Content { chunks, inline: None };
                 let digest = content.digest();
                 Ok(content.sum(digest, sha256))
@@ -125,6 +135,15 @@ impl Registry {
         Ok(content.sum(digest, sha256))
     }
 
+    /// Fails with CHUNKS_MISSING if some of an artifact's chunks are not stored.
+    pub(super) async fn check_stored(&self, name: &str, namespace: &str, chunks: &[Chunk]) -> Result<(), Error> {
+        let missing = self.chunks.missing(namespace, chunks.iter().map(|chunk| chunk.blake3).collect()).await?;
+        let Some(first) = missing.first() else { return Ok(()) };
+        let hex = chunks[*first as usize].hex();
+        let detail = format!("{} of {} chunks are missing, the first is {hex}", missing.len(), chunks.len());
+        Err(Error::precondition(ErrorReason::ChunksMissing, name, detail))
+    }
+
     /// Sums up stored chunks; a precondition that fails if some are not stored.
     pub(super) async fn sum_of_chunks(
         &self,
@@ -134,11 +153,7 @@ impl Registry {
         chunks: Vec<Chunk>,
     ) -> Result<Sum, Error> {
         let lack = |detail: String| Error::precondition(ErrorReason::ChunksMissing, name, detail);
-        let missing = self.chunks.missing(namespace, chunks.iter().map(|chunk| chunk.blake3).collect()).await?;
-        if let Some(first) = missing.first() {
-            let hex = chunks[*first as usize].hex();
-            return Err(lack(format!("{} of {} chunks are missing, the first is {hex}", missing.len(), chunks.len())));
-        }
+        self.check_stored(name, namespace, &chunks).await?;
         let content = Content { chunks, inline: None };
         let digest = content.digest();
         if let Some(sha256) = self.known(namespace, &digest).await? {
@@ -150,8 +165,17 @@ impl Registry {
                 let lie = format!("chunk {chunk} has {size} bytes");
                 Err(Error::field("chunks", ErrorReason::SizeMismatch, lie))
             }
-            // What is damaged was put aside: now it is missing, and will be sent again.
-            Err(error @ (ChunkError::Damaged(..) | ChunkError::Missing(_))) => Err(lack(error.to_string())),
+            Err(error @ ChunkError::Damaged { .. }) => {
+                // Once it is out of the way it is missing, and will be sent again.
+                self.put_aside_if_damaged(namespace, &error).await.map_err(|error| match error {
+                    Error::Precondition { reason: ErrorReason::CollectionRunning, .. } => {
+                        Error::ChunksCollected(name.to_owned())
+                    }
+                    error => error,
+                })?;
+                Err(lack(error.to_string()))
+            }
+            Err(error @ ChunkError::Missing(_)) => Err(lack(error.to_string())),
             Err(ChunkError::Failed(error)) => Err(error.into()),
         }
     }
@@ -176,21 +200,20 @@ impl Registry {
     /// The bytes of a range of some content, checked, in pieces.
     pub(crate) fn read_content(
         &self,
-        artifact: String,
         namespace: String,
         content: Content,
         range: std::ops::Range<u64>,
-    ) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static + use<> {
+    ) -> impl Stream<Item = Result<Bytes, ChunkError>> + Send + 'static + use<> {
         let pieces = content.pieces(range);
         let from = Arc::new((content, self.chunks.clone(), namespace));
         let read = move |(chunk, part): (Chunk, std::ops::Range<usize>)| {
             let from = Arc::clone(&from);
             async move {
                 let (content, store, namespace) = &*from;
-                Ok::<_, ChunkError>(content.read(store, namespace, &chunk).await?.slice(part))
+                Ok(content.read(store, namespace, &chunk).await?.slice(part))
             }
         };
-        stream::iter(pieces).map(read).buffered(READ_AHEAD).map_err(move |error| error.of(&artifact))
+        stream::iter(pieces).map(read).buffered(READ_AHEAD)
     }
 }
 

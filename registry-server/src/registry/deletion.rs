@@ -5,6 +5,7 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 use super::models::touch as touch_model;
+use super::purge::must_have_its_artifacts;
 use super::records::{ModelRow, Records as _, must_live};
 use super::stages::{Mover, is_stacked};
 use super::transaction::{Tx, check_etag, model_after, model_event, version_after, version_event};
@@ -156,6 +157,7 @@ impl Mutation for UndeleteVersion {
         let number = tx.store.resolve(&self.name).await?;
         let before = tx.version(model, number).await?;
         check_etag(&before.name, &before.etag, &self.etag)?;
+        must_have_its_artifacts(&before)?;
         let mut version = before.clone();
         if version.delete_time.take().is_none() {
             return Err(not_deleted(&version.name));
@@ -193,6 +195,6 @@ fn refuse_protected(name: &str, standing: &Standing, force: bool) -> Result<(), 
     }
 }
 
-fn not_deleted(name: &str) -> Error {
+pub(super) fn not_deleted(name: &str) -> Error {
     Error::precondition(ErrorReason::ResourceNotDeleted, name, "is not deleted")
 }

@@ -42,9 +42,14 @@ pub fn facts(kind: Kind, payload: &Bytes) -> Option<Facts> {
             let artifact = ArtifactFacts::decode(payload.clone()).unwrap_or_default();
             Some(Facts { name: Some(artifact.name), created: time(artifact.create_time), ..Facts::default() })
         }
-        Kind::Label | Kind::StageHolder | Kind::Request | Kind::ChainHead | Kind::EventReference | Kind::Manifest => {
-            None
-        }
+        Kind::Label
+        | Kind::StageHolder
+        | Kind::Request
+        | Kind::ChainHead
+        | Kind::EventReference
+        | Kind::Manifest
+        | Kind::Sweep
+        | Kind::Condemned => None,
     }
 }
 

@@ -3,6 +3,8 @@
 //! A key is the parts of a name, each but the last closed by a zero byte, which no name can hold; numbers are big-endian, so that
 //! they sort as numbers. So everything below a model is one range, in order.
 
+use prost_types::Timestamp;
+
 use crate::rules::names::ModelName;
 use crate::rules::stages::Stage;
 use crate::store::Revision;
@@ -69,6 +71,18 @@ pub(crate) fn event_reference(name: &ModelName, revision: Revision) -> Vec<u8> {
 /// The place of a model in the order in which the models of its namespace were made.
 pub(crate) fn model_age(namespace: &str, created: Revision) -> Vec<u8> {
     [namespace_prefix(namespace).as_slice(), &created.to_be_bytes()].concat()
+}
+
+/// The place of a moment among all moments.
+pub(crate) fn time(time: &Timestamp) -> Vec<u8> {
+    // With the sign turned over, what was before 1970 comes first.
+    let seconds = time.seconds.cast_unsigned() ^ (1 << 63);
+    [seconds.to_be_bytes().as_slice(), &time.nanos.to_be_bytes()].concat()
+}
+
+/// The place of a sweep, and of the chunks that it removes.
+pub(crate) fn sweep(generation: u64) -> Vec<u8> {
+    generation.to_be_bytes().to_vec()
 }
 
 fn stage_byte(stage: Stage) -> u8 {

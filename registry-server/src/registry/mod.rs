@@ -17,8 +17,10 @@ pub(crate) mod keys;
 pub(crate) mod lists;
 pub(crate) mod models;
 pub(crate) mod prune;
+pub(crate) mod purge;
 pub(crate) mod records;
 pub(crate) mod stages;
+pub(crate) mod sweep;
 pub(crate) mod transaction;
 pub(crate) mod updates;
 pub(crate) mod validate;
@@ -39,6 +41,7 @@ pub struct Registry {
     chunks: ChunkStore,
     digests: Digests,
     tail: Arc<events::Tail>,
+    sweeps: Arc<sweep::Sweeps>,
 }
 
 impl Registry {
@@ -46,7 +49,7 @@ impl Registry {
     pub fn new(store: Arc<dyn Store>, chunks: ChunkStore) -> Self {
         let tail = Arc::new(events::Tail::new(Arc::clone(&store)));
         let digests = Digests::new(chunks.clone());
-        Self { store, chunks, digests, tail }
+        Self { store, chunks, digests, tail, sweeps: Arc::default() }
     }
 
     /// Its store of records.

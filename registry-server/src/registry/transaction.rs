@@ -55,10 +55,16 @@ impl<'a> Tx<'a> {
         let model = &row.model;
         let age = keys::model_age(&name.namespace, model.create_revision);
         let mut attributes = vec![Attribute { index: Index::ModelsByAge, value: age.clone() }];
-        if model.delete_time.is_none() {
-            attributes.push(Attribute { index: Index::LiveModelsByAge, value: age });
-            // The key that follows the place sorts by name.
-            attributes.push(Attribute { index: Index::LiveModels, value: Vec::new() });
+        match &model.delete_time {
+            None => {
+                attributes.push(Attribute { index: Index::LiveModelsByAge, value: age });
+                // The key that follows the place sorts by name.
+                attributes.push(Attribute { index: Index::LiveModels, value: Vec::new() });
+            }
+            Some(time) if model.version_count > 0 => {
+                attributes.push(Attribute { index: Index::DeletedModels, value: keys::time(time) });
+            }
+            Some(_) => {}
         }
         self.put(Kind::Model, keys::model(name), &row.to_record(), attributes).await
     }
@@ -80,6 +86,9 @@ impl<'a> Tx<'a> {
                 let value = keys::stage_entry(model, stage, Some(version.stage_revision));
                 attributes.push(Attribute { index: Index::StageEntries, value });
             }
+        }
+        if let Some(time) = version.delete_time.as_ref().filter(|_| version.purge_time.is_none()) {
+            attributes.push(Attribute { index: Index::DeletedVersions, value: keys::time(time) });
         }
         self.put(Kind::Version, keys::version(model, version.number), version, attributes).await
     }

@@ -4,6 +4,7 @@
 //! deleted is decided here and nowhere else. The handlers convert from the wire and back; a store holds no rules.
 
 pub(crate) mod compare;
+pub(crate) mod garbage;
 pub(crate) mod names;
 pub(crate) mod retention;
 pub(crate) mod stages;

@@ -10,6 +10,7 @@
 #[cfg(test)]
 mod conformance;
 mod logged;
+mod pages;
 pub mod postgres;
 pub mod sled;
 
@@ -22,6 +23,7 @@ use registry_proto::store as stored;
 use tokio::sync::watch;
 
 pub(crate) use self::logged::read_write;
+pub(crate) use self::pages::Pages;
 
 /// The number of a commit: contiguous from 1, the only clock.
 pub type Revision = u64;
@@ -48,6 +50,10 @@ pub enum Kind {
     EventReference = 8,
     /// What an artifact consists of.
     Manifest = 9,
+    /// The newest sweep of chunks.
+    Sweep = 10,
+    /// The chunks of a sweep.
+    Condemned = 11,
 }
 
 impl Kind {
@@ -62,6 +68,8 @@ impl Kind {
         Self::ChainHead,
         Self::EventReference,
         Self::Manifest,
+        Self::Sweep,
+        Self::Condemned,
     ];
 
     /// The kind with this number.
@@ -89,14 +97,18 @@ pub enum Index {
     StageEntries = 6,
     /// Manifests by what they list.
     Contents = 7,
+    /// Versions that are deleted and not purged, by the time of their deletion.
+    DeletedVersions = 8,
+    /// Models that are deleted and have versions that are not, by the time of their deletion.
+    DeletedModels = 9,
 }
 
 impl Index {
     /// What kind of records it lists.
     pub fn kind(self) -> Kind {
         match self {
-            Self::LiveModels | Self::LiveModelsByAge | Self::ModelsByAge => Kind::Model,
-            Self::LiveVersions | Self::ReadyVersions | Self::StageEntries => Kind::Version,
+            Self::LiveModels | Self::LiveModelsByAge | Self::ModelsByAge | Self::DeletedModels => Kind::Model,
+            Self::LiveVersions | Self::ReadyVersions | Self::StageEntries | Self::DeletedVersions => Kind::Version,
             Self::Contents => Kind::Manifest,
         }
     }
@@ -110,6 +122,8 @@ impl Index {
         Self::ReadyVersions,
         Self::StageEntries,
         Self::Contents,
+        Self::DeletedVersions,
+        Self::DeletedModels,
     ];
 
     /// The index with this number.

@@ -73,6 +73,8 @@ fn place_column(index: Index) -> &'static str {
         Index::ReadyVersions => "ready_versions",
         Index::StageEntries => "stage_entries",
         Index::Contents => "contents",
+        Index::DeletedVersions => "deleted_versions",
+        Index::DeletedModels => "deleted_models",
     }
 }
 

@@ -28,6 +28,8 @@ CREATE TABLE record (
     ready_versions bytea,
     stage_entries bytea,
     contents bytea,
+    deleted_versions bytea,
+    deleted_models bytea,
     name text,
     team text,
     stage text,
@@ -44,6 +46,8 @@ CREATE INDEX live_versions ON record ((live_versions || key)) WHERE live_version
 CREATE INDEX ready_versions ON record ((ready_versions || key)) WHERE ready_versions IS NOT NULL;
 CREATE INDEX stage_entries ON record ((stage_entries || key)) WHERE stage_entries IS NOT NULL;
 CREATE INDEX contents ON record ((contents || key)) WHERE contents IS NOT NULL;
+CREATE INDEX deleted_versions ON record ((deleted_versions || key)) WHERE deleted_versions IS NOT NULL;
+CREATE INDEX deleted_models ON record ((deleted_models || key)) WHERE deleted_models IS NOT NULL;
 
 -- Compressing costs more processor time than it saves here, and a row of a few kilobytes stays in its page.
 ALTER TABLE log ALTER COLUMN events SET STORAGE EXTERNAL, ALTER COLUMN writes SET STORAGE EXTERNAL;
@@ -75,7 +79,7 @@ COMMENT ON COLUMN log.events IS 'A modelregistry.v1.WatchedEvents: what changed,
 COMMENT ON COLUMN log.writes IS 'A modelregistry.store.v1.LogEntry with the writes alone: what makes the state out of the one before';
 
 COMMENT ON TABLE record IS 'What there is; the views models, versions and artifacts show the parts for people';
-COMMENT ON COLUMN record.kind IS '1 model, 2 version, 3 artifact, 4 label, 5 stage holder, 6 request, 7 chain head, 8 event reference, 9 what an artifact consists of';
+COMMENT ON COLUMN record.kind IS '1 model, 2 version, 3 artifact, 4 label, 5 stage holder, 6 request, 7 chain head, 8 event reference, 9 what an artifact consists of, 10 newest sweep, 11 chunks of a sweep';
 COMMENT ON COLUMN record.key IS 'The parts of the name, closed by zero bytes; numbers are big-endian';
 COMMENT ON COLUMN record.revision IS 'The revision that wrote it';
 COMMENT ON COLUMN record.payload IS 'The message that is kept; the columns from name on are copies of parts of it, for people';
@@ -86,6 +90,8 @@ COMMENT ON COLUMN record.live_versions IS 'The same for the versions that are no
 COMMENT ON COLUMN record.ready_versions IS 'The same for the versions that are READY and not deleted, by number';
 COMMENT ON COLUMN record.stage_entries IS 'The same for the versions in a stage, by when they entered it';
 COMMENT ON COLUMN record.contents IS 'The same for what artifacts consist of, by the digest of their chunks';
+COMMENT ON COLUMN record.deleted_versions IS 'The same for the versions that are deleted and not purged, by the time of their deletion';
+COMMENT ON COLUMN record.deleted_models IS 'The same for the models that are deleted and have versions that are not, by the time of their deletion';
 COMMENT ON COLUMN record.name IS 'The resource name';
 COMMENT ON COLUMN record.team IS 'The team of a model';
 COMMENT ON COLUMN record.stage IS 'The stage of a version: development, staging, production or archived';
