@@ -11,7 +11,7 @@ use crate::client::MAX_MESSAGE_BYTES;
 use crate::{Error, RegistryClient, pb};
 
 /// What a caller's progress function is.
-type Callback<T> = Option<Arc<dyn Fn(T) + Send + Sync>>;
+pub(crate) type Callback<T> = Option<Arc<dyn Fn(T) + Send + Sync>>;
 
 /// A backup that has not begun; see [`RegistryClient::backup`].
 #[must_use = "nothing is backed up before write_to()"]
@@ -58,7 +58,7 @@ impl RegistryClient {
     }
 }
 
-fn service(channel: Channel) -> AdminServiceClient<Channel> {
+pub(crate) fn service(channel: Channel) -> AdminServiceClient<Channel> {
     AdminServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)
 }
 

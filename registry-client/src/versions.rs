@@ -18,6 +18,7 @@ rpcs!(VersionServiceClient<tonic::transport::Channel> {
         finalize_version(FinalizeVersionRequest) -> Version;
         delete_version(DeleteVersionRequest) -> Version;
         undelete_version(UndeleteVersionRequest) -> Version;
+        purge_version(PurgeVersionRequest) -> Version;
         prune_versions(PruneVersionsRequest) -> PruneVersionsResponse;
         set_alias(SetAliasRequest) -> Model;
         delete_alias(DeleteAliasRequest) -> Model;
@@ -71,6 +72,11 @@ impl RegistryClient {
     /// Takes a deletion back.
     pub fn undelete_version(&self, name: impl Into<String>) -> Call<pb::UndeleteVersionRequest> {
         self.call(pb::UndeleteVersionRequest { name: name.into(), ..Default::default() })
+    }
+
+    /// Gives up the artifacts of a deleted version at once, and for good.
+    pub fn purge_version(&self, name: impl Into<String>) -> Call<pb::PurgeVersionRequest> {
+        self.call(pb::PurgeVersionRequest { name: name.into(), ..Default::default() })
     }
 
     /// Compares the metrics of 2 to 100 versions with each other; the first is the baseline.
@@ -213,6 +219,11 @@ setters!(DeleteVersionRequest {
 });
 
 setters!(UndeleteVersionRequest {
+    /// Only if this is still the version's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+});
+
+setters!(PurgeVersionRequest {
     /// Only if this is still the version's etag.
     etag(etag: impl Into<String>) |r| r.etag = etag.into();
 });

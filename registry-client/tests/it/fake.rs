@@ -195,6 +195,7 @@ fake_service!(pb::version_service_server::VersionService {
     finalize_version(FinalizeVersionRequest) -> Version;
     delete_version(DeleteVersionRequest) -> Version;
     undelete_version(UndeleteVersionRequest) -> Version;
+    purge_version(PurgeVersionRequest) -> Version;
     compare_versions(CompareVersionsRequest) -> CompareVersionsResponse;
     prune_versions(PruneVersionsRequest) -> PruneVersionsResponse;
     set_alias(SetAliasRequest) -> Model;

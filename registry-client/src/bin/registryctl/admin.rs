@@ -13,7 +13,7 @@ use crate::{Context, Failure, objects};
 /// The registry is not what it should be.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Damaged(String);
+pub(crate) struct Damaged(pub(crate) String);
 
 pub(crate) async fn backup(context: &Context, command: Backup) -> Result<(), Failure> {
     let bar = bar("revision {pos}/{len}, {msg}");
@@ -122,7 +122,7 @@ fn text(report: &pb::VerifyReport) -> String {
 }
 
 /// A line on stderr that follows something of unknown length.
-fn bar(template: &str) -> ProgressBar {
+pub(crate) fn bar(template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(&format!("{{spinner}} {template}"));
     // The template is fixed: if indicatif could not read it, its own style serves.
     let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());

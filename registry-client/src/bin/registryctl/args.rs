@@ -77,6 +77,11 @@ pub(crate) enum Command {
         /// What to bring back.
         name: String,
     },
+    /// Give up the artifacts of a deleted version at once, and for good; after a while the registry does so by itself.
+    Purge {
+        /// The version.
+        name: String,
+    },
     /// Upload a file as an artifact of a version.
     Upload(Upload),
     /// Download an artifact.
@@ -96,6 +101,14 @@ pub(crate) enum Command {
     /// Check the whole registry: the hash chain, the state against the log, the bytes of every artifact. With a folder, check that
     /// instead: whether it is still what was pulled into it.
     Verify(Verify),
+    /// Purge versions that were deleted long ago and remove chunks that no artifact lists; the registry does so by itself as well.
+    Gc(crate::garbage::Gc),
+    /// Read every chunk of every artifact, and find those that are missing or damaged.
+    Scrub {
+        /// Put damaged chunks aside, so that they are sent again when one of their artifacts is uploaded again.
+        #[arg(long)]
+        quarantine: bool,
+    },
     /// Write a version into an OCI image layout, as a model that CNCF ModelPack tools read.
     Export(Export),
     /// Take versions over: with --oci, one from an OCI image layout; otherwise the file tree of an older registry,

@@ -6,6 +6,7 @@ mod artifacts;
 mod bench;
 mod events;
 mod folder;
+mod garbage;
 mod import;
 mod legacy;
 mod models;
@@ -82,6 +83,9 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Prune(command) => versions::prune(&context, command).await,
         Command::Delete { name, force } => versions::delete(&context, &name, force).await,
         Command::Undelete { name } => versions::undelete(&context, &name).await,
+        Command::Purge { name } => garbage::purge(&context, &name).await,
+        Command::Gc(command) => garbage::collect(&context, command).await,
+        Command::Scrub { quarantine } => garbage::scrub(&context, quarantine).await,
         Command::Upload(command) => artifacts::upload(&context, command).await,
         Command::Download { name, output } => artifacts::download(&context, &name, output).await,
         Command::Events(command) => events::list(&context, command).await,

@@ -144,6 +144,7 @@ pub(crate) fn version(version: &pb::Version) -> String {
         ("creator", version.creator.clone()),
         ("created", time(version.create_time.as_ref())),
         ("deleted", time(version.delete_time.as_ref())),
+        ("purged", time(version.purge_time.as_ref())),
         ("size", size),
         ("manifest", version.manifest_sha256.clone()),
         ("etag", version.etag.clone()),

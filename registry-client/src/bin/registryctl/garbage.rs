@@ -1,0 +1,92 @@
+//! `gc`, `scrub`, `purge`.
+
+use std::time::Duration;
+
+use registry_client::pb;
+
+use crate::admin::{Damaged, bar};
+use crate::output::{brief, bytes};
+use crate::values::resource;
+use crate::{Context, Failure};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Gc {
+    /// Only say what would go.
+    #[arg(long)]
+    dry_run: bool,
+    /// Spare chunks that were written within this time, for example 1h; as the server is configured by default.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    grace: Option<Duration>,
+}
+
+pub(crate) async fn collect(context: &Context, command: Gc) -> Result<(), Failure> {
+    let bar = bar("{msg} {pos}");
+    let moved = bar.clone();
+    let mut collect = context.client.collect_garbage().dry_run(command.dry_run).progress(move |progress| {
+        moved.set_message(match progress.phase() {
+            pb::CollectGarbagePhase::Mark => "artifacts read:",
+            pb::CollectGarbagePhase::Sweep => "chunks looked at:",
+            _ => "versions purged:",
+        });
+        moved.set_position(progress.done);
+    });
+    if let Some(grace) = command.grace {
+        collect = collect.grace(grace);
+    }
+    let report = collect.run().await;
+    bar.finish_and_clear();
+    context.out.message("CollectGarbageReport", &report?, |report| {
+        let (purged, removed) = if command.dry_run { ("would purge", "would remove") } else { ("purged", "removed") };
+        format!(
+            "{purged} {} versions, {removed} {} of {} chunks ({}) and {} leftovers; {} more are too recent",
+            report.purged_versions,
+            report.removed_chunks,
+            report.stored_chunks,
+            bytes(report.removed_bytes.cast_signed()),
+            report.removed_leftovers,
+            report.recent_chunks,
+        )
+    })
+}
+
+pub(crate) async fn scrub(context: &Context, quarantine: bool) -> Result<(), Failure> {
+    let bar = bar("artifacts read: {pos}, {msg}");
+    let moved = bar.clone();
+    let scrub = context.client.scrub().quarantine(quarantine).progress(move |progress| {
+        let size = bytes(progress.size_bytes.cast_signed());
+        moved.set_message(format!("{} chunks ({size}), {} problems", progress.chunks, progress.problem_count));
+        moved.set_position(progress.artifacts);
+    });
+    let report = scrub.run().await;
+    bar.finish_and_clear();
+    let report = report?;
+    context.out.message("ScrubReport", &report, scrub_text)?;
+    match report.problem_count {
+        0 => Ok(()),
+        count => Err(Damaged(format!("{count} chunks or lists of chunks are missing or damaged")).into()),
+    }
+}
+
+fn scrub_text(report: &pb::ScrubReport) -> String {
+    let mut lines = Vec::new();
+    for problem in &report.problems {
+        lines.push(format!("{}:", problem.detail));
+        lines.extend(problem.artifacts.iter().map(|name| format!("  {}", brief(name))));
+        let unlisted = problem.artifact_count - problem.artifacts.len() as u64;
+        if unlisted > 0 {
+            lines.push(format!("  and {unlisted} more"));
+        }
+    }
+    let put_aside = match report.quarantined_chunks {
+        0 => String::new(),
+        count => format!(", {count} put aside"),
+    };
+    let size = bytes(report.size_bytes.cast_signed());
+    lines.push(format!("read {} artifacts: {} chunks ({size}) are well{put_aside}", report.artifacts, report.chunks));
+    lines.join("\n")
+}
+
+pub(crate) async fn purge(context: &Context, name: &str) -> Result<(), Failure> {
+    let version = context.client.purge_version(resource(name)).await?;
+    context.out.message("Version", &version, |version| format!("purged {}", brief(&version.name)))
+}
