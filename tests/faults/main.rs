@@ -7,6 +7,7 @@ mod cli;
 mod database;
 mod folders;
 mod full;
+mod garbage;
 mod import;
 mod kill;
 mod objects;

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use registry_client::pb::{Artifact, CommitArtifactRequest, ErrorReason, VerifyProblemType};
 use registry_client::{Error, RegistryClient};
-use registry_tests::expect::refused;
 use registry_tests::restore::{damage, verified};
 use registry_tests::{TestServer, chunks, files, model, noise_of, pending};
 use tonic::Code;
@@ -106,24 +105,26 @@ async fn verify_names_what_has_a_damaged_chunk() {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Found {
     Download,
-    Verify,
-    Backup,
+    Scrub,
 }
 
 #[tokio::test]
 async fn the_same_bytes_mend_a_damaged_chunk_however_it_was_found() {
     registry_tests::store::artifacts_in_folder();
     for accident in ALL {
-        for found in [Found::Download, Found::Verify, Found::Backup] {
+        for found in [Found::Download, Found::Scrub] {
             let (server, client, made, stored) = registry().await;
             accident.befall(&stored[1]);
             let wrong = fs::read(&stored[1]).ok();
             match found {
                 Found::Download => drop(client.download(&made.name).bytes().await.unwrap_err()),
-                Found::Verify => assert_eq!(client.verify().run().await.unwrap().problem_count, 1),
-                Found::Backup => {
+                Found::Scrub => {
+                    // To verify and to back up find it as well, and change nothing.
+                    assert_eq!(client.verify().run().await.unwrap().problem_count, 1);
                     let completed = client.backup().write_to(tokio::io::sink()).await.unwrap();
                     assert_eq!(completed.lost_artifacts, std::slice::from_ref(&made.name));
+                    assert_eq!(fs::read(&stored[1]).ok(), wrong, "{accident:?}");
+                    assert_eq!(client.scrub().quarantine(true).run().await.unwrap().problem_count, 1);
                 }
             }
             client.upload(VERSION, "model.onnx", bytes()).await.unwrap();
@@ -151,8 +152,9 @@ async fn a_damaged_chunk_makes_no_artifact() {
         accident.befall(&stored[1]);
         let path = "longer.onnx".to_owned();
         let request = CommitArtifactRequest { path, ..chunks::commit_of(VERSION, &pieces) };
-        let commit = chunks::commit(&server, request);
-        refused(&server, commit, Code::FailedPrecondition, ErrorReason::ChunksMissing).await;
+        let error = chunks::commit(&server, request).await.unwrap_err();
+        let refused = (Some(Code::FailedPrecondition), Some(ErrorReason::ChunksMissing));
+        assert_eq!((error.code(), error.reason()), refused, "{accident:?}: {error}");
         assert_eq!(chunks::missing(&server, VERSION, &pieces).await.unwrap(), [1], "{accident:?}");
         // The client does as it is told.
         let made = client.upload(VERSION, "longer.onnx", pieces.concat()).await.unwrap();

@@ -1,5 +1,6 @@
 //! Chunks: where they lie, and what the typed client would not send.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use registry_client::{Error, RegistryClient};
 use registry_proto::chunks::{self, Chunk};
 use tonic::transport::Channel;
 
-use crate::TestServer;
+use crate::{TestServer, store};
 
 /// Where bytes are cut.
 pub fn cut(bytes: impl Into<Bytes>) -> Vec<Bytes> {
@@ -49,10 +50,28 @@ pub async fn files(client: &RegistryClient, storage: &Path, artifact: &str) -> V
 
 /// All chunks that are stored in a folder, of whatever namespace and artifact.
 pub fn all(storage: &Path) -> Vec<PathBuf> {
-    // While a chunk is being written its name has a `#` in it.
     let mut found = crate::files(&storage.join("artifacts/chunks"));
-    found.retain(|path| path.file_name().is_some_and(|name| name.len() == 64));
+    found.retain(|path| path.file_name().is_some_and(|name| is_whole(&name.to_string_lossy())));
     found
+}
+
+/// All chunks that a server which works on a folder has stored, wherever it keeps them: `NAMESPACE/HEX`.
+pub async fn stored(storage: &Path) -> BTreeSet<String> {
+    let paths: Vec<String> = match store::artifacts(storage) {
+        Some(bucket) => bucket.objects().await,
+        None => all(storage).iter().map(|path| path.to_string_lossy().into_owned()).collect(),
+    };
+    // .../chunks/NAMESPACE/HH/HEX
+    let name = |path: String| {
+        let [.., folder, namespace, _, hex] = path.split('/').collect::<Vec<_>>()[..] else { return None };
+        (folder == "chunks" && is_whole(hex)).then(|| format!("{namespace}/{hex}"))
+    };
+    paths.into_iter().filter_map(name).collect()
+}
+
+/// While a chunk is being written its name has a `#` in it.
+fn is_whole(name: &str) -> bool {
+    name.len() == 64
 }
 
 /// `ArtifactService` of a server.
