@@ -7,8 +7,17 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tonic::transport::Channel;
 
 use crate::artifacts::Hasher;
+use crate::call::rpcs;
 use crate::client::MAX_MESSAGE_BYTES;
-use crate::{Error, RegistryClient, pb};
+use crate::{Call, Error, RegistryClient, pb};
+
+rpcs!(AdminServiceClient<tonic::transport::Channel> {
+    reads {}
+    lists {
+        list_usage(ListUsageRequest) -> ListUsageResponse.namespaces: NamespaceUsage;
+    }
+    mutations {}
+});
 
 /// What a caller's progress function is.
 pub(crate) type Callback<T> = Option<Arc<dyn Fn(T) + Send + Sync>>;
@@ -55,6 +64,11 @@ impl RegistryClient {
     /// Checks the whole registry: the hash chain, the state against the log, the bytes of every artifact. It takes a while.
     pub fn verify(&self) -> Verify {
         Verify { client: self.clone(), skip_artifacts: false, progress: None }
+    }
+
+    /// What the artifacts of each namespace add up to, and may.
+    pub fn list_usage(&self) -> Call<pb::ListUsageRequest> {
+        self.call(pb::ListUsageRequest::default())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Configuration: flags over environment over a file over defaults.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,6 +10,9 @@ use clap::{Args, ValueEnum};
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
+
+use crate::rules::quota::Limits;
+use crate::settings::{self, Namespace, Quota, Size};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -46,6 +50,12 @@ pub struct Config {
     pub cache_mib: u64,
     /// The largest message that is taken, in bytes.
     pub max_message_bytes: usize,
+    /// The largest artifact that is taken; without it, any.
+    pub max_artifact_size: Option<Size>,
+    /// What the artifacts of a namespace may add up to; without it, anything.
+    pub namespace_quota: Option<Size>,
+    /// The same for some namespaces, by their ids, in place of the general one.
+    pub namespace_quotas: BTreeMap<Namespace, Size>,
     /// How many calls may be worked on at once.
     pub max_calls: usize,
     /// How long a call may take, in seconds, if its caller's deadline is not sooner; uploads and streams may take longer.
@@ -74,6 +84,9 @@ impl Default for Config {
             log: "info".to_owned(),
             cache_mib: 256,
             max_message_bytes: 4 * 1024 * 1024,
+            max_artifact_size: None,
+            namespace_quota: None,
+            namespace_quotas: BTreeMap::new(),
             max_calls: 1024,
             call_timeout_seconds: 30,
             upload_idle_seconds: 60,
@@ -226,6 +239,18 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_message_bytes: Option<usize>,
+    /// The largest artifact that is taken, for example 10GiB [default: no limit]
+    #[arg(long, global = true, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_artifact_size: Option<Size>,
+    /// What the artifacts of a namespace may add up to, for example 1TiB [default: no limit]
+    #[arg(long, global = true, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace_quota: Option<Size>,
+    /// The same for one namespace, in place of the general one; may be given several times
+    #[arg(long = "quota", global = true, value_name = "NAMESPACE=SIZE")]
+    #[serde(serialize_with = "settings::as_map", skip_serializing_if = "Vec::is_empty")]
+    namespace_quotas: Vec<Quota>,
     /// How many calls may be worked on at once [default: 1024]
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -256,6 +281,16 @@ impl Config {
         }
         let environment = Env::prefixed("MODEL_REGISTRY_").ignore(&["config", "endpoint", "actor"]);
         figment.merge(environment).merge(Serialized::defaults(flags)).extract().map_err(Box::new)
+    }
+
+    /// How much may be stored.
+    pub(crate) fn limits(&self) -> Limits {
+        let quotas = self.namespace_quotas.iter();
+        Limits {
+            artifact: self.max_artifact_size.map(Size::bytes),
+            namespace: self.namespace_quota.map(Size::bytes),
+            namespaces: quotas.map(|(namespace, quota)| (namespace.0.clone(), quota.bytes())).collect(),
+        }
     }
 }
 
@@ -311,6 +346,26 @@ mod tests {
             jail.set_env("MODEL_REGISTRY_STORE", "sled");
             jail.set_env("MODEL_REGISTRY_MAX_CALLS", "many");
             assert!(Config::load(&Flags::default()).is_err());
+            Ok(())
+        });
+    }
+
+    #[test]
+    #[expect(clippy::result_large_err, reason = "the signature of figment's jail")]
+    fn quotas_are_exact_and_a_namespace_has_the_last_that_was_said() {
+        figment::Jail::expect_with(|jail| {
+            let file = "max_artifact_size = 1000001\n[namespace_quotas]\nrisk = \"1TiB\"\nplay = 7\nresearch = 1";
+            jail.create_file("registry.toml", file)?;
+            jail.set_env("MODEL_REGISTRY_NAMESPACE_QUOTA", "10GiB");
+            jail.set_env("MODEL_REGISTRY_NAMESPACE_QUOTAS", "{play=8}");
+            let flags =
+                flags(&["--config", "registry.toml", "--quota", "research=3kB", "--quota", "new=9999999999999"]);
+            let limits = Config::load(&flags).map_err(|error| *error)?.limits();
+            let quotas = [("new", 9_999_999_999_999), ("play", 8), ("research", 3000), ("risk", 1 << 40)];
+            let namespaces = quotas.map(|(namespace, quota)| (namespace.to_owned(), quota)).into();
+            assert_eq!(limits, Limits { artifact: Some(1_000_001), namespace: Some(10 << 30), namespaces });
+            jail.set_env("MODEL_REGISTRY_NAMESPACE_QUOTAS", "{\"a/b\"=8}");
+            assert!(Config::load(&flags).unwrap_err().to_string().contains("a/b"));
             Ok(())
         });
     }

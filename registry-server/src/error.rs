@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use registry_proto::v1::ErrorReason;
 
+use crate::rules::quota::Exceeded;
 use crate::store::StoreError;
 
 /// One field at fault.
@@ -77,6 +78,9 @@ pub enum Error {
     /// Send less.
     #[error("{0}")]
     TooLarge(String),
+    /// Send less, delete something, or ask whoever runs the server for more.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// Upload the artifact again: the stored bytes are damaged.
     #[error("{name}: {detail}")]
     Damaged {

@@ -16,6 +16,7 @@ pub mod places;
 pub mod registry;
 mod rules;
 pub mod server;
+pub mod settings;
 mod status;
 pub mod store;
 pub mod stores;

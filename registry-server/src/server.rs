@@ -58,7 +58,7 @@ impl Server {
         if !stores.store.whole().await? {
             return Err(ServeError::Unfinished);
         }
-        let registry = Registry::new(Arc::clone(&stores.store), stores.chunks.clone());
+        let registry = Registry::new(Arc::clone(&stores.store), stores.chunks.clone(), config.limits());
         if config.store == StoreChoice::Sled {
             // Nobody else can be at work on it.
             registry.bury_sweep().await?;

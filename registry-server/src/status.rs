@@ -9,6 +9,8 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use crate::error::Error;
+use crate::rules::names::NamespaceName;
+use crate::rules::quota::Exceeded;
 use crate::store::StoreError;
 
 /// When to try again what fails for a passing reason.
@@ -43,6 +45,7 @@ pub(crate) fn status(error: &Error) -> Status {
             metadata.insert("name".to_owned(), name.clone());
             details.set_retry_info(Some(RETRY_AFTER));
         }
+        Error::Exceeded(exceeded) => metadata = limits(exceeded),
         Error::Draining | Error::Store(StoreError::Unavailable(_)) => {
             details.set_retry_info(Some(RETRY_AFTER));
         }
@@ -71,6 +74,20 @@ pub(crate) fn plain(code: Code, reason: ErrorReason, message: &str) -> Status {
     Status::with_error_details(code, message, details)
 }
 
+/// What a limit is, and what did not fit.
+fn limits(exceeded: &Exceeded) -> HashMap<String, String> {
+    let numbers = match exceeded {
+        Exceeded::Artifact { limit, asked } => vec![("limit", *limit), ("asked", *asked)],
+        Exceeded::Namespace { limit, used, asked, .. } => vec![("limit", *limit), ("used", *used), ("asked", *asked)],
+    };
+    let mut metadata: HashMap<_, _> =
+        numbers.into_iter().map(|(name, number)| (name.to_owned(), number.to_string())).collect();
+    if let Exceeded::Namespace { namespace, .. } = exceeded {
+        metadata.insert("namespace".to_owned(), NamespaceName(namespace.clone()).to_string());
+    }
+    metadata
+}
+
 fn code(error: &Error) -> (Code, ErrorReason) {
     match error {
         Error::Invalid(violations) => {
@@ -83,6 +100,8 @@ fn code(error: &Error) -> (Code, ErrorReason) {
         Error::Unsupported(_) => (Code::Unimplemented, ErrorReason::FilterUnsupported),
         Error::OutOfRange { reason, .. } => (Code::OutOfRange, *reason),
         Error::UploadIncomplete { .. } => (Code::Cancelled, ErrorReason::UploadIncomplete),
+        Error::Exceeded(Exceeded::Artifact { .. }) => (Code::ResourceExhausted, ErrorReason::ArtifactTooLarge),
+        Error::Exceeded(Exceeded::Namespace { .. }) => (Code::ResourceExhausted, ErrorReason::QuotaExceeded),
         Error::TooLarge(_) => (Code::ResourceExhausted, ErrorReason::MessageTooLarge),
         Error::Damaged { .. } => (Code::DataLoss, ErrorReason::ArtifactDamaged),
         Error::ChunksCollected(_) => (Code::Unavailable, ErrorReason::ChunksCollected),

@@ -10,6 +10,7 @@ mod full;
 mod garbage;
 mod import;
 mod kill;
+mod limits;
 mod objects;
 mod servers;
 mod standby;

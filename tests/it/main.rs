@@ -15,6 +15,7 @@ mod lists;
 mod models;
 mod moving;
 mod names;
+mod quotas;
 mod requests;
 mod restore;
 mod retention;

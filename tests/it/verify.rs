@@ -163,9 +163,9 @@ async fn the_report_is_of_the_registry_that_is_served() {
     assert_eq!((report.revision, report.events), (7, log.len() as u64));
     assert_eq!(report.chain_head, log.last().unwrap().hash);
     assert_eq!((report.artifacts, report.artifact_bytes), (1, 5));
-    // The model, three versions, an artifact and what it consists of, a label, a holder of the stage, the chain's head; a request
-    // and a reference for each revision.
-    assert_eq!(report.records, 9 + 7 + 7);
+    // The model, three versions, an artifact, what it consists of and what the namespace adds up to, a label, a holder of the stage,
+    // the chain's head; a request and a reference for each revision.
+    assert_eq!(report.records, 10 + 7 + 7);
     let skipped = client.verify().skip_artifacts(true).run().await.unwrap();
     assert_eq!((skipped.records, skipped.artifacts, skipped.artifact_bytes), (report.records, 0, 0));
 

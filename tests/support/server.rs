@@ -66,6 +66,13 @@ impl TestServer {
         format!("http://{}", self.address)
     }
 
+    /// Stops it, and starts it again with other settings.
+    pub async fn restart_with(&mut self, settings: impl FnOnce(&mut Config)) {
+        self.stop().await;
+        settings(&mut self.config);
+        self.start_again().await;
+    }
+
     /// Where its store and its artifacts lie.
     pub fn storage(&self) -> PathBuf {
         self.config.storage_path.clone()

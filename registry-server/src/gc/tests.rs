@@ -17,6 +17,7 @@ use crate::chunks::ChunkStore;
 use crate::grpc::Services;
 use crate::places::Folder;
 use crate::registry::sweep::Begun;
+use crate::rules::quota::Limits;
 use crate::store::sled::SledStore;
 
 const VERSION: &str = "models/fraud/versions/1";
@@ -36,7 +37,7 @@ impl Setting {
         let folder = tempfile::tempdir().unwrap();
         let store = SledStore::open(&folder.path().join("store"), 1 << 20).unwrap();
         let chunks = ChunkStore::new(Folder::local(&folder.path().join("artifacts")).unwrap());
-        let registry = Registry::new(std::sync::Arc::new(store), chunks);
+        let registry = Registry::new(std::sync::Arc::new(store), chunks, Limits::default());
         let services = services(&registry);
         let model = pb::CreateModelRequest { model_id: "fraud".to_owned(), ..Default::default() };
         services.create_model(Request::new(model)).await.unwrap();

@@ -16,11 +16,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::Services;
+use super::paging::{self, Query};
 use super::request::{both, plain_order};
 use crate::backup::scrub::scrub;
 use crate::backup::verify::verify;
 use crate::error::Error;
 use crate::gc::{Plan, collect};
+use crate::registry::lists::Page;
 use crate::status::status;
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -95,6 +97,20 @@ impl AdminService for Services {
         });
         let response = |response| pb::ScrubResponse { response: Some(response) };
         Ok(Response::new(Box::pin(messages.map_ok(response))))
+    }
+
+    async fn list_usage(
+        &self,
+        request: Request<pb::ListUsageRequest>,
+    ) -> Result<Response<pb::ListUsageResponse>, Status> {
+        let mut request = request.into_inner();
+        let size = paging::size(std::mem::take(&mut request.page_size))?;
+        let token = std::mem::take(&mut request.page_token);
+        let query = Query::new("ListUsage", &request);
+        let page = Page { size, after: query.position(&token)?, reverse: false, show_deleted: false };
+        let listed = self.registry.list_usage(&page).await?;
+        let next_page_token = listed.next.map(|next| query.token(&next)).unwrap_or_default();
+        Ok(Response::new(pb::ListUsageResponse { namespaces: listed.items, next_page_token }))
     }
 }
 

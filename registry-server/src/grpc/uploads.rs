@@ -29,17 +29,16 @@ impl Services {
         let order = order(&headers, "UploadArtifact", &metadata, &metadata.request_id, false);
         let (order, upload) = both(order, upload("metadata.", metadata))?;
         let mut receiving = self.registry.begin_upload(&upload).await?;
-        let cutter = &mut receiving.cutter;
-        while let Some(part) = self.next_of(&mut parts, cutter.size()).await? {
+        while let Some(part) = self.next_of(&mut parts, receiving.size()).await? {
             match part.request {
-                Some(Part::Data(data)) => cutter.write(&data).await?,
+                Some(Part::Data(data)) => receiving.write(&data).await?,
                 Some(Part::Metadata(_)) => {
                     let twice = "must come in the first message only";
                     return Err(Error::field("metadata", ErrorReason::FieldInvalid, twice).into());
                 }
                 None => return Err(Error::field("data", ErrorReason::FieldRequired, "is required").into()),
             }
-            if let Some(announced) = upload.size_bytes.filter(|announced| cutter.size() > *announced) {
+            if let Some(announced) = upload.size_bytes.filter(|announced| receiving.size() > *announced) {
                 let more = format!("{announced} bytes were announced, and more came");
                 return Err(Error::field("metadata.size_bytes", ErrorReason::SizeMismatch, more).into());
             }
@@ -57,7 +56,7 @@ impl Services {
         };
         let parent = name("parent", VersionName::parse(&first.parent));
         let (parent, id) = both(parent, upload_id(&first.upload_id))?;
-        let mut incoming = self.registry.begin_chunks(&parent, id).await?;
+        let (mut incoming, room) = self.registry.begin_chunks(&parent, id).await?;
         let mut answer = pb::UploadChunksResponse::default();
         // The first message may do without a chunk.
         let mut next = Some(first).filter(|first| !first.blake3.is_empty() || !first.data.is_empty());
@@ -67,9 +66,11 @@ impl Services {
                 if message.data.is_empty() {
                     incoming.place(message.position, chunk).await;
                 } else {
+                    let sum = answer.size_bytes + i64::from(chunk.size);
+                    room.admit(sum.unsigned_abs())?;
                     incoming.take(message.position, message.data, Some(chunk.blake3)).await?;
                     answer.chunk_count += 1;
-                    answer.size_bytes += i64::from(chunk.size);
+                    answer.size_bytes = sum;
                 }
             }
             next = self.next_of(&mut messages, answer.size_bytes.unsigned_abs()).await?;

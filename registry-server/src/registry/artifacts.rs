@@ -1,9 +1,12 @@
 //! Artifacts: bytes first, then the record that makes them one.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
 use registry_proto::chunks::Chunk;
+use registry_proto::store::ManifestRecord;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use uuid::Uuid;
@@ -11,12 +14,14 @@ use uuid::Uuid;
 use super::contents::{Content, Sum};
 use super::records::{Records as _, decode};
 use super::transaction::Tx;
+use super::usage::{self, Room};
 use super::versions::{live_version, reads_of, touch};
 use super::{Committed, Mutation, Order, Registry, keys, sweep};
 use crate::chunks::ChunkError;
 use crate::chunks::incoming::{Cutter, Incoming};
 use crate::error::{Error, Violations};
 use crate::rules::names::{ArtifactName, VersionName, VersionRef};
+use crate::rules::quota::Limits;
 use crate::store::{Attribute, Index, Kind};
 
 /// A file that is to become an artifact; its fields were checked.
@@ -54,40 +59,76 @@ pub(crate) enum Source {
     Bytes(Bytes),
 }
 
+impl Source {
+    /// In bytes, as the caller says.
+    fn size(&self) -> u64 {
+        match self {
+            Self::Chunks(chunks, _) => chunks.iter().map(|chunk| u64::from(chunk.size)).sum(),
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
 /// An upload that is cut into chunks here.
 #[derive(Debug)]
 pub(crate) struct Receiving {
     id: Uuid,
     /// The newest sweep before the first chunk was stored.
     settled: u64,
-    pub(crate) cutter: Cutter,
+    cutter: Cutter,
+    room: Room,
+}
+
+impl Receiving {
+    /// Takes the next bytes, if there is room for them.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.room.admit_artifact(self.cutter.size() + bytes.len() as u64)?;
+        self.cutter.write(bytes).await
+    }
+
+    /// How many bytes came so far.
+    pub(crate) fn size(&self) -> u64 {
+        self.cutter.size()
+    }
 }
 
 impl Registry {
     /// Begins an upload, if the version can take it; asked before bytes come, so that none come in vain.
     pub(crate) async fn begin_upload(&self, upload: &Upload) -> Result<Receiving, Error> {
-        self.check_upload(upload).await?;
+        let room = self.check_upload(upload).await?;
+        room.admit_artifact(upload.size_bytes.unwrap_or(0))?;
         let id = Uuid::new_v4();
         let settled = self.settled().await?;
-        Ok(Receiving { id, settled, cutter: Cutter::new(self.incoming(&upload.parent, Some(id))) })
+        Ok(Receiving { id, settled, cutter: Cutter::new(self.incoming(&upload.parent, Some(id))), room })
     }
 
-    async fn check_upload(&self, upload: &Upload) -> Result<(), Error> {
+    async fn check_upload(&self, upload: &Upload) -> Result<Room, Error> {
         let version = self.version(&upload.parent).await?;
         let there = self.stored_artifact(upload, version.number).await?;
-        admit(&version, upload, there.as_ref()).map(drop)
+        admit(&version, upload, there.as_ref())?;
+        self.room(&upload.parent.model.namespace, there.as_ref()).await
     }
 
-    /// Which of these chunks a version's namespace lacks, by their places.
+    /// Which of these chunks a version's namespace lacks, by their places. Refused if it lacks some and is full.
     pub(crate) async fn missing_chunks(&self, parent: &VersionName, chunks: Vec<[u8; 32]>) -> Result<Vec<u32>, Error> {
         self.version(parent).await?;
-        Ok(self.chunks.missing(&parent.model.namespace, chunks).await?)
+        let namespace = &parent.model.namespace;
+        let missing = self.chunks.missing(namespace, chunks).await?;
+        if !missing.is_empty() {
+            self.room(namespace, None).await?.admit(1)?;
+        }
+        Ok(missing)
     }
 
-    /// Begins to take chunks for a version.
-    pub(crate) async fn begin_chunks(&self, parent: &VersionName, upload: Option<Uuid>) -> Result<Incoming, Error> {
+    /// Begins to take chunks for a version, into the room there is.
+    pub(crate) async fn begin_chunks(
+        &self,
+        parent: &VersionName,
+        upload: Option<Uuid>,
+    ) -> Result<(Incoming, Room), Error> {
         self.version(parent).await?;
-        Ok(self.incoming(parent, upload))
+        let room = self.room(&parent.model.namespace, None).await?;
+        Ok((self.incoming(parent, upload), room))
     }
 
     fn incoming(&self, parent: &VersionName, upload: Option<Uuid>) -> Incoming {
@@ -120,7 +161,8 @@ impl Registry {
         upload: Upload,
         source: Source,
     ) -> Result<pb::Artifact, Error> {
-        self.check_upload(&upload).await?;
+        let room = self.check_upload(&upload).await?;
+        room.admit_artifact(source.size())?;
         let settled = self.settled().await?;
         let sum = match source {
             Source::Bytes(bytes) => self.sum_of_bytes(bytes).await?,
@@ -153,7 +195,8 @@ impl Registry {
         let (parent, path) = (upload.parent.clone(), upload.path.clone());
         let (name, namespace) = (upload.name(), &parent.model.namespace);
         let committed = loop {
-            let add = AddArtifact { upload: upload.clone(), sum: sum.clone(), settled };
+            let limits = Arc::clone(&self.limits);
+            let add = AddArtifact { upload: upload.clone(), sum: sum.clone(), settled, limits };
             match self.commit(order.clone(), add).await {
                 Err(Error::ChunksCollected(_)) => {}
                 committed => break committed?,
@@ -279,6 +322,7 @@ struct AddArtifact {
     sum: Sum,
     /// Its chunks were there behind this sweep.
     settled: u64,
+    limits: Arc<Limits>,
 }
 
 #[async_trait]
@@ -310,10 +354,7 @@ impl Mutation for AddArtifact {
         version.size_bytes += artifact.size_bytes;
         touch(tx, &mut version);
         tx.log(event(pb::EventType::ArtifactCreated, &artifact.name, None, Some(&artifact)));
-        tx.put(Kind::Artifact, key.clone(), &artifact, Vec::new()).await?;
-        let value = keys::contents(&model.namespace, &artifact.chunks_blake3);
-        let listed = vec![Attribute { index: Index::Contents, value }];
-        tx.put(Kind::Manifest, key, &self.sum.manifest, listed).await?;
+        put_artifact(tx, &self.limits, key, &artifact, &self.sum.manifest).await?;
         tx.put_version(model, &version).await
     }
 
@@ -323,6 +364,7 @@ impl Mutation for AddArtifact {
         if self.sum.is_stored() {
             reads.push(sweep::reads());
         }
+        reads.push((Kind::Usage, keys::usage(&parent.model.namespace)));
         if let VersionRef::Number(number) = parent.version {
             reads.push((Kind::Artifact, keys::artifact(&parent.model, number, path)));
         }
@@ -351,15 +393,32 @@ impl Mutation for DeleteArtifact {
         version.size_bytes -= artifact.size_bytes;
         touch(tx, &mut version);
         tx.log(event(pb::EventType::ArtifactDeleted, &artifact.name, Some(&artifact), None));
-        remove_artifact(tx, &key).await?;
+        remove_artifact(tx, &key, &artifact).await?;
         tx.put_version(&name.version.model, &version).await
     }
 }
 
-/// Removes the records of an artifact.
-pub(super) async fn remove_artifact(tx: &mut Tx<'_>, key: &[u8]) -> Result<(), Error> {
+/// Writes the records of a new artifact, and counts it, if it fits: whatever adds one does it here.
+async fn put_artifact(
+    tx: &mut Tx<'_>,
+    limits: &Limits,
+    key: Vec<u8>,
+    artifact: &pb::Artifact,
+    manifest: &ManifestRecord,
+) -> Result<(), Error> {
+    let namespace = keys::namespace_of(&key).to_owned();
+    usage::take(tx, limits, &namespace, artifact.size_bytes.unsigned_abs()).await?;
+    tx.put(Kind::Artifact, key.clone(), artifact, Vec::new()).await?;
+    let value = keys::contents(&namespace, &artifact.chunks_blake3);
+    let listed = vec![Attribute { index: Index::Contents, value }];
+    tx.put(Kind::Manifest, key, manifest, listed).await
+}
+
+/// Removes the records of an artifact, which counts no more: whatever removes one does it here.
+pub(super) async fn remove_artifact(tx: &mut Tx<'_>, key: &[u8], artifact: &pb::Artifact) -> Result<(), Error> {
     tx.store.remove(Kind::Artifact, key).await?;
-    Ok(tx.store.remove(Kind::Manifest, key).await?)
+    tx.store.remove(Kind::Manifest, key).await?;
+    usage::give_back(tx, keys::namespace_of(key), artifact.size_bytes.unsigned_abs()).await
 }
 
 pub(super) fn resource(artifact: &pb::Artifact) -> pb::Resource {

@@ -49,7 +49,8 @@ pub fn facts(kind: Kind, payload: &Bytes) -> Option<Facts> {
         | Kind::EventReference
         | Kind::Manifest
         | Kind::Sweep
-        | Kind::Condemned => None,
+        | Kind::Condemned
+        | Kind::Usage => None,
     }
 }
 

@@ -48,6 +48,11 @@ pub(crate) fn contents(namespace: &str, digest: &str) -> Vec<u8> {
     [namespace_prefix(namespace).as_slice(), digest.as_bytes()].concat()
 }
 
+/// Of what a namespace has.
+pub(crate) fn usage(namespace: &str) -> Vec<u8> {
+    namespace.as_bytes().to_vec()
+}
+
 pub(crate) fn label(name: &ModelName, label: &str) -> Vec<u8> {
     below(name, label.as_bytes())
 }

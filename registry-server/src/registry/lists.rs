@@ -132,7 +132,7 @@ impl Registry {
         self.page(Source::Kind(Kind::Artifact), prefix, page, |hit| decode(&hit)).await
     }
 
-    async fn page<T>(
+    pub(super) async fn page<T>(
         &self,
         source: Source,
         prefix: Vec<u8>,

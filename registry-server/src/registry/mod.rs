@@ -23,6 +23,7 @@ pub(crate) mod stages;
 pub(crate) mod sweep;
 pub(crate) mod transaction;
 pub(crate) mod updates;
+pub(crate) mod usage;
 pub(crate) mod validate;
 pub(crate) mod versions;
 pub(crate) mod watch;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 pub(crate) use self::commit::{Committed, Mutation, Order};
 use crate::chunks::ChunkStore;
 use crate::chunks::digests::Digests;
+use crate::rules::quota::Limits;
 use crate::store::Store;
 
 /// The registry over a store of records and one of bytes.
@@ -40,16 +42,17 @@ pub struct Registry {
     store: Arc<dyn Store>,
     chunks: ChunkStore,
     digests: Digests,
+    limits: Arc<Limits>,
     tail: Arc<events::Tail>,
     sweeps: Arc<sweep::Sweeps>,
 }
 
 impl Registry {
-    /// A registry over these stores.
-    pub fn new(store: Arc<dyn Store>, chunks: ChunkStore) -> Self {
+    /// A registry over these stores, that keeps to these limits.
+    pub fn new(store: Arc<dyn Store>, chunks: ChunkStore, limits: Limits) -> Self {
         let tail = Arc::new(events::Tail::new(Arc::clone(&store)));
         let digests = Digests::new(chunks.clone());
-        Self { store, chunks, digests, tail, sweeps: Arc::default() }
+        Self { store, chunks, digests, limits: Arc::new(limits), tail, sweeps: Arc::default() }
     }
 
     /// Its store of records.

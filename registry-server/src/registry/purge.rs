@@ -150,7 +150,7 @@ async fn remove_artifacts(tx: &mut Tx<'_>, model: &ModelName, number: i64) -> Re
             return Ok(());
         }
         for hit in hits {
-            remove_artifact(tx, &hit.record.key).await?;
+            remove_artifact(tx, &hit.record.key, &decode(&hit.record)?).await?;
         }
     }
 }

@@ -6,5 +6,6 @@
 pub(crate) mod compare;
 pub(crate) mod garbage;
 pub(crate) mod names;
+pub(crate) mod quota;
 pub(crate) mod retention;
 pub(crate) mod stages;

@@ -54,6 +54,8 @@ pub enum Kind {
     Sweep = 10,
     /// The chunks of a sweep.
     Condemned = 11,
+    /// What the artifacts of a namespace add up to.
+    Usage = 13,
 }
 
 impl Kind {
@@ -70,6 +72,7 @@ impl Kind {
         Self::Manifest,
         Self::Sweep,
         Self::Condemned,
+        Self::Usage,
     ];
 
     /// The kind with this number.

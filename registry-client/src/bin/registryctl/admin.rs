@@ -1,13 +1,14 @@
-//! `backup` and `verify`.
+//! `backup`, `verify` and `usage`.
 
 use std::path::{Path, PathBuf};
 
+use futures::TryStreamExt as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use object_store::buffered::BufWriter;
 use registry_client::{Error, pb};
 
 use crate::args::Backup;
-use crate::output::bytes;
+use crate::output::{bytes, last};
 use crate::{Context, Failure, objects};
 
 /// The registry is not what it should be.
@@ -119,6 +120,19 @@ fn text(report: &pb::VerifyReport) -> String {
         bytes(report.artifact_bytes.cast_signed()),
     ));
     lines.join("\n")
+}
+
+pub(crate) async fn usage(context: &Context) -> Result<(), Failure> {
+    let namespaces: Vec<_> = context.client.list_usage().page_size(1000).stream().try_collect().await?;
+    context.out.rows("NamespaceUsage", &namespaces, &["namespace", "artifacts", "size", "quota"], |usage| {
+        let quota = usage.quota_bytes.map(|quota| bytes(quota.cast_signed())).unwrap_or_default();
+        vec![
+            last(&usage.name).to_owned(),
+            usage.artifact_count.to_string(),
+            bytes(usage.size_bytes.cast_signed()),
+            quota,
+        ]
+    })
 }
 
 /// A line on stderr that follows something of unknown length.

@@ -109,6 +109,8 @@ pub(crate) enum Command {
         #[arg(long)]
         quarantine: bool,
     },
+    /// Show what the artifacts of each namespace add up to, and may.
+    Usage,
     /// Write a version into an OCI image layout, as a model that CNCF ModelPack tools read.
     Export(Export),
     /// Take versions over: with --oci, one from an OCI image layout; otherwise the file tree of an older registry,

@@ -93,6 +93,7 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Backup(command) => admin::backup(&context, command).await,
         Command::Verify(command) => admin::verify(&context, command.skip_artifacts).await,
         Command::Export(command) => oci::export(&context, command).await,
+        Command::Usage => admin::usage(&context).await,
         Command::Import(command) => import::import(&context, command).await,
         Command::Bench(command) => bench::bench(&context, &args.endpoint, command).await,
         // Done above: they need no registry.

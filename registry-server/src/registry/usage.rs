@@ -1,0 +1,91 @@
+//! What the artifacts of a namespace add up to, and whether more fit.
+//!
+//! Counted are the sizes of the artifacts, as they are downloaded: that many of them share chunks takes nothing off. The count is a
+//! record, changed in the revision that adds or removes an artifact, so that it comes with the log into whatever is restored.
+
+use std::sync::Arc;
+
+use registry_proto::store::UsageRecord;
+use registry_proto::v1 as pb;
+
+use super::lists::{Listed, Page};
+use super::records::decode;
+use super::transaction::Tx;
+use super::{Registry, keys};
+use crate::error::Error;
+use crate::rules::names::NamespaceName;
+use crate::rules::quota::Limits;
+use crate::store::{Kind, Read, Record, Source};
+
+/// The room there was in a namespace when bytes for it began to come. Whether all fits is decided with the artifact's commit: this
+/// keeps bytes from coming in vain.
+#[derive(Debug)]
+pub(crate) struct Room {
+    limits: Arc<Limits>,
+    namespace: String,
+    used: u64,
+    /// The size of an artifact that is there already, and may come again: it takes no more room.
+    there: u64,
+}
+
+impl Room {
+    /// Whether one artifact with so many bytes fits.
+    pub(crate) fn admit_artifact(&self, size: u64) -> Result<(), Error> {
+        if size > self.there {
+            self.limits.admit_size(size)?;
+        }
+        self.admit(size)
+    }
+
+    /// Whether so many more bytes fit.
+    pub(crate) fn admit(&self, bytes: u64) -> Result<(), Error> {
+        Ok(self.limits.admit(&self.namespace, self.used, bytes.saturating_sub(self.there))?)
+    }
+}
+
+impl Registry {
+    /// The room in a namespace, in which the artifact to come is perhaps there already.
+    pub(super) async fn room(&self, namespace: &str, there: Option<&pb::Artifact>) -> Result<Room, Error> {
+        let used = match self.limits.of(namespace) {
+            Some(_) => usage(&*self.store, namespace).await?.size_bytes,
+            None => 0,
+        };
+        let there = there.map_or(0, |there| there.size_bytes.unsigned_abs());
+        Ok(Room { limits: Arc::clone(&self.limits), namespace: namespace.to_owned(), used, there })
+    }
+
+    /// What each namespace has and may have, by name.
+    pub(crate) async fn list_usage(&self, page: &Page) -> Result<Listed<pb::NamespaceUsage>, Error> {
+        let read = |record: Record| {
+            let UsageRecord { size_bytes, artifact_count } = decode(&record)?;
+            let namespace = String::from_utf8(record.key).map_err(Error::internal)?;
+            let quota_bytes = self.limits.of(&namespace);
+            let name = NamespaceName(namespace).to_string();
+            Ok(pb::NamespaceUsage { name, size_bytes, artifact_count, quota_bytes })
+        };
+        self.page(Source::Kind(Kind::Usage), Vec::new(), page, read).await
+    }
+}
+
+async fn usage<R: Read + ?Sized>(records: &R, namespace: &str) -> Result<UsageRecord, Error> {
+    let record = records.get(Kind::Usage, &keys::usage(namespace)).await?;
+    Ok(record.map(|record| decode(&record)).transpose()?.unwrap_or_default())
+}
+
+/// Counts an artifact that is added, if it fits.
+pub(super) async fn take(tx: &mut Tx<'_>, limits: &Limits, namespace: &str, size: u64) -> Result<(), Error> {
+    let mut usage = usage(&*tx.store, namespace).await?;
+    limits.admit_size(size)?;
+    limits.admit(namespace, usage.size_bytes, size)?;
+    usage.size_bytes += size;
+    usage.artifact_count += 1;
+    tx.put(Kind::Usage, keys::usage(namespace), &usage, Vec::new()).await
+}
+
+/// Counts an artifact that is removed.
+pub(super) async fn give_back(tx: &mut Tx<'_>, namespace: &str, size: u64) -> Result<(), Error> {
+    let mut usage = usage(&*tx.store, namespace).await?;
+    usage.size_bytes = usage.size_bytes.saturating_sub(size);
+    usage.artifact_count = usage.artifact_count.saturating_sub(1);
+    tx.put(Kind::Usage, keys::usage(namespace), &usage, Vec::new()).await
+}
