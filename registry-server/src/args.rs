@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand};
 use prost_types::Timestamp;
@@ -27,6 +29,11 @@ pub(crate) enum Command {
     Restore(RestoreArguments),
     /// Check a store that no server uses: the hash chain, the state against the log, the bytes of every artifact
     Verify(VerifyArguments),
+    /// Make a master key for --encryption-key-file: without it, what it encrypts is lost, so keep a copy elsewhere
+    NewKey {
+        /// The file to write; there must be none
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

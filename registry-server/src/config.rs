@@ -11,8 +11,9 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use crate::encryption::master::{KeyError, MasterKeys};
 use crate::rules::quota::Limits;
-use crate::settings::{self, Namespace, Quota, Size};
+use crate::settings::{self, Namespace, Quota, Secret, Size};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -42,6 +43,13 @@ pub struct Config {
     pub gc_grace: Period,
     /// How long deleted versions keep their artifacts.
     pub purge_after: Period,
+    /// A file with the master key that the keys of namespaces are wrapped with: with it, what is stored is encrypted.
+    pub encryption_key_file: Option<PathBuf>,
+    /// The same key, from the environment.
+    #[serde(skip_serializing)]
+    pub encryption_key: Option<Secret>,
+    /// Files with master keys that were used before.
+    pub encryption_old_key_files: Vec<PathBuf>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which log lines there are, in the syntax of `tracing_subscriber::EnvFilter`.
@@ -80,6 +88,9 @@ impl Default for Config {
             gc_every: Period(HOUR),
             gc_grace: Period(24 * HOUR),
             purge_after: Period(30 * 24 * HOUR),
+            encryption_key_file: None,
+            encryption_key: None,
+            encryption_old_key_files: Vec::new(),
             log_format: LogFormat::Human,
             log: "info".to_owned(),
             cache_mib: 256,
@@ -223,6 +234,14 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     purge_after: Option<Period>,
+    /// Encrypt what is stored, under the master key in this file, or the one in MODEL_REGISTRY_ENCRYPTION_KEY; see `new-key`
+    #[arg(long, global = true, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encryption_key_file: Option<PathBuf>,
+    /// A master key that is replaced by the other one, or will be; may be given several times
+    #[arg(long = "encryption-old-key-file", global = true, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    encryption_old_key_files: Vec<PathBuf>,
     /// How log lines look [default: human]
     #[arg(long, global = true, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -281,6 +300,12 @@ impl Config {
         }
         let environment = Env::prefixed("MODEL_REGISTRY_").ignore(&["config", "endpoint", "actor"]);
         figment.merge(environment).merge(Serialized::defaults(flags)).extract().map_err(Box::new)
+    }
+
+    /// The master keys.
+    pub(crate) fn master_keys(&self) -> Result<MasterKeys, KeyError> {
+        let file = self.encryption_key_file.as_deref();
+        MasterKeys::read(file, self.encryption_key.as_ref(), &self.encryption_old_key_files)
     }
 
     /// How much may be stored.

@@ -8,6 +8,7 @@ pub mod backup;
 pub mod chunks;
 pub mod config;
 mod convert;
+pub mod encryption;
 pub mod error;
 mod gc;
 mod grpc;

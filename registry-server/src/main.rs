@@ -1,4 +1,4 @@
-//! The binary: reads the configuration, then serves, restores or verifies.
+//! The binary: reads the configuration, then serves, restores or verifies, or makes a key.
 
 mod args;
 
@@ -9,6 +9,7 @@ use clap::Parser as _;
 use registry_server::backup::restore::restore;
 use registry_server::backup::verify::verify;
 use registry_server::config::{Config, LogFormat};
+use registry_server::encryption::master::new_key;
 use registry_server::server::Server;
 use registry_server::stores::{ServeError, Stores};
 use tokio::net::TcpListener;
@@ -43,6 +44,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Serve => serve(config).await,
         Command::Restore(arguments) => run_restore(config, arguments).await,
         Command::Verify(arguments) => run_verify(config, arguments).await,
+        Command::NewKey { file } => {
+            println!("made master key {} in {}", new_key(&file)?, file.display());
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

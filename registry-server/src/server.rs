@@ -63,6 +63,10 @@ impl Server {
             // Nobody else can be at work on it.
             registry.bury_sweep().await?;
         }
+        let rewrapped = registry.rewrap_keys().await?;
+        if rewrapped > 0 {
+            tracing::info!(namespaces = rewrapped, "the keys of namespaces are under the new master key now");
+        }
         let shipper = match &config.archive {
             Some(place) => Some(Shipper::open(registry.clone(), place).await?),
             None => None,

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::rules::names;
 
@@ -73,4 +74,34 @@ impl FromStr for Quota {
 pub(crate) fn as_map<S: serde::Serializer>(quotas: &[Quota], serializer: S) -> Result<S::Ok, S::Error> {
     let by_namespace: BTreeMap<_, _> = quotas.iter().map(|Quota(namespace, size)| (namespace, size)).collect();
     by_namespace.serialize(serializer)
+}
+
+/// A text that is not shown, and is overwritten when it is dropped.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Keeps a text.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+/// Without the text.
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::backup::archive::ArchiveError;
 use crate::chunks::ChunkStore;
 use crate::config::{Config, StoreChoice};
+use crate::encryption::data::{DataKeyError, DataKeys};
+use crate::encryption::master::KeyError;
 use crate::error::Error;
 use crate::places::{Folder, PlaceError};
 use crate::registry::facts::facts;
@@ -47,6 +49,9 @@ pub enum ServeError {
     /// The artifacts' bytes can't be reached.
     #[error(transparent)]
     Artifacts(#[from] PlaceError),
+    /// What is stored can't be decrypted, or a key can't be read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The archive can't be kept.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -56,6 +61,15 @@ pub enum ServeError {
     /// Reflection can't be offered.
     #[error("can't describe the services: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+}
+
+impl From<DataKeyError> for ServeError {
+    fn from(error: DataKeyError) -> Self {
+        match error {
+            DataKeyError::Key(error) => Self::Key(error),
+            DataKeyError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// The open stores.
@@ -72,7 +86,7 @@ impl Stores {
     /// Opens stores that are there already.
     ///
     /// # Errors
-    /// If they are not, another server uses the folder, or something can't be read.
+    /// If they are not, another server uses the folder, something can't be read, or is encrypted and its key was not given.
     pub async fn open_existing(config: &Config) -> Result<Self, ServeError> {
         let store = config.storage_path.join("store");
         if config.store == StoreChoice::Sled && !store.exists() {
@@ -84,7 +98,7 @@ impl Stores {
     /// Opens the stores, or makes them.
     ///
     /// # Errors
-    /// If another server uses the folder, or something can't be read.
+    /// If another server uses the folder, something can't be read, or is encrypted and its key was not given.
     pub async fn open(config: &Config) -> Result<Self, ServeError> {
         let folder = &config.storage_path;
         let (store, lock): (Arc<dyn Store>, _) = match &config.store {
@@ -106,11 +120,13 @@ impl Stores {
                 (Arc::new(PostgresStore::open(options).await?), None)
             }
         };
+        let keys = DataKeys::new(Arc::clone(&store), config.master_keys()?);
+        keys.check().await?;
         let artifacts = match &config.artifacts {
             Some(place) => Folder::open(place).await?,
             None => Folder::local(&folder.join("artifacts"))?,
         };
-        Ok(Self { store, chunks: ChunkStore::new(artifacts), _lock: lock })
+        Ok(Self { store, chunks: ChunkStore::new(artifacts, keys), _lock: lock })
     }
 }
 

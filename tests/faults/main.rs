@@ -5,6 +5,7 @@ mod archive;
 mod backup;
 mod cli;
 mod database;
+mod encryption;
 mod folders;
 mod full;
 mod garbage;

@@ -8,6 +8,7 @@ mod bad_input;
 mod chunks;
 mod damage;
 mod deletion;
+mod encryption;
 mod events;
 mod garbage;
 mod garbage_load;

@@ -66,6 +66,11 @@ impl TestServer {
         format!("http://{}", self.address)
     }
 
+    /// Its settings.
+    pub fn config(&self) -> Config {
+        self.config.clone()
+    }
+
     /// Stops it, and starts it again with other settings.
     pub async fn restart_with(&mut self, settings: impl FnOnce(&mut Config)) {
         self.stop().await;

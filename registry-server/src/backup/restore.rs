@@ -17,6 +17,8 @@ use super::archive::Archived;
 use super::container::{ContainerError, Opener};
 use super::{Owned, chunks_written, named};
 use crate::chunks::{ChunkError, ChunkStore};
+use crate::encryption::data::DataKeyError;
+use crate::encryption::master::KeyError;
 use crate::places::{self, PlaceError, Source};
 use crate::store::{Revision, Store, StoreError};
 
@@ -74,9 +76,21 @@ pub enum RestoreError {
         /// The first one behind it.
         next: Revision,
     },
+    /// What is to be restored is encrypted, and can't be read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The store can't take it.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<DataKeyError> for RestoreError {
+    fn from(error: DataKeyError) -> Self {
+        match error {
+            DataKeyError::Key(error) => Self::Key(error),
+            DataKeyError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// What was restored.
@@ -106,7 +120,8 @@ pub async fn restore(
         return Err(RestoreError::NotEmpty(there));
     }
     let (wanted, restored) = (BTreeSet::new(), Restored::default());
-    let mut filling = Filling { store, chunks, until, reached: false, there, wanted, restored, progress };
+    let (reached, openable) = (false, false);
+    let mut filling = Filling { store, chunks, until, reached, openable, there, wanted, restored, progress };
     let last = match places::source(from).await? {
         Source::File(bytes) => filling.file(from, bytes).await?,
         Source::Archive(folder) => filling.archive(&Archived::new(folder)).await?,
@@ -128,6 +143,8 @@ struct Filling<'a, P> {
     until: Until,
     /// Nothing more is asked for.
     reached: bool,
+    /// The keys are there for what is encrypted.
+    openable: bool,
     /// What a restore that broke off has left.
     there: Revision,
     /// What is still to come.
@@ -149,14 +166,14 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
                 Frame::Header(_) => return Err(failed(ContainerError::Damaged("it has two headers".to_owned()))),
                 Frame::Log(group) => self.entries(group.entries).await?,
                 Frame::Chunk(frame) => {
-                    self.log_ended()?;
+                    self.log_ended().await?;
                     let message = pb::Chunk { blake3: frame.blake3, size_bytes: frame.size_bytes };
                     let chunk = Chunk::from_message(&message)
                         .ok_or_else(|| failed(ContainerError::Damaged("a chunk that is none".to_owned())))?;
                     self.keep((frame.namespace, chunk), frame.sealed).await?;
                 }
                 Frame::End(end) => {
-                    self.log_ended()?;
+                    self.log_ended().await?;
                     return Ok(end.revision);
                 }
             }
@@ -187,7 +204,7 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
             self.entries(entries).await?;
             last = segment.last;
         }
-        self.log_ended()?;
+        self.log_ended().await?;
         for owned in self.wanted.clone() {
             if let Some(sealed) = archive.read_chunk(&owned).await? {
                 self.keep(owned, sealed).await?;
@@ -222,9 +239,17 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
         Ok(())
     }
 
-    /// Fails if a restore that broke off has left more than is asked for: it is of something else, or went further.
-    fn log_ended(&self) -> Result<(), RestoreError> {
-        if self.restored.revision < self.there { Err(RestoreError::Other(self.there)) } else { Ok(()) }
+    /// Fails if a restore that broke off has left more than is asked for: it is of something else, or went further. Or if the log
+    /// has keys that the given ones don't open.
+    async fn log_ended(&mut self) -> Result<(), RestoreError> {
+        if self.restored.revision < self.there {
+            return Err(RestoreError::Other(self.there));
+        }
+        if !self.openable {
+            self.chunks.keys().check().await?;
+            self.openable = true;
+        }
+        Ok(())
     }
 
     /// Keeps a chunk, if it is wanted.

@@ -2,6 +2,9 @@
 //!
 //! What has a chunk's name has its bytes: a chunk gets its name when all of it is on the disk, and is checked whenever it is
 //! read. To put one that is there already is harmless, and mends it if it is damaged.
+//!
+//! The name is that of the plain bytes, also where they are encrypted: who sees the names of a namespace's objects sees which of its
+//! artifacts have bytes in common, and can tell whether bytes that he has himself are among them.
 
 pub(crate) mod digests;
 pub(crate) mod garbage;
@@ -12,13 +15,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
+use object_store::{ObjectStoreExt as _, PutPayload};
 use registry_proto::chunks::Chunk;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
-use self::sealed::Damage;
+use self::sealed::{Damage, Lock};
+use crate::encryption::data::DataKeys;
 use crate::error::Error;
 use crate::places::Folder;
 use crate::store::StoreError;
@@ -36,6 +40,7 @@ pub(crate) type Memory = Arc<OwnedSemaphorePermit>;
 pub struct ChunkStore {
     folder: Folder,
     memory: Arc<Semaphore>,
+    keys: DataKeys,
 }
 
 /// Why a chunk can't be read.
@@ -81,9 +86,14 @@ pub(crate) fn place(folder: &Folder, namespace: &str, blake3: &[u8; 32]) -> Path
 }
 
 impl ChunkStore {
-    /// A store in a folder, which others may use as well.
-    pub(crate) fn new(folder: Folder) -> Self {
-        Self { folder, memory: Arc::new(Semaphore::new(MEMORY_KIB)) }
+    /// A store in a folder, which others may use as well. Chunks are encrypted with these keys.
+    pub(crate) fn new(folder: Folder, keys: DataKeys) -> Self {
+        Self { folder, memory: Arc::new(Semaphore::new(MEMORY_KIB)), keys }
+    }
+
+    /// The keys that chunks are encrypted with.
+    pub(crate) fn keys(&self) -> &DataKeys {
+        &self.keys
     }
 
     fn place(&self, namespace: &str, chunk: &Chunk) -> Path {
@@ -99,13 +109,31 @@ impl ChunkStore {
 
     /// Stores a chunk durably; the bytes must be its own.
     pub(crate) async fn put(&self, namespace: &str, chunk: &Chunk, bytes: Bytes) -> Result<(), StoreError> {
-        let sealed = spawn_blocking(move || sealed::seal(bytes)).await.map_err(stopped)?;
+        let sealed = self.sealing(namespace, *chunk, bytes).await?;
         Ok(self.folder.put(&self.place(namespace, chunk), sealed).await?)
+    }
+
+    /// With encryption on, the namespace must have its key.
+    async fn sealing(&self, namespace: &str, chunk: Chunk, bytes: Bytes) -> Result<PutPayload, StoreError> {
+        let lock = match self.keys.masters().current() {
+            None => None,
+            Some(_) => {
+                let keyless = || StoreError::Unavailable(format!("namespaces/{namespace} has no data key"));
+                Some(self.lock(namespace).await?.ok_or_else(keyless)?)
+            }
+        };
+        let sealed = spawn_blocking(move || sealed::seal(bytes, &chunk, lock.as_ref())).await.map_err(stopped)?;
+        sealed.map_err(|error| StoreError::Unavailable(error.to_string()))
+    }
+
+    async fn lock(&self, namespace: &str) -> Result<Option<Lock>, StoreError> {
+        let key = self.keys.of(namespace).await?;
+        Ok(key.map(|key| Lock { namespace: namespace.to_owned(), key }))
     }
 
     /// Stores a chunk as it was kept elsewhere, if it is intact.
     pub(crate) async fn put_sealed(&self, namespace: &str, chunk: &Chunk, sealed: Bytes) -> Result<(), ChunkError> {
-        self.unseal(sealed.clone(), *chunk).await?;
+        self.unseal(namespace, sealed.clone(), *chunk).await?;
         let put = self.folder.put(&self.place(namespace, chunk), sealed.into()).await;
         Ok(put.map_err(StoreError::from)?)
     }
@@ -125,7 +153,7 @@ impl ChunkStore {
     /// A chunk as it is stored, and its bytes.
     async fn checked(&self, namespace: &str, chunk: &Chunk) -> Result<(Bytes, Bytes), ChunkError> {
         let sealed = self.read(namespace, chunk).await?.ok_or_else(|| ChunkError::Missing(chunk.hex()))?;
-        Ok((sealed.clone(), self.unseal(sealed, *chunk).await?))
+        Ok((sealed.clone(), self.unseal(namespace, sealed, *chunk).await?))
     }
 
     async fn read(&self, namespace: &str, chunk: &Chunk) -> Result<Option<Bytes>, StoreError> {
@@ -133,8 +161,9 @@ impl ChunkStore {
     }
 
     /// The bytes of a chunk that is kept elsewhere, checked.
-    pub(crate) async fn unseal(&self, sealed: Bytes, chunk: Chunk) -> Result<Bytes, ChunkError> {
-        let unsealed = spawn_blocking(move || sealed::unseal(&sealed, &chunk)).await.map_err(stopped)?;
+    pub(crate) async fn unseal(&self, namespace: &str, sealed: Bytes, chunk: Chunk) -> Result<Bytes, ChunkError> {
+        let lock = if sealed::is_encrypted(&sealed) { self.lock(namespace).await? } else { None };
+        let unsealed = spawn_blocking(move || sealed::unseal(&sealed, &chunk, lock.as_ref())).await.map_err(stopped)?;
         unsealed.map_err(|damage| match damage {
             Damage::OtherSize(size) => ChunkError::OtherSize(chunk.hex(), size),
             Damage::Bytes(problem) => ChunkError::Damaged { chunk, problem },
@@ -142,8 +171,8 @@ impl ChunkStore {
     }
 
     /// A chunk to be kept elsewhere.
-    pub(crate) async fn seal(&self, bytes: Bytes) -> Result<Bytes, StoreError> {
-        spawn_blocking(move || sealed::seal(bytes).into()).await.map_err(stopped)
+    pub(crate) async fn seal(&self, namespace: &str, chunk: &Chunk, bytes: Bytes) -> Result<Bytes, StoreError> {
+        Ok(self.sealing(namespace, *chunk, bytes).await?.into())
     }
 
     /// The places, in the list, of the chunks that are not there.
@@ -160,7 +189,7 @@ impl ChunkStore {
     pub(crate) async fn quarantine(&self, namespace: &str, chunk: &Chunk) -> Result<Option<u64>, StoreError> {
         let Some(sealed) = self.read(namespace, chunk).await? else { return Ok(None) };
         let size = sealed.len() as u64;
-        match self.unseal(sealed, *chunk).await {
+        match self.unseal(namespace, sealed, *chunk).await {
             Err(ChunkError::Damaged { .. }) => {}
             Err(ChunkError::Failed(error)) => return Err(error),
             Ok(_) | Err(ChunkError::Missing(_) | ChunkError::OtherSize(..)) => return Ok(None),

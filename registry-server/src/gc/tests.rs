@@ -1,6 +1,7 @@
 //! Sweeps that were left in the middle, and those who meet them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use registry_proto::chunks::Chunk;
@@ -14,10 +15,13 @@ use tonic::{Request, Status};
 
 use super::*;
 use crate::chunks::ChunkStore;
+use crate::encryption::data::DataKeys;
+use crate::encryption::master::MasterKeys;
 use crate::grpc::Services;
 use crate::places::Folder;
 use crate::registry::sweep::Begun;
 use crate::rules::quota::Limits;
+use crate::store::Store;
 use crate::store::sled::SledStore;
 
 const VERSION: &str = "models/fraud/versions/1";
@@ -35,9 +39,10 @@ struct Setting {
 impl Setting {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = SledStore::open(&folder.path().join("store"), 1 << 20).unwrap();
-        let chunks = ChunkStore::new(Folder::local(&folder.path().join("artifacts")).unwrap());
-        let registry = Registry::new(std::sync::Arc::new(store), chunks, Limits::default());
+        let store: Arc<dyn Store> = Arc::new(SledStore::open(&folder.path().join("store"), 1 << 20).unwrap());
+        let keys = DataKeys::new(Arc::clone(&store), MasterKeys::default());
+        let chunks = ChunkStore::new(Folder::local(&folder.path().join("artifacts")).unwrap(), keys);
+        let registry = Registry::new(store, chunks, Limits::default());
         let services = services(&registry);
         let model = pb::CreateModelRequest { model_id: "fraud".to_owned(), ..Default::default() };
         services.create_model(Request::new(model)).await.unwrap();

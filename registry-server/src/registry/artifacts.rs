@@ -97,6 +97,7 @@ impl Registry {
     pub(crate) async fn begin_upload(&self, upload: &Upload) -> Result<Receiving, Error> {
         let room = self.check_upload(upload).await?;
         room.admit_artifact(upload.size_bytes.unwrap_or(0))?;
+        self.prepare_key(&upload.parent.model.namespace).await?;
         let id = Uuid::new_v4();
         let settled = self.settled().await?;
         Ok(Receiving { id, settled, cutter: Cutter::new(self.incoming(&upload.parent, Some(id))), room })
@@ -128,6 +129,7 @@ impl Registry {
     ) -> Result<(Incoming, Room), Error> {
         self.version(parent).await?;
         let room = self.room(&parent.model.namespace, None).await?;
+        self.prepare_key(&parent.model.namespace).await?;
         Ok((self.incoming(parent, upload), room))
     }
 
@@ -165,7 +167,12 @@ impl Registry {
         room.admit_artifact(source.size())?;
         let settled = self.settled().await?;
         let sum = match source {
-            Source::Bytes(bytes) => self.sum_of_bytes(bytes).await?,
+            // A trial keeps nothing, and so makes no key.
+            Source::Bytes(bytes) if order.validate_only => Sum::of_bytes(&bytes, Bytes::new()),
+            Source::Bytes(bytes) => {
+                self.prepare_key(&upload.parent.model.namespace).await?;
+                self.sum_of_bytes(&upload.parent.model.namespace, bytes).await?
+            }
             Source::Chunks(chunks, id) => {
                 self.sum_of_chunks(&upload.name(), &upload.parent.model.namespace, id, chunks).await?
             }

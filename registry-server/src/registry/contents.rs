@@ -46,6 +46,16 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
+    /// Of few bytes, which are kept as they are sealed.
+    pub(super) fn of_bytes(bytes: &[u8], sealed: Bytes) -> Self {
+        let content = match bytes {
+            [] => Content::default(),
+            bytes => Content { chunks: vec![Chunk::of(bytes)], inline: Some(sealed) },
+        };
+        let digest = content.digest();
+        content.sum(digest, hex(&Sha256::digest(bytes)))
+    }
+
     /// Whether it has chunks that are objects.
     pub(super) fn is_stored(&self) -> bool {
         self.manifest.inline.is_none() && !self.manifest.chunks.is_empty()
@@ -83,7 +93,7 @@ impl Content {
     /// The bytes of one of its chunks, checked.
     pub(crate) async fn read(&self, store: &ChunkStore, namespace: &str, chunk: &Chunk) -> Result<Bytes, ChunkError> {
         match &self.inline {
-            Some(sealed) => store.unseal(sealed.clone(), *chunk).await,
+            Some(sealed) => store.unseal(namespace, sealed.clone(), *chunk).await,
             None => store.get(namespace, chunk).await,
         }
     }
@@ -109,7 +119,7 @@ impl Registry {
     /// Sums up what was received and cut here.
     pub(super) async fn sum_of_cut(&self, namespace: &str, upload: Uuid, cut: Cut) -> Result<Sum, Error> {
         match cut {
-            Cut::Small(bytes) => self.sum_of_bytes(bytes).await,
+            Cut::Small(bytes) => self.sum_of_bytes(namespace, bytes).await,
             Cut::Chunks(chunks) => {
                 let sha256 = self.digests.sha256(namespace, Some(upload), &chunks).await;
                 let sha256 = sha256.map_err(|error| match error {
@@ -124,15 +134,9 @@ impl Registry {
     }
 
     /// Sums up few bytes.
-    pub(super) async fn sum_of_bytes(&self, bytes: Bytes) -> Result<Sum, Error> {
-        let sha256 = hex(&Sha256::digest(&bytes));
-        let mut content = Content::default();
-        if !bytes.is_empty() {
-            content.chunks.push(Chunk::of(&bytes));
-            content.inline = Some(self.chunks.seal(bytes).await?);
-        }
-        let digest = content.digest();
-        Ok(content.sum(digest, sha256))
+    pub(super) async fn sum_of_bytes(&self, namespace: &str, bytes: Bytes) -> Result<Sum, Error> {
+        let sealed = self.chunks.seal(namespace, &Chunk::of(&bytes), bytes.clone()).await?;
+        Ok(Sum::of_bytes(&bytes, sealed))
     }
 
     /// Fails with CHUNKS_MISSING if some of an artifact's chunks are not stored.

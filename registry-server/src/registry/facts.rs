@@ -50,6 +50,7 @@ pub fn facts(kind: Kind, payload: &Bytes) -> Option<Facts> {
         | Kind::Manifest
         | Kind::Sweep
         | Kind::Condemned
+        | Kind::DataKey
         | Kind::Usage => None,
     }
 }

@@ -10,6 +10,7 @@ mod commit;
 pub(crate) mod compare;
 pub(crate) mod contents;
 pub(crate) mod deletion;
+mod encryption;
 pub(crate) mod events;
 pub mod facts;
 pub(crate) mod finalize;

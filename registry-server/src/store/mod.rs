@@ -54,6 +54,8 @@ pub enum Kind {
     Sweep = 10,
     /// The chunks of a sweep.
     Condemned = 11,
+    /// A namespace's key for its chunks, wrapped.
+    DataKey = 12,
     /// What the artifacts of a namespace add up to.
     Usage = 13,
 }
@@ -72,6 +74,7 @@ impl Kind {
         Self::Manifest,
         Self::Sweep,
         Self::Condemned,
+        Self::DataKey,
         Self::Usage,
     ];
 

@@ -79,7 +79,7 @@ COMMENT ON COLUMN log.events IS 'A modelregistry.v1.WatchedEvents: what changed,
 COMMENT ON COLUMN log.writes IS 'A modelregistry.store.v1.LogEntry with the writes alone: what makes the state out of the one before';
 
 COMMENT ON TABLE record IS 'What there is; the views models, versions and artifacts show the parts for people';
-COMMENT ON COLUMN record.kind IS '1 model, 2 version, 3 artifact, 4 label, 5 stage holder, 6 request, 7 chain head, 8 event reference, 9 what an artifact consists of, 10 newest sweep, 11 chunks of a sweep, 13 what a namespace adds up to';
+COMMENT ON COLUMN record.kind IS '1 model, 2 version, 3 artifact, 4 label, 5 stage holder, 6 request, 7 chain head, 8 event reference, 9 what an artifact consists of, 10 newest sweep, 11 chunks of a sweep, 12 a namespace''s key, wrapped, 13 what a namespace adds up to';
 COMMENT ON COLUMN record.key IS 'The parts of the name, closed by zero bytes; numbers are big-endian';
 COMMENT ON COLUMN record.revision IS 'The revision that wrote it';
 COMMENT ON COLUMN record.payload IS 'The message that is kept; the columns from name on are copies of parts of it, for people';
