@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Services;
 use super::request::{both, name, order, required};
 use crate::error::{Error, Violations};
-use crate::registry::artifacts::{Source, Upload};
+use crate::registry::uploads::{Source, Upload};
 use crate::rules::names::{self, VersionName};
 use crate::status::plain;
 

@@ -24,6 +24,7 @@ pub(crate) mod stages;
 pub(crate) mod sweep;
 pub(crate) mod transaction;
 pub(crate) mod updates;
+pub(crate) mod uploads;
 pub(crate) mod usage;
 pub(crate) mod validate;
 pub(crate) mod versions;
