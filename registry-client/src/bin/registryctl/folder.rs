@@ -41,12 +41,14 @@ pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), F
     }
     let published = publish.send().await;
     bar.finish_and_clear();
-    context.out.message("Version", &published?, |version| {
-        let size = bytes(version.size_bytes);
-        format!(
-            "published {}: {} files, {size}, manifest {}",
-            version.name, version.artifact_count, version.manifest_sha256
-        )
+    made(context, "published", &published?)
+}
+
+/// Says what a version that was made of files is.
+pub(crate) fn made(context: &Context, how: &str, version: &pb::Version) -> Result<(), Failure> {
+    context.out.message("Version", version, |version| {
+        let (files, size) = (version.artifact_count, bytes(version.size_bytes));
+        format!("{how} {}: {files} files, {size}, manifest {}", version.name, version.manifest_sha256)
     })
 }
 

@@ -3,7 +3,8 @@
 use registry_client::pb;
 
 use crate::args::{Export, ImportOci};
-use crate::output::{brief, bytes};
+use crate::folder::made;
+use crate::output::brief;
 use crate::progress;
 use crate::values::resource;
 use crate::{Context, Failure};
@@ -49,11 +50,5 @@ pub(crate) async fn import(context: &Context, command: ImportOci) -> Result<(), 
     }
     let imported = import.send().await;
     bar.finish_and_clear();
-    context.out.message("Version", &imported?, |version| {
-        let size = bytes(version.size_bytes);
-        format!(
-            "imported {}: {} files, {size}, manifest {}",
-            version.name, version.artifact_count, version.manifest_sha256
-        )
-    })
+    made(context, "imported", &imported?)
 }
