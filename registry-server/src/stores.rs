@@ -122,11 +122,14 @@ impl Stores {
         };
         let keys = DataKeys::new(Arc::clone(&store), config.master_keys()?);
         keys.check().await?;
-        let artifacts = match &config.artifacts {
-            Some(place) => Folder::open(place).await?,
-            None => Folder::local(&folder.join("artifacts"))?,
+        let chunks = match &config.artifacts {
+            Some(place) => ChunkStore::new(Folder::open(place).await?, keys),
+            None => {
+                let chunks = ChunkStore::new(Folder::local(&folder.join("artifacts"))?, keys);
+                if lock.is_some() { chunks.alone() } else { chunks }
+            }
         };
-        Ok(Self { store, chunks: ChunkStore::new(artifacts, keys), _lock: lock })
+        Ok(Self { store, chunks, _lock: lock })
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use registry_client::RegistryClient;
 use registry_client::pb::{ArtifactType, CollectGarbageReport, ErrorReason, EventType, Stage, resource};
-use registry_server::config::Period;
+use registry_server::config::{Period, StoreChoice};
 use registry_tests::expect::{refused, unchanged};
 use registry_tests::restore::verified;
-use registry_tests::{PATIENCE, TestServer, chunks, events, model, noise, pending, until};
+use registry_tests::{PATIENCE, TestServer, chunks, events, model, noise, pending, store, until};
 use tonic::Code;
 
 const MODEL: &str = "models/fraud";
@@ -226,15 +226,18 @@ async fn the_files_of_broken_off_writes_are_removed() {
     let (old, new, foreign) = (beside("#1"), beside("#2"), beside(".backup"));
     write(&old, 7200);
     // Somebody may be writing it.
-    write(&new, 60);
+    std::fs::write(&new, b"half").unwrap();
     // Not ours.
     write(&foreign, 7200);
+    // From before the server was started, which on the embedded store is alone.
+    let (before, is_alone) = (beside("#3"), store::choice(&server.storage()) == StoreChoice::Sled);
+    write(&before, if is_alone { 600 } else { 7200 });
     let dry = client.collect_garbage().grace(Duration::ZERO).dry_run(true).run().await.unwrap();
-    assert_eq!(dry.removed_leftovers, 1);
-    assert!([&old, &new, &foreign, &chunk].iter().all(|file| file.exists()));
+    assert_eq!(dry.removed_leftovers, 2);
+    assert!([&old, &before, &new, &foreign, &chunk].iter().all(|file| file.exists()));
     let report = collect(&client).await;
-    assert_eq!((report.stored_chunks, report.removed_leftovers), (1, 1));
-    assert!(!old.exists() && new.exists() && foreign.exists() && chunk.exists());
+    assert_eq!((report.stored_chunks, report.removed_leftovers), (1, 2));
+    assert!(!old.exists() && !before.exists() && new.exists() && foreign.exists() && chunk.exists());
 }
 
 #[tokio::test]

@@ -56,9 +56,10 @@ impl ChunkStore {
     /// does not list. Answers how many there are.
     pub(crate) async fn remove_leftovers(&self, grace: Duration, dry_run: bool) -> Result<u64, StoreError> {
         let Some(folder) = self.folder.local_path().map(FilePath::to_owned) else { return Ok(0) };
+        let alone_since = self.alone_since;
         let removing = move || {
             let mut found = 0;
-            for file in leftovers(&folder, grace.max(BROKEN_OFF))? {
+            for file in leftovers(&folder, grace.max(BROKEN_OFF), alone_since)? {
                 if !dry_run {
                     std::fs::remove_file(file)?;
                 }
@@ -84,8 +85,8 @@ fn parse(folder: &Path, meta: &ObjectMeta) -> Option<Stored> {
     })
 }
 
-/// The files `CHUNK#NUMBER` of a certain age.
-fn leftovers(folder: &FilePath, age: Duration) -> std::io::Result<Vec<PathBuf>> {
+/// The files `CHUNK#NUMBER` of a certain age, or from before a moment.
+fn leftovers(folder: &FilePath, age: Duration, before: Option<SystemTime>) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![folder.join("chunks")];
     while let Some(folder) = folders.pop() {
@@ -100,7 +101,8 @@ fn leftovers(folder: &FilePath, age: Duration) -> std::io::Result<Vec<PathBuf>> 
             } else if is_leftover(&entry.file_name().to_string_lossy()) {
                 // It may get its own name just now.
                 let Ok(written) = entry.metadata().and_then(|metadata| metadata.modified()) else { continue };
-                if written.elapsed().is_ok_and(|elapsed| elapsed >= age) {
+                let old = written.elapsed().is_ok_and(|elapsed| elapsed >= age);
+                if old || before.is_some_and(|before| written < before) {
                     found.push(entry.path());
                 }
             }

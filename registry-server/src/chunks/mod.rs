@@ -12,6 +12,7 @@ pub(crate) mod incoming;
 mod sealed;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -41,6 +42,8 @@ pub struct ChunkStore {
     folder: Folder,
     memory: Arc<Semaphore>,
     keys: DataKeys,
+    /// Since when nobody else writes to the folder, if that is known.
+    alone_since: Option<SystemTime>,
 }
 
 /// Why a chunk can't be read.
@@ -88,7 +91,12 @@ pub(crate) fn place(folder: &Folder, namespace: &str, blake3: &[u8; 32]) -> Path
 impl ChunkStore {
     /// A store in a folder, which others may use as well. Chunks are encrypted with these keys.
     pub(crate) fn new(folder: Folder, keys: DataKeys) -> Self {
-        Self { folder, memory: Arc::new(Semaphore::new(MEMORY_KIB)), keys }
+        Self { folder, memory: Arc::new(Semaphore::new(MEMORY_KIB)), keys, alone_since: None }
+    }
+
+    /// The same store if nobody else writes to it from now on.
+    pub(crate) fn alone(self) -> Self {
+        Self { alone_since: Some(SystemTime::now()), ..self }
     }
 
     /// The keys that chunks are encrypted with.
