@@ -57,7 +57,8 @@ impl Walk {
         let Some(folder) = self.open.last().cloned() else { return Ok(()) };
         let failed = |error| Error::io(&folder, error);
         for entry in fs::read_dir(&folder).map_err(failed)? {
-            let found = entry.map_err(failed)?.path();
+            let entry = entry.map_err(failed)?;
+            let found = entry.path();
             let unsafe_path = |problem| Error::UnsafePath { path: found.clone(), problem };
             let name = found.file_name().and_then(|name| name.to_str());
             let path = format!("{prefix}{}", name.ok_or_else(|| unsafe_path("the name is not valid UTF-8"))?);
@@ -65,7 +66,9 @@ impl Walk {
                 continue;
             }
 
-            let file = canonical(&found)?;
+            // What is no link is where it was found: the folder's own path is a canonical one.
+            let is_link = entry.file_type().map_err(|error| Error::io(&found, error))?.is_symlink();
+            let file = if is_link { canonical(&found)? } else { found.clone() };
             if !file.starts_with(&self.root) {
                 return Err(unsafe_path("the link leads out of the folder"));
             }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use registry_proto::chunks::{self, Chunk};
@@ -12,8 +13,9 @@ use tokio::task::spawn_blocking;
 
 use super::upload::Source;
 
-/// How much is read at once.
+/// How much is read at once, at most and at least.
 const READ: usize = 4 << 20;
+const LEAST: usize = 8 << 10;
 /// How many chunks wait to be sent.
 const WAITING: usize = 4;
 
@@ -42,7 +44,7 @@ pub(super) fn begin(source: Source) -> mpsc::Receiver<io::Result<Cut>> {
     spawn_blocking(move || {
         let mut cutter = Cutter { queue, rest: BytesMut::new(), position: 0 };
         let ended = match source {
-            Source::File(path) => File::open(path).and_then(|mut file| cutter.all(|rest| fill(&mut file, rest))),
+            Source::File(path) => cutter.file(&path),
             Source::Bytes(bytes) => cutter.slices(bytes),
             Source::Reader(mut reader) => {
                 let wanted = cutter.queue.clone();
@@ -65,11 +67,10 @@ pub(super) fn begin(source: Source) -> mpsc::Receiver<io::Result<Cut>> {
     cuts
 }
 
-/// Reads what is left, up to [`READ`]; 0 at the end.
-fn fill(file: &mut File, rest: &mut BytesMut) -> io::Result<usize> {
-    rest.reserve(READ);
+/// Reads more, up to `most`; 0 at the end.
+fn fill(file: &mut File, most: usize, rest: &mut BytesMut) -> io::Result<usize> {
     let before = rest.len();
-    rest.resize(before + READ, 0);
+    rest.resize(before + most, 0);
     let read = loop {
         match file.read(&mut rest[before..]) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -88,6 +89,19 @@ struct Cutter {
 }
 
 impl Cutter {
+    /// Cuts a file.
+    fn file(&mut self, path: &Path) -> io::Result<()> {
+        let mut file = File::open(path)?;
+        let mut left = file.metadata()?.len();
+        self.all(|rest| {
+            // No more memory than it has bytes, as far as is known: most files are small. It may have grown.
+            let most = usize::try_from(left).unwrap_or(READ).clamp(LEAST, READ);
+            let read = fill(&mut file, most, rest)?;
+            left = left.saturating_sub(read as u64);
+            Ok(read)
+        })
+    }
+
     /// Cuts all that `fill` gives.
     fn all(&mut self, mut fill: impl FnMut(&mut BytesMut) -> io::Result<usize>) -> io::Result<()> {
         let mut at_end = false;
