@@ -1,5 +1,6 @@
 //! The binary: reads the configuration, then serves, restores or verifies, or makes a key.
 
+mod allocator;
 mod args;
 
 use std::process::ExitCode;
@@ -16,14 +17,15 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// The system's allocator took a fifth of the time of a write.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 type Failure = Box<dyn std::error::Error>;
 
+fn main() -> ExitCode {
+    allocator::configure();
+    work()
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn work() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(code) => code,
         Err(error) => {

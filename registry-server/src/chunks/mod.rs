@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutPayload};
-use registry_proto::chunks::Chunk;
+use registry_proto::chunks::{Chunk, INLINE};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
@@ -28,7 +28,7 @@ use crate::error::Error;
 use crate::places::Folder;
 use crate::store::StoreError;
 
-/// How much memory all chunks that are on their way to the store may take, in KiB.
+/// How much memory all chunks that are on their way to the store, or are read before they are asked for, may take, in KiB.
 const MEMORY_KIB: usize = 32 << 10;
 /// How many chunks are looked for at once.
 const LOOKUPS: usize = 32;
@@ -78,8 +78,18 @@ impl ChunkError {
     }
 }
 
-fn stopped(error: tokio::task::JoinError) -> StoreError {
+/// As the memory is counted; no more than there is.
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024).min(MEMORY_KIB)).unwrap_or(u32::MAX)
+}
+
+pub(crate) fn stopped(error: tokio::task::JoinError) -> StoreError {
     StoreError::Unavailable(error.to_string())
+}
+
+/// Does what takes the processor for a while, on another thread unless it is for few bytes: to wake one would take longer.
+async fn compute<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+    if bytes <= INLINE { Ok(work()) } else { spawn_blocking(work).await.map_err(stopped) }
 }
 
 /// Where a chunk lies in a folder.
@@ -110,9 +120,13 @@ impl ChunkStore {
 
     /// Waits until there is memory for so many bytes.
     pub(crate) async fn memory(&self, bytes: usize) -> Result<Memory, StoreError> {
-        let kib = u32::try_from(bytes.div_ceil(1024).min(MEMORY_KIB)).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.memory).acquire_many_owned(kib).await;
+        let permit = Arc::clone(&self.memory).acquire_many_owned(kib(bytes)).await;
         permit.map(Arc::new).map_err(|error| StoreError::Unavailable(error.to_string()))
+    }
+
+    /// Memory for so many bytes, if there is any at once.
+    pub(crate) fn memory_now(&self, bytes: usize) -> Option<Memory> {
+        Arc::clone(&self.memory).try_acquire_many_owned(kib(bytes)).ok().map(Arc::new)
     }
 
     /// Stores a chunk durably; the bytes must be its own.
@@ -130,7 +144,7 @@ impl ChunkStore {
                 Some(self.lock(namespace).await?.ok_or_else(keyless)?)
             }
         };
-        let sealed = spawn_blocking(move || sealed::seal(bytes, &chunk, lock.as_ref())).await.map_err(stopped)?;
+        let sealed = compute(bytes.len(), move || sealed::seal(bytes, &chunk, lock.as_ref())).await?;
         sealed.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 
@@ -171,7 +185,7 @@ impl ChunkStore {
     /// The bytes of a chunk that is kept elsewhere, checked.
     pub(crate) async fn unseal(&self, namespace: &str, sealed: Bytes, chunk: Chunk) -> Result<Bytes, ChunkError> {
         let lock = if sealed::is_encrypted(&sealed) { self.lock(namespace).await? } else { None };
-        let unsealed = spawn_blocking(move || sealed::unseal(&sealed, &chunk, lock.as_ref())).await.map_err(stopped)?;
+        let unsealed = compute(sealed.len(), move || sealed::unseal(&sealed, &chunk, lock.as_ref())).await?;
         unsealed.map_err(|damage| match damage {
             Damage::OtherSize(size) => ChunkError::OtherSize(chunk.hex(), size),
             Damage::Bytes(problem) => ChunkError::Damaged { chunk, problem },

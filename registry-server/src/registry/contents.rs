@@ -6,24 +6,22 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _, stream};
+use futures::{Stream, stream};
 use registry_proto::chunks::{self, Chunk, ListDigest};
 use registry_proto::store::ManifestRecord;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use sha2::{Digest, Sha256};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::finalize::hex;
 use super::records::decode;
 use super::{Registry, keys};
 use crate::chunks::incoming::Cut;
-use crate::chunks::{ChunkError, ChunkStore};
+use crate::chunks::{ChunkError, ChunkStore, stopped};
 use crate::error::Error;
 use crate::store::{Index, Kind, Range, Record, Source, StoreError};
-
-/// How many chunks are read before they are asked for.
-const READ_AHEAD: usize = 2;
 
 /// What an artifact consists of.
 #[derive(Debug, Clone, Default)]
@@ -201,24 +199,41 @@ impl Registry {
         }
     }
 
-    /// The bytes of a range of some content, checked, in pieces.
+    /// The bytes of a range of some content, checked, in pieces. The next one is read while one is passed on, if there is memory for
+    /// it: what many slow readers wait for must not fill it.
     pub(crate) fn read_content(
         &self,
         namespace: String,
         content: Content,
         range: std::ops::Range<u64>,
     ) -> impl Stream<Item = Result<Bytes, ChunkError>> + Send + 'static + use<> {
-        let pieces = content.pieces(range);
+        let pieces = content.pieces(range).into_iter();
         let from = Arc::new((content, self.chunks.clone(), namespace));
-        let read = move |(chunk, part): (Chunk, std::ops::Range<usize>)| {
+        stream::unfold((pieces, None::<AbortOnDropHandle<_>>), move |(mut pieces, ahead)| {
             let from = Arc::clone(&from);
             async move {
-                let (content, store, namespace) = &*from;
-                Ok(content.read(store, namespace, &chunk).await?.slice(part))
+                let piece = match ahead {
+                    Some(ahead) => {
+                        ahead.await.map_or_else(|error| Err(stopped(error).into()), |(piece, _memory)| piece)
+                    }
+                    None => read(&from, pieces.next()?).await,
+                };
+                let memory = pieces.as_slice().first().and_then(|(chunk, _)| from.1.memory_now(chunk.size as usize));
+                let next = memory.and_then(|memory| Some((pieces.next()?, memory)));
+                let ahead = next.map(|(next, memory)| {
+                    AbortOnDropHandle::new(tokio::spawn(async move { (read(&from, next).await, memory) }))
+                });
+                Some((piece, (pieces, ahead)))
             }
-        };
-        stream::iter(pieces).map(read).buffered(READ_AHEAD)
+        })
     }
+}
+
+async fn read(
+    (content, store, namespace): &(Content, ChunkStore, String),
+    (chunk, part): (Chunk, std::ops::Range<usize>),
+) -> Result<Bytes, ChunkError> {
+    Ok(content.read(store, namespace, &chunk).await?.slice(part))
 }
 
 pub(crate) fn content(record: &Record) -> Result<Content, Error> {
