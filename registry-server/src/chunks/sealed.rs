@@ -1,9 +1,12 @@
 //! How a chunk lies in the store: a byte that says how, then its bytes, compressed where that helps, and encrypted if the registry
 //! has a master key.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use object_store::PutPayload;
 use registry_proto::chunks::{Chunk, LARGEST};
+use zstd::bulk::Compressor;
 
 use crate::encryption::{CipherFailed, Key};
 
@@ -75,12 +78,24 @@ fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
     let helps = |before: usize, after: usize| after < before - before / 8;
     if bytes.len() > 2 * SAMPLE {
         let sample = &bytes[bytes.len() / 2..][..SAMPLE];
-        let tried = zstd::bulk::compress(sample, LEVEL).ok()?;
+        let tried = pack(sample)?;
         if !helps(sample.len(), tried.len()) {
             return None;
         }
     }
-    zstd::bulk::compress(bytes, LEVEL).ok().filter(|compressed| helps(bytes.len(), compressed.len()))
+    pack(bytes).filter(|compressed| helps(bytes.len(), compressed.len()))
+}
+
+thread_local! {
+    /// For few bytes it takes longer to make one than to use it. Of many, one for each thread would take too much memory.
+    static PACKER: Option<RefCell<Compressor<'static>>> = Compressor::new(LEVEL).ok().map(RefCell::new);
+}
+
+fn pack(bytes: &[u8]) -> Option<Vec<u8>> {
+    if bytes.len() > SAMPLE {
+        return zstd::bulk::compress(bytes, LEVEL).ok();
+    }
+    PACKER.with(|packer| packer.as_ref()?.try_borrow_mut().ok()?.compress(bytes).ok())
 }
 
 /// The bytes of a stored chunk, which have its digest. Takes the processor for a while.

@@ -126,8 +126,9 @@ pub(super) async fn put_artifact(
     let namespace = keys::namespace_of(&key).to_owned();
     usage::take(tx, limits, &namespace, artifact.size_bytes.unsigned_abs()).await?;
     tx.put(Kind::Artifact, key.clone(), artifact, Vec::new()).await?;
-    let value = keys::contents(&namespace, &artifact.chunks_blake3);
-    let listed = vec![Attribute { index: Index::Contents, value }];
+    // Few bytes are looked at as they come: nobody asks whether they are known.
+    let listed = manifest.inline.is_none().then(|| keys::contents(&namespace, &artifact.chunks_blake3));
+    let listed = listed.map(|value| Attribute { index: Index::Contents, value }).into_iter().collect();
     tx.put(Kind::Manifest, key, manifest, listed).await
 }
 
