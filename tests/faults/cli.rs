@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Output, Stdio};
 
+use registry_tests::noise_of;
 use registry_tests::process::{ServerProcess, registryctl};
 use serde_json::Value;
 
@@ -74,6 +75,25 @@ fn exit_codes_tell_scripts_what_went_wrong() {
     assert!(server.terminate().success());
     let (code, complaint) = ctl.fails(&["get", "fraud"]);
     assert_eq!(code, Some(6), "{complaint}");
+}
+
+#[test]
+fn artifacts_go_through_pipes() {
+    let (folder, server) = server();
+    let ctl = Ctl::new(&server);
+    ctl.ok(&["create", "fraud"]);
+    let (file, bytes) = (folder.path().join("bytes"), noise_of(1, 5 << 20));
+    fs::write(&file, &bytes).unwrap();
+    let one = folder.path().join("one");
+    fs::create_dir(&one).unwrap();
+    fs::write(one.join("notes.txt"), "good").unwrap();
+    ctl.ok(&["publish", one.to_str().unwrap(), "fraud"]);
+    let upload = ["upload", "fraud/versions/1", "-", "--path", "piped.log", "--type", "log"];
+    let uploaded = registryctl(&server.endpoint()).args(upload).stdin(fs::File::open(&file).unwrap()).output().unwrap();
+    assert!(uploaded.status.success(), "{uploaded:?}");
+    let download = ["download", "fraud/versions/1/artifacts/piped.log", "--output", "-"];
+    let downloaded = registryctl(&server.endpoint()).args(download).output().unwrap();
+    assert!(downloaded.status.success() && downloaded.stdout == bytes);
 }
 
 #[test]

@@ -88,7 +88,7 @@ pub(crate) enum Command {
     Download {
         /// For example `fraud@production/artifacts/model.onnx`.
         name: String,
-        /// The file; the artifact's own name by default.
+        /// The file, or `-` for standard output; the artifact's own name by default.
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use registry_client::Source;
+use futures::TryStreamExt as _;
+use registry_client::{Download, Source};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::args::Upload;
 use crate::output::{brief, bytes, last};
@@ -38,9 +40,24 @@ pub(crate) async fn upload(context: &Context, command: Upload) -> Result<(), Fai
 pub(crate) async fn download(context: &Context, name: &str, output: Option<PathBuf>) -> Result<(), Failure> {
     let file = output.unwrap_or_else(|| PathBuf::from(last(name)));
     let bar = progress::bar("downloading");
-    let downloaded = context.client.download(resource(name)).progress(progress::follow(&bar)).to_file(&file).await;
+    let download = context.client.download(resource(name)).progress(progress::follow(&bar));
+    if file == Path::new("-") {
+        let printed = print(download).await;
+        bar.finish_and_clear();
+        return printed;
+    }
+    let downloaded = download.to_file(&file).await;
     bar.finish_and_clear();
     context.out.message("Artifact", &downloaded?, |artifact| {
         format!("downloaded {}: {}, verified, to {}", brief(&artifact.name), bytes(artifact.size_bytes), file.display())
     })
+}
+
+/// Prints the bytes, each chunk once it is checked, and nothing else.
+async fn print(download: Download) -> Result<(), Failure> {
+    let (mut chunks, mut out) = (download.stream().await?, tokio::io::stdout());
+    while let Some(bytes) = chunks.try_next().await? {
+        out.write_all(&bytes).await?;
+    }
+    Ok(out.flush().await?)
 }
