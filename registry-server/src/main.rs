@@ -14,19 +14,20 @@ use registry_server::encryption::master::new_key;
 use registry_server::server::Server;
 use registry_server::stores::{ServeError, Stores};
 use tokio::net::TcpListener;
+use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 type Failure = Box<dyn std::error::Error>;
 
+/// How many threads may wait for the disk, or compute what takes a while: each has a part of the memory for itself.
+const BLOCKING_THREADS: usize = 64;
+
 fn main() -> ExitCode {
     allocator::configure();
-    work()
-}
-
-#[tokio::main]
-async fn work() -> ExitCode {
-    match run(Arguments::parse()).await {
+    let arguments = Arguments::parse();
+    let runtime = runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build();
+    match runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run(arguments))) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("registry-server: {error}");
