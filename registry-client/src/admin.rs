@@ -4,6 +4,7 @@ use registry_proto::v1::admin_service_client::AdminServiceClient;
 use registry_proto::v1::backup_response::Response as BackupMessage;
 use registry_proto::v1::verify_response::Response as VerifyMessage;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tonic::Streaming;
 use tonic::transport::Channel;
 
 use crate::artifacts::Hasher;
@@ -155,20 +156,38 @@ impl Verify {
             let request = client.request(pb::VerifyRequest { skip_artifacts: self.skip_artifacts });
             client.open(service(channel).verify(request)).await
         };
-        let mut messages = client.retry().run(client.route(), "Verify", None, begin).await?;
-        while let Some(message) = messages.message().await? {
-            match message.response {
-                Some(VerifyMessage::Progress(progress)) => {
-                    if let Some(callback) = &self.progress {
-                        callback(progress);
-                    }
-                }
-                Some(VerifyMessage::Report(report)) => return Ok(report),
-                None => {}
-            }
-        }
-        Err(Error::Protocol("a verification without a report"))
+        let messages = client.retry().run(client.route(), "Verify", None, begin).await?;
+        let step = |message: pb::VerifyResponse| {
+            Some(match message.response? {
+                VerifyMessage::Progress(progress) => Step::Progress(progress),
+                VerifyMessage::Report(report) => Step::Report(report),
+            })
+        };
+        report(messages, step, &self.progress).await
     }
+}
+
+/// A message of work that tells how far it is, and at last what came of it.
+pub(crate) enum Step<P, R> {
+    Progress(P),
+    Report(R),
+}
+
+/// Follows such work to its report.
+pub(crate) async fn report<M, P, R>(
+    mut messages: Streaming<M>,
+    step: impl Fn(M) -> Option<Step<P, R>>,
+    progress: &Callback<P>,
+) -> Result<R, Error> {
+    while let Some(message) = messages.message().await? {
+        match (step(message), progress) {
+            (Some(Step::Progress(progress)), Some(callback)) => callback(progress),
+            (Some(Step::Report(report)), _) => return Ok(report),
+            // Nobody wants to know how far it is, or it is something newer.
+            _ => {}
+        }
+    }
+    Err(Error::Protocol("work that ended without its report"))
 }
 
 impl std::fmt::Debug for Backup {

@@ -4,7 +4,7 @@ use std::time::Duration;
 use registry_proto::v1::collect_garbage_response::Response as CollectMessage;
 use registry_proto::v1::scrub_response::Response as ScrubMessage;
 
-use crate::admin::{Callback, service};
+use crate::admin::{Callback, Step, report, service};
 use crate::{Error, RegistryClient, pb};
 
 /// A collection of garbage that has not begun; see [`RegistryClient::collect_garbage`].
@@ -73,19 +73,14 @@ impl CollectGarbage {
             let request = client.request(pb::CollectGarbageRequest { dry_run: self.dry_run, grace });
             client.open(service(channel).collect_garbage(request)).await
         };
-        let mut messages = client.retry().run(client.route(), "CollectGarbage", None, begin).await?;
-        while let Some(message) = messages.message().await? {
-            match message.response {
-                Some(CollectMessage::Progress(progress)) => {
-                    if let Some(callback) = &self.progress {
-                        callback(progress);
-                    }
-                }
-                Some(CollectMessage::Report(report)) => return Ok(report),
-                None => {}
-            }
-        }
-        Err(Error::Protocol("a collection without a report"))
+        let messages = client.retry().run(client.route(), "CollectGarbage", None, begin).await?;
+        let step = |message: pb::CollectGarbageResponse| {
+            Some(match message.response? {
+                CollectMessage::Progress(progress) => Step::Progress(progress),
+                CollectMessage::Report(report) => Step::Report(report),
+            })
+        };
+        report(messages, step, &self.progress).await
     }
 }
 
@@ -112,19 +107,14 @@ impl Scrub {
             let request = client.request(pb::ScrubRequest { quarantine: self.quarantine });
             client.open(service(channel).scrub(request)).await
         };
-        let mut messages = client.retry().run(client.route(), "Scrub", None, begin).await?;
-        while let Some(message) = messages.message().await? {
-            match message.response {
-                Some(ScrubMessage::Progress(progress)) => {
-                    if let Some(callback) = &self.progress {
-                        callback(progress);
-                    }
-                }
-                Some(ScrubMessage::Report(report)) => return Ok(report),
-                None => {}
-            }
-        }
-        Err(Error::Protocol("a scrub without a report"))
+        let messages = client.retry().run(client.route(), "Scrub", None, begin).await?;
+        let step = |message: pb::ScrubResponse| {
+            Some(match message.response? {
+                ScrubMessage::Progress(progress) => Step::Progress(progress),
+                ScrubMessage::Report(report) => Step::Report(report),
+            })
+        };
+        report(messages, step, &self.progress).await
     }
 }
 
