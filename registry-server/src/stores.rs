@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::backup::archive::ArchiveError;
 use crate::chunks::ChunkStore;
 use crate::config::{Config, StoreChoice};
@@ -19,6 +21,9 @@ use crate::store::{Store, StoreError};
 
 /// How long a database may take to be connected to.
 const CONNECTING: Duration = Duration::from_secs(5);
+
+/// The object that names the registry whose artifacts a place has.
+const OWNER: &str = "registry-id";
 
 /// Why a server can't start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +54,17 @@ pub enum ServeError {
     /// The artifacts' bytes can't be reached.
     #[error(transparent)]
     Artifacts(#[from] PlaceError),
+    /// The artifacts' place is taken.
+    #[error(
+        "{place} has the artifacts of another registry, whose chunks this one would remove as garbage: choose another --artifacts, \
+         or, if that registry is gone for good, remove {path} there"
+    )]
+    OthersArtifacts {
+        /// The place.
+        place: String,
+        /// What says so.
+        path: String,
+    },
     /// What is stored can't be decrypted, or a key can't be read.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -123,13 +139,30 @@ impl Stores {
         let keys = DataKeys::new(Arc::clone(&store), config.master_keys()?);
         keys.check().await?;
         let chunks = match &config.artifacts {
-            Some(place) => ChunkStore::new(Folder::open(place).await?, keys),
+            Some(place) => {
+                let place = Folder::open(place).await?;
+                claim(&place, store.identity().await?).await?;
+                ChunkStore::new(place, keys)
+            }
             None => {
                 let chunks = ChunkStore::new(Folder::local(&folder.join("artifacts"))?, keys);
                 if lock.is_some() { chunks.alone() } else { chunks }
             }
         };
         Ok(Self { store, chunks, _lock: lock })
+    }
+}
+
+/// Makes sure that a place has the artifacts of this registry only: to collect garbage is to remove what none of its own lists.
+async fn claim(place: &Folder, identity: Uuid) -> Result<(), ServeError> {
+    let path = place.path([OWNER]);
+    if place.get(&path).await?.is_none() {
+        place.put(&path, format!("{identity}\n").into()).await?;
+    }
+    // Read it again: another registry may have been faster.
+    match place.get(&path).await? {
+        Some(owner) if owner.trim_ascii() == identity.to_string().as_bytes() => Ok(()),
+        _ => Err(ServeError::OthersArtifacts { place: place.name.clone(), path: path.to_string() }),
     }
 }
 

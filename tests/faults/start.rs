@@ -33,6 +33,27 @@ async fn a_second_server_on_an_embedded_store_is_refused() {
     patient(&third.endpoint()).get_model("models/still-there").await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_artifacts_of_another_registry_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("artifacts");
+    let on = |storage: &str| {
+        let mut command = sled_command(&folder.path().join(storage), LISTEN);
+        command.arg("--artifacts").arg(&place);
+        command
+    };
+    assert!(ServerProcess::spawn(on("first")).terminate().success());
+    let refused = on("second").output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("another registry") && said.contains("registry-id"), "{said}");
+    // It is still the first one's, until somebody says that that one is gone.
+    assert!(ServerProcess::spawn(on("first")).terminate().success());
+    std::fs::remove_file(place.join("registry-id")).unwrap();
+    assert!(ServerProcess::spawn(on("second")).terminate().success());
+    assert_eq!(on("first").output().unwrap().status.code(), Some(1));
+}
+
 #[tokio::test]
 async fn health_is_serving_within_two_seconds_and_idle_memory_is_small() {
     let folder = tempfile::tempdir().unwrap();

@@ -46,6 +46,7 @@ macro_rules! conformance {
             scans_agree_with_a_sorted_map, what_one_store_changed_another_restores, a_restore_with_a_gap_changes_nothing,
             changes_end_when_they_have_enough, what_nobody_waits_for_is_not_decided,
             a_store_is_whole_again_with_the_last_step_of_a_restore,
+            a_store_keeps_its_identity_and_is_restored_without_another_s,
         );
     };
 }

@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use registry_proto::store as stored;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 pub(crate) use self::logged::read_write;
 pub(crate) use self::pages::Pages;
@@ -335,6 +336,9 @@ pub trait Store: Read {
     ///
     /// With `whole` they are the last ones; until then the store is not [whole](Store::whole), whatever happens.
     async fn restore(&self, entries: Vec<stored::LogEntry>, whole: bool) -> Result<Revision, StoreError>;
+
+    /// Which store this is, whatever is in it: a restored one is another.
+    async fn identity(&self) -> Result<Uuid, StoreError>;
 
     /// Whether it is not in the middle of a restore.
     async fn whole(&self) -> Result<bool, StoreError>;

@@ -76,6 +76,16 @@ pub(in crate::store) async fn a_store_is_whole_again_with_the_last_step_of_a_res
     assert!(to.reopen().await.store().whole().await.unwrap());
 }
 
+pub(in crate::store) async fn a_store_keeps_its_identity_and_is_restored_without_another_s<B: Backend>() {
+    let (from, to) = (with_a_past::<B>().await, B::open().await);
+    let identity = to.store().identity().await.unwrap();
+    to.store().restore(from.store().changes(0, 100).await.unwrap(), true).await.unwrap();
+    assert_eq!(to.store().identity().await.unwrap(), identity);
+    let to = to.reopen().await;
+    assert_eq!(to.store().identity().await.unwrap(), identity);
+    assert_ne!(from.store().identity().await.unwrap(), identity);
+}
+
 pub(in crate::store) async fn changes_end_when_they_have_enough<B: Backend>() {
     let backend = B::open().await;
     for key in 0..4u8 {

@@ -34,6 +34,7 @@ use registry_proto::store as stored;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use self::connect::Connector;
 use self::error::Failure;
@@ -203,6 +204,12 @@ impl Store for PostgresStore {
             // There was nothing to restore.
             None => self.newest().await,
         }
+    }
+
+    async fn identity(&self) -> Result<Uuid, StoreError> {
+        let connection = self.connector.connect(None).await?;
+        let row = connection.client().query_one("SELECT identity FROM head", &[]).await.map_err(Failure::from)?;
+        Ok(row.get(0))
     }
 
     async fn whole(&self) -> Result<bool, StoreError> {

@@ -6,6 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use prost::Message;
 use registry_proto::store as stored;
+use uuid::Uuid;
 
 use super::physical::{Overrides, PART_BYTES, View};
 use super::staged::Staged;
@@ -14,6 +15,7 @@ use crate::store::{LogEntry, Revision, SCAN_BYTES, StoreError, logged};
 /// The newest layout of a store that this program can read, and the one that it writes.
 const SCHEMA: u32 = 1;
 const SCHEMA_KEY: &[u8] = b"schema";
+const IDENTITY_KEY: &[u8] = b"identity";
 /// There as long as the store is in the middle of a restore.
 const RESTORING_KEY: &[u8] = b"restoring";
 /// In the state: the newest revision that was applied to it. Not a prefix of any other key.
@@ -75,6 +77,9 @@ impl Disk {
                 db.insert(SCHEMA_KEY, &SCHEMA.to_be_bytes()).map_err(store_error)?;
             }
         }
+        if !db.contains_key(IDENTITY_KEY).map_err(store_error)? {
+            db.insert(IDENTITY_KEY, Uuid::new_v4().as_bytes()).map_err(store_error)?;
+        }
         let disk = Self {
             log: db.open_tree("log").map_err(store_error)?,
             state: db.open_tree("state").map_err(store_error)?,
@@ -89,6 +94,11 @@ impl Disk {
 
     pub(super) fn state(&self) -> &sled::Tree {
         &self.state
+    }
+
+    pub(super) fn identity(&self) -> Result<Uuid, StoreError> {
+        let identity = self.db.get(IDENTITY_KEY).map_err(store_error)?;
+        identity.and_then(|bytes| Uuid::from_slice(&bytes).ok()).ok_or_else(|| damaged("it has no identity"))
     }
 
     /// Whether the store is not in the middle of a restore.

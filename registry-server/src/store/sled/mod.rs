@@ -25,6 +25,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use registry_proto::store as stored;
 use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
 
 use self::disk::Disk;
 use self::lane::{Job, Work};
@@ -118,6 +119,10 @@ impl Store for SledStore {
             self.disk.set_whole(true)?;
         }
         restored.ok_or_else(|| StoreError::Unavailable("it has stopped".to_owned()))
+    }
+
+    async fn identity(&self) -> Result<Uuid, StoreError> {
+        self.disk.identity()
     }
 
     async fn whole(&self) -> Result<bool, StoreError> {

@@ -3,6 +3,7 @@
 CREATE TABLE head (
     revision bigint NOT NULL,
     whole boolean NOT NULL DEFAULT true,
+    identity uuid NOT NULL DEFAULT gen_random_uuid(),
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row)
 );
 INSERT INTO head (revision) VALUES (0);
@@ -69,6 +70,7 @@ COMMENT ON COLUMN schema_version.time IS 'When it was run';
 COMMENT ON TABLE head IS 'One row; who writes locks it, so that commits have an order over all servers';
 COMMENT ON COLUMN head.revision IS 'The newest revision';
 COMMENT ON COLUMN head.whole IS 'False in the middle of a restore: nothing may be served then';
+COMMENT ON COLUMN head.identity IS 'Which store this is, whatever is in it: the place of the artifacts names it as its owner';
 COMMENT ON COLUMN head.only_row IS 'Makes sure that there is one row';
 
 COMMENT ON TABLE log IS 'Every revision: the truth that record can be made from';
