@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use registry_client::{Progress, RegistryClient};
+use registry_server::config::StoreChoice;
 use registry_tests::line::Line;
 use registry_tests::process::ServerProcess;
 use registry_tests::restore::verified;
@@ -47,7 +48,7 @@ async fn assert_nothing_orphaned(client: &RegistryClient, folder: &Path) {
     eprintln!("{} of {} chunks were orphaned", report.removed_chunks, report.stored_chunks);
     let left = collect().dry_run(true).run().await.unwrap();
     assert_eq!((left.stored_chunks, left.removed_chunks), (left.listed_chunks, 0));
-    if store::artifacts(folder).is_none() {
+    if store::choice(folder) == StoreChoice::Sled {
         let stored = registry_tests::files(&folder.join("artifacts")).len() as u64;
         assert_eq!(stored, left.listed_chunks, "there are files that are no chunks");
     }

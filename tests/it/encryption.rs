@@ -307,6 +307,7 @@ async fn a_backup_is_restored_with_its_key_only() {
         encryption_key_file: key.map(Path::to_owned),
         storage_path: storage.clone(),
         store: store::choice(&storage),
+        artifacts: store::artifacts(&storage).map(|bucket| bucket.url),
         ..server.config()
     };
     let (other, _) = key(folder.path(), "other");
