@@ -1,13 +1,18 @@
-//! Backups and archives in an object store: a real one, which may be killed, or not be what was configured.
+//! Backups, archives and artifacts in an object store: a real one, which may be killed, or not be what was configured.
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use registry_client::RegistryClient;
 use registry_tests::bucket::{Bucket, Garage};
+use registry_tests::line::Line;
 use registry_tests::process::{ServerProcess, refusal, registryctl, sled_command};
 use registry_tests::restore::{assert_same, verified};
-use registry_tests::{PATIENCE, noise, pending, until};
+use registry_tests::{PATIENCE, noise, noise_of, pending, soon, until};
 
 use crate::archive::{MODEL, assert_has, log_of, write_some};
 use crate::patient;
@@ -125,6 +130,52 @@ async fn an_archive_in_an_object_store_catches_up_when_that_was_killed() {
     // The same registry at an earlier point is one of them: what it commits next is another past.
     let said = refusal(archiving(&path("storage"), &archive, "1h"));
     assert!(said.contains("archive of another registry"), "{said}");
+}
+
+/// A server whose artifacts are behind a line that breaks and is slow, and the line.
+async fn behind_a_line(storage: &Path) -> (ServerProcess, Arc<Line>) {
+    let bucket = Bucket::folder();
+    let garage = bucket.variable("AWS_ENDPOINT").trim_start_matches("http://").parse().expect("it is at an address");
+    let line = Line::to(garage).await;
+    let mut command = sled_command(storage, LISTEN);
+    command.args(["--artifacts", &bucket.url]);
+    let through = bucket.with("AWS_ENDPOINT", Some(&format!("http://{}", line.address)));
+    (ServerProcess::spawn(through.given_to(command)), line)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn artifacts_cross_a_line_to_their_store_that_breaks_again_and_again_and_is_slow() {
+    const ROUNDS: u64 = 8;
+    const SIZE: usize = 16 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let (server, line) = behind_a_line(folder.path()).await;
+    let client = patient(&server.endpoint());
+    client.create_model(MODEL).await.unwrap();
+    let version = pending(&client, MODEL).await.name;
+    let mut random = StdRng::seed_from_u64(11);
+    let mut gaps = |most: u64| (0..10).map(|_| random.random_range(1..most)).collect::<Vec<_>>();
+    let (mut broke_up, mut broke_down) = (0, 0);
+    for round in 0..ROUNDS {
+        line.set_delay(Duration::from_millis(round % 2 * 4));
+        let (content, before) = (noise_of(round, SIZE), line.broke());
+        // Amid the chunks.
+        line.break_after(gaps(3 << 20));
+        let made = soon(client.upload(&version, format!("{round}.bin"), content.clone()).send()).await.unwrap();
+        let between = line.broke();
+        // Amid the answers to some requests.
+        line.break_after(gaps(8 << 10));
+        assert!(soon(client.download(&made.name).bytes()).await.unwrap() == content, "{round}");
+        (broke_up, broke_down) = (broke_up + between - before, broke_down + line.broke() - between);
+    }
+    eprintln!("the line broke {broke_up} times on the way there, {broke_down} times on the way back");
+    assert!(broke_up as u64 > ROUNDS && broke_down as u64 > ROUNDS, "{broke_up}, {broke_down}: little broke");
+    line.set_delay(Duration::ZERO);
+    line.break_after([]);
+    client.finalize_version(&version).await.unwrap();
+    client.collect_garbage().grace(Duration::ZERO).run().await.unwrap();
+    let report = client.scrub().run().await.unwrap();
+    assert_eq!((report.problem_count, report.artifacts), (0, ROUNDS));
+    verified(&client).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -24,6 +26,8 @@ struct State {
     /// It breaks when so many bytes have crossed since it broke the last time.
     gaps: VecDeque<u64>,
     since: u64,
+    /// How long every piece takes, in either direction.
+    delay: Duration,
 }
 
 impl Line {
@@ -63,6 +67,14 @@ impl Line {
         state.since = 0;
     }
 
+    /// Lets every piece, of up to 64 KiB in either direction, take so long.
+    ///
+    /// # Panics
+    /// As above.
+    pub fn set_delay(&self, delay: Duration) {
+        self.state.lock().unwrap().delay = delay;
+    }
+
     /// How many bytes the client has sent over it.
     ///
     /// # Panics
@@ -94,20 +106,25 @@ impl Line {
     async fn pass(&self, client: TcpStream, server: TcpStream) {
         let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
             (client.into_split(), server.into_split());
-        let up = async {
-            let mut bytes = vec![0; 1 << 16];
-            while let Ok(length @ 1..) = from_client.read(&mut bytes).await {
-                let length = self.take(length);
-                if to_server.write_all(&bytes[..length]).await.is_err() {
-                    return;
-                }
-            }
-        };
+        let up = self.carry(&mut from_client, &mut to_server, |length| self.take(length));
+        let down = self.carry(&mut from_server, &mut to_client, |length| length);
         // However it ends: the other end sees it.
-        let down = tokio::io::copy(&mut from_server, &mut to_client);
         tokio::select! {
             () = up => {}
-            _ = down => {}
+            () = down => {}
+        }
+    }
+
+    async fn carry(&self, from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, take: impl Fn(usize) -> usize) {
+        let mut bytes = vec![0; 1 << 16];
+        while let Ok(length @ 1..) = from.read(&mut bytes).await {
+            let delay = self.state.lock().unwrap().delay;
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            if to.write_all(&bytes[..take(length)]).await.is_err() {
+                return;
+            }
         }
     }
 }
