@@ -3,19 +3,16 @@
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use futures::stream::{self, StreamExt as _};
-use registry_client::pb::artifact_service_client::ArtifactServiceClient;
 use registry_client::pb::upload_artifact_request::Request;
 use registry_client::pb::{
-    Artifact, ArtifactType, CommitArtifactRequest, ErrorReason, FindMissingChunksRequest, NamespaceUsage,
-    UploadArtifactRequest, UploadChunksRequest, UploadMetadata,
+    Artifact, ArtifactType, CommitArtifactRequest, ErrorReason, NamespaceUsage, UploadArtifactRequest, UploadMetadata,
 };
 use registry_client::{Error, RegistryClient};
-use registry_proto::chunks::Chunk;
 use registry_server::backup::restore::Until;
 use registry_server::settings::{Namespace, Size};
 use registry_tests::expect::{refused, unchanged};
 use registry_tests::restore::{back_up, restore_into, verified};
-use registry_tests::{TestServer, model, noise, pending};
+use registry_tests::{TestServer, chunks, model, noise, pending};
 use tonic::Code;
 
 const MODEL: &str = "models/fraud";
@@ -46,7 +43,7 @@ fn metadata(path: &str, size_bytes: Option<i64>) -> Request {
 /// `UploadArtifact`, of a stream that does not end by itself unless `ends`.
 async fn send(server: &TestServer, parts: Vec<Request>, ends: bool) -> Result<Artifact, Error> {
     let parts = stream::iter(parts).map(|part| UploadArtifactRequest { request: Some(part) });
-    let mut service = ArtifactServiceClient::new(server.channel());
+    let mut service = chunks::service(server);
     let answer = match ends {
         true => service.upload_artifact(parts).await,
         false => service.upload_artifact(parts.chain(stream::pending())).await,
@@ -54,33 +51,18 @@ async fn send(server: &TestServer, parts: Vec<Request>, ends: bool) -> Result<Ar
     Ok(answer?.into_inner())
 }
 
-async fn send_chunks(server: &TestServer, chunks: &[Bytes]) -> Result<(), Error> {
-    let message = |bytes: &Bytes| UploadChunksRequest {
-        blake3: Bytes::copy_from_slice(&Chunk::of(bytes).blake3),
-        data: bytes.clone(),
-        ..Default::default()
-    };
-    let first = UploadChunksRequest { parent: VERSION.to_owned(), ..Default::default() };
-    let messages: Vec<_> = std::iter::once(first).chain(chunks.iter().map(message)).collect();
-    ArtifactServiceClient::new(server.channel()).upload_chunks(stream::iter(messages)).await?;
-    Ok(())
+async fn send_chunks(server: &TestServer, pieces: &[Bytes]) -> Result<(), Error> {
+    let messages = pieces.iter().map(|bytes| chunks::message(0, bytes));
+    chunks::send(server, std::iter::once(chunks::first(VERSION, "")).chain(messages).collect()).await.map(drop)
 }
 
 async fn missing(server: &TestServer, bytes: &[u8]) -> Result<Vec<u32>, Error> {
-    let blake3 = vec![Bytes::copy_from_slice(&Chunk::of(bytes).blake3)];
-    let request = FindMissingChunksRequest { parent: VERSION.to_owned(), blake3 };
-    Ok(ArtifactServiceClient::new(server.channel()).find_missing_chunks(request).await?.into_inner().missing)
+    chunks::missing(server, VERSION, &[Bytes::copy_from_slice(bytes)]).await
 }
 
-async fn commit(server: &TestServer, path: &str, chunks: &[Bytes]) -> Result<Artifact, Error> {
-    let request = CommitArtifactRequest {
-        parent: VERSION.to_owned(),
-        path: path.to_owned(),
-        r#type: ArtifactType::Model.into(),
-        chunks: chunks.iter().map(|bytes| Chunk::of(bytes).to_message()).collect(),
-        ..Default::default()
-    };
-    Ok(ArtifactServiceClient::new(server.channel()).commit_artifact(request).await?.into_inner())
+async fn commit(server: &TestServer, path: &str, pieces: &[Bytes]) -> Result<Artifact, Error> {
+    let request = CommitArtifactRequest { path: path.to_owned(), ..chunks::commit_of(VERSION, pieces) };
+    chunks::commit(server, request).await
 }
 
 async fn usage(client: &RegistryClient) -> Vec<NamespaceUsage> {

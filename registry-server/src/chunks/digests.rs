@@ -13,11 +13,10 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use registry_proto::chunks::{Chunk, ListDigest};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{ChunkError, ChunkStore, Memory, stopped};
+use super::{ChunkError, ChunkStore, Memory, compute};
 
 /// Chunks that came before their turn are kept in memory up to here, in KiB, for all artifacts together; others are read again.
 const EARLY_KIB: usize = 16 << 10;
@@ -39,13 +38,14 @@ pub(crate) struct Running {
 impl Running {
     /// Goes on with the bytes of the next chunk.
     pub(crate) async fn add(mut self, chunk: Chunk, bytes: Bytes) -> Result<Self, ChunkError> {
+        let size = bytes.len();
         let hash = move || {
             self.sha256.update(&bytes);
             self.list.add(&chunk);
             self.chunks += 1;
             self
         };
-        Ok(spawn_blocking(hash).await.map_err(stopped)?)
+        Ok(compute(size, hash).await?)
     }
 
     /// How many chunks it covers, if they are the first of these.

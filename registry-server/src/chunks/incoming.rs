@@ -3,10 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use registry_proto::chunks::{self, Chunk};
 use registry_proto::v1::ErrorReason;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 
 use super::digests::Digesting;
-use super::{ChunkStore, Memory, stopped};
+use super::{ChunkStore, Memory, compute, stopped};
 use crate::error::Error;
 
 /// How many chunks of one stream are on their way to the store at once.
@@ -37,7 +37,7 @@ impl Destination {
         memory: Memory,
     ) -> Result<(u32, Chunk), Error> {
         let hashed = bytes.clone();
-        let chunk = spawn_blocking(move || Chunk::of(&hashed)).await.map_err(stopped)?;
+        let chunk = compute(hashed.len(), move || Chunk::of(&hashed)).await?;
         if expected.is_some_and(|expected| expected != chunk.blake3) {
             let lie = format!("the chunk's bytes have the digest {}", chunk.hex());
             return Err(Error::field("blake3", ErrorReason::DigestMismatch, lie));

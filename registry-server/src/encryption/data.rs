@@ -9,10 +9,7 @@ use registry_proto::store::DataKeyRecord;
 
 use super::Key;
 use super::master::{KeyError, MasterKeys};
-use crate::store::{Kind, Range, Source, Store, StoreError};
-
-/// How many records are read at once.
-const PAGE: usize = 1000;
+use crate::store::{Kind, Pages, Source, Store, StoreError};
 
 /// The data keys of a registry.
 #[derive(Clone)]
@@ -66,16 +63,12 @@ impl DataKeys {
     /// All that are recorded, by namespace.
     pub(crate) async fn recorded(&self) -> Result<Vec<(String, DataKeyRecord)>, StoreError> {
         let mut recorded = Vec::new();
-        let mut range = Range::first(Vec::new(), PAGE);
-        loop {
-            let hits = self.store.scan(Source::Kind(Kind::DataKey), &range).await?;
-            let Some(last) = hits.last() else { return Ok(recorded) };
-            range.after = Some(last.position.clone());
-            for hit in hits {
-                let namespace = String::from_utf8_lossy(&hit.record.key).into_owned();
-                recorded.push((namespace, decode(hit.record.payload)?));
-            }
+        let mut records = Pages::of(Source::Kind(Kind::DataKey));
+        while let Some(hit) = records.next(&*self.store).await? {
+            let namespace = String::from_utf8_lossy(&hit.record.key).into_owned();
+            recorded.push((namespace, decode(hit.record.payload)?));
         }
+        Ok(recorded)
     }
 
     /// Fails unless every key that is recorded can be unwrapped.

@@ -10,7 +10,7 @@ use registry_proto::v1::ErrorReason;
 use super::contents::Content;
 use super::records::{Records as _, decode};
 use super::transaction::Tx;
-use super::usage::{self};
+use super::usage;
 use super::versions::{live_version, touch};
 use super::{Committed, Mutation, Order, Registry, keys};
 use crate::chunks::ChunkError;

@@ -16,10 +16,7 @@ use super::{Mutation, Order, Registry, keys};
 use crate::error::Error;
 use crate::rules::garbage;
 use crate::rules::names::{ModelName, VersionName};
-use crate::store::{Index, Kind, Pages, Range, Source};
-
-/// How many records are read at once.
-const PAGE: usize = 200;
+use crate::store::{Index, Kind, Pages, Source};
 
 /// What is to be purged by itself.
 #[derive(Debug, Clone, Copy)]
@@ -142,15 +139,9 @@ pub(super) fn must_have_its_artifacts(version: &pb::Version) -> Result<(), Error
 }
 
 async fn remove_artifacts(tx: &mut Tx<'_>, model: &ModelName, number: i64) -> Result<(), Error> {
-    let all = Range::first(keys::artifact(model, number, ""), PAGE);
-    loop {
-        // What was removed is not found again.
-        let hits = tx.store.scan(Source::Kind(Kind::Artifact), &all).await?;
-        if hits.is_empty() {
-            return Ok(());
-        }
-        for hit in hits {
-            remove_artifact(tx, &hit.record.key, &decode(&hit.record)?).await?;
-        }
+    let mut all = Pages::under(Source::Kind(Kind::Artifact), keys::artifact(model, number, ""));
+    while let Some(hit) = all.next(&*tx.store).await? {
+        remove_artifact(tx, &hit.record.key, &decode(&hit.record)?).await?;
     }
+    Ok(())
 }

@@ -198,6 +198,10 @@ impl Registry {
     pub(super) async fn put_aside_if_damaged(&self, namespace: &str, found: &ChunkError) -> Result<(), Error> {
         let ChunkError::Damaged { chunk, problem } = found else { return Ok(()) };
         tracing::error!(namespace, chunk = chunk.hex(), problem, "a chunk is damaged");
+        // Bytes that are kept with a record can't be put aside, and others may have been faster.
+        if !self.chunks.missing(namespace, vec![chunk.blake3]).await?.is_empty() {
+            return Ok(());
+        }
         self.put_aside(&Order::own(), vec![(namespace.to_owned(), *chunk)]).await.map(drop)
     }
 
@@ -276,8 +280,8 @@ fn condemned(chunks: &BTreeSet<Place>) -> CondemnedRecord {
 }
 
 fn has_one_of(condemned: &CondemnedRecord, namespace: &str, chunks: &[Chunk]) -> bool {
-    let here = condemned.namespaces.iter().filter(|here| here.namespace == namespace);
-    here.into_iter().any(|here| {
+    let mut here = condemned.namespaces.iter().filter(|here| here.namespace == namespace);
+    here.any(|here| {
         let (listed, _) = here.blake3.as_chunks::<32>();
         chunks.iter().any(|chunk| listed.binary_search(&chunk.blake3).is_ok())
     })
