@@ -239,13 +239,13 @@ async fn a_batch_goes_on_after_a_cut_as_long_as_something_arrives() {
 async fn an_upload_of_which_nothing_arrives_is_given_up() {
     let registry = Registry::default();
     registry.told().failures = [(0, Code::Unavailable); 100].into();
-    let error = registry.client().await.upload(VERSION, "model.bin", noise(4, 1 << 20)).await.unwrap_err();
+    let error = registry.client().await.upload(VERSION, "model.bin", noise(4, 1 << 19)).await.unwrap_err();
     assert!(error.is_unavailable(), "{error:?}");
     assert_eq!(registry.counts(), (5, 0));
 
     // What another attempt would not change is not tried again.
     registry.told().failures = [(0, Code::ResourceExhausted)].into();
-    let error = registry.client().await.upload(VERSION, "model.bin", noise(4, 1 << 20)).await.unwrap_err();
+    let error = registry.client().await.upload(VERSION, "model.bin", noise(4, 1 << 19)).await.unwrap_err();
     assert_eq!(error.code(), Some(Code::ResourceExhausted));
     assert_eq!(registry.counts(), (6, 0));
 }
