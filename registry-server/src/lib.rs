@@ -15,6 +15,7 @@ mod grpc;
 mod layers;
 pub mod places;
 pub mod registry;
+mod room;
 mod rules;
 pub mod server;
 pub mod settings;

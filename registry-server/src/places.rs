@@ -18,6 +18,7 @@ use object_store::{
 };
 use url::Url;
 
+use crate::room;
 use crate::store::StoreError;
 
 use answers::Connector;
@@ -129,6 +130,10 @@ impl Folder {
 
     /// Puts something at a path of the folder: durably, and all of it or nothing.
     pub(crate) async fn put(&self, path: &Path, payload: PutPayload) -> Result<(), PlaceError> {
+        if let Some(folder) = &self.local {
+            let full = |error: std::io::Error| object_store::Error::Generic { store: "disk", source: error.into() };
+            room::check(folder, room::FOR_ARTIFACTS).map_err(|error| self.failed(full(error)))?;
+        }
         self.objects.put(path, payload).await.map(drop).map_err(|error| self.failed(error))
     }
 

@@ -1,7 +1,7 @@
 //! What lies on the disk: opening it, writing the log and syncing it, applying the log to the state, recovery.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use prost::Message;
@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::physical::{Overrides, PART_BYTES, View};
 use super::staged::Staged;
+use crate::room;
 use crate::store::{LogEntry, Revision, SCAN_BYTES, StoreError, logged};
 
 /// The newest layout of a store that this program can read, and the one that it writes.
@@ -31,6 +32,7 @@ pub(super) struct Disk {
     state: sled::Tree,
     /// The file that sled writes, opened once more for `fdatasync`.
     file: File,
+    folder: PathBuf,
 }
 
 pub(super) fn store_error(error: sled::Error) -> StoreError {
@@ -84,6 +86,7 @@ impl Disk {
             log: db.open_tree("log").map_err(store_error)?,
             state: db.open_tree("state").map_err(store_error)?,
             file: File::open(folder.join("db")).map_err(|error| io_error(&error))?,
+            folder: folder.to_owned(),
             db,
         };
         disk.sync()?;
@@ -114,6 +117,11 @@ impl Disk {
         let noted = if whole { self.db.remove(RESTORING_KEY) } else { self.db.insert(RESTORING_KEY, &[]) };
         noted.map_err(store_error)?;
         self.sync()
+    }
+
+    /// Whether there is room for a commit.
+    pub(super) fn check_room(&self) -> Result<(), StoreError> {
+        room::check(&self.folder, room::FOR_LOG).map_err(|error| io_error(&error))
     }
 
     /// Makes everything that was written so far durable.

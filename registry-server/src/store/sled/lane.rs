@@ -151,6 +151,7 @@ impl Decider {
     }
 
     fn restore(&mut self, entries: Vec<LogEntry>) -> Committed {
+        self.disk.check_room()?;
         logged::check_follows(self.newest, &entries)?;
         let base = View::of(self.disk.state()).below(&self.flying);
         let before = Arc::clone(&self.group.overrides);
@@ -174,7 +175,13 @@ impl Decider {
         // A fault in one decision must not end the lane for all.
         let decided = AssertUnwindSafe(decision.decide(&mut staged)).catch_unwind().await;
         match decided {
-            Ok(Ok(Some(events))) => Ok(Some(staged.into_entry(events))),
+            Ok(Ok(Some(events))) => match self.disk.check_room() {
+                Ok(()) => Ok(Some(staged.into_entry(events))),
+                Err(full) => {
+                    staged.undo();
+                    Err(full)
+                }
+            },
             Ok(other) => {
                 staged.undo();
                 other.map(|_| None)
