@@ -1,6 +1,9 @@
 //! Finding chunks that are missing or damaged, and mending them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use registry_client::pb::{ErrorReason, ScrubReport, VerifyProblemType};
 use registry_tests::expect::{refused, unchanged};
@@ -52,6 +55,23 @@ async fn every_chunk_is_read_once() {
     let report = scrub(&server).await;
     assert_eq!((report.artifacts, report.chunks, report.size_bytes), (4, 3, 150_002));
     assert_eq!((report.problem_count, report.quarantined_chunks), (0, 0));
+}
+
+#[tokio::test]
+async fn progress_is_told_a_few_times_a_second_only() {
+    let server = registry().await;
+    let told = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&told);
+    for number in 0..100 {
+        server.client().upload(format!("{MODEL}/versions/2"), format!("{number}.log"), b"x".to_vec()).await.unwrap();
+    }
+    let scrub = server.client().scrub().progress(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let began = Instant::now();
+    assert_eq!(scrub.run().await.unwrap().artifacts, 104);
+    let told = told.load(Ordering::Relaxed);
+    assert!(told >= 1 && began.elapsed() >= Duration::from_millis(100) * (told - 1), "{told}");
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! `AdminService`.
 
 use std::pin::Pin;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use registry_proto::v1 as pb;
@@ -11,7 +12,6 @@ use registry_proto::v1::collect_garbage_response::Response as Collected;
 use registry_proto::v1::scrub_response::Response as Scrubbed;
 use registry_proto::v1::verify_response::Response as Verified;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -27,8 +27,8 @@ use crate::status::status;
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// How many messages of progress wait for the caller's connection; what does not fit is not told.
-const WAITING: usize = 16;
+/// How often a caller hears at most how far something is.
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[tonic::async_trait]
 impl AdminService for Services {
@@ -48,13 +48,13 @@ impl AdminService for Services {
     async fn verify(&self, request: Request<pb::VerifyRequest>) -> Result<Response<Self::VerifyStream>, Status> {
         let skip_artifacts = request.into_inner().skip_artifacts;
         let registry = self.registry.clone();
-        let messages = self.reported(move |out| async move {
+        let messages = self.reported(move |caller| async move {
             let progress = |progress| {
-                tell(&out, Verified::Progress(progress));
+                caller.tell(Verified::Progress(progress));
             };
             tokio::select! {
                 verified = verify(&**registry.store(), registry.chunks(), skip_artifacts, progress) => Some(verified.map(Verified::Report)),
-                () = out.closed() => None,
+                () = caller.out.closed() => None,
             }
         });
         let response = |response| pb::VerifyResponse { response: Some(response) };
@@ -75,9 +75,9 @@ impl AdminService for Services {
         let (order, grace) = both(plain_order(&metadata), grace)?;
         let plan = Plan { dry_run: request.dry_run, grace, ..self.plan.clone() };
         let registry = self.registry.clone();
-        let messages = self.reported(move |out| async move {
+        let messages = self.reported(move |caller| async move {
             let progress = |phase: pb::CollectGarbagePhase, done| {
-                tell(&out, Collected::Progress(pb::CollectGarbageProgress { phase: phase.into(), done }))
+                caller.tell(Collected::Progress(pb::CollectGarbageProgress { phase: phase.into(), done }))
             };
             Some(collect(&registry, &order, &plan, progress).await.map(Collected::Report))
         });
@@ -91,8 +91,8 @@ impl AdminService for Services {
         let (metadata, _, request) = request.into_parts();
         let order = plain_order(&metadata)?;
         let registry = self.registry.clone();
-        let messages = self.reported(move |out| async move {
-            let progress = |progress| tell(&out, Scrubbed::Progress(progress));
+        let messages = self.reported(move |caller| async move {
+            let progress = |progress| caller.tell(Scrubbed::Progress(progress));
             Some(scrub(&registry, &order, request.quarantine, progress).await.map(Scrubbed::Report))
         });
         let response = |response| pb::ScrubResponse { response: Some(response) };
@@ -114,20 +114,33 @@ impl AdminService for Services {
     }
 }
 
-/// Says how far something is; false if nobody wants to know any more.
-fn tell<T>(out: &mpsc::Sender<Result<T, Error>>, progress: T) -> bool {
-    // The caller may be behind: it will hear of the next step.
-    !matches!(out.try_send(Ok(progress)), Err(TrySendError::Closed(_)))
+/// Who hears how far something is.
+struct Caller<T> {
+    out: mpsc::Sender<Result<T, Error>>,
+    last: Mutex<Option<Instant>>,
+}
+
+impl<T> Caller<T> {
+    /// Says how far it is, unless that was said just now; false if nobody wants to know any more.
+    fn tell(&self, progress: T) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= PAUSE) {
+            // If the caller is behind, it will hear of a later step.
+            let _ = self.out.try_send(Ok(progress));
+            *last = Some(Instant::now());
+        }
+        !self.out.is_closed()
+    }
 }
 
 impl Services {
     /// What a task of its own sends, and at last answers. The task has to see for itself that the caller is gone.
     fn reported<T: Send + 'static, W: Future<Output = Option<Result<T, Error>>> + Send + 'static>(
         &self,
-        work: impl FnOnce(mpsc::Sender<Result<T, Error>>) -> W,
+        work: impl FnOnce(Caller<T>) -> W,
     ) -> Messages<T> {
-        let (out, messages) = mpsc::channel(WAITING);
-        let work = work(out.clone());
+        let (out, messages) = mpsc::channel(1);
+        let work = work(Caller { out: out.clone(), last: Mutex::default() });
         tokio::spawn(async move {
             if let Some(last) = work.await {
                 // The caller may have gone just now.
