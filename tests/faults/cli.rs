@@ -94,6 +94,9 @@ fn artifacts_go_through_pipes() {
     let download = ["download", "fraud/versions/1/artifacts/piped.log", "--output", "-"];
     let downloaded = registryctl(&server.endpoint()).args(download).output().unwrap();
     assert!(downloaded.status.success() && downloaded.stdout == bytes);
+    let again = ["upload", "fraud/versions/1", file.to_str().unwrap(), "--path", "again.log", "--type", "log"];
+    let said = ctl.ok(&again);
+    assert!(said.contains("again.log: 5.00 MiB (0 B sent), sha256 "), "{said}");
 }
 
 #[test]

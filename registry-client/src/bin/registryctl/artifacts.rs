@@ -7,8 +7,8 @@ use registry_client::{Download, Source};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::args::Upload;
-use crate::output::{brief, bytes, last};
-use crate::progress;
+use crate::output::{brief, last};
+use crate::progress::Bar;
 use crate::values::resource;
 use crate::{Context, Failure};
 
@@ -25,31 +25,33 @@ pub(crate) async fn upload(context: &Context, command: Upload) -> Result<(), Fai
             .to_owned(),
     };
     let source = if from_stdin { Source::reader(tokio::io::stdin()) } else { Source::from(command.file) };
-    let bar = progress::bar("uploading");
-    let mut upload = context.client.upload(resource(&command.version), path, source).progress(progress::follow(&bar));
+    let bar = Bar::new("uploading");
+    let mut upload = context.client.upload(resource(&command.version), path, source).progress(bar.follow());
     if let Some(artifact_type) = command.artifact_type {
         upload = upload.artifact_type(artifact_type);
     }
     let uploaded = upload.send().await;
-    bar.finish_and_clear();
+    let moved = bar.end();
     context.out.message("Artifact", &uploaded?, |artifact| {
-        format!("uploaded {}: {}, sha256 {}", brief(&artifact.name), bytes(artifact.size_bytes), artifact.sha256)
+        let size = moved.of(artifact.size_bytes, "sent");
+        format!("uploaded {}: {size}, sha256 {}", brief(&artifact.name), artifact.sha256)
     })
 }
 
 pub(crate) async fn download(context: &Context, name: &str, output: Option<PathBuf>) -> Result<(), Failure> {
     let file = output.unwrap_or_else(|| PathBuf::from(last(name)));
-    let bar = progress::bar("downloading");
-    let download = context.client.download(resource(name)).progress(progress::follow(&bar));
+    let bar = Bar::new("downloading");
+    let download = context.client.download(resource(name)).progress(bar.follow());
     if file == Path::new("-") {
         let printed = print(download).await;
-        bar.finish_and_clear();
+        bar.end();
         return printed;
     }
     let downloaded = download.to_file(&file).await;
-    bar.finish_and_clear();
+    let moved = bar.end();
     context.out.message("Artifact", &downloaded?, |artifact| {
-        format!("downloaded {}: {}, verified, to {}", brief(&artifact.name), bytes(artifact.size_bytes), file.display())
+        let size = moved.of(artifact.size_bytes, "fetched");
+        format!("downloaded {}: {size}, verified, to {}", brief(&artifact.name), file.display())
     })
 }
 

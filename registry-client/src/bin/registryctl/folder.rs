@@ -6,7 +6,7 @@ use registry_client::pb;
 
 use crate::args::{Publish, Pull};
 use crate::output::{Output, brief, bytes};
-use crate::progress;
+use crate::progress::{Bar, Moved};
 use crate::values::{resource, value};
 use crate::{Context, Failure};
 
@@ -30,24 +30,21 @@ pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), F
         });
         version.hyperparameters = Some(prost_types::Struct { fields: fields.collect() });
     }
-    let bar = progress::bar("uploading");
-    let mut publish = context
-        .client
-        .publish(command.folder, resource(&command.model))
-        .version(version)
-        .progress(progress::follow(&bar));
+    let bar = Bar::new("uploading");
+    let mut publish =
+        context.client.publish(command.folder, resource(&command.model)).version(version).progress(bar.follow());
     if command.create {
         publish = publish.create_model_if_missing(pb::Model::default());
     }
     let published = publish.send().await;
-    bar.finish_and_clear();
-    made(context, "published", &published?)
+    let moved = bar.end();
+    made(context, "published", &published?, moved)
 }
 
 /// Says what a version that was made of files is.
-pub(crate) fn made(context: &Context, how: &str, version: &pb::Version) -> Result<(), Failure> {
+pub(crate) fn made(context: &Context, how: &str, version: &pb::Version, moved: Moved) -> Result<(), Failure> {
     context.out.message("Version", version, |version| {
-        let (files, size) = (version.artifact_count, bytes(version.size_bytes));
+        let (files, size) = (version.artifact_count, moved.of(version.size_bytes, "sent"));
         format!("{how} {}: {files} files, {size}, manifest {}", version.name, version.manifest_sha256)
     })
 }
@@ -63,11 +60,11 @@ pub(crate) async fn pull(context: &Context, command: Pull) -> Result<(), Failure
             default_folder(&version)
         }
     };
-    let bar = progress::bar("downloading");
-    let pulled = context.client.pull(name, &folder).progress(progress::follow(&bar)).send().await;
-    bar.finish_and_clear();
+    let bar = Bar::new("downloading");
+    let pulled = context.client.pull(name, &folder).progress(bar.follow()).send().await;
+    let moved = bar.end();
     context.out.message("Version", &pulled?.version, |version| {
-        let (files, size) = (version.artifact_count, bytes(version.size_bytes));
+        let (files, size) = (version.artifact_count, moved.of(version.size_bytes, "fetched"));
         format!("pulled {}: {files} files, {size}, verified, to {}", brief(&version.name), folder.display())
     })
 }
@@ -79,9 +76,9 @@ fn default_folder(version: &pb::Version) -> PathBuf {
 }
 
 pub(crate) async fn verify(out: Output, folder: &Path) -> Result<(), Failure> {
-    let bar = progress::bar("verifying");
-    let report = registry_client::verify_folder(folder).progress(progress::follow(&bar)).await;
-    bar.finish_and_clear();
+    let bar = Bar::new("verifying");
+    let report = registry_client::verify_folder(folder).progress(bar.follow()).await;
+    bar.end();
     let report = report?;
     if out.json {
         out.line(&serde_json::to_string(&report)?)?;

@@ -5,18 +5,18 @@ use registry_client::pb;
 use crate::args::{Export, ImportOci};
 use crate::folder::made;
 use crate::output::brief;
-use crate::progress;
+use crate::progress::Bar;
 use crate::values::resource;
 use crate::{Context, Failure};
 
 pub(crate) async fn export(context: &Context, command: Export) -> Result<(), Failure> {
-    let bar = progress::bar("downloading");
-    let mut export = context.client.export_oci(resource(&command.name), &command.oci).progress(progress::follow(&bar));
+    let bar = Bar::new("downloading");
+    let mut export = context.client.export_oci(resource(&command.name), &command.oci).progress(bar.follow());
     if let Some(reference) = command.reference {
         export = export.reference(reference);
     }
     let exported = export.send().await;
-    bar.finish_and_clear();
+    bar.end();
     let exported = exported?;
     if context.out.json {
         let json = serde_json::json!({
@@ -37,8 +37,8 @@ pub(crate) async fn export(context: &Context, command: Export) -> Result<(), Fai
 
 pub(crate) async fn import(context: &Context, command: ImportOci) -> Result<(), Failure> {
     let (layout, model) = command.oci.zip(command.model).ok_or("--oci and --model are needed")?;
-    let bar = progress::bar("checking and uploading");
-    let mut import = context.client.import_oci(layout, resource(&model)).progress(progress::follow(&bar));
+    let bar = Bar::new("checking and uploading");
+    let mut import = context.client.import_oci(layout, resource(&model)).progress(bar.follow());
     if let Some(reference) = command.reference {
         import = import.reference(reference);
     }
@@ -49,6 +49,6 @@ pub(crate) async fn import(context: &Context, command: ImportOci) -> Result<(), 
         import = import.create_model_if_missing(pb::Model::default());
     }
     let imported = import.send().await;
-    bar.finish_and_clear();
-    made(context, "imported", &imported?)
+    let moved = bar.end();
+    made(context, "imported", &imported?, moved)
 }
