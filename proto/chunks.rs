@@ -14,8 +14,8 @@ const SMALLEST: usize = 512 << 10;
 const AVERAGE: usize = 640 << 10;
 /// No chunk is larger, in bytes.
 pub const LARGEST: usize = 2 << 20;
-/// An artifact has at most so many.
-pub const MOST: usize = 1 << 16;
+/// An artifact has at most so many: about 106 GiB, and a list that a message can have.
+pub const MOST: usize = 1 << 17;
 /// An artifact of at most so many bytes is sent and kept whole.
 pub const INLINE: usize = 16 << 10;
 

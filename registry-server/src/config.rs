@@ -94,7 +94,7 @@ impl Default for Config {
             log_format: LogFormat::Human,
             log: "info".to_owned(),
             cache_mib: 256,
-            max_message_bytes: 4 * 1024 * 1024,
+            max_message_bytes: 8 * 1024 * 1024,
             max_artifact_size: None,
             namespace_quota: None,
             namespace_quotas: BTreeMap::new(),
@@ -254,7 +254,7 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_mib: Option<u64>,
-    /// The largest message that is taken, in bytes [default: 4194304]
+    /// The largest message that is taken, in bytes [default: 8388608]
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_message_bytes: Option<usize>,

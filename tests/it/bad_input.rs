@@ -251,7 +251,7 @@ async fn a_message_that_is_too_large_is_refused() {
     let server = TestServer::start().await;
     let client = server.client();
     model_with(&client, MODEL, 1).await;
-    let create = client.create_version(MODEL).description("x".repeat(5 * 1024 * 1024));
+    let create = client.create_version(MODEL).description("x".repeat(9 * 1024 * 1024));
     refused(&server, create, Code::ResourceExhausted, ErrorReason::MessageTooLarge).await;
     // Small enough to be read, and still too much for the field.
     let create = client.create_version(MODEL).description("x".repeat(64 * 1024 + 1));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use registry_client::pb::{CommitArtifactRequest, ErrorReason, FindMissingChunksRequest, UploadChunksRequest};
 use registry_client::{Progress, RegistryClient};
-use registry_proto::chunks::{Chunk, INLINE, ListDigest};
+use registry_proto::chunks::{Chunk, INLINE, ListDigest, MOST};
 use registry_tests::chunks::{all, commit, commit_of, cut, first, message, missing, of, send};
 use registry_tests::expect::{invalid, refused, unchanged};
 use registry_tests::{TestServer, events, model, noise_of, pending, sha256};
@@ -81,6 +81,22 @@ async fn few_bytes_are_kept_with_the_record() {
         assert_eq!(manifest.artifact, Some(made), "{size}");
         assert_eq!(all(&server.storage()).len(), usize::from(size > INLINE), "{size}");
     }
+}
+
+#[tokio::test]
+async fn an_artifact_has_as_many_chunks_as_it_may() {
+    // Each is read.
+    registry_tests::store::artifacts_in_folder();
+    let server = server().await;
+    let client = server.client();
+    let piece = Bytes::from(noise_of(9, 100));
+    send(&server, vec![first(VERSION, ""), message(0, &piece)]).await.unwrap();
+    let made = commit(&server, commit_of(VERSION, &vec![piece.clone(); MOST])).await.unwrap();
+    assert_eq!((made.size_bytes as usize, made.sha256), (MOST * 100, sha256(&piece.repeat(MOST))));
+    let manifest = client.get_manifest(&made.name).await.unwrap();
+    assert_eq!(manifest.chunks, vec![Chunk::of(&piece).to_message(); MOST]);
+    let last = client.download(&made.name).range(made.size_bytes as u64 - 150..).bytes().await.unwrap();
+    assert!(last == [&piece[50..], &piece].concat());
 }
 
 #[tokio::test]

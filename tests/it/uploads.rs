@@ -201,7 +201,7 @@ async fn an_upload_needs_a_version_that_takes_it() {
 #[tokio::test]
 async fn a_message_that_is_too_large_is_refused() {
     let server = server_with_pending_version().await;
-    let bytes = vec![0; 5 * 1024 * 1024];
+    let bytes = vec![0; 9 * 1024 * 1024];
     refused(&server, upload(&server, metadata(), &bytes), Code::ResourceExhausted, ErrorReason::MessageTooLarge).await;
     nothing_kept(&server).await;
 }
