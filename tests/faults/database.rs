@@ -54,10 +54,9 @@ async fn a_database_out_of_reach_is_unavailable_and_nothing_is_lost_or_doubled()
     for round in 0..5 {
         for (plan, label) in [(Plan::LoseRequest, "asked"), (Plan::LoseAnswer, "answered")] {
             let label = format!("{label}-{round}");
-            let (made, ()) = futures::join!(
-                async { client.create_version(MODEL).label(&label).finalize(true).await },
-                proxy.cut(plan)
-            );
+            let cut = proxy.cut(plan);
+            let create = client.create_version(MODEL).label(&label).finalize(true).send();
+            let (made, ()) = soon(async { futures::join!(create, cut) }).await;
             assert_eq!(made.unwrap().label, label);
         }
     }

@@ -72,14 +72,17 @@ impl Proxy {
         self.delay.send_replace(delay);
     }
 
-    /// Lets the next commit meet with an accident, and waits until it did.
+    /// Lets the next commit from now on meet with an accident; what is answered waits until it did.
     ///
     /// # Panics
     /// Never: the proxy lasts as long as what it is asked of.
-    pub async fn cut(&self, plan: Plan) {
-        let before = *self.cuts.borrow();
+    pub fn cut(&self, plan: Plan) -> impl Future<Output = ()> {
+        let mut cuts = self.cuts.subscribe();
+        let before = *cuts.borrow_and_update();
         *self.plan.lock().unwrap() = plan;
-        self.cuts.subscribe().wait_for(|cuts| *cuts > before).await.unwrap();
+        async move {
+            cuts.wait_for(|cuts| *cuts > before).await.unwrap();
+        }
     }
 
     async fn pass(&self, mut client: TcpStream, mut server: TcpStream) {
