@@ -17,7 +17,7 @@ use crate::impatient;
 const MODEL: &str = "models/fraud";
 const MIB: usize = 1024 * 1024;
 const DISK: usize = 192 * MIB;
-/// What is kept free of artifacts, and what of the log.
+/// What is kept free of artifacts.
 const RESERVED: usize = 64 * MIB;
 
 /// A server whose folder is a small disk, which goes away with the server, and the folder as it sees it.

@@ -239,13 +239,15 @@ async fn a_batch_goes_on_after_a_cut_as_long_as_something_arrives() {
 async fn an_upload_of_which_nothing_arrives_is_given_up() {
     let registry = Registry::default();
     registry.told().failures = [(0, Code::Unavailable); 100].into();
-    let error = registry.client().await.upload(VERSION, "model.bin", noise(4, 1 << 19)).await.unwrap_err();
+    // One chunk, so that there is one call at a time.
+    let bytes = noise(4, 1 << 19);
+    let error = registry.client().await.upload(VERSION, "model.bin", bytes.clone()).await.unwrap_err();
     assert!(error.is_unavailable(), "{error:?}");
     assert_eq!(registry.counts(), (5, 0));
 
     // What another attempt would not change is not tried again.
     registry.told().failures = [(0, Code::ResourceExhausted)].into();
-    let error = registry.client().await.upload(VERSION, "model.bin", noise(4, 1 << 19)).await.unwrap_err();
+    let error = registry.client().await.upload(VERSION, "model.bin", bytes).await.unwrap_err();
     assert_eq!(error.code(), Some(Code::ResourceExhausted));
     assert_eq!(registry.counts(), (6, 0));
 }

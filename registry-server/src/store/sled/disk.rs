@@ -114,12 +114,13 @@ impl Disk {
         if self.whole()? == whole {
             return Ok(());
         }
+        self.check_room()?;
         let noted = if whole { self.db.remove(RESTORING_KEY) } else { self.db.insert(RESTORING_KEY, &[]) };
         noted.map_err(store_error)?;
         self.sync()
     }
 
-    /// Whether there is room for a commit.
+    /// Fails if there is no room for a commit.
     pub(super) fn check_room(&self) -> Result<(), StoreError> {
         room::check(&self.folder, room::FOR_LOG).map_err(|error| io_error(&error))
     }

@@ -174,21 +174,13 @@ impl Decider {
         let mut staged = Staged::new(base, Arc::make_mut(&mut self.group.overrides), self.newest + 1);
         // A fault in one decision must not end the lane for all.
         let decided = AssertUnwindSafe(decision.decide(&mut staged)).catch_unwind().await;
-        match decided {
-            Ok(Ok(Some(events))) => match self.disk.check_room() {
-                Ok(()) => Ok(Some(staged.into_entry(events))),
-                Err(full) => {
-                    staged.undo();
-                    Err(full)
-                }
-            },
-            Ok(other) => {
+        let decided = decided.unwrap_or_else(|_| Err(StoreError::Damaged("a decision panicked".to_owned())));
+        // What changes nothing needs no room.
+        match decided.and_then(|events| events.map(|events| self.disk.check_room().map(|()| events)).transpose()) {
+            Ok(Some(events)) => Ok(Some(staged.into_entry(events))),
+            other => {
                 staged.undo();
                 other.map(|_| None)
-            }
-            Err(_) => {
-                staged.undo();
-                Err(StoreError::Damaged("a decision panicked".to_owned()))
             }
         }
     }
