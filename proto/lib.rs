@@ -4,6 +4,7 @@
 //! this one, and from there in the documentation of [`v1`].
 
 pub mod chunks;
+pub mod rpc;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all, reason = "generated code")]
 mod tree {
