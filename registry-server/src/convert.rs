@@ -37,14 +37,18 @@ pub(crate) fn state(version: &pb::Version) -> State {
     }
 }
 
-/// `Ok(None)` is unspecified, an error is unknown.
-pub(crate) fn incumbent(number: i32) -> Result<Option<Incumbent>, UnknownValue> {
-    match pb::IncumbentAction::try_from(number).map_err(|_| UnknownValue(number))? {
-        pb::IncumbentAction::Unspecified => Ok(None),
-        pb::IncumbentAction::Archive => Ok(Some(Incumbent::Archive)),
-        pb::IncumbentAction::ToStaging => Ok(Some(Incumbent::ToStaging)),
-        pb::IncumbentAction::ToDevelopment => Ok(Some(Incumbent::ToDevelopment)),
-        pb::IncumbentAction::Refuse => Ok(Some(Incumbent::Refuse)),
+/// `None` if it is unspecified, or if it is unknown and so added to what was found.
+pub(crate) fn incumbent(field: &str, number: i32, found: &mut Violations) -> Option<Incumbent> {
+    match pb::IncumbentAction::try_from(number) {
+        Ok(pb::IncumbentAction::Unspecified) => None,
+        Ok(pb::IncumbentAction::Archive) => Some(Incumbent::Archive),
+        Ok(pb::IncumbentAction::ToStaging) => Some(Incumbent::ToStaging),
+        Ok(pb::IncumbentAction::ToDevelopment) => Some(Incumbent::ToDevelopment),
+        Ok(pb::IncumbentAction::Refuse) => Some(Incumbent::Refuse),
+        Err(_) => {
+            found.invalid(field, UnknownValue(number));
+            None
+        }
     }
 }
 
@@ -77,13 +81,8 @@ pub(crate) fn direction_number(direction: Option<Direction>) -> i32 {
     direction.into()
 }
 
-/// The policy of a model.
-///
-/// # Errors
-/// The first thing in it that is ruled out, as a violation of `field`.
-pub(crate) fn policy(policy: Option<&pb::StagePolicy>, field: &str) -> Result<Policy, Error> {
-    let Some(policy) = policy else { return Ok(Policy::default()) };
-    let mut found = Violations::default();
+/// A policy as the rules have it; `None` if something in it is ruled out, which is added to what was found.
+pub(crate) fn policy(policy: &pb::StagePolicy, found: &mut Violations) -> Option<Policy> {
     let mut known = |number: i32, field: String| {
         let stage = stage(number);
         if stage.is_none() {
@@ -93,24 +92,36 @@ pub(crate) fn policy(policy: Option<&pb::StagePolicy>, field: &str) -> Result<Po
     };
     let mut transitions = Vec::new();
     for (i, transition) in policy.transitions.iter().enumerate() {
-        let from = known(transition.from, format!("{field}.transitions[{i}].from"));
-        let to = known(transition.to, format!("{field}.transitions[{i}].to"));
-        transitions.extend(from.zip(to));
+        let from = known(transition.from, format!("transitions[{i}].from"));
+        let to = known(transition.to, format!("transitions[{i}].to"));
+        transitions.push(from.zip(to));
     }
     let mut rules = Vec::new();
     for (i, rule) in policy.stages.iter().enumerate() {
-        let stage = known(rule.stage, format!("{field}.stages[{i}].stage"));
-        rules.extend(stage.map(|stage| (i, stage, rule)));
+        rules.push(known(rule.stage, format!("stages[{i}].stage")));
     }
-    let mut stage_rules = Vec::new();
-    for (i, stage, rule) in rules {
-        match incumbent(rule.incumbent) {
-            Ok(incumbent) => stage_rules.push(StageRule { stage, exclusive: rule.exclusive, incumbent }),
-            Err(error) => found.invalid(format!("{field}.stages[{i}].incumbent"), error),
-        }
-    }
-    found.check()?;
-    Policy::new(&transitions, &stage_rules).map_err(|error| Error::field(field, pb::ErrorReason::FieldInvalid, error))
+    let rules: Vec<_> = (0..)
+        .zip(policy.stages.iter().zip(rules))
+        .map(|(i, (rule, stage)): (usize, _)| {
+            let incumbent = incumbent(&format!("stages[{i}].incumbent"), rule.incumbent, found);
+            stage.map(|stage| StageRule { stage, exclusive: rule.exclusive, incumbent })
+        })
+        .collect();
+    let transitions: Option<Vec<_>> = transitions.into_iter().collect();
+    let rules: Option<Vec<_>> = rules.into_iter().collect();
+    let made = Policy::new(&transitions?, &rules?);
+    made.map_err(|error| found.invalid("", error)).ok()
+}
+
+/// The policy of a stored model.
+///
+/// # Errors
+/// If it can't be understood: that is no fault of the caller.
+pub(crate) fn policy_of(model: &pb::Model) -> Result<Policy, Error> {
+    let Some(stored) = &model.stage_policy else { return Ok(Policy::default()) };
+    let mut found = Violations::default();
+    let policy = policy(stored, &mut found);
+    found.unless_any(policy).map_err(|error| Error::internal(format!("the stage policy of {}: {error}", model.name)))
 }
 
 /// The time now.

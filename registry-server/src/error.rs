@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use registry_proto::v1::ErrorReason;
 
+use crate::rules::names::{Collection, Name, NameError};
 use crate::rules::quota::Exceeded;
 use crate::store::StoreError;
 
@@ -114,6 +115,15 @@ impl Error {
         Self::Precondition { reason, name: name.into(), detail: detail.to_string() }
     }
 
+    /// The same error, of a request in which the fields at fault stand within another one.
+    pub(crate) fn within(self, outer: &str) -> Self {
+        let Self::Invalid(mut found) = self else { return self };
+        for violation in &mut found {
+            violation.field = format!("{outer}.{}", violation.field);
+        }
+        Self::Invalid(found)
+    }
+
     /// A fault of the server.
     pub fn internal(what: impl Display) -> Self {
         Self::Internal(what.to_string())
@@ -122,36 +132,56 @@ impl Error {
 
 /// Collects everything that is wrong with a request, so that the caller hears of it at once.
 #[derive(Debug, Default)]
-pub struct Violations(Vec<Violation>);
+pub struct Violations {
+    found: Vec<Violation>,
+    /// Where the fields stand that are looked at: `metadata.`
+    within: String,
+}
 
 impl Violations {
     /// Adds a field at fault.
-    pub fn add(&mut self, field: impl Into<String>, reason: ErrorReason, description: impl Display) {
-        self.0.push(Violation { field: field.into(), reason, description: description.to_string() });
+    pub fn add(&mut self, field: impl Display, reason: ErrorReason, description: impl Display) {
+        let mut field = format!("{}{field}", self.within);
+        if field.ends_with('.') {
+            // The outer field as a whole.
+            field.pop();
+        }
+        self.found.push(Violation { field, reason, description: description.to_string() });
+    }
+
+    /// Checks fields that stand within another one.
+    pub(crate) fn within<T>(&mut self, outer: impl Display, check: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.within.len();
+        self.within = format!("{}{outer}.", self.within);
+        let checked = check(self);
+        self.within.truncate(length);
+        checked
     }
 
     /// Adds a field whose value is ruled out.
-    pub fn invalid(&mut self, field: impl Into<String>, description: impl Display) {
+    pub fn invalid(&mut self, field: impl Display, description: impl Display) {
         self.add(field, ErrorReason::FieldInvalid, description);
     }
 
-    /// Adds what another check found.
-    pub fn extend(&mut self, more: Vec<Violation>) {
-        self.0.extend(more);
-    }
-
     /// Adds a field that is missing.
-    pub fn required(&mut self, field: impl Into<String>) {
+    pub fn required(&mut self, field: impl Display) {
         self.add(field, ErrorReason::FieldRequired, "is required");
     }
 
+    /// The name of something in a collection, or `None` with the field added.
+    pub(crate) fn name(&mut self, field: impl Display, of: &'static Collection, text: &str) -> Option<Name> {
+        self.parsed(field, Name::parse(of, text))
+    }
+
     /// The value of a field, or `None` with the field added as a name at fault.
-    pub(crate) fn name<T>(
-        &mut self,
-        field: impl Into<String>,
-        parsed: Result<T, crate::rules::names::NameError>,
-    ) -> Option<T> {
+    pub(crate) fn parsed<T>(&mut self, field: impl Display, parsed: Result<T, NameError>) -> Option<T> {
         parsed.map_err(|error| self.add(field, ErrorReason::NameInvalid, error)).ok()
+    }
+
+    /// What a request was taken for, unless something is wrong with it.
+    pub(crate) fn unless_any<T>(self, value: Option<T>) -> Result<T, Error> {
+        self.check()?;
+        value.ok_or_else(|| Error::internal("a request without a fault was not understood"))
     }
 
     /// An error if anything was added.
@@ -159,6 +189,6 @@ impl Violations {
     /// # Errors
     /// All that was added.
     pub fn check(self) -> Result<(), Error> {
-        if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
+        if self.found.is_empty() { Ok(()) } else { Err(Error::Invalid(self.found)) }
     }
 }

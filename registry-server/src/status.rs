@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use crate::error::Error;
-use crate::rules::names::NamespaceName;
+use crate::rules::names::Name;
 use crate::rules::quota::Exceeded;
 use crate::store::StoreError;
 
@@ -83,7 +83,7 @@ fn limits(exceeded: &Exceeded) -> HashMap<String, String> {
     let mut metadata: HashMap<_, _> =
         numbers.into_iter().map(|(name, number)| (name.to_owned(), number.to_string())).collect();
     if let Exceeded::Namespace { namespace, .. } = exceeded {
-        metadata.insert("namespace".to_owned(), NamespaceName(namespace.clone()).to_string());
+        metadata.insert("namespace".to_owned(), Name::namespace_with(namespace).to_string());
     }
     metadata
 }

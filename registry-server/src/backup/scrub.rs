@@ -11,7 +11,7 @@ use super::{Owned, artifact};
 use crate::chunks::{ChunkError, ChunkStore};
 use crate::error::Error;
 use crate::registry::contents::content;
-use crate::registry::{Order, Registry, keys};
+use crate::registry::{Intent, Registry, keys};
 use crate::store::{Hit, Kind, Pages, Snapshot, Source, Store, StoreError};
 
 /// How many chunks are read at once.
@@ -131,7 +131,7 @@ fn judge(read: Result<Bytes, ChunkError>, owned: &Owned) -> Result<Option<Findin
 /// If a store can't be read. What is wrong with the chunks is in the report.
 pub(crate) async fn scrub(
     registry: &Registry,
-    order: &Order,
+    order: &Intent,
     quarantine: bool,
     tell: impl Fn(pb::ScrubProgress) -> bool + Send,
 ) -> Result<pb::ScrubReport, Error> {

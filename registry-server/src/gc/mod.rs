@@ -20,7 +20,7 @@ pub(crate) use self::scheduled::{Schedule, run};
 use crate::chunks::garbage::Stored;
 use crate::error::Error;
 use crate::registry::purge::Due;
-use crate::registry::{Order, Registry};
+use crate::registry::{Intent, Registry};
 use crate::rules::garbage::{Fate, fate};
 use crate::store::Revision;
 
@@ -45,7 +45,7 @@ pub(crate) struct Plan {
 /// If a store fails, or another collection removes chunks at this moment.
 pub(crate) async fn collect(
     registry: &Registry,
-    order: &Order,
+    order: &Intent,
     plan: &Plan,
     tell: impl Fn(Phase, u64) -> bool + Send + Sync,
 ) -> Result<pb::CollectGarbageReport, Error> {
@@ -89,7 +89,7 @@ pub(crate) async fn collect(
 
 struct Collection<'a> {
     registry: &'a Registry,
-    order: &'a Order,
+    order: &'a Intent,
     plan: &'a Plan,
     marks: Marks,
     /// What is to be removed next.

@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Plan, collect};
 use crate::error::Error;
-use crate::registry::{Order, Registry};
+use crate::registry::{Intent, Registry};
 
 /// What a server does by itself.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub(crate) async fn run(registry: Registry, schedule: Schedule, mut draining: wa
             // An error means that the server is gone.
             _ = draining.wait_for(|draining| *draining) => return,
         }
-        match collect(&registry, &Order::own(), &plan, |_, _| !*stop.borrow()).await {
+        match collect(&registry, &Intent::own(), &plan, |_, _| !*stop.borrow()).await {
             Ok(report) => tracing::info!(
                 purged_versions = report.purged_versions,
                 removed_chunks = report.removed_chunks,

@@ -62,7 +62,7 @@ impl Setting {
     /// Begins to remove a chunk, and gets no further.
     async fn sweep(&self, chunk: usize) -> Begun {
         let places = BTreeSet::from([("default".to_owned(), self.chunks[chunk].blake3)]);
-        self.registry.begin_sweep(&Order::own(), &places, false).await.unwrap()
+        self.registry.begin_sweep(&Intent::own(), &places, false).await.unwrap()
     }
 
     async fn stored(&self) -> usize {
@@ -84,7 +84,7 @@ impl Setting {
 
     /// Collects, as another server.
     async fn collect(&self, patience: Duration) -> Result<pb::CollectGarbageReport, Error> {
-        collect(&self.registry.with_patience(patience), &Order::own(), &PLAN, |_, _| true).await
+        collect(&self.registry.with_patience(patience), &Intent::own(), &PLAN, |_, _| true).await
     }
 }
 
@@ -119,7 +119,7 @@ async fn on_a_store_of_its_own_a_server_need_not_wait() {
     setting.sweep(0).await;
     let started_again = setting.registry.with_patience(LONG);
     started_again.bury_sweep().await.unwrap();
-    let collected = collect(&started_again, &Order::own(), &PLAN, |_, _| true).await;
+    let collected = collect(&started_again, &Intent::own(), &PLAN, |_, _| true).await;
     assert_eq!(collected.unwrap().removed_chunks, 2);
 }
 
@@ -139,7 +139,7 @@ async fn only_publishers_of_its_chunks_wait_for_a_sweep() {
         };
         assert_eq!(setting.registry.chunks().remove(&[chunk]).await.unwrap().0, 1);
         assert_eq!(setting.registry.store().newest().await.unwrap(), publishing);
-        setting.registry.end_sweep(&Order::own(), &begun, pb::Sweep::default()).await.unwrap();
+        setting.registry.end_sweep(&Intent::own(), &begun, pb::Sweep::default()).await.unwrap();
     };
     let (published, ()) = tokio::join!(setting.publish(0, LONG), end);
     assert_eq!(published.unwrap_err().code(), tonic::Code::FailedPrecondition);
@@ -165,7 +165,7 @@ async fn what_was_published_before_a_sweep_is_spared() {
     // The collection has found both chunks.
     setting.publish(0, LONG).await.unwrap();
     let report = pb::CollectGarbageReport::default();
-    let order = Order::own();
+    let order = Intent::own();
     let registry = &setting.registry;
     let mut collection = Collection { registry, order: &order, plan: &PLAN, marks, garbage, report };
     collection.sweep().await.unwrap();
@@ -179,7 +179,7 @@ async fn a_sweep_that_others_gave_up_is_not_ended_twice() {
     let begun = setting.sweep(0).await;
     setting.collect(Duration::ZERO).await.unwrap();
     let before = setting.registry.store().newest().await.unwrap();
-    setting.registry.end_sweep(&Order::own(), &begun, pb::Sweep::default()).await.unwrap();
+    setting.registry.end_sweep(&Intent::own(), &begun, pb::Sweep::default()).await.unwrap();
     assert_eq!(setting.registry.store().newest().await.unwrap(), before);
 }
 
@@ -189,7 +189,7 @@ async fn a_publisher_who_slept_for_long_looks_again() {
     let settled = 0;
     for _ in 0..70 {
         let begun = setting.sweep(0).await;
-        setting.registry.end_sweep(&Order::own(), &begun, pb::Sweep::default()).await.unwrap();
+        setting.registry.end_sweep(&Intent::own(), &begun, pb::Sweep::default()).await.unwrap();
     }
     let ours = [setting.chunks[1]];
     // What the first sweeps removed is not known any more.

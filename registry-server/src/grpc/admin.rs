@@ -1,31 +1,25 @@
 //! `AdminService`.
 
-use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use registry_proto::v1 as pb;
-use registry_proto::v1::ErrorReason;
 use registry_proto::v1::admin_service_server::AdminService;
 use registry_proto::v1::collect_garbage_response::Response as Collected;
 use registry_proto::v1::scrub_response::Response as Scrubbed;
 use registry_proto::v1::verify_response::Response as Verified;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
 use super::Services;
-use super::paging::{self, Query};
-use super::request::{both, plain_order};
+use super::call::{Messages, Reply};
 use crate::backup::scrub::scrub;
 use crate::backup::verify::verify;
 use crate::error::Error;
 use crate::gc::{Plan, collect};
-use crate::registry::lists::Page;
-use crate::status::status;
-
-type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// How often a caller hears at most how far something is.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -34,83 +28,94 @@ const PAUSE: Duration = Duration::from_millis(100);
 impl AdminService for Services {
     type BackupStream = Messages<pb::BackupResponse>;
 
-    async fn backup(&self, request: Request<pb::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
-        let messages = ReceiverStream::new(self.registry.backup(request.into_inner().skip_artifacts));
-        let messages = messages.map(|message| match message {
-            Ok(response) => Ok(pb::BackupResponse { response: Some(response) }),
-            Err(error) => Err(status(&error)),
-        });
-        Ok(Response::new(self.until_draining(messages)))
+    async fn backup(&self, request: Request<pb::BackupRequest>) -> Reply<Self::BackupStream> {
+        self.stream(
+            request,
+            |request, _| Some(request.skip_artifacts),
+            |services, _, skip_artifacts| async move {
+                let messages = ReceiverStream::new(services.registry.backup(skip_artifacts));
+                let messages = messages.map_ok(|response| pb::BackupResponse { response: Some(response) });
+                Ok(services.until_draining(messages))
+            },
+        )
+        .await
     }
 
     type VerifyStream = Messages<pb::VerifyResponse>;
 
-    async fn verify(&self, request: Request<pb::VerifyRequest>) -> Result<Response<Self::VerifyStream>, Status> {
-        let skip_artifacts = request.into_inner().skip_artifacts;
-        let registry = self.registry.clone();
-        let messages = self.reported(move |caller| async move {
-            let progress = |progress| {
-                caller.tell(Verified::Progress(progress));
-            };
-            tokio::select! {
-                verified = verify(&**registry.store(), registry.chunks(), skip_artifacts, progress) => Some(verified.map(Verified::Report)),
-                () = caller.out.closed() => None,
-            }
-        });
-        let response = |response| pb::VerifyResponse { response: Some(response) };
-        Ok(Response::new(Box::pin(messages.map_ok(response))))
+    async fn verify(&self, request: Request<pb::VerifyRequest>) -> Reply<Self::VerifyStream> {
+        self.stream(
+            request,
+            |request, _| Some(request.skip_artifacts),
+            |services, _, skip_artifacts| async move {
+                let registry = services.registry.clone();
+                let messages = services.reported(move |caller| async move {
+                    let progress = |progress| {
+                        caller.tell(Verified::Progress(progress));
+                    };
+                    let (store, chunks) = (registry.store(), registry.chunks());
+                    tokio::select! {
+                        verified = verify(&**store, chunks, skip_artifacts, progress) => Some(verified.map(Verified::Report)),
+                        () = caller.out.closed() => None,
+                    }
+                });
+                Ok(messages.map_ok(|response| pb::VerifyResponse { response: Some(response) }))
+            },
+        )
+        .await
     }
 
     type CollectGarbageStream = Messages<pb::CollectGarbageResponse>;
 
-    async fn collect_garbage(
-        &self,
-        request: Request<pb::CollectGarbageRequest>,
-    ) -> Result<Response<Self::CollectGarbageStream>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        let grace = match request.grace.map(Duration::try_from) {
-            None => Ok(self.plan.grace),
-            Some(grace) => grace.map_err(|error| Error::field("grace", ErrorReason::FieldInvalid, error)),
-        };
-        let (order, grace) = both(plain_order(&metadata), grace)?;
-        let plan = Plan { dry_run: request.dry_run, grace, ..self.plan.clone() };
-        let registry = self.registry.clone();
-        let messages = self.reported(move |caller| async move {
-            let progress = |phase: pb::CollectGarbagePhase, done| {
-                caller.tell(Collected::Progress(pb::CollectGarbageProgress { phase: phase.into(), done }))
-            };
-            Some(collect(&registry, &order, &plan, progress).await.map(Collected::Report))
-        });
-        let response = |response| pb::CollectGarbageResponse { response: Some(response) };
-        Ok(Response::new(Box::pin(messages.map_ok(response))))
+    async fn collect_garbage(&self, request: Request<pb::CollectGarbageRequest>) -> Reply<Self::CollectGarbageStream> {
+        self.stream(
+            request,
+            |request, found| {
+                let grace = request.grace.map(Duration::try_from).transpose();
+                Some((grace.map_err(|error| found.invalid("grace", error)).ok()?, request.dry_run))
+            },
+            |services, intent, (grace, dry_run)| async move {
+                let plan = services.plan.clone();
+                let plan = Plan { dry_run, grace: grace.unwrap_or(plan.grace), ..plan };
+                let registry = services.registry.clone();
+                let messages = services.reported(move |caller| async move {
+                    let progress = |phase: pb::CollectGarbagePhase, done| {
+                        caller.tell(Collected::Progress(pb::CollectGarbageProgress { phase: phase.into(), done }))
+                    };
+                    Some(collect(&registry, &intent, &plan, progress).await.map(Collected::Report))
+                });
+                Ok(messages.map_ok(|response| pb::CollectGarbageResponse { response: Some(response) }))
+            },
+        )
+        .await
     }
 
     type ScrubStream = Messages<pb::ScrubResponse>;
 
-    async fn scrub(&self, request: Request<pb::ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        let order = plain_order(&metadata)?;
-        let registry = self.registry.clone();
-        let messages = self.reported(move |caller| async move {
-            let progress = |progress| caller.tell(Scrubbed::Progress(progress));
-            Some(scrub(&registry, &order, request.quarantine, progress).await.map(Scrubbed::Report))
-        });
-        let response = |response| pb::ScrubResponse { response: Some(response) };
-        Ok(Response::new(Box::pin(messages.map_ok(response))))
+    async fn scrub(&self, request: Request<pb::ScrubRequest>) -> Reply<Self::ScrubStream> {
+        self.stream(
+            request,
+            |request, _| Some(request.quarantine),
+            |services, intent, quarantine| async move {
+                let registry = services.registry.clone();
+                let messages = services.reported(move |caller| async move {
+                    let progress = |progress| caller.tell(Scrubbed::Progress(progress));
+                    Some(scrub(&registry, &intent, quarantine, progress).await.map(Scrubbed::Report))
+                });
+                Ok(messages.map_ok(|response| pb::ScrubResponse { response: Some(response) }))
+            },
+        )
+        .await
     }
 
-    async fn list_usage(
-        &self,
-        request: Request<pb::ListUsageRequest>,
-    ) -> Result<Response<pb::ListUsageResponse>, Status> {
-        let mut request = request.into_inner();
-        let size = paging::size(std::mem::take(&mut request.page_size))?;
-        let token = std::mem::take(&mut request.page_token);
-        let query = Query::new("ListUsage", &request);
-        let page = Page { size, after: query.position(&token)?, reverse: false, show_deleted: false };
-        let listed = self.registry.list_usage(&page).await?;
-        let next_page_token = listed.next.map(|next| query.token(&next)).unwrap_or_default();
-        Ok(Response::new(pb::ListUsageResponse { namespaces: listed.items, next_page_token }))
+    async fn list_usage(&self, request: Request<pb::ListUsageRequest>) -> Reply<pb::ListUsageResponse> {
+        self.list(
+            request,
+            &["name"],
+            |_, _| Some(()),
+            |registry, (), page| async move { registry.list_usage(&page).await },
+        )
+        .await
     }
 }
 
@@ -138,7 +143,7 @@ impl Services {
     fn reported<T: Send + 'static, W: Future<Output = Option<Result<T, Error>>> + Send + 'static>(
         &self,
         work: impl FnOnce(Caller<T>) -> W,
-    ) -> Messages<T> {
+    ) -> BoxStream<'static, Result<T, Error>> {
         let (out, messages) = mpsc::channel(1);
         let work = work(Caller { out: out.clone(), last: Mutex::default() });
         tokio::spawn(async move {
@@ -147,21 +152,21 @@ impl Services {
                 let _ = out.send(last).await;
             }
         });
-        self.until_draining(ReceiverStream::new(messages).map(|message| message.map_err(|error| status(&error))))
+        self.until_draining(ReceiverStream::new(messages))
     }
 
     /// A stream that ends with UNAVAILABLE when the server stops.
     fn until_draining<T: Send + 'static>(
         &self,
-        messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
-    ) -> Messages<T> {
+        messages: impl Stream<Item = Result<T, Error>> + Send + 'static,
+    ) -> BoxStream<'static, Result<T, Error>> {
         let mut draining = self.draining.clone();
         let drained = async move {
             // An error means that the server is gone.
             let _ = draining.wait_for(|draining| *draining).await;
         };
         let draining = self.draining.clone();
-        let end = futures::stream::once(async move { draining.borrow().then(|| Err(status(&Error::Draining))) });
+        let end = futures::stream::once(async move { draining.borrow().then_some(Err(Error::Draining)) });
         Box::pin(messages.take_until(drained).chain(end.filter_map(std::future::ready)))
     }
 }

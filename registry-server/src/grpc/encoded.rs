@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::{BufMut as _, Bytes};
 use futures::future::BoxFuture;
 use http::Request;
+use registry_proto::rpc::Request as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::version_service_server::{SERVICE_NAME, VersionServiceServer};
 use tonic::body::Body;
@@ -18,16 +19,14 @@ use tonic_prost::ProstDecoder;
 use tower::Service;
 
 use super::Services;
-use super::request::name;
-use crate::registry::Registry;
-use crate::rules::names::VersionName;
-
-const GET_VERSION: &str = "/modelregistry.v1.VersionService/GetVersion";
+use super::call::Reply;
+use crate::rules::names::VERSIONS;
+use crate::store::Record;
 
 /// The service of versions, with `GetVersion` answered from the store's bytes.
 #[derive(Clone)]
 pub(super) struct Versions {
-    pub(super) registry: Registry,
+    pub(super) services: Services,
     pub(super) max_message: usize,
     pub(super) others: VersionServiceServer<Services>,
 }
@@ -46,29 +45,38 @@ impl Service<Request<Body>> for Versions {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if request.uri().path() != GET_VERSION {
+        if request.uri().path() != pb::GetVersionRequest::PATH {
             return self.others.call(request);
         }
-        let (registry, max_message) = (self.registry.clone(), self.max_message);
+        let (services, max_message) = (self.services.clone(), self.max_message);
         Box::pin(async move {
             let mut grpc = Grpc::new(EncodedVersion).max_decoding_message_size(max_message);
-            Ok(grpc.unary(Get(registry), request).await)
+            Ok(grpc.unary(Get(services), request).await)
         })
     }
 }
 
-struct Get(Registry);
+struct Get(Services);
 
 impl UnaryService<pb::GetVersionRequest> for Get {
     type Response = Bytes;
     type Future = BoxFuture<'static, Result<Response<Bytes>, Status>>;
 
     fn call(&mut self, request: tonic::Request<pb::GetVersionRequest>) -> Self::Future {
-        let registry = self.0.clone();
-        Box::pin(async move {
-            let version = name("name", VersionName::parse(&request.get_ref().name))?;
-            Ok(Response::new(registry.version_record(&version).await?.payload))
-        })
+        let services = self.0.clone();
+        Box::pin(async move { Ok(services.version_record(request).await?.map(|record| record.payload)) })
+    }
+}
+
+impl Services {
+    /// The record of a version, which holds a `Version` as it goes over the wire.
+    pub(super) async fn version_record(&self, request: tonic::Request<pb::GetVersionRequest>) -> Reply<Record> {
+        self.read(
+            request,
+            |request, found| found.name("name", &VERSIONS, &request.name),
+            |registry, name| async move { registry.version_record(&name).await },
+        )
+        .await
     }
 }
 

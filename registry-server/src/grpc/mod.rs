@@ -2,11 +2,12 @@
 
 mod admin;
 mod artifacts;
+mod call;
+mod caller;
 mod encoded;
 mod lifecycle;
 mod models;
 mod paging;
-mod request;
 mod uploads;
 mod versions;
 
@@ -41,7 +42,7 @@ impl Services {
 
     pub(crate) fn routes(self, max_message: usize) -> tonic::service::Routes {
         let versions = encoded::Versions {
-            registry: self.registry.clone(),
+            services: self.clone(),
             max_message,
             others: VersionServiceServer::new(self.clone()).max_decoding_message_size(max_message),
         };

@@ -2,83 +2,68 @@
 
 use registry_proto::v1 as pb;
 use registry_proto::v1::model_service_server::ModelService;
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
 use super::Services;
-use super::paging::{self, Query};
-use super::request::{both, name, no_filter, order, required};
-use crate::error::Violations;
-use crate::registry::deletion::{DeleteModel, UndeleteModel};
-use crate::registry::lists::{ModelOrder, Page};
-use crate::registry::models::{CreateModel, UpdateModel};
-use crate::registry::updates::ModelMask;
-use crate::registry::validate;
-use crate::rules::names::{self, ModelName, NamespaceName};
+use super::call::Reply;
+use crate::registry::models::ModelRow;
+use crate::registry::standard::{Create, Delete, Undelete, Update};
+use crate::rules::names::{MODELS, NAMESPACES, check_id};
 
 #[tonic::async_trait]
 impl ModelService for Services {
-    async fn create_model(&self, request: Request<pb::CreateModelRequest>) -> Result<Response<pb::Model>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "CreateModel", &request, &request.request_id, request.validate_only);
-        let mut found = Violations::default();
-        let namespace = found.name("parent", NamespaceName::parse(&request.parent));
-        if request.model_id.is_empty() {
-            found.required("model_id");
-        } else {
-            found.name("model_id", names::check_id(&request.model_id));
-        }
-        let model = request.model.unwrap_or_default();
-        let ((order, ()), ()) = both(both(order, found.check()), validate::model(&model))?;
-        let namespace = required("parent", namespace)?.0;
-        let name = ModelName { namespace, model: request.model_id };
-        Ok(Response::new(self.registry.create_model(order, CreateModel { name, model }).await?))
+    async fn create_model(&self, request: Request<pb::CreateModelRequest>) -> Reply<pb::Model> {
+        self.change(request, |request, found| {
+            let namespace = found.name("parent", &NAMESPACES, &request.parent);
+            if request.model_id.is_empty() {
+                found.required("model_id");
+            } else {
+                found.parsed("model_id", check_id(&request.model_id));
+            }
+            Create::<ModelRow>::new(namespace?.child(&MODELS, request.model_id), request.model, found)
+        })
+        .await
     }
 
-    async fn get_model(&self, request: Request<pb::GetModelRequest>) -> Result<Response<pb::Model>, Status> {
-        let model = name("name", ModelName::parse(&request.get_ref().name))?;
-        Ok(Response::new(self.registry.model(&model).await?))
+    async fn get_model(&self, request: Request<pb::GetModelRequest>) -> Reply<pb::Model> {
+        self.read(
+            request,
+            |request, found| found.name("name", &MODELS, &request.name),
+            |registry, name| async move { registry.get::<ModelRow>(&name).await },
+        )
+        .await
     }
 
-    async fn list_models(
-        &self,
-        request: Request<pb::ListModelsRequest>,
-    ) -> Result<Response<pb::ListModelsResponse>, Status> {
-        let mut request = request.into_inner();
-        no_filter(&request.filter)?;
-        let size = paging::size(std::mem::take(&mut request.page_size))?;
-        let token = std::mem::take(&mut request.page_token);
-        let query = Query::new("ListModels", &request);
-        let namespace = name("parent", NamespaceName::parse(&request.parent))?;
-        let (field, reverse) = paging::order(&request.order_by, &["name", "create_time"])?;
-        let by = if field == "name" { ModelOrder::Name } else { ModelOrder::CreateTime };
-        let page = Page { size, after: query.position(&token)?, reverse, show_deleted: request.show_deleted };
-        let listed = self.registry.list_models(&namespace.0, by, &page).await?;
-        let next_page_token = listed.next.map(|next| query.token(&next)).unwrap_or_default();
-        Ok(Response::new(pb::ListModelsResponse { models: listed.items, next_page_token }))
+    async fn list_models(&self, request: Request<pb::ListModelsRequest>) -> Reply<pb::ListModelsResponse> {
+        self.list(
+            request,
+            &["name", "create_time"],
+            |request, found| found.name("parent", &NAMESPACES, &request.parent),
+            |registry, namespace, page| async move { registry.list::<ModelRow>(&namespace, &page).await },
+        )
+        .await
     }
 
-    async fn update_model(&self, request: Request<pb::UpdateModelRequest>) -> Result<Response<pb::Model>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "UpdateModel", &request, &request.request_id, request.validate_only);
-        let model = required("model", request.model)?;
-        let names = both(name("model.name", ModelName::parse(&model.name)), validate::model(&model));
-        let mask = ModelMask::new(request.update_mask.as_ref(), &model);
-        let (order, ((name, ()), mask)) = both(order, both(names, mask))?;
-        Ok(Response::new(self.registry.update_model(order, UpdateModel { name, model, mask }).await?))
+    async fn update_model(&self, request: Request<pb::UpdateModelRequest>) -> Reply<pb::Model> {
+        self.change(request, |request, found| {
+            Update::<ModelRow>::new(request.model, request.update_mask.as_ref(), found)
+        })
+        .await
     }
 
-    async fn delete_model(&self, request: Request<pb::DeleteModelRequest>) -> Result<Response<pb::Model>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "DeleteModel", &request, &request.request_id, request.validate_only);
-        let (order, name) = both(order, name("name", ModelName::parse(&request.name)))?;
-        let delete = DeleteModel { name, etag: request.etag, force: request.force };
-        Ok(Response::new(self.registry.delete_model(order, delete).await?))
+    async fn delete_model(&self, request: Request<pb::DeleteModelRequest>) -> Reply<pb::Model> {
+        self.change(request, |request, found| {
+            let name = found.name("name", &MODELS, &request.name)?;
+            Some(Delete::<ModelRow>::new(name, request.etag, request.force))
+        })
+        .await
     }
 
-    async fn undelete_model(&self, request: Request<pb::UndeleteModelRequest>) -> Result<Response<pb::Model>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "UndeleteModel", &request, &request.request_id, request.validate_only);
-        let (order, name) = both(order, name("name", ModelName::parse(&request.name)))?;
-        Ok(Response::new(self.registry.undelete_model(order, UndeleteModel { name, etag: request.etag }).await?))
+    async fn undelete_model(&self, request: Request<pb::UndeleteModelRequest>) -> Reply<pb::Model> {
+        self.change(request, |request, found| {
+            let name = found.name("name", &MODELS, &request.name)?;
+            Some(Undelete::<ModelRow>::new(name, request.etag))
+        })
+        .await
     }
 }

@@ -1,6 +1,7 @@
 //! What comes in for `ArtifactService`: streams of bytes and of chunks, and what is to become of them.
 
 use registry_proto::chunks::{self, Chunk};
+use registry_proto::rpc::Request as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use registry_proto::v1::upload_artifact_request::Request as Part;
@@ -9,10 +10,11 @@ use tonic::{Status, Streaming};
 use uuid::Uuid;
 
 use super::Services;
-use super::request::{both, name, order, required};
+use super::caller::{actor, intent_of};
 use crate::error::{Error, Violations};
 use crate::registry::uploads::{Source, Upload};
-use crate::rules::names::{self, VersionName};
+use crate::rules::artifacts;
+use crate::rules::names::{VERSIONS, check_path};
 use crate::status::plain;
 
 impl Services {
@@ -26,8 +28,11 @@ impl Services {
         let Some(Part::Metadata(metadata)) = first else {
             return Err(Error::field("metadata", ErrorReason::FieldRequired, "must come in the first message").into());
         };
-        let order = order(&headers, "UploadArtifact", &metadata, &metadata.request_id, false);
-        let (order, upload) = both(order, upload("metadata.", metadata))?;
+        let mut found = Violations::default();
+        let method = pb::UploadArtifactRequest::METHOD;
+        let intent = intent_of(&headers, method, &metadata, &metadata.request_id, &mut found);
+        let upload = found.within("metadata", |found| upload(metadata, found));
+        let upload = found.unless_any(upload)?;
         let mut receiving = self.registry.begin_upload(&upload).await?;
         while let Some(part) = self.next_of(&mut parts, receiving.size()).await? {
             match part.request {
@@ -43,19 +48,24 @@ impl Services {
                 return Err(Error::field("metadata.size_bytes", ErrorReason::SizeMismatch, more).into());
             }
         }
-        Ok(self.registry.finish_upload(order, upload, receiving).await?)
+        let made = self.registry.finish_upload(intent, upload, receiving).await;
+        Ok(made.map_err(|error| error.within("metadata"))?)
     }
 
     /// `UploadChunks`.
     pub(super) async fn receive_chunks(
         &self,
+        headers: MetadataMap,
         mut messages: Streaming<pb::UploadChunksRequest>,
     ) -> Result<pb::UploadChunksResponse, Status> {
         let Some(first) = self.next_of(&mut messages, 0).await? else {
             return Err(Error::field("parent", ErrorReason::FieldRequired, "must come in the first message").into());
         };
-        let parent = name("parent", VersionName::parse(&first.parent));
-        let (parent, id) = both(parent, upload_id(&first.upload_id))?;
+        let mut found = Violations::default();
+        actor(&headers, &mut found);
+        let parent = found.name("parent", &VERSIONS, &first.parent);
+        let id = upload_id(&first.upload_id, &mut found);
+        let parent = found.unless_any(parent)?;
         let (mut incoming, room) = self.registry.begin_chunks(&parent, id).await?;
         let mut answer = pb::UploadChunksResponse::default();
         // The first message may do without a chunk.
@@ -125,22 +135,18 @@ fn announced(message: &pb::UploadChunksRequest, placed: bool) -> Result<Chunk, E
     if message.position as usize >= chunks::MOST {
         found.invalid("position", format!("an artifact has at most {} chunks", chunks::MOST));
     }
-    found.check()?;
-    required("blake3", chunk)
+    found.unless_any(chunk)
 }
 
-fn upload_id(id: &str) -> Result<Option<Uuid>, Error> {
-    match id {
-        "" => Ok(None),
-        id => Uuid::try_parse(id)
-            .map(Some)
-            .map_err(|_| Error::field("upload_id", ErrorReason::FieldInvalid, format!("{id:?} is not a UUID"))),
+fn upload_id(id: &str, found: &mut Violations) -> Option<Uuid> {
+    if id.is_empty() {
+        return None;
     }
+    Uuid::try_parse(id).map_err(|_| found.invalid("upload_id", format!("{id:?} is not a UUID"))).ok()
 }
 
-/// What a `CommitArtifact` wants.
-pub(super) fn commit(request: pb::CommitArtifactRequest) -> Result<(Upload, Source), Error> {
-    let mut found = Violations::default();
+/// What `CommitArtifact` is to make, and of what.
+pub(super) fn commit(request: pb::CommitArtifactRequest, found: &mut Violations) -> Option<(Upload, Source)> {
     let mut chunks = Vec::with_capacity(request.chunks.len());
     for (place, message) in request.chunks.iter().enumerate() {
         match Chunk::from_message(message) {
@@ -160,6 +166,7 @@ pub(super) fn commit(request: pb::CommitArtifactRequest) -> Result<(Upload, Sour
     if !request.data.is_empty() && !request.chunks.is_empty() {
         found.invalid("data", "an artifact has `data` or `chunks`");
     }
+    let id = upload_id(&request.upload_id, found);
     let metadata = pb::UploadMetadata {
         parent: request.parent,
         path: request.path,
@@ -169,48 +176,32 @@ pub(super) fn commit(request: pb::CommitArtifactRequest) -> Result<(Upload, Sour
         sha256: request.sha256,
         request_id: request.request_id,
     };
-    let (((), id), upload) = both(both(found.check(), upload_id(&request.upload_id)), upload("", metadata))?;
+    let upload = upload(metadata, found)?;
     let source = if chunks.is_empty() { Source::Bytes(request.data) } else { Source::Chunks(chunks, id) };
-    Ok((upload, source))
+    Some((upload, source))
 }
 
-/// `within` says where the fields stand in the request.
-fn upload(within: &'static str, metadata: pb::UploadMetadata) -> Result<Upload, Error> {
-    let field = |name: &str| format!("{within}{name}");
-    let mut found = Violations::default();
-    let parent = found.name(field("parent"), VersionName::parse(&metadata.parent));
-    found.name(field("path"), names::check_path(&metadata.path));
-    let r#type = match pb::ArtifactType::try_from(metadata.r#type) {
-        Ok(pb::ArtifactType::Unspecified) => {
-            found.required(field("type"));
-            pb::ArtifactType::Unspecified
-        }
-        Ok(r#type) => r#type,
-        Err(_) => {
-            found.invalid(field("type"), format!("has no value {}", metadata.r#type));
-            pb::ArtifactType::Unspecified
-        }
-    };
-    let media_type = match metadata.media_type.as_str() {
-        "" => mime_guess::from_path(&metadata.path).first_or_octet_stream().to_string(),
-        media_type => {
-            if media_type.parse::<mime_guess::Mime>().is_err() {
-                found.invalid(field("media_type"), format!("{media_type:?} is not a media type"));
-            }
-            metadata.media_type
-        }
-    };
-    let size_bytes = metadata.size_bytes.map(|size| {
-        u64::try_from(size).unwrap_or_else(|_| {
-            found.invalid(field("size_bytes"), "must not be negative");
-            0
-        })
-    });
+fn upload(metadata: pb::UploadMetadata, found: &mut Violations) -> Option<Upload> {
+    let parent = found.name("parent", &VERSIONS, &metadata.parent);
+    found.parsed("path", check_path(&metadata.path));
+    let r#type = pb::ArtifactType::try_from(metadata.r#type).ok();
+    match r#type {
+        Some(pb::ArtifactType::Unspecified) => found.required("type"),
+        Some(_) => {}
+        None => found.invalid("type", format!("has no value {}", metadata.r#type)),
+    }
+    let media_type = artifacts::media_type(&metadata.media_type, &metadata.path);
+    if media_type.is_none() {
+        found.invalid("media_type", format!("{:?} is not a media type", metadata.media_type));
+    }
+    let size_bytes = metadata.size_bytes.map(u64::try_from).transpose();
+    if size_bytes.is_err() {
+        found.invalid("size_bytes", "must not be negative");
+    }
     let sha256 = Some(metadata.sha256.to_ascii_lowercase()).filter(|sha256| !sha256.is_empty());
     if sha256.as_ref().is_some_and(|hex| hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit())) {
-        found.invalid(field("sha256"), "must be 64 hex digits");
+        found.invalid("sha256", "must be 64 hex digits");
     }
-    found.check()?;
-    let parent = required("parent", parent)?;
-    Ok(Upload { parent, path: metadata.path, r#type, media_type, size_bytes, sha256, within })
+    let (media_type, size_bytes) = (media_type?, size_bytes.ok()?);
+    Some(Upload { parent: parent?, path: metadata.path, r#type: r#type?, media_type, size_bytes, sha256 })
 }

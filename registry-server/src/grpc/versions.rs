@@ -1,231 +1,196 @@
 //! `VersionService`.
 
 use registry_proto::v1 as pb;
-use registry_proto::v1::ErrorReason;
 use registry_proto::v1::version_service_server::VersionService;
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
 use super::Services;
-use super::paging::{self, Query};
-use super::request::{both, name, no_filter, order, required};
-use crate::error::{Error, Violations};
+use super::call::Reply;
+use crate::error::Violations;
 use crate::registry::aliases::{DeleteAlias, SetAlias};
 use crate::registry::deletion::{DeleteVersion, UndeleteVersion};
 use crate::registry::finalize::Finalize;
-use crate::registry::lists::Page;
 use crate::registry::purge::PurgeVersion;
-use crate::registry::updates::VersionMask;
+use crate::registry::records;
+use crate::registry::standard::Update;
 use crate::registry::validate;
-use crate::registry::versions::{CreateVersion, UpdateVersion};
-use crate::rules::names::{self, ModelName, VersionName, VersionRef, parse_version_parent};
+use crate::registry::versions::CreateVersion;
+use crate::rules::names::{MODELS, Name, VERSIONS, check_alias};
 
 /// How many names a request may hold.
 const NAMES: usize = 100;
 
 #[tonic::async_trait]
 impl VersionService for Services {
-    async fn create_version(
-        &self,
-        request: Request<pb::CreateVersionRequest>,
-    ) -> Result<Response<pb::Version>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "CreateVersion", &request, &request.request_id, request.validate_only);
-        let version = request.version.unwrap_or_default();
-        let mut found = Violations::default();
-        let model = found.name("parent", ModelName::parse(&request.parent));
-        let parents: Vec<_> = (0..)
-            .zip(&version.parents)
-            .filter_map(|(i, parent): (usize, _)| {
-                found.name(format!("version.parents[{i}]"), VersionName::parse(parent))
-            })
-            .collect();
-        let ((order, ()), ()) = both(both(order, found.check()), validate::version(&version))?;
-        let model = required("parent", model)?;
-        let ready = request.finalize || !version.source_uri.is_empty();
-        let create = CreateVersion { model, version, parents, ready };
-        Ok(Response::new(self.registry.create_version(order, create).await?))
+    async fn create_version(&self, request: Request<pb::CreateVersionRequest>) -> Reply<pb::Version> {
+        self.change(request, |request, found| {
+            let model = found.name("parent", &MODELS, &request.parent);
+            let version = request.version.unwrap_or_default();
+            let parents = names("version.parents", &version.parents, found);
+            found.within("version", |found| validate::version(&version, found));
+            Some(CreateVersion { model: model?, version, parents, finalize: request.finalize })
+        })
+        .await
     }
 
     // `encoded` answers this call before it comes here; the service's trait wants the method all the same.
-    async fn get_version(&self, request: Request<pb::GetVersionRequest>) -> Result<Response<pb::Version>, Status> {
-        let version = name("name", VersionName::parse(&request.get_ref().name))?;
-        Ok(Response::new(self.registry.version(&version).await?))
+    async fn get_version(&self, request: Request<pb::GetVersionRequest>) -> Reply<pb::Version> {
+        let record = self.version_record(request).await?.into_inner();
+        Ok(tonic::Response::new(records::decode(&record)?))
     }
 
-    async fn list_versions(
-        &self,
-        request: Request<pb::ListVersionsRequest>,
-    ) -> Result<Response<pb::ListVersionsResponse>, Status> {
-        let mut request = request.into_inner();
-        no_filter(&request.filter)?;
-        let size = paging::size(std::mem::take(&mut request.page_size))?;
-        let token = std::mem::take(&mut request.page_token);
-        let query = Query::new("ListVersions", &request);
-        let parent = name("parent", parse_version_parent(&request.parent))?;
-        let (_, reverse) = paging::order(&request.order_by, &["number"])?;
-        let page = Page { size, after: query.position(&token)?, reverse, show_deleted: request.show_deleted };
-        let listed = self.registry.list_versions(&parent, &page).await?;
-        let next_page_token = listed.next.map(|next| query.token(&next)).unwrap_or_default();
-        Ok(Response::new(pb::ListVersionsResponse { versions: listed.items, next_page_token }))
+    async fn list_versions(&self, request: Request<pb::ListVersionsRequest>) -> Reply<pb::ListVersionsResponse> {
+        self.list(
+            request,
+            &["number"],
+            |request, found| found.parsed("parent", Name::parse_parent(&MODELS, &request.parent)),
+            |registry, parent, page| async move { registry.list_versions(&parent, &page).await },
+        )
+        .await
     }
 
     async fn batch_get_versions(
         &self,
         request: Request<pb::BatchGetVersionsRequest>,
-    ) -> Result<Response<pb::BatchGetVersionsResponse>, Status> {
-        let names = version_names(&request.get_ref().names, 1)?;
-        let mut versions = Vec::with_capacity(names.len());
-        for name in &names {
-            versions.push(self.registry.version(name).await?);
-        }
-        Ok(Response::new(pb::BatchGetVersionsResponse { versions }))
+    ) -> Reply<pb::BatchGetVersionsResponse> {
+        self.read(
+            request,
+            |request, found| some_names(&request.names, 1, found),
+            |registry, names| async move {
+                let mut versions = Vec::with_capacity(names.len());
+                for name in &names {
+                    versions.push(registry.version(name).await?);
+                }
+                Ok(pb::BatchGetVersionsResponse { versions })
+            },
+        )
+        .await
     }
 
-    async fn update_version(
-        &self,
-        request: Request<pb::UpdateVersionRequest>,
-    ) -> Result<Response<pb::Version>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "UpdateVersion", &request, &request.request_id, request.validate_only);
-        let version = required("version", request.version)?;
-        let name = name("version.name", VersionName::parse(&version.name));
-        let mask = VersionMask::new(request.update_mask.as_ref(), &version);
-        let (order, (name, mask)) = both(order, both(name, mask))?;
-        Ok(Response::new(self.registry.update_version(order, UpdateVersion { name, version, mask }).await?))
+    async fn update_version(&self, request: Request<pb::UpdateVersionRequest>) -> Reply<pb::Version> {
+        self.change(request, |request, found| {
+            Update::<pb::Version>::new(request.version, request.update_mask.as_ref(), found)
+        })
+        .await
     }
 
-    async fn finalize_version(
-        &self,
-        request: Request<pb::FinalizeVersionRequest>,
-    ) -> Result<Response<pb::Version>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "FinalizeVersion", &request, &request.request_id, request.validate_only);
-        let mut found = Violations::default();
-        let version = found.name("name", VersionName::parse(&request.name));
-        let failed = match pb::VersionState::try_from(request.state) {
-            Ok(pb::VersionState::Unspecified | pb::VersionState::Ready) => false,
-            Ok(pb::VersionState::Failed) => true,
-            _ => {
-                found.invalid("state", "must be READY or FAILED");
-                false
+    async fn finalize_version(&self, request: Request<pb::FinalizeVersionRequest>) -> Reply<pb::Version> {
+        let finalize = |request: pb::FinalizeVersionRequest, found: &mut Violations| {
+            let name = found.name("name", &VERSIONS, &request.name);
+            let failed = match pb::VersionState::try_from(request.state) {
+                Ok(pb::VersionState::Unspecified | pb::VersionState::Ready) => false,
+                Ok(pb::VersionState::Failed) => true,
+                _ => {
+                    found.invalid("state", "must be READY or FAILED");
+                    false
+                }
+            };
+            if !failed && !request.failure_reason.is_empty() {
+                found.invalid("failure_reason", "goes with FAILED only");
             }
+            validate::comment(found, "failure_reason", &request.failure_reason);
+            Some(Finalize { name: name?, failure: failed.then_some(request.failure_reason), etag: request.etag })
         };
-        if !failed && !request.failure_reason.is_empty() {
-            found.invalid("failure_reason", "goes with FAILED only");
-        }
-        validate::comment(&mut found, "failure_reason", &request.failure_reason);
-        let (order, ()) = both(order, found.check())?;
-        let name = required("name", version)?;
-        let finalize = Finalize { name, failure: failed.then_some(request.failure_reason), etag: request.etag };
-        Ok(Response::new(self.registry.finalize_version(order, finalize).await?))
+        self.act(
+            request,
+            finalize,
+            |registry, intent, finalize| async move { registry.finalize(intent, finalize).await },
+        )
+        .await
     }
 
-    async fn delete_version(
-        &self,
-        request: Request<pb::DeleteVersionRequest>,
-    ) -> Result<Response<pb::Version>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "DeleteVersion", &request, &request.request_id, request.validate_only);
-        let (order, name) = both(order, name("name", VersionName::parse(&request.name)))?;
-        let delete = DeleteVersion { name, etag: request.etag, force: request.force };
-        Ok(Response::new(self.registry.delete_version(order, delete).await?))
+    async fn delete_version(&self, request: Request<pb::DeleteVersionRequest>) -> Reply<pb::Version> {
+        self.change(request, |request, found| {
+            let name = found.name("name", &VERSIONS, &request.name)?;
+            Some(DeleteVersion { name, etag: request.etag, force: request.force })
+        })
+        .await
     }
 
-    async fn undelete_version(
-        &self,
-        request: Request<pb::UndeleteVersionRequest>,
-    ) -> Result<Response<pb::Version>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "UndeleteVersion", &request, &request.request_id, request.validate_only);
-        let (order, name) = both(order, name("name", VersionName::parse(&request.name)))?;
-        Ok(Response::new(self.registry.undelete_version(order, UndeleteVersion { name, etag: request.etag }).await?))
+    async fn undelete_version(&self, request: Request<pb::UndeleteVersionRequest>) -> Reply<pb::Version> {
+        self.change(request, |request, found| {
+            let name = found.name("name", &VERSIONS, &request.name)?;
+            Some(UndeleteVersion { name, etag: request.etag })
+        })
+        .await
     }
 
-    async fn purge_version(&self, request: Request<pb::PurgeVersionRequest>) -> Result<Response<pb::Version>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "PurgeVersion", &request, &request.request_id, request.validate_only);
-        let (order, name) = both(order, name("name", VersionName::parse(&request.name)))?;
-        let purge = PurgeVersion { name, etag: request.etag, due: None };
-        Ok(Response::new(self.registry.purge_version(order, purge).await?))
+    async fn purge_version(&self, request: Request<pb::PurgeVersionRequest>) -> Reply<pb::Version> {
+        let purge = |request: pb::PurgeVersionRequest, found: &mut Violations| {
+            Some(PurgeVersion { name: found.name("name", &VERSIONS, &request.name)?, etag: request.etag })
+        };
+        self.act(request, purge, |registry, intent, purge| async move { registry.purge(intent, purge).await }).await
     }
 
     async fn compare_versions(
         &self,
         request: Request<pb::CompareVersionsRequest>,
-    ) -> Result<Response<pb::CompareVersionsResponse>, Status> {
-        let names = version_names(&request.get_ref().names, 2)?;
-        Ok(Response::new(self.registry.compare(&names).await?))
+    ) -> Reply<pb::CompareVersionsResponse> {
+        self.read(
+            request,
+            |request, found| some_names(&request.names, 2, found),
+            |registry, names| async move { registry.compare(&names).await },
+        )
+        .await
     }
 
-    async fn prune_versions(
-        &self,
-        request: Request<pb::PruneVersionsRequest>,
-    ) -> Result<Response<pb::PruneVersionsResponse>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        let dry = request.dry_run || request.validate_only;
-        let order = order(&metadata, "PruneVersions", &request, &request.request_id, dry);
-        let mut found = Violations::default();
-        let model = found.name("parent", ModelName::parse(&request.parent));
-        let keep = usize::try_from(request.keep).unwrap_or(0);
-        if keep == 0 {
-            found.invalid("keep", "must be at least 1");
-        }
-        let (order, ()) = both(order, found.check())?;
-        let pruned = self.registry.prune(order, required("parent", model)?, keep).await?;
-        let pb_pruned =
-            pb::PruneVersionsResponse { versions: pruned.versions, more: pruned.more, revision: pruned.revision };
-        Ok(Response::new(pb_pruned))
+    async fn prune_versions(&self, request: Request<pb::PruneVersionsRequest>) -> Reply<pb::PruneVersionsResponse> {
+        self.act(
+            request,
+            |request, found| {
+                let model = found.name("parent", &MODELS, &request.parent);
+                let keep = usize::try_from(request.keep).unwrap_or(0);
+                if keep == 0 {
+                    found.invalid("keep", "must be at least 1");
+                }
+                Some((model?, keep, request.dry_run))
+            },
+            |registry, mut intent, (model, keep, dry_run)| async move {
+                intent.validate_only |= dry_run;
+                registry.prune(intent, model, keep).await
+            },
+        )
+        .await
     }
 
-    async fn set_alias(&self, request: Request<pb::SetAliasRequest>) -> Result<Response<pb::Model>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "SetAlias", &request, &request.request_id, request.validate_only);
-        let mut found = Violations::default();
-        let model = found.name("name", ModelName::parse(&request.name));
-        found.name("alias", names::check_alias(&request.alias));
-        let version = found.name("version", parse_alias_target(&request.version));
-        let (order, ()) = both(order, found.check())?;
-        let (model, (named, version)) = (required("name", model)?, required("version", version)?);
-        if named.is_some_and(|named| named != model) {
-            let other = format!("must be a version of {model}");
-            return Err(Error::field("version", ErrorReason::FieldInvalid, other).into());
-        }
-        let set = SetAlias { model, alias: request.alias, version, etag: request.etag };
-        Ok(Response::new(self.registry.set_alias(order, set).await?))
+    async fn set_alias(&self, request: Request<pb::SetAliasRequest>) -> Reply<pb::Model> {
+        self.change(request, |request, found| {
+            let model = found.name("name", &MODELS, &request.name);
+            found.parsed("alias", check_alias(&request.alias));
+            let model = model?;
+            // A whole name or only its last part.
+            let version = match request.version.contains('/') {
+                true => found.name("version", &VERSIONS, &request.version)?,
+                false => found.name("version", &VERSIONS, &format!("{model}/versions/{}", request.version))?,
+            };
+            if version.parent() != model {
+                found.invalid("version", format!("must be a version of {model}"));
+            }
+            Some(SetAlias { version, alias: request.alias, etag: request.etag })
+        })
+        .await
     }
 
-    async fn delete_alias(&self, request: Request<pb::DeleteAliasRequest>) -> Result<Response<pb::Model>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        let order = order(&metadata, "DeleteAlias", &request, &request.request_id, request.validate_only);
-        let mut found = Violations::default();
-        let model = found.name("name", ModelName::parse(&request.name));
-        found.name("alias", names::check_alias(&request.alias));
-        let (order, ()) = both(order, found.check())?;
-        let model = required("name", model)?;
-        let delete = DeleteAlias { model, alias: request.alias, etag: request.etag };
-        Ok(Response::new(self.registry.delete_alias(order, delete).await?))
+    async fn delete_alias(&self, request: Request<pb::DeleteAliasRequest>) -> Reply<pb::Model> {
+        self.change(request, |request, found| {
+            let model = found.name("name", &MODELS, &request.name);
+            found.parsed("alias", check_alias(&request.alias));
+            Some(DeleteAlias { model: model?, alias: request.alias, etag: request.etag })
+        })
+        .await
     }
 }
 
-/// What an alias is to point at: a version's whole name or only its last part.
-fn parse_alias_target(version: &str) -> Result<(Option<ModelName>, VersionRef), names::NameError> {
-    if version.contains('/') {
-        let name = VersionName::parse(version)?;
-        return Ok((Some(name.model), name.version));
-    }
-    Ok((None, VersionRef::parse(version)?))
+fn names(field: &str, texts: &[String], found: &mut Violations) -> Vec<Name> {
+    let named = |(i, text): (usize, &String)| found.name(format!("{field}[{i}]"), &VERSIONS, text);
+    texts.iter().enumerate().filter_map(named).collect()
 }
 
-fn version_names(names: &[String], least: usize) -> Result<Vec<VersionName>, Error> {
-    if !(least..=NAMES).contains(&names.len()) {
-        let count = format!("has {} names; {least} to {NAMES} are allowed", names.len());
-        return Err(Error::field("names", ErrorReason::FieldInvalid, count));
+/// The names in a request for several versions.
+fn some_names(texts: &[String], least: usize, found: &mut Violations) -> Option<Vec<Name>> {
+    if !(least..=NAMES).contains(&texts.len()) {
+        found.invalid("names", format!("has {} names; {least} to {NAMES} are allowed", texts.len()));
+        return None;
     }
-    let mut found = Violations::default();
-    let parsed = (0..)
-        .zip(names)
-        .filter_map(|(i, name): (usize, _)| found.name(format!("names[{i}]"), VersionName::parse(name)))
-        .collect();
-    found.check()?;
-    Ok(parsed)
+    Some(names("names", texts, found))
 }

@@ -4,77 +4,77 @@ use async_trait::async_trait;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
-use super::models::touch;
-use super::records::{ModelRow, Records as _, must_live};
-use super::transaction::{Tx, check_etag, model_after, model_event};
-use super::{Mutation, Order, Registry};
+use super::models::ModelRow;
+use super::resource::check_etag;
+use super::transaction::{Tx, event, resource_of};
+use super::{Committed, Mutation};
 use crate::error::Error;
-use crate::rules::names::{ModelName, VersionName, VersionRef};
-
-impl Registry {
-    pub(crate) async fn set_alias(&self, order: Order, set: SetAlias) -> Result<pb::Model, Error> {
-        model_after(self.commit(order, set).await?.into_event(pb::EventType::AliasSet)?)
-    }
-
-    pub(crate) async fn delete_alias(&self, order: Order, delete: DeleteAlias) -> Result<pb::Model, Error> {
-        model_after(self.commit(order, delete).await?.into_event(pb::EventType::AliasDeleted)?)
-    }
-}
+use crate::rules::names::Name;
 
 /// An alias to be pointed at a version; the alias itself was checked.
 pub(crate) struct SetAlias {
-    pub(crate) model: ModelName,
+    pub(crate) version: Name,
     pub(crate) alias: String,
-    pub(crate) version: VersionRef,
+    /// Of the model.
     pub(crate) etag: String,
 }
 
 #[async_trait]
 impl Mutation for SetAlias {
+    type Answer = pb::Model;
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        let mut row = tx.live_model(&self.model).await?;
-        check_etag(&row.model.name, &row.model.etag, &self.etag)?;
-        let name = VersionName { model: self.model.clone(), version: self.version.clone() };
-        let number = tx.store.resolve(&name).await?;
-        let version = tx.version(&self.model, number).await?;
-        must_live(&version.name, version.delete_time.as_ref())?;
-        change(tx, &mut row, &self.alias, Some(version.name));
-        tx.put_model(&self.model, &row).await
+        let row: ModelRow = tx.live(&self.version.parent()).await?;
+        check_etag(&row, &self.etag)?;
+        let version: pb::Version = tx.live(&self.version).await?;
+        point(tx, row, &self.alias, Some(version.name)).await.map(drop)
+    }
+
+    fn answer(committed: Committed) -> Result<pb::Model, Error> {
+        resource_of::<ModelRow>(committed.into_event(pb::EventType::AliasSet)?)
     }
 }
 
 /// An alias to be removed.
 pub(crate) struct DeleteAlias {
-    pub(crate) model: ModelName,
+    pub(crate) model: Name,
     pub(crate) alias: String,
     pub(crate) etag: String,
 }
 
 #[async_trait]
 impl Mutation for DeleteAlias {
+    type Answer = pb::Model;
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        let mut row = tx.live_model(&self.model).await?;
-        check_etag(&row.model.name, &row.model.etag, &self.etag)?;
+        let row: ModelRow = tx.live(&self.model).await?;
+        check_etag(&row, &self.etag)?;
         if !row.model.aliases.contains_key(&self.alias) {
             let name = format!("{}@{}", self.model, self.alias);
             return Err(Error::NotFound { reason: ErrorReason::AliasNotFound, name });
         }
-        change(tx, &mut row, &self.alias, None);
-        tx.put_model(&self.model, &row).await
+        point(tx, row, &self.alias, None).await.map(drop)
+    }
+
+    fn answer(committed: Committed) -> Result<pb::Model, Error> {
+        resource_of::<ModelRow>(committed.into_event(pb::EventType::AliasDeleted)?)
     }
 }
 
-/// Points an alias elsewhere, or nowhere, and logs it.
-pub(super) fn change(tx: &mut Tx<'_>, row: &mut ModelRow, alias: &str, to: Option<String>) {
-    let before = row.model.clone();
+/// Points an alias elsewhere, or nowhere.
+pub(super) async fn point(
+    tx: &mut Tx<'_>,
+    before: ModelRow,
+    alias: &str,
+    to: Option<String>,
+) -> Result<ModelRow, Error> {
+    let mut row = before.clone();
+    let r#type = if to.is_some() { pb::EventType::AliasSet } else { pb::EventType::AliasDeleted };
     let from = match &to {
         Some(to) => row.model.aliases.insert(alias.to_owned(), to.clone()),
         None => row.model.aliases.remove(alias),
     };
-    touch(tx, &mut row.model);
-    let r#type = if to.is_some() { pb::EventType::AliasSet } else { pb::EventType::AliasDeleted };
-    let mut event = model_event(r#type, Some(&before), &row.model);
-    event.alias_change =
-        Some(pb::AliasChange { alias: alias.to_owned(), from: from.unwrap_or_default(), to: to.unwrap_or_default() });
-    tx.log(event);
+    let (from, to) = (from.unwrap_or_default(), to.unwrap_or_default());
+    let alias_change = Some(pb::AliasChange { alias: alias.to_owned(), from, to });
+    tx.write(pb::Event { alias_change, ..event(r#type) }, Some(before), row).await
 }

@@ -1,56 +1,70 @@
 //! Artifacts: reading them, and the records that make and unmake them.
 
+use std::sync::LazyLock;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
 use registry_proto::store::ManifestRecord;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
+use sha2::{Digest, Sha256};
 
 use super::contents::Content;
+use super::finalize::hex;
 use super::records::{Records as _, decode};
 use super::transaction::Tx;
-use super::usage;
-use super::versions::{live_version, touch};
-use super::{Committed, Mutation, Order, Registry, keys};
+use super::{Committed, Mutation, Registry, keys, usage};
 use crate::chunks::ChunkError;
+use crate::convert;
 use crate::error::Error;
-use crate::rules::names::ArtifactName;
+use crate::rules::artifacts::may_remove;
+use crate::rules::names::{ARTIFACTS, Name, VERSIONS};
 use crate::rules::quota::Limits;
-use crate::store::{Attribute, Index, Kind};
+use crate::store::{Attribute, Index, Kind, Pages, Source};
 
 impl Registry {
     /// An artifact and what it consists of.
-    pub(crate) async fn manifest(&self, name: &ArtifactName) -> Result<(pb::Artifact, Content), Error> {
+    pub(crate) async fn manifest(&self, name: &Name) -> Result<(pb::Artifact, Content), Error> {
         let (key, artifact) = self.located(name).await?;
         Ok((artifact, self.content(&key).await?))
     }
 
-    pub(crate) async fn artifact(&self, name: &ArtifactName) -> Result<pb::Artifact, Error> {
+    pub(crate) async fn artifact(&self, name: &Name) -> Result<pb::Artifact, Error> {
         Ok(self.located(name).await?.1)
     }
 
     /// An artifact and its key. An alias is asked once: it may move at any time.
-    async fn located(&self, name: &ArtifactName) -> Result<(Vec<u8>, pb::Artifact), Error> {
-        let number = self.store.resolve(&name.version).await?;
-        let key = keys::artifact(&name.version.model, number, &name.path);
+    async fn located(&self, name: &Name) -> Result<(Vec<u8>, pb::Artifact), Error> {
+        let key = self.store.resolve(name).await?.key();
         match self.store.get(Kind::Artifact, &key).await? {
             Some(record) => Ok((key, decode(&record)?)),
             None => {
                 // Say so if it is the version or the model that is missing.
-                self.version(&name.version).await?;
+                self.version(&name.parent()).await?;
                 Err(no_artifact(name))
             }
         }
     }
 
+    /// Over all artifacts of a version, as `Version.manifest_sha256` has it.
+    pub(super) async fn manifest_digest(&self, version: &Name) -> Result<String, Error> {
+        let mut hasher = Sha256::new();
+        let mut all = Pages::under(Source::Kind(Kind::Artifact), version.prefix());
+        while let Some(hit) = all.next(&*self.store).await? {
+            let artifact: pb::Artifact = decode(&hit.record)?;
+            hasher.update(format!("{} {} {}\n", artifact.sha256, artifact.size_bytes, artifact.path));
+        }
+        Ok(hex(&hasher.finalize()))
+    }
+
     /// The bytes of an artifact, from `offset`, and at most `length` of them unless that is 0.
     pub(crate) async fn read_artifact(
         &self,
-        name: &ArtifactName,
+        name: &Name,
         offset: u64,
         length: u64,
-    ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + 'static, Error> {
+    ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + 'static + use<>, Error> {
         let (artifact, content) = self.manifest(name).await?;
         let size = content.size();
         if offset > size || (offset == size && size > 0) {
@@ -58,7 +72,7 @@ impl Registry {
             return Err(Error::OutOfRange { reason: ErrorReason::RangeInvalid, detail });
         }
         let end = if length == 0 { size } else { size.min(offset.saturating_add(length)) };
-        let namespace = name.version.model.namespace.clone();
+        let namespace = name.namespace().to_owned();
         let pieces = self.read_content(namespace, content, offset..end);
         let read = (self.clone(), artifact);
         Ok(pieces.or_else(move |error| {
@@ -69,8 +83,8 @@ impl Registry {
 
     /// What it means for its reader that a chunk of an artifact can't be read. If it is damaged, it makes room for the same bytes.
     async fn lost(&self, read: &pb::Artifact, error: ChunkError) -> Error {
-        let Ok(name) = ArtifactName::parse(&read.name) else { return error.of(&read.name) };
-        if let Err(error) = self.put_aside_if_damaged(&name.version.model.namespace, &error).await {
+        let name = Name::canonical(&ARTIFACTS, &read.name);
+        if let Err(error) = self.put_aside_if_damaged(name.namespace(), &error).await {
             tracing::warn!(%error, artifact = read.name, "a damaged chunk stays where it is");
         }
         // It is no loss if the artifact was deleted while it was read.
@@ -81,37 +95,38 @@ impl Registry {
             _ => error,
         }
     }
-
-    pub(crate) async fn delete_artifact(&self, order: Order, delete: DeleteArtifact) -> Result<pb::Artifact, Error> {
-        let committed = self.commit(order, delete).await?;
-        artifact_after(committed, pb::EventType::ArtifactDeleted)
-            .ok_or_else(|| Error::internal("a deletion logged no event"))
-    }
 }
 
 /// An artifact to be removed.
 pub(crate) struct DeleteArtifact {
-    pub(crate) name: ArtifactName,
+    pub(crate) name: Name,
 }
 
 #[async_trait]
 impl Mutation for DeleteArtifact {
+    type Answer = pb::Artifact;
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        let name = &self.name;
-        let mut version = live_version(tx, &name.version).await?;
-        let key = keys::artifact(&name.version.model, version.number, &name.path);
-        let Some(record) = tx.store.get(Kind::Artifact, &key).await? else { return Err(no_artifact(name)) };
+        let mut version: pb::Version = tx.live(&self.name.parent()).await?;
+        let name = Name::canonical(&VERSIONS, &version.name).child(&ARTIFACTS, self.name.id());
+        let key = name.key();
+        let Some(record) = tx.store.get(Kind::Artifact, &key).await? else { return Err(no_artifact(&self.name)) };
         let artifact: pb::Artifact = decode(&record)?;
-        if version.state() != pb::VersionState::Pending && !artifact.supplementary {
+        if !may_remove(convert::state(&version), artifact.supplementary) {
             let detail = format!("is sealed: its version is {}", version.state().as_str_name());
             return Err(Error::precondition(ErrorReason::VersionSealed, artifact.name, detail));
         }
         version.artifact_count -= 1;
         version.size_bytes -= artifact.size_bytes;
-        touch(tx, &mut version);
-        tx.log(event(pb::EventType::ArtifactDeleted, &artifact.name, Some(&artifact), None));
-        remove_artifact(tx, &key, &artifact).await?;
-        tx.put_version(&name.version.model, &version).await
+        tx.record(event_of(pb::EventType::ArtifactDeleted, &artifact.name, Some(&artifact), None));
+        remove_records(tx, &key).await?;
+        usage::give_back(tx, name.namespace(), 1, artifact.size_bytes.unsigned_abs()).await?;
+        tx.touch(version).await.map(drop)
+    }
+
+    fn answer(committed: Committed) -> Result<pb::Artifact, Error> {
+        let deleted = artifact_of(committed, pb::EventType::ArtifactDeleted);
+        deleted.ok_or_else(|| Error::internal("a deletion has no event"))
     }
 }
 
@@ -132,18 +147,17 @@ pub(super) async fn put_artifact(
     tx.put(Kind::Manifest, key, manifest, listed).await
 }
 
-/// Removes the records of an artifact, which counts no more: whatever removes one does it here.
-pub(super) async fn remove_artifact(tx: &mut Tx<'_>, key: &[u8], artifact: &pb::Artifact) -> Result<(), Error> {
+/// Removes the records of an artifact. Whoever does so counts it off.
+pub(super) async fn remove_records(tx: &mut Tx<'_>, key: &[u8]) -> Result<(), Error> {
     tx.store.remove(Kind::Artifact, key).await?;
-    tx.store.remove(Kind::Manifest, key).await?;
-    usage::give_back(tx, keys::namespace_of(key), artifact.size_bytes.unsigned_abs()).await
+    Ok(tx.store.remove(Kind::Manifest, key).await?)
 }
 
 pub(super) fn resource(artifact: &pb::Artifact) -> pb::Resource {
     pb::Resource { resource: Some(pb::resource::Resource::Artifact(artifact.clone())) }
 }
 
-pub(super) fn event(
+pub(super) fn event_of(
     r#type: pb::EventType,
     name: &str,
     before: Option<&pb::Artifact>,
@@ -159,7 +173,7 @@ pub(super) fn event(
 }
 
 /// The artifact that an event of a type is about.
-pub(super) fn artifact_after(committed: Committed, r#type: pb::EventType) -> Option<pb::Artifact> {
+pub(super) fn artifact_of(committed: Committed, r#type: pb::EventType) -> Option<pb::Artifact> {
     let event = committed.into_event(r#type).ok()?;
     match event.after.or(event.before)?.resource {
         Some(pb::resource::Resource::Artifact(artifact)) => Some(artifact),
@@ -167,6 +181,12 @@ pub(super) fn artifact_after(committed: Committed, r#type: pb::EventType) -> Opt
     }
 }
 
-fn no_artifact(name: &ArtifactName) -> Error {
+/// The manifest digest of a version without artifacts.
+pub(crate) fn manifest_of_nothing() -> String {
+    static DIGEST: LazyLock<String> = LazyLock::new(|| hex(&Sha256::digest([])));
+    DIGEST.clone()
+}
+
+fn no_artifact(name: &Name) -> Error {
     Error::NotFound { reason: ErrorReason::ArtifactNotFound, name: name.to_string() }
 }

@@ -10,14 +10,16 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use uuid::Uuid;
 
+use super::records::decode;
 use super::transaction::Tx;
-use super::{Registry, chain, keys, records};
+use super::{Registry, chain, keys};
 use crate::error::Error;
-use crate::store::{Decision, Kind, Put, Revision, StoreError, Transaction};
+use crate::rules::names::{MODELS, Name};
+use crate::store::{Decision, Kind, Put, Read, Revision, StoreError, Transaction};
 
-/// Who wants a change, and how.
+/// Who wants a change, why, and how.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Order {
+pub(crate) struct Intent {
     /// Who.
     pub(crate) actor: String,
     /// The caller's name for the request: under it, it happens once.
@@ -26,22 +28,39 @@ pub(crate) struct Order {
     pub(crate) fingerprint: Bytes,
     /// Why.
     pub(crate) comment: String,
-    /// Answer what would come out, and change nothing.
+    /// Return what would come out, and change nothing.
     pub(crate) validate_only: bool,
 }
 
-impl Order {
-    /// What the server does by itself.
+impl Intent {
+    /// Of what the server does by itself.
     pub(crate) fn own() -> Self {
         Self { actor: "registry-server".to_owned(), ..Self::default() }
+    }
+
+    /// The revision in which a request was carried out, if it was.
+    async fn revision_of<R: Read + ?Sized>(&self, id: Uuid, records: &R) -> Result<Option<Revision>, Error> {
+        let Some(record) = records.get(Kind::Request, id.as_bytes()).await? else { return Ok(None) };
+        let record: RequestRecord = decode(&record)?;
+        if record.fingerprint != self.fingerprint {
+            let used = format!("{id} was used for another request");
+            return Err(Error::field("request_id", ErrorReason::RequestIdReused, used));
+        }
+        Ok(Some(record.revision))
     }
 }
 
 /// A change, to be decided in the store's lane.
 #[async_trait]
 pub(crate) trait Mutation: Send + Sync + 'static {
-    /// Checks, writes, and logs events; without events nothing is kept. May be run again from the start.
+    /// What its caller gets.
+    type Answer;
+
+    /// Checks, writes, and records events; without events nothing is kept. May be run again from the start.
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error>;
+
+    /// The answer, made of the events alone: a repeated request gets the same one.
+    fn answer(committed: Committed) -> Result<Self::Answer, Error>;
 
     /// What it will probably read, as [`Decision::reads`] has it.
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
@@ -49,7 +68,7 @@ pub(crate) trait Mutation: Send + Sync + 'static {
     }
 }
 
-/// What a mutation led to. The answer to the caller is made from this alone, so that a repeated request is answered alike.
+/// What a mutation led to.
 #[derive(Debug, Clone)]
 pub(crate) struct Committed {
     /// The revision; 0 if nothing was changed.
@@ -70,18 +89,29 @@ impl Committed {
 
 impl Registry {
     /// Carries a mutation out, or finds that it was carried out already.
-    pub(crate) async fn commit(&self, order: Order, mutation: impl Mutation) -> Result<Committed, Error> {
-        let pending = Arc::new(Pending { order, mutation, outcome: Mutex::new(None) });
+    pub(crate) async fn commit<M: Mutation>(&self, intent: Intent, mutation: M) -> Result<M::Answer, Error> {
+        let pending = Arc::new(Pending { intent, mutation, outcome: Mutex::new(None) });
         let decision: Arc<dyn Decision> = Arc::clone(&pending) as _;
         let revision = self.store.commit(decision).await?;
         let outcome = pending.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match outcome.ok_or_else(|| Error::internal("a commit was not decided"))?? {
-            Outcome::Events(events) => Ok(Committed { revision: revision.unwrap_or(0), events }),
+        M::answer(match outcome.ok_or_else(|| Error::internal("a commit was not decided"))?? {
+            Outcome::Events(events) => Committed { revision: revision.unwrap_or(0), events },
             Outcome::Repeated(revision) => {
                 let events = self.tail.events_of(revision).await?;
-                Ok(Committed { revision, events })
+                Committed { revision, events }
             }
-        }
+        })
+    }
+}
+
+impl Registry {
+    /// What a request led to, if it was carried out already: for those who read before they commit, since what they read then may
+    /// be gone.
+    pub(crate) async fn repeated<M: Mutation>(&self, intent: &Intent) -> Result<Option<M::Answer>, Error> {
+        let Some(id) = intent.request_id.filter(|_| !intent.validate_only) else { return Ok(None) };
+        let Some(revision) = intent.revision_of(id, &*self.store).await? else { return Ok(None) };
+        let events = self.tail.events_of(revision).await?;
+        M::answer(Committed { revision, events }).map(Some)
     }
 }
 
@@ -96,7 +126,7 @@ enum Outcome {
 
 /// A mutation on its way through the lane.
 struct Pending<M> {
-    order: Order,
+    intent: Intent,
     mutation: M,
     outcome: Mutex<Option<Result<Outcome, Error>>>,
 }
@@ -118,54 +148,43 @@ impl<M: Mutation> Decision for Pending<M> {
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
         let mut reads = self.mutation.reads();
         reads.push((Kind::ChainHead, Vec::new()));
-        reads.extend(self.order.request_id.map(|id| (Kind::Request, id.into_bytes().to_vec())));
+        reads.extend(self.intent.request_id.map(|id| (Kind::Request, id.into_bytes().to_vec())));
         reads
     }
 }
 
 impl<M: Mutation> Pending<M> {
     async fn run(&self, transaction: &mut dyn Transaction) -> Result<(Outcome, Option<Bytes>), Error> {
-        let request_id = self.order.request_id.filter(|_| !self.order.validate_only);
+        let request_id = self.intent.request_id.filter(|_| !self.intent.validate_only);
         if let Some(id) = request_id
-            && let Some(revision) = self.revision_of(id, transaction).await?
+            && let Some(revision) = self.intent.revision_of(id, &*transaction).await?
         {
             return Ok((Outcome::Repeated(revision), None));
         }
-        let mut tx = Tx::new(transaction, &self.order.actor);
+        let mut tx = Tx::new(transaction, &self.intent.actor);
         self.mutation.apply(&mut tx).await?;
-        if tx.events.is_empty() || self.order.validate_only {
+        if tx.events.is_empty() || self.intent.validate_only {
             return Ok((Outcome::Events(tx.events), None));
         }
         if let Some(id) = request_id {
-            let record = RequestRecord { fingerprint: self.order.fingerprint.clone(), revision: tx.revision() };
+            let record = RequestRecord { fingerprint: self.intent.fingerprint.clone(), revision: tx.revision() };
             tx.put(Kind::Request, id.into_bytes().to_vec(), &record, Vec::new()).await?;
         }
         let (events, log) = self.seal(tx).await?;
         Ok((Outcome::Events(events), Some(log)))
     }
 
-    /// The revision in which a request was carried out, if it was.
-    async fn revision_of(&self, id: Uuid, transaction: &dyn Transaction) -> Result<Option<Revision>, Error> {
-        let Some(record) = transaction.get(Kind::Request, id.as_bytes()).await? else { return Ok(None) };
-        let record: RequestRecord = records::decode(&record)?;
-        if record.fingerprint != self.order.fingerprint {
-            let used = format!("{id} was used for another request");
-            return Err(Error::field("request_id", ErrorReason::RequestIdReused, used));
-        }
-        Ok(Some(record.revision))
-    }
-
     /// Completes the events and links them to the chain. Answers them also as the log keeps them: a `WatchedEvents`.
     async fn seal(&self, mut tx: Tx<'_>) -> Result<(Vec<pb::Event>, Bytes), Error> {
         let revision = tx.revision();
         for model in tx.models_touched() {
-            let key = keys::event_reference(&model, revision);
+            let key = keys::event_reference(&Name::canonical(&MODELS, &model), revision);
             let put = Put { kind: Kind::EventReference, key, payload: Bytes::new(), attributes: Vec::new() };
             tx.store.put(put).await?;
         }
         let head = tx.store.get(Kind::ChainHead, &[]).await?;
         let mut hash = head.map_or_else(|| Bytes::from_static(&chain::START), |head| head.payload);
-        let request_id = self.order.request_id.map(|id| id.to_string()).unwrap_or_default();
+        let request_id = self.intent.request_id.map(|id| id.to_string()).unwrap_or_default();
         let mut log = pb::WatchedEvents { revision, events: Vec::new() }.encode_to_vec();
         for (index, event) in (0u32..).zip(&mut tx.events) {
             event.name = format!("events/{revision}-{index}");
@@ -173,11 +192,11 @@ impl<M: Mutation> Pending<M> {
             event.index = index;
             event.event_id = Uuid::now_v7().to_string();
             event.time = Some(tx.now);
-            event.actor.clone_from(&self.order.actor);
+            event.actor.clone_from(&self.intent.actor);
             event.request_id.clone_from(&request_id);
             // A batch has a comment for each transition.
             if event.comment.is_empty() {
-                event.comment.clone_from(&self.order.comment);
+                event.comment.clone_from(&self.intent.comment);
             }
             let bytes = chain::link(&hash, event);
             prost::encoding::bytes::encode(EVENTS_FIELD, &bytes, &mut log);

@@ -5,20 +5,21 @@ use std::collections::BTreeSet;
 use registry_proto::v1 as pb;
 
 use super::Registry;
+use super::models::ModelRow;
 use crate::convert;
 use crate::error::Error;
 use crate::rules::compare;
-use crate::rules::names::VersionName;
+use crate::rules::names::Name;
 
 impl Registry {
     /// The metrics of versions side by side; the first is the baseline.
-    pub(crate) async fn compare(&self, names: &[VersionName]) -> Result<pb::CompareVersionsResponse, Error> {
+    pub(crate) async fn compare(&self, names: &[Name]) -> Result<pb::CompareVersionsResponse, Error> {
         let mut versions = Vec::with_capacity(names.len());
         for name in names {
             versions.push(self.version(name).await?);
         }
         let overrides = match names.first() {
-            Some(baseline) => self.model(&baseline.model).await?.metric_directions,
+            Some(baseline) => self.get::<ModelRow>(&baseline.parent()).await?.metric_directions,
             None => Default::default(),
         };
         let every: BTreeSet<(&str, &str)> = versions

@@ -5,12 +5,12 @@ use registry_proto::store::DataKeyRecord;
 use registry_proto::v1 as pb;
 
 use super::records::decode;
-use super::transaction::Tx;
-use super::{Mutation, Order, Registry};
+use super::transaction::{Tx, event};
+use super::{Committed, Intent, Mutation, Registry};
 use crate::encryption::Key;
 use crate::encryption::master::MasterKey;
 use crate::error::Error;
-use crate::rules::names::NamespaceName;
+use crate::rules::names::Name;
 use crate::store::{Kind, StoreError};
 
 impl Registry {
@@ -50,8 +50,8 @@ impl Registry {
         before: Option<DataKeyRecord>,
         after: DataKeyRecord,
     ) -> Result<(), Error> {
-        let order = Order { comment: format!("under master key {}", master.id()), ..Order::own() };
-        self.commit(order, WriteDataKey { namespace: namespace.to_owned(), before, after }).await.map(drop)
+        let intent = Intent { comment: format!("under master key {}", master.id()), ..Intent::own() };
+        self.commit(intent, WriteDataKey { namespace: namespace.to_owned(), before, after }).await
     }
 }
 
@@ -64,6 +64,8 @@ struct WriteDataKey {
 
 #[async_trait]
 impl Mutation for WriteDataKey {
+    type Answer = ();
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let key = self.namespace.as_bytes();
         let there = tx.store.get(Kind::DataKey, key).await?.map(|record| decode(&record)).transpose()?;
@@ -74,8 +76,12 @@ impl Mutation for WriteDataKey {
             None => pb::EventType::EncryptionKeyCreated,
             Some(_) => pb::EventType::EncryptionKeyRotated,
         };
-        let resource_name = NamespaceName(self.namespace.clone()).to_string();
-        tx.log(pb::Event { r#type: r#type.into(), resource_name, ..Default::default() });
+        let resource_name = Name::namespace_with(&self.namespace).to_string();
+        tx.record(pb::Event { resource_name, ..event(r#type) });
         tx.put(Kind::DataKey, key.to_vec(), &self.after, Vec::new()).await
+    }
+
+    fn answer(_: Committed) -> Result<(), Error> {
+        Ok(())
     }
 }

@@ -7,9 +7,10 @@ use prost::Message;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
+use super::lists::{Listed, Page};
 use super::{Registry, keys};
 use crate::error::Error;
-use crate::rules::names::{ModelName, Parent};
+use crate::rules::names::{MODELS, Name};
 use crate::store::{Kind, LogEntry, Range, Revision, Source, Store, StoreError};
 
 /// How many revisions the tail keeps decoded.
@@ -101,66 +102,55 @@ fn decode(entry: &LogEntry) -> Result<pb::WatchedEvents, Error> {
 /// Which events somebody wants.
 #[derive(Debug, Clone)]
 pub(crate) struct Selection {
-    pub(crate) parent: Parent,
+    /// Of this resource and all below it; `None` means everything.
+    pub(crate) parent: Option<Name>,
     /// Empty means all.
     pub(crate) types: Vec<pb::EventType>,
 }
 
 impl Selection {
     pub(crate) fn takes(&self, event: &pb::Event) -> bool {
-        (self.types.is_empty() || self.types.contains(&event.r#type())) && is_below(&event.resource_name, &self.parent)
+        let below = self.parent.as_ref().is_none_or(|parent| parent.contains(&event.resource_name));
+        below && (self.types.is_empty() || self.types.contains(&event.r#type()))
     }
-}
-
-fn is_below(name: &str, parent: &Parent) -> bool {
-    let within = |parent: &str| name.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    match parent {
-        Parent::All => true,
-        Parent::Namespace(namespace) => within(&format!("namespaces/{namespace}")),
-        Parent::Model(model) => within(&model.to_string()),
-        Parent::Version { model, number } => within(&model.version(*number)),
-    }
-}
-
-/// Some events of the past, and the revision to go on behind, if there may be more.
-pub(crate) struct EventPage {
-    pub(crate) events: Vec<pb::Event>,
-    pub(crate) next: Option<Revision>,
 }
 
 impl Registry {
-    /// Events behind a revision, oldest first: about `limit`, since a revision is not split.
-    pub(crate) async fn list_events(
-        &self,
-        selection: &Selection,
-        after: Revision,
-        limit: usize,
-    ) -> Result<EventPage, Error> {
-        let mut events = Vec::new();
-        let (mut at, mut looked_at) = (after, 0);
+    /// Events after a revision, oldest first: about as many as the page holds, since a revision is not split.
+    pub(crate) async fn list_events(&self, selection: &Selection, page: &Page) -> Result<Listed<pb::Event>, Error> {
+        let mut at = match page.after.as_deref().map(<[u8; 8]>::try_from) {
+            None => 0,
+            Some(Ok(position)) => Revision::from_be_bytes(position),
+            Some(Err(_)) => {
+                return Err(Error::field("page_token", ErrorReason::PageTokenInvalid, "is not a page token"));
+            }
+        };
+        let model = selection.parent.as_ref().filter(|parent| parent.of().parent.is_some());
+        let model = model.map(|parent| parent.within(&MODELS));
+        let (mut items, mut looked_at) = (Vec::new(), 0);
         loop {
-            let entries = match &selection.parent {
-                Parent::Model(model) | Parent::Version { model, .. } => self.entries_of(model, at).await?,
-                Parent::All | Parent::Namespace(_) => self.tail.read(at).await?,
+            let entries = match &model {
+                Some(model) => self.entries_of(model, at).await?,
+                None => self.tail.read(at).await?,
             };
             if entries.is_empty() {
-                return Ok(EventPage { events, next: None });
+                return Ok(Listed { items, next: None });
             }
             for entry in entries {
                 at = entry.revision;
                 looked_at += 1;
-                events.extend(entry.events.iter().filter(|event| selection.takes(event)).cloned());
-                if events.len() >= limit || looked_at >= LOOKED_AT {
-                    return Ok(EventPage { events, next: Some(at) });
+                items.extend(entry.events.iter().filter(|event| selection.takes(event)).cloned());
+                if items.len() >= page.size || looked_at >= LOOKED_AT {
+                    return Ok(Listed { items, next: Some(at.to_be_bytes().to_vec()) });
                 }
             }
         }
     }
 
     /// Revisions behind `after` that have events of a model, found without reading the others.
-    async fn entries_of(&self, model: &ModelName, after: Revision) -> Result<Vec<Arc<pb::WatchedEvents>>, Error> {
+    async fn entries_of(&self, model: &Name, after: Revision) -> Result<Vec<Arc<pb::WatchedEvents>>, Error> {
         let range = Range {
-            prefix: keys::model_prefix(model),
+            prefix: model.prefix(),
             after: Some(keys::event_reference(model, after)),
             reverse: false,
             limit: READ,

@@ -1,98 +1,103 @@
 //! The end of a version's filling: sealed under a digest of all its artifacts, or given up.
 
-use std::sync::LazyLock;
-
 use async_trait::async_trait;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
-use sha2::{Digest, Sha256};
 
-use super::records::{Records as _, decode};
-use super::transaction::{Tx, check_etag, version_after, version_event};
-use super::versions::{live_version, reads_of, touch};
-use super::{Mutation, Order, Registry, keys};
+use super::models::ModelRow;
+use super::records::Records as _;
+use super::resource::{Resource, check_etag};
+use super::transaction::{Tx, event, resource_of};
+use super::{Committed, Intent, Mutation, Registry};
 use crate::error::Error;
-use crate::rules::names::VersionName;
-use crate::store::{Kind, Range, Source};
-
-/// How many artifacts are read at once.
-const PAGE: usize = 500;
-
-impl Registry {
-    pub(crate) async fn finalize_version(&self, order: Order, finalize: Finalize) -> Result<pb::Version, Error> {
-        version_after(self.commit(order, finalize).await?.into_event(pb::EventType::VersionFinalized)?)
-    }
-}
+use crate::rules::names::Name;
+use crate::store::Kind;
 
 /// A version to be finalized.
+#[derive(Debug, Clone)]
 pub(crate) struct Finalize {
-    pub(crate) name: VersionName,
+    pub(crate) name: Name,
     /// `None`: it is READY. Otherwise it is FAILED, for this reason.
     pub(crate) failure: Option<String>,
     pub(crate) etag: String,
 }
 
+impl Registry {
+    /// Finalizes a version. Its artifacts are read outside the lane, so that nobody waits for them, and once more if some came or
+    /// went meanwhile.
+    pub(crate) async fn finalize(&self, intent: Intent, finalize: Finalize) -> Result<pb::Version, Error> {
+        if let Some(Some(version)) = self.repeated::<FinalizeAsRead>(&intent).await? {
+            return Ok(version);
+        }
+        loop {
+            let version = self.version(&finalize.name).await?;
+            let manifest_sha256 = match finalize.failure {
+                Some(_) => String::new(),
+                None => self.manifest_digest(&Name::canonical(pb::Version::OF, &version.name)).await?,
+            };
+            let as_read = FinalizeAsRead { finalize: finalize.clone(), read: version.etag, manifest_sha256 };
+            if let Some(version) = self.commit(intent.clone(), as_read).await? {
+                return Ok(version);
+            }
+        }
+    }
+}
+
+struct FinalizeAsRead {
+    finalize: Finalize,
+    /// The etag that the version had before its artifacts were read; it changes as they come and go.
+    read: String,
+    manifest_sha256: String,
+}
+
 #[async_trait]
-impl Mutation for Finalize {
+impl Mutation for FinalizeAsRead {
+    /// `None` if the version is not as it was read any more.
+    type Answer = Option<pb::Version>;
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        let before = live_version(tx, &self.name).await?;
-        check_etag(&before.name, &before.etag, &self.etag)?;
+        let before: pb::Version = tx.live(&self.finalize.name).await?;
+        check_etag(&before, &self.finalize.etag)?;
         if before.state() != pb::VersionState::Pending {
             let detail = format!("is {} already", before.state().as_str_name());
             return Err(Error::precondition(ErrorReason::VersionSealed, before.name, detail));
         }
-        let model = &self.name.model;
+        if before.etag != self.read {
+            return Ok(());
+        }
         let mut version = before.clone();
-        match &self.failure {
+        match &self.finalize.failure {
             Some(reason) => {
                 version.set_state(pb::VersionState::Failed);
                 version.failure_reason.clone_from(reason);
             }
             None => {
                 version.set_state(pb::VersionState::Ready);
-                version.manifest_sha256 = self.manifest(tx, version.number).await?;
+                version.manifest_sha256.clone_from(&self.manifest_sha256);
             }
         }
-        touch(tx, &mut version);
-        tx.put_version(model, &version).await?;
-        tx.log(version_event(pb::EventType::VersionFinalized, Some(before), version));
+        tx.write(event(pb::EventType::VersionFinalized), Some(before), version).await?;
 
-        let mut row = tx.live_model(model).await?;
-        let latest = tx.store.latest(model).await?;
+        let model = self.finalize.name.parent();
+        let mut row: ModelRow = tx.live(&model).await?;
+        let latest = tx.store.latest(&model).await?;
         if row.model.latest_version != latest {
             row.model.latest_version = latest;
-            tx.put_model(model, &row).await?;
+            tx.keep(&row).await?;
         }
         Ok(())
     }
 
-    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
-        reads_of(&self.name)
-    }
-}
-
-impl Finalize {
-    async fn manifest(&self, tx: &Tx<'_>, number: i64) -> Result<String, Error> {
-        let mut hasher = Sha256::new();
-        let mut range = Range::first(keys::artifact(&self.name.model, number, ""), PAGE);
-        loop {
-            let hits = tx.store.scan(Source::Kind(Kind::Artifact), &range).await?;
-            for hit in &hits {
-                let artifact: pb::Artifact = decode(&hit.record)?;
-                hasher.update(format!("{} {} {}\n", artifact.sha256, artifact.size_bytes, artifact.path));
-            }
-            match hits.into_iter().last() {
-                Some(last) => range.after = Some(last.position),
-                None => return Ok(hex(&hasher.finalize())),
-            }
+    fn answer(committed: Committed) -> Result<Self::Answer, Error> {
+        if committed.events.is_empty() {
+            return Ok(None);
         }
+        resource_of::<pb::Version>(committed.into_event(pb::EventType::VersionFinalized)?).map(Some)
     }
-}
 
-/// The manifest digest of a version without artifacts.
-pub(crate) fn manifest_of_nothing() -> String {
-    static DIGEST: LazyLock<String> = LazyLock::new(|| hex(&Sha256::digest([])));
-    DIGEST.clone()
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        pb::Version::reads(&self.finalize.name)
+    }
 }
 
 /// Lower-case hex.

@@ -1,135 +1,106 @@
-//! Pages of lists. Each costs what it answers.
+//! Pages of lists. Each costs what it returns.
 
 use registry_proto::v1 as pb;
 
-use super::records::{ModelRow, Records as _, decode};
-use super::{Registry, keys};
+use super::Registry;
+use super::models::ModelRow;
+use super::records::{Records as _, decode};
+use super::resource::Resource as _;
 use crate::error::Error;
-use crate::rules::names::{ModelName, ModelOrNamespace, VersionName};
-use crate::store::{Index, Kind, Range, SCAN_BYTES, Source};
+use crate::rules::names::{MODELS, Name, VERSIONS};
+use crate::store::{Index, Kind, Range, Record, SCAN_BYTES, Source};
 
-/// Which part of a list to answer.
+/// How many deleted models a page of versions passes over at most.
+const PASSED_OVER: usize = 100;
+
+/// Which part of a list to return.
 #[derive(Debug, Clone)]
 pub(crate) struct Page {
     /// How many at most.
     pub(crate) size: usize,
-    /// Behind this position.
+    /// After this position.
     pub(crate) after: Option<Vec<u8>>,
+    /// The field that orders it.
+    pub(crate) order: &'static str,
     /// From the last to the first.
     pub(crate) reverse: bool,
     /// What is deleted as well.
     pub(crate) show_deleted: bool,
 }
 
-/// A page, and the position to go on behind, if there is more.
+/// A page, and the position to go on after, if there may be more.
 #[derive(Debug)]
 pub(crate) struct Listed<T> {
     pub(crate) items: Vec<T>,
     pub(crate) next: Option<Vec<u8>>,
 }
 
-/// What models are ordered by.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum ModelOrder {
-    Name,
-    CreateTime,
-}
-
 impl Registry {
-    pub(crate) async fn list_models(
-        &self,
-        namespace: &str,
-        order: ModelOrder,
-        page: &Page,
-    ) -> Result<Listed<pb::Model>, Error> {
-        let source = match (order, page.show_deleted) {
-            (ModelOrder::Name, false) => Source::Index(Index::LiveModels),
-            (ModelOrder::Name, true) => Source::Kind(Kind::Model),
-            (ModelOrder::CreateTime, false) => Source::Index(Index::LiveModelsByAge),
-            (ModelOrder::CreateTime, true) => Source::Index(Index::ModelsByAge),
-        };
-        let listed = self.page(source, keys::namespace_prefix(namespace), page, |hit| ModelRow::decode(&hit)).await?;
-        Ok(Listed { items: listed.items.into_iter().map(|row| row.model).collect(), next: listed.next })
-    }
-
-    pub(crate) async fn list_versions(
-        &self,
-        parent: &ModelOrNamespace,
-        page: &Page,
-    ) -> Result<Listed<pb::Version>, Error> {
-        let source = if page.show_deleted { Source::Kind(Kind::Version) } else { Source::Index(Index::LiveVersions) };
-        match parent {
-            ModelOrNamespace::Model(model) => {
-                self.store.model(model).await?;
-                self.page(source, keys::model_prefix(model), page, |hit| decode(&hit)).await
+    /// The versions of a model, or of all models of a namespace.
+    pub(crate) async fn list_versions(&self, parent: &Name, page: &Page) -> Result<Listed<pb::Version>, Error> {
+        let of_model = std::ptr::eq(parent.of(), &MODELS);
+        if of_model {
+            self.store.must_exist(parent).await?;
+        }
+        match page.show_deleted {
+            true => self.page(Source::Kind(Kind::Version), parent.prefix(), page, |hit| decode(&hit)).await,
+            false if of_model => {
+                self.page(Source::Index(Index::LiveVersions), parent.prefix(), page, |hit| decode(&hit)).await
             }
-            ModelOrNamespace::Namespace(namespace) if page.show_deleted => {
-                self.page(source, keys::namespace_prefix(namespace), page, |hit| decode(&hit)).await
-            }
-            ModelOrNamespace::Namespace(namespace) => self.versions_of_live_models(namespace, page).await,
+            false => self.versions_of_live_models(parent, page).await,
         }
     }
 
-    /// The versions of a namespace, without those of deleted models, which are not deleted themselves.
-    async fn versions_of_live_models(&self, namespace: &str, page: &Page) -> Result<Listed<pb::Version>, Error> {
-        let mut listed = Listed { items: Vec::new(), next: None };
-        let mut rest = page.clone();
-        // The model that the page begins in, then one after the other.
-        let mut model = match &page.after {
-            Some(after) => {
-                // A token is checked, but not sealed: a forged position may be anything.
-                let below = after.get(keys::namespace_prefix(namespace).len()..).unwrap_or_default();
-                let model = below.split(|byte| *byte == 0).next().unwrap_or_default();
-                let model = String::from_utf8_lossy(model).into_owned();
-                Some(ModelName { namespace: namespace.to_owned(), model })
-            }
-            None => self.next_live_model(namespace, None, page.reverse).await?,
+    /// The versions of a namespace, without those of deleted models, which are not deleted themselves: these models are passed over,
+    /// each in one step.
+    async fn versions_of_live_models(&self, namespace: &Name, page: &Page) -> Result<Listed<pb::Version>, Error> {
+        let mut items: Vec<pb::Version> = Vec::new();
+        let mut range = Range {
+            prefix: namespace.prefix(),
+            after: page.after.clone(),
+            reverse: page.reverse,
+            limit: page.size + 1,
         };
-        while let Some(name) = model {
-            rest.size = page.size - listed.items.len();
-            let prefix = keys::model_prefix(&name);
-            let found = self.page(Source::Index(Index::LiveVersions), prefix, &rest, |hit| decode(&hit)).await?;
-            listed.items.extend(found.items);
-            if found.next.is_some() {
-                listed.next = found.next;
-                break;
+        // The model that was looked at last, and whether it lives.
+        let mut model: Option<(Name, bool)> = None;
+        let (mut passed_over, mut bytes) = (0, 0);
+        loop {
+            let hits = self.store.scan(Source::Index(Index::LiveVersions), &range).await?;
+            if hits.is_empty() {
+                return Ok(Listed { items, next: None });
             }
-            model = self.next_live_model(namespace, Some(&name), page.reverse).await?;
-            if listed.items.len() == page.size {
-                // Whether there is more, the next page will tell.
-                listed.next = match (&model, listed.items.last()) {
-                    (Some(_), Some(last)) => Some(keys::version(&name_of(last)?, last.number)),
-                    _ => None,
+            for hit in hits {
+                let version: pb::Version = decode(&hit.record)?;
+                let of = Name::canonical(&VERSIONS, &version.name).parent();
+                let live = match &model {
+                    Some((model, live)) if *model == of => *live,
+                    _ => self.store.resource::<ModelRow>(&of).await?.meta().delete_time.is_none(),
                 };
-                break;
+                let prefix = of.prefix();
+                model = Some((of, live));
+                if !live {
+                    passed_over += 1;
+                    range.after = Some(if page.reverse { prefix } else { [prefix.as_slice(), &[u8::MAX]].concat() });
+                    break;
+                }
+                if items.len() == page.size || bytes >= SCAN_BYTES {
+                    return Ok(Listed { items, next: range.after });
+                }
+                bytes += hit.record.payload.len();
+                range.after = Some(hit.position);
+                items.push(version);
             }
-            rest.after = None;
+            if passed_over == PASSED_OVER {
+                return Ok(Listed { items, next: range.after });
+            }
         }
-        Ok(listed)
     }
 
-    async fn next_live_model(
-        &self,
-        namespace: &str,
-        after: Option<&ModelName>,
-        reverse: bool,
-    ) -> Result<Option<ModelName>, Error> {
-        let prefix = keys::namespace_prefix(namespace);
-        let range = Range { prefix, after: after.map(keys::model), reverse, limit: 1 };
-        let hits = self.store.scan(Source::Index(Index::LiveModels), &range).await?;
-        let row = hits.first().map(|hit| ModelRow::decode(&hit.record)).transpose()?;
-        row.map(|row| ModelName::parse(&row.model.name).map_err(Error::internal)).transpose()
-    }
-
-    pub(crate) async fn list_artifacts(
-        &self,
-        version: &VersionName,
-        page: &Page,
-    ) -> Result<Listed<pb::Artifact>, Error> {
-        let number = self.store.resolve(version).await?;
-        self.store.version(&version.model, number).await?;
-        let prefix = keys::artifact(&version.model, number, "");
-        self.page(Source::Kind(Kind::Artifact), prefix, page, |hit| decode(&hit)).await
+    /// The artifacts of a version, by path.
+    pub(crate) async fn list_artifacts(&self, version: &Name, page: &Page) -> Result<Listed<pb::Artifact>, Error> {
+        let version = self.store.resolve(version).await?;
+        self.store.must_exist(&version).await?;
+        self.page(Source::Kind(Kind::Artifact), version.prefix(), page, |hit| decode(&hit)).await
     }
 
     pub(super) async fn page<T>(
@@ -137,7 +108,7 @@ impl Registry {
         source: Source,
         prefix: Vec<u8>,
         page: &Page,
-        read: impl Fn(crate::store::Record) -> Result<T, Error>,
+        read: impl Fn(Record) -> Result<T, Error>,
     ) -> Result<Listed<T>, Error> {
         // One more than asked for tells whether there is more.
         let range = Range { prefix, after: page.after.clone(), reverse: page.reverse, limit: page.size + 1 };
@@ -149,8 +120,4 @@ impl Registry {
         let items = hits.into_iter().map(|hit| read(hit.record)).collect::<Result<_, _>>()?;
         Ok(Listed { items, next })
     }
-}
-
-fn name_of(version: &pb::Version) -> Result<ModelName, Error> {
-    Ok(VersionName::parse(&version.name).map_err(Error::internal)?.model)
 }

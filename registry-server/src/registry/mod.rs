@@ -20,7 +20,10 @@ pub(crate) mod models;
 pub(crate) mod prune;
 pub(crate) mod purge;
 pub(crate) mod records;
+pub(crate) mod resource;
+mod specs;
 pub(crate) mod stages;
+pub(crate) mod standard;
 pub(crate) mod sweep;
 pub(crate) mod transaction;
 pub(crate) mod updates;
@@ -32,7 +35,7 @@ pub(crate) mod watch;
 
 use std::sync::Arc;
 
-pub(crate) use self::commit::{Committed, Mutation, Order};
+pub(crate) use self::commit::{Committed, Intent, Mutation};
 use crate::chunks::ChunkStore;
 use crate::chunks::digests::Digests;
 use crate::rules::quota::Limits;

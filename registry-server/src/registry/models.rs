@@ -1,91 +1,184 @@
-//! Models: making, reading, changing them.
+//! Models: what is kept of one, and its own rules.
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use prost::Message as _;
+use registry_proto::store::{ModelRecord, StageHeight};
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
-use uuid::Uuid;
+use registry_proto::v1::resource::Resource as Any;
 
-use super::records::{ModelRow, Records as _};
-use super::transaction::{Tx, check_etag, model_after, model_event};
-use super::updates::ModelMask;
-use super::{Mutation, Order, Registry, keys};
-use crate::error::Error;
-use crate::rules::names::ModelName;
-use crate::store::Kind;
+use super::resource::{Meta, MetaMut, Resource, Row, Standard};
+use super::transaction::Tx;
+use super::{keys, records, validate};
+use crate::convert;
+use crate::error::{Error, Violations};
+use crate::rules::names::{Collection, Computed, MODELS, Name, computed};
+use crate::rules::retention::{self, Standing};
+use crate::rules::stages::Stage;
+use crate::store::{Attribute, Index, Kind, Record};
 
-impl Registry {
-    /// The model, deleted or not.
-    pub(crate) async fn model(&self, name: &ModelName) -> Result<pb::Model, Error> {
-        Ok(self.store.model(name).await?.model)
-    }
-
-    pub(crate) async fn create_model(&self, order: Order, create: CreateModel) -> Result<pb::Model, Error> {
-        model_after(self.commit(order, create).await?.into_event(pb::EventType::ModelCreated)?)
-    }
-
-    pub(crate) async fn update_model(&self, order: Order, update: UpdateModel) -> Result<pb::Model, Error> {
-        model_after(self.commit(order, update).await?.into_event(pb::EventType::ModelUpdated)?)
-    }
-}
-
-/// A model to be made; its content was checked.
-pub(crate) struct CreateModel {
-    pub(crate) name: ModelName,
+/// A model, and what is counted for it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ModelRow {
     pub(crate) model: pb::Model,
+    /// The highest version number given out.
+    pub(crate) last_number: i64,
+    /// How high the stack of holders of each stage is.
+    pub(crate) heights: BTreeMap<Stage, u64>,
 }
 
-#[async_trait]
-impl Mutation for CreateModel {
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        if tx.store.get(Kind::Model, &keys::model(&self.name)).await?.is_some() {
-            let name = self.name.to_string();
-            return Err(Error::AlreadyExists { reason: ErrorReason::ModelAlreadyExists, name });
-        }
-        let model = pb::Model {
-            name: self.name.to_string(),
-            uid: Uuid::new_v4().to_string(),
-            aliases: Default::default(),
-            stages: Vec::new(),
-            latest_version: String::new(),
-            version_count: 0,
-            create_time: Some(tx.now),
-            update_time: Some(tx.now),
-            delete_time: None,
-            etag: tx.etag(),
-            create_revision: tx.revision(),
-            ..self.model.clone()
+impl Row for ModelRow {
+    fn decode(record: &Record) -> Result<Self, Error> {
+        let stored: ModelRecord = records::decode(record)?;
+        let heights =
+            stored.stage_heights.iter().filter_map(|entry| Some((convert::stage(entry.stage)?, entry.height)));
+        Ok(Self {
+            last_number: stored.last_number,
+            heights: heights.collect(),
+            model: stored.model.unwrap_or_default(),
+        })
+    }
+
+    fn encode(&self) -> Bytes {
+        let heights = self.heights.iter();
+        let record = ModelRecord {
+            model: Some(self.model.clone()),
+            last_number: self.last_number,
+            stage_heights: heights
+                .map(|(stage, height)| StageHeight { stage: convert::stage_number(*stage), height: *height })
+                .collect(),
         };
-        tx.log(model_event(pb::EventType::ModelCreated, None, &model));
-        tx.put_model(&self.name, &ModelRow { model, ..Default::default() }).await
-    }
-
-    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
-        vec![(Kind::Model, keys::model(&self.name))]
+        Bytes::from(record.encode_to_vec())
     }
 }
 
-/// New values for some fields of a model; they were checked.
-pub(crate) struct UpdateModel {
-    pub(crate) name: ModelName,
-    pub(crate) model: pb::Model,
-    pub(crate) mask: ModelMask,
+impl ModelRow {
+    /// What the model says of a stage, if the stage holds a version.
+    pub(crate) fn stage(&self, stage: Stage) -> Option<&pb::StageSummary> {
+        let number = convert::stage_number(stage);
+        self.model.stages.iter().find(|summary| summary.stage == number)
+    }
 }
 
 #[async_trait]
-impl Mutation for UpdateModel {
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        let mut row = tx.live_model(&self.name).await?;
-        check_etag(&row.model.name, &row.model.etag, &self.model.etag)?;
-        let before = row.model.clone();
-        self.mask.apply(&self.model, &mut row.model);
-        touch(tx, &mut row.model);
-        tx.log(model_event(pb::EventType::ModelUpdated, Some(&before), &row.model));
-        tx.put_model(&self.name, &row).await
+impl Resource for ModelRow {
+    type Message = pb::Model;
+
+    const KIND: Kind = Kind::Model;
+    const OF: &'static Collection = &MODELS;
+    const EVENTS: [pb::EventType; 4] = [
+        pb::EventType::ModelCreated,
+        pb::EventType::ModelUpdated,
+        pb::EventType::ModelDeleted,
+        pb::EventType::ModelUndeleted,
+    ];
+
+    fn message(&self) -> &pb::Model {
+        &self.model
+    }
+
+    fn message_mut(&mut self) -> &mut pb::Model {
+        &mut self.model
+    }
+
+    fn into_message(self) -> pb::Model {
+        self.model
+    }
+
+    fn meta_of(message: &pb::Model) -> Meta<'_> {
+        let pb::Model { name, etag, delete_time, .. } = message;
+        Meta { name, etag, delete_time: delete_time.as_ref() }
+    }
+
+    fn meta_mut(&mut self) -> MetaMut<'_> {
+        let pb::Model { name, uid, etag, create_time, update_time, delete_time, .. } = &mut self.model;
+        MetaMut { name, uid, etag, create_time, update_time, delete_time }
+    }
+
+    fn places(&self, name: &Name) -> Vec<Attribute> {
+        let age = keys::model_age(name, self.model.create_revision);
+        let mut places = vec![Attribute { index: Index::ModelsByAge, value: age.clone() }];
+        match &self.model.delete_time {
+            None => {
+                places.push(Attribute { index: Index::LiveModelsByAge, value: age });
+                // The key that follows the place sorts by name.
+                places.push(Attribute { index: Index::LiveModels, value: Vec::new() });
+            }
+            Some(time) if self.model.version_count > 0 => {
+                places.push(Attribute { index: Index::DeletedModels, value: keys::time(time) });
+            }
+            Some(_) => {}
+        }
+        places
+    }
+
+    fn wrap(message: pb::Model) -> Any {
+        Any::Model(message)
+    }
+
+    fn unwrap(any: Any) -> Option<pb::Model> {
+        match any {
+            Any::Model(model) => Some(model),
+            _ => None,
+        }
+    }
+
+    fn check(message: &pb::Model, found: &mut Violations) {
+        validate::model(message, found);
+    }
+
+    fn missing(name: &Name) -> Error {
+        Error::NotFound { reason: ErrorReason::ModelNotFound, name: name.to_string() }
     }
 }
 
-/// Notes that a model changes in this revision.
-pub(crate) fn touch(tx: &Tx<'_>, model: &mut pb::Model) {
-    model.update_time = Some(tx.now);
-    model.etag = tx.etag();
+#[async_trait]
+impl Standard for ModelRow {
+    const LIVE: Index = Index::LiveModels;
+    const LIVE_BY_AGE: Index = Index::LiveModelsByAge;
+    const BY_AGE: Index = Index::ModelsByAge;
+
+    fn draft(tx: &Tx<'_>, given: pb::Model) -> Self {
+        Self { model: pb::Model { create_revision: tx.revision(), ..given }, ..Self::default() }
+    }
+
+    /// Not while a version is in production or carries an alias.
+    async fn may_delete(&self, _: &Tx<'_>, force: bool) -> Result<(), Error> {
+        let standing = Standing {
+            in_production: self.stage(Stage::Production).is_some(),
+            aliased: !self.model.aliases.is_empty(),
+            ..Standing::default()
+        };
+        refuse_protected(&self.model.name, &standing, force)
+    }
+
+    fn exists(name: &Name) -> Error {
+        Error::AlreadyExists { reason: ErrorReason::ModelAlreadyExists, name: name.to_string() }
+    }
+}
+
+/// Fails if something speaks against a deletion, unless it is forced.
+pub(super) fn refuse_protected(name: &str, standing: &Standing, force: bool) -> Result<(), Error> {
+    match retention::protected_from_deletion(standing) {
+        Some(why) if !force => Err(Error::precondition(ErrorReason::ResourceProtected, name, why)),
+        _ => Ok(()),
+    }
+}
+
+/// The number that an alias of a model, set or computed, points at.
+pub(crate) fn aliased(row: &ModelRow, alias: &str) -> Option<i64> {
+    let name = match computed(alias) {
+        Some(Computed::Latest) => Some(&row.model.latest_version),
+        Some(Computed::In(stage)) => row.stage(stage).map(|summary| &summary.version),
+        None => row.model.aliases.get(alias),
+    };
+    number_in(name?)
+}
+
+/// The number at the end of a version's canonical name.
+pub(crate) fn number_in(name: &str) -> Option<i64> {
+    name.rsplit_once('/').and_then(|(_, number)| number.parse().ok())
 }

@@ -4,11 +4,13 @@ use async_trait::async_trait;
 use registry_proto::v1 as pb;
 
 use super::deletion::{delete, standing};
-use super::records::{Records as _, decode, must_live};
-use super::transaction::{Tx, version_after};
-use super::{Committed, Mutation, Order, Registry, keys};
+use super::models::ModelRow;
+use super::records::{Records as _, decode};
+use super::resource::must_live;
+use super::transaction::{Tx, resource_of};
+use super::{Committed, Intent, Mutation, Registry};
 use crate::error::Error;
-use crate::rules::names::ModelName;
+use crate::rules::names::{Name, VERSIONS};
 use crate::rules::retention;
 use crate::store::{Hit, Index, Range, Source};
 
@@ -17,33 +19,34 @@ const AT_ONCE: usize = 100;
 /// How many are read at once.
 const PAGE: usize = 200;
 
-/// What went, or would.
-pub(crate) struct Pruned {
-    pub(crate) versions: Vec<pb::Version>,
-    pub(crate) more: bool,
-    pub(crate) revision: u64,
-}
-
 impl Registry {
     /// Deletes the oldest versions that may go, but for the newest `keep`. The candidates are looked for outside the lane, so
     /// that a long history does not stop the writers, and checked again in it.
-    pub(crate) async fn prune(&self, order: Order, model: ModelName, keep: usize) -> Result<Pruned, Error> {
-        let row = self.store.model(&model).await?;
-        must_live(&row.model.name, row.model.delete_time.as_ref())?;
-        let mut numbers = self.prunable(&row.model, &model, keep).await?;
+    pub(crate) async fn prune(
+        &self,
+        intent: Intent,
+        model: Name,
+        keep: usize,
+    ) -> Result<pb::PruneVersionsResponse, Error> {
+        let repeated = self.repeated::<Prune>(&intent).await?;
+        let row: ModelRow = self.store.resource(&model).await?;
+        if let Some(response) = repeated {
+            let more = !self.prunable(&row, &model, keep).await?.is_empty();
+            return Ok(pb::PruneVersionsResponse { more, ..response });
+        }
+        must_live(&row)?;
+        let mut numbers = self.prunable(&row, &model, keep).await?;
         let more = numbers.len() > AT_ONCE;
         numbers.truncate(AT_ONCE);
-        let Committed { revision, events } = self.commit(order, Prune { model, numbers }).await?;
-        let deletions = events.into_iter().filter(|event| event.r#type() == pb::EventType::VersionDeleted);
-        let versions = deletions.map(version_after).collect::<Result<_, _>>()?;
-        Ok(Pruned { versions, more, revision })
+        let response = self.commit(intent, Prune { model, numbers }).await?;
+        Ok(pb::PruneVersionsResponse { more, ..response })
     }
 
     /// The oldest versions that may go, one more than fit in a revision.
-    async fn prunable(&self, model: &pb::Model, name: &ModelName, keep: usize) -> Result<Vec<i64>, Error> {
+    async fn prunable(&self, row: &ModelRow, model: &Name, keep: usize) -> Result<Vec<i64>, Error> {
         let source = Source::Index(Index::LiveVersions);
         let mut kept = 0;
-        let mut range = Range::last(keys::model_prefix(name), PAGE);
+        let mut range = Range::last(model.prefix(), PAGE);
         let boundary = loop {
             range.limit = PAGE.min(keep - kept);
             let Some(Hit { position, .. }) =
@@ -58,7 +61,7 @@ impl Registry {
         };
 
         let mut numbers = Vec::new();
-        let mut range = Range::first(keys::model_prefix(name), PAGE);
+        let mut range = Range::first(model.prefix(), PAGE);
         loop {
             let hits = self.store.scan(source, &range).await?;
             for hit in &hits {
@@ -66,7 +69,7 @@ impl Registry {
                     return Ok(numbers);
                 }
                 let version: pb::Version = decode(&hit.record)?;
-                if retention::prunable(&standing(model, &version)) {
+                if retention::prunable(&standing(row, &version)) {
                     numbers.push(version.number);
                 }
             }
@@ -80,20 +83,29 @@ impl Registry {
 
 /// Versions to be deleted if they still may be.
 struct Prune {
-    model: ModelName,
+    model: Name,
     numbers: Vec<i64>,
 }
 
 #[async_trait]
 impl Mutation for Prune {
+    /// Whether there are more is not for the commit to say.
+    type Answer = pb::PruneVersionsResponse;
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         for number in &self.numbers {
-            let row = tx.live_model(&self.model).await?;
-            let version = tx.version(&self.model, *number).await?;
-            if retention::prunable(&standing(&row.model, &version)) {
-                delete(tx, &self.model, row, version).await?;
+            let row: ModelRow = tx.live(&self.model).await?;
+            let version: pb::Version = tx.any(&self.model.child(&VERSIONS, *number)).await?;
+            if retention::prunable(&standing(&row, &version)) {
+                delete(tx, row, version).await?;
             }
         }
         Ok(())
+    }
+
+    fn answer(Committed { revision, events }: Committed) -> Result<Self::Answer, Error> {
+        let deletions = events.into_iter().filter(|event| event.r#type() == pb::EventType::VersionDeleted);
+        let versions = deletions.map(resource_of::<pb::Version>).collect::<Result<_, _>>()?;
+        Ok(pb::PruneVersionsResponse { versions, more: false, revision })
     }
 }

@@ -7,15 +7,16 @@ use prost_types::Timestamp;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
-use super::artifacts::remove_artifact;
-use super::deletion::{delete, not_deleted};
-use super::records::{ModelRow, Records as _, decode};
-use super::transaction::{Tx, check_etag, version_after, version_event};
-use super::versions::touch;
-use super::{Mutation, Order, Registry, keys};
+use super::artifacts::remove_records;
+use super::deletion::delete;
+use super::models::ModelRow;
+use super::records::decode;
+use super::resource::{Row as _, check_etag, must_be_deleted};
+use super::transaction::{Tx, event, resource_of};
+use super::{Committed, Intent, Mutation, Registry, usage};
 use crate::error::Error;
 use crate::rules::garbage;
-use crate::rules::names::{ModelName, VersionName};
+use crate::rules::names::{MODELS, Name, VERSIONS};
 use crate::store::{Index, Kind, Pages, Source};
 
 /// What is to be purged by itself.
@@ -33,15 +34,35 @@ impl Due {
 }
 
 impl Registry {
-    pub(crate) async fn purge_version(&self, order: Order, purge: PurgeVersion) -> Result<pb::Version, Error> {
-        version_after(self.commit(order, purge).await?.into_event(pb::EventType::VersionPurged)?)
+    /// Gives up the artifacts of a deleted version. They are read outside the lane, so that nobody waits for them.
+    pub(crate) async fn purge(&self, intent: Intent, purge: PurgeVersion) -> Result<pb::Version, Error> {
+        if let Some(Some(version)) = self.repeated::<PurgeAsRead>(&intent).await? {
+            return Ok(version);
+        }
+        loop {
+            let as_read = self.read_for_purge(purge.clone(), None).await?;
+            if let Some(version) = self.commit(intent.clone(), as_read).await? {
+                return Ok(version);
+            }
+        }
+    }
+
+    async fn read_for_purge(&self, purge: PurgeVersion, due: Option<Due>) -> Result<PurgeAsRead, Error> {
+        let version = self.version(&purge.name).await?;
+        let name = Name::canonical(&VERSIONS, &version.name);
+        let mut artifacts = Vec::new();
+        let mut all = Pages::under(Source::Kind(Kind::Artifact), name.prefix());
+        while let Some(hit) = all.next(&*self.store).await? {
+            artifacts.push(hit.record.key);
+        }
+        Ok(PurgeAsRead { purge, due, read: version.etag, artifacts })
     }
 
     /// Purges the versions that are due, the longest deleted first; those of deleted models come last. Stops when `tell`, which
     /// hears how many were, says false. With `dry_run` it only counts.
     pub(crate) async fn purge_due(
         &self,
-        order: &Order,
+        intent: &Intent,
         due: Due,
         dry_run: bool,
         mut tell: impl FnMut(u64) -> bool,
@@ -53,7 +74,7 @@ impl Registry {
             if !due.is(version.delete_time.as_ref()) || !tell(purged) {
                 break;
             }
-            purged += if dry_run { 1 } else { self.purge_if_due(order, due, &version.name).await? };
+            purged += if dry_run { 1 } else { self.purge_if_due(intent, due, &version.name).await? };
         }
         let mut deleted = Pages::of(Source::Index(Index::DeletedModels));
         while let Some(hit) = deleted.next(&*self.store).await? {
@@ -65,11 +86,11 @@ impl Registry {
                 purged += model.version_count.unsigned_abs();
                 continue;
             }
-            let name = ModelName::parse(&model.name).map_err(Error::internal)?;
-            let mut versions = Pages::under(Source::Index(Index::LiveVersions), keys::model_prefix(&name));
+            let name = Name::canonical(&MODELS, &model.name);
+            let mut versions = Pages::under(Source::Index(Index::LiveVersions), name.prefix());
             while let Some(hit) = versions.next(&*self.store).await? {
                 let version: pb::Version = decode(&hit.record)?;
-                purged += self.purge_if_due(order, due, &version.name).await?;
+                purged += self.purge_if_due(intent, due, &version.name).await?;
                 if !tell(purged) {
                     break;
                 }
@@ -79,29 +100,40 @@ impl Registry {
     }
 
     /// How many versions were purged.
-    async fn purge_if_due(&self, order: &Order, due: Due, name: &str) -> Result<u64, Error> {
-        let name = VersionName::parse(name).map_err(Error::internal)?;
-        let purge = PurgeVersion { name, etag: String::new(), due: Some(due) };
-        Ok(u64::from(!self.commit(order.clone(), purge).await?.events.is_empty()))
+    async fn purge_if_due(&self, intent: &Intent, due: Due, name: &str) -> Result<u64, Error> {
+        let name = Name::canonical(&VERSIONS, name);
+        let as_read = self.read_for_purge(PurgeVersion { name, etag: String::new() }, Some(due)).await?;
+        Ok(u64::from(self.commit(intent.clone(), as_read).await?.is_some()))
     }
 }
 
 /// A version whose artifacts are to be given up.
+#[derive(Debug, Clone)]
 pub(crate) struct PurgeVersion {
-    pub(crate) name: VersionName,
+    pub(crate) name: Name,
     pub(crate) etag: String,
+}
+
+struct PurgeAsRead {
+    purge: PurgeVersion,
     /// Nothing is done unless it is due.
-    pub(crate) due: Option<Due>,
+    due: Option<Due>,
+    /// The etag that the version had before its artifacts were read.
+    read: String,
+    /// Their keys.
+    artifacts: Vec<Vec<u8>>,
 }
 
 #[async_trait]
-impl Mutation for PurgeVersion {
+impl Mutation for PurgeAsRead {
+    /// `None` if it is not due, or if the version is not as it was read any more.
+    type Answer = Option<pb::Version>;
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        let model = &self.name.model;
-        let row = tx.any_model(model).await?;
-        let number = tx.store.resolve(&self.name).await?;
-        let mut version = tx.version(model, number).await?;
-        check_etag(&version.name, &version.etag, &self.etag)?;
+        let name = &self.purge.name;
+        let row: ModelRow = tx.any(&name.parent()).await?;
+        let mut version: pb::Version = tx.any(name).await?;
+        check_etag(&version, &self.purge.etag)?;
         let deleted = version.delete_time.or(row.model.delete_time);
         match &self.due {
             // It was undeleted, or somebody was faster.
@@ -109,21 +141,28 @@ impl Mutation for PurgeVersion {
             _ => must_have_its_artifacts(&version)?,
         }
         if deleted.is_none() {
-            return Err(not_deleted(&version.name));
+            must_be_deleted(&version)?;
+        }
+        if version.etag != self.read {
+            return Ok(());
         }
         if version.delete_time.is_none() {
-            delete(tx, model, row, version).await?;
-            version = tx.version(model, number).await?;
+            version = delete(tx, row, version).await?;
         }
-        remove_artifacts(tx, model, number).await?;
-        let before = version.clone();
-        version.purge_time = Some(tx.now);
-        version.artifact_count = 0;
-        version.size_bytes = 0;
-        touch(tx, &mut version);
-        tx.put_version(model, &version).await?;
-        tx.log(version_event(pb::EventType::VersionPurged, Some(before), version));
-        Ok(())
+        for key in &self.artifacts {
+            remove_records(tx, key).await?;
+        }
+        let (count, size) = (version.artifact_count.unsigned_abs(), version.size_bytes.unsigned_abs());
+        usage::give_back(tx, name.namespace(), count, size).await?;
+        let purged = pb::Version { purge_time: Some(tx.now), artifact_count: 0, size_bytes: 0, ..version.clone() };
+        tx.write(event(pb::EventType::VersionPurged), Some(version), purged).await.map(drop)
+    }
+
+    fn answer(committed: Committed) -> Result<Self::Answer, Error> {
+        if committed.events.is_empty() {
+            return Ok(None);
+        }
+        resource_of::<pb::Version>(committed.into_event(pb::EventType::VersionPurged)?).map(Some)
     }
 }
 
@@ -136,12 +175,4 @@ pub(super) fn must_have_its_artifacts(version: &pb::Version) -> Result<(), Error
             Err(Error::precondition(ErrorReason::ResourcePurged, &version.name, detail))
         }
     }
-}
-
-async fn remove_artifacts(tx: &mut Tx<'_>, model: &ModelName, number: i64) -> Result<(), Error> {
-    let mut all = Pages::under(Source::Kind(Kind::Artifact), keys::artifact(model, number, ""));
-    while let Some(hit) = all.next(&*tx.store).await? {
-        remove_artifact(tx, &hit.record.key, &decode(&hit.record)?).await?;
-    }
-    Ok(())
 }

@@ -5,71 +5,54 @@ use registry_proto::store::NumberRecord;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
-use super::models::touch as touch_model;
-use super::records::{ModelRow, Records as _, decode, number_in};
-use super::transaction::{Tx, check_etag, version_after, version_event};
-use super::versions::{live_version, reads_of, touch};
-use super::{Committed, Mutation, Order, Registry, keys};
+use super::models::{ModelRow, number_in};
+use super::records::{Records as _, decode};
+use super::resource::{Resource, check_etag};
+use super::transaction::{Tx, event, resource, resource_of};
+use super::{Committed, Mutation, keys};
 use crate::convert;
 use crate::error::Error;
-use crate::rules::names::{ModelName, VersionName};
+use crate::rules::names::{MODELS, Name, VERSIONS};
 use crate::rules::stages::{self, Candidate, Incumbent, Move, Refusal, Stage};
-use crate::store::{Index, Kind, Range, Revision, Source};
-
-/// What a transition or rollback led to.
-#[derive(Debug, Clone)]
-pub(crate) struct Moved {
-    /// The version that entered the stage.
-    pub(crate) version: pb::Version,
-    /// Those that had to leave it.
-    pub(crate) displaced: Vec<pb::Version>,
-    pub(crate) revision: Revision,
-}
-
-impl Registry {
-    /// Carries out transitions in one revision. Answers one result for each.
-    pub(crate) async fn transition(&self, order: Order, transitions: Transitions) -> Result<Vec<Moved>, Error> {
-        moves(self.commit(order, transitions).await?)
-    }
-
-    pub(crate) async fn rollback(&self, order: Order, rollback: Rollback) -> Result<Moved, Error> {
-        let moved = moves(self.commit(order, rollback).await?)?;
-        moved.into_iter().next().ok_or_else(|| Error::internal("a rollback moved nothing"))
-    }
-}
-
-/// Reads the results back from the events: each that is not a displacement begins a result.
-fn moves(Committed { revision, events }: Committed) -> Result<Vec<Moved>, Error> {
-    let mut moved: Vec<Moved> = Vec::new();
-    for event in events {
-        let displaced = event.stage_change.is_some_and(|c| c.cause() == pb::StageChangeCause::Displaced);
-        let version = version_after(event)?;
-        match moved.last_mut() {
-            Some(last) if displaced => last.displaced.push(version),
-            _ => moved.push(Moved { version, displaced: Vec::new(), revision }),
-        }
-    }
-    Ok(moved)
-}
+use crate::store::{Index, Kind, Range, Source};
 
 /// One transition; its fields were checked.
 pub(crate) struct Transition {
-    pub(crate) name: VersionName,
+    pub(crate) name: Name,
     pub(crate) to: Stage,
     pub(crate) incumbent: Option<Incumbent>,
     pub(crate) comment: String,
     pub(crate) etag: String,
 }
 
+#[async_trait]
+impl Mutation for Transition {
+    type Answer = pb::TransitionStageResponse;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
+        self.carry_out(tx).await
+    }
+
+    fn answer(committed: Committed) -> Result<Self::Answer, Error> {
+        first(moves(committed)?)
+    }
+
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        pb::Version::reads(&self.name)
+    }
+}
+
 /// Transitions that happen together.
-pub(crate) struct Transitions(pub(crate) Vec<Transition>);
+pub(crate) struct TransitionTogether(pub(crate) Vec<Transition>);
 
 #[async_trait]
-impl Mutation for Transitions {
+impl Mutation for TransitionTogether {
+    type Answer = pb::BatchTransitionStagesResponse;
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         for transition in &self.0 {
             let first = tx.events.len();
-            transition.apply(tx).await?;
+            transition.carry_out(tx).await?;
             for event in &mut tx.events[first..] {
                 event.comment.clone_from(&transition.comment);
             }
@@ -77,32 +60,33 @@ impl Mutation for Transitions {
         Ok(())
     }
 
+    fn answer(committed: Committed) -> Result<Self::Answer, Error> {
+        let revision = committed.revision;
+        Ok(pb::BatchTransitionStagesResponse { responses: moves(committed)?, revision })
+    }
+
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
-        self.0.iter().flat_map(|transition| reads_of(&transition.name)).collect()
+        self.0.iter().flat_map(Transition::reads).collect()
     }
 }
 
 impl Transition {
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        let version = live_version(tx, &self.name).await?;
-        check_etag(&version.name, &version.etag, &self.etag)?;
-        let model = &self.name.model;
-        let row = tx.live_model(model).await?;
-        let policy = convert::policy(row.model.stage_policy.as_ref(), "stage_policy")?;
-        let occupied = count_in(&row, self.to) > 0;
+    async fn carry_out(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
+        let version: pb::Version = tx.live(&self.name).await?;
+        check_etag(&version, &self.etag)?;
+        let row: ModelRow = tx.live(&self.name.parent()).await?;
+        let policy = convert::policy_of(&row.model)?;
+        let occupied = row.stage(self.to).is_some();
         let moved = stages::transition(&policy, &candidate(&version), self.to, occupied, self.incumbent)
             .map_err(|refusal| refused(&version.name, &refusal))?;
-        let mut mover = Mover { model, row };
         match moved {
-            // Logged all the same: somebody asked for it, and a repeated request has to find it.
+            // An event all the same: somebody asked for it, and a repeated request has to find it.
             Move::Stay => {
-                let change = stage_change(self.to, self.to, pb::StageChangeCause::Transition);
-                let mut event = version_event(pb::EventType::StageTransitioned, Some(version.clone()), version);
-                event.stage_change = Some(change);
-                tx.log(event);
-                return Ok(());
+                tx.record(stayed(version, self.to, pb::StageChangeCause::Transition));
+                Ok(())
             }
             Move::Enter { leaves } => {
+                let mut mover = Mover::new(row);
                 let incumbents = match leaves {
                     Some(_) => mover.in_stage(tx, self.to).await?,
                     None => Vec::new(),
@@ -112,38 +96,40 @@ impl Transition {
                     let to = leaves.unwrap_or(Stage::Archived);
                     mover.shift(tx, incumbent, to, pb::StageChangeCause::Displaced, true).await?;
                 }
+                mover.finish(tx).await
             }
         }
-        mover.finish(tx).await
     }
 }
 
 /// A stage to be given back.
 pub(crate) struct Rollback {
-    pub(crate) model: ModelName,
+    pub(crate) model: Name,
     pub(crate) stage: Stage,
     pub(crate) incumbent: Option<Incumbent>,
+    /// Of the model.
     pub(crate) etag: String,
 }
 
 #[async_trait]
 impl Mutation for Rollback {
+    type Answer = pb::RollbackResponse;
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        let row = tx.live_model(&self.model).await?;
-        check_etag(&row.model.name, &row.model.etag, &self.etag)?;
-        let policy = convert::policy(row.model.stage_policy.as_ref(), "stage_policy")?;
-        let name = row.model.name.clone();
-        let mut mover = Mover { model: &self.model, row };
-        let holder = match mover.newest_in(self.stage) {
-            Some(number) => Some(tx.version(&self.model, number).await?),
+        let row: ModelRow = tx.live(&self.model).await?;
+        check_etag(&row, &self.etag)?;
+        let policy = convert::policy_of(&row.model)?;
+        let mut mover = Mover::new(row);
+        let holder: Option<pb::Version> = match mover.newest_in(self.stage) {
+            Some(number) => Some(tx.any(&self.model.child(&VERSIONS, number)).await?),
             None => None,
         };
         let leaves = stages::restore(&policy, self.stage, holder.is_some(), self.incumbent)
-            .map_err(|refusal| refused(&name, &refusal))?;
+            .map_err(|refusal| refused(self.model.as_str(), &refusal))?;
         let holder_number = holder.as_ref().map(|version| version.number);
         let Some(earlier) = mover.pop_to_earlier(tx, self.stage, holder_number).await? else {
-            let detail = format!("no earlier version can take {} back", stage_name(self.stage));
-            return Err(Error::precondition(ErrorReason::NoPreviousVersion, name, detail));
+            let detail = format!("no earlier version can take STAGE_{} back", self.stage);
+            return Err(Error::precondition(ErrorReason::NoPreviousVersion, self.model.as_str(), detail));
         };
         mover.shift(tx, earlier, self.stage, pb::StageChangeCause::Rollback, false).await?;
         if let (Some(holder), Some(to)) = (holder, leaves) {
@@ -151,17 +137,44 @@ impl Mutation for Rollback {
         }
         mover.finish(tx).await
     }
+
+    fn answer(committed: Committed) -> Result<Self::Answer, Error> {
+        let pb::TransitionStageResponse { version, displaced, revision } = first(moves(committed)?)?;
+        Ok(pb::RollbackResponse { version, displaced, revision })
+    }
+}
+
+/// Reads the results back from the events: each that is not a displacement begins a result.
+fn moves(Committed { revision, events }: Committed) -> Result<Vec<pb::TransitionStageResponse>, Error> {
+    let mut moved: Vec<pb::TransitionStageResponse> = Vec::new();
+    for event in events {
+        let displaced = event.stage_change.is_some_and(|c| c.cause() == pb::StageChangeCause::Displaced);
+        let version = resource_of::<pb::Version>(event)?;
+        match moved.last_mut() {
+            Some(last) if displaced => last.displaced.push(version),
+            _ => moved.push(pb::TransitionStageResponse { version: Some(version), displaced: Vec::new(), revision }),
+        }
+    }
+    Ok(moved)
+}
+
+fn first(moved: Vec<pb::TransitionStageResponse>) -> Result<pb::TransitionStageResponse, Error> {
+    moved.into_iter().next().ok_or_else(|| Error::internal("a transition moved nothing"))
 }
 
 /// Moves versions of one model between stages, and keeps the model's account of them.
-pub(super) struct Mover<'a> {
-    pub(super) model: &'a ModelName,
+pub(super) struct Mover {
+    pub(super) model: Name,
     pub(super) row: ModelRow,
 }
 
-impl Mover<'_> {
-    /// Moves a version, logs it, and answers it as it is now. `push`: it takes its place on top of the stage's stack of
-    /// holders, rather than being there already.
+impl Mover {
+    pub(super) fn new(row: ModelRow) -> Self {
+        Self { model: Name::canonical(&MODELS, &row.model.name), row }
+    }
+
+    /// Moves a version, and returns it as it is now. `push`: it takes its place on top of the stage's stack of holders, rather than
+    /// being there already.
     pub(super) async fn shift(
         &mut self,
         tx: &mut Tx<'_>,
@@ -171,37 +184,35 @@ impl Mover<'_> {
         push: bool,
     ) -> Result<pb::Version, Error> {
         let from = convert::stage(before.stage).unwrap_or(Stage::Development);
-        let mut version = before.clone();
-        if from != to {
-            version.stage = convert::stage_number(to);
-            version.stage_time = Some(tx.now);
-            version.stage_revision = tx.revision();
-            touch(tx, &mut version);
-            tx.put_version(self.model, &version).await?;
-            self.count(from, -1);
-            self.count(to, 1);
-            if push && is_stacked(to) {
-                let height = self.row.heights.entry(to).or_default();
-                *height += 1;
-                let key = keys::stage_holder(self.model, to, *height);
-                tx.put_number(Kind::StageHolder, key, version.number).await?;
-            }
+        if from == to {
+            tx.record(stayed(before.clone(), to, cause));
+            return Ok(before);
         }
-        let mut event = version_event(pb::EventType::StageTransitioned, Some(before), version.clone());
-        event.stage_change = Some(stage_change(from, to, cause));
-        tx.log(event);
-        Ok(version)
+        self.count(from, -1);
+        self.count(to, 1);
+        if push && to.is_stacked() {
+            let height = self.row.heights.entry(to).or_default();
+            *height += 1;
+            let key = keys::stage_holder(&self.model, to, *height);
+            tx.put_number(Kind::StageHolder, key, before.number).await?;
+        }
+        let version = pb::Version {
+            stage: convert::stage_number(to),
+            stage_time: Some(tx.now),
+            stage_revision: tx.revision(),
+            ..before.clone()
+        };
+        tx.write(transitioned(from, to, cause), Some(before), version).await
     }
 
     /// Writes the model with its stages as they are now.
     pub(super) async fn finish(mut self, tx: &mut Tx<'_>) -> Result<(), Error> {
         for summary in &mut self.row.model.stages {
             if let Some(stage) = convert::stage(summary.stage) {
-                summary.version = tx.store.newest_in_stage(self.model, stage).await?;
+                summary.version = tx.store.newest_in_stage(&self.model, stage).await?;
             }
         }
-        touch_model(tx, &mut self.row.model);
-        tx.put_model(self.model, &self.row).await
+        tx.touch(self.row).await.map(drop)
     }
 
     /// Counts a version in or out of a stage.
@@ -222,7 +233,7 @@ impl Mover<'_> {
     /// Every version in an exclusive stage: one, unless the policy became exclusive when there were more.
     async fn in_stage(&self, tx: &Tx<'_>, stage: Stage) -> Result<Vec<pb::Version>, Error> {
         let mut versions = Vec::new();
-        let mut range = Range::last(keys::stage_entry(self.model, stage, None), usize::MAX);
+        let mut range = Range::last(keys::stage_entry(&self.model, stage, None), usize::MAX);
         loop {
             let hits = tx.store.scan(Source::Index(Index::StageEntries), &range).await?;
             let Some(last) = hits.last() else { return Ok(versions) };
@@ -234,9 +245,7 @@ impl Mover<'_> {
     }
 
     fn newest_in(&self, stage: Stage) -> Option<i64> {
-        let number = convert::stage_number(stage);
-        let summary = self.row.model.stages.iter().find(|summary| summary.stage == number)?;
-        number_in(&summary.version)
+        number_in(&self.row.stage(stage)?.version)
     }
 
     /// Takes holders off a stage's stack until one is on top that may have the stage, other than the one that has it now.
@@ -248,11 +257,11 @@ impl Mover<'_> {
     ) -> Result<Option<pb::Version>, Error> {
         let mut height = self.row.heights.get(&stage).copied().unwrap_or(0);
         while height > 0 {
-            let key = keys::stage_holder(self.model, stage, height);
+            let key = keys::stage_holder(&self.model, stage, height);
             if let Some(record) = tx.store.get(Kind::StageHolder, &key).await? {
                 let number = decode::<NumberRecord>(&record)?.number;
                 if Some(number) != holder {
-                    let version = tx.version(self.model, number).await?;
+                    let version: pb::Version = tx.any(&self.model.child(&VERSIONS, number)).await?;
                     let there = version.stage == convert::stage_number(stage) && version.delete_time.is_none();
                     if there || stages::restorable(&candidate(&version), stage) {
                         self.row.heights.insert(stage, height);
@@ -267,16 +276,6 @@ impl Mover<'_> {
     }
 }
 
-fn count_in(row: &ModelRow, stage: Stage) -> i64 {
-    let number = convert::stage_number(stage);
-    row.model.stages.iter().find(|summary| summary.stage == number).map_or(0, |summary| summary.version_count)
-}
-
-/// Whether rollbacks are possible in a stage.
-pub(crate) fn is_stacked(stage: Stage) -> bool {
-    matches!(stage, Stage::Staging | Stage::Production)
-}
-
 fn candidate(version: &pb::Version) -> Candidate {
     Candidate {
         state: convert::state(version),
@@ -285,12 +284,21 @@ fn candidate(version: &pb::Version) -> Candidate {
     }
 }
 
-fn stage_change(from: Stage, to: Stage, cause: pb::StageChangeCause) -> pb::StageChange {
-    pb::StageChange { from: convert::stage_number(from), to: convert::stage_number(to), cause: cause.into() }
+fn transitioned(from: Stage, to: Stage, cause: pb::StageChangeCause) -> pb::Event {
+    let (from, to) = (convert::stage_number(from), convert::stage_number(to));
+    let stage_change = Some(pb::StageChange { from, to, cause: cause.into() });
+    pb::Event { stage_change, ..event(pb::EventType::StageTransitioned) }
 }
 
-fn stage_name(stage: Stage) -> &'static str {
-    pb::Stage::try_from(convert::stage_number(stage)).map_or("", |stage| stage.as_str_name())
+/// The event of a version that is where it was to go.
+fn stayed(version: pb::Version, stage: Stage, cause: pb::StageChangeCause) -> pb::Event {
+    let there = resource::<pb::Version>(version.clone());
+    pb::Event {
+        resource_name: version.name,
+        before: Some(there.clone()),
+        after: Some(there),
+        ..transitioned(stage, stage, cause)
+    }
 }
 
 fn refused(name: &str, refusal: &Refusal) -> Error {

@@ -20,8 +20,8 @@ use registry_proto::v1::ErrorReason;
 use tokio::time::{Instant, timeout};
 
 use super::records::decode;
-use super::transaction::Tx;
-use super::{Mutation, Order, Registry, keys};
+use super::transaction::{Tx, event};
+use super::{Committed, Intent, Mutation, Registry, keys};
 use crate::chunks::ChunkError;
 use crate::error::Error;
 use crate::rules::garbage::Sweep;
@@ -157,29 +157,22 @@ impl Registry {
     /// `COLLECTION_RUNNING` if others are being removed.
     pub(crate) async fn begin_sweep(
         &self,
-        order: &Order,
+        intent: &Intent,
         chunks: &BTreeSet<Place>,
         quarantine: bool,
     ) -> Result<Begun, Error> {
         let deadline = Instant::now() + BUDGET;
         let dead = self.sweep().await?.settled();
         let begin = BeginSweep { condemned: condemned(chunks), count: chunks.len() as u64, dead, quarantine };
-        let committed = self.commit(order.clone(), begin).await?;
-        let revision = committed.revision;
-        let event = committed.into_event(pb::EventType::SweepStarted)?;
-        match event.after.and_then(|after| after.resource) {
-            Some(pb::resource::Resource::Sweep(sweep)) => {
-                Ok(Begun { generation: sweep.generation, revision, deadline })
-            }
-            _ => Err(Error::internal("a sweep began without an event of its own")),
-        }
+        let (generation, revision) = self.commit(intent.clone(), begin).await?;
+        Ok(Begun { generation, revision, deadline })
     }
 
     /// The same, but waits for others first.
-    async fn begin_sweep_in_turn(&self, order: &Order, chunks: &BTreeSet<Place>) -> Result<Begun, Error> {
+    async fn begin_sweep_in_turn(&self, intent: &Intent, chunks: &BTreeSet<Place>) -> Result<Begun, Error> {
         let give_up = Instant::now() + WAIT;
         loop {
-            match self.begin_sweep(order, chunks, true).await {
+            match self.begin_sweep(intent, chunks, true).await {
                 Err(error) if is_running(&error) && Instant::now() < give_up => {
                     self.until_over(newest(&*self.store).await?.generation).await?;
                 }
@@ -189,9 +182,9 @@ impl Registry {
     }
 
     /// Commits that nothing more is removed.
-    pub(crate) async fn end_sweep(&self, order: &Order, begun: &Begun, removed: pb::Sweep) -> Result<(), Error> {
+    pub(crate) async fn end_sweep(&self, intent: &Intent, begun: &Begun, removed: pb::Sweep) -> Result<(), Error> {
         let sweep = pb::Sweep { generation: begun.generation, ..removed };
-        self.commit(order.clone(), EndSweep(sweep)).await.map(drop)
+        self.commit(intent.clone(), EndSweep(sweep)).await.map(drop)
     }
 
     /// Puts a chunk aside if it is damaged, as a reader has found.
@@ -202,17 +195,17 @@ impl Registry {
         if !self.chunks.missing(namespace, vec![chunk.blake3]).await?.is_empty() {
             return Ok(());
         }
-        self.put_aside(&Order::own(), vec![(namespace.to_owned(), *chunk)]).await.map(drop)
+        self.put_aside(&Intent::own(), vec![(namespace.to_owned(), *chunk)]).await.map(drop)
     }
 
     /// Puts those of some chunks aside that are damaged, so that they count as missing and may be looked at. A sweep, so that none is
     /// put aside that somebody has mended meanwhile and relies on. Answers how many were.
-    pub(crate) async fn put_aside(&self, order: &Order, chunks: Vec<(String, Chunk)>) -> Result<u64, Error> {
-        let (registry, order) = (self.clone(), order.clone());
+    pub(crate) async fn put_aside(&self, intent: &Intent, chunks: Vec<(String, Chunk)>) -> Result<u64, Error> {
+        let (registry, intent) = (self.clone(), intent.clone());
         // On its own, so that the sweep ends even if the caller goes away.
         let sweeping = tokio::spawn(async move {
             let places = chunks.iter().map(|(namespace, chunk)| (namespace.clone(), chunk.blake3)).collect();
-            let begun = registry.begin_sweep_in_turn(&order, &places).await?;
+            let begun = registry.begin_sweep_in_turn(&intent, &places).await?;
             let put_aside = async {
                 let mut removed = pb::Sweep { quarantine: true, ..Default::default() };
                 for (namespace, chunk) in &chunks {
@@ -224,7 +217,7 @@ impl Registry {
                 Ok::<_, Error>(removed)
             };
             let removed = begun.within(put_aside).await?;
-            registry.end_sweep(&order, &begun, removed).await?;
+            registry.end_sweep(&intent, &begun, removed).await?;
             Ok(removed.chunk_count)
         });
         sweeping.await.map_err(Error::internal)?
@@ -297,6 +290,9 @@ struct BeginSweep {
 
 #[async_trait]
 impl Mutation for BeginSweep {
+    /// Its generation and its revision.
+    type Answer = (u64, Revision);
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let before = newest(&*tx.store).await?;
         if before.under_way && before.generation > self.dead {
@@ -308,8 +304,17 @@ impl Mutation for BeginSweep {
         tx.store.remove(Kind::Condemned, &keys::sweep(generation.saturating_sub(KEPT))).await?;
         let sweep =
             pb::Sweep { generation, chunk_count: self.count, quarantine: self.quarantine, ..Default::default() };
-        tx.log(event(pb::EventType::SweepStarted, sweep));
+        tx.record(event_of(pb::EventType::SweepStarted, sweep));
         Ok(())
+    }
+
+    fn answer(committed: Committed) -> Result<Self::Answer, Error> {
+        let revision = committed.revision;
+        let event = committed.into_event(pb::EventType::SweepStarted)?;
+        match event.after.and_then(|after| after.resource) {
+            Some(pb::resource::Resource::Sweep(sweep)) => Ok((sweep.generation, revision)),
+            _ => Err(Error::internal("a sweep began without an event of its own")),
+        }
     }
 }
 
@@ -317,6 +322,8 @@ struct EndSweep(pb::Sweep);
 
 #[async_trait]
 impl Mutation for EndSweep {
+    type Answer = ();
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let generation = self.0.generation;
         // Others may have given it up.
@@ -324,16 +331,19 @@ impl Mutation for EndSweep {
             return Ok(());
         }
         tx.put(Kind::Sweep, Vec::new(), &SweepRecord { generation, under_way: false }, Vec::new()).await?;
-        tx.log(event(pb::EventType::SweepEnded, self.0));
+        tx.record(event_of(pb::EventType::SweepEnded, self.0));
+        Ok(())
+    }
+
+    fn answer(_: Committed) -> Result<(), Error> {
         Ok(())
     }
 }
 
-fn event(r#type: pb::EventType, sweep: pb::Sweep) -> pb::Event {
+fn event_of(r#type: pb::EventType, sweep: pb::Sweep) -> pb::Event {
     pb::Event {
-        r#type: r#type.into(),
         resource_name: format!("sweeps/{}", sweep.generation),
         after: Some(pb::Resource { resource: Some(pb::resource::Resource::Sweep(sweep)) }),
-        ..Default::default()
+        ..event(r#type)
     }
 }

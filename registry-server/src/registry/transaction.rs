@@ -1,4 +1,4 @@
-//! What a mutation works with: typed records, and the events it logs.
+//! What a mutation works with: typed records, and the events of its revision.
 
 use std::collections::BTreeSet;
 
@@ -7,13 +7,12 @@ use prost::Message;
 use prost_types::Timestamp;
 use registry_proto::store::NumberRecord;
 use registry_proto::v1 as pb;
-use registry_proto::v1::ErrorReason;
 
-use super::keys;
-use super::records::{self, ModelRow, Records as _};
+use super::records::Records as _;
+use super::resource::{Resource, must_live};
 use crate::error::Error;
-use crate::rules::names::ModelName;
-use crate::store::{Attribute, Index, Kind, Put, Revision, Transaction};
+use crate::rules::names::{MODELS, Name};
+use crate::store::{Attribute, Kind, Put, Revision, Transaction};
 
 /// A store transaction with typed records. Its events become those of its revision.
 pub(crate) struct Tx<'a> {
@@ -34,69 +33,64 @@ impl<'a> Tx<'a> {
         self.store.revision()
     }
 
-    /// The etag of whatever is written now.
-    pub(crate) fn etag(&self) -> String {
-        format!("{:x}", self.revision())
+    /// The resource, deleted or not.
+    pub(crate) async fn any<R: Resource>(&self, name: &Name) -> Result<R, Error> {
+        self.store.resource(name).await
     }
 
-    /// The model, deleted or not.
-    pub(crate) async fn any_model(&self, name: &ModelName) -> Result<ModelRow, Error> {
-        self.store.model(name).await
-    }
-
-    /// The model, unless it is deleted.
-    pub(crate) async fn live_model(&self, name: &ModelName) -> Result<ModelRow, Error> {
-        let row = self.any_model(name).await?;
-        records::must_live(&row.model.name, row.model.delete_time.as_ref())?;
+    /// The resource, unless it is deleted, or something that it lies in is.
+    pub(crate) async fn live<R: Resource>(&self, name: &Name) -> Result<R, Error> {
+        R::live_above(self, name).await?;
+        let row = self.any(name).await?;
+        must_live(&row)?;
         Ok(row)
     }
 
-    pub(crate) async fn put_model(&mut self, name: &ModelName, row: &ModelRow) -> Result<(), Error> {
-        let model = &row.model;
-        let age = keys::model_age(&name.namespace, model.create_revision);
-        let mut attributes = vec![Attribute { index: Index::ModelsByAge, value: age.clone() }];
-        match &model.delete_time {
-            None => {
-                attributes.push(Attribute { index: Index::LiveModelsByAge, value: age });
-                // The key that follows the place sorts by name.
-                attributes.push(Attribute { index: Index::LiveModels, value: Vec::new() });
-            }
-            Some(time) if model.version_count > 0 => {
-                attributes.push(Attribute { index: Index::DeletedModels, value: keys::time(time) });
-            }
-            Some(_) => {}
-        }
-        self.put(Kind::Model, keys::model(name), &row.to_record(), attributes).await
+    /// The one way to change a resource: its etag and time, its record with its places in the indexes, and its event, of which the
+    /// type and the details are given. Returns the resource as it is now.
+    pub(crate) async fn write<R: Resource>(
+        &mut self,
+        event: pb::Event,
+        before: Option<R>,
+        after: R,
+    ) -> Result<R, Error> {
+        let after = self.touch(after).await?;
+        self.events.push(pb::Event {
+            resource_name: after.meta().name.to_owned(),
+            before: before.map(|row| resource::<R>(row.into_message())),
+            after: Some(resource::<R>(after.message().clone())),
+            ..event
+        });
+        Ok(after)
     }
 
-    /// The version, deleted or not.
-    pub(crate) async fn version(&self, model: &ModelName, number: i64) -> Result<pb::Version, Error> {
-        self.store.version(model, number).await
+    /// Changes a resource without an event of its own: what is counted or computed from others.
+    pub(crate) async fn touch<R: Resource>(&mut self, mut row: R) -> Result<R, Error> {
+        let etag = format!("{:x}", self.revision());
+        let meta = row.meta_mut();
+        *meta.etag = etag;
+        *meta.update_time = Some(self.now);
+        self.keep(&row).await?;
+        Ok(row)
     }
 
-    pub(crate) async fn put_version(&mut self, model: &ModelName, version: &pb::Version) -> Result<(), Error> {
-        let mut attributes = Vec::new();
-        if version.delete_time.is_none() {
-            // The key that follows the place sorts by number.
-            attributes.push(Attribute { index: Index::LiveVersions, value: Vec::new() });
-            if version.state() == pb::VersionState::Ready {
-                attributes.push(Attribute { index: Index::ReadyVersions, value: Vec::new() });
-            }
-            if let Some(stage) = records::listed_stage(version) {
-                let value = keys::stage_entry(model, stage, Some(version.stage_revision));
-                attributes.push(Attribute { index: Index::StageEntries, value });
-            }
-        }
-        if let Some(time) = version.delete_time.as_ref().filter(|_| version.purge_time.is_none()) {
-            attributes.push(Attribute { index: Index::DeletedVersions, value: keys::time(time) });
-        }
-        self.put(Kind::Version, keys::version(model, version.number), version, attributes).await
+    /// Writes the record of a resource as it is.
+    pub(crate) async fn keep<R: Resource>(&mut self, row: &R) -> Result<(), Error> {
+        let name = Name::canonical(R::OF, row.meta().name);
+        let put = Put { kind: R::KIND, key: name.key(), payload: row.encode(), attributes: row.places(&name) };
+        Ok(self.store.put(put).await?)
+    }
+
+    /// Records an event that is of no resource, or changes none.
+    pub(crate) fn record(&mut self, event: pb::Event) {
+        self.events.push(event);
     }
 
     pub(crate) async fn put_number(&mut self, kind: Kind, key: Vec<u8>, number: i64) -> Result<(), Error> {
         self.put(kind, key, &NumberRecord { number }, Vec::new()).await
     }
 
+    /// Writes a record that is no resource's.
     pub(crate) async fn put(
         &mut self,
         kind: Kind,
@@ -108,76 +102,29 @@ impl<'a> Tx<'a> {
         Ok(self.store.put(Put { kind, key, payload, attributes }).await?)
     }
 
-    /// Logs a change. The commit adds who, when, and the place in the log.
-    pub(crate) fn log(&mut self, event: pb::Event) {
-        self.events.push(event);
-    }
-
     /// The models that the events are about.
-    pub(super) fn models_touched(&self) -> Vec<ModelName> {
-        let names = self.events.iter().filter_map(|event| {
-            let mut parts = event.resource_name.splitn(5, '/');
-            match (parts.next(), parts.next(), parts.next(), parts.next()) {
-                (Some("namespaces"), Some(namespace), Some("models"), Some(model)) => {
-                    Some((namespace.to_owned(), model.to_owned()))
-                }
-                _ => None,
-            }
+    pub(super) fn models_touched(&self) -> BTreeSet<String> {
+        let names = self.events.iter().map(|event| event.resource_name.as_str());
+        let models = names.filter_map(|name| {
+            let parts: Vec<_> = name.splitn(5, '/').take(4).collect();
+            (parts.len() == 4 && parts[2] == MODELS.segment).then(|| parts.join("/"))
         });
-        let unique: BTreeSet<_> = names.collect();
-        unique.into_iter().map(|(namespace, model)| ModelName { namespace, model }).collect()
+        models.collect()
     }
 }
 
-/// An event of a change to a model.
-pub(crate) fn model_event(r#type: pb::EventType, before: Option<&pb::Model>, after: &pb::Model) -> pb::Event {
-    let resource = |model: &pb::Model| pb::Resource { resource: Some(pb::resource::Resource::Model(model.clone())) };
-    pb::Event {
-        r#type: r#type.into(),
-        resource_name: after.name.clone(),
-        before: before.map(resource),
-        after: Some(resource(after)),
-        ..Default::default()
-    }
+/// An event of a type, to be completed.
+pub(crate) fn event(r#type: pb::EventType) -> pb::Event {
+    pb::Event { r#type: r#type.into(), ..Default::default() }
 }
 
-/// An event of a change to a version.
-pub(crate) fn version_event(r#type: pb::EventType, before: Option<pb::Version>, after: pb::Version) -> pb::Event {
-    let resource = |version| pb::Resource { resource: Some(pb::resource::Resource::Version(version)) };
-    pb::Event {
-        r#type: r#type.into(),
-        resource_name: after.name.clone(),
-        before: before.map(resource),
-        after: Some(resource(after)),
-        ..Default::default()
-    }
+/// A resource as events have it.
+pub(crate) fn resource<R: Resource>(message: R::Message) -> pb::Resource {
+    pb::Resource { resource: Some(R::wrap(message)) }
 }
 
-/// The version that an event leaves behind.
-pub(crate) fn version_after(event: pb::Event) -> Result<pb::Version, Error> {
-    match event.after.and_then(|after| after.resource) {
-        Some(pb::resource::Resource::Version(version)) => Ok(version),
-        _ => Err(Error::internal(format!("{} does not hold a version", event.name))),
-    }
-}
-
-/// The model that an event leaves behind.
-pub(crate) fn model_after(event: pb::Event) -> Result<pb::Model, Error> {
-    match event.after.and_then(|after| after.resource) {
-        Some(pb::resource::Resource::Model(model)) => Ok(model),
-        _ => Err(Error::internal(format!("{} does not hold a model", event.name))),
-    }
-}
-
-/// Fails unless the etag is empty or the current one.
-pub(crate) fn check_etag(name: &str, current: &str, given: &str) -> Result<(), Error> {
-    if given.is_empty() || given == current {
-        return Ok(());
-    }
-    Err(Error::EtagMismatch { name: name.to_owned(), current: current.to_owned() })
-}
-
-/// The error of a missing version.
-pub(crate) fn no_version(name: impl std::fmt::Display) -> Error {
-    Error::NotFound { reason: ErrorReason::VersionNotFound, name: name.to_string() }
+/// The resource that an event leaves behind or, if it removed it, the one that was there.
+pub(crate) fn resource_of<R: Resource>(event: pb::Event) -> Result<R::Message, Error> {
+    let any = event.after.or(event.before).and_then(|resource| resource.resource);
+    any.and_then(R::unwrap).ok_or_else(|| Error::internal(format!("{} holds another resource", event.name)))
 }

@@ -1,118 +1,158 @@
-//! Update masks (AIP-134): which fields of a message an update takes.
+//! Which fields callers write, and update masks (AIP-134).
+//!
+//! What a caller gives is taken field by field from a list of those that are theirs: whatever is not in it, the registry writes.
 
+use std::marker::PhantomData;
+
+use prost::Message;
 use prost_types::FieldMask;
 use registry_proto::v1 as pb;
 
-use crate::error::{Error, Violations};
+use crate::error::Violations;
 
-/// Declares a mask type for a message: the fields that may be updated, by name.
-macro_rules! mask {
-    ($(#[$doc:meta])* $name:ident, $message:ty, [$($field:ident),+ $(,)?]) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq)]
-        pub(crate) struct $name(Vec<Path>);
+/// A message of which callers write some fields.
+pub(crate) trait Masked: Message + Default + 'static {
+    /// The fields that can be updated.
+    const FIELDS: &[&str];
+    /// The fields that are given when it is created, and stay.
+    const FIXED: &[&str];
 
-        impl $name {
+    /// Takes the value of a field, which is one of these, from another message.
+    fn take(&mut self, field: &str, from: &Self);
+    /// Takes one entry of a map; false if the field is none.
+    fn take_entry(&mut self, field: &str, key: &str, from: &Self) -> bool;
+    /// Whether a field is not empty.
+    fn has(&self, field: &str) -> bool;
+
+    /// What a caller gave of one that is to be created.
+    fn given(&self) -> Self {
+        let mut given = Self::default();
+        for field in Self::FIELDS.iter().chain(Self::FIXED) {
+            given.take(field, self);
+        }
+        given
+    }
+}
+
+/// Declares the fields of a message that callers write.
+macro_rules! masked {
+    ($message:ty, [$($field:ident),+ $(,)?], fixed [$($fixed:ident),* $(,)?], maps [$($map:ident),*]) => {
+        impl Masked for $message {
             const FIELDS: &[&str] = &[$(stringify!($field)),+];
+            const FIXED: &[&str] = &[$(stringify!($fixed)),*];
 
-            /// The fields to take from `message`: those the mask names or, without one, those that are not empty.
-            pub(crate) fn new(mask: Option<&FieldMask>, message: &$message) -> Result<Self, Error> {
-                let empty = <$message>::default();
-                let filled = || {
-                    let mut paths = Vec::new();
-                    $(if message.$field != empty.$field { paths.push(Path::field(stringify!($field))); })+
-                    paths
-                };
-                parse(mask, Self::FIELDS).map(|paths| Self(paths.unwrap_or_else(filled)))
+            fn take(&mut self, field: &str, from: &Self) {
+                match field {
+                    $(stringify!($field) => self.$field.clone_from(&from.$field),)+
+                    $(stringify!($fixed) => self.$fixed.clone_from(&from.$fixed),)*
+                    _ => {}
+                }
             }
 
-            fn take(field: &str, from: &$message, to: &mut $message) {
+            fn take_entry(&mut self, field: &str, key: &str, from: &Self) -> bool {
                 match field {
-                    $(stringify!($field) => to.$field.clone_from(&from.$field),)+
-                    _ => unreachable!("a mask holds known fields only"),
+                    $(stringify!($map) => match from.$map.get(key) {
+                        Some(value) => drop(self.$map.insert(key.to_owned(), value.clone())),
+                        None => drop(self.$map.remove(key)),
+                    },)*
+                    _ => return false,
+                }
+                true
+            }
+
+            fn has(&self, field: &str) -> bool {
+                let empty = Self::default();
+                match field {
+                    $(stringify!($field) => self.$field != empty.$field,)+
+                    $(stringify!($fixed) => self.$fixed != empty.$fixed,)*
+                    _ => false,
                 }
             }
         }
     };
 }
 
-mask!(
-    /// What an update may change of a model.
-    ModelMask, pb::Model,
+masked!(
+    pb::Model,
     [
         display_name, description, model_type, owner, team, project, business_domain, purpose, labels, annotations,
         stage_policy, metric_directions,
-    ]
+    ],
+    fixed [],
+    maps [labels, annotations, metric_directions]
 );
 
-mask!(
-    /// What an update may change of a version.
-    VersionMask, pb::Version,
+masked!(
+    pb::Version,
     [
         description, framework, framework_version, metrics, hyperparameters, features, signature, standardization_params,
         model_params, environment, data_range, datasets, training_time, additional_metadata, tags,
-    ]
+    ],
+    fixed [label, source_uri],
+    maps [metrics, tags]
 );
 
-impl ModelMask {
-    pub(crate) fn apply(&self, from: &pb::Model, to: &mut pb::Model) {
-        for path in &self.0 {
-            Self::take(path.field, from, to);
-        }
-    }
+/// The fields that an update takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mask<M> {
+    paths: Vec<Path>,
+    of: PhantomData<fn() -> M>,
 }
 
-impl VersionMask {
-    pub(crate) fn apply(&self, from: &pb::Version, to: &mut pb::Version) {
-        for path in &self.0 {
-            match &path.key {
-                None => Self::take(path.field, from, to),
-                Some(split) => match from.metrics.get(split) {
-                    Some(metrics) => drop(to.metrics.insert(split.clone(), metrics.clone())),
-                    None => drop(to.metrics.remove(split)),
-                },
-            }
-        }
-    }
-}
-
-/// A field, or one entry of the map of metrics.
+/// A field, or one entry of a map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Path {
     field: &'static str,
     key: Option<String>,
 }
 
-impl Path {
-    fn field(field: &'static str) -> Self {
-        Self { field, key: None }
-    }
-}
-
-fn parse(mask: Option<&FieldMask>, fields: &[&'static str]) -> Result<Option<Vec<Path>>, Error> {
-    let Some(mask) = mask else { return Ok(None) };
-    let mut found = Violations::default();
-    let mut paths = Vec::new();
-    for path in &mask.paths {
-        let (name, key) = match path.split_once('.') {
-            Some(("metrics", split)) if !split.is_empty() => ("metrics", Some(split.to_owned())),
-            _ => (path.as_str(), None),
+impl<M: Masked> Mask<M> {
+    /// The fields to take from `message`: those the mask names or, without one, those that are not empty.
+    pub(crate) fn new(mask: Option<&FieldMask>, message: &M, found: &mut Violations) -> Self {
+        let all = |wanted: &dyn Fn(&str) -> bool| -> Vec<_> {
+            let fields = M::FIELDS.iter().filter(|field| wanted(field));
+            fields.map(|field| Path { field, key: None }).collect()
         };
-        match fields.iter().find(|field| **field == name) {
-            Some(field) => paths.push(Path { field, key }),
-            None if name == "*" => paths.extend(fields.iter().map(|field| Path::field(field))),
-            None => {
-                found.invalid("update_mask", format!("{path:?} can't be updated; choose from {}", fields.join(", ")))
+        let paths = match mask {
+            None => all(&|field| message.has(field)),
+            Some(mask) if mask.paths.iter().any(|path| path == "*") => all(&|_| true),
+            Some(mask) => mask.paths.iter().filter_map(|path| Self::path(path, found)).collect(),
+        };
+        Self { paths, of: PhantomData }
+    }
+
+    fn path(path: &str, found: &mut Violations) -> Option<Path> {
+        let (name, key) = match path.split_once('.') {
+            Some((name, key)) => (name, Some(key.to_owned())),
+            None => (path, None),
+        };
+        let field = M::FIELDS.iter().find(|field| **field == name);
+        let entry = |key: &str| !key.is_empty() && M::default().take_entry(name, key, &M::default());
+        match field {
+            Some(field) if key.as_deref().is_none_or(entry) => Some(Path { field, key }),
+            _ => {
+                let choice = M::FIELDS.join(", ");
+                found.invalid("update_mask", format!("{path:?} can't be updated; choose from {choice}"));
+                None
             }
         }
     }
-    found.check()?;
-    Ok(Some(paths))
+
+    /// Takes them.
+    pub(crate) fn apply(&self, from: &M, to: &mut M) {
+        for Path { field, key } in &self.paths {
+            match key {
+                None => to.take(field, from),
+                Some(key) => drop(to.take_entry(field, key, from)),
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     fn version(description: &str, splits: &[&str]) -> pb::Version {
         pb::Version {
@@ -124,8 +164,11 @@ mod tests {
 
     fn updated(paths: Option<&[&str]>, from: &pb::Version, to: &pb::Version) -> Result<pb::Version, Error> {
         let mask = paths.map(|paths| FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() });
+        let mut found = Violations::default();
+        let mask = Mask::new(mask.as_ref(), from, &mut found);
+        found.check()?;
         let mut to = to.clone();
-        VersionMask::new(mask.as_ref(), from)?.apply(from, &mut to);
+        mask.apply(from, &mut to);
         Ok(to)
     }
 
@@ -150,8 +193,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_caller_may_not_write_is_not_taken() {
+        let forged = pb::Version {
+            uid: "forged".to_owned(),
+            number: 7,
+            purge_time: Some(prost_types::Timestamp::default()),
+            stage_revision: 9,
+            label: "1.0".to_owned(),
+            source_uri: "s3://bucket/model".to_owned(),
+            ..version("new", &["train"])
+        };
+        let given = pb::Version {
+            label: "1.0".to_owned(),
+            source_uri: "s3://bucket/model".to_owned(),
+            ..version("new", &["train"])
+        };
+        assert_eq!(forged.given(), given);
+        assert_eq!(updated(Some(&["*"]), &forged, &pb::Version::default()).unwrap(), version("new", &["train"]));
+    }
+
+    #[test]
     fn what_a_caller_may_not_write_is_refused() {
-        for path in ["name", "stage", "state", "number", "etag", "metrics.", "tags.x", "", "nonsense"] {
+        for path in ["name", "stage", "state", "number", "etag", "metrics.", "features.x", "", "nonsense"] {
             let refused = updated(Some(&[path]), &version("", &[]), &version("", &[]));
             assert!(matches!(refused, Err(Error::Invalid(found)) if found[0].field == "update_mask"), "{path}");
         }

@@ -9,23 +9,26 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use uuid::Uuid;
 
-use super::artifacts::{artifact_after, event, put_artifact};
+use super::artifacts::{artifact_of, event_of, put_artifact};
 use super::contents::{Content, Sum};
 use super::records::decode;
+use super::resource::{Resource, must_live};
 use super::transaction::Tx;
 use super::usage::Room;
-use super::versions::{live_version, reads_of, touch};
-use super::{Mutation, Order, Registry, keys, sweep};
+use super::{Committed, Intent, Mutation, Registry, sweep};
 use crate::chunks::incoming::{Cutter, Incoming};
+use crate::convert;
 use crate::error::{Error, Violations};
-use crate::rules::names::{ArtifactName, VersionName, VersionRef};
+use crate::rules::artifacts::may_add;
+use crate::rules::names::{ARTIFACTS, Name, VERSIONS, VersionRef};
 use crate::rules::quota::Limits;
 use crate::store::Kind;
 
 /// A file that is to become an artifact; its fields were checked.
 #[derive(Debug, Clone)]
 pub(crate) struct Upload {
-    pub(crate) parent: VersionName,
+    /// The version.
+    pub(crate) parent: Name,
     pub(crate) path: String,
     pub(crate) r#type: pb::ArtifactType,
     pub(crate) media_type: String,
@@ -33,18 +36,12 @@ pub(crate) struct Upload {
     pub(crate) size_bytes: Option<u64>,
     /// As announced, lower-case.
     pub(crate) sha256: Option<String>,
-    /// Where the fields stand in the request: `metadata.`, or nothing.
-    pub(crate) within: &'static str,
 }
 
 impl Upload {
     /// What the artifact will be called, as the caller calls its version.
-    fn name(&self) -> String {
-        format!("{}/artifacts/{}", self.parent, self.path)
-    }
-
-    fn field(&self, name: &str) -> String {
-        format!("{}{name}", self.within)
+    fn name(&self) -> Name {
+        self.parent.child(&ARTIFACTS, &self.path)
     }
 }
 
@@ -95,7 +92,7 @@ impl Registry {
     pub(crate) async fn begin_upload(&self, upload: &Upload) -> Result<Receiving, Error> {
         let room = self.check_upload(upload).await?;
         room.admit_artifact(upload.size_bytes.unwrap_or(0))?;
-        self.prepare_key(&upload.parent.model.namespace).await?;
+        self.prepare_key(upload.parent.namespace()).await?;
         let id = Uuid::new_v4();
         let settled = self.settled().await?;
         Ok(Receiving { id, settled, cutter: Cutter::new(self.incoming(&upload.parent, Some(id))), room })
@@ -103,15 +100,15 @@ impl Registry {
 
     async fn check_upload(&self, upload: &Upload) -> Result<Room, Error> {
         let version = self.version(&upload.parent).await?;
-        let there = self.stored_artifact(upload, version.number).await?;
+        let there = self.stored_artifact(upload, &version).await?;
         admit(&version, upload, there.as_ref())?;
-        self.room(&upload.parent.model.namespace, there.as_ref()).await
+        self.room(upload.parent.namespace(), there.as_ref()).await
     }
 
     /// Which of these chunks a version's namespace lacks, by their places. Refused if it lacks some and is full.
-    pub(crate) async fn missing_chunks(&self, parent: &VersionName, chunks: Vec<[u8; 32]>) -> Result<Vec<u32>, Error> {
+    pub(crate) async fn missing_chunks(&self, parent: &Name, chunks: Vec<[u8; 32]>) -> Result<Vec<u32>, Error> {
         self.version(parent).await?;
-        let namespace = &parent.model.namespace;
+        let namespace = parent.namespace();
         let missing = self.chunks.missing(namespace, chunks).await?;
         if !missing.is_empty() {
             self.room(namespace, None).await?.admit(1)?;
@@ -120,34 +117,30 @@ impl Registry {
     }
 
     /// Begins to take chunks for a version, into the room there is.
-    pub(crate) async fn begin_chunks(
-        &self,
-        parent: &VersionName,
-        upload: Option<Uuid>,
-    ) -> Result<(Incoming, Room), Error> {
+    pub(crate) async fn begin_chunks(&self, parent: &Name, upload: Option<Uuid>) -> Result<(Incoming, Room), Error> {
         self.version(parent).await?;
-        let room = self.room(&parent.model.namespace, None).await?;
-        self.prepare_key(&parent.model.namespace).await?;
+        let room = self.room(parent.namespace(), None).await?;
+        self.prepare_key(parent.namespace()).await?;
         Ok((self.incoming(parent, upload), room))
     }
 
-    fn incoming(&self, parent: &VersionName, upload: Option<Uuid>) -> Incoming {
-        let namespace = &parent.model.namespace;
+    fn incoming(&self, parent: &Name, upload: Option<Uuid>) -> Incoming {
+        let namespace = parent.namespace();
         let digesting = upload.map(|upload| self.digests.of(namespace, upload));
-        Incoming::new(self.chunks.clone(), namespace.clone(), digesting)
+        Incoming::new(self.chunks.clone(), namespace.to_owned(), digesting)
     }
 
     /// Makes an artifact of the bytes that came, if they are the announced ones.
     pub(crate) async fn finish_upload(
         &self,
-        order: Order,
+        intent: Intent,
         upload: Upload,
         receiving: Receiving,
     ) -> Result<pb::Artifact, Error> {
         let cut = receiving.cutter.finish().await?;
-        let sum = self.sum_of_cut(&upload.parent.model.namespace, receiving.id, cut).await?;
-        let name = upload.name();
-        match self.add_artifact(order, upload, sum, receiving.settled).await {
+        let sum = self.sum_of_cut(upload.parent.namespace(), receiving.id, cut).await?;
+        let name = upload.name().to_string();
+        match self.add_artifact(intent, upload, sum, receiving.settled).await {
             // Its caller does not know of chunks.
             Err(Error::Precondition { reason: ErrorReason::ChunksMissing, .. }) => Err(Error::ChunksCollected(name)),
             added => added,
@@ -157,31 +150,34 @@ impl Registry {
     /// Makes an artifact of what is stored already, or came with the request.
     pub(crate) async fn commit_artifact(
         &self,
-        order: Order,
+        intent: Intent,
         upload: Upload,
         source: Source,
     ) -> Result<pb::Artifact, Error> {
+        if let Some(Some(artifact)) = self.repeated::<AddArtifact>(&intent).await? {
+            return Ok(artifact);
+        }
         let room = self.check_upload(&upload).await?;
         room.admit_artifact(source.size())?;
         let settled = self.settled().await?;
         let sum = match source {
             // A trial keeps nothing, and so makes no key.
-            Source::Bytes(bytes) if order.validate_only => Sum::of_bytes(&bytes, Bytes::new()),
+            Source::Bytes(bytes) if intent.validate_only => Sum::of_bytes(&bytes, Bytes::new()),
             Source::Bytes(bytes) => {
-                self.prepare_key(&upload.parent.model.namespace).await?;
-                self.sum_of_bytes(&upload.parent.model.namespace, bytes).await?
+                self.prepare_key(upload.parent.namespace()).await?;
+                self.sum_of_bytes(upload.parent.namespace(), bytes).await?
             }
             Source::Chunks(chunks, id) => {
-                self.sum_of_chunks(&upload.name(), &upload.parent.model.namespace, id, chunks).await?
+                self.sum_of_chunks(upload.name().as_str(), upload.parent.namespace(), id, chunks).await?
             }
         };
-        self.add_artifact(order, upload, sum, settled).await
+        self.add_artifact(intent, upload, sum, settled).await
     }
 
     /// Makes the artifact. Its chunks were there behind the sweep `settled`.
     async fn add_artifact(
         &self,
-        order: Order,
+        intent: Intent,
         upload: Upload,
         sum: Sum,
         mut settled: u64,
@@ -190,49 +186,53 @@ impl Registry {
         let size = sum.size;
         if let Some(announced) = upload.size_bytes.filter(|announced| *announced != size) {
             let sizes = format!("{announced} bytes were announced, {size} came");
-            found.add(upload.field("size_bytes"), ErrorReason::SizeMismatch, sizes);
+            found.add("size_bytes", ErrorReason::SizeMismatch, sizes);
         }
         if let Some(announced) = upload.sha256.as_ref().filter(|announced| **announced != sum.sha256) {
             let digests = format!("{announced} was announced, the bytes have {}", sum.sha256);
-            found.add(upload.field("sha256"), ErrorReason::DigestMismatch, digests);
+            found.add("sha256", ErrorReason::DigestMismatch, digests);
         }
         found.check()?;
-        let (parent, path) = (upload.parent.clone(), upload.path.clone());
-        let (name, namespace) = (upload.name(), &parent.model.namespace);
-        let committed = loop {
+        let (name, namespace) = (upload.name(), upload.parent.namespace());
+        let added = loop {
             let limits = Arc::clone(&self.limits);
             let add = AddArtifact { upload: upload.clone(), sum: sum.clone(), settled, limits };
-            match self.commit(order.clone(), add).await {
+            match self.commit(intent.clone(), add).await {
                 Err(Error::ChunksCollected(_)) => {}
-                committed => break committed?,
+                added => break added?,
             }
             let content = Content::from_record(sum.manifest.clone())?;
             let chunks = content.stored();
-            settled = match self.unharmed(settled, &name, namespace, chunks).await? {
+            settled = match self.unharmed(settled, name.as_str(), namespace, chunks).await? {
                 Some(newest) => newest,
                 None => {
                     let settled = self.settled().await?;
-                    self.check_stored(&name, namespace, chunks).await?;
+                    self.check_stored(name.as_str(), namespace, chunks).await?;
                     settled
                 }
             };
         };
-        match artifact_after(committed, pb::EventType::ArtifactCreated) {
+        match added {
             Some(artifact) => Ok(artifact),
             // The same bytes were there already.
-            None => self.artifact(&ArtifactName { version: parent, path }).await,
+            None => self.artifact(&name).await,
         }
     }
 
-    async fn stored_artifact(&self, upload: &Upload, number: i64) -> Result<Option<pb::Artifact>, Error> {
-        let key = keys::artifact(&upload.parent.model, number, &upload.path);
+    async fn stored_artifact(&self, upload: &Upload, version: &pb::Version) -> Result<Option<pb::Artifact>, Error> {
+        let key = key_in(version, &upload.path);
         self.store.get(Kind::Artifact, &key).await?.map(|record| decode(&record)).transpose()
     }
 }
 
+/// The key of an artifact of a version.
+fn key_in(version: &pb::Version, path: &str) -> Vec<u8> {
+    Name::canonical(&VERSIONS, &version.name).child(&ARTIFACTS, path).key()
+}
+
 /// Whether a version takes a file. `Ok(true)` if it has just this one already.
 fn admit(version: &pb::Version, upload: &Upload, there: Option<&pb::Artifact>) -> Result<bool, Error> {
-    super::records::must_live(&version.name, version.delete_time.as_ref())?;
+    must_live(version)?;
     if let Some(there) = there {
         let same = upload.sha256.as_ref().is_none_or(|sha256| *sha256 == there.sha256);
         if same {
@@ -243,14 +243,11 @@ fn admit(version: &pb::Version, upload: &Upload, there: Option<&pb::Artifact>) -
     }
     let late =
         matches!(upload.r#type, pb::ArtifactType::Plot | pb::ArtifactType::ConfusionMatrix | pb::ArtifactType::Log);
-    match version.state() {
-        pb::VersionState::Pending => Ok(false),
-        pb::VersionState::Ready if late => Ok(false),
-        state => {
-            let detail = format!("is {} and takes no {}", state.as_str_name(), upload.r#type.as_str_name());
-            Err(Error::precondition(ErrorReason::VersionSealed, version.name.clone(), detail))
-        }
+    if may_add(convert::state(version), late) {
+        return Ok(false);
     }
+    let detail = format!("is {} and takes no {}", version.state().as_str_name(), upload.r#type.as_str_name());
+    Err(Error::precondition(ErrorReason::VersionSealed, version.name.clone(), detail))
 }
 
 /// An artifact to be recorded; its bytes are stored, or few.
@@ -264,13 +261,15 @@ struct AddArtifact {
 
 #[async_trait]
 impl Mutation for AddArtifact {
+    /// `None` if the same bytes were there already.
+    type Answer = Option<pb::Artifact>;
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        let mut version = live_version(tx, &self.upload.parent).await?;
+        let mut version: pb::Version = tx.live(&self.upload.parent).await?;
         if self.sum.is_stored() {
-            sweep::check_settled(tx, self.settled, &self.upload.name()).await?;
+            sweep::check_settled(tx, self.settled, self.upload.name().as_str()).await?;
         }
-        let model = &self.upload.parent.model;
-        let key = keys::artifact(model, version.number, &self.upload.path);
+        let key = key_in(&version, &self.upload.path);
         let there = tx.store.get(Kind::Artifact, &key).await?.map(|record| decode(&record)).transpose()?;
         let upload = Upload { sha256: Some(self.sum.sha256.clone()), ..self.upload.clone() };
         if admit(&version, &upload, there.as_ref())? {
@@ -289,21 +288,24 @@ impl Mutation for AddArtifact {
         };
         version.artifact_count += 1;
         version.size_bytes += artifact.size_bytes;
-        touch(tx, &mut version);
-        tx.log(event(pb::EventType::ArtifactCreated, &artifact.name, None, Some(&artifact)));
+        tx.record(event_of(pb::EventType::ArtifactCreated, &artifact.name, None, Some(&artifact)));
         put_artifact(tx, &self.limits, key, &artifact, &self.sum.manifest).await?;
-        tx.put_version(model, &version).await
+        tx.touch(version).await.map(drop)
+    }
+
+    fn answer(committed: Committed) -> Result<Self::Answer, Error> {
+        Ok(artifact_of(committed, pb::EventType::ArtifactCreated))
     }
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
-        let Upload { parent, path, .. } = &self.upload;
-        let mut reads = reads_of(parent);
+        let Upload { parent, .. } = &self.upload;
+        let mut reads = pb::Version::reads(parent);
         if self.sum.is_stored() {
             reads.push(sweep::reads());
         }
-        reads.push((Kind::Usage, keys::usage(&parent.model.namespace)));
-        if let VersionRef::Number(number) = parent.version {
-            reads.push((Kind::Artifact, keys::artifact(&parent.model, number, path)));
+        reads.push((Kind::Usage, parent.namespace().as_bytes().to_vec()));
+        if matches!(VersionRef::parse(parent.id()), Ok(VersionRef::Number(_))) {
+            reads.push((Kind::Artifact, self.upload.name().key()));
         }
         reads
     }

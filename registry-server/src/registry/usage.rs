@@ -8,12 +8,12 @@ use std::sync::Arc;
 use registry_proto::store::UsageRecord;
 use registry_proto::v1 as pb;
 
+use super::Registry;
 use super::lists::{Listed, Page};
 use super::records::decode;
 use super::transaction::Tx;
-use super::{Registry, keys};
 use crate::error::Error;
-use crate::rules::names::NamespaceName;
+use crate::rules::names::Name;
 use crate::rules::quota::Limits;
 use crate::store::{Kind, Read, Record, Source};
 
@@ -60,7 +60,7 @@ impl Registry {
             let UsageRecord { size_bytes, artifact_count } = decode(&record)?;
             let namespace = String::from_utf8(record.key).map_err(Error::internal)?;
             let quota_bytes = self.limits.of(&namespace);
-            let name = NamespaceName(namespace).to_string();
+            let name = Name::namespace_with(&namespace).to_string();
             Ok(pb::NamespaceUsage { name, size_bytes, artifact_count, quota_bytes })
         };
         self.page(Source::Kind(Kind::Usage), Vec::new(), page, read).await
@@ -68,7 +68,7 @@ impl Registry {
 }
 
 async fn usage<R: Read + ?Sized>(records: &R, namespace: &str) -> Result<UsageRecord, Error> {
-    let record = records.get(Kind::Usage, &keys::usage(namespace)).await?;
+    let record = records.get(Kind::Usage, namespace.as_bytes()).await?;
     Ok(record.map(|record| decode(&record)).transpose()?.unwrap_or_default())
 }
 
@@ -79,13 +79,13 @@ pub(super) async fn take(tx: &mut Tx<'_>, limits: &Limits, namespace: &str, size
     limits.admit(namespace, usage.size_bytes, size)?;
     usage.size_bytes += size;
     usage.artifact_count += 1;
-    tx.put(Kind::Usage, keys::usage(namespace), &usage, Vec::new()).await
+    tx.put(Kind::Usage, namespace.as_bytes().to_vec(), &usage, Vec::new()).await
 }
 
-/// Counts an artifact that is removed.
-pub(super) async fn give_back(tx: &mut Tx<'_>, namespace: &str, size: u64) -> Result<(), Error> {
+/// Counts artifacts off that are removed: how many, and their size in all.
+pub(super) async fn give_back(tx: &mut Tx<'_>, namespace: &str, count: u64, size: u64) -> Result<(), Error> {
     let mut usage = usage(&*tx.store, namespace).await?;
     usage.size_bytes = usage.size_bytes.saturating_sub(size);
-    usage.artifact_count = usage.artifact_count.saturating_sub(1);
-    tx.put(Kind::Usage, keys::usage(namespace), &usage, Vec::new()).await
+    usage.artifact_count = usage.artifact_count.saturating_sub(count);
+    tx.put(Kind::Usage, namespace.as_bytes().to_vec(), &usage, Vec::new()).await
 }

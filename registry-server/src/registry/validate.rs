@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 use registry_proto::v1 as pb;
 
-use crate::convert::check_enum;
-use crate::error::{Error, Violations};
+use crate::convert::{self, check_enum};
+use crate::error::Violations;
 use crate::rules::names;
 
 const TEXT_BYTES: usize = 64 * 1024;
@@ -60,83 +60,79 @@ pub(crate) fn comment(found: &mut Violations, field: &str, comment: &str) {
 }
 
 /// What callers may set of a model.
-pub(crate) fn model(model: &pb::Model) -> Result<(), Error> {
-    let mut found = Violations::default();
-    check_enum::<pb::ModelType>(&mut found, "model.model_type", model.model_type);
+pub(crate) fn model(model: &pb::Model, found: &mut Violations) {
+    check_enum::<pb::ModelType>(found, "model_type", model.model_type);
     for (field, text) in [
-        ("model.display_name", &model.display_name),
-        ("model.owner", &model.owner),
-        ("model.team", &model.team),
-        ("model.project", &model.project),
-        ("model.business_domain", &model.business_domain),
+        ("display_name", &model.display_name),
+        ("owner", &model.owner),
+        ("team", &model.team),
+        ("project", &model.project),
+        ("business_domain", &model.business_domain),
     ] {
-        short(&mut found, field, text);
+        short(found, field, text);
     }
-    long(&mut found, "model.description", &model.description, TEXT_BYTES);
-    long(&mut found, "model.purpose", &model.purpose, TEXT_BYTES);
-    pairs(&mut found, "model.labels", &model.labels);
+    long(found, "description", &model.description, TEXT_BYTES);
+    long(found, "purpose", &model.purpose, TEXT_BYTES);
+    pairs(found, "labels", &model.labels);
     let annotated: usize = model.annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     if annotated > TEXT_BYTES {
-        found.invalid("model.annotations", format!("has {annotated} bytes; at most {TEXT_BYTES} are allowed"));
+        found.invalid("annotations", format!("has {annotated} bytes; at most {TEXT_BYTES} are allowed"));
     }
     for name in model.annotations.keys() {
-        key(&mut found, "model.annotations", name);
+        key(found, "annotations", name);
     }
     for (metric, direction) in &model.metric_directions {
-        key(&mut found, "model.metric_directions", metric);
-        check_enum::<pb::MetricDirection>(&mut found, &format!("model.metric_directions[{metric}]"), *direction);
+        key(found, "metric_directions", metric);
+        check_enum::<pb::MetricDirection>(found, &format!("metric_directions[{metric}]"), *direction);
     }
-    if let Err(Error::Invalid(more)) = crate::convert::policy(model.stage_policy.as_ref(), "model.stage_policy") {
-        found.extend(more);
+    if let Some(policy) = &model.stage_policy {
+        found.within("stage_policy", |found| convert::policy(policy, found));
     }
-    found.check()
 }
 
 /// What callers may set of a version. Whether the parents exist is checked where they are looked up.
-pub(crate) fn version(version: &pb::Version) -> Result<(), Error> {
-    let mut found = Violations::default();
+pub(crate) fn version(version: &pb::Version, found: &mut Violations) {
     if !version.label.is_empty() {
-        found.name("version.label", names::check_label(&version.label));
+        found.parsed("label", names::check_label(&version.label));
     }
-    check_enum::<pb::Framework>(&mut found, "version.framework", version.framework);
-    short(&mut found, "version.framework_version", &version.framework_version);
-    long(&mut found, "version.description", &version.description, TEXT_BYTES);
+    check_enum::<pb::Framework>(found, "framework", version.framework);
+    short(found, "framework_version", &version.framework_version);
+    long(found, "description", &version.description, TEXT_BYTES);
     if !version.source_uri.is_empty() && !version.source_uri.contains(':') {
-        found.invalid("version.source_uri", "must be a URI with a scheme, for example s3://bucket/model.onnx");
+        found.invalid("source_uri", "must be a URI with a scheme, for example s3://bucket/model.onnx");
     }
-    long(&mut found, "version.source_uri", &version.source_uri, 4 * 1024);
-    pairs(&mut found, "version.tags", &version.tags);
+    long(found, "source_uri", &version.source_uri, 4 * 1024);
+    pairs(found, "tags", &version.tags);
     for (split, metrics) in &version.metrics {
-        key(&mut found, "version.metrics", split);
+        key(found, "metrics", split);
         for metric in metrics.values.keys() {
-            key(&mut found, &format!("version.metrics[{split}]"), metric);
+            key(found, &format!("metrics[{split}]"), metric);
         }
     }
     for (i, feature) in version.features.iter().enumerate() {
         if feature.name.is_empty() {
-            found.required(format!("version.features[{i}].name"));
+            found.required(format!("features[{i}].name"));
         }
     }
     if let Some(params) = &version.standardization_params {
         if params.mean.len() != params.scale.len() {
             let lengths = format!("has {} means and {} scales", params.mean.len(), params.scale.len());
-            found.invalid("version.standardization_params", lengths);
+            found.invalid("standardization_params", lengths);
         } else if !version.features.is_empty() && params.mean.len() != version.features.len() {
             let lengths = format!("has {} means for {} features", params.mean.len(), version.features.len());
-            found.invalid("version.standardization_params.mean", lengths);
+            found.invalid("standardization_params.mean", lengths);
         }
     }
     if version.datasets.iter().any(|dataset| dataset.rows < 0 || dataset.split_rows.values().any(|rows| *rows < 0)) {
-        found.invalid("version.datasets", "must not have negative rows");
+        found.invalid("datasets", "must not have negative rows");
     }
     if let Some(time) = &version.training_time
         && !(0..1_000_000_000).contains(&time.nanos)
     {
-        found.invalid("version.training_time", "must have 0 to 999,999,999 nanos");
+        found.invalid("training_time", "must have 0 to 999,999,999 nanos");
     }
     let bytes = version.encoded_len();
     if bytes > VERSION_BYTES {
-        found.invalid("version", format!("has {bytes} bytes; at most {VERSION_BYTES} are allowed"));
+        found.invalid("", format!("has {bytes} bytes; at most {VERSION_BYTES} are allowed"));
     }
-    found.check()
 }

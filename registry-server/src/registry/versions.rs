@@ -1,73 +1,159 @@
-//! Versions: making, reading, changing them.
+//! Versions: making and reading them, and their own rules.
 
 use async_trait::async_trait;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
+use registry_proto::v1::resource::Resource as Any;
 use uuid::Uuid;
 
-use super::finalize::manifest_of_nothing;
-use super::records::{Records, must_live};
-use super::transaction::{Tx, check_etag, no_version, version_after, version_event};
-use super::updates::VersionMask;
-use super::{Mutation, Order, Registry, keys, validate};
-use crate::error::Error;
-use crate::rules::names::{ModelName, VersionName, VersionRef};
-use crate::store::{Kind, Record};
+use super::artifacts::manifest_of_nothing;
+use super::models::ModelRow;
+use super::records::{Records as _, listed_stage};
+use super::resource::{Meta, MetaMut, Resource};
+use super::transaction::{Tx, event, resource_of};
+use super::updates::Masked as _;
+use super::{Committed, Mutation, Registry, keys, validate};
+use crate::error::{Error, Violations};
+use crate::rules::names::{Collection, MODELS, Name, VERSIONS, VersionRef};
+use crate::rules::stages;
+use crate::store::{Attribute, Index, Kind, Record};
 
 /// How often a read by a moving name is tried when the name moves in between.
 const READS: usize = 4;
 
+#[async_trait]
+impl Resource for pb::Version {
+    type Message = Self;
+
+    const KIND: Kind = Kind::Version;
+    const OF: &'static Collection = &VERSIONS;
+    const EVENTS: [pb::EventType; 4] = [
+        pb::EventType::VersionCreated,
+        pb::EventType::VersionUpdated,
+        pb::EventType::VersionDeleted,
+        pb::EventType::VersionUndeleted,
+    ];
+
+    fn message(&self) -> &Self {
+        self
+    }
+
+    fn message_mut(&mut self) -> &mut Self {
+        self
+    }
+
+    fn into_message(self) -> Self {
+        self
+    }
+
+    fn meta_of(message: &Self) -> Meta<'_> {
+        let Self { name, etag, delete_time, .. } = message;
+        Meta { name, etag, delete_time: delete_time.as_ref() }
+    }
+
+    fn meta_mut(&mut self) -> MetaMut<'_> {
+        let Self { name, uid, etag, create_time, update_time, delete_time, .. } = self;
+        MetaMut { name, uid, etag, create_time, update_time, delete_time }
+    }
+
+    fn places(&self, name: &Name) -> Vec<Attribute> {
+        let mut places = Vec::new();
+        if self.delete_time.is_none() {
+            // The key that follows the place sorts by number.
+            places.push(Attribute { index: Index::LiveVersions, value: Vec::new() });
+            if self.state() == pb::VersionState::Ready {
+                places.push(Attribute { index: Index::ReadyVersions, value: Vec::new() });
+            }
+            if let Some(stage) = listed_stage(self) {
+                let value = keys::stage_entry(&name.parent(), stage, Some(self.stage_revision));
+                places.push(Attribute { index: Index::StageEntries, value });
+            }
+        }
+        if let Some(time) = self.delete_time.as_ref().filter(|_| self.purge_time.is_none()) {
+            places.push(Attribute { index: Index::DeletedVersions, value: keys::time(time) });
+        }
+        places
+    }
+
+    fn wrap(message: Self) -> Any {
+        Any::Version(message)
+    }
+
+    fn unwrap(any: Any) -> Option<Self> {
+        match any {
+            Any::Version(version) => Some(version),
+            _ => None,
+        }
+    }
+
+    fn check(message: &Self, found: &mut Violations) {
+        validate::version(message, found);
+    }
+
+    fn missing(name: &Name) -> Error {
+        Error::NotFound { reason: ErrorReason::VersionNotFound, name: name.to_string() }
+    }
+
+    fn reads(name: &Name) -> Vec<(Kind, Vec<u8>)> {
+        let model = name.within(&MODELS);
+        let version = name.within(&VERSIONS);
+        let of_version = match VersionRef::parse(version.id()) {
+            Ok(VersionRef::Number(_)) => Some((Kind::Version, version.key())),
+            Ok(VersionRef::Label(label)) => Some((Kind::Label, keys::label(&model, &label))),
+            // Its number is not known yet.
+            Ok(VersionRef::Alias(_)) | Err(_) => None,
+        };
+        of_version.into_iter().chain([(Kind::Model, model.key())]).collect()
+    }
+
+    async fn live_above(tx: &Tx<'_>, name: &Name) -> Result<(), Error> {
+        tx.live::<ModelRow>(&name.parent()).await.map(drop)
+    }
+}
+
 impl Registry {
     /// The record of a version, which holds a `Version` as it goes over the wire.
-    pub(crate) async fn version_record(&self, name: &VersionName) -> Result<Record, Error> {
+    pub(crate) async fn version_record(&self, name: &Name) -> Result<Record, Error> {
         for _ in 0..READS {
-            let number = self.store.resolve(name).await?;
-            let key = keys::version(&name.model, number);
-            if let Some(record) = self.store.get(Kind::Version, &key).await? {
+            let named = self.store.resolve(name).await?;
+            if let Some(record) = self.store.get(Kind::Version, &named.key()).await? {
                 // What `@production` pointed at a moment ago may have left the stage since: an answer that never was.
-                let moved = matches!(name.version, VersionRef::Alias(_)) && self.store.resolve(name).await? != number;
-                if moved {
+                if name.id().starts_with('@') && self.store.resolve(name).await? != named {
                     continue;
                 }
                 return Ok(record);
             }
             // Say so if it is the model that is missing.
-            self.store.model(&name.model).await?;
-            return Err(no_version(name));
+            self.get::<ModelRow>(&name.parent()).await?;
+            return Err(<pb::Version as Resource>::missing(name));
         }
         Err(Error::internal(format!("{name} keeps moving")))
     }
 
     /// The version, deleted or not.
-    pub(crate) async fn version(&self, name: &VersionName) -> Result<pb::Version, Error> {
+    pub(crate) async fn version(&self, name: &Name) -> Result<pb::Version, Error> {
         super::records::decode(&self.version_record(name).await?)
-    }
-
-    pub(crate) async fn create_version(&self, order: Order, create: CreateVersion) -> Result<pb::Version, Error> {
-        version_after(self.commit(order, create).await?.into_event(pb::EventType::VersionCreated)?)
-    }
-
-    pub(crate) async fn update_version(&self, order: Order, update: UpdateVersion) -> Result<pb::Version, Error> {
-        version_after(self.commit(order, update).await?.into_event(pb::EventType::VersionUpdated)?)
     }
 }
 
-/// A version to be made; its content was checked.
+/// A version to be made; what its caller gave was checked.
 pub(crate) struct CreateVersion {
-    pub(crate) model: ModelName,
+    pub(crate) model: Name,
     pub(crate) version: pb::Version,
     /// The names in `version.parents`, in their order.
-    pub(crate) parents: Vec<VersionName>,
-    pub(crate) ready: bool,
+    pub(crate) parents: Vec<Name>,
+    /// It is to be READY at once.
+    pub(crate) finalize: bool,
 }
 
 #[async_trait]
 impl Mutation for CreateVersion {
+    type Answer = pb::Version;
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        let mut row = tx.live_model(&self.model).await?;
+        let mut row: ModelRow = tx.live(&self.model).await?;
         let number = row.last_number + 1;
-        let name = self.model.version(number);
-        let parents = resolve_parents(tx, &self.parents).await?;
+        let name = self.model.child(&VERSIONS, number).to_string();
         let label = &self.version.label;
         if !label.is_empty() {
             let key = keys::label(&self.model, label);
@@ -77,40 +163,39 @@ impl Mutation for CreateVersion {
             }
             tx.put_number(Kind::Label, key, number).await?;
         }
-        let state = if self.ready { pb::VersionState::Ready } else { pb::VersionState::Pending };
+        let ready = stages::is_ready_at_once(self.finalize, &self.version.source_uri);
+        let state = if ready { pb::VersionState::Ready } else { pb::VersionState::Pending };
         let version = pb::Version {
             name: name.clone(),
             uid: Uuid::new_v4().to_string(),
             number,
             state: state.into(),
             stage: pb::Stage::Development.into(),
-            parents,
+            parents: resolve_parents(tx, &self.parents).await?,
             creator: tx.actor.to_owned(),
-            failure_reason: String::new(),
-            manifest_sha256: if self.ready { manifest_of_nothing() } else { String::new() },
-            size_bytes: 0,
-            artifact_count: 0,
+            manifest_sha256: if ready { manifest_of_nothing() } else { String::new() },
             create_time: Some(tx.now),
-            update_time: Some(tx.now),
             stage_time: Some(tx.now),
-            delete_time: None,
-            etag: tx.etag(),
             stage_revision: tx.revision(),
-            ..self.version.clone()
+            ..self.version.given()
         };
-        tx.put_version(&self.model, &version).await?;
-        tx.log(version_event(pb::EventType::VersionCreated, None, version));
+        tx.write(event(pb::EventType::VersionCreated), None, version).await?;
         row.last_number = number;
         row.model.version_count += 1;
-        if self.ready {
+        if ready {
             row.model.latest_version = name;
         }
-        tx.put_model(&self.model, &row).await
+        // The etag stays: a new version does not get in the way of those who change the model.
+        tx.keep(&row).await
+    }
+
+    fn answer(committed: Committed) -> Result<pb::Version, Error> {
+        resource_of::<pb::Version>(committed.into_event(pb::EventType::VersionCreated)?)
     }
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
-        let mut reads: Vec<_> = self.parents.iter().flat_map(reads_of).collect();
-        reads.push((Kind::Model, keys::model(&self.model)));
+        let mut reads: Vec<_> = self.parents.iter().flat_map(pb::Version::reads).collect();
+        reads.push((Kind::Model, self.model.key()));
         if !self.version.label.is_empty() {
             reads.push((Kind::Label, keys::label(&self.model, &self.version.label)));
         }
@@ -119,14 +204,10 @@ impl Mutation for CreateVersion {
 }
 
 /// The canonical names of the versions that another one was derived from.
-async fn resolve_parents(tx: &Tx<'_>, parents: &[VersionName]) -> Result<Vec<String>, Error> {
+async fn resolve_parents(tx: &Tx<'_>, parents: &[Name]) -> Result<Vec<String>, Error> {
     let mut names = Vec::with_capacity(parents.len());
     for (i, parent) in parents.iter().enumerate() {
-        let found = async {
-            let number = tx.store.resolve(parent).await?;
-            tx.version(&parent.model, number).await
-        };
-        match found.await {
+        match tx.any::<pb::Version>(parent).await {
             Ok(version) => names.push(version.name),
             Err(Error::NotFound { name, .. }) => {
                 let missing = format!("{name} does not exist");
@@ -136,57 +217,4 @@ async fn resolve_parents(tx: &Tx<'_>, parents: &[VersionName]) -> Result<Vec<Str
         }
     }
     Ok(names)
-}
-
-/// New values for some fields of a version; they were checked one by one.
-pub(crate) struct UpdateVersion {
-    pub(crate) name: VersionName,
-    pub(crate) version: pb::Version,
-    pub(crate) mask: VersionMask,
-}
-
-#[async_trait]
-impl Mutation for UpdateVersion {
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        let before = live_version(tx, &self.name).await?;
-        check_etag(&before.name, &before.etag, &self.version.etag)?;
-        let mut version = before.clone();
-        self.mask.apply(&self.version, &mut version);
-        // Fields that are fine one by one may not fit together, or be too much in all.
-        validate::version(&version)?;
-        touch(tx, &mut version);
-        tx.put_version(&self.name.model, &version).await?;
-        tx.log(version_event(pb::EventType::VersionUpdated, Some(before), version));
-        Ok(())
-    }
-
-    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
-        reads_of(&self.name)
-    }
-}
-
-/// The version behind a name, if neither it nor its model is deleted.
-pub(crate) async fn live_version(tx: &Tx<'_>, name: &VersionName) -> Result<pb::Version, Error> {
-    tx.live_model(&name.model).await?;
-    let number = tx.store.resolve(name).await?;
-    let version = tx.version(&name.model, number).await?;
-    must_live(&version.name, version.delete_time.as_ref())?;
-    Ok(version)
-}
-
-/// What finding a version reads, as far as its name tells: a label's or alias's number is not known yet.
-pub(crate) fn reads_of(name: &VersionName) -> Vec<(Kind, Vec<u8>)> {
-    let mut reads = vec![(Kind::Model, keys::model(&name.model))];
-    match &name.version {
-        VersionRef::Number(number) => reads.push((Kind::Version, keys::version(&name.model, *number))),
-        VersionRef::Label(label) => reads.push((Kind::Label, keys::label(&name.model, label))),
-        VersionRef::Alias(_) => {}
-    }
-    reads
-}
-
-/// Notes that a version changes in this revision.
-pub(crate) fn touch(tx: &Tx<'_>, version: &mut pb::Version) {
-    version.update_time = Some(tx.now);
-    version.etag = tx.etag();
 }

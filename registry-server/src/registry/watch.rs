@@ -5,18 +5,18 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use registry_proto::v1::watch_events_response::Response;
 use tokio::sync::{mpsc, watch};
 
-use super::artifacts::resource as artifact_resource;
+use super::Registry;
 use super::events::Selection;
-use super::records::{ModelRow, decode};
-use super::{Registry, keys};
+use super::specs::{KINDS, Spec};
 use crate::error::Error;
-use crate::rules::names::{ModelName, Parent};
-use crate::store::{Index, Kind, Range, Revision, Snapshot, Source};
+use crate::rules::names::{Collection, NAMESPACES};
+use crate::store::{Pages, Record, Revision, Snapshot};
 
 /// How many messages wait for a watcher's connection.
 const WAITING: usize = 16;
@@ -147,20 +147,17 @@ impl Watcher {
         self.out.send(Ok(pb::WatchEventsResponse { response: Some(response) })).await.map_err(|_| Gone)
     }
 
-    /// Sends what there is below the parent: each model before its versions, each version before its artifacts.
+    /// Sends what there is below the parent, each resource before those that lie in it.
     async fn send_snapshot(&self, snapshot: &dyn Snapshot) -> Result<(), End> {
-        let mut page = SnapshotPage { watcher: self, revision: snapshot.revision(), events: Vec::new() };
+        let mut page = SnapshotPage { watcher: self, snapshot, events: Vec::new() };
         match &self.selection.parent {
-            Parent::All => page.models(snapshot, Vec::new()).await?,
-            Parent::Namespace(namespace) => page.models(snapshot, keys::namespace_prefix(namespace)).await?,
-            Parent::Model(model) => {
-                if let Some(record) = snapshot.get(Kind::Model, &keys::model(model)).await? {
-                    page.model(snapshot, ModelRow::decode(&record)?).await?;
-                }
-            }
-            Parent::Version { model, number } => {
-                if let Some(record) = snapshot.get(Kind::Version, &keys::version(model, *number)).await? {
-                    page.version(snapshot, model, decode(&record)?).await?;
+            None => page.below(&NAMESPACES, Vec::new()).await?,
+            Some(namespace) if namespace.of().parent.is_none() => page.below(&NAMESPACES, namespace.prefix()).await?,
+            Some(name) => {
+                let spec = KINDS.iter().find(|spec| std::ptr::eq(spec.of, name.of()));
+                let kind = spec.ok_or_else(|| Error::internal("a watch of something that is no resource"))?;
+                if let Some(record) = snapshot.get(kind.kind, &name.key()).await? {
+                    page.with_all_below(kind, &record).await?;
                 }
             }
         }
@@ -189,70 +186,39 @@ impl<E: Into<Error>> From<E> for End {
 /// Resources of a snapshot on their way into messages.
 struct SnapshotPage<'a> {
     watcher: &'a Watcher,
-    revision: Revision,
+    snapshot: &'a dyn Snapshot,
     events: Vec<pb::Event>,
 }
 
 impl SnapshotPage<'_> {
-    async fn models(&mut self, snapshot: &dyn Snapshot, prefix: Vec<u8>) -> Result<(), End> {
-        let mut range = Range::first(prefix, PAGE);
-        loop {
-            let hits = snapshot.scan(Source::Index(Index::LiveModels), &range).await?;
-            let Some(last) = hits.last() else { return Ok(()) };
-            range.after = Some(last.position.clone());
-            for hit in &hits {
-                self.model(snapshot, ModelRow::decode(&hit.record)?).await?;
+    /// Sends the resources of all kinds that lie in something, whose keys begin with this.
+    fn below<'a>(&'a mut self, parent: &'static Collection, prefix: Vec<u8>) -> BoxFuture<'a, Result<(), End>> {
+        Box::pin(async move {
+            for kind in KINDS.iter().filter(|kind| kind.of.parent.is_some_and(|of| std::ptr::eq(of, parent))) {
+                let mut listed = Pages::under(kind.listed, prefix.clone());
+                while let Some(hit) = listed.next(self.snapshot).await? {
+                    self.with_all_below(kind, &hit.record).await?;
+                }
             }
-        }
+            Ok(())
+        })
     }
 
-    async fn model(&mut self, snapshot: &dyn Snapshot, row: ModelRow) -> Result<(), End> {
-        let model = row.model;
-        if model.delete_time.is_some() {
-            return Ok(());
-        }
-        let name = ModelName::parse(&model.name).map_err(Error::internal)?;
-        let resource = pb::Resource { resource: Some(pb::resource::Resource::Model(model.clone())) };
-        self.add(model.name, resource).await?;
-        let mut range = Range::first(keys::model_prefix(&name), PAGE);
-        loop {
-            let hits = snapshot.scan(Source::Index(Index::LiveVersions), &range).await?;
-            let Some(last) = hits.last() else { return Ok(()) };
-            range.after = Some(last.position.clone());
-            for hit in &hits {
-                self.version(snapshot, &name, decode(&hit.record)?).await?;
-            }
-        }
-    }
-
-    async fn version(&mut self, snapshot: &dyn Snapshot, model: &ModelName, version: pb::Version) -> Result<(), End> {
-        if version.delete_time.is_some() {
-            return Ok(());
-        }
-        let number = version.number;
-        let resource = pb::Resource { resource: Some(pb::resource::Resource::Version(version.clone())) };
-        self.add(version.name, resource).await?;
-        let mut range = Range::first(keys::artifact(model, number, ""), PAGE);
-        loop {
-            let hits = snapshot.scan(Source::Kind(Kind::Artifact), &range).await?;
-            let Some(last) = hits.last() else { return Ok(()) };
-            range.after = Some(last.position.clone());
-            for hit in &hits {
-                let artifact: pb::Artifact = decode(&hit.record)?;
-                self.add(artifact.name.clone(), artifact_resource(&artifact)).await?;
-            }
-        }
-    }
-
-    async fn add(&mut self, resource_name: String, after: pb::Resource) -> Result<(), End> {
+    /// Sends a resource, unless it is deleted, and what lies in it.
+    async fn with_all_below(&mut self, kind: &Spec, record: &Record) -> Result<(), End> {
+        let Some((name, resource)) = (kind.shown)(record)? else { return Ok(()) };
+        let below = name.prefix();
         self.events.push(pb::Event {
-            revision: self.revision,
+            revision: self.snapshot.revision(),
             r#type: pb::EventType::Snapshot.into(),
-            resource_name,
-            after: Some(after),
+            resource_name: name.to_string(),
+            after: Some(resource),
             ..Default::default()
         });
-        if self.events.len() >= PAGE { self.flush().await } else { Ok(()) }
+        if self.events.len() >= PAGE {
+            self.flush().await?;
+        }
+        self.below(kind.of, below).await
     }
 
     async fn flush(&mut self) -> Result<(), End> {
@@ -260,6 +226,7 @@ impl SnapshotPage<'_> {
         if events.is_empty() {
             return Ok(());
         }
-        Ok(self.watcher.send(Response::Events(pb::WatchedEvents { revision: self.revision, events })).await?)
+        let revision = self.snapshot.revision();
+        Ok(self.watcher.send(Response::Events(pb::WatchedEvents { revision, events })).await?)
     }
 }

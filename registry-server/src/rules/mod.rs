@@ -3,6 +3,7 @@
 //! What a name looks like, what a stage change means, which of two metrics is the better one and what may be
 //! deleted is decided here and nowhere else. The handlers convert from the wire and back; a store holds no rules.
 
+pub(crate) mod artifacts;
 pub(crate) mod compare;
 pub(crate) mod garbage;
 pub(crate) mod names;

@@ -1,81 +1,303 @@
 //! Resource names: one string for each thing, in one canonical spelling.
 //!
-//! A name without a namespace is in `default`, and a version answers to its number, its label and its aliases. All of
-//! this is taken apart here; [`Display`](fmt::Display) writes the whole name again, and parsing that gives the same
-//! value.
+//! What a name looks like is data: each [`Collection`] says which segment it has, what it lies in, and what its ids look like.
+//! Parsing, keys, parents and what lies below what are written once over it. A name without a namespace is in `default`, and a
+//! version answers to its number, its label and its aliases.
 
 mod ids;
 
-pub(crate) use ids::{NameError, check_alias, check_id, check_label, check_path};
+use std::borrow::Cow;
 use std::fmt;
+
+pub(crate) use ids::{Computed, NameError, check_alias, check_id, check_label, check_path, computed};
 
 /// The namespace of a name that does not say one.
 pub(crate) const DEFAULT_NAMESPACE: &str = "default";
+/// Stands for all ids of a collection.
+const ALL: &str = "-";
 
-const NAMESPACE_FORM: &str = r#"expected "namespaces/{namespace}""#;
-const MODEL_FORM: &str = r#"expected "models/{model}" or "namespaces/{namespace}/models/{model}""#;
-const VERSION_FORM: &str = r#"expected "models/{model}/versions/{version}" or "models/{model}@{alias}", with or without "namespaces/{namespace}/""#;
-const ARTIFACT_FORM: &str =
-    r#"expected "models/{model}/versions/{version}/artifacts/{path}", with or without "namespaces/{namespace}/""#;
-const PARENT_FORM: &str =
-    "expected nothing, or the name of a namespace, of a model (\"-\" for all) or of a version by number";
+/// Things of one kind under one parent.
+#[derive(Debug)]
+pub(crate) struct Collection {
+    /// What stands before the id in a name: `models`.
+    pub(crate) segment: &'static str,
+    /// One of them: `model`.
+    pub(crate) singular: &'static str,
+    /// What they lie in.
+    pub(crate) parent: Option<&'static Self>,
+    ids: Ids,
+}
 
-/// A namespace: its id, without `namespaces/`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct NamespaceName(pub(crate) String);
+/// What the ids of a collection look like.
+#[derive(Debug)]
+enum Ids {
+    /// Text; the check's message begins with "must".
+    Text(fn(&str) -> Result<(), NameError>),
+    /// A version's number, label or alias. Records are kept under the number.
+    Version,
+    /// The rest of the name, slashes included.
+    Path,
+}
 
-impl NamespaceName {
-    /// Parses `namespaces/{namespace}`; the empty name is the default namespace.
-    pub(crate) fn parse(name: &str) -> Result<Self, NameError> {
-        if name.is_empty() {
-            return Ok(Self(DEFAULT_NAMESPACE.to_owned()));
+/// Namespaces.
+pub(crate) static NAMESPACES: Collection =
+    Collection { segment: "namespaces", singular: "namespace", parent: None, ids: Ids::Text(check_id) };
+/// The models of a namespace.
+pub(crate) static MODELS: Collection =
+    Collection { segment: "models", singular: "model", parent: Some(&NAMESPACES), ids: Ids::Text(check_id) };
+/// The versions of a model.
+pub(crate) static VERSIONS: Collection =
+    Collection { segment: "versions", singular: "version", parent: Some(&MODELS), ids: Ids::Version };
+/// The files of a version.
+pub(crate) static ARTIFACTS: Collection =
+    Collection { segment: "artifacts", singular: "artifact", parent: Some(&VERSIONS), ids: Ids::Path };
+
+/// Those whose names say what is below them.
+static COLLECTIONS: &[&Collection] = &[&NAMESPACES, &MODELS, &VERSIONS, &ARTIFACTS];
+
+impl Collection {
+    /// This collection, what it lies in, and so on.
+    fn up(&'static self) -> impl Iterator<Item = &'static Self> {
+        std::iter::successors(Some(self), |collection| collection.parent)
+    }
+
+    fn depth(&'static self) -> usize {
+        self.up().count()
+    }
+
+    /// The collections that a name in this one goes through, this one last.
+    fn path(&'static self) -> Vec<&'static Self> {
+        let mut path: Vec<_> = self.up().collect();
+        path.reverse();
+        path
+    }
+
+    fn check(&self, id: &str) -> Result<(), NameError> {
+        let (what, checked) = match self.ids {
+            Ids::Version => return VersionRef::parse(id).map(drop),
+            Ids::Text(check) => ("id", check(id)),
+            Ids::Path => ("path", check_path(id)),
+        };
+        checked.map_err(|NameError(why)| NameError(format!("the {}'s {what} {why}", self.singular)))
+    }
+
+    /// What is expected where a name in this collection should be.
+    fn form(&'static self) -> NameError {
+        let [namespaces, path @ ..] = &self.path()[..] else { return NameError(String::new()) };
+        let within = format!("{}/{{{}}}", namespaces.segment, namespaces.singular);
+        if path.is_empty() {
+            return NameError(format!("expected {within:?}"));
         }
-        let id =
-            name.strip_prefix("namespaces/").filter(|id| !id.contains('/')).ok_or_else(|| refused(NAMESPACE_FORM))?;
-        checked("namespace's id", id, check_id).map(Self)
+        let parts = |path: &[&Self]| -> Vec<_> {
+            path.iter()
+                .map(|collection| match collection.ids {
+                    Ids::Path => format!("{}/{{path}}", collection.segment),
+                    _ => format!("{}/{{{}}}", collection.segment, collection.singular),
+                })
+                .collect()
+        };
+        let mut form = format!("{:?}", parts(path).join("/"));
+        if let (Ids::Version, [models, _]) = (&self.ids, path) {
+            form += &format!(" or {:?}", parts(&[models]).join("/") + "@{alias}");
+        }
+        NameError(format!("expected {form}, with or without {:?}", within + "/"))
     }
 }
 
-impl fmt::Display for NamespaceName {
+/// The name of a resource, its namespace included.
+///
+/// A version in it is as its caller gave it: by number, label or alias. Only by number it is the name that the record has.
+#[derive(Debug, Clone)]
+pub(crate) struct Name {
+    of: &'static Collection,
+    text: String,
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Name {}
+
+impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "namespaces/{}", self.0)
+        f.write_str(&self.text)
     }
 }
 
-/// A model: the ids of its namespace and of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ModelName {
-    /// The namespace's id.
-    pub(crate) namespace: String,
-    /// The model's id, unique in its namespace.
-    pub(crate) model: String,
-}
-
-impl ModelName {
-    /// Parses `models/{model}`, with or without a namespace.
-    pub(crate) fn parse(name: &str) -> Result<Self, NameError> {
-        match Split::new(name) {
-            Some(Split { namespace, model, alias: None, rest: None }) => Self::checked(namespace, model),
-            _ => Err(refused(MODEL_FORM)),
+impl Name {
+    /// Parses the name of something in a collection.
+    pub(crate) fn parse(of: &'static Collection, text: &str) -> Result<Self, NameError> {
+        if of.parent.is_none() && text.is_empty() {
+            return Ok(Self::namespace_with(DEFAULT_NAMESPACE));
+        }
+        let whole = match text.starts_with("namespaces/") {
+            true => Cow::Borrowed(text),
+            false => Cow::Owned(format!("namespaces/{DEFAULT_NAMESPACE}/{text}")),
+        };
+        let mut rest = Some(&*whole);
+        let mut alias = None;
+        let mut name = String::with_capacity(whole.len() + "/versions/".len());
+        for collection in of.path() {
+            let id = match (&collection.ids, alias.take()) {
+                // It stood behind the model.
+                (Ids::Version, Some(alias)) => alias,
+                _ => {
+                    let below = rest.and_then(|rest| rest.strip_prefix(collection.segment)?.strip_prefix('/'));
+                    let below = below.ok_or_else(|| of.form())?;
+                    let id;
+                    (id, rest) = match collection.ids {
+                        Ids::Path => (below, None),
+                        _ => cut(below),
+                    };
+                    id
+                }
+            };
+            // `models/fraud@champion` is short for `models/fraud/versions/@champion`.
+            let id = match id.find('@').filter(|_| std::ptr::eq(collection, &MODELS)) {
+                Some(_) if std::ptr::eq(of, &MODELS) => return Err(of.form()),
+                Some(at) => {
+                    alias = Some(&id[at..]);
+                    &id[..at]
+                }
+                None => id,
+            };
+            collection.check(id)?;
+            let slash = if name.is_empty() { "" } else { "/" };
+            for part in [slash, collection.segment, "/", id] {
+                name.push_str(part);
+            }
+        }
+        match (rest, alias) {
+            (None, None) => Ok(Self { of, text: name }),
+            _ => Err(of.form()),
         }
     }
 
-    /// The canonical name of the model's version with this number.
-    pub(crate) fn version(&self, number: i64) -> String {
-        format!("{self}/versions/{number}")
+    /// Parses the name of something that others lie below, or of nothing (everything). A last id `-` stands for all, and so for
+    /// what they lie in. A version has to be named by number: a label would need a look-up, and an alias moves.
+    pub(crate) fn parse_scope(text: &str) -> Result<Option<Self>, NameError> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let names = "the name of a namespace, of a model (\"-\" for all) or of a version by number";
+        let mut refused = NameError(format!("expected nothing, or {names}"));
+        for of in COLLECTIONS.iter().filter(|of| !matches!(of.ids, Ids::Path)) {
+            match Self::parse_parent(of, text) {
+                Ok(name) if name.is_by_number() => return Ok(Some(name)),
+                Ok(_) => {
+                    let why = "the version must be named by its number, not by a label or an alias";
+                    return Err(NameError(why.to_owned()));
+                }
+                // It has the form of a name in this collection.
+                Err(error) if error != of.form() => refused = error,
+                Err(_) => {}
+            }
+        }
+        Err(refused)
     }
 
-    fn checked(namespace: &str, model: &str) -> Result<Self, NameError> {
-        Ok(Self {
-            namespace: checked("namespace's id", namespace, check_id)?,
-            model: checked("model's id", model, check_id)?,
-        })
+    /// Parses the name of something in a collection, or with the id `-` of all of it: that is the name of what they lie in.
+    pub(crate) fn parse_parent(of: &'static Collection, text: &str) -> Result<Self, NameError> {
+        match (of.parent, text.strip_suffix(ALL).and_then(|rest| rest.strip_suffix('/')?.strip_suffix(of.segment))) {
+            (Some(parent), Some("")) if parent.parent.is_none() => Ok(Self::namespace_with(DEFAULT_NAMESPACE)),
+            (Some(parent), Some(rest)) if rest.ends_with('/') => Self::parse(parent, &rest[..rest.len() - 1]),
+            _ => Self::parse(of, text),
+        }
     }
-}
 
-impl fmt::Display for ModelName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "namespaces/{}/models/{}", self.namespace, self.model)
+    /// A name that is kept, and so is one.
+    pub(crate) fn canonical(of: &'static Collection, text: &str) -> Self {
+        Self { of, text: text.to_owned() }
+    }
+
+    /// The namespace with this id.
+    pub(crate) fn namespace_with(id: &str) -> Self {
+        Self { of: &NAMESPACES, text: format!("namespaces/{id}") }
+    }
+
+    /// The name of something below this, by an id that was checked.
+    pub(crate) fn child(&self, of: &'static Collection, id: impl fmt::Display) -> Self {
+        Self { of, text: format!("{}/{}/{id}", self.text, of.segment) }
+    }
+
+    /// The collection that it is in.
+    pub(crate) fn of(&self) -> &'static Collection {
+        self.of
+    }
+
+    /// The whole name.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The last part.
+    pub(crate) fn id(&self) -> &str {
+        self.ids().last().unwrap_or_default()
+    }
+
+    /// The id of the namespace.
+    pub(crate) fn namespace(&self) -> &str {
+        self.ids().next().unwrap_or_default()
+    }
+
+    /// What it lies in. A namespace lies in itself.
+    pub(crate) fn parent(&self) -> Self {
+        let Some(of) = self.of.parent else { return self.clone() };
+        let end = self.text.len() - self.id().len() - self.of.segment.len() - 2;
+        Self { of, text: self.text[..end].to_owned() }
+    }
+
+    /// The name of what it lies in, in a collection above.
+    pub(crate) fn within(&self, of: &'static Collection) -> Self {
+        let mut name = self.clone();
+        while !std::ptr::eq(name.of, of) && name.of.parent.is_some() {
+            name = name.parent();
+        }
+        name
+    }
+
+    /// Whether a resource with this name is the one named here or lies below it.
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        name.strip_prefix(&self.text).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// The parts of the name as a record's key has them: each but the last closed by a zero byte, which no name can hold; a version's
+    /// number is big-endian, so that it sorts as a number. So everything below something is one range, in order.
+    pub(crate) fn key(&self) -> Vec<u8> {
+        let mut key = self.prefix();
+        if !matches!(self.of.ids, Ids::Version) {
+            key.pop();
+        }
+        key
+    }
+
+    /// What the keys of everything below it begin with.
+    pub(crate) fn prefix(&self) -> Vec<u8> {
+        let mut prefix = Vec::with_capacity(self.text.len());
+        for (collection, id) in self.of.path().into_iter().zip(self.ids()) {
+            match (&collection.ids, id.parse::<i64>()) {
+                (Ids::Version, Ok(number)) => prefix.extend(number.to_be_bytes()),
+                _ => {
+                    prefix.extend(id.as_bytes());
+                    prefix.push(0);
+                }
+            }
+        }
+        prefix
+    }
+
+    fn ids(&self) -> impl Iterator<Item = &str> {
+        // A path has slashes of its own.
+        let parts = 2 * self.of.depth();
+        self.text.splitn(parts, '/').skip(1).step_by(2)
+    }
+
+    /// Whether the version in it, if there is one, is named by its number.
+    fn is_by_number(&self) -> bool {
+        self.of.path().iter().zip(self.ids()).all(|(of, id)| !matches!(of.ids, Ids::Version) || ids::is_digits(id))
     }
 }
 
@@ -93,205 +315,32 @@ pub(crate) enum VersionRef {
 impl VersionRef {
     /// Parses the last part of a version's name: `7`, `1.4.0` or `@champion`.
     pub(crate) fn parse(segment: &str) -> Result<Self, NameError> {
+        let refused = |why: String| Err(NameError(why));
         if let Some(alias) = segment.strip_prefix('@') {
-            return checked("alias", alias, check_id).map(Self::Alias);
+            let checked = check_id(alias).map_err(|NameError(why)| NameError(format!("the alias {why}")));
+            return checked.map(|()| Self::Alias(alias.to_owned()));
         }
         if !ids::is_digits(segment) {
-            return checked("version's label", segment, check_label).map(Self::Label);
+            let checked = check_label(segment);
+            let checked = checked.map_err(|NameError(why)| NameError(format!("the version's label {why}")));
+            return checked.map(|()| Self::Label(segment.to_owned()));
         }
         // `07` would be a second spelling of `7`, and no version has the number 0.
         if segment.starts_with('0') {
-            return Err(refused("the version's number must be 1 or more, without leading zeros"));
+            return refused("the version's number must be 1 or more, without leading zeros".to_owned());
         }
-        segment
-            .parse()
-            .map(Self::Number)
-            .map_err(|_| NameError(format!("the version's number must be at most {}", i64::MAX)))
-    }
-}
-
-impl fmt::Display for VersionRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => write!(f, "{number}"),
-            Self::Label(label) => f.write_str(label),
-            Self::Alias(alias) => write!(f, "@{alias}"),
+        match segment.parse() {
+            Ok(number) => Ok(Self::Number(number)),
+            Err(_) => refused(format!("the version's number must be at most {}", i64::MAX)),
         }
     }
 }
 
-/// A version of a model, by any of its names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct VersionName {
-    /// The model.
-    pub(crate) model: ModelName,
-    /// Which of its versions.
-    pub(crate) version: VersionRef,
-}
-
-impl VersionName {
-    /// Parses `…models/{model}/versions/{version}` or `…models/{model}@{alias}`.
-    pub(crate) fn parse(name: &str) -> Result<Self, NameError> {
-        match Self::parse_front(name) {
-            Some((version, None)) => version,
-            _ => Err(refused(VERSION_FORM)),
-        }
-    }
-
-    /// The version that a name begins with, and what follows after the next slash. None if it begins otherwise.
-    fn parse_front(name: &str) -> Option<(Result<Self, NameError>, Option<&str>)> {
-        let Split { namespace, model, alias, rest } = Split::new(name)?;
-        let (version, rest) = match alias {
-            Some(alias) => (checked("alias", alias, check_id).map(VersionRef::Alias), rest),
-            None => {
-                let (segment, rest) = cut(rest?.strip_prefix("versions/")?);
-                (VersionRef::parse(segment), rest)
-            }
-        };
-        let model = ModelName::checked(namespace, model);
-        let name = model.and_then(|model| Ok(Self { model, version: version? }));
-        Some((name, rest))
-    }
-}
-
-impl fmt::Display for VersionName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/versions/{}", self.model, self.version)
-    }
-}
-
-/// A file of a version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ArtifactName {
-    /// The version, by any of its names.
-    pub(crate) version: VersionName,
-    /// Where the file lies in the version's folder.
-    pub(crate) path: String,
-}
-
-impl ArtifactName {
-    /// Parses a version's name followed by `/artifacts/{path}`. The path goes on to the end, slashes included.
-    pub(crate) fn parse(name: &str) -> Result<Self, NameError> {
-        let (version, rest) = VersionName::parse_front(name).ok_or_else(|| refused(ARTIFACT_FORM))?;
-        let path = rest.and_then(|rest| rest.strip_prefix("artifacts/")).ok_or_else(|| refused(ARTIFACT_FORM))?;
-        Ok(Self { version: version?, path: checked("artifact's path", path, check_path)? })
-    }
-}
-
-impl fmt::Display for ArtifactName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/artifacts/{}", self.version, self.path)
-    }
-}
-
-/// Whose events are asked for: those of a resource and of all below it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Parent {
-    /// Everybody's.
-    All,
-    /// Those of a namespace, by its id.
-    Namespace(String),
-    /// Those of a model.
-    Model(ModelName),
-    /// Those of a version.
-    Version {
-        /// The version's model.
-        model: ModelName,
-        /// The version's number.
-        number: i64,
-    },
-}
-
-impl Parent {
-    /// Parses nothing (everything), or the name of a namespace, a model (`-` for all of them) or a version.
-    ///
-    /// A version has to be named by number: a label would need a look-up, and an alias moves while events are read.
-    pub(crate) fn parse(name: &str) -> Result<Self, NameError> {
-        if name.is_empty() {
-            return Ok(Self::All);
-        }
-        match Split::new(name) {
-            None => NamespaceName::parse(name).map(|NamespaceName(id)| Self::Namespace(id)).map_err(|error| {
-                // The namespace's own message would hide that other names are fine as well.
-                if error == refused(NAMESPACE_FORM) { refused(PARENT_FORM) } else { error }
-            }),
-            Some(Split { alias: None, rest: None, .. }) => Ok(match parse_version_parent(name)? {
-                ModelOrNamespace::Model(model) => Self::Model(model),
-                ModelOrNamespace::Namespace(id) => Self::Namespace(id),
-            }),
-            Some(_) => match VersionName::parse_front(name) {
-                Some((version, None)) => match version? {
-                    VersionName { model, version: VersionRef::Number(number) } => Ok(Self::Version { model, number }),
-                    _ => Err(refused("the version must be named by its number, not by a label or an alias")),
-                },
-                _ => Err(refused(PARENT_FORM)),
-            },
-        }
-    }
-}
-
-/// What versions are listed of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ModelOrNamespace {
-    /// One model.
-    Model(ModelName),
-    /// All models of the namespace with this id: `models/-`.
-    Namespace(String),
-}
-
-/// Parses the parent of a list of versions: a model's name, where the model may be `-` for all of its namespace.
-pub(crate) fn parse_version_parent(name: &str) -> Result<ModelOrNamespace, NameError> {
-    match Split::new(name) {
-        Some(Split { namespace, model: "-", alias: None, rest: None }) => {
-            checked("namespace's id", namespace, check_id).map(ModelOrNamespace::Namespace)
-        }
-        _ => ModelName::parse(name).map(ModelOrNamespace::Model),
-    }
-}
-
-/// A name taken apart as far as its model, with nothing checked yet.
-struct Split<'a> {
-    namespace: &'a str,
-    model: &'a str,
-    /// Of `models/{model}@{alias}`.
-    alias: Option<&'a str>,
-    /// What follows after the slash behind the model.
-    rest: Option<&'a str>,
-}
-
-impl<'a> Split<'a> {
-    /// None if the name does not have this form.
-    fn new(name: &'a str) -> Option<Self> {
-        let (namespace, tail) = match name.strip_prefix("namespaces/") {
-            Some(tail) => tail.split_once('/')?,
-            None => (DEFAULT_NAMESPACE, name),
-        };
-        let (model, rest) = cut(tail.strip_prefix("models/")?);
-        let (model, alias) = match model.split_once('@') {
-            Some((model, alias)) => (model, Some(alias)),
-            None => (model, None),
-        };
-        Some(Self { namespace, model, alias, rest })
-    }
-}
-
-/// The text before the first slash, and the text behind it if there is one.
+/// The text before the first slash, and the text after it if there is one.
 fn cut(text: &str) -> (&str, Option<&str>) {
     match text.split_once('/') {
         Some((head, tail)) => (head, Some(tail)),
         None => (text, None),
-    }
-}
-
-fn refused(message: &str) -> NameError {
-    NameError(message.to_owned())
-}
-
-/// The text as an owned one if the check passes; otherwise an error that says which part of the name is wrong.
-fn checked(what: &str, text: &str, check: fn(&str) -> Result<(), NameError>) -> Result<String, NameError> {
-    match check(text) {
-        Ok(()) => Ok(text.to_owned()),
-        Err(NameError(why)) => Err(NameError(format!("the {what} {why}"))),
     }
 }
 

@@ -27,6 +27,11 @@ impl Stage {
     fn needs_ready(self) -> bool {
         matches!(self, Stage::Staging | Stage::Production)
     }
+
+    /// Whether it is remembered which versions held the stage, so that it can be given back to them.
+    pub(crate) fn is_stacked(self) -> bool {
+        matches!(self, Stage::Staging | Stage::Production)
+    }
 }
 
 impl fmt::Display for Stage {
@@ -203,6 +208,11 @@ impl Policy {
             },
         }
     }
+}
+
+/// Whether a version that is created is READY from the start: its maker says so, or its content is elsewhere, and so is no artifact.
+pub(crate) fn is_ready_at_once(finalize: bool, source_uri: &str) -> bool {
+    finalize || !source_uri.is_empty()
 }
 
 /// What matters about a version that is to change its stage.

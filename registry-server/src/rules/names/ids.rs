@@ -2,14 +2,33 @@
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
+use crate::rules::stages::Stage;
+
 /// The most characters that an id has.
 const MAX_ID_CHARS: usize = 128;
 /// The most bytes that an artifact's path has.
 const MAX_PATH_BYTES: usize = 1024;
 /// The most bytes between two slashes of a path: what file systems take as one name.
 const MAX_PART_BYTES: usize = 255;
-/// Aliases that the registry computes.
-const RESERVED_ALIASES: [&str; 3] = ["latest", "production", "staging"];
+
+/// What an alias that the registry computes stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Computed {
+    /// The READY version with the highest number.
+    Latest,
+    /// The version that entered a stage last and is still there.
+    In(Stage),
+}
+
+/// What an alias stands for if nobody sets it.
+pub(crate) fn computed(alias: &str) -> Option<Computed> {
+    match alias {
+        "latest" => Some(Computed::Latest),
+        "production" => Some(Computed::In(Stage::Production)),
+        "staging" => Some(Computed::In(Stage::Staging)),
+        _ => None,
+    }
+}
 
 /// Why a text is not a name.
 ///
@@ -53,7 +72,7 @@ pub(crate) fn check_label(value: &str) -> Result<(), NameError> {
 /// Checks an alias that somebody wants to set or remove: an id that the registry does not compute itself.
 pub(crate) fn check_alias(value: &str) -> Result<(), NameError> {
     check_id(value)?;
-    if RESERVED_ALIASES.contains(&value) {
+    if computed(value).is_some() {
         return refuse(format!("must not be {value:?}: the registry keeps this alias itself"));
     }
     Ok(())

@@ -1,28 +1,31 @@
 use super::*;
 use proptest::prelude::*;
 
-fn model(namespace: &str, model: &str) -> ModelName {
-    ModelName { namespace: namespace.to_owned(), model: model.to_owned() }
+#[track_caller]
+fn reads(of: &'static Collection, table: &[(&str, &str)]) {
+    for (text, canonical) in table {
+        assert_eq!(Name::parse(of, text).as_ref().map(Name::as_str), Ok(*canonical), "{text:?}");
+    }
 }
 
 #[track_caller]
-fn refuses<T: fmt::Debug>(parse: fn(&str) -> Result<T, NameError>, table: &[(&str, &str)]) {
-    for (name, why) in table {
-        let NameError(message) = parse(name).expect_err(name);
-        assert!(message.contains(why), "{name:?}: {message}");
+fn refuses(of: &'static Collection, table: &[(&str, &str)]) {
+    for (text, why) in table {
+        let NameError(message) = Name::parse(of, text).expect_err(text);
+        assert!(message.contains(why), "{text:?}: {message}");
     }
 }
 
 #[test]
 fn namespaces() {
-    assert_eq!(NamespaceName::parse(""), Ok(NamespaceName("default".to_owned())));
-    assert_eq!(NamespaceName::parse("namespaces/risk"), Ok(NamespaceName("risk".to_owned())));
+    reads(&NAMESPACES, &[("", "namespaces/default"), ("namespaces/risk", "namespaces/risk")]);
+    let form = r#"expected "namespaces/{namespace}""#;
     refuses(
-        NamespaceName::parse,
+        &NAMESPACES,
         &[
-            ("risk", NAMESPACE_FORM),
-            ("namespaces/risk/", NAMESPACE_FORM),
-            ("/namespaces/risk", NAMESPACE_FORM),
+            ("risk", form),
+            ("namespaces/risk/", form),
+            ("/namespaces/risk", form),
             ("namespaces/", "the namespace's id must not be empty"),
             ("namespaces/a b", "the namespace's id must not contain ' '"),
         ],
@@ -31,18 +34,23 @@ fn namespaces() {
 
 #[test]
 fn models() {
-    assert_eq!(ModelName::parse("models/fraud"), Ok(model("default", "fraud")));
-    assert_eq!(ModelName::parse("namespaces/risk/models/fraud"), Ok(model("risk", "fraud")));
-    assert_eq!(model("risk", "fraud").version(7), "namespaces/risk/models/fraud/versions/7");
-    refuses(
-        ModelName::parse,
+    reads(
+        &MODELS,
         &[
-            ("", MODEL_FORM),
-            ("fraud", MODEL_FORM),
-            ("models/fraud/", MODEL_FORM),
-            ("models/fraud@champion", MODEL_FORM),
-            ("models/fraud/versions/7", MODEL_FORM),
-            ("namespaces/models/fraud", MODEL_FORM),
+            ("models/fraud", "namespaces/default/models/fraud"),
+            ("namespaces/risk/models/fraud", "namespaces/risk/models/fraud"),
+        ],
+    );
+    let form = r#"expected "models/{model}", with or without "namespaces/{namespace}/""#;
+    refuses(
+        &MODELS,
+        &[
+            ("", form),
+            ("fraud", form),
+            ("models/fraud/", form),
+            ("models/fraud@champion", form),
+            ("models/fraud/versions/7", form),
+            ("namespaces/models/fraud", form),
             ("models/", "the model's id must not be empty"),
             ("models/-", "the model's id must begin with"),
             ("namespaces//models/fraud", "the namespace's id must not be empty"),
@@ -52,28 +60,31 @@ fn models() {
 
 #[test]
 fn versions() {
-    let fraud = || model("default", "fraud");
     let label = |label: &str| VersionRef::Label(label.to_owned());
     let alias = |alias: &str| VersionRef::Alias(alias.to_owned());
-    for (name, version) in [
-        ("models/fraud/versions/7", VersionRef::Number(7)),
-        ("models/fraud/versions/9223372036854775807", VersionRef::Number(i64::MAX)),
-        ("models/fraud/versions/1.4.0", label("1.4.0")),
-        ("models/fraud/versions/20260126_103000", label("20260126_103000")),
-        ("models/fraud/versions/@champion", alias("champion")),
-        ("models/fraud@champion", alias("champion")),
-        ("namespaces/default/models/fraud@production", alias("production")),
-        ("models/fraud@7", alias("7")),
+    for (text, id, version) in [
+        ("models/fraud/versions/7", "7", VersionRef::Number(7)),
+        ("models/fraud/versions/9223372036854775807", "9223372036854775807", VersionRef::Number(i64::MAX)),
+        ("models/fraud/versions/1.4.0", "1.4.0", label("1.4.0")),
+        ("models/fraud/versions/20260126_103000", "20260126_103000", label("20260126_103000")),
+        ("models/fraud/versions/@champion", "@champion", alias("champion")),
+        ("models/fraud@champion", "@champion", alias("champion")),
+        ("namespaces/default/models/fraud@production", "@production", alias("production")),
+        ("models/fraud@7", "@7", alias("7")),
     ] {
-        assert_eq!(VersionName::parse(name), Ok(VersionName { model: fraud(), version }), "{name:?}");
+        let name = Name::parse(&VERSIONS, text).unwrap();
+        assert_eq!(name.as_str(), format!("namespaces/default/models/fraud/versions/{id}"));
+        assert_eq!(name.parent().as_str(), "namespaces/default/models/fraud");
+        assert_eq!(VersionRef::parse(name.id()), Ok(version), "{text:?}");
     }
+    let form = r#"expected "models/{model}/versions/{version}" or "models/{model}@{alias}", with or without "#;
     refuses(
-        VersionName::parse,
+        &VERSIONS,
         &[
-            ("models/fraud", VERSION_FORM),
-            ("models/fraud/7", VERSION_FORM),
-            ("models/fraud/versions/7/artifacts/a", VERSION_FORM),
-            ("models/fraud@champion/versions/7", VERSION_FORM),
+            ("models/fraud", form),
+            ("models/fraud/7", form),
+            ("models/fraud/versions/7/artifacts/a", form),
+            ("models/fraud@champion/versions/7", form),
             ("models/fraud/versions/", "the version's label must not be empty"),
             ("models/fraud/versions/-", "the version's label must begin with"),
             ("models/fraud/versions/0", "1 or more"),
@@ -88,21 +99,23 @@ fn versions() {
 
 #[test]
 fn artifacts() {
-    for (name, canonical) in [
-        ("models/m/versions/1/artifacts/a.bin", "namespaces/default/models/m/versions/1/artifacts/a.bin"),
-        (
-            "models/m@live/artifacts/a/artifacts/b@c",
-            "namespaces/default/models/m/versions/@live/artifacts/a/artifacts/b@c",
-        ),
-    ] {
-        assert_eq!(ArtifactName::parse(name).map(|name| name.to_string()), Ok(canonical.to_owned()));
-    }
-    refuses(
-        ArtifactName::parse,
+    reads(
+        &ARTIFACTS,
         &[
-            ("models/m/artifacts/a", ARTIFACT_FORM),
-            ("models/m/versions/1", ARTIFACT_FORM),
-            ("models/m/versions/1/artifacts", ARTIFACT_FORM),
+            ("models/m/versions/1/artifacts/a.bin", "namespaces/default/models/m/versions/1/artifacts/a.bin"),
+            (
+                "models/m@live/artifacts/a/artifacts/b@c",
+                "namespaces/default/models/m/versions/@live/artifacts/a/artifacts/b@c",
+            ),
+        ],
+    );
+    let form = r#"expected "models/{model}/versions/{version}/artifacts/{path}", with or without "#;
+    refuses(
+        &ARTIFACTS,
+        &[
+            ("models/m/artifacts/a", form),
+            ("models/m/versions/1", form),
+            ("models/m/versions/1/artifacts", form),
             ("models/m/versions/1/artifacts/", "the artifact's path must not be empty"),
             ("models/m/versions/1/artifacts/../x", "the artifact's path must not have \"..\""),
             ("models/m/versions/01/artifacts/x", "without leading zeros"),
@@ -111,86 +124,102 @@ fn artifacts() {
 }
 
 #[test]
-fn parents() {
-    let namespace = |id: &str| id.to_owned();
-    for (name, parent) in [
-        ("", Parent::All),
-        ("namespaces/risk", Parent::Namespace(namespace("risk"))),
-        ("models/-", Parent::Namespace(namespace("default"))),
-        ("namespaces/risk/models/-", Parent::Namespace(namespace("risk"))),
-        ("models/m", Parent::Model(model("default", "m"))),
-        ("namespaces/risk/models/m/versions/7", Parent::Version { model: model("risk", "m"), number: 7 }),
+fn scopes() {
+    for (text, scope) in [
+        ("", None),
+        ("namespaces/risk", Some("namespaces/risk")),
+        ("models/-", Some("namespaces/default")),
+        ("namespaces/risk/models/-", Some("namespaces/risk")),
+        ("models/m", Some("namespaces/default/models/m")),
+        ("models/m/versions/-", Some("namespaces/default/models/m")),
+        ("namespaces/risk/models/m/versions/7", Some("namespaces/risk/models/m/versions/7")),
     ] {
-        assert_eq!(Parent::parse(name), Ok(parent), "{name:?}");
+        let parsed = Name::parse_scope(text).unwrap();
+        assert_eq!(parsed.as_ref().map(Name::as_str), scope, "{text:?}");
     }
-    refuses(
-        Parent::parse,
-        &[
-            ("risk", PARENT_FORM),
-            ("models/m/versions/1/artifacts/a", PARENT_FORM),
-            ("models/m/", PARENT_FORM),
-            ("models/m@live", "by its number"),
-            ("models/m/versions/1.4.0", "by its number"),
-            ("models/-/versions/1", "the model's id must begin with"),
-            ("namespaces/-/models/-", "the namespace's id must begin with"),
-            ("namespaces/a b", "the namespace's id must not contain ' '"),
-        ],
-    );
+    let form = "expected nothing, or the name of a namespace";
+    for (text, why) in [
+        ("risk", form),
+        ("models/m/versions/1/artifacts/a", form),
+        ("models/m/", form),
+        ("models/m@live", "by its number"),
+        ("models/m/versions/1.4.0", "by its number"),
+        ("models/-/versions/1", "the model's id must begin with"),
+        ("namespaces/-/models/-", "the namespace's id must begin with"),
+        ("namespaces/a b", "the namespace's id must not contain ' '"),
+    ] {
+        let NameError(message) = Name::parse_scope(text).expect_err(text);
+        assert!(message.contains(why), "{text:?}: {message}");
+    }
 }
 
 #[test]
-fn parents_of_versions() {
-    use ModelOrNamespace::{Model, Namespace};
-    assert_eq!(parse_version_parent("models/m"), Ok(Model(model("default", "m"))));
-    assert_eq!(parse_version_parent("models/-"), Ok(Namespace("default".to_owned())));
-    assert_eq!(parse_version_parent("namespaces/risk/models/-"), Ok(Namespace("risk".to_owned())));
-    refuses(parse_version_parent, &[("", MODEL_FORM), ("namespaces/risk", MODEL_FORM), ("models/-@live", MODEL_FORM)]);
+fn parents_of_lists() {
+    let of = |text: &str| Name::parse_parent(&MODELS, text).map(|name| name.to_string());
+    assert_eq!(of("models/m").as_deref(), Ok("namespaces/default/models/m"));
+    assert_eq!(of("models/-").as_deref(), Ok("namespaces/default"));
+    assert_eq!(of("namespaces/risk/models/-").as_deref(), Ok("namespaces/risk"));
+    for text in ["", "namespaces/risk", "models/-@live", "-", "xmodels/-"] {
+        assert_eq!(of(text), Err(MODELS.form()), "{text:?}");
+    }
+}
+
+#[test]
+fn keys_sort_and_nest() {
+    let name = |of, text| Name::parse(of, text).unwrap();
+    let model = name(&MODELS, "models/m");
+    assert_eq!(model.key(), b"default\0m");
+    assert_eq!(model.prefix(), b"default\0m\0");
+    let (second, tenth) = (model.child(&VERSIONS, 2), model.child(&VERSIONS, 10));
+    assert!(second.key() < tenth.key() && second.key().starts_with(&model.prefix()));
+    assert_eq!(second.key(), [b"default\0m\0".as_slice(), &2i64.to_be_bytes()].concat());
+    let artifact = second.child(&ARTIFACTS, "a/b.bin");
+    assert_eq!(artifact.key(), [&second.prefix(), b"a/b.bin".as_slice()].concat());
+    assert_eq!(artifact.within(&MODELS), model);
+    assert_eq!((artifact.namespace(), artifact.id()), ("default", "a/b.bin"));
+    assert!(model.contains(artifact.as_str()) && second.contains(second.as_str()));
+    assert!(!second.contains(tenth.as_str()) && !model.contains("namespaces/default/models/mm"));
 }
 
 fn id() -> impl Strategy<Value = String> {
     "[\\p{L}\\p{Nd}][\\p{L}\\p{Nd}._+-]{0,6}".prop_filter("an id", |id| check_id(id).is_ok())
 }
 
-fn model_name() -> impl Strategy<Value = ModelName> {
-    (id(), id()).prop_map(|(namespace, model)| ModelName { namespace, model })
-}
-
-fn version_name() -> impl Strategy<Value = VersionName> {
-    let version = prop_oneof![
-        (1..=i64::MAX).prop_map(VersionRef::Number),
-        id().prop_filter("a label", |id| check_label(id).is_ok()).prop_map(VersionRef::Label),
-        id().prop_map(VersionRef::Alias),
-    ];
-    (model_name(), version).prop_map(|(model, version)| VersionName { model, version })
+fn version_id() -> impl Strategy<Value = String> {
+    prop_oneof![
+        (1..=i64::MAX).prop_map(|number| number.to_string()),
+        id().prop_filter("a label", |id| check_label(id).is_ok()),
+        id().prop_map(|alias| format!("@{alias}")),
+    ]
 }
 
 proptest! {
     #[test]
     fn what_is_written_reads_the_same(
-        model in model_name(),
-        version in version_name(),
+        namespace in id(),
+        model in id(),
+        version in version_id(),
         path in "[a-z.@ ]{1,3}(/[a-z.é]{1,3}){0,3}".prop_filter("a path", |path| check_path(path).is_ok()),
-        number in 1..=i64::MAX,
     ) {
-        let namespace = NamespaceName(model.namespace.clone());
-        let by_number = VersionName { model: model.clone(), version: VersionRef::Number(number) };
-        let artifact = ArtifactName { version: version.clone(), path };
-        prop_assert_eq!(NamespaceName::parse(&namespace.to_string()), Ok(namespace));
-        prop_assert_eq!(VersionName::parse(&model.version(number)), Ok(by_number));
-        prop_assert_eq!(Parent::parse(&model.version(number)), Ok(Parent::Version { model: model.clone(), number }));
-        prop_assert_eq!(ModelName::parse(&model.to_string()), Ok(model));
-        prop_assert_eq!(VersionRef::parse(&version.version.to_string()), Ok(version.version.clone()));
-        prop_assert_eq!(VersionName::parse(&version.to_string()), Ok(version));
-        prop_assert_eq!(ArtifactName::parse(&artifact.to_string()), Ok(artifact));
+        let namespace = Name::namespace_with(&namespace);
+        let model = namespace.child(&MODELS, model);
+        let version = model.child(&VERSIONS, version);
+        let artifact = version.child(&ARTIFACTS, &path);
+        prop_assert_eq!(artifact.id(), path);
+        prop_assert_eq!(&artifact.parent(), &version);
+        prop_assert_eq!(&version.parent(), &model);
+        prop_assert_eq!(&model.parent(), &namespace);
+        for name in [namespace, model, version, artifact] {
+            prop_assert_eq!(Name::parse(name.of(), name.as_str()), Ok(name));
+        }
     }
 
     #[test]
-    fn what_is_read_is_written_canonically(name in "(namespaces/[a-z]{1,2}/)?models/[a-z@-]{1,3}(/versions/[@0-9a.]{1,3})?(/artifacts/[a/.]{1,4})?") {
-        if let Ok(version) = VersionName::parse(&name) {
-            prop_assert_eq!(VersionName::parse(&version.to_string()), Ok(version));
-        }
-        if let Ok(artifact) = ArtifactName::parse(&name) {
-            prop_assert_eq!(ArtifactName::parse(&artifact.to_string()), Ok(artifact));
+    fn what_is_read_is_written_canonically(text in "(namespaces/[a-z]{1,2}/)?models/[a-z@-]{1,3}(/versions/[@0-9a.]{1,3})?(/artifacts/[a/.]{1,4})?") {
+        for of in COLLECTIONS {
+            if let Ok(name) = Name::parse(of, &text) {
+                prop_assert_eq!(Name::parse(of, name.as_str()), Ok(name));
+            }
         }
     }
 }

@@ -1,0 +1,48 @@
+//! The kinds of resources, as data: what can be done without knowing which kind it is.
+
+use registry_proto::v1 as pb;
+
+use super::models::ModelRow;
+use super::records::decode;
+use super::resource::Resource;
+use super::transaction::resource;
+use crate::error::Error;
+use crate::rules::names::{ARTIFACTS, Collection, Name};
+use crate::store::{Index, Kind, Record, Source};
+
+/// A kind of resource.
+pub(crate) struct Spec {
+    pub(crate) kind: Kind,
+    pub(crate) of: &'static Collection,
+    /// Those that are not deleted, by name.
+    pub(crate) listed: Source,
+    /// What a record shows: a name and a resource, or nothing if that is deleted.
+    pub(crate) shown: fn(&Record) -> Result<Option<(Name, pb::Resource)>, Error>,
+}
+
+/// All kinds.
+pub(crate) static KINDS: &[Spec] = &[
+    Spec::of::<ModelRow>(Source::Index(Index::LiveModels)),
+    Spec::of::<pb::Version>(Source::Index(Index::LiveVersions)),
+    Spec { kind: Kind::Artifact, of: &ARTIFACTS, listed: Source::Kind(Kind::Artifact), shown: artifact },
+];
+
+impl Spec {
+    const fn of<R: Resource>(listed: Source) -> Self {
+        Self { kind: R::KIND, of: R::OF, listed, shown: shown::<R> }
+    }
+}
+
+fn shown<R: Resource>(record: &Record) -> Result<Option<(Name, pb::Resource)>, Error> {
+    let row = R::decode(record)?;
+    if row.meta().delete_time.is_some() {
+        return Ok(None);
+    }
+    let name = Name::canonical(R::OF, row.meta().name);
+    Ok(Some((name, resource::<R>(row.into_message()))))
+}
+
+fn artifact(record: &Record) -> Result<Option<(Name, pb::Resource)>, Error> {
+    let artifact: pb::Artifact = decode(record)?;
+    Ok(Some((Name::canonical(&ARTIFACTS, &artifact.name), super::artifacts::resource(&artifact))))
+}
