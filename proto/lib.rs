@@ -11,9 +11,6 @@ mod tree {
     include!(concat!(env!("OUT_DIR"), "/tree.rs"));
 }
 
-/// `modelregistry.store.v1`: how the server keeps records. No other program reads them.
-#[doc(hidden)]
-pub use tree::modelregistry::store::v1 as store;
 /// `modelregistry.v1`: the interface.
 pub use tree::modelregistry::v1;
 

@@ -16,12 +16,12 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use prost::Message as _;
 use registry_proto::chunks::Chunk;
-use registry_proto::store::{LogEntry, ManifestRecord};
 use registry_proto::v1 as pb;
 
 use crate::registry::contents::Content;
 use crate::registry::keys;
 use crate::store::{Kind, Pages, Read, Source, StoreError, read_write};
+use crate::stored::{LogEntry, ManifestRecord};
 
 /// A chunk and the namespace that has it.
 pub(crate) type Owned = (String, Chunk);

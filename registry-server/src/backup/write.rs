@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use registry_proto::store::backup_frame::Frame;
-use registry_proto::store::{BackupChunk, BackupHeader, LogGroup};
 use registry_proto::v1 as pb;
 use registry_proto::v1::backup_response::Response;
 use sha2::{Digest as _, Sha256};
@@ -17,6 +15,8 @@ use crate::chunks::ChunkError;
 use crate::error::Error;
 use crate::registry::Registry;
 use crate::registry::finalize::hex;
+use crate::stored::backup_frame::Frame;
+use crate::stored::{BackupChunk, BackupHeader, LogGroup};
 
 /// How many revisions are read from the log at once.
 const READ: usize = 1024;

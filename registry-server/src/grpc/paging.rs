@@ -4,11 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use prost::Message;
-use registry_proto::store::PageToken;
 use registry_proto::v1::ErrorReason;
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
+use crate::stored::PageToken;
 
 const DEFAULT_SIZE: usize = 50;
 const MAX_SIZE: usize = 1000;

@@ -3,7 +3,6 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
-use registry_proto::store::ManifestRecord;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
@@ -18,6 +17,7 @@ use crate::error::Error;
 use crate::rules::names::ArtifactName;
 use crate::rules::quota::Limits;
 use crate::store::{Attribute, Index, Kind};
+use crate::stored::ManifestRecord;
 
 impl Registry {
     /// An artifact and what it consists of.

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message;
-use registry_proto::store::RequestRecord;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use uuid::Uuid;
@@ -14,6 +13,7 @@ use super::transaction::Tx;
 use super::{Registry, chain, keys, records};
 use crate::error::Error;
 use crate::store::{Decision, Kind, Put, Revision, StoreError, Transaction};
+use crate::stored::RequestRecord;
 
 /// Who wants a change, and how.
 #[derive(Debug, Clone, Default)]

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{Stream, stream};
 use registry_proto::chunks::{self, Chunk, ListDigest};
-use registry_proto::store::ManifestRecord;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use sha2::{Digest, Sha256};
@@ -22,6 +21,7 @@ use crate::chunks::incoming::Cut;
 use crate::chunks::{ChunkError, ChunkStore, stopped};
 use crate::error::Error;
 use crate::store::{Index, Kind, Range, Record, Source, StoreError};
+use crate::stored::ManifestRecord;
 
 /// What an artifact consists of.
 #[derive(Debug, Clone, Default)]

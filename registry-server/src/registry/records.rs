@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use prost::Message;
 use prost_types::Timestamp;
-use registry_proto::store::{ModelRecord, NumberRecord, StageHeight};
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
@@ -16,6 +15,7 @@ use crate::error::Error;
 use crate::rules::names::{ModelName, VersionName, VersionRef};
 use crate::rules::stages::Stage;
 use crate::store::{Index, Kind, Range, Read, Record, Source, StoreError};
+use crate::stored::{ModelRecord, NumberRecord, StageHeight};
 
 /// The message in a record.
 pub(crate) fn decode<M: Message + Default>(record: &Record) -> Result<M, Error> {

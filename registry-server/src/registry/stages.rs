@@ -1,7 +1,6 @@
 //! Stage transitions and rollbacks: one revision each, the version that enters and those that leave together.
 
 use async_trait::async_trait;
-use registry_proto::store::NumberRecord;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
@@ -15,6 +14,7 @@ use crate::error::Error;
 use crate::rules::names::{ModelName, VersionName};
 use crate::rules::stages::{self, Candidate, Incumbent, Move, Refusal, Stage};
 use crate::store::{Index, Kind, Range, Revision, Source};
+use crate::stored::NumberRecord;
 
 /// What a transition or rollback led to.
 #[derive(Debug, Clone)]

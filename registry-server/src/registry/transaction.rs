@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use prost::Message;
 use prost_types::Timestamp;
-use registry_proto::store::NumberRecord;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
@@ -14,6 +13,7 @@ use super::records::{self, ModelRow, Records as _};
 use crate::error::Error;
 use crate::rules::names::ModelName;
 use crate::store::{Attribute, Index, Kind, Put, Revision, Transaction};
+use crate::stored::NumberRecord;
 
 /// A store transaction with typed records. Its events become those of its revision.
 pub(crate) struct Tx<'a> {
