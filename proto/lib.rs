@@ -3,7 +3,6 @@
 //! What the messages mean, which errors a call can end with and what the streams promise stands in the `.proto` files beside
 //! this one, and from there in the documentation of [`v1`].
 
-pub mod chunks;
 pub mod rpc;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all, reason = "generated code")]

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use prost::Message as _;
-use registry_proto::chunks::Chunk;
+use registry_common::chunks::Chunk;
 use registry_proto::v1 as pb;
 
 use crate::registry::contents::Content;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use registry_common::hex;
 use registry_proto::v1 as pb;
 use registry_proto::v1::backup_response::Response;
 use sha2::{Digest as _, Sha256};
@@ -14,7 +15,6 @@ use super::{Owned, chunks_written, named};
 use crate::chunks::ChunkError;
 use crate::error::Error;
 use crate::registry::Registry;
-use crate::registry::finalize::hex;
 use crate::stored::backup_frame::Frame;
 use crate::stored::{BackupChunk, BackupHeader, LogGroup};
 

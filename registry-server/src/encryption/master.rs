@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use registry_common::hex;
 use zeroize::Zeroizing;
 
 use super::{CipherFailed, KEY, Key};
-use crate::registry::finalize::hex;
 use crate::settings::Secret;
 use crate::stored::DataKeyRecord;
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, stream};
-use registry_proto::chunks::{self, Chunk, ListDigest};
+use registry_common::chunks::{self, Chunk, ListDigest};
+use registry_common::hex;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use sha2::{Digest, Sha256};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::finalize::hex;
 use super::records::decode;
 use super::{Registry, keys};
 use crate::chunks::incoming::Cut;

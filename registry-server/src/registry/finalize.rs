@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use async_trait::async_trait;
+use registry_common::hex;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use sha2::{Digest, Sha256};
@@ -93,9 +94,4 @@ impl Finalize {
 pub(crate) fn manifest_of_nothing() -> String {
     static DIGEST: LazyLock<String> = LazyLock::new(|| hex(&Sha256::digest([])));
     DIGEST.clone()
-}
-
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
