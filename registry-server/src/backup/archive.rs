@@ -19,11 +19,11 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::container::{ContainerError, Opener, Sealer};
 use super::restore::RestoreError;
-use super::{Owned, chunks_written};
 use crate::chunks::{self, ChunkError};
 use crate::error::Error;
 use crate::places::{Folder, PlaceError};
 use crate::registry::Registry;
+use crate::registry::contents::{Owned, chunks_written};
 use crate::store::{Revision, StoreError};
 use crate::stored::backup_frame::Frame;
 use crate::stored::{BackupHeader, LogEntry, LogGroup};

@@ -13,11 +13,12 @@ use registry_proto::v1 as pb;
 
 use super::archive::Archived;
 use super::container::{ContainerError, Opener};
-use super::{Owned, chunks_written, named};
+use super::named;
 use crate::chunks::{ChunkError, ChunkStore};
 use crate::encryption::data::DataKeyError;
 use crate::encryption::master::KeyError;
 use crate::places::{self, PlaceError, Source};
+use crate::registry::contents::{Owned, chunks_written};
 use crate::store::{Revision, Store, StoreError};
 use crate::stored::backup_frame::Frame;
 use crate::stored::{BackupHeader, LogEntry};

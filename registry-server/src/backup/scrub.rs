@@ -7,10 +7,10 @@ use futures::{StreamExt as _, stream};
 use registry_proto::v1 as pb;
 use registry_proto::v1::VerifyProblemType;
 
-use super::{Owned, artifact};
+use super::artifact;
 use crate::chunks::{ChunkError, ChunkStore};
 use crate::error::Error;
-use crate::registry::contents::content;
+use crate::registry::contents::{Owned, content};
 use crate::registry::{Order, Registry, keys};
 use crate::store::{Hit, Kind, Pages, Snapshot, Source, Store, StoreError};
 

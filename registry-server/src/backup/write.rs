@@ -11,10 +11,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::container::Sealer;
-use super::{Owned, chunks_written, named};
+use super::named;
 use crate::chunks::ChunkError;
 use crate::error::Error;
 use crate::registry::Registry;
+use crate::registry::contents::{Owned, chunks_written};
 use crate::stored::backup_frame::Frame;
 use crate::stored::{BackupChunk, BackupHeader, LogGroup};
 
