@@ -25,6 +25,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .btree_map(".")
         // Payloads are passed on without a copy.
         .bytes(".")
+        // Whoever connects chooses the transport.
+        .build_transport(false)
         .include_file("tree.rs")
         .compile_fds(descriptors)?;
     Ok(())
