@@ -12,12 +12,8 @@ const PACKAGE: &str = "modelregistry.v1";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let mut protos: Vec<PathBuf> = Vec::new();
-    for folder in ["proto/modelregistry/v1", "proto/modelregistry/store/v1"] {
-        for entry in std::fs::read_dir(folder)? {
-            protos.push(entry?.path());
-        }
-    }
+    let entries = std::fs::read_dir("proto/modelregistry/v1")?;
+    let mut protos = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
     protos.sort();
 
     let descriptors = protox::compile(&protos, ["proto"])?;
@@ -29,6 +25,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .btree_map(".")
         // Payloads are passed on without a copy.
         .bytes(".")
+        // Whoever connects chooses the transport.
+        .build_transport(false)
         .include_file("tree.rs")
         .compile_fds(descriptors)?;
     Ok(())

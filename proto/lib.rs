@@ -3,7 +3,6 @@
 //! What the messages mean, which errors a call can end with and what the streams promise stands in the `.proto` files beside
 //! this one, and from there in the documentation of [`v1`].
 
-pub mod chunks;
 pub mod rpc;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all, reason = "generated code")]
@@ -11,9 +10,6 @@ mod tree {
     include!(concat!(env!("OUT_DIR"), "/tree.rs"));
 }
 
-/// `modelregistry.store.v1`: how the server keeps records. No other program reads them.
-#[doc(hidden)]
-pub use tree::modelregistry::store::v1 as store;
 /// `modelregistry.v1`: the interface.
 pub use tree::modelregistry::v1;
 

@@ -25,8 +25,9 @@ long=$(git ls-files '*.rs' | xargs wc -l | awk '$2 != "total" && $1 > 450')
 
 step lints
 cargo clippy --workspace --all-targets --locked -- -D warnings
-# The client as other services link it: without the command line.
-cargo clippy -p registry-client --no-default-features --locked -- -D warnings
+# The client as other services link it: as it comes, and with everything.
+cargo clippy -p registry-client --locked -- -D warnings
+cargo clippy -p registry-client --all-features --locked -- -D warnings
 
 step documentation
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked

@@ -3,11 +3,16 @@ use std::time::Duration;
 
 use registry_proto::ACTOR_HEADER;
 use tokio::time::{Instant, timeout, timeout_at};
+use tonic::codegen::http::uri::Scheme;
 use tonic::metadata::{Ascii, MetadataValue};
+#[cfg(feature = "tls")]
+use tonic::transport::ClientTlsConfig;
 use tonic::transport::Endpoint;
 use tracing::{Instrument, debug_span};
 
 use crate::call::{Call, Rpc};
+#[cfg(feature = "tls")]
+use crate::error::causes;
 use crate::pool::{Endpoints, Pool, Route};
 use crate::{Error, RetryPolicy};
 
@@ -208,6 +213,7 @@ impl Builder {
         if endpoint.uri().scheme().is_none() {
             return Err(invalid("not a URL such as http://127.0.0.1:50051".to_owned()));
         }
+        let endpoint = secured(endpoint).map_err(invalid)?;
         Ok(endpoint
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)
@@ -231,5 +237,26 @@ impl Builder {
         let actor = self.actor.map(header).transpose()?;
         let shared = Shared { pool: Arc::new(pool), actor, timeout: self.timeout, retry: self.retry };
         Ok(RegistryClient { shared: Arc::new(shared) })
+    }
+}
+
+/// The endpoint with TLS if its URL says so.
+#[cfg(feature = "tls")]
+fn secured(endpoint: Endpoint) -> Result<Endpoint, String> {
+    if endpoint.uri().scheme() != Some(&Scheme::HTTPS) {
+        return Ok(endpoint);
+    }
+    let tls = ClientTlsConfig::new().with_enabled_roots();
+    endpoint.tls_config(tls).map_err(|error| causes(&error))
+}
+
+/// The endpoint, unless its URL asks for TLS.
+#[cfg(not(feature = "tls"))]
+fn secured(endpoint: Endpoint) -> Result<Endpoint, String> {
+    match endpoint.uri().scheme() {
+        Some(scheme) if *scheme == Scheme::HTTPS => {
+            Err("https needs the feature `tls` of the crate registry-client".to_owned())
+        }
+        _ => Ok(endpoint),
     }
 }

@@ -44,8 +44,7 @@
 //! [`upload`](RegistryClient::upload) and [`download`](RegistryClient::download) move one file. Everything is streamed, and checked
 //! against its SHA-256 on the other side. A file that is downloaded is there as a whole or not at all. A pulled folder says what it
 //! holds, so that [`verify_folder`] can tell at any time, without a registry, whether that is still so.
-//! [`export_oci`](RegistryClient::export_oci) and [`import_oci`](RegistryClient::import_oci) exchange versions with whatever keeps
-//! models as OCI artifacts.
+//! With the feature `oci`, `export_oci` and `import_oci` exchange versions with registries that keep models as OCI artifacts.
 //!
 //! # What happens elsewhere
 //! [`watch`](RegistryClient::watch) is a stream of every change, in order, without gaps, across restarts of the registry:
@@ -63,6 +62,9 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//! None is on by default. `tls` is for endpoints that begin with `https://`; `oci` is for OCI image layouts.
 //!
 //! # When it goes wrong
 //! An [`Error`] is asked what it is ([`is_not_found`](Error::is_not_found), [`is_conflict`](Error::is_conflict), ...) or for its
@@ -99,6 +101,7 @@ mod folder;
 mod garbage;
 mod lifecycle;
 mod models;
+#[cfg(feature = "oci")]
 mod oci;
 mod parallel;
 mod pool;
@@ -117,6 +120,7 @@ pub use call::{Call, Mutation, Paged, Rpc};
 pub use client::{Builder, RegistryClient};
 pub use error::{Error, FieldViolation, StatusError, Unreachable};
 pub use garbage::{CollectGarbage, Scrub};
+#[cfg(feature = "oci")]
 pub use oci::{ExportOci, Exported, ImportOci};
 pub use progress::Progress;
 pub use publish::Publish;

@@ -2,7 +2,7 @@
 
 use futures::future::try_join3;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use registry_proto::chunks;
+use registry_common::chunks;
 
 use crate::Error;
 

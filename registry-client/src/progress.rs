@@ -30,6 +30,7 @@ impl Meter {
     }
 
     /// Counts from the beginning, and tells the same caller.
+    #[cfg(feature = "oci")]
     pub(crate) fn again(&self) -> Self {
         Self { callback: self.callback.clone(), ..Self::default() }
     }

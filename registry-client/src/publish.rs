@@ -1,5 +1,4 @@
 use std::future::IntoFuture;
-use std::mem;
 use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
@@ -48,6 +47,7 @@ enum Files {
     /// All files in a folder.
     In(PathBuf),
     /// These.
+    #[cfg(feature = "oci")]
     These(Vec<LocalFile>),
 }
 
@@ -55,6 +55,7 @@ version_setters!(Publish);
 
 impl Publish {
     /// Of files that may be anywhere.
+    #[cfg(feature = "oci")]
     pub(crate) fn of_files(client: &RegistryClient, files: Vec<LocalFile>, model: String, meter: Meter) -> Self {
         let request = pb::CreateVersionRequest { parent: model, ..Default::default() };
         Self { client: client.clone(), files: Files::These(files), request, model: None, meter }
@@ -81,7 +82,8 @@ impl Publish {
     pub async fn send(mut self) -> Result<pb::Version, Error> {
         let files = match &mut self.files {
             Files::In(folder) => list(folder).await?,
-            Files::These(files) => mem::take(files),
+            #[cfg(feature = "oci")]
+            Files::These(files) => std::mem::take(files),
         };
         self.meter.total = Some(files.iter().map(|file| file.size).sum());
         let version = self.create_version().await?;

@@ -21,4 +21,5 @@ pub mod server;
 pub mod settings;
 mod status;
 pub mod store;
+pub mod stored;
 pub mod stores;

@@ -8,14 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{
-    BackoffConfig, ClientConfigKey, ObjectStore, ObjectStoreExt as _, ObjectStoreScheme, PutPayload, RetryConfig,
-};
+use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig};
+use registry_common::places::{self, UrlError};
 use url::Url;
 
 use crate::room;
@@ -156,53 +152,10 @@ impl Folder {
     }
 }
 
-/// The object store behind a URL, and the path in it. Credentials, endpoints and further settings come from the variables that
-/// object_store knows: `AWS_...`, `GOOGLE_...`, `AZURE_...`.
+/// The object store at a URL, and the path in it.
 fn by_url(place: &str) -> Result<(Arc<dyn ObjectStore>, Path), PlaceError> {
-    // There may be a secret in what is not as it should be: that is not printed.
-    let shown = format!("{}://...", place.split("://").next().unwrap_or_default());
-    let url = Url::parse(place).map_err(|error| PlaceError::unknown(&shown, error))?;
-    if url.password().is_some() || url.query().is_some() {
-        let problem = "credentials and settings belong in the environment, not in the URL";
-        return Err(PlaceError::unknown(&shown, problem));
-    }
-    let unknown = |error: object_store::Error| PlaceError::unknown(place, error);
-    let expected = "expected a path, file:///FOLDER, s3://BUCKET/..., gs://BUCKET/... or az://CONTAINER/...";
-    let not_understood = || PlaceError::unknown(place, expected);
-    let (scheme, path) = ObjectStoreScheme::parse(&url).map_err(|_| not_understood())?;
-    let objects: Arc<dyn ObjectStore> = match scheme {
-        ObjectStoreScheme::Local => Arc::new(LocalFileSystem::new()),
-        ObjectStoreScheme::AmazonS3 => {
-            let builder = AmazonS3Builder::from_env().with_url(place).with_retry(retry());
-            check_endpoint(&builder).map_err(|problem| PlaceError::unknown(place, problem))?;
-            Arc::new(builder.with_http_connector(Connector).build().map_err(unknown)?)
-        }
-        ObjectStoreScheme::GoogleCloudStorage => {
-            let builder = GoogleCloudStorageBuilder::from_env().with_url(place).with_retry(retry());
-            Arc::new(builder.with_http_connector(Connector).build().map_err(unknown)?)
-        }
-        ObjectStoreScheme::MicrosoftAzure => {
-            let builder = MicrosoftAzureBuilder::from_env().with_url(place).with_retry(retry());
-            Arc::new(builder.with_http_connector(Connector).build().map_err(unknown)?)
-        }
-        _ => return Err(not_understood()),
-    };
-    Ok((objects, path))
-}
-
-/// What is wrong with the endpoint that the environment names: object_store panics at what is no URL, and tells of http only as a
-/// "builder error".
-fn check_endpoint(s3: &AmazonS3Builder) -> Result<(), &'static str> {
-    let keys = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
-    let Some(endpoint) = keys.iter().find_map(|key| s3.get_config_value(key)) else { return Ok(()) };
-    let http = s3.get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp));
-    match Url::parse(&endpoint).as_ref().map(Url::scheme) {
-        Ok("http") if http.is_none_or(|allowed| allowed == "false") => {
-            Err("AWS_ENDPOINT is not https; AWS_ALLOW_HTTP=true allows that")
-        }
-        Ok("http" | "https") => Ok(()),
-        _ => Err("AWS_ENDPOINT is no URL that begins with https:// or http://"),
-    }
+    let opened = places::open(place, retry(), Connector);
+    opened.map_err(|UrlError { place, problem }| PlaceError::Unknown { place, problem })
 }
 
 fn retry() -> RetryConfig {

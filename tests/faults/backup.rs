@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use registry_client::pb::Artifact;
+use registry_common::hex;
 use registry_tests::process::{ServerProcess, refusal, registryctl, sled_command};
 use registry_tests::restore::{assert_same, damage, replace, tamper, verified};
-use registry_tests::{PATIENCE, chunks, files, hex, noise_of, pending, ready, sha256, until};
+use registry_tests::{PATIENCE, chunks, files, noise_of, pending, ready, sha256, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 use futures::TryStreamExt as _;
 use registry_client::pb::EventType;
 use registry_client::{RegistryClient, WatchItem};
+use registry_common::hex;
 use registry_tests::process::{ServerProcess, registryctl, sled_command};
 use registry_tests::restore::damage;
-use registry_tests::{chunks, hex, model, noise, pending, soon};
+use registry_tests::{chunks, model, noise, pending, soon};
 use serde_json::Value;
 
 use crate::impatient;

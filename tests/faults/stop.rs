@@ -31,7 +31,8 @@ async fn sigterm_drains() {
     let client = impatient(&endpoint);
     client.create_model(MODEL).await.unwrap();
     let version = client.create_version(MODEL).await.unwrap();
-    let mut watch = LifecycleServiceClient::connect(endpoint.clone()).await.unwrap();
+    let mut watch =
+        LifecycleServiceClient::new(Endpoint::from_shared(endpoint.clone()).unwrap().connect().await.unwrap());
     let mut watch = watch.watch_events(pb::WatchEventsRequest::default()).await.unwrap().into_inner();
     let created = watch.message().await.unwrap().unwrap().response;
     assert!(matches!(created, Some(Response::Created(_))), "{created:?}");

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use registry_client::pb::{Chunk, CommitArtifactRequest, ErrorReason, UploadChunksRequest};
-use registry_proto::chunks::{INLINE, LARGEST, MOST};
+use registry_common::chunks::{INLINE, LARGEST, MOST};
 use registry_tests::chunks::{all, commit, commit_of, cut, first, message, missing, send};
 use registry_tests::expect::{invalid, refused};
 use registry_tests::{PATIENCE, TestServer, model, noise_of, pending, sha256, until};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use registry_client::pb::{CommitArtifactRequest, ErrorReason, FindMissingChunksRequest, UploadChunksRequest};
 use registry_client::{Progress, RegistryClient};
-use registry_proto::chunks::{Chunk, INLINE, ListDigest, MOST};
+use registry_common::chunks::{Chunk, INLINE, ListDigest, MOST};
 use registry_tests::chunks::{all, commit, commit_of, cut, first, message, missing, of, send};
 use registry_tests::expect::{invalid, refused, unchanged};
 use registry_tests::{TestServer, events, model, noise_of, pending, sha256};

@@ -12,9 +12,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use registry_client::pb::upload_artifact_request::Request;
 use registry_client::pb::{ArtifactType, CommitArtifactRequest, ErrorReason, UploadArtifactRequest, UploadMetadata};
 use registry_client::{Error, RegistryClient};
+use registry_common::hex;
 use registry_server::config::StoreChoice;
 use registry_tests::restore::verified;
-use registry_tests::{TestServer, chunks, hex, model, noise, pending, store};
+use registry_tests::{TestServer, chunks, model, noise, pending, store};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

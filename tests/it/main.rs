@@ -17,6 +17,7 @@ mod models;
 mod moving;
 mod names;
 mod quotas;
+mod reflection;
 mod requests;
 mod restore;
 mod retention;

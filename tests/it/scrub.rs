@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use registry_client::pb::{ErrorReason, ScrubReport, VerifyProblemType};
+use registry_common::hex;
 use registry_tests::expect::{refused, unchanged};
 use registry_tests::restore::{damage, verified};
 use registry_tests::{TestServer, chunks, model, noise, pending};
@@ -86,7 +87,7 @@ async fn a_damaged_chunk_is_put_aside_and_mended_by_uploading_it_again() {
     assert_eq!(problem.r#type(), VerifyProblemType::ArtifactDamaged);
     assert_eq!(problem.artifacts, [name(1, "shared.bin"), name(2, "shared.bin")]);
     assert_eq!((problem.artifact_count, problem.namespace.as_str()), (2, "default"));
-    let hex: String = problem.blake3.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&problem.blake3);
     assert_eq!(file.file_name().unwrap().to_str(), Some(hex.as_str()));
 
     let report = client.scrub().quarantine(true).run().await.unwrap();

@@ -134,12 +134,12 @@ async fn a_log_that_was_cut_or_has_a_gap_is_found() {
 #[tokio::test]
 async fn what_was_slipped_into_the_log_without_an_event_is_found() {
     use prost::Message as _;
-    use registry_proto::store::{LogEntry, LogGroup, LoggedWrite, logged_write::Value};
+    use registry_server::stored::{LogEntry, LogGroup, LoggedWrite, logged_write::Value};
 
     // A label that leads to version 1, as if it had been committed: the server itself brings it into the state.
     let problems = problems_after(|log, state| {
         let (_, value) = first(state, LABELS);
-        let stored = registry_proto::store::StoredRecord::decode(&value[1..]).unwrap();
+        let stored = registry_server::stored::StoredRecord::decode(&value[1..]).unwrap();
         let write = LoggedWrite {
             kind: 4,
             key: b"default\0fraud\x009.9.9".as_slice().into(),

@@ -10,7 +10,7 @@ use registry_client::pb::{
     Artifact, ArtifactType, CommitArtifactRequest, FindMissingChunksRequest, UploadChunksRequest, UploadChunksResponse,
 };
 use registry_client::{Error, RegistryClient};
-use registry_proto::chunks::{self, Chunk};
+use registry_common::chunks::{self, Chunk};
 use tonic::transport::Channel;
 
 use crate::{TestServer, store};

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use registry_client::RegistryClient;
 use registry_client::pb::{Event, Model, Version};
+use registry_common::hex;
 
 pub use server::TestServer;
 
@@ -75,11 +76,6 @@ pub async fn model_with(client: &RegistryClient, name: &str, versions: usize) ->
         made.push(ready(client, name).await);
     }
     made
-}
-
-/// Lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The SHA-256 of some bytes, as artifacts have it.

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
-use registry_proto::chunks::{self, Chunk};
+use registry_common::chunks::{self, Chunk};
 use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;

@@ -2,6 +2,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use registry_common::hex;
 use sha2::{Digest, Sha256};
 
 use crate::Error;
@@ -24,7 +25,7 @@ impl Hasher {
 
     /// In lower-case hex.
     pub(crate) fn finish(self) -> String {
-        self.sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.sha256.finalize())
     }
 
     /// Whether there were so many bytes with this digest.

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use registry_proto::chunks::{Chunk, ListDigest};
+use registry_common::chunks::{Chunk, ListDigest};
 use tokio::task::spawn_blocking;
 use tonic::Streaming;
 use tracing::debug;

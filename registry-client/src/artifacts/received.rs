@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use registry_proto::chunks::Chunk;
+use registry_common::chunks::Chunk;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
-use registry_proto::chunks::Chunk;
+use registry_common::chunks::Chunk;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use tracing::debug;

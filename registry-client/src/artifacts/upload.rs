@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use registry_proto::chunks::Chunk;
+use registry_common::chunks::Chunk;
 use tokio::io::AsyncRead;
 use tracing::debug;
 use uuid::Uuid;

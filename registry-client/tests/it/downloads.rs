@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use registry_client::{Error, Progress, pb};
-use registry_proto::chunks::{Chunk, ListDigest};
+use registry_common::chunks::{Chunk, ListDigest};
 use tonic::{Request, Status};
 
 use crate::fake::{Answers, Fake, Proxy, client, client_of};

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use futures::stream::{self, StreamExt};
 use registry_client::pb::ErrorReason;
 use registry_client::{Error, Progress, pb};
-use registry_proto::chunks::{Chunk, ListDigest};
+use registry_common::chunks::{Chunk, ListDigest};
 use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use futures::stream::{self, StreamExt};
 use registry_client::{Error, FolderProblem, RegistryClient, pb, verify_folder};
+use registry_common::hex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tonic::{Request, Status};
@@ -16,7 +17,7 @@ const RECEIPT: &str = ".model-registry.json";
 const PATHS: &[&str] = &["a/b.txt", "c.txt", "d.txt"];
 
 pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }
 
 /// The digest that the registry seals a version with whose artifacts hold their own paths.

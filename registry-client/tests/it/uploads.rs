@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::poll;
 use registry_client::pb::ErrorReason;
 use registry_client::{Error, Progress, RegistryClient, Source, Upload, pb};
-use registry_proto::chunks::{self, Chunk};
+use registry_common::chunks::{self, Chunk};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, StatusExt};

@@ -14,19 +14,19 @@ use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutPayload};
-use registry_proto::store::backup_frame::Frame;
-use registry_proto::store::{BackupHeader, LogEntry, LogGroup};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::container::{ContainerError, Opener, Sealer};
 use super::restore::RestoreError;
-use super::{Owned, chunks_written};
 use crate::chunks::{self, ChunkError};
 use crate::error::Error;
 use crate::places::{Folder, PlaceError};
 use crate::registry::Registry;
+use crate::registry::contents::{Owned, chunks_written};
 use crate::store::{Revision, StoreError};
+use crate::stored::backup_frame::Frame;
+use crate::stored::{BackupHeader, LogEntry, LogGroup};
 
 /// How many revisions a segment has at most.
 const SEGMENT: usize = 4096;

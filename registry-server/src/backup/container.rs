@@ -13,9 +13,10 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
-use registry_proto::store::backup_frame::Frame;
-use registry_proto::store::{BackupEnd, BackupFrame, BackupHeader};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use crate::stored::backup_frame::Frame;
+use crate::stored::{BackupEnd, BackupFrame, BackupHeader};
 
 const MAGIC: &[u8; 8] = b"MRBACKUP";
 const LAYOUT: u32 = 1;
@@ -145,9 +146,9 @@ fn cut(error: std::io::Error) -> ContainerError {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use registry_proto::store::{BackupChunk, LogEntry, LogGroup};
 
     use super::*;
+    use crate::stored::{BackupChunk, LogEntry, LogGroup};
 
     fn container() -> Vec<u8> {
         let (mut sealer, mut bytes) = {

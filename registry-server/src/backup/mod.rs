@@ -15,35 +15,10 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use prost::Message as _;
-use registry_proto::chunks::Chunk;
-use registry_proto::store::{LogEntry, ManifestRecord};
 use registry_proto::v1 as pb;
 
-use crate::registry::contents::Content;
-use crate::registry::keys;
-use crate::store::{Kind, Pages, Read, Source, StoreError, read_write};
-
-/// A chunk and the namespace that has it.
-pub(crate) type Owned = (String, Chunk);
-
-/// The chunks of the artifacts that a revision wrote.
-pub(crate) fn chunks_written(entry: &LogEntry) -> Result<Vec<Owned>, StoreError> {
-    let mut chunks = Vec::new();
-    for write in &entry.writes {
-        if let (Kind::Manifest, key, Some(put)) = read_write(write, &entry.events)? {
-            chunks.extend(chunks_of(&key, put.payload)?);
-        }
-    }
-    Ok(chunks)
-}
-
-/// The chunks that a manifest lists, other than those that it holds itself.
-pub(crate) fn chunks_of(key: &[u8], payload: Bytes) -> Result<Vec<Owned>, StoreError> {
-    let record = ManifestRecord::decode(payload).map_err(|error| StoreError::Damaged(error.to_string()))?;
-    let namespace = keys::namespace_of(key).to_owned();
-    let content = Content::from_record(record)?;
-    Ok(content.stored().iter().map(|chunk| (namespace.clone(), *chunk)).collect())
-}
+use crate::registry::contents::{Owned, chunks_of};
+use crate::store::{Kind, Pages, Read, Source, StoreError};
 
 /// The names of the artifacts that have one of these chunks.
 async fn named<R: Read + ?Sized>(records: &R, chunks: &BTreeSet<Owned>) -> Result<Vec<String>, StoreError> {

@@ -8,19 +8,20 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use prost::Message as _;
 use prost_types::Timestamp;
-use registry_proto::chunks::Chunk;
-use registry_proto::store::backup_frame::Frame;
-use registry_proto::store::{BackupHeader, LogEntry};
+use registry_common::chunks::Chunk;
 use registry_proto::v1 as pb;
 
 use super::archive::Archived;
 use super::container::{ContainerError, Opener};
-use super::{Owned, chunks_written, named};
+use super::named;
 use crate::chunks::{ChunkError, ChunkStore};
 use crate::encryption::data::DataKeyError;
 use crate::encryption::master::KeyError;
 use crate::places::{self, PlaceError, Source};
+use crate::registry::contents::{Owned, chunks_written};
 use crate::store::{Revision, Store, StoreError};
+use crate::stored::backup_frame::Frame;
+use crate::stored::{BackupHeader, LogEntry};
 
 /// Up to where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use registry_proto::store::LogEntry;
 use registry_proto::v1 as pb;
 use registry_proto::v1::{VerifyPhase, VerifyProblemType};
 
@@ -12,6 +11,7 @@ use crate::error::Error;
 use crate::registry::chain;
 use crate::store::sled::SledStore;
 use crate::store::{Hit, Index, Kind, Pages, Revision, Snapshot, Source, Store, StoreError};
+use crate::stored::LogEntry;
 
 /// How many revisions are read from the log at once.
 const READ: usize = 1024;

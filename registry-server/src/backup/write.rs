@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use registry_proto::store::backup_frame::Frame;
-use registry_proto::store::{BackupChunk, BackupHeader, LogGroup};
+use registry_common::hex;
 use registry_proto::v1 as pb;
 use registry_proto::v1::backup_response::Response;
 use sha2::{Digest as _, Sha256};
@@ -12,11 +11,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::container::Sealer;
-use super::{Owned, chunks_written, named};
+use super::named;
 use crate::chunks::ChunkError;
 use crate::error::Error;
 use crate::registry::Registry;
-use crate::registry::finalize::hex;
+use crate::registry::contents::{Owned, chunks_written};
+use crate::stored::backup_frame::Frame;
+use crate::stored::{BackupChunk, BackupHeader, LogGroup};
 
 /// How many revisions are read from the log at once.
 const READ: usize = 1024;

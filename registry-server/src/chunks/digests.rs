@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use registry_proto::chunks::{Chunk, ListDigest};
+use registry_common::chunks::{Chunk, ListDigest};
+use registry_common::hex;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
@@ -56,7 +57,7 @@ impl Running {
 
     /// Lower-case hex.
     pub(crate) fn finish(self) -> String {
-        crate::registry::finalize::hex(&self.sha256.finalize())
+        hex(&self.sha256.finalize())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Chunks that are coming in: checked, hashed and stored, several at once.
 
 use bytes::{Bytes, BytesMut};
-use registry_proto::chunks::{self, Chunk};
+use registry_common::chunks::{self, Chunk};
 use registry_proto::v1::ErrorReason;
 use tokio::task::JoinSet;
 

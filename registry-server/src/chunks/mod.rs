@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutPayload};
-use registry_proto::chunks::{Chunk, INLINE};
+use registry_common::chunks::{Chunk, INLINE};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 

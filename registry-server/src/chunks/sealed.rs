@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 use object_store::PutPayload;
-use registry_proto::chunks::{Chunk, LARGEST};
+use registry_common::chunks::{Chunk, LARGEST};
 use zstd::bulk::Compressor;
 
 use crate::encryption::{CipherFailed, Key};

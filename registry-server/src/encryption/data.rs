@@ -5,11 +5,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use prost::Message as _;
-use registry_proto::store::DataKeyRecord;
 
 use super::Key;
 use super::master::{KeyError, MasterKeys};
 use crate::store::{Kind, Pages, Source, Store, StoreError};
+use crate::stored::DataKeyRecord;
 
 /// The data keys of a registry.
 #[derive(Clone)]

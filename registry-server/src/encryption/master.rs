@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use registry_proto::store::DataKeyRecord;
+use registry_common::hex;
 use zeroize::Zeroizing;
 
 use super::{CipherFailed, KEY, Key};
-use crate::registry::finalize::hex;
 use crate::settings::Secret;
+use crate::stored::DataKeyRecord;
 
 /// Why there are no keys to work with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

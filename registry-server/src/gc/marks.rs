@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::backup::{Owned, chunks_of, chunks_written};
 use crate::chunks::garbage::Stored;
 use crate::error::Error;
+use crate::registry::contents::{Owned, chunks_of, chunks_written};
 use crate::store::{Kind, Pages, Revision, Snapshot, Source, Store};
 
 /// How many revisions are read from the log at once.

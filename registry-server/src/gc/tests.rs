@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use registry_proto::chunks::Chunk;
+use registry_common::chunks::Chunk;
 use registry_proto::v1::ErrorReason;
 use registry_proto::v1::artifact_service_server::ArtifactService as _;
 use registry_proto::v1::model_service_server::ModelService as _;

@@ -1,7 +1,7 @@
 //! `ArtifactService`.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use registry_proto::chunks::Chunk;
+use registry_common::chunks::Chunk;
 use registry_proto::v1 as pb;
 use registry_proto::v1::artifact_service_server::ArtifactService;
 use tonic::{Request, Response, Status, Streaming};

@@ -1,11 +1,11 @@
 //! Page sizes, page tokens and orders of lists (AIP-132, AIP-158).
 
+use crate::stored::PageToken;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use prost::Message as _;
 use registry_proto::rpc::Paged;
-use registry_proto::store::PageToken;
 use registry_proto::v1::ErrorReason;
 use sha2::{Digest, Sha256};
 

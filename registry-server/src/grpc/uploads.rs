@@ -1,6 +1,6 @@
 //! What comes in for `ArtifactService`: streams of bytes and of chunks, and what is to become of them.
 
-use registry_proto::chunks::{self, Chunk};
+use registry_common::chunks::{self, Chunk};
 use registry_proto::rpc::Request as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;

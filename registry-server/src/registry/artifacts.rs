@@ -2,16 +2,15 @@
 
 use std::sync::LazyLock;
 
+use crate::stored::ManifestRecord;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
-use registry_proto::store::ManifestRecord;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use sha2::{Digest, Sha256};
 
 use super::contents::Content;
-use super::finalize::hex;
 use super::records::{Records as _, decode};
 use super::transaction::Tx;
 use super::{Committed, Mutation, Registry, keys, usage};
@@ -22,6 +21,7 @@ use crate::rules::artifacts::may_remove;
 use crate::rules::names::{ARTIFACTS, Name, VERSIONS};
 use crate::rules::quota::Limits;
 use crate::store::{Attribute, Index, Kind, Pages, Source};
+use registry_common::hex;
 
 impl Registry {
     /// An artifact and what it consists of.

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::stored::RequestRecord;
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message;
-use registry_proto::store::RequestRecord;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use uuid::Uuid;

@@ -7,21 +7,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, stream};
-use registry_proto::chunks::{self, Chunk, ListDigest};
-use registry_proto::store::ManifestRecord;
+use prost::Message as _;
+use registry_common::chunks::{self, Chunk, ListDigest};
+use registry_common::hex;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use sha2::{Digest, Sha256};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::finalize::hex;
 use super::records::decode;
 use super::{Registry, keys};
 use crate::chunks::incoming::Cut;
 use crate::chunks::{ChunkError, ChunkStore, stopped};
 use crate::error::Error;
-use crate::store::{Index, Kind, Range, Record, Source, StoreError};
+use crate::store::{Index, Kind, Range, Record, Source, StoreError, read_write};
+use crate::stored::{LogEntry, ManifestRecord};
 
 /// What an artifact consists of.
 #[derive(Debug, Clone, Default)]
@@ -238,6 +239,28 @@ async fn read(
 
 pub(crate) fn content(record: &Record) -> Result<Content, Error> {
     Ok(Content::from_record(decode(record)?)?)
+}
+
+/// A chunk and the namespace that has it.
+pub(crate) type Owned = (String, Chunk);
+
+/// The chunks of the artifacts that a revision wrote.
+pub(crate) fn chunks_written(entry: &LogEntry) -> Result<Vec<Owned>, StoreError> {
+    let mut chunks = Vec::new();
+    for write in &entry.writes {
+        if let (Kind::Manifest, key, Some(put)) = read_write(write, &entry.events)? {
+            chunks.extend(chunks_of(&key, put.payload)?);
+        }
+    }
+    Ok(chunks)
+}
+
+/// The chunks that a manifest lists, other than those that it holds itself.
+pub(crate) fn chunks_of(key: &[u8], payload: Bytes) -> Result<Vec<Owned>, StoreError> {
+    let record = ManifestRecord::decode(payload).map_err(|error| StoreError::Damaged(error.to_string()))?;
+    let namespace = keys::namespace_of(key).to_owned();
+    let content = Content::from_record(record)?;
+    Ok(content.stored().iter().map(|chunk| (namespace.clone(), *chunk)).collect())
 }
 
 #[cfg(test)]

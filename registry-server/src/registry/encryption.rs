@@ -1,7 +1,6 @@
 //! The data keys of namespaces: making them, and changing what they are wrapped with.
 
 use async_trait::async_trait;
-use registry_proto::store::DataKeyRecord;
 use registry_proto::v1 as pb;
 
 use super::records::decode;
@@ -12,6 +11,7 @@ use crate::encryption::master::MasterKey;
 use crate::error::Error;
 use crate::rules::names::Name;
 use crate::store::{Kind, StoreError};
+use crate::stored::DataKeyRecord;
 
 impl Registry {
     /// Makes a key for a namespace that has none, if what is stored is to be encrypted. Asked before bytes are stored.

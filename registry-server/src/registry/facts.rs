@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use prost::Message;
 use prost_types::Timestamp;
-use registry_proto::store::{ArtifactFacts, ModelFacts, VersionFacts};
 use registry_proto::v1 as pb;
 
 use crate::store::{Facts, Kind};
+use crate::stored::{ArtifactFacts, ModelFacts, VersionFacts};
 
 /// The facts of a model, a version or an artifact. A payload that can't be read has none: this is no place to fail.
 pub fn facts(kind: Kind, payload: &Bytes) -> Option<Facts> {

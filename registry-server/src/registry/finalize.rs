@@ -99,8 +99,3 @@ impl Mutation for FinalizeAsRead {
         pb::Version::reads(&self.finalize.name)
     }
 }
-
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

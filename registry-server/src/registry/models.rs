@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::stored::{ModelRecord, StageHeight};
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message as _;
-use registry_proto::store::{ModelRecord, StageHeight};
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use registry_proto::v1::resource::Resource as Any;

@@ -1,8 +1,8 @@
 //! Typed reads of records, the same from the store, a transaction or a snapshot.
 
+use crate::stored::NumberRecord;
 use async_trait::async_trait;
 use prost::Message;
-use registry_proto::store::NumberRecord;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 

@@ -1,7 +1,7 @@
 //! Stage transitions and rollbacks: one revision each, the version that enters and those that leave together.
 
+use crate::stored::NumberRecord;
 use async_trait::async_trait;
-use registry_proto::store::NumberRecord;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 

@@ -12,9 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use registry_proto::chunks::Chunk;
-use registry_proto::store::condemned_record::Namespace;
-use registry_proto::store::{CondemnedRecord, SweepRecord};
+use registry_common::chunks::Chunk;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use tokio::time::{Instant, timeout};
@@ -26,6 +24,8 @@ use crate::chunks::ChunkError;
 use crate::error::Error;
 use crate::rules::garbage::Sweep;
 use crate::store::{Kind, Read, Revision};
+use crate::stored::condemned_record::Namespace;
+use crate::stored::{CondemnedRecord, SweepRecord};
 
 /// How long a sweeper may take for one sweep.
 const BUDGET: Duration = Duration::from_secs(60);

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::stored::NumberRecord;
 use bytes::Bytes;
 use prost::Message;
 use prost_types::Timestamp;
-use registry_proto::store::NumberRecord;
 use registry_proto::v1 as pb;
 
 use super::records::Records as _;

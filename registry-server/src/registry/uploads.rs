@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use registry_proto::chunks::Chunk;
+use registry_common::chunks::Chunk;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use uuid::Uuid;

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use registry_proto::store::UsageRecord;
 use registry_proto::v1 as pb;
 
 use super::Registry;
@@ -16,6 +15,7 @@ use crate::error::Error;
 use crate::rules::names::Name;
 use crate::rules::quota::Limits;
 use crate::store::{Kind, Read, Record, Source};
+use crate::stored::UsageRecord;
 
 /// The room there was in a namespace when bytes for it began to come. Whether all fits is decided with the artifact's commit: this
 /// keeps bytes from coming in vain.

@@ -1,10 +1,10 @@
 //! Writes as the log keeps them, for every backend the same: what one store logged, another one can restore.
 
 use bytes::Bytes;
-use registry_proto::store as stored;
-use registry_proto::store::logged_write::Value;
 
 use super::{Attribute, Index, Kind, Put, Revision, StoreError};
+use crate::stored;
+use crate::stored::logged_write::Value;
 
 fn damaged(what: impl std::fmt::Display) -> StoreError {
     StoreError::Damaged(what.to_string())

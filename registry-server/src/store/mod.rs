@@ -19,9 +19,10 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use registry_proto::store as stored;
 use tokio::sync::watch;
 use uuid::Uuid;
+
+use crate::stored;
 
 pub(crate) use self::logged::read_write;
 pub(crate) use self::pages::Pages;

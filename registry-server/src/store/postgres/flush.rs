@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use prost::Message as _;
-use registry_proto::store as stored;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
@@ -13,6 +12,7 @@ use super::error::Failure;
 use super::overlay::{Base, Overlay};
 use super::read::{number, place_columns};
 use crate::store::{Facts, FactsOf, Index, Kind, Revision};
+use crate::stored;
 
 /// The prepared statements.
 pub(super) struct Flush {

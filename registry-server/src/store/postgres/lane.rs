@@ -11,7 +11,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use registry_proto::store as stored;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -25,6 +24,7 @@ use super::overlay::Overlay;
 use super::session::{Begun, Session};
 use super::staged::{Ground, Staged};
 use crate::store::{Decision, FactsOf, Kind, Revision, StoreError, logged};
+use crate::stored;
 
 /// How many decisions are committed together at most.
 const BATCH: usize = 256;

@@ -30,7 +30,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use registry_proto::store as stored;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -45,6 +44,7 @@ use self::read::Reader;
 use super::{
     Decision, FactsOf, Hit, Kind, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError,
 };
+use crate::stored;
 
 /// How many commits may wait for the lane before callers have to.
 const QUEUE: usize = 1024;

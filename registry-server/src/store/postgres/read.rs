@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use registry_proto::store as stored;
 use tokio_postgres::{Row, Statement};
 
 use super::connect::Connection;
 use super::error::Failure;
 use crate::store::{Hit, Index, Kind, LogEntry, Range, Record, Revision, SCAN_BYTES, Source};
+use crate::stored;
 
 /// How many rows a scan asks for at once.
 const PAGE: usize = 1000;

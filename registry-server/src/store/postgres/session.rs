@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use registry_proto::store as stored;
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
@@ -12,6 +11,7 @@ use super::error::Failure;
 use super::flush::{Changes, Flush};
 use super::read::{Reader, bytes, number, place_columns, revision, writes};
 use crate::store::{Attribute, Index, Kind, Revision};
+use crate::stored;
 
 /// After so many revisions of others it is cheaper to forget everything than to look at each.
 const STRANGERS: i64 = 1000;

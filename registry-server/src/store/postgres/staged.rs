@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use registry_proto::store as stored;
 
 use super::cache::{Cache, Cell, State};
 use super::error::Failure;
@@ -13,6 +12,7 @@ use super::session::Session;
 use crate::store::{
     Hit, Kind, Put, Range, Read, Record, Revision, SCAN_BYTES, Source, StoreError, Transaction, logged,
 };
+use crate::stored;
 
 /// What the decisions of a batch share. The database's head is locked: what is read stays true until the batch is committed.
 pub(super) struct Ground<'a> {

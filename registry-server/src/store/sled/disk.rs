@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use prost::Message;
-use registry_proto::store as stored;
 use uuid::Uuid;
 
 use super::physical::{Overrides, PART_BYTES, View};
 use super::staged::Staged;
 use crate::room;
 use crate::store::{LogEntry, Revision, SCAN_BYTES, StoreError, logged};
+use crate::stored;
 
 /// The newest layout of a store that this program can read, and the one that it writes.
 const SCHEMA: u32 = 1;

@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use futures::FutureExt as _;
-use registry_proto::store::{LogEntry, LogGroup};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
@@ -18,6 +17,7 @@ use super::physical::{Overrides, View};
 use super::snapshot::Snapshots;
 use super::staged::Staged;
 use crate::store::{Decision, Revision, StoreError, logged};
+use crate::stored::{LogEntry, LogGroup};
 
 /// How many decisions share a sync at most.
 const GROUP: usize = 256;

@@ -23,7 +23,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use registry_proto::store as stored;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
@@ -32,6 +31,7 @@ use self::lane::{Job, Work};
 use self::physical::View;
 use self::snapshot::Snapshots;
 use super::{Decision, Hit, Kind, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError};
+use crate::stored;
 
 /// How many commits may wait for the lane before callers have to.
 const QUEUE: usize = 1024;

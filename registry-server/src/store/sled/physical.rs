@@ -12,9 +12,9 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use prost::Message;
-use registry_proto::store::{Attribute as StoredAttribute, StoredContent, StoredRecord};
 
 use crate::store::{Attribute, Hit, Index, Kind, Put, Range, Record, Revision, SCAN_BYTES, Source, StoreError};
+use crate::stored::{Attribute as StoredAttribute, StoredContent, StoredRecord};
 
 /// Staged or former values of some keys; `None` is a key that is not there.
 pub(super) type Overrides = BTreeMap<Vec<u8>, Option<Bytes>>;

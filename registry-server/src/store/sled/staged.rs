@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use registry_proto::store as stored;
 
 use super::physical::{Overrides, Stored, View, entries_of, record_key};
 use crate::store::{Hit, Kind, Put, Range, Read, Record, Revision, Source, StoreError, Transaction, logged};
+use crate::stored;
 
 /// The transaction of one decision, above what is committed, what is on its way to the disk, and what the decisions before it
 /// staged.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message as _;
-use registry_proto::store::{LogEntry, LogGroup, LoggedWrite, logged_write::Value};
 use tempfile::TempDir;
 
 use super::SledStore;
 use super::disk::Disk;
 use crate::store::conformance::{Backend, conformance};
 use crate::store::{Attribute, Decision, Index, Kind, Put, Read as _, Store, StoreError, Transaction};
+use crate::stored::{LogEntry, LogGroup, LoggedWrite, logged_write::Value};
 
 const CACHE: u64 = 16 * 1024 * 1024;
 
@@ -48,7 +48,7 @@ fn logged(first: u64, payload: &Bytes) -> LogGroup {
         attributes: Vec::new(),
         value: Some(value),
     };
-    let range = registry_proto::store::Range { offset: 2, length: payload.len() as u64 };
+    let range = crate::stored::Range { offset: 2, length: payload.len() as u64 };
     let events = Bytes::from([b"e:", payload.as_ref()].concat());
     LogGroup {
         entries: vec![

@@ -1,10 +1,10 @@
 //! The schema, as people and newer programs see it.
 
 use prost::Message as _;
-use registry_proto::store::ModelRecord;
 use registry_proto::v1 as pb;
 
 use super::*;
+use crate::stored::ModelRecord;
 
 #[tokio::test]
 async fn a_newer_schema_is_refused() {

@@ -1,10 +1,9 @@
-//! How artifacts are cut into chunks, and what names a chunk: a part of the contract, since a client and a server that cut
-//! alike find each other's chunks again.
+//! How artifacts are cut into chunks, and what names a chunk. Client and server must cut alike: only then does one find the
+//! chunks of the other again.
 
 use bytes::Bytes;
 use fastcdc::v2020::{FastCDC, Normalization};
-
-use crate::v1;
+use registry_proto::v1;
 
 /// No chunk but the last of an artifact is smaller, in bytes. Of less, there is more than one in a page of the allocator, and
 /// transfers took twice the memory.

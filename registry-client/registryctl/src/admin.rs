@@ -6,6 +6,7 @@ use futures::TryStreamExt as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use object_store::buffered::BufWriter;
 use registry_client::{Error, pb};
+use registry_common::hex;
 
 use crate::args::Backup;
 use crate::output::{bytes, last};
@@ -109,7 +110,7 @@ pub(crate) async fn verify(context: &Context, skip_artifacts: bool) -> Result<()
 fn text(report: &pb::VerifyReport) -> String {
     let mut lines: Vec<_> =
         report.problems.iter().map(|problem| format!("{}: {}", problem.name, problem.detail)).collect();
-    let head: String = report.chain_head.iter().map(|byte| format!("{byte:02x}")).collect();
+    let head = hex(&report.chain_head);
     lines.push(format!(
         "verified revision {}: {} events (chain {}), {} records, {} artifacts of {}",
         report.revision,

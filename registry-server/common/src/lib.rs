@@ -1,0 +1,10 @@
+//! What the server and the clients of Model Registry share beside the contract: how artifacts are cut, and where bytes lie.
+
+pub mod chunks;
+#[cfg(feature = "places")]
+pub mod places;
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
