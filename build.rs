@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet, MethodDescriptorProto};
 
@@ -20,9 +19,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     protos.sort();
 
-    let descriptors = protox::compile(&protos, ["proto"])?;
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_source_info(true).include_imports(true).open_files(&protos)?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    // Encoded by the compiler: prost's types would drop the annotations.
+    std::fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
+
+    let mut descriptors = compiler.file_descriptor_set();
+    // The annotations are options of the descriptors only: no message refers to their types.
+    descriptors.file.retain(|file| file.package() != "google.api");
     std::fs::write(out.join("rpc.rs"), requests(&descriptors))?;
     tonic_prost_build::configure()
         // Maps in key order: the same message is the same bytes, which the hash chain needs.
