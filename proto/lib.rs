@@ -5,6 +5,7 @@
 //! `proto/modelregistry/v1/common.proto`.
 
 pub mod chunks;
+pub mod known;
 pub mod rpc;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all, reason = "generated code")]
