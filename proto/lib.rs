@@ -30,3 +30,6 @@ pub const ACTOR_HEADER: &str = "x-registry-actor";
 pub const ACTOR_BIN_HEADER: &str = "x-registry-actor-bin";
 /// The request header that holds a mutation's request id if the field `request_id` is empty.
 pub const REQUEST_ID_HEADER: &str = "x-registry-request-id";
+
+#[cfg(test)]
+mod annotated;

@@ -28,6 +28,9 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 # The client as other services link it: without the command line.
 cargo clippy -p registry-client --no-default-features --locked -- -D warnings
 
+step "the contract"
+tests/proto.sh
+
 step documentation
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
