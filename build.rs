@@ -1,14 +1,17 @@
 //! Generates the Rust code of the protobuf contract, without `protoc` on the machine.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use prost::Message;
-use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet, MethodDescriptorProto};
+use protox::prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value,
+};
 
 /// The package of the interface.
 const PACKAGE: &str = "modelregistry.v1";
+// Values of `google.api.FieldBehavior`.
+const OUTPUT_ONLY: i32 = 3;
+const IMMUTABLE: i32 = 5;
+const IDENTIFIER: i32 = 8;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -16,40 +19,40 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut protos = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
     protos.sort();
 
-    let descriptors = protox::compile(&protos, ["proto"])?;
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_source_info(true).include_imports(true).open_files(&protos)?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    std::fs::write(out.join("rpc.rs"), requests(&descriptors))?;
+    // Encoded by the compiler: prost's types would drop the annotations.
+    let encoded = compiler.encode_file_descriptor_set();
+    let pool = DescriptorPool::decode(encoded.as_slice())?;
+    std::fs::write(out.join("descriptors.bin"), encoded)?;
+    let services: Vec<_> = pool.services().filter(|service| service.package_name() == PACKAGE).collect();
+    let names: Vec<_> = services.iter().map(|service| service.full_name()).collect();
+    std::fs::write(out.join("services.rs"), format!("&{names:?}"))?;
+    let methods = services.iter().flat_map(|service| service.methods().collect::<Vec<_>>());
+    std::fs::write(out.join("rpc.rs"), methods.map(|method| of_method(&method)).collect::<String>())?;
+    std::fs::write(out.join("resource.rs"), resources(&pool).ok_or("events have no resources")?)?;
+
+    let mut descriptors = compiler.file_descriptor_set();
+    // The annotations are options of the descriptors only: no message refers to their types.
+    descriptors.file.retain(|file| file.package() != "google.api");
     tonic_prost_build::configure()
         // Maps in key order: the same message is the same bytes, which the hash chain needs.
         .btree_map(".")
         // Payloads are passed on without a copy.
         .bytes(".")
-        // Whoever connects chooses the transport.
+        // Who connects, and over what, is for the client to say.
         .build_transport(false)
         .include_file("tree.rs")
         .compile_fds(descriptors)?;
     Ok(())
 }
 
-/// The implementations of the traits in `proto/rpc.rs`.
-fn requests(descriptors: &FileDescriptorSet) -> String {
-    let files = || descriptors.file.iter().filter(|file| file.package() == PACKAGE);
-    let messages: BTreeMap<&str, &DescriptorProto> =
-        files().flat_map(|file| &file.message_type).map(|message| (message.name(), message)).collect();
-    let services = files().flat_map(|file| &file.service);
-    let methods = services.flat_map(|service| service.method.iter().map(move |method| (service.name(), method)));
-    methods.map(|(service, method)| implementations(service, method, &messages)).collect()
-}
-
-fn implementations(
-    service: &str,
-    method: &MethodDescriptorProto,
-    messages: &BTreeMap<&str, &DescriptorProto>,
-) -> String {
-    let (request, response, name) = (of_package(method.input_type()), of_package(method.output_type()), method.name());
-    let message = messages[request];
-    let has = |field: &str| message.field.iter().any(|of_message| of_message.name() == field);
+/// The traits in `proto/rpc.rs` for the request of a method.
+fn of_method(method: &MethodDescriptor) -> String {
+    let (message, service) = (method.input(), method.parent_service().full_name().to_owned());
+    let (request, response, name) = (message.name(), method.output(), method.name());
+    let has = |field: &str| message.get_field_by_name(field).is_some();
     let getter =
         |field: &str, r#type: &str, borrow: &str| format!("fn {field}(&self) -> {type} {{ {borrow}self.{field} }}");
     let setter =
@@ -65,11 +68,12 @@ fn implementations(
     };
     let mut code = format!(
         "impl Request for crate::v1::{request} {{
-            type Response = crate::v1::{response};
+            type Response = crate::v1::{};
             const METHOD: &'static str = \"{name}\";
-            const PATH: &'static str = \"/{PACKAGE}.{service}/{name}\";
+            const PATH: &'static str = \"/{service}/{name}\";
             {request_id}
-        }}\n"
+        }}\n",
+        response.name()
     );
     if has("request_id") && has("validate_only") {
         code += &format!(
@@ -80,12 +84,12 @@ fn implementations(
             optional("comment", "&str", "&"),
         );
     }
-    if let Some(items) = messages[response].field.iter().find(|field| is_list(field)).filter(|_| has("page_token")) {
-        let (item, items) = (of_package(items.type_name()), items.name());
+    let items = response.fields().find_map(|field| Some((message_in(&field)?, field)).filter(|(_, f)| f.is_list()));
+    if let Some((item, items)) = items.filter(|_| has("page_token")) {
         code += &format!(
             "impl Paged for crate::v1::{request} {{
                 type Item = crate::v1::{item};
-                {} {} {} {} {}
+                {page_size} {page_token} {filter} {order_by} {show_deleted}
                 fn page(items: Vec<Self::Item>, next_page_token: String) -> Self::Response {{
                     Self::Response {{ {items}: items, next_page_token, ..Default::default() }}
                 }}
@@ -93,21 +97,141 @@ fn implementations(
                     (response.{items}, response.next_page_token)
                 }}
             }}\n",
-            setter("page_size", "i32"),
-            setter("page_token", "String"),
-            optional("filter", "&str", "&"),
-            optional("order_by", "&str", "&"),
-            optional("show_deleted", "bool", ""),
+            item = item.name(),
+            items = items.name(),
+            page_size = setter("page_size", "i32"),
+            page_token = setter("page_token", "String"),
+            filter = optional("filter", "&str", "&"),
+            order_by = optional("order_by", "&str", "&"),
+            show_deleted = optional("show_deleted", "bool", ""),
         );
     }
     code
 }
 
-/// A type's name in the package, which has all requests and responses.
-fn of_package(name: &str) -> &str {
-    name.rsplit('.').next().unwrap_or(name)
+/// The trait in `proto/resource.rs` for the resources that events tell of.
+fn resources(pool: &DescriptorPool) -> Option<String> {
+    let told = pool.get_message_by_name(&format!("{PACKAGE}.Resource"))?;
+    let resources = told.fields().filter_map(|field| {
+        let message = message_in(&field)?;
+        let resource = option(pool, message.options(), "google.api.resource")?;
+        Some(of_resource(pool, &message, resource.as_message()?, &field))
+    });
+    Some(resources.collect())
 }
 
-fn is_list(field: &FieldDescriptorProto) -> bool {
-    field.label() == Label::Repeated && field.r#type() == Type::Message
+fn of_resource(
+    pool: &DescriptorPool,
+    message: &MessageDescriptor,
+    resource: &DynamicMessage,
+    told: &FieldDescriptor,
+) -> String {
+    let text = |field: &str| {
+        let value = resource.get_field_by_name(field);
+        value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    };
+    let behaviors = |field: &FieldDescriptor| -> Vec<i32> {
+        let values = option(pool, field.options(), "google.api.field_behavior");
+        let values = values.iter().filter_map(Value::as_list).flatten();
+        values.filter_map(Value::as_enum_number).collect()
+    };
+    // An etag is a precondition of the call, and not what it writes.
+    let theirs = |field: &FieldDescriptor| {
+        let behaviors = behaviors(field);
+        field.name() != "etag" && !behaviors.contains(&OUTPUT_ONLY) && !behaviors.contains(&IDENTIFIER)
+    };
+    let fixed = |field: &FieldDescriptor| behaviors(field).contains(&IMMUTABLE);
+    let names = |wanted: &dyn Fn(&FieldDescriptor) -> bool| -> String {
+        message.fields().filter(|field| wanted(field)).map(|field| format!("{:?}, ", field.name())).collect()
+    };
+    let arms = |wanted: &dyn Fn(&FieldDescriptor) -> bool, arm: &dyn Fn(&str) -> String| -> String {
+        let fields = message.fields().filter(|field| wanted(field));
+        fields.map(|field| format!("{:?} => {}\n", field.name(), arm(&identifier(field.name())))).collect()
+    };
+    let time = |field: &str| match message.get_field_by_name(field) {
+        Some(_) => (format!("self.{field}.as_ref()"), format!("Some(&mut self.{field})")),
+        None => ("None".to_owned(), "None".to_owned()),
+    };
+    let (delete_time, delete_time_mut) = time("delete_time");
+    let (_, purge_time_mut) = time("purge_time");
+    let told = told.name().split('_').map(capitalized).collect::<String>();
+    format!(
+        "impl Resource for crate::v1::{name} {{
+            const TYPE: &'static str = \"{type}\";
+            const SINGULAR: &'static str = \"{singular}\";
+            const UPDATABLE: &'static [&'static str] = &[{updatable}];
+            const FIXED: &'static [&'static str] = &[{fixed}];
+            fn meta(&self) -> Meta<'_> {{
+                let create_time = self.create_time.as_ref();
+                Meta {{
+                    name: &self.name, etag: &self.etag, revision: self.revision, create_time,
+                    delete_time: {delete_time},
+                }}
+            }}
+            fn meta_mut(&mut self) -> MetaMut<'_> {{
+                MetaMut {{
+                    name: &mut self.name, uid: &mut self.uid, etag: &mut self.etag, revision: &mut self.revision,
+                    creator: &mut self.creator, create_time: &mut self.create_time,
+                    update_time: &mut self.update_time, delete_time: {delete_time_mut}, purge_time: {purge_time_mut},
+                }}
+            }}
+            fn take(&mut self, field: &str, from: &Self) {{
+                match field {{ {take} _ => {{}} }}
+            }}
+            fn take_entry(&mut self, field: &str, key: &str, from: &Self) -> bool {{
+                match field {{ {take_entry} _ => false }}
+            }}
+            fn has(&self, field: &str) -> bool {{
+                let empty = Self::default();
+                match field {{ {has} _ => false }}
+            }}
+            fn into_resource(self) -> crate::v1::Resource {{
+                crate::v1::Resource {{ resource: Some(crate::v1::resource::Resource::{told}(self)) }}
+            }}
+            fn from_resource(resource: crate::v1::Resource) -> Option<Self> {{
+                match resource.resource {{
+                    Some(crate::v1::resource::Resource::{told}(resource)) => Some(resource),
+                    _ => None,
+                }}
+            }}
+        }}\n",
+        name = message.name(),
+        r#type = text("type"),
+        singular = text("singular"),
+        updatable = names(&|field| theirs(field) && !fixed(field)),
+        fixed = names(&|field| theirs(field) && fixed(field)),
+        take = arms(&theirs, &|field| format!("self.{field}.clone_from(&from.{field}),")),
+        take_entry = arms(&|field| theirs(field) && !fixed(field) && field.is_map(), &|field| format!(
+            "{{
+                match from.{field}.get(key) {{
+                    Some(value) => drop(self.{field}.insert(key.to_owned(), value.clone())),
+                    None => drop(self.{field}.remove(key)),
+                }}
+                true
+            }}"
+        )),
+        has = arms(&theirs, &|field| format!("self.{field} != empty.{field},")),
+    )
+}
+
+fn option(pool: &DescriptorPool, options: DynamicMessage, name: &str) -> Option<Value> {
+    let extension = pool.get_extension_by_name(name)?;
+    options.has_extension(&extension).then(|| options.get_extension(&extension).into_owned())
+}
+
+fn message_in(field: &FieldDescriptor) -> Option<MessageDescriptor> {
+    match field.kind() {
+        Kind::Message(message) if !message.is_map_entry() => Some(message),
+        _ => None,
+    }
+}
+
+/// A field as Rust has it.
+fn identifier(field: &str) -> String {
+    if field == "type" { "r#type".to_owned() } else { field.to_owned() }
+}
+
+fn capitalized(word: &str) -> String {
+    let (first, rest) = word.split_at(1);
+    first.to_uppercase() + rest
 }

@@ -7,11 +7,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut protos = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
     protos.sort();
 
+    let mut descriptors = protox::compile(&protos, ["proto", "../proto"])?;
+    // No message refers to the types of the annotations.
+    descriptors.file.retain(|file| file.package() != "google.api");
     prost_build::Config::new()
         // The same records are the same bytes: maps are in key order.
         .btree_map(["."])
         .bytes(["."])
         .extern_path(".modelregistry.v1", "::registry_proto::v1")
-        .compile_fds(protox::compile(&protos, ["proto", "../proto"])?)?;
+        .compile_fds(descriptors)?;
     Ok(())
 }

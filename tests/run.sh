@@ -29,6 +29,9 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 cargo clippy -p registry-client --locked -- -D warnings
 cargo clippy -p registry-client --all-features --locked -- -D warnings
 
+step "the contract"
+tests/proto.sh
+
 step documentation
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 

@@ -92,8 +92,8 @@ pub(crate) fn policy(policy: &pb::StagePolicy, found: &mut Violations) -> Option
     };
     let mut transitions = Vec::new();
     for (i, transition) in policy.transitions.iter().enumerate() {
-        let from = known(transition.from, format!("transitions[{i}].from"));
-        let to = known(transition.to, format!("transitions[{i}].to"));
+        let from = known(transition.from_stage, format!("transitions[{i}].from_stage"));
+        let to = known(transition.to_stage, format!("transitions[{i}].to_stage"));
         transitions.push(from.zip(to));
     }
     let mut rules = Vec::new();
@@ -122,6 +122,19 @@ pub(crate) fn policy_of(model: &pb::Model) -> Result<Policy, Error> {
     let mut found = Violations::default();
     let policy = policy(stored, &mut found);
     found.unless_any(policy).map_err(|error| Error::internal(format!("the stage policy of {}: {error}", model.name)))
+}
+
+/// How many there are, as the contract counts.
+pub(crate) fn count(items: usize) -> i64 {
+    i64::try_from(items).unwrap_or(i64::MAX)
+}
+
+/// The later of a time and perhaps another one.
+pub(crate) fn later(time: Timestamp, other: Option<Timestamp>) -> Timestamp {
+    match other {
+        Some(other) if (other.seconds, other.nanos) > (time.seconds, time.nanos) => other,
+        _ => time,
+    }
 }
 
 /// The time now.

@@ -28,16 +28,16 @@ pub enum Error {
     /// Ask for something that exists.
     #[error("{name} does not exist")]
     NotFound {
-        /// What kind of thing it would be.
-        reason: ErrorReason,
+        /// The type of what it would be.
+        of: &'static str,
         /// The name asked for.
         name: String,
     },
     /// Choose another name, or use what is there.
     #[error("{name} exists already")]
     AlreadyExists {
-        /// What kind of thing it is.
-        reason: ErrorReason,
+        /// Its type.
+        of: &'static str,
         /// Its name.
         name: String,
     },
@@ -127,6 +127,15 @@ impl Error {
     /// A fault of the server.
     pub fn internal(what: impl Display) -> Self {
         Self::Internal(what.to_string())
+    }
+}
+
+/// A value as errors echo it: quoted, and cut if it is long.
+pub(crate) fn quoted(text: &str) -> String {
+    const CHARACTERS: usize = 64;
+    match text.char_indices().nth(CHARACTERS) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt as _;
-use registry_proto::v1::ErrorReason;
+use registry_proto::rpc::Request as _;
+use registry_proto::v1::{self as pb, ErrorReason};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
@@ -19,11 +20,8 @@ use tracing::Instrument as _;
 use crate::status::plain;
 
 /// The calls whose answer may take as long as it takes: they move bytes, and watch over the pace themselves.
-const TRANSFERS: &[&str] = &[
-    "/modelregistry.v1.ArtifactService/UploadArtifact",
-    "/modelregistry.v1.ArtifactService/UploadChunks",
-    "/modelregistry.v1.ArtifactService/CommitArtifact",
-];
+const TRANSFERS: &[&str] =
+    &[pb::UploadArtifactRequest::PATH, pb::UploadChunksRequest::PATH, pb::CreateArtifactRequest::PATH];
 
 /// Makes an upload that its caller cancels fail. tonic 0.14 takes a request stream that breaks off with CANCELLED for one that
 /// has ended, so that half a file would pass for a whole one.

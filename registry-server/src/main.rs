@@ -96,7 +96,7 @@ async fn run_verify(config: Config, arguments: VerifyArguments) -> Result<ExitCo
     let bar = progress("{msg} {pos}");
     let report = verify(&*stores.store, &stores.chunks, arguments.skip_artifacts, |progress| {
         bar.set_message(progress.phase().as_str_name().trim_start_matches("VERIFY_PHASE_").to_lowercase());
-        bar.set_position(progress.done);
+        bar.set_position(progress.done.cast_unsigned());
     });
     let report = report.await?;
     bar.finish_and_clear();

@@ -30,16 +30,6 @@ const CONNECTION_BYTES: u32 = 2 * STREAM_BYTES;
 const SHIPPING: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// The services, by the names under which their health is asked for.
-const SERVICES: &[&str] = &[
-    "",
-    "modelregistry.v1.ModelService",
-    "modelregistry.v1.VersionService",
-    "modelregistry.v1.LifecycleService",
-    "modelregistry.v1.ArtifactService",
-    "modelregistry.v1.AdminService",
-];
-
 /// A server with its stores open, ready to serve.
 pub struct Server {
     config: Config,
@@ -58,7 +48,8 @@ impl Server {
         if !stores.store.whole().await? {
             return Err(ServeError::Unfinished);
         }
-        let registry = Registry::new(Arc::clone(&stores.store), stores.chunks.clone(), config.limits());
+        let registry =
+            Registry::new(Arc::clone(&stores.store), stores.chunks.clone(), config.limits(), config.purge_after.0);
         if config.store == StoreChoice::Sled {
             // Nobody else can be at work on it.
             registry.bury_sweep().await?;
@@ -87,7 +78,7 @@ impl Server {
         let (served, serving_ended) = watch::channel(false);
         let shipping = shipper.map(|shipper| tokio::spawn(shipper.run(config.archive_every.0, serving_ended)));
         let idle = Duration::from_secs(config.upload_idle_seconds);
-        let plan = Plan { dry_run: false, grace: config.gc_grace.0, purge_after: config.purge_after.0 };
+        let plan = Plan { dry_run: false, grace: config.gc_grace.0 };
         let schedule = Schedule { every: config.gc_every.0, plan: plan.clone() };
         let collecting = tokio::spawn(gc::run(registry.clone(), schedule, draining.clone()));
         let routes = Services::new(registry, draining.clone(), idle, plan)
@@ -136,12 +127,12 @@ impl Server {
     }
 }
 
-/// Says that the services can't be used while the store can't, or when the server stops.
+/// Says of each service, and of the server as a whole, that it can't be used while the store can't, or when the server stops.
 async fn tell_health(health: HealthReporter, mut healthy: watch::Receiver<bool>, mut draining: watch::Receiver<bool>) {
     loop {
         let serving = *healthy.borrow_and_update() && !*draining.borrow_and_update();
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for service in SERVICES {
+        for service in registry_proto::SERVICES.iter().chain(&[""]) {
             health.set_service_status(service, status).await;
         }
         // An error means that the store or the server is gone.

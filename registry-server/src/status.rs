@@ -8,13 +8,19 @@ use registry_proto::v1::ErrorReason;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
-use crate::error::Error;
+use crate::error::{Error, Violation};
 use crate::rules::names::Name;
 use crate::rules::quota::Exceeded;
 use crate::store::StoreError;
 
 /// When to try again what fails for a passing reason.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+// An error travels in headers, of which clients take 8 KiB and some proxies 4, and there it is written twice, in base64 once.
+const MESSAGE_BYTES: usize = 512;
+const VIOLATIONS: usize = 16;
+const VIOLATIONS_BYTES: usize = 1400;
+const FIELD_BYTES: usize = 256;
 
 /// The status of an error, with `ErrorInfo` and, where they apply, `BadRequest` and `RetryInfo`.
 pub(crate) fn status(error: &Error) -> Status {
@@ -23,18 +29,13 @@ pub(crate) fn status(error: &Error) -> Status {
     let mut metadata = HashMap::new();
     match error {
         Error::Invalid(violations) => {
-            let at_fault = violations.iter().map(|violation| FieldViolation {
-                field: violation.field.clone(),
-                description: violation.description.clone(),
-                reason: violation.reason.as_str_name().to_owned(),
-                localized_message: None,
-            });
-            details.set_bad_request(at_fault.collect::<Vec<_>>());
+            details.set_bad_request(some_of(violations));
+            metadata.insert("violation_count".to_owned(), violations.len().to_string());
         }
-        Error::NotFound { name, .. }
-        | Error::AlreadyExists { name, .. }
-        | Error::Precondition { name, .. }
-        | Error::Damaged { name, .. } => {
+        Error::NotFound { of, name } | Error::AlreadyExists { of, name } => {
+            details.set_resource_info(*of, name, "", "");
+        }
+        Error::Precondition { name, .. } | Error::Damaged { name, .. } => {
             metadata.insert("name".to_owned(), name.clone());
         }
         Error::EtagMismatch { name, current } => {
@@ -60,18 +61,60 @@ pub(crate) fn status(error: &Error) -> Status {
     if matches!(code, Code::Internal | Code::DataLoss | Code::Unavailable) && !expected {
         tracing::error!(%error, "a call failed");
     }
-    details.set_error_info(reason.as_str_name(), ERROR_DOMAIN, metadata);
-    Status::with_error_details(code, error.to_string(), details)
+    details.set_error_info(word(reason), ERROR_DOMAIN, metadata);
+    let message = match error {
+        Error::Invalid(violations) if violations.len() > 1 => {
+            let first = violations.iter().take(1).map(|first| format!("{}: {}", first.field, first.description));
+            format!("{}; {} fields are at fault", first.collect::<String>(), violations.len())
+        }
+        error => error.to_string(),
+    };
+    Status::with_error_details(code, cut(&message, MESSAGE_BYTES), details)
+}
+
+/// A reason as it is sent.
+fn word(reason: ErrorReason) -> &'static str {
+    let name = reason.as_str_name();
+    name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+}
+
+/// As many violations as fit.
+fn some_of(violations: &[Violation]) -> Vec<FieldViolation> {
+    let mut bytes = 0;
+    let shown = violations.iter().take(VIOLATIONS).map(|violation| FieldViolation {
+        field: cut(&violation.field, FIELD_BYTES),
+        description: cut(&violation.description, MESSAGE_BYTES),
+        reason: word(violation.reason).to_owned(),
+        localized_message: None,
+    });
+    let fits = |violation: &FieldViolation| {
+        bytes += violation.field.len() + violation.description.len() + violation.reason.len();
+        bytes <= VIOLATIONS_BYTES
+    };
+    shown.take_while(fits).collect()
+}
+
+/// The beginning of a text that is too long.
+fn cut(text: &str, most: usize) -> String {
+    const MARK: &str = "...";
+    match text.len() <= most {
+        true => text.to_owned(),
+        false => {
+            let ends = (0..=most - MARK.len()).rev();
+            let end = ends.into_iter().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+            text[..end].to_owned() + MARK
+        }
+    }
 }
 
 /// A status for what fails before or beside the registry: a message that is too large, a deadline.
 pub(crate) fn plain(code: Code, reason: ErrorReason, message: &str) -> Status {
     let mut details = ErrorDetails::new();
-    details.set_error_info(reason.as_str_name(), ERROR_DOMAIN, HashMap::<String, String>::new());
+    details.set_error_info(word(reason), ERROR_DOMAIN, HashMap::<String, String>::new());
     if matches!(code, Code::Unavailable | Code::ResourceExhausted) && reason != ErrorReason::MessageTooLarge {
         details.set_retry_info(Some(RETRY_AFTER));
     }
-    Status::with_error_details(code, message, details)
+    Status::with_error_details(code, cut(message, MESSAGE_BYTES), details)
 }
 
 /// What a limit is, and what did not fit.
@@ -93,8 +136,8 @@ fn code(error: &Error) -> (Code, ErrorReason) {
         Error::Invalid(violations) => {
             (Code::InvalidArgument, violations.first().map_or(ErrorReason::FieldInvalid, |violation| violation.reason))
         }
-        Error::NotFound { reason, .. } => (Code::NotFound, *reason),
-        Error::AlreadyExists { reason, .. } => (Code::AlreadyExists, *reason),
+        Error::NotFound { .. } => (Code::NotFound, ErrorReason::ResourceNotFound),
+        Error::AlreadyExists { .. } => (Code::AlreadyExists, ErrorReason::ResourceAlreadyExists),
         Error::EtagMismatch { .. } => (Code::Aborted, ErrorReason::EtagMismatch),
         Error::Precondition { reason, .. } => (Code::FailedPrecondition, *reason),
         Error::Unsupported(_) => (Code::Unimplemented, ErrorReason::FilterUnsupported),
@@ -117,5 +160,43 @@ fn code(error: &Error) -> (Code, ErrorReason) {
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         status(&error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_small_however_much_is_wrong() {
+        let violations = |count, field: &str, description: &str| {
+            let one = Violation {
+                field: field.to_owned(),
+                reason: ErrorReason::FieldInvalid,
+                description: description.to_owned(),
+            };
+            Error::Invalid(vec![one; count])
+        };
+        let long = "é".repeat(5000);
+        for (error, shown) in [
+            (violations(1, "name", "must not be"), 1),
+            (violations(1000, "name", "must not be"), 16),
+            (violations(1000, &long, &long), 1),
+            (violations(1000, "field", &long), 2),
+        ] {
+            let status = status(&error);
+            let details = status.get_error_details();
+            assert_eq!(details.bad_request().unwrap().field_violations.len(), shown, "{error:.100}");
+            let Error::Invalid(all) = &error else { unreachable!() };
+            let info = details.error_info().unwrap();
+            assert_eq!(info.metadata["violation_count"], all.len().to_string());
+            assert_eq!(info.reason, "FIELD_INVALID");
+            assert!(status.message().len() <= 512);
+            let encoded = tonic_types::pb::Status::decode(status.details()).unwrap().encoded_len();
+            assert!(encoded <= 2048, "{encoded}");
+        }
     }
 }

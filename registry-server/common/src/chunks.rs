@@ -50,14 +50,14 @@ impl Chunk {
 
     /// What a message says, if it says a chunk at all.
     pub fn from_message(message: &v1::Chunk) -> Option<Self> {
-        let size = message.size_bytes;
+        let size = u32::try_from(message.size_bytes).ok()?;
         let sound = (1..=LARGEST).contains(&(size as usize));
         Some(Self { blake3: message.blake3.as_ref().try_into().ok()?, size }).filter(|_| sound)
     }
 
     /// The chunk as a message.
     pub fn to_message(self) -> v1::Chunk {
-        v1::Chunk { blake3: Bytes::copy_from_slice(&self.blake3), size_bytes: self.size }
+        v1::Chunk { blake3: Bytes::copy_from_slice(&self.blake3), size_bytes: i64::from(self.size) }
     }
 
     /// Its name: lower-case hex.

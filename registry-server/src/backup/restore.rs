@@ -168,7 +168,7 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
                 Frame::Log(group) => self.entries(group.entries).await?,
                 Frame::Chunk(frame) => {
                     self.log_ended().await?;
-                    let message = pb::Chunk { blake3: frame.blake3, size_bytes: frame.size_bytes };
+                    let message = pb::Chunk { blake3: frame.blake3, size_bytes: i64::from(frame.size_bytes) };
                     let chunk = Chunk::from_message(&message)
                         .ok_or_else(|| failed(ContainerError::Damaged("a chunk that is none".to_owned())))?;
                     self.keep((frame.namespace, chunk), frame.sealed).await?;
@@ -281,7 +281,7 @@ fn takes(until: Until, entry: &LogEntry) -> bool {
         Until::Revision(last) => entry.revision <= last,
         Until::Time(last) => {
             let events = pb::WatchedEvents::decode(entry.events.clone()).unwrap_or_default().events;
-            let time = events.first().and_then(|event| event.time).unwrap_or_default();
+            let time = events.first().and_then(|event| event.create_time).unwrap_or_default();
             (time.seconds, time.nanos) <= (last.seconds, last.nanos)
         }
     }

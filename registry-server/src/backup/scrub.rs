@@ -9,6 +9,7 @@ use registry_proto::v1::VerifyProblemType;
 
 use super::{Owned, artifact};
 use crate::chunks::{ChunkError, ChunkStore};
+use crate::convert::count;
 use crate::error::Error;
 use crate::registry::contents::content;
 use crate::registry::{Intent, Registry, keys};
@@ -18,6 +19,8 @@ use crate::store::{Hit, Kind, Pages, Snapshot, Source, Store, StoreError};
 const AT_ONCE: usize = 4;
 /// How many problems, and artifacts of a problem, a report lists.
 const LISTED: usize = 100;
+/// And of each at most how many artifacts: their names may be long.
+const ARTIFACTS_LISTED: usize = 10;
 /// So many damaged chunks are put aside together.
 const PUT_ASIDE: usize = 100;
 
@@ -45,7 +48,7 @@ pub(crate) struct Scrubber<'a> {
     intact: HashSet<Owned>,
     broken: BTreeMap<Owned, Finding>,
     /// Of the chunks that are intact.
-    pub(crate) bytes: u64,
+    pub(crate) bytes: i64,
 }
 
 impl<'a> Scrubber<'a> {
@@ -100,7 +103,7 @@ impl<'a> Scrubber<'a> {
                 self.broken.insert(owned, finding.clone());
                 findings.push(finding);
             } else {
-                self.bytes += u64::from(owned.1.size);
+                self.bytes += i64::from(owned.1.size);
                 self.intact.insert(owned);
             }
         }
@@ -108,8 +111,8 @@ impl<'a> Scrubber<'a> {
     }
 
     /// How many different chunks are intact.
-    pub(crate) fn intact(&self) -> u64 {
-        self.intact.len() as u64
+    pub(crate) fn intact(&self) -> i64 {
+        count(self.intact.len())
     }
 }
 
@@ -131,12 +134,12 @@ fn judge(read: Result<Bytes, ChunkError>, owned: &Owned) -> Result<Option<Findin
 /// If a store can't be read. What is wrong with the chunks is in the report.
 pub(crate) async fn scrub(
     registry: &Registry,
-    order: &Intent,
+    intent: &Intent,
     quarantine: bool,
     tell: impl Fn(pb::ScrubProgress) -> bool + Send,
 ) -> Result<pb::ScrubReport, Error> {
     let snapshot = registry.store().snapshot().await?;
-    let mut report = pb::ScrubReport { revision: snapshot.revision(), ..Default::default() };
+    let mut report = pb::ScrubReport { revision: snapshot.revision().cast_signed(), ..Default::default() };
     let mut scrubber = Scrubber::new(&**registry.store(), registry.chunks(), &*snapshot);
     // Problems by their chunk, or by the artifact whose list is at fault.
     let mut problems: BTreeMap<(Option<Owned>, String), pb::ScrubProblem> = BTreeMap::new();
@@ -155,7 +158,7 @@ pub(crate) async fn scrub(
                 }
             });
             problem.artifact_count += 1;
-            if problem.artifacts.len() < LISTED {
+            if problem.artifacts.len() < ARTIFACTS_LISTED {
                 problem.artifacts.push(artifact.name.clone());
             }
         }
@@ -163,7 +166,7 @@ pub(crate) async fn scrub(
             artifacts: report.artifacts,
             chunks: scrubber.intact(),
             size_bytes: scrubber.bytes,
-            problem_count: problems.len() as u64,
+            problem_count: count(problems.len()),
         };
         if !tell(progress) {
             return Ok(report);
@@ -171,13 +174,13 @@ pub(crate) async fn scrub(
     }
     report.chunks = scrubber.intact();
     report.size_bytes = scrubber.bytes;
-    report.problem_count = problems.len() as u64;
+    report.problem_count = count(problems.len());
     if quarantine {
         let damaged = |problem: &pb::ScrubProblem| problem.r#type() == VerifyProblemType::ArtifactDamaged;
         let damaged = problems.iter().filter(|(_, problem)| damaged(problem));
         let damaged: Vec<_> = damaged.filter_map(|((chunk, _), _)| chunk.clone()).collect();
         for chunks in damaged.chunks(PUT_ASIDE) {
-            report.quarantined_chunks += registry.put_aside(order, chunks.to_vec()).await?;
+            report.quarantined_chunks += registry.put_aside(intent, chunks.to_vec()).await?;
         }
     }
     report.problems = problems.into_values().take(LISTED).collect();

@@ -20,7 +20,7 @@ const LISTED: usize = 100;
 /// What the store of the comparison may use for pages.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// After how many records or artifacts it is told how far things are.
-const TELL_EVERY: u64 = 1000;
+const TELL_EVERY: i64 = 1000;
 
 /// Checks a registry as it is now. `progress` hears how far it is.
 ///
@@ -36,7 +36,7 @@ pub async fn verify(
     progress: impl FnMut(pb::VerifyProgress) + Send,
 ) -> Result<pb::VerifyReport, Error> {
     let snapshot = store.snapshot().await?;
-    let report = pb::VerifyReport { revision: snapshot.revision(), ..Default::default() };
+    let report = pb::VerifyReport { revision: snapshot.revision().cast_signed(), ..Default::default() };
     let mut verification = Verification { report, progress };
     let folder = tempfile::tempdir().map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let replayed = SledStore::open(folder.path(), CACHE_BYTES)?;
@@ -80,13 +80,13 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
         }
     }
 
-    fn tell(&mut self, phase: VerifyPhase, done: u64, in_all: u64) {
+    fn tell(&mut self, phase: VerifyPhase, done: i64, in_all: i64) {
         (self.progress)(pb::VerifyProgress { phase: phase.into(), done, in_all });
     }
 
     /// Checks the chain and carries the log out again. False if it can't be carried out.
     async fn log(&mut self, store: &dyn Store, replayed: &SledStore) -> Result<bool, Error> {
-        let last = self.report.revision;
+        let last = self.report.revision.cast_unsigned();
         let mut at: Revision = 0;
         let mut hash = Bytes::from_static(&chain::START);
         while at < last {
@@ -108,7 +108,7 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
                 }
                 None => return Ok(false),
             }
-            self.tell(VerifyPhase::Log, at, last);
+            self.tell(VerifyPhase::Log, at.cast_signed(), last.cast_signed());
         }
         self.report.chain_head = hash;
         Ok(true)
@@ -121,7 +121,7 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
             Err(error) => return self.problem(VerifyProblemType::ChainBroken, revision, error.to_string()),
         };
         // The chain is over events. So what has none, or those of another revision, has no place in it.
-        if events.is_empty() || events.iter().any(|event| event.revision != entry.revision) {
+        if events.is_empty() || events.iter().any(|event| event.revision.cast_unsigned() != entry.revision) {
             self.problem(VerifyProblemType::ChainBroken, revision, "it has no events, or those of another revision");
         }
         for mut event in events {
@@ -175,7 +175,7 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
             }
             if matches!(source, Source::Kind(_)) {
                 self.report.records += 1;
-                if self.report.records.is_multiple_of(TELL_EVERY) {
+                if self.report.records % TELL_EVERY == 0 {
                     self.tell(VerifyPhase::State, self.report.records, 0);
                 }
             }

@@ -13,9 +13,11 @@ use tokio::time::Instant;
 use super::container::Sealer;
 use super::named;
 use crate::chunks::ChunkError;
+use crate::convert::count;
 use crate::error::Error;
 use crate::registry::Registry;
 use crate::registry::contents::{Owned, chunks_written};
+use crate::store::Revision;
 use crate::stored::backup_frame::Frame;
 use crate::stored::{BackupChunk, BackupHeader, LogGroup};
 
@@ -25,6 +27,9 @@ const READ: usize = 1024;
 const MESSAGE: usize = 512 * 1024;
 /// How many messages wait for the caller's connection: with the message's size this bounds a backup's memory.
 const WAITING: usize = 8;
+
+/// How many lost artifacts are listed at most.
+const LOST_LISTED: usize = 1000;
 
 type Message = Result<Response, Error>;
 
@@ -60,13 +65,13 @@ struct Backup {
     out: mpsc::Sender<Message>,
     /// Over the whole file.
     hasher: Sha256,
-    size: u64,
+    size: i64,
 }
 
 impl Backup {
     async fn run(mut self, skip_artifacts: bool) -> Result<(), End> {
         let revision = self.registry.store().newest().await?;
-        self.send(Response::Started(pb::BackupStarted { revision })).await?;
+        self.send(Response::Started(pb::BackupStarted { revision: revision.cast_signed() })).await?;
         let (mut sealer, begin) = Sealer::begin(BackupHeader { after: 0 });
         self.data(begin).await?;
 
@@ -94,7 +99,7 @@ impl Backup {
             self.data(frame).await?;
             self.progress(at, 0, 0).await?;
         }
-        let in_all = wanted.len() as u64;
+        let in_all = count(wanted.len());
         let mut lost = BTreeSet::new();
         for (done, owned) in (1..).zip(wanted) {
             if !self.chunk(&mut sealer, &owned).await? {
@@ -105,7 +110,13 @@ impl Backup {
         self.data(sealer.end(revision)).await?;
         let sha256 = hex(&self.hasher.finalize_reset());
         let lost_artifacts = named(&*self.registry.store().snapshot().await?, &lost).await?;
-        let completed = pb::BackupCompleted { revision, size_bytes: self.size, sha256, lost_artifacts };
+        let completed = pb::BackupCompleted {
+            revision: revision.cast_signed(),
+            size_bytes: self.size,
+            sha256,
+            lost_artifact_count: count(lost_artifacts.len()),
+            lost_artifacts: lost_artifacts.into_iter().take(LOST_LISTED).collect(),
+        };
         self.send(Response::Completed(completed)).await
     }
 
@@ -124,7 +135,7 @@ impl Backup {
 
     async fn data(&mut self, mut bytes: Bytes) -> Result<(), End> {
         self.hasher.update(&bytes);
-        self.size += bytes.len() as u64;
+        self.size += count(bytes.len());
         while !bytes.is_empty() {
             let piece = bytes.split_to(bytes.len().min(MESSAGE));
             self.send(Response::Data(piece)).await?;
@@ -132,7 +143,8 @@ impl Backup {
         Ok(())
     }
 
-    async fn progress(&self, revision: u64, chunks: u64, chunks_in_all: u64) -> Result<(), End> {
+    async fn progress(&self, revision: Revision, chunks: i64, chunks_in_all: i64) -> Result<(), End> {
+        let revision = revision.cast_signed();
         self.send(Response::Progress(pb::BackupProgress { revision, chunks, chunks_in_all })).await
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::chunks::garbage::Stored;
+use crate::convert::count;
 use crate::error::Error;
 use crate::registry::contents::{Owned, chunks_of, chunks_written};
 use crate::store::{Kind, Pages, Revision, Snapshot, Source, Store};
@@ -10,7 +11,7 @@ use crate::store::{Kind, Pages, Revision, Snapshot, Source, Store};
 /// How many revisions are read from the log at once.
 const READ: usize = 1024;
 /// After how many artifacts it is told how far things are.
-const TELL_EVERY: u64 = 1000;
+const TELL_EVERY: i64 = 1000;
 
 /// The chunks that artifacts of a revision list, and those that artifacts of earlier ones did.
 #[derive(Debug)]
@@ -21,14 +22,14 @@ pub(super) struct Marks {
 
 impl Marks {
     /// Reads all manifests; `None` if `tell`, which hears how many it has read, says to stop.
-    pub(super) async fn of(snapshot: &dyn Snapshot, tell: impl Fn(u64) -> bool) -> Result<Option<Self>, Error> {
+    pub(super) async fn of(snapshot: &dyn Snapshot, tell: impl Fn(i64) -> bool) -> Result<Option<Self>, Error> {
         let mut marks = Self { revision: snapshot.revision(), namespaces: HashMap::new() };
         let mut manifests = Pages::of(Source::Kind(Kind::Manifest));
-        let mut read: u64 = 0;
+        let mut read: i64 = 0;
         while let Some(hit) = manifests.next(snapshot).await? {
             marks.add(chunks_of(&hit.record.key, hit.record.payload)?);
             read += 1;
-            if read.is_multiple_of(TELL_EVERY) && !tell(read) {
+            if read % TELL_EVERY == 0 && !tell(read) {
                 return Ok(None);
             }
         }
@@ -61,7 +62,7 @@ impl Marks {
     }
 
     /// How many different ones there are.
-    pub(super) fn count(&self) -> u64 {
-        self.namespaces.values().map(|chunks| chunks.len() as u64).sum()
+    pub(super) fn count(&self) -> i64 {
+        self.namespaces.values().map(|chunks| count(chunks.len())).sum()
     }
 }

@@ -18,8 +18,8 @@ use registry_proto::v1::CollectGarbagePhase as Phase;
 use self::marks::Marks;
 pub(crate) use self::scheduled::{Schedule, run};
 use crate::chunks::garbage::Stored;
+use crate::convert::count;
 use crate::error::Error;
-use crate::registry::purge::Due;
 use crate::registry::{Intent, Registry};
 use crate::rules::garbage::{Fate, fate};
 use crate::store::Revision;
@@ -27,7 +27,7 @@ use crate::store::Revision;
 /// How many chunks are removed in one sweep.
 const BATCH: usize = 4096;
 /// After how many chunks it is told how far things are.
-const TELL_EVERY: u64 = 1000;
+const TELL_EVERY: i64 = 1000;
 
 /// What a collection is to do.
 #[derive(Debug, Clone)]
@@ -35,8 +35,6 @@ pub(crate) struct Plan {
     pub(crate) dry_run: bool,
     /// How old a chunk that no artifact lists has to be.
     pub(crate) grace: Duration,
-    /// How long ago a version has to have been deleted.
-    pub(crate) purge_after: Duration,
 }
 
 /// Collects garbage. `tell` hears how far it is; when it says false, the collection ends with its next step.
@@ -45,14 +43,13 @@ pub(crate) struct Plan {
 /// If a store fails, or another collection removes chunks at this moment.
 pub(crate) async fn collect(
     registry: &Registry,
-    order: &Intent,
+    intent: &Intent,
     plan: &Plan,
-    tell: impl Fn(Phase, u64) -> bool + Send + Sync,
+    tell: impl Fn(Phase, i64) -> bool + Send + Sync,
 ) -> Result<pb::CollectGarbageReport, Error> {
     let now = SystemTime::now();
-    let due = Due { now, purge_after: plan.purge_after };
     let purging = |purged| tell(Phase::Purge, purged);
-    let purged_versions = registry.purge_due(order, due, plan.dry_run, purging).await?;
+    let purged_versions = registry.purge_due(intent, now, plan.dry_run, purging).await?;
     let mut report = pb::CollectGarbageReport { purged_versions, ..Default::default() };
     if !tell(Phase::Mark, 0) {
         return Ok(report);
@@ -61,12 +58,12 @@ pub(crate) async fn collect(
     let Some(marks) = Marks::of(&*snapshot, |read| tell(Phase::Mark, read)).await? else { return Ok(report) };
     drop(snapshot);
     report.listed_chunks = marks.count();
-    let mut collection = Collection { registry, order, plan, marks, garbage: Vec::new(), report };
+    let mut collection = Collection { registry, intent, plan, marks, garbage: Vec::new(), report };
     let mut stored = std::pin::pin!(registry.chunks().list());
     while let Some(chunk) = stored.try_next().await? {
         let looked_at = &mut collection.report.stored_chunks;
         *looked_at += 1;
-        if looked_at.is_multiple_of(TELL_EVERY) && !tell(Phase::Sweep, *looked_at) {
+        if *looked_at % TELL_EVERY == 0 && !tell(Phase::Sweep, *looked_at) {
             return Ok(collection.report);
         }
         match fate(collection.marks.has(&chunk), chunk.written, now, plan.grace) {
@@ -83,13 +80,14 @@ pub(crate) async fn collect(
     }
     collection.sweep().await?;
     let mut report = collection.report;
-    report.removed_leftovers = registry.chunks().remove_leftovers(plan.grace, plan.dry_run).await?;
+    let leftovers = registry.chunks().remove_leftovers(plan.grace, plan.dry_run).await?;
+    report.removed_leftovers = leftovers.cast_signed();
     Ok(report)
 }
 
 struct Collection<'a> {
     registry: &'a Registry,
-    order: &'a Intent,
+    intent: &'a Intent,
     plan: &'a Plan,
     marks: Marks,
     /// What is to be removed next.
@@ -105,8 +103,8 @@ impl Collection<'_> {
             return Ok(());
         }
         if self.plan.dry_run {
-            self.report.removed_chunks += garbage.len() as u64;
-            self.report.removed_bytes += garbage.iter().map(|chunk| chunk.size).sum::<u64>();
+            self.report.removed_chunks += count(garbage.len());
+            self.report.removed_bytes += garbage.iter().map(|chunk| chunk.size.cast_signed()).sum::<i64>();
             return Ok(());
         }
         // What is to be read of the log while the sweep is under way, and others may wait for it, is little then.
@@ -115,14 +113,15 @@ impl Collection<'_> {
             return Ok(());
         }
         let places: BTreeSet<_> = garbage.iter().map(|chunk| (chunk.namespace.clone(), chunk.blake3)).collect();
-        let begun = self.registry.begin_sweep(self.order, &places, false).await?;
+        let begun = self.registry.begin_sweep(self.intent, &places, false).await?;
         self.spare(&mut garbage, begun.revision).await?;
         let removing = async { Ok(self.registry.chunks().remove(&garbage).await?) };
         let (chunk_count, size_bytes) = begun.within(removing).await?;
+        let (chunk_count, size_bytes) = (chunk_count.cast_signed(), size_bytes.cast_signed());
         self.report.removed_chunks += chunk_count;
         self.report.removed_bytes += size_bytes;
         let removed = pb::Sweep { chunk_count, size_bytes, ..Default::default() };
-        self.registry.end_sweep(self.order, &begun, removed).await
+        self.registry.end_sweep(self.intent, &begun, removed).await
     }
 
     /// Takes out what is listed by a revision.

@@ -25,7 +25,7 @@ use crate::store::Store;
 use crate::store::sled::SledStore;
 
 const VERSION: &str = "models/fraud/versions/1";
-const PLAN: Plan = Plan { dry_run: false, grace: Duration::ZERO, purge_after: Duration::MAX };
+const PLAN: Plan = Plan { dry_run: false, grace: Duration::ZERO };
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -42,7 +42,7 @@ impl Setting {
         let store: Arc<dyn Store> = Arc::new(SledStore::open(&folder.path().join("store"), 1 << 20).unwrap());
         let keys = DataKeys::new(Arc::clone(&store), MasterKeys::default());
         let chunks = ChunkStore::new(Folder::local(&folder.path().join("artifacts")).unwrap(), keys);
-        let registry = Registry::new(store, chunks, Limits::default());
+        let registry = Registry::new(store, chunks, Limits::default(), Duration::MAX);
         let services = services(&registry);
         let model = pb::CreateModelRequest { model_id: "fraud".to_owned(), ..Default::default() };
         services.create_model(Request::new(model)).await.unwrap();
@@ -71,15 +71,15 @@ impl Setting {
 
     /// Publishes an artifact of a chunk, as another server.
     async fn publish(&self, chunk: usize, patience: Duration) -> Result<pb::Artifact, Status> {
-        let request = pb::CommitArtifactRequest {
+        let artifact = pb::Artifact { path: format!("{chunk}.bin"), r#type: "model".to_owned(), ..Default::default() };
+        let request = pb::CreateArtifactRequest {
             parent: VERSION.to_owned(),
-            path: format!("{chunk}.bin"),
-            r#type: pb::ArtifactType::Model.into(),
+            artifact: Some(artifact),
             chunks: vec![self.chunks[chunk].to_message()],
             ..Default::default()
         };
         let services = services(&self.registry.with_patience(patience));
-        Ok(services.commit_artifact(Request::new(request)).await?.into_inner())
+        Ok(services.create_artifact(Request::new(request)).await?.into_inner())
     }
 
     /// Collects, as another server.
@@ -165,9 +165,9 @@ async fn what_was_published_before_a_sweep_is_spared() {
     // The collection has found both chunks.
     setting.publish(0, LONG).await.unwrap();
     let report = pb::CollectGarbageReport::default();
-    let order = Intent::own();
+    let intent = Intent::own();
     let registry = &setting.registry;
-    let mut collection = Collection { registry, order: &order, plan: &PLAN, marks, garbage, report };
+    let mut collection = Collection { registry, intent: &intent, plan: &PLAN, marks, garbage, report };
     collection.sweep().await.unwrap();
     assert_eq!((collection.report.removed_chunks, setting.stored().await), (1, 1));
     setting.publish(0, LONG).await.unwrap();

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
 
 use super::Services;
-use super::call::{Messages, Reply};
+use super::call::{List, Messages, Reply};
 use crate::backup::scrub::scrub;
 use crate::backup::verify::verify;
 use crate::error::Error;
@@ -72,11 +72,10 @@ impl AdminService for Services {
             request,
             |request, found| {
                 let grace = request.grace.map(Duration::try_from).transpose();
-                Some((grace.map_err(|error| found.invalid("grace", error)).ok()?, request.dry_run))
+                Some((grace.map_err(|error| found.invalid("grace", error)).ok()?, request.validate_only))
             },
-            |services, intent, (grace, dry_run)| async move {
-                let plan = services.plan.clone();
-                let plan = Plan { dry_run, grace: grace.unwrap_or(plan.grace), ..plan };
+            |services, intent, (grace, validate_only)| async move {
+                let plan = Plan { dry_run: validate_only, grace: grace.unwrap_or(services.plan.grace) };
                 let registry = services.registry.clone();
                 let messages = services.reported(move |caller| async move {
                     let progress = |phase: pb::CollectGarbagePhase, done| {
@@ -111,7 +110,7 @@ impl AdminService for Services {
     async fn list_usage(&self, request: Request<pb::ListUsageRequest>) -> Reply<pb::ListUsageResponse> {
         self.list(
             request,
-            &["name"],
+            List::by(&["name"]),
             |_, _| Some(()),
             |registry, (), page| async move { registry.list_usage(&page).await },
         )

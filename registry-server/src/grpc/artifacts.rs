@@ -1,13 +1,13 @@
 //! `ArtifactService`.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use registry_common::chunks::Chunk;
 use registry_proto::v1 as pb;
 use registry_proto::v1::artifact_service_server::ArtifactService;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
-use super::call::{Messages, Reply};
+use super::call::{List, Messages, Reply};
+use super::paging::Sizes;
 use super::uploads;
 use crate::error::Error;
 use crate::registry::artifacts::DeleteArtifact;
@@ -51,6 +51,7 @@ impl ArtifactService for Services {
             },
             |registry, (parent, chunks)| async move {
                 let missing = registry.missing_chunks(&parent, chunks).await?;
+                let missing = missing.into_iter().map(u32::cast_signed).collect();
                 Ok(pb::FindMissingChunksResponse { missing })
             },
         )
@@ -68,22 +69,21 @@ impl ArtifactService for Services {
         Ok(Response::new(stored.await.map_err(|error| Status::from(Error::internal(error)))??))
     }
 
-    async fn commit_artifact(&self, request: Request<pb::CommitArtifactRequest>) -> Reply<pb::Artifact> {
-        self.act(request, uploads::commit, |registry, intent, (upload, source)| async move {
-            registry.commit_artifact(intent, upload, source).await
+    async fn create_artifact(&self, request: Request<pb::CreateArtifactRequest>) -> Reply<pb::Artifact> {
+        self.act(request, uploads::create, |registry, intent, (upload, source)| async move {
+            registry.create_artifact(intent, upload, source).await
         })
         .await
     }
 
-    async fn get_manifest(&self, request: Request<pb::GetManifestRequest>) -> Reply<pb::Manifest> {
-        self.read(
+    async fn list_chunks(&self, request: Request<pb::ListChunksRequest>) -> Reply<pb::ListChunksResponse> {
+        const SIZES: Sizes = Sizes { default: 10_000, most: 50_000 };
+        let list = List { orders: &["position"], sizes: SIZES };
+        self.list(
             request,
-            |request, found| found.name("name", &ARTIFACTS, &request.name),
-            |registry, name| async move {
-                let (artifact, content) = registry.manifest(&name).await?;
-                let chunks = content.chunks.into_iter().map(Chunk::to_message).collect();
-                Ok(pb::Manifest { artifact: Some(artifact), chunks })
-            },
+            list,
+            |request, found| found.name("parent", &ARTIFACTS, &request.parent),
+            |registry, artifact, page| async move { registry.list_chunks(&artifact, &page).await },
         )
         .await
     }
@@ -120,7 +120,7 @@ impl ArtifactService for Services {
         self.read(
             request,
             |request, found| found.name("name", &ARTIFACTS, &request.name),
-            |registry, name| async move { registry.artifact(&name).await },
+            |registry, name| async move { registry.get::<pb::Artifact>(&name).await },
         )
         .await
     }
@@ -128,7 +128,7 @@ impl ArtifactService for Services {
     async fn list_artifacts(&self, request: Request<pb::ListArtifactsRequest>) -> Reply<pb::ListArtifactsResponse> {
         self.list(
             request,
-            &["path"],
+            List::by(&["path"]),
             |request, found| found.name("parent", &VERSIONS, &request.parent),
             |registry, version, page| async move { registry.list_artifacts(&version, &page).await },
         )
@@ -137,7 +137,8 @@ impl ArtifactService for Services {
 
     async fn delete_artifact(&self, request: Request<pb::DeleteArtifactRequest>) -> Reply<pb::Artifact> {
         self.change(request, |request, found| {
-            Some(DeleteArtifact { name: found.name("name", &ARTIFACTS, &request.name)? })
+            let name = found.name("name", &ARTIFACTS, &request.name)?;
+            Some(DeleteArtifact { name, etag: request.etag })
         })
         .await
     }

@@ -5,13 +5,13 @@
 
 use std::pin::Pin;
 
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryFutureExt as _};
 use registry_proto::rpc::{self, Mutating, Paged};
 use tonic::{Request, Response, Status};
 
 use super::Services;
 use super::caller::{actor, intent};
-use super::paging::{self, Query};
+use super::paging::{self, Query, Sizes};
 use crate::error::{Error, Violations};
 use crate::registry::lists::{Listed, Page};
 use crate::registry::{Intent, Mutation, Registry};
@@ -21,6 +21,21 @@ use crate::status::status;
 pub(super) type Reply<T> = Result<Response<T>, Status>;
 /// What a handler returns that answers with a stream.
 pub(super) type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// What a list offers.
+pub(super) struct List {
+    /// The fields that it can be ordered by, each in both directions; the first is the default.
+    pub(super) orders: &'static [&'static str],
+    /// How long its pages are.
+    pub(super) sizes: Sizes,
+}
+
+impl List {
+    /// A list with pages as most lists have them.
+    pub(super) const fn by(orders: &'static [&'static str]) -> Self {
+        Self { orders, sizes: Sizes { default: 50, most: 1000 } }
+    }
+}
 
 impl Services {
     /// A call that is one change.
@@ -68,32 +83,48 @@ impl Services {
         Ok(Response::new(read(self.registry.clone(), wanted).await?))
     }
 
-    /// A call for a page of a list, which can be ordered by these fields, each in both directions; the first is the default.
+    /// A call for a page of a list.
     pub(super) async fn list<Q: Paged, T, F>(
         &self,
         request: Request<Q>,
-        orders: &'static [&'static str],
+        list: List,
         to: impl FnOnce(Q, &mut Violations) -> Option<T>,
         read: impl FnOnce(Registry, T, Page) -> F,
     ) -> Reply<Q::Response>
     where
         F: Future<Output = Result<Listed<Q::Item>, Error>>,
     {
+        let read = |registry, wanted, page| read(registry, wanted, page).map_ok(|listed| ((), listed));
+        self.list_with(request, list, to, read, |(), response| response).await
+    }
+
+    /// The same, of which each page also tells something else.
+    pub(super) async fn list_with<Q: Paged, T, A, F>(
+        &self,
+        request: Request<Q>,
+        list: List,
+        to: impl FnOnce(Q, &mut Violations) -> Option<T>,
+        read: impl FnOnce(Registry, T, Page) -> F,
+        with: impl FnOnce(A, Q::Response) -> Q::Response,
+    ) -> Reply<Q::Response>
+    where
+        F: Future<Output = Result<(A, Listed<Q::Item>), Error>>,
+    {
         let (headers, _, mut message) = request.into_parts();
         no_filter(message.filter())?;
         let mut found = Violations::default();
         actor(&headers, &mut found);
-        let size = paging::size(std::mem::take(message.page_size_mut()), &mut found);
+        let size = list.sizes.of(std::mem::take(message.page_size_mut()), &mut found);
         let token = std::mem::take(message.page_token_mut());
         let query = Query::of(&message);
         let after = query.position(&token, &mut found);
-        let (order, reverse) = paging::order(message.order_by(), orders, &mut found);
+        let (order, reverse) = paging::order(message.order_by(), list.orders, &mut found);
         let page = Page { size, after, order, reverse, show_deleted: message.show_deleted() };
         let wanted = to(message, &mut found);
         let wanted = found.unless_any(wanted)?;
-        let listed = read(self.registry.clone(), wanted, page).await?;
+        let (also, listed) = read(self.registry.clone(), wanted, page).await?;
         let next = listed.next.map(|next| query.token(&next)).unwrap_or_default();
-        Ok(Response::new(Q::page(listed.items, next)))
+        Ok(Response::new(with(also, Q::page(listed.items, next))))
     }
 
     /// A call that is answered with a stream.

@@ -5,6 +5,7 @@ mod artifacts;
 mod call;
 mod caller;
 mod encoded;
+mod events;
 mod lifecycle;
 mod models;
 mod paging;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use registry_proto::v1::admin_service_server::AdminServiceServer;
 use registry_proto::v1::artifact_service_server::ArtifactServiceServer;
+use registry_proto::v1::event_service_server::EventServiceServer;
 use registry_proto::v1::lifecycle_service_server::LifecycleServiceServer;
 use registry_proto::v1::model_service_server::ModelServiceServer;
 use registry_proto::v1::version_service_server::VersionServiceServer;
@@ -49,6 +51,7 @@ impl Services {
         tonic::service::Routes::new(ModelServiceServer::new(self.clone()).max_decoding_message_size(max_message))
             .add_service(versions)
             .add_service(LifecycleServiceServer::new(self.clone()).max_decoding_message_size(max_message))
+            .add_service(EventServiceServer::new(self.clone()).max_decoding_message_size(max_message))
             .add_service(ArtifactServiceServer::new(self.clone()).max_decoding_message_size(max_message))
             .add_service(AdminServiceServer::new(self).max_decoding_message_size(max_message))
     }

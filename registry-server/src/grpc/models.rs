@@ -5,10 +5,11 @@ use registry_proto::v1::model_service_server::ModelService;
 use tonic::Request;
 
 use super::Services;
-use super::call::Reply;
+use super::call::{List, Reply};
+use crate::registry::aliases::{DeleteAlias, SetAlias};
 use crate::registry::models::ModelRow;
 use crate::registry::standard::{Create, Delete, Undelete, Update};
-use crate::rules::names::{MODELS, NAMESPACES, check_id};
+use crate::rules::names::{MODELS, NAMESPACES, VERSIONS, VersionRef, check_alias, check_id};
 
 #[tonic::async_trait]
 impl ModelService for Services {
@@ -20,7 +21,8 @@ impl ModelService for Services {
             } else {
                 found.parsed("model_id", check_id(&request.model_id));
             }
-            Create::<ModelRow>::new(namespace?.child(&MODELS, request.model_id), request.model, found)
+            let name = namespace.map(|namespace| namespace.child(&MODELS, request.model_id));
+            Create::<ModelRow>::new(name, request.model, found)
         })
         .await
     }
@@ -37,7 +39,7 @@ impl ModelService for Services {
     async fn list_models(&self, request: Request<pb::ListModelsRequest>) -> Reply<pb::ListModelsResponse> {
         self.list(
             request,
-            &["name", "create_time"],
+            List::by(&["name", "create_time"]),
             |request, found| found.name("parent", &NAMESPACES, &request.parent),
             |registry, namespace, page| async move { registry.list::<ModelRow>(&namespace, &page).await },
         )
@@ -63,6 +65,36 @@ impl ModelService for Services {
         self.change(request, |request, found| {
             let name = found.name("name", &MODELS, &request.name)?;
             Some(Undelete::<ModelRow>::new(name, request.etag))
+        })
+        .await
+    }
+
+    async fn set_alias(&self, request: Request<pb::SetAliasRequest>) -> Reply<pb::Model> {
+        self.change(request, |request, found| {
+            let model = found.name("name", &MODELS, &request.name);
+            found.parsed("alias", check_alias(&request.alias));
+            // A whole name or only its last part.
+            let version = match request.version.contains('/') {
+                true => found.name("version", &VERSIONS, &request.version),
+                false => found.parsed("version", VersionRef::parse(&request.version)).and_then(|_| {
+                    let model = model.as_ref()?;
+                    Some(model.child(&VERSIONS, &request.version))
+                }),
+            };
+            let (model, version) = (model?, version?);
+            if version.parent() != model {
+                found.invalid("version", format!("must be a version of {model}"));
+            }
+            Some(SetAlias { version, alias: request.alias, etag: request.etag })
+        })
+        .await
+    }
+
+    async fn delete_alias(&self, request: Request<pb::DeleteAliasRequest>) -> Reply<pb::Model> {
+        self.change(request, |request, found| {
+            let model = found.name("name", &MODELS, &request.name);
+            found.parsed("alias", check_alias(&request.alias));
+            Some(DeleteAlias { model: model?, alias: request.alias, etag: request.etag })
         })
         .await
     }

@@ -9,20 +9,28 @@ use registry_proto::rpc::Paged;
 use registry_proto::v1::ErrorReason;
 use sha2::{Digest, Sha256};
 
-use crate::error::Violations;
+use crate::error::{Violations, quoted};
 
-const DEFAULT_SIZE: usize = 50;
-const MAX_SIZE: usize = 1000;
 const QUERY_BYTES: usize = 8;
 
-/// How many items to return.
-pub(super) fn size(page_size: i32, found: &mut Violations) -> usize {
-    match usize::try_from(page_size) {
-        Ok(0) => DEFAULT_SIZE,
-        Ok(size) => size.min(MAX_SIZE),
-        Err(_) => {
-            found.invalid("page_size", "must not be negative");
-            0
+/// How long the pages of a list are.
+pub(super) struct Sizes {
+    /// If the request says nothing.
+    pub(super) default: usize,
+    /// If it asks for more.
+    pub(super) most: usize,
+}
+
+impl Sizes {
+    /// How many items to return.
+    pub(super) fn of(&self, page_size: i32, found: &mut Violations) -> usize {
+        match usize::try_from(page_size) {
+            Ok(0) => self.default,
+            Ok(size) => size.min(self.most),
+            Err(_) => {
+                found.invalid("page_size", "must not be negative");
+                0
+            }
         }
     }
 }
@@ -73,7 +81,7 @@ pub(super) fn order(order_by: &str, fields: &'static [&'static str], found: &mut
         Some(known) => (known, reverse),
         None if field.is_empty() => (first, reverse),
         None => {
-            let choice = format!("{order_by:?}: order by {}, each also with \" desc\"", fields.join(" or "));
+            let choice = format!("{}: order by {}, each also with \" desc\"", quoted(order_by), fields.join(" or "));
             found.invalid("order_by", choice);
             (first, reverse)
         }

@@ -11,10 +11,11 @@ use uuid::Uuid;
 
 use super::Services;
 use super::caller::{actor, intent_of};
-use crate::error::{Error, Violations};
+use crate::error::{Error, Violations, quoted};
+use crate::registry::resource::Resource as _;
 use crate::registry::uploads::{Source, Upload};
-use crate::rules::artifacts;
-use crate::rules::names::{VERSIONS, check_path};
+use crate::rules::artifacts::media_type;
+use crate::rules::names::VERSIONS;
 use crate::status::plain;
 
 impl Services {
@@ -31,7 +32,15 @@ impl Services {
         let mut found = Violations::default();
         let method = pb::UploadArtifactRequest::METHOD;
         let intent = intent_of(&headers, method, &metadata, &metadata.request_id, &mut found);
-        let upload = found.within("metadata", |found| upload(metadata, found));
+        let upload = found.within("metadata", |found| {
+            let upload = upload(&metadata.parent, metadata.artifact, found)?;
+            // Without either, an upload that breaks off could pass for a whole one.
+            if upload.announced().is_none() && upload.artifact.sha256.is_empty() {
+                let either = "is required, or sha256: an empty file is announced by its sha256";
+                found.add("artifact.size_bytes", ErrorReason::FieldRequired, either);
+            }
+            Some(upload)
+        });
         let upload = found.unless_any(upload)?;
         let mut receiving = self.registry.begin_upload(&upload).await?;
         while let Some(part) = self.next_of(&mut parts, receiving.size()).await? {
@@ -43,9 +52,9 @@ impl Services {
                 }
                 None => return Err(Error::field("data", ErrorReason::FieldRequired, "is required").into()),
             }
-            if let Some(announced) = upload.size_bytes.filter(|announced| receiving.size() > *announced) {
+            if let Some(announced) = upload.announced().filter(|announced| receiving.size() > *announced) {
                 let more = format!("{announced} bytes were announced, and more came");
-                return Err(Error::field("metadata.size_bytes", ErrorReason::SizeMismatch, more).into());
+                return Err(Error::field("metadata.artifact.size_bytes", ErrorReason::SizeMismatch, more).into());
             }
         }
         let made = self.registry.finish_upload(intent, upload, receiving).await;
@@ -72,13 +81,13 @@ impl Services {
         let mut next = Some(first).filter(|first| !first.blake3.is_empty() || !first.data.is_empty());
         loop {
             if let Some(message) = next {
-                let chunk = announced(&message, id.is_some())?;
+                let (position, chunk) = announced(&message, id.is_some())?;
                 if message.data.is_empty() {
-                    incoming.place(message.position, chunk).await;
+                    incoming.place(position, chunk).await;
                 } else {
                     let sum = answer.size_bytes + i64::from(chunk.size);
                     room.admit(sum.unsigned_abs())?;
-                    incoming.take(message.position, message.data, Some(chunk.blake3)).await?;
+                    incoming.take(position, message.data, Some(chunk.blake3)).await?;
                     answer.chunk_count += 1;
                     answer.size_bytes = sum;
                 }
@@ -116,11 +125,11 @@ impl Services {
 }
 
 /// The chunk that a message says to hold, or to tell the place of.
-fn announced(message: &pb::UploadChunksRequest, placed: bool) -> Result<Chunk, Error> {
+fn announced(message: &pb::UploadChunksRequest, placed: bool) -> Result<(u32, Chunk), Error> {
     let mut found = Violations::default();
     let size = match message.data.len() {
         0 => message.size_bytes,
-        length => u32::try_from(length).unwrap_or(u32::MAX),
+        length => i64::try_from(length).unwrap_or(i64::MAX),
     };
     let chunk = Chunk::from_message(&pb::Chunk { blake3: message.blake3.clone(), size_bytes: size });
     if message.blake3.len() != 32 {
@@ -132,21 +141,22 @@ fn announced(message: &pb::UploadChunksRequest, placed: bool) -> Result<Chunk, E
     if message.data.is_empty() && !placed {
         found.add("data", ErrorReason::FieldRequired, "may be empty with `upload_id` only");
     }
-    if message.position as usize >= chunks::MOST {
-        found.invalid("position", format!("an artifact has at most {} chunks", chunks::MOST));
+    let position = u32::try_from(message.position).ok().filter(|position| (*position as usize) < chunks::MOST);
+    if position.is_none() {
+        found.invalid("position", format!("must be 0 to {}", chunks::MOST - 1));
     }
-    found.unless_any(chunk)
+    found.unless_any(position.zip(chunk))
 }
 
 fn upload_id(id: &str, found: &mut Violations) -> Option<Uuid> {
     if id.is_empty() {
         return None;
     }
-    Uuid::try_parse(id).map_err(|_| found.invalid("upload_id", format!("{id:?} is not a UUID"))).ok()
+    Uuid::try_parse(id).map_err(|_| found.invalid("upload_id", format!("{} is not a UUID", quoted(id)))).ok()
 }
 
-/// What `CommitArtifact` is to make, and of what.
-pub(super) fn commit(request: pb::CommitArtifactRequest, found: &mut Violations) -> Option<(Upload, Source)> {
+/// What `CreateArtifact` is to make, and of what.
+pub(super) fn create(request: pb::CreateArtifactRequest, found: &mut Violations) -> Option<(Upload, Source)> {
     let mut chunks = Vec::with_capacity(request.chunks.len());
     for (place, message) in request.chunks.iter().enumerate() {
         match Chunk::from_message(message) {
@@ -167,41 +177,19 @@ pub(super) fn commit(request: pb::CommitArtifactRequest, found: &mut Violations)
         found.invalid("data", "an artifact has `data` or `chunks`");
     }
     let id = upload_id(&request.upload_id, found);
-    let metadata = pb::UploadMetadata {
-        parent: request.parent,
-        path: request.path,
-        r#type: request.r#type,
-        media_type: request.media_type,
-        size_bytes: request.size_bytes,
-        sha256: request.sha256,
-        request_id: request.request_id,
-    };
-    let upload = upload(metadata, found)?;
+    let upload = upload(&request.parent, request.artifact, found)?;
     let source = if chunks.is_empty() { Source::Bytes(request.data) } else { Source::Chunks(chunks, id) };
     Some((upload, source))
 }
 
-fn upload(metadata: pb::UploadMetadata, found: &mut Violations) -> Option<Upload> {
-    let parent = found.name("parent", &VERSIONS, &metadata.parent);
-    found.parsed("path", check_path(&metadata.path));
-    let r#type = pb::ArtifactType::try_from(metadata.r#type).ok();
-    match r#type {
-        Some(pb::ArtifactType::Unspecified) => found.required("type"),
-        Some(_) => {}
-        None => found.invalid("type", format!("has no value {}", metadata.r#type)),
-    }
-    let media_type = artifacts::media_type(&metadata.media_type, &metadata.path);
-    if media_type.is_none() {
-        found.invalid("media_type", format!("{:?} is not a media type", metadata.media_type));
-    }
-    let size_bytes = metadata.size_bytes.map(u64::try_from).transpose();
-    if size_bytes.is_err() {
-        found.invalid("size_bytes", "must not be negative");
-    }
-    let sha256 = Some(metadata.sha256.to_ascii_lowercase()).filter(|sha256| !sha256.is_empty());
-    if sha256.as_ref().is_some_and(|hex| hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit())) {
-        found.invalid("sha256", "must be 64 hex digits");
-    }
-    let (media_type, size_bytes) = (media_type?, size_bytes.ok()?);
-    Some(Upload { parent: parent?, path: metadata.path, r#type: r#type?, media_type, size_bytes, sha256 })
+fn upload(parent: &str, artifact: Option<pb::Artifact>, found: &mut Violations) -> Option<Upload> {
+    let parent = found.name("parent", &VERSIONS, parent);
+    let Some(mut artifact) = artifact else {
+        found.required("artifact");
+        return None;
+    };
+    found.within("artifact", |found| pb::Artifact::check(&artifact, found));
+    artifact.media_type = media_type(&artifact.media_type, &artifact.path)?;
+    artifact.sha256.make_ascii_lowercase();
+    Some(Upload { parent: parent?, artifact })
 }

@@ -5,9 +5,9 @@ use registry_proto::v1::version_service_server::VersionService;
 use tonic::Request;
 
 use super::Services;
-use super::call::Reply;
-use crate::error::Violations;
-use crate::registry::aliases::{DeleteAlias, SetAlias};
+use super::call::{List, Reply};
+use super::paging::Sizes;
+use crate::error::{Error, Violations};
 use crate::registry::deletion::{DeleteVersion, UndeleteVersion};
 use crate::registry::finalize::Finalize;
 use crate::registry::purge::PurgeVersion;
@@ -15,8 +15,10 @@ use crate::registry::records;
 use crate::registry::standard::Update;
 use crate::registry::validate;
 use crate::registry::versions::CreateVersion;
-use crate::rules::names::{MODELS, Name, VERSIONS, check_alias};
+use crate::rules::names::{MODELS, Name, VERSIONS, check_version_id};
 
+/// How many bytes of versions a response holds: with what stands around them, it fits the 4 MiB that clients take.
+const RESPONSE_BYTES: usize = 4 * 1024 * 1024 - 16 * 1024;
 /// How many names a request may hold.
 const NAMES: usize = 100;
 
@@ -25,10 +27,14 @@ impl VersionService for Services {
     async fn create_version(&self, request: Request<pb::CreateVersionRequest>) -> Reply<pb::Version> {
         self.change(request, |request, found| {
             let model = found.name("parent", &MODELS, &request.parent);
+            let version_id = request.version_id;
+            if !version_id.is_empty() {
+                found.parsed("version_id", check_version_id(&version_id));
+            }
             let version = request.version.unwrap_or_default();
-            let parents = names("version.parents", &version.parents, found);
+            let base_versions = names("version.base_versions", &version.base_versions, found);
             found.within("version", |found| validate::version(&version, found));
-            Some(CreateVersion { model: model?, version, parents, finalize: request.finalize })
+            Some(CreateVersion { model: model?, version_id, version, base_versions, finalize: request.finalize })
         })
         .await
     }
@@ -42,7 +48,7 @@ impl VersionService for Services {
     async fn list_versions(&self, request: Request<pb::ListVersionsRequest>) -> Reply<pb::ListVersionsResponse> {
         self.list(
             request,
-            &["number"],
+            List::by(&["number"]),
             |request, found| found.parsed("parent", Name::parse_parent(&MODELS, &request.parent)),
             |registry, parent, page| async move { registry.list_versions(&parent, &page).await },
         )
@@ -57,11 +63,18 @@ impl VersionService for Services {
             request,
             |request, found| some_names(&request.names, 1, found),
             |registry, names| async move {
-                let mut versions = Vec::with_capacity(names.len());
+                let mut response = pb::BatchGetVersionsResponse::default();
+                let mut bytes = 0;
                 for name in &names {
-                    versions.push(registry.version(name).await?);
+                    let record = registry.version_record(name).await?;
+                    bytes += record.payload.len();
+                    if bytes > RESPONSE_BYTES {
+                        let many = "these versions are more than fit a message of 4 MiB: ask for fewer at once";
+                        return Err(Error::TooLarge(many.to_owned()));
+                    }
+                    response.versions.push(records::decode(&record)?);
                 }
-                Ok(pb::BatchGetVersionsResponse { versions })
+                Ok(response)
             },
         )
         .await
@@ -126,10 +139,13 @@ impl VersionService for Services {
         &self,
         request: Request<pb::CompareVersionsRequest>,
     ) -> Reply<pb::CompareVersionsResponse> {
-        self.read(
+        const LIST: List = List { orders: &["metric"], sizes: Sizes { default: 1000, most: 1000 } };
+        self.list_with(
             request,
+            LIST,
             |request, found| some_names(&request.names, 2, found),
-            |registry, names| async move { registry.compare(&names).await },
+            |registry, names, page| async move { registry.compare(&names, &page).await },
+            |names, response| pb::CompareVersionsResponse { names, ..response },
         )
         .await
     }
@@ -143,40 +159,10 @@ impl VersionService for Services {
                 if keep == 0 {
                     found.invalid("keep", "must be at least 1");
                 }
-                Some((model?, keep, request.dry_run))
+                Some((model?, keep))
             },
-            |registry, mut intent, (model, keep, dry_run)| async move {
-                intent.validate_only |= dry_run;
-                registry.prune(intent, model, keep).await
-            },
+            |registry, intent, (model, keep)| async move { registry.prune(intent, model, keep).await },
         )
-        .await
-    }
-
-    async fn set_alias(&self, request: Request<pb::SetAliasRequest>) -> Reply<pb::Model> {
-        self.change(request, |request, found| {
-            let model = found.name("name", &MODELS, &request.name);
-            found.parsed("alias", check_alias(&request.alias));
-            let model = model?;
-            // A whole name or only its last part.
-            let version = match request.version.contains('/') {
-                true => found.name("version", &VERSIONS, &request.version)?,
-                false => found.name("version", &VERSIONS, &format!("{model}/versions/{}", request.version))?,
-            };
-            if version.parent() != model {
-                found.invalid("version", format!("must be a version of {model}"));
-            }
-            Some(SetAlias { version, alias: request.alias, etag: request.etag })
-        })
-        .await
-    }
-
-    async fn delete_alias(&self, request: Request<pb::DeleteAliasRequest>) -> Reply<pb::Model> {
-        self.change(request, |request, found| {
-            let model = found.name("name", &MODELS, &request.name);
-            found.parsed("alias", check_alias(&request.alias));
-            Some(DeleteAlias { model: model?, alias: request.alias, etag: request.etag })
-        })
         .await
     }
 }

@@ -1,12 +1,13 @@
 //! Aliases: names of a user's own for versions of a model.
 
 use async_trait::async_trait;
+use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
-use registry_proto::v1::ErrorReason;
 
 use super::models::ModelRow;
+use super::records::ALIAS;
 use super::resource::check_etag;
-use super::transaction::{Tx, event, resource_of};
+use super::transaction::{Tx, event};
 use super::{Committed, Mutation};
 use crate::error::Error;
 use crate::rules::names::Name;
@@ -31,7 +32,7 @@ impl Mutation for SetAlias {
     }
 
     fn answer(committed: Committed) -> Result<pb::Model, Error> {
-        resource_of::<ModelRow>(committed.into_event(pb::EventType::AliasSet)?)
+        committed.resource::<ModelRow>(event_type::ALIAS_SET)
     }
 }
 
@@ -50,14 +51,14 @@ impl Mutation for DeleteAlias {
         let row: ModelRow = tx.live(&self.model).await?;
         check_etag(&row, &self.etag)?;
         if !row.model.aliases.contains_key(&self.alias) {
-            let name = format!("{}@{}", self.model, self.alias);
-            return Err(Error::NotFound { reason: ErrorReason::AliasNotFound, name });
+            let name = format!("{}/versions/@{}", self.model, self.alias);
+            return Err(Error::NotFound { of: ALIAS, name });
         }
         point(tx, row, &self.alias, None).await.map(drop)
     }
 
     fn answer(committed: Committed) -> Result<pb::Model, Error> {
-        resource_of::<ModelRow>(committed.into_event(pb::EventType::AliasDeleted)?)
+        committed.resource::<ModelRow>(event_type::ALIAS_DELETED)
     }
 }
 
@@ -69,12 +70,12 @@ pub(super) async fn point(
     to: Option<String>,
 ) -> Result<ModelRow, Error> {
     let mut row = before.clone();
-    let r#type = if to.is_some() { pb::EventType::AliasSet } else { pb::EventType::AliasDeleted };
+    let r#type = if to.is_some() { event_type::ALIAS_SET } else { event_type::ALIAS_DELETED };
     let from = match &to {
         Some(to) => row.model.aliases.insert(alias.to_owned(), to.clone()),
         None => row.model.aliases.remove(alias),
     };
-    let (from, to) = (from.unwrap_or_default(), to.unwrap_or_default());
-    let alias_change = Some(pb::AliasChange { alias: alias.to_owned(), from, to });
+    let (from_version, to_version) = (from.unwrap_or_default(), to.unwrap_or_default());
+    let alias_change = Some(pb::AliasChange { alias: alias.to_owned(), from_version, to_version });
     tx.write(pb::Event { alias_change, ..event(r#type) }, Some(before), row).await
 }

@@ -6,45 +6,65 @@ use crate::stored::ManifestRecord;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
+use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use sha2::{Digest, Sha256};
 
 use super::contents::Content;
-use super::records::{Records as _, decode};
-use super::transaction::Tx;
-use super::{Committed, Mutation, Registry, keys, usage};
+use super::lists::{Listed, Page, page_token_invalid};
+use super::records::decode;
+use super::resource::{Resource, check_etag, missing};
+use super::transaction::{Tx, event};
+use super::{Committed, Mutation, Registry, keys, usage, validate};
 use crate::chunks::ChunkError;
 use crate::convert;
-use crate::error::Error;
+use crate::error::{Error, Violations};
 use crate::rules::artifacts::may_remove;
-use crate::rules::names::{ARTIFACTS, Name, VERSIONS};
+use crate::rules::names::{ARTIFACTS, Collection, Name, VERSIONS};
 use crate::rules::quota::Limits;
 use crate::store::{Attribute, Index, Kind, Pages, Source};
 use registry_common::hex;
 
+#[async_trait]
+impl Resource for pb::Artifact {
+    type Message = Self;
+
+    const KIND: Kind = Kind::Artifact;
+    const OF: &'static Collection = &ARTIFACTS;
+
+    fn message(&self) -> &Self {
+        self
+    }
+
+    fn message_mut(&mut self) -> &mut Self {
+        self
+    }
+
+    fn into_message(self) -> Self {
+        self
+    }
+
+    fn places(&self, _: &Name) -> Vec<Attribute> {
+        Vec::new()
+    }
+
+    fn check(message: &Self, found: &mut Violations) {
+        validate::artifact(message, found);
+    }
+
+    async fn live_above(tx: &Tx<'_>, name: &Name) -> Result<(), Error> {
+        tx.live::<pb::Version>(&name.parent()).await.map(drop)
+    }
+}
+
 impl Registry {
     /// An artifact and what it consists of.
     pub(crate) async fn manifest(&self, name: &Name) -> Result<(pb::Artifact, Content), Error> {
-        let (key, artifact) = self.located(name).await?;
-        Ok((artifact, self.content(&key).await?))
-    }
-
-    pub(crate) async fn artifact(&self, name: &Name) -> Result<pb::Artifact, Error> {
-        Ok(self.located(name).await?.1)
-    }
-
-    /// An artifact and its key. An alias is asked once: it may move at any time.
-    async fn located(&self, name: &Name) -> Result<(Vec<u8>, pb::Artifact), Error> {
-        let key = self.store.resolve(name).await?.key();
-        match self.store.get(Kind::Artifact, &key).await? {
-            Some(record) => Ok((key, decode(&record)?)),
-            None => {
-                // Say so if it is the version or the model that is missing.
-                self.version(&name.parent()).await?;
-                Err(no_artifact(name))
-            }
-        }
+        let artifact = self.get::<pb::Artifact>(name).await?;
+        // An alias is asked once: it may move at any time.
+        let content = self.content(&Name::canonical(&ARTIFACTS, &artifact.name).key()).await?;
+        Ok((artifact, content))
     }
 
     /// Over all artifacts of a version, as `Version.manifest_sha256` has it.
@@ -56,6 +76,21 @@ impl Registry {
             hasher.update(format!("{} {} {}\n", artifact.sha256, artifact.size_bytes, artifact.path));
         }
         Ok(hex(&hasher.finalize()))
+    }
+
+    /// The chunks of an artifact, in order.
+    pub(crate) async fn list_chunks(&self, name: &Name, page: &Page) -> Result<Listed<pb::Chunk>, Error> {
+        let (_, content) = self.manifest(name).await?;
+        let from = match page.after.as_deref().map(<[u8; 4]>::try_from) {
+            None => 0,
+            Some(Ok(position)) => u32::from_be_bytes(position) as usize,
+            Some(Err(_)) => return Err(page_token_invalid()),
+        };
+        let rest = content.chunks.get(from..).unwrap_or_default();
+        let items: Vec<_> = rest.iter().take(page.size).map(|chunk| chunk.to_message()).collect();
+        let next = from + items.len();
+        let next = (items.len() < rest.len()).then(|| u32::try_from(next).unwrap_or(u32::MAX));
+        Ok(Listed { items, next: next.map(|next| next.to_be_bytes().to_vec()) })
     }
 
     /// The bytes of an artifact, from `offset`, and at most `length` of them unless that is 0.
@@ -89,9 +124,11 @@ impl Registry {
         }
         // It is no loss if the artifact was deleted while it was read.
         let error = error.of(&read.name);
-        match (&error, self.artifact(&name).await) {
-            (Error::Damaged { .. }, Err(Error::NotFound { .. })) => no_artifact(&name),
-            (Error::Damaged { .. }, Ok(there)) if there.chunks_blake3 != read.chunks_blake3 => no_artifact(&name),
+        match (&error, self.get::<pb::Artifact>(&name).await) {
+            (Error::Damaged { .. }, Err(Error::NotFound { .. })) => missing::<pb::Artifact>(&name),
+            (Error::Damaged { .. }, Ok(there)) if there.chunks_blake3 != read.chunks_blake3 => {
+                missing::<pb::Artifact>(&name)
+            }
             _ => error,
         }
     }
@@ -100,6 +137,7 @@ impl Registry {
 /// An artifact to be removed.
 pub(crate) struct DeleteArtifact {
     pub(crate) name: Name,
+    pub(crate) etag: String,
 }
 
 #[async_trait]
@@ -109,42 +147,39 @@ impl Mutation for DeleteArtifact {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let mut version: pb::Version = tx.live(&self.name.parent()).await?;
         let name = Name::canonical(&VERSIONS, &version.name).child(&ARTIFACTS, self.name.id());
-        let key = name.key();
-        let Some(record) = tx.store.get(Kind::Artifact, &key).await? else { return Err(no_artifact(&self.name)) };
-        let artifact: pb::Artifact = decode(&record)?;
+        let artifact: pb::Artifact = tx.any(&name).await?;
+        check_etag(&artifact, &self.etag)?;
         if !may_remove(convert::state(&version), artifact.supplementary) {
             let detail = format!("is sealed: its version is {}", version.state().as_str_name());
             return Err(Error::precondition(ErrorReason::VersionSealed, artifact.name, detail));
         }
         version.artifact_count -= 1;
         version.size_bytes -= artifact.size_bytes;
-        tx.record(event_of(pb::EventType::ArtifactDeleted, &artifact.name, Some(&artifact), None));
-        remove_records(tx, &key).await?;
+        tx.store.remove(Kind::Manifest, &name.key()).await?;
         usage::give_back(tx, name.namespace(), 1, artifact.size_bytes.unsigned_abs()).await?;
+        tx.remove(event(event_type::ARTIFACT_DELETED), artifact).await?;
         tx.touch(version).await.map(drop)
     }
 
     fn answer(committed: Committed) -> Result<pb::Artifact, Error> {
-        let deleted = artifact_of(committed, pb::EventType::ArtifactDeleted);
-        deleted.ok_or_else(|| Error::internal("a deletion has no event"))
+        committed.resource::<pb::Artifact>(event_type::ARTIFACT_DELETED)
     }
 }
 
-/// Writes the records of a new artifact, and counts it, if it fits: whatever adds one does it here.
+/// Writes a new artifact with what it consists of, and counts it, if it fits.
 pub(super) async fn put_artifact(
     tx: &mut Tx<'_>,
     limits: &Limits,
-    key: Vec<u8>,
-    artifact: &pb::Artifact,
+    artifact: pb::Artifact,
     manifest: &ManifestRecord,
 ) -> Result<(), Error> {
-    let namespace = keys::namespace_of(&key).to_owned();
-    usage::take(tx, limits, &namespace, artifact.size_bytes.unsigned_abs()).await?;
-    tx.put(Kind::Artifact, key.clone(), artifact, Vec::new()).await?;
+    let name = Name::canonical(&ARTIFACTS, &artifact.name);
+    usage::take(tx, limits, name.namespace(), artifact.size_bytes.unsigned_abs()).await?;
     // Few bytes are looked at as they come: nobody asks whether they are known.
-    let listed = manifest.inline.is_none().then(|| keys::contents(&namespace, &artifact.chunks_blake3));
+    let listed = manifest.inline.is_none().then(|| keys::contents(name.namespace(), &artifact.chunks_blake3));
     let listed = listed.map(|value| Attribute { index: Index::Contents, value }).into_iter().collect();
-    tx.put(Kind::Manifest, key, manifest, listed).await
+    tx.put(Kind::Manifest, name.key(), manifest, listed).await?;
+    tx.write(event(event_type::ARTIFACT_CREATED), None, artifact).await.map(drop)
 }
 
 /// Removes the records of an artifact. Whoever does so counts it off.
@@ -153,40 +188,8 @@ pub(super) async fn remove_records(tx: &mut Tx<'_>, key: &[u8]) -> Result<(), Er
     Ok(tx.store.remove(Kind::Manifest, key).await?)
 }
 
-pub(super) fn resource(artifact: &pb::Artifact) -> pb::Resource {
-    pb::Resource { resource: Some(pb::resource::Resource::Artifact(artifact.clone())) }
-}
-
-pub(super) fn event_of(
-    r#type: pb::EventType,
-    name: &str,
-    before: Option<&pb::Artifact>,
-    after: Option<&pb::Artifact>,
-) -> pb::Event {
-    pb::Event {
-        r#type: r#type.into(),
-        resource_name: name.to_owned(),
-        before: before.map(resource),
-        after: after.map(resource),
-        ..Default::default()
-    }
-}
-
-/// The artifact that an event of a type is about.
-pub(super) fn artifact_of(committed: Committed, r#type: pb::EventType) -> Option<pb::Artifact> {
-    let event = committed.into_event(r#type).ok()?;
-    match event.after.or(event.before)?.resource {
-        Some(pb::resource::Resource::Artifact(artifact)) => Some(artifact),
-        _ => None,
-    }
-}
-
 /// The manifest digest of a version without artifacts.
 pub(crate) fn manifest_of_nothing() -> String {
     static DIGEST: LazyLock<String> = LazyLock::new(|| hex(&Sha256::digest([])));
     DIGEST.clone()
-}
-
-fn no_artifact(name: &Name) -> Error {
-    Error::NotFound { reason: ErrorReason::ArtifactNotFound, name: name.to_string() }
 }

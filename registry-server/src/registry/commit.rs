@@ -1,21 +1,25 @@
 //! From a mutation to one revision with its events: the same path for every change.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::stored::RequestRecord;
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message;
+use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use uuid::Uuid;
 
 use super::records::decode;
-use super::transaction::Tx;
+use super::resource::Resource;
+use super::transaction::{Tx, resource_of};
 use super::{Registry, chain, keys};
+use crate::convert;
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name};
 use crate::store::{Decision, Kind, Put, Read, Revision, StoreError, Transaction};
+use crate::stored::{ChainHeadRecord, RequestRecord};
 
 /// Who wants a change, why, and how.
 #[derive(Debug, Clone, Default)]
@@ -79,18 +83,26 @@ pub(crate) struct Committed {
 
 impl Committed {
     /// The first event of a type.
-    pub(crate) fn into_event(self, r#type: pb::EventType) -> Result<pb::Event, Error> {
-        self.events
-            .into_iter()
-            .find(|event| event.r#type() == r#type)
-            .ok_or_else(|| Error::internal(format!("revision {} has no {}", self.revision, r#type.as_str_name())))
+    pub(crate) fn into_event(self, r#type: &str) -> Result<pb::Event, Error> {
+        let event = self.events.into_iter().find(|event| event.r#type == r#type);
+        event.ok_or_else(|| Error::internal(format!("revision {} has no {type}", self.revision)))
+    }
+
+    /// The resource of the first event of a type.
+    pub(crate) fn resource<R: Resource>(self, r#type: &str) -> Result<R::Message, Error> {
+        resource_of::<R>(self.into_event(r#type)?)
+    }
+
+    /// The resource that was created, updated, ...
+    pub(crate) fn changed<R: Resource>(self, what: &str) -> Result<R::Message, Error> {
+        self.resource::<R>(&format!("{}.{what}", R::Message::SINGULAR))
     }
 }
 
 impl Registry {
     /// Carries a mutation out, or finds that it was carried out already.
     pub(crate) async fn commit<M: Mutation>(&self, intent: Intent, mutation: M) -> Result<M::Answer, Error> {
-        let pending = Arc::new(Pending { intent, mutation, outcome: Mutex::new(None) });
+        let pending = Arc::new(Pending { intent, purge_after: self.purge_after, mutation, outcome: Mutex::new(None) });
         let decision: Arc<dyn Decision> = Arc::clone(&pending) as _;
         let revision = self.store.commit(decision).await?;
         let outcome = pending.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -115,6 +127,9 @@ impl Registry {
     }
 }
 
+/// How many bytes the events of a revision have at most: with what a watch puts around them, they fit the 4 MiB that clients take.
+const REVISION_BYTES: usize = 4 * 1024 * 1024 - 1024;
+
 /// The number of `WatchedEvents.events`.
 const EVENTS_FIELD: u32 = 2;
 
@@ -127,6 +142,7 @@ enum Outcome {
 /// A mutation on its way through the lane.
 struct Pending<M> {
     intent: Intent,
+    purge_after: Duration,
     mutation: M,
     outcome: Mutex<Option<Result<Outcome, Error>>>,
 }
@@ -161,7 +177,13 @@ impl<M: Mutation> Pending<M> {
         {
             return Ok((Outcome::Repeated(revision), None));
         }
-        let mut tx = Tx::new(transaction, &self.intent.actor);
+        let head = match transaction.get(Kind::ChainHead, &[]).await? {
+            Some(record) => decode(&record)?,
+            None => ChainHeadRecord { hash: Bytes::from_static(&chain::START), create_time: None },
+        };
+        // Times never decrease along the log, whatever the clocks of servers say.
+        let now = convert::later(convert::now(), head.create_time);
+        let mut tx = Tx::new(transaction, &self.intent.actor, now, self.purge_after);
         self.mutation.apply(&mut tx).await?;
         if tx.events.is_empty() || self.intent.validate_only {
             return Ok((Outcome::Events(tx.events), None));
@@ -170,39 +192,43 @@ impl<M: Mutation> Pending<M> {
             let record = RequestRecord { fingerprint: self.intent.fingerprint.clone(), revision: tx.revision() };
             tx.put(Kind::Request, id.into_bytes().to_vec(), &record, Vec::new()).await?;
         }
-        let (events, log) = self.seal(tx).await?;
+        let (events, log) = self.seal(tx, head).await?;
         Ok((Outcome::Events(events), Some(log)))
     }
 
     /// Completes the events and links them to the chain. Answers them also as the log keeps them: a `WatchedEvents`.
-    async fn seal(&self, mut tx: Tx<'_>) -> Result<(Vec<pb::Event>, Bytes), Error> {
+    async fn seal(&self, mut tx: Tx<'_>, mut head: ChainHeadRecord) -> Result<(Vec<pb::Event>, Bytes), Error> {
         let revision = tx.revision();
         for model in tx.models_touched() {
             let key = keys::event_reference(&Name::canonical(&MODELS, &model), revision);
             let put = Put { kind: Kind::EventReference, key, payload: Bytes::new(), attributes: Vec::new() };
             tx.store.put(put).await?;
         }
-        let head = tx.store.get(Kind::ChainHead, &[]).await?;
-        let mut hash = head.map_or_else(|| Bytes::from_static(&chain::START), |head| head.payload);
         let request_id = self.intent.request_id.map(|id| id.to_string()).unwrap_or_default();
-        let mut log = pb::WatchedEvents { revision, events: Vec::new() }.encode_to_vec();
-        for (index, event) in (0u32..).zip(&mut tx.events) {
+        let number = revision.cast_signed();
+        let mut log = pb::WatchedEvents { revision: number, events: Vec::new() }.encode_to_vec();
+        for (index, event) in (0..).zip(&mut tx.events) {
             event.name = format!("events/{revision}-{index}");
-            event.revision = revision;
+            event.revision = number;
             event.index = index;
-            event.event_id = Uuid::now_v7().to_string();
-            event.time = Some(tx.now);
+            event.uid = Uuid::now_v7().to_string();
+            event.create_time = Some(tx.now);
             event.actor.clone_from(&self.intent.actor);
             event.request_id.clone_from(&request_id);
             // A batch has a comment for each transition.
             if event.comment.is_empty() {
                 event.comment.clone_from(&self.intent.comment);
             }
-            let bytes = chain::link(&hash, event);
+            let bytes = chain::link(&head.hash, event);
             prost::encoding::bytes::encode(EVENTS_FIELD, &bytes, &mut log);
-            hash.clone_from(&event.hash);
+            head.hash.clone_from(&event.hash);
         }
-        tx.store.put(Put { kind: Kind::ChainHead, key: Vec::new(), payload: hash, attributes: Vec::new() }).await?;
+        if log.len() > REVISION_BYTES {
+            let size = format!("its events have {} bytes; a revision has at most {REVISION_BYTES}", log.len());
+            return Err(Error::TooLarge(size));
+        }
+        head.create_time = Some(tx.now);
+        tx.put(Kind::ChainHead, Vec::new(), &head, Vec::new()).await?;
         Ok((tx.events, Bytes::from(log)))
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use registry_proto::v1 as pb;
 
 use super::Registry;
+use super::lists::{Listed, Page};
 use super::models::ModelRow;
 use crate::convert;
 use crate::error::Error;
@@ -12,8 +13,12 @@ use crate::rules::compare;
 use crate::rules::names::Name;
 
 impl Registry {
-    /// The metrics of versions side by side; the first is the baseline.
-    pub(crate) async fn compare(&self, names: &[Name]) -> Result<pb::CompareVersionsResponse, Error> {
+    /// A page of the metrics of versions side by side, with the versions' names; the first is the baseline.
+    pub(crate) async fn compare(
+        &self,
+        names: &[Name],
+        page: &Page,
+    ) -> Result<(Vec<String>, Listed<pb::MetricComparison>), Error> {
         let mut versions = Vec::with_capacity(names.len());
         for name in names {
             versions.push(self.version(name).await?);
@@ -27,7 +32,12 @@ impl Registry {
             .flat_map(|version| &version.metrics)
             .flat_map(|(split, set)| set.values.keys().map(move |metric| (split.as_str(), metric.as_str())))
             .collect();
-        let metrics = every.into_iter().map(|(split, metric)| {
+        // A position is the last metric: keys have no control characters.
+        let position = |(split, metric): (&str, &str)| [split.as_bytes(), &[0], metric.as_bytes()].concat();
+        let mut rest = every.into_iter().filter(|at| page.after.as_ref().is_none_or(|after| position(*at) > *after));
+        let chosen: Vec<_> = rest.by_ref().take(page.size).collect();
+        let next = rest.next().and(chosen.last()).map(|last| position(*last));
+        let metrics = chosen.into_iter().map(|(split, metric)| {
             let values: Vec<_> = versions
                 .iter()
                 .map(|version| version.metrics.get(split).and_then(|set| set.values.get(metric)).copied())
@@ -46,7 +56,7 @@ impl Registry {
                 best: comparison.best.into_iter().filter_map(|at| i32::try_from(at).ok()).collect(),
             }
         });
-        let metrics = metrics.collect();
-        Ok(pb::CompareVersionsResponse { versions, metrics })
+        let items = metrics.collect();
+        Ok((versions.iter().map(|version| version.name.clone()).collect(), Listed { items, next }))
     }
 }

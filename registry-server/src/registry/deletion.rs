@@ -1,6 +1,7 @@
 //! Soft deletion of versions, and taking it back. What has a stage and aliases leaves them.
 
 use async_trait::async_trait;
+use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 
 use super::aliases;
@@ -9,7 +10,7 @@ use super::purge::must_have_its_artifacts;
 use super::records::Records as _;
 use super::resource::{Resource, check_etag, must_be_deleted};
 use super::stages::Mover;
-use super::transaction::{Tx, event, resource_of};
+use super::transaction::{Tx, event};
 use super::{Committed, Mutation};
 use crate::convert;
 use crate::error::Error;
@@ -38,7 +39,7 @@ impl Mutation for DeleteVersion {
     }
 
     fn answer(committed: Committed) -> Result<pb::Version, Error> {
-        resource_of::<pb::Version>(committed.into_event(pb::EventType::VersionDeleted)?)
+        committed.resource::<pb::Version>(event_type::VERSION_DELETED)
     }
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
@@ -63,7 +64,8 @@ pub(super) async fn delete(tx: &mut Tx<'_>, mut row: ModelRow, mut version: pb::
     let before = version.clone();
     version.stage = convert::stage_number(Stage::Archived);
     version.delete_time = Some(tx.now);
-    let version = tx.write(event(pb::EventType::VersionDeleted), Some(before), version).await?;
+    version.purge_time = tx.purge_time();
+    let version = tx.write(event(event_type::VERSION_DELETED), Some(before), version).await?;
 
     // A deleted version counts in no stage.
     mover.count(stage, -1);
@@ -93,11 +95,12 @@ impl Mutation for UndeleteVersion {
         must_be_deleted(&before)?;
         let version = pb::Version {
             delete_time: None,
-            stage_revision: tx.revision(),
+            purge_time: None,
+            stage_revision: tx.revision().cast_signed(),
             stage_time: Some(tx.now),
             ..before.clone()
         };
-        tx.write(event(pb::EventType::VersionUndeleted), Some(before), version).await?;
+        tx.write(event(event_type::VERSION_UNDELETED), Some(before), version).await?;
 
         let mut mover = Mover::new(row);
         mover.count(Stage::Archived, 1);
@@ -107,7 +110,7 @@ impl Mutation for UndeleteVersion {
     }
 
     fn answer(committed: Committed) -> Result<pb::Version, Error> {
-        resource_of::<pb::Version>(committed.into_event(pb::EventType::VersionUndeleted)?)
+        committed.resource::<pb::Version>(event_type::VERSION_UNDELETED)
     }
 }
 

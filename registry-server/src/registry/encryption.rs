@@ -1,6 +1,7 @@
 //! The data keys of namespaces: making them, and changing what they are wrapped with.
 
 use async_trait::async_trait;
+use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 
 use super::records::decode;
@@ -73,8 +74,8 @@ impl Mutation for WriteDataKey {
             return Ok(());
         }
         let r#type = match self.before {
-            None => pb::EventType::EncryptionKeyCreated,
-            Some(_) => pb::EventType::EncryptionKeyRotated,
+            None => event_type::ENCRYPTION_KEY_CREATED,
+            Some(_) => event_type::ENCRYPTION_KEY_ROTATED,
         };
         let resource_name = Name::namespace_with(&self.namespace).to_string();
         tx.record(pb::Event { resource_name, ..event(r#type) });

@@ -1,26 +1,26 @@
-//! Reading the log: the tail that watchers follow, and single events.
+//! Reading the log: the tail that watchers follow, which events they want, and single events.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prost::Message;
+use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
-use super::lists::{Listed, Page};
-use super::{Registry, keys};
+use super::Registry;
 use crate::error::Error;
-use crate::rules::names::{MODELS, Name};
-use crate::store::{Kind, LogEntry, Range, Revision, Source, Store, StoreError};
+use crate::rules::names::Name;
+use crate::store::{LogEntry, Revision, Store, StoreError};
 
+/// The type of an event in errors.
+const EVENT: &str = "modelregistry.dev/Event";
 /// How many revisions the tail keeps decoded.
 const KEPT: usize = 1024;
 /// And of at most how many bytes, as they are in the log.
 const KEPT_BYTES: usize = 8 * 1024 * 1024;
 /// How many revisions are read from the log at once.
-const READ: usize = 64;
-/// How many revisions a page of a list looks at, at most.
-const LOOKED_AT: usize = 5_000;
+pub(super) const READ: usize = 64;
 
 /// The log, with its newest entries decoded once for all watchers.
 pub(crate) struct Tail {
@@ -63,7 +63,7 @@ impl Tail {
         Self { store, kept: Mutex::default() }
     }
 
-    /// Some revisions behind `after`, oldest first; none only if there is none.
+    /// Some revisions after one, oldest first; empty only at the end of the log.
     pub(crate) async fn read(&self, after: Revision) -> Result<Vec<Arc<pb::WatchedEvents>>, Error> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).behind(after, READ);
         if !kept.is_empty() {
@@ -84,7 +84,7 @@ impl Tail {
     pub(crate) async fn events_of(&self, revision: Revision) -> Result<Vec<pb::Event>, Error> {
         let before = revision.saturating_sub(1);
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).behind(before, 1);
-        if let Some(entry) = kept.first().filter(|entry| entry.revision == revision) {
+        if let Some(entry) = kept.first().filter(|entry| number(entry) == revision) {
             return Ok(entry.events.clone());
         }
         let entries = self.store.log(before, 1).await?;
@@ -93,6 +93,11 @@ impl Tail {
             _ => Ok(Vec::new()),
         }
     }
+}
+
+/// The revision of events.
+pub(crate) fn number(entry: &pb::WatchedEvents) -> Revision {
+    entry.revision.cast_unsigned()
 }
 
 fn decode(entry: &LogEntry) -> Result<pb::WatchedEvents, Error> {
@@ -105,72 +110,52 @@ pub(crate) struct Selection {
     /// Of this resource and all below it; `None` means everything.
     pub(crate) parent: Option<Name>,
     /// Empty means all.
-    pub(crate) types: Vec<pb::EventType>,
+    pub(crate) types: Vec<Types>,
 }
 
 impl Selection {
     pub(crate) fn takes(&self, event: &pb::Event) -> bool {
         let below = self.parent.as_ref().is_none_or(|parent| parent.contains(&event.resource_name));
-        below && (self.types.is_empty() || self.types.contains(&event.r#type()))
+        below && (self.types.is_empty() || self.types.iter().any(|types| types.have(&event.r#type)))
+    }
+}
+
+/// Types of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Types {
+    /// One of them.
+    One(String),
+    /// All of a kind: what they begin with, the dot included.
+    Of(String),
+}
+
+impl Types {
+    /// Parses the name of a type, or a kind and `.*`; `None` if there is none such.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if let Some(kind) = text.strip_suffix('*').filter(|kind| kind.ends_with('.')) {
+            let known = event_type::ALL.iter().any(|known| known.starts_with(kind));
+            return known.then(|| Self::Of(kind.to_owned()));
+        }
+        event_type::ALL.contains(&text).then(|| Self::One(text.to_owned()))
+    }
+
+    fn have(&self, r#type: &str) -> bool {
+        match self {
+            Self::One(one) => r#type == one,
+            Self::Of(kind) => r#type.starts_with(kind.as_str()),
+        }
     }
 }
 
 impl Registry {
-    /// Events after a revision, oldest first: about as many as the page holds, since a revision is not split.
-    pub(crate) async fn list_events(&self, selection: &Selection, page: &Page) -> Result<Listed<pb::Event>, Error> {
-        let mut at = match page.after.as_deref().map(<[u8; 8]>::try_from) {
-            None => 0,
-            Some(Ok(position)) => Revision::from_be_bytes(position),
-            Some(Err(_)) => {
-                return Err(Error::field("page_token", ErrorReason::PageTokenInvalid, "is not a page token"));
-            }
-        };
-        let model = selection.parent.as_ref().filter(|parent| parent.of().parent.is_some());
-        let model = model.map(|parent| parent.within(&MODELS));
-        let (mut items, mut looked_at) = (Vec::new(), 0);
-        loop {
-            let entries = match &model {
-                Some(model) => self.entries_of(model, at).await?,
-                None => self.tail.read(at).await?,
-            };
-            if entries.is_empty() {
-                return Ok(Listed { items, next: None });
-            }
-            for entry in entries {
-                at = entry.revision;
-                looked_at += 1;
-                items.extend(entry.events.iter().filter(|event| selection.takes(event)).cloned());
-                if items.len() >= page.size || looked_at >= LOOKED_AT {
-                    return Ok(Listed { items, next: Some(at.to_be_bytes().to_vec()) });
-                }
-            }
-        }
-    }
-
-    /// Revisions behind `after` that have events of a model, found without reading the others.
-    async fn entries_of(&self, model: &Name, after: Revision) -> Result<Vec<Arc<pb::WatchedEvents>>, Error> {
-        let range = Range {
-            prefix: model.prefix(),
-            after: Some(keys::event_reference(model, after)),
-            reverse: false,
-            limit: READ,
-        };
-        let mut entries = Vec::new();
-        for hit in self.store.scan(Source::Kind(Kind::EventReference), &range).await? {
-            let events = self.tail.events_of(hit.record.revision).await?;
-            entries.push(Arc::new(pb::WatchedEvents { revision: hit.record.revision, events }));
-        }
-        Ok(entries)
-    }
-
     /// One event.
     pub(crate) async fn event(&self, name: &str) -> Result<pb::Event, Error> {
         let parts = name.strip_prefix("events/").and_then(|id| id.split_once('-'));
-        let numbers = parts.and_then(|(revision, index)| Some((revision.parse().ok()?, index.parse::<u32>().ok()?)));
+        let numbers = parts.and_then(|(revision, index)| Some((revision.parse().ok()?, index.parse::<i32>().ok()?)));
         let Some((revision, index)) = numbers else {
             return Err(Error::field("name", ErrorReason::NameInvalid, "expected \"events/{revision}-{index}\""));
         };
-        let missing = || Error::NotFound { reason: ErrorReason::EventNotFound, name: name.to_owned() };
+        let missing = || Error::NotFound { of: EVENT, name: name.to_owned() };
         let events = if revision == 0 { Vec::new() } else { self.tail.events_of(revision).await? };
         events.into_iter().find(|event| event.index == index).ok_or_else(missing)
     }

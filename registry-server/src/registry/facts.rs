@@ -27,11 +27,10 @@ pub fn facts(kind: Kind, payload: &Bytes) -> Option<Facts> {
         Kind::Version => {
             let version = VersionFacts::decode(payload.clone()).unwrap_or_default();
             let stage = pb::Stage::try_from(version.stage).ok();
-            let framework = pb::Framework::try_from(version.framework).ok();
             Some(Facts {
                 name: Some(version.name),
                 stage: stage.and_then(|stage| word(stage.as_str_name(), "STAGE_")),
-                framework: framework.and_then(|framework| word(framework.as_str_name(), "FRAMEWORK_")),
+                framework: Some(version.framework).filter(|framework| !framework.is_empty()),
                 created: time(version.create_time),
                 updated: time(version.update_time),
                 deleted: time(version.delete_time),

@@ -1,13 +1,14 @@
 //! The end of a version's filling: sealed under a digest of all its artifacts, or given up.
 
 use async_trait::async_trait;
+use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 use super::models::ModelRow;
 use super::records::Records as _;
 use super::resource::{Resource, check_etag};
-use super::transaction::{Tx, event, resource_of};
+use super::transaction::{Tx, event};
 use super::{Committed, Intent, Mutation, Registry};
 use crate::error::Error;
 use crate::rules::names::Name;
@@ -76,14 +77,14 @@ impl Mutation for FinalizeAsRead {
                 version.manifest_sha256.clone_from(&self.manifest_sha256);
             }
         }
-        tx.write(event(pb::EventType::VersionFinalized), Some(before), version).await?;
+        tx.write(event(event_type::VERSION_FINALIZED), Some(before), version).await?;
 
         let model = self.finalize.name.parent();
         let mut row: ModelRow = tx.live(&model).await?;
         let latest = tx.store.latest(&model).await?;
         if row.model.latest_version != latest {
             row.model.latest_version = latest;
-            tx.keep(&row).await?;
+            tx.keep(row).await?;
         }
         Ok(())
     }
@@ -92,7 +93,7 @@ impl Mutation for FinalizeAsRead {
         if committed.events.is_empty() {
             return Ok(None);
         }
-        resource_of::<pb::Version>(committed.into_event(pb::EventType::VersionFinalized)?).map(Some)
+        committed.resource::<pb::Version>(event_type::VERSION_FINALIZED).map(Some)
     }
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {

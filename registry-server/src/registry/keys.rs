@@ -23,9 +23,9 @@ pub(crate) fn contents(namespace: &str, digest: &str) -> Vec<u8> {
     [namespace.as_bytes(), &[0], digest.as_bytes()].concat()
 }
 
-/// Of a version's label.
-pub(crate) fn label(model: &Name, label: &str) -> Vec<u8> {
-    below(model, label.as_bytes())
+/// Of a caller's name of a version.
+pub(crate) fn version_id(model: &Name, id: &str) -> Vec<u8> {
+    below(model, id.as_bytes())
 }
 
 /// One step of the stack of a stage's holders.
@@ -45,9 +45,9 @@ pub(crate) fn event_reference(model: &Name, revision: Revision) -> Vec<u8> {
     below(model, &revision.to_be_bytes())
 }
 
-/// The place of a model in the order in which the models of its namespace were made.
-pub(crate) fn model_age(model: &Name, created: Revision) -> Vec<u8> {
-    below(&model.parent(), &created.to_be_bytes())
+/// The place of a resource in the order in which those beside it were created.
+pub(crate) fn age(name: &Name, created: Option<&Timestamp>) -> Vec<u8> {
+    below(&name.parent(), &created.map(time).unwrap_or_default())
 }
 
 /// The place of a moment among all moments.

@@ -1,6 +1,7 @@
 //! Pages of lists. Each costs what it returns.
 
 use registry_proto::v1 as pb;
+use registry_proto::v1::ErrorReason;
 
 use super::Registry;
 use super::models::ModelRow;
@@ -33,6 +34,11 @@ pub(crate) struct Page {
 pub(crate) struct Listed<T> {
     pub(crate) items: Vec<T>,
     pub(crate) next: Option<Vec<u8>>,
+}
+
+/// The error of a position that is none of the list's: a token is checked, but not sealed.
+pub(crate) fn page_token_invalid() -> Error {
+    Error::field("page_token", ErrorReason::PageTokenInvalid, "is not a page token")
 }
 
 impl Registry {

@@ -14,6 +14,7 @@ mod encryption;
 pub(crate) mod events;
 pub mod facts;
 pub(crate) mod finalize;
+pub(crate) mod history;
 pub(crate) mod keys;
 pub(crate) mod lists;
 pub(crate) mod models;
@@ -34,6 +35,7 @@ pub(crate) mod versions;
 pub(crate) mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use self::commit::{Committed, Intent, Mutation};
 use crate::chunks::ChunkStore;
@@ -48,16 +50,18 @@ pub struct Registry {
     chunks: ChunkStore,
     digests: Digests,
     limits: Arc<Limits>,
+    /// How long after its deletion a version is purged.
+    purge_after: Duration,
     tail: Arc<events::Tail>,
     sweeps: Arc<sweep::Sweeps>,
 }
 
 impl Registry {
-    /// A registry over these stores, that keeps to these limits.
-    pub fn new(store: Arc<dyn Store>, chunks: ChunkStore, limits: Limits) -> Self {
+    /// A registry over these stores that keeps to these limits, and in which deleted versions are purged after a time.
+    pub fn new(store: Arc<dyn Store>, chunks: ChunkStore, limits: Limits, purge_after: Duration) -> Self {
         let tail = Arc::new(events::Tail::new(Arc::clone(&store)));
         let digests = Digests::new(chunks.clone());
-        Self { store, chunks, digests, limits: Arc::new(limits), tail, sweeps: Arc::default() }
+        Self { store, chunks, digests, limits: Arc::new(limits), purge_after, tail, sweeps: Arc::default() }
     }
 
     /// Its store of records.

@@ -8,9 +8,8 @@ use bytes::Bytes;
 use prost::Message as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
-use registry_proto::v1::resource::Resource as Any;
 
-use super::resource::{Meta, MetaMut, Resource, Row, Standard};
+use super::resource::{Resource, Row, Standard};
 use super::transaction::Tx;
 use super::{keys, records, validate};
 use crate::convert;
@@ -69,12 +68,6 @@ impl Resource for ModelRow {
 
     const KIND: Kind = Kind::Model;
     const OF: &'static Collection = &MODELS;
-    const EVENTS: [pb::EventType; 4] = [
-        pb::EventType::ModelCreated,
-        pb::EventType::ModelUpdated,
-        pb::EventType::ModelDeleted,
-        pb::EventType::ModelUndeleted,
-    ];
 
     fn message(&self) -> &pb::Model {
         &self.model
@@ -88,50 +81,25 @@ impl Resource for ModelRow {
         self.model
     }
 
-    fn meta_of(message: &pb::Model) -> Meta<'_> {
-        let pb::Model { name, etag, delete_time, .. } = message;
-        Meta { name, etag, delete_time: delete_time.as_ref() }
-    }
-
-    fn meta_mut(&mut self) -> MetaMut<'_> {
-        let pb::Model { name, uid, etag, create_time, update_time, delete_time, .. } = &mut self.model;
-        MetaMut { name, uid, etag, create_time, update_time, delete_time }
-    }
-
     fn places(&self, name: &Name) -> Vec<Attribute> {
-        let age = keys::model_age(name, self.model.create_revision);
+        let age = keys::age(name, self.model.create_time.as_ref());
         let mut places = vec![Attribute { index: Index::ModelsByAge, value: age.clone() }];
-        match &self.model.delete_time {
-            None => {
+        match (&self.model.delete_time, &self.model.purge_time) {
+            (None, _) => {
                 places.push(Attribute { index: Index::LiveModelsByAge, value: age });
                 // The key that follows the place sorts by name.
                 places.push(Attribute { index: Index::LiveModels, value: Vec::new() });
             }
-            Some(time) if self.model.version_count > 0 => {
+            (Some(_), Some(time)) if self.model.version_count > 0 => {
                 places.push(Attribute { index: Index::DeletedModels, value: keys::time(time) });
             }
-            Some(_) => {}
+            (Some(_), _) => {}
         }
         places
     }
 
-    fn wrap(message: pb::Model) -> Any {
-        Any::Model(message)
-    }
-
-    fn unwrap(any: Any) -> Option<pb::Model> {
-        match any {
-            Any::Model(model) => Some(model),
-            _ => None,
-        }
-    }
-
     fn check(message: &pb::Model, found: &mut Violations) {
         validate::model(message, found);
-    }
-
-    fn missing(name: &Name) -> Error {
-        Error::NotFound { reason: ErrorReason::ModelNotFound, name: name.to_string() }
     }
 }
 
@@ -141,10 +109,6 @@ impl Standard for ModelRow {
     const LIVE_BY_AGE: Index = Index::LiveModelsByAge;
     const BY_AGE: Index = Index::ModelsByAge;
 
-    fn draft(tx: &Tx<'_>, given: pb::Model) -> Self {
-        Self { model: pb::Model { create_revision: tx.revision(), ..given }, ..Self::default() }
-    }
-
     /// Not while a version is in production or carries an alias.
     async fn may_delete(&self, _: &Tx<'_>, force: bool) -> Result<(), Error> {
         let standing = Standing {
@@ -153,10 +117,6 @@ impl Standard for ModelRow {
             ..Standing::default()
         };
         refuse_protected(&self.model.name, &standing, force)
-    }
-
-    fn exists(name: &Name) -> Error {
-        Error::AlreadyExists { reason: ErrorReason::ModelAlreadyExists, name: name.to_string() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Retention: the newest versions stay, and whatever is in use.
 
 use async_trait::async_trait;
+use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 
 use super::deletion::{delete, standing};
@@ -104,8 +105,8 @@ impl Mutation for Prune {
     }
 
     fn answer(Committed { revision, events }: Committed) -> Result<Self::Answer, Error> {
-        let deletions = events.into_iter().filter(|event| event.r#type() == pb::EventType::VersionDeleted);
+        let deletions = events.into_iter().filter(|event| event.r#type == event_type::VERSION_DELETED);
         let versions = deletions.map(resource_of::<pb::Version>).collect::<Result<_, _>>()?;
-        Ok(pb::PruneVersionsResponse { versions, more: false, revision })
+        Ok(pb::PruneVersionsResponse { versions, more: false, revision: revision.cast_signed() })
     }
 }

@@ -1,9 +1,10 @@
 //! Giving up the artifacts of deleted versions for good. The version stays, so that its number and label do.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use prost_types::Timestamp;
+use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
@@ -12,25 +13,15 @@ use super::deletion::delete;
 use super::models::ModelRow;
 use super::records::decode;
 use super::resource::{Row as _, check_etag, must_be_deleted};
-use super::transaction::{Tx, event, resource_of};
+use super::transaction::{Tx, event};
 use super::{Committed, Intent, Mutation, Registry, usage};
 use crate::error::Error;
-use crate::rules::garbage;
 use crate::rules::names::{MODELS, Name, VERSIONS};
 use crate::store::{Index, Kind, Pages, Source};
 
-/// What is to be purged by itself.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Due {
-    pub(crate) now: SystemTime,
-    pub(crate) purge_after: Duration,
-}
-
-impl Due {
-    fn is(&self, deleted: Option<&Timestamp>) -> bool {
-        let deleted = deleted.and_then(|time| SystemTime::try_from(*time).ok());
-        deleted.is_some_and(|deleted| garbage::is_due(deleted, self.now, self.purge_after))
-    }
+/// Whether a planned time has come.
+fn is_due(planned: Option<&Timestamp>, now: SystemTime) -> bool {
+    planned.and_then(|time| SystemTime::try_from(*time).ok()).is_some_and(|planned| planned <= now)
 }
 
 impl Registry {
@@ -47,7 +38,7 @@ impl Registry {
         }
     }
 
-    async fn read_for_purge(&self, purge: PurgeVersion, due: Option<Due>) -> Result<PurgeAsRead, Error> {
+    async fn read_for_purge(&self, purge: PurgeVersion, now: Option<SystemTime>) -> Result<PurgeAsRead, Error> {
         let version = self.version(&purge.name).await?;
         let name = Name::canonical(&VERSIONS, &version.name);
         let mut artifacts = Vec::new();
@@ -55,42 +46,42 @@ impl Registry {
         while let Some(hit) = all.next(&*self.store).await? {
             artifacts.push(hit.record.key);
         }
-        Ok(PurgeAsRead { purge, due, read: version.etag, artifacts })
+        Ok(PurgeAsRead { purge, now, read: version.etag, artifacts })
     }
 
-    /// Purges the versions that are due, the longest deleted first; those of deleted models come last. Stops when `tell`, which
+    /// Purges the versions whose time has come, the earliest first; those of deleted models come last. Stops when `tell`, which
     /// hears how many were, says false. With `dry_run` it only counts.
     pub(crate) async fn purge_due(
         &self,
         intent: &Intent,
-        due: Due,
+        now: SystemTime,
         dry_run: bool,
-        mut tell: impl FnMut(u64) -> bool,
-    ) -> Result<u64, Error> {
+        mut tell: impl FnMut(i64) -> bool,
+    ) -> Result<i64, Error> {
         let mut purged = 0;
         let mut deleted = Pages::of(Source::Index(Index::DeletedVersions));
         while let Some(hit) = deleted.next(&*self.store).await? {
             let version: pb::Version = decode(&hit.record)?;
-            if !due.is(version.delete_time.as_ref()) || !tell(purged) {
+            if !is_due(version.purge_time.as_ref(), now) || !tell(purged) {
                 break;
             }
-            purged += if dry_run { 1 } else { self.purge_if_due(intent, due, &version.name).await? };
+            purged += if dry_run { 1 } else { self.purge_if_due(intent, now, &version.name).await? };
         }
         let mut deleted = Pages::of(Source::Index(Index::DeletedModels));
         while let Some(hit) = deleted.next(&*self.store).await? {
             let model = ModelRow::decode(&hit.record)?.model;
-            if !due.is(model.delete_time.as_ref()) || !tell(purged) {
+            if !is_due(model.purge_time.as_ref(), now) || !tell(purged) {
                 break;
             }
             if dry_run {
-                purged += model.version_count.unsigned_abs();
+                purged += model.version_count;
                 continue;
             }
             let name = Name::canonical(&MODELS, &model.name);
             let mut versions = Pages::under(Source::Index(Index::LiveVersions), name.prefix());
             while let Some(hit) = versions.next(&*self.store).await? {
                 let version: pb::Version = decode(&hit.record)?;
-                purged += self.purge_if_due(intent, due, &version.name).await?;
+                purged += self.purge_if_due(intent, now, &version.name).await?;
                 if !tell(purged) {
                     break;
                 }
@@ -100,10 +91,10 @@ impl Registry {
     }
 
     /// How many versions were purged.
-    async fn purge_if_due(&self, intent: &Intent, due: Due, name: &str) -> Result<u64, Error> {
+    async fn purge_if_due(&self, intent: &Intent, now: SystemTime, name: &str) -> Result<i64, Error> {
         let name = Name::canonical(&VERSIONS, name);
-        let as_read = self.read_for_purge(PurgeVersion { name, etag: String::new() }, Some(due)).await?;
-        Ok(u64::from(self.commit(intent.clone(), as_read).await?.is_some()))
+        let as_read = self.read_for_purge(PurgeVersion { name, etag: String::new() }, Some(now)).await?;
+        Ok(i64::from(self.commit(intent.clone(), as_read).await?.is_some()))
     }
 }
 
@@ -116,8 +107,8 @@ pub(crate) struct PurgeVersion {
 
 struct PurgeAsRead {
     purge: PurgeVersion,
-    /// Nothing is done unless it is due.
-    due: Option<Due>,
+    /// Nothing is done unless its time has come by now.
+    now: Option<SystemTime>,
     /// The etag that the version had before its artifacts were read.
     read: String,
     /// Their keys.
@@ -134,13 +125,16 @@ impl Mutation for PurgeAsRead {
         let row: ModelRow = tx.any(&name.parent()).await?;
         let mut version: pb::Version = tx.any(name).await?;
         check_etag(&version, &self.purge.etag)?;
-        let deleted = version.delete_time.or(row.model.delete_time);
-        match &self.due {
+        let (planned, deleted) = match version.delete_time {
+            Some(_) => (version.purge_time, true),
+            None => (row.model.purge_time, row.model.delete_time.is_some()),
+        };
+        match self.now {
             // It was undeleted, or somebody was faster.
-            Some(due) if version.purge_time.is_some() || !due.is(deleted.as_ref()) => return Ok(()),
+            Some(now) if version.purged || !is_due(planned.as_ref(), now) => return Ok(()),
             _ => must_have_its_artifacts(&version)?,
         }
-        if deleted.is_none() {
+        if !deleted {
             must_be_deleted(&version)?;
         }
         if version.etag != self.read {
@@ -154,25 +148,24 @@ impl Mutation for PurgeAsRead {
         }
         let (count, size) = (version.artifact_count.unsigned_abs(), version.size_bytes.unsigned_abs());
         usage::give_back(tx, name.namespace(), count, size).await?;
-        let purged = pb::Version { purge_time: Some(tx.now), artifact_count: 0, size_bytes: 0, ..version.clone() };
-        tx.write(event(pb::EventType::VersionPurged), Some(version), purged).await.map(drop)
+        let purged =
+            pb::Version { purged: true, purge_time: Some(tx.now), artifact_count: 0, size_bytes: 0, ..version.clone() };
+        tx.write(event(event_type::VERSION_PURGED), Some(version), purged).await.map(drop)
     }
 
     fn answer(committed: Committed) -> Result<Self::Answer, Error> {
         if committed.events.is_empty() {
             return Ok(None);
         }
-        resource_of::<pb::Version>(committed.into_event(pb::EventType::VersionPurged)?).map(Some)
+        committed.resource::<pb::Version>(event_type::VERSION_PURGED).map(Some)
     }
 }
 
 /// Fails if the version was purged.
 pub(super) fn must_have_its_artifacts(version: &pb::Version) -> Result<(), Error> {
-    match version.purge_time {
-        None => Ok(()),
-        Some(_) => {
-            let detail = "was purged: its artifacts are gone for good";
-            Err(Error::precondition(ErrorReason::ResourcePurged, &version.name, detail))
-        }
+    if !version.purged {
+        return Ok(());
     }
+    let detail = "was purged: its artifacts are gone for good";
+    Err(Error::precondition(ErrorReason::ResourcePurged, &version.name, detail))
 }

@@ -4,11 +4,10 @@ use crate::stored::NumberRecord;
 use async_trait::async_trait;
 use prost::Message;
 use registry_proto::v1 as pb;
-use registry_proto::v1::ErrorReason;
 
 use super::keys;
 use super::models::{ModelRow, aliased};
-use super::resource::{Resource, must_live};
+use super::resource::{Resource, missing, must_live};
 use crate::convert;
 use crate::error::Error;
 use crate::rules::names::{ARTIFACTS, Name, VERSIONS, VersionRef};
@@ -19,6 +18,9 @@ use crate::store::{Index, Kind, Range, Read, Record, Source, StoreError};
 pub(crate) fn decode<M: Message + Default>(record: &Record) -> Result<M, Error> {
     Ok(M::decode(record.payload.clone()).map_err(|error| StoreError::Damaged(error.to_string()))?)
 }
+
+/// The type of an alias, which is a part of its model, in errors.
+pub(crate) const ALIAS: &str = "modelregistry.dev/Alias";
 
 /// The stage of a version if it is one that models list, which DEVELOPMENT is not.
 pub(crate) fn listed_stage(version: &pb::Version) -> Option<Stage> {
@@ -36,7 +38,7 @@ pub(crate) trait Records: Read {
             None => {
                 // Say so if it is the model or the version that is missing.
                 self.must_exist(&named.parent()).await?;
-                Err(R::missing(name))
+                Err(missing::<R>(name))
             }
         }
     }
@@ -61,19 +63,19 @@ pub(crate) trait Records: Read {
         let model = name.parent();
         let number = match VersionRef::parse(name.id()).map_err(Error::internal)? {
             VersionRef::Number(_) => return Ok(name.clone()),
-            VersionRef::Label(label) => match self.get(Kind::Label, &keys::label(&model, &label)).await? {
+            VersionRef::Id(id) => match self.get(Kind::Label, &keys::version_id(&model, &id)).await? {
                 Some(record) => decode::<NumberRecord>(&record)?.number,
                 None => {
                     // Say so if it is the model that is missing.
                     self.must_exist(&model).await?;
-                    return Err(<pb::Version as Resource>::missing(name));
+                    return Err(missing::<pb::Version>(name));
                 }
             },
             VersionRef::Alias(alias) => {
                 let row: ModelRow = self.resource(&model).await?;
                 must_live(&row)?;
                 let number = aliased(&row, &alias);
-                number.ok_or_else(|| Error::NotFound { reason: ErrorReason::AliasNotFound, name: name.to_string() })?
+                number.ok_or_else(|| Error::NotFound { of: ALIAS, name: name.to_string() })?
             }
         };
         Ok(model.child(&VERSIONS, number))

@@ -1,58 +1,42 @@
-//! What all kinds of resources have in common, so that reading and changing them is written once.
+//! What the registry keeps of a resource, and what its kind says of it, so that reading and changing resources is written once.
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message;
-use prost_types::Timestamp;
-use registry_proto::v1 as pb;
+use registry_proto::resource::{Meta, Resource as _};
 use registry_proto::v1::ErrorReason;
-use registry_proto::v1::resource::Resource as Any;
 
 use super::records;
 use super::transaction::Tx;
-use super::updates::Masked;
 use crate::error::{Error, Violations};
 use crate::rules::names::{Collection, Name};
 use crate::store::{Attribute, Index, Kind, Record};
 
-/// What the registry keeps of a kind of resource, one record each.
+/// A kind of resource: what is in its records, one for each.
 #[async_trait]
 pub(crate) trait Resource: Row + Clone + Send + Sync + 'static {
     /// As callers see it.
-    type Message: Masked + Clone + Send + Sync;
+    type Message: registry_proto::resource::Resource + Send + Sync;
 
     /// Of its records.
     const KIND: Kind;
     /// Where its names are.
     const OF: &'static Collection;
-    /// When it is created, updated, deleted and undeleted.
-    const EVENTS: [pb::EventType; 4];
 
     fn message(&self) -> &Self::Message;
     fn message_mut(&mut self) -> &mut Self::Message;
     fn into_message(self) -> Self::Message;
 
-    /// What every resource has.
-    fn meta_of(message: &Self::Message) -> Meta<'_>;
-    fn meta_mut(&mut self) -> MetaMut<'_>;
-
-    fn meta(&self) -> Meta<'_> {
-        Self::meta_of(self.message())
-    }
-
     /// Where indexes list it.
     fn places(&self, name: &Name) -> Vec<Attribute>;
-
-    /// The message of an event.
-    fn wrap(message: Self::Message) -> Any;
-    /// And back.
-    fn unwrap(any: Any) -> Option<Self::Message>;
 
     /// Checks what callers write, field by field and as a whole.
     fn check(message: &Self::Message, found: &mut Violations);
 
-    /// The error of one that is not there.
-    fn missing(name: &Name) -> Error;
+    /// What every resource has.
+    fn meta(&self) -> Meta<'_> {
+        self.message().meta()
+    }
 
     /// What finding it by a name reads, as far as the name tells.
     fn reads(name: &Name) -> Vec<(Kind, Vec<u8>)> {
@@ -81,26 +65,9 @@ impl<M: Message + Default> Row for M {
     }
 }
 
-/// What every resource has. What its kind does not have is empty.
-pub(crate) struct Meta<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) etag: &'a str,
-    pub(crate) delete_time: Option<&'a Timestamp>,
-}
-
-/// The same, to be set.
-pub(crate) struct MetaMut<'a> {
-    pub(crate) name: &'a mut String,
-    pub(crate) uid: &'a mut String,
-    pub(crate) etag: &'a mut String,
-    pub(crate) create_time: &'a mut Option<Timestamp>,
-    pub(crate) update_time: &'a mut Option<Timestamp>,
-    pub(crate) delete_time: &'a mut Option<Timestamp>,
-}
-
 /// A kind that callers create, update, delete and undelete as the AIPs have it; here are its own rules.
 #[async_trait]
-pub(crate) trait Standard: Resource {
+pub(crate) trait Standard: Resource + Default {
     /// Those that are not deleted, by name.
     const LIVE: Index;
     /// Those that are not deleted, by age.
@@ -108,16 +75,20 @@ pub(crate) trait Standard: Resource {
     /// All, by age.
     const BY_AGE: Index;
 
-    /// One of which a caller gave these fields.
-    fn draft(tx: &Tx<'_>, given: Self::Message) -> Self;
-
     /// Fails if it must not be deleted.
     async fn may_delete(&self, _tx: &Tx<'_>, _force: bool) -> Result<(), Error> {
         Ok(())
     }
+}
 
-    /// The error of a name that is taken.
-    fn exists(name: &Name) -> Error;
+/// The error of a resource that is not there.
+pub(crate) fn missing<R: Resource>(name: &Name) -> Error {
+    Error::NotFound { of: R::Message::TYPE, name: name.to_string() }
+}
+
+/// The error of a name that is taken.
+pub(crate) fn exists<R: Resource>(name: impl Into<String>) -> Error {
+    Error::AlreadyExists { of: R::Message::TYPE, name: name.into() }
 }
 
 /// Fails if the resource is deleted.

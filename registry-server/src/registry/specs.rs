@@ -1,13 +1,12 @@
 //! The kinds of resources, as data: what can be done without knowing which kind it is.
 
+use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 
 use super::models::ModelRow;
-use super::records::decode;
 use super::resource::Resource;
-use super::transaction::resource;
 use crate::error::Error;
-use crate::rules::names::{ARTIFACTS, Collection, Name};
+use crate::rules::names::{Collection, Name};
 use crate::store::{Index, Kind, Record, Source};
 
 /// A kind of resource.
@@ -16,15 +15,18 @@ pub(crate) struct Spec {
     pub(crate) of: &'static Collection,
     /// Those that are not deleted, by name.
     pub(crate) listed: Source,
-    /// What a record shows: a name and a resource, or nothing if that is deleted.
-    pub(crate) shown: fn(&Record) -> Result<Option<(Name, pb::Resource)>, Error>,
+    /// What a record shows.
+    pub(crate) shown: Shown,
 }
+
+/// The name and the resource in a record, or nothing if that is deleted.
+type Shown = fn(&Record) -> Result<Option<(Name, pb::Resource)>, Error>;
 
 /// All kinds.
 pub(crate) static KINDS: &[Spec] = &[
     Spec::of::<ModelRow>(Source::Index(Index::LiveModels)),
     Spec::of::<pb::Version>(Source::Index(Index::LiveVersions)),
-    Spec { kind: Kind::Artifact, of: &ARTIFACTS, listed: Source::Kind(Kind::Artifact), shown: artifact },
+    Spec::of::<pb::Artifact>(Source::Kind(Kind::Artifact)),
 ];
 
 impl Spec {
@@ -39,10 +41,5 @@ fn shown<R: Resource>(record: &Record) -> Result<Option<(Name, pb::Resource)>, E
         return Ok(None);
     }
     let name = Name::canonical(R::OF, row.meta().name);
-    Ok(Some((name, resource::<R>(row.into_message()))))
-}
-
-fn artifact(record: &Record) -> Result<Option<(Name, pb::Resource)>, Error> {
-    let artifact: pb::Artifact = decode(record)?;
-    Ok(Some((Name::canonical(&ARTIFACTS, &artifact.name), super::artifacts::resource(&artifact))))
+    Ok(Some((name, row.into_message().into_resource())))
 }

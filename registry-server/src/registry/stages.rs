@@ -2,13 +2,15 @@
 
 use crate::stored::NumberRecord;
 use async_trait::async_trait;
+use registry_proto::known::event_type;
+use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 use super::models::{ModelRow, number_in};
 use super::records::{Records as _, decode};
 use super::resource::{Resource, check_etag};
-use super::transaction::{Tx, event, resource, resource_of};
+use super::transaction::{Tx, event, resource_of};
 use super::{Committed, Mutation, keys};
 use crate::convert;
 use crate::error::Error;
@@ -61,7 +63,7 @@ impl Mutation for TransitionTogether {
     }
 
     fn answer(committed: Committed) -> Result<Self::Answer, Error> {
-        let revision = committed.revision;
+        let revision = committed.revision.cast_signed();
         Ok(pb::BatchTransitionStagesResponse { responses: moves(committed)?, revision })
     }
 
@@ -113,7 +115,7 @@ pub(crate) struct Rollback {
 
 #[async_trait]
 impl Mutation for Rollback {
-    type Answer = pb::RollbackResponse;
+    type Answer = pb::RollbackStageResponse;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let row: ModelRow = tx.live(&self.model).await?;
@@ -140,12 +142,13 @@ impl Mutation for Rollback {
 
     fn answer(committed: Committed) -> Result<Self::Answer, Error> {
         let pb::TransitionStageResponse { version, displaced, revision } = first(moves(committed)?)?;
-        Ok(pb::RollbackResponse { version, displaced, revision })
+        Ok(pb::RollbackStageResponse { version, displaced, revision })
     }
 }
 
 /// Reads the results back from the events: each that is not a displacement begins a result.
 fn moves(Committed { revision, events }: Committed) -> Result<Vec<pb::TransitionStageResponse>, Error> {
+    let revision = revision.cast_signed();
     let mut moved: Vec<pb::TransitionStageResponse> = Vec::new();
     for event in events {
         let displaced = event.stage_change.is_some_and(|c| c.cause() == pb::StageChangeCause::Displaced);
@@ -199,7 +202,7 @@ impl Mover {
         let version = pb::Version {
             stage: convert::stage_number(to),
             stage_time: Some(tx.now),
-            stage_revision: tx.revision(),
+            stage_revision: tx.revision().cast_signed(),
             ..before.clone()
         };
         tx.write(transitioned(from, to, cause), Some(before), version).await
@@ -285,14 +288,14 @@ fn candidate(version: &pb::Version) -> Candidate {
 }
 
 fn transitioned(from: Stage, to: Stage, cause: pb::StageChangeCause) -> pb::Event {
-    let (from, to) = (convert::stage_number(from), convert::stage_number(to));
-    let stage_change = Some(pb::StageChange { from, to, cause: cause.into() });
-    pb::Event { stage_change, ..event(pb::EventType::StageTransitioned) }
+    let (from_stage, to_stage) = (convert::stage_number(from), convert::stage_number(to));
+    let stage_change = Some(pb::StageChange { from_stage, to_stage, cause: cause.into() });
+    pb::Event { stage_change, ..event(event_type::VERSION_STAGE_TRANSITIONED) }
 }
 
 /// The event of a version that is where it was to go.
 fn stayed(version: pb::Version, stage: Stage, cause: pb::StageChangeCause) -> pb::Event {
-    let there = resource::<pb::Version>(version.clone());
+    let there = version.clone().into_resource();
     pb::Event {
         resource_name: version.name,
         before: Some(there.clone()),

@@ -4,13 +4,13 @@ use std::marker::PhantomData;
 
 use async_trait::async_trait;
 use prost_types::FieldMask;
-use uuid::Uuid;
+use registry_proto::resource::Resource as _;
 
 use super::lists::{Listed, Page};
 use super::records::Records as _;
-use super::resource::{Resource, Standard, check_etag, must_be_deleted};
-use super::transaction::{Tx, event, resource_of};
-use super::updates::{Mask, Masked as _};
+use super::resource::{Resource, Standard, check_etag, exists, must_be_deleted};
+use super::transaction::{Tx, event_of};
+use super::updates::Mask;
 use super::{Committed, Mutation, Registry};
 use crate::error::{Error, Violations};
 use crate::rules::names::Name;
@@ -42,10 +42,10 @@ pub(crate) struct Create<R: Resource> {
 
 impl<R: Resource> Create<R> {
     /// Checks what a caller gave.
-    pub(crate) fn new(name: Name, message: Option<R::Message>, found: &mut Violations) -> Option<Self> {
+    pub(crate) fn new(name: Option<Name>, message: Option<R::Message>, found: &mut Violations) -> Option<Self> {
         let message = message.unwrap_or_default();
         found.within(R::OF.singular, |found| R::check(&message, found));
-        Some(Self { name, message })
+        Some(Self { name: name?, message })
     }
 }
 
@@ -56,18 +56,16 @@ impl<R: Standard> Mutation for Create<R> {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         R::live_above(tx, &self.name).await?;
         if tx.store.get(R::KIND, &self.name.key()).await?.is_some() {
-            return Err(R::exists(&self.name));
+            return Err(exists::<R>(self.name.as_str()));
         }
-        let mut row = R::draft(tx, self.message.given());
-        let meta = row.meta_mut();
-        *meta.name = self.name.to_string();
-        *meta.uid = Uuid::new_v4().to_string();
-        *meta.create_time = Some(tx.now);
-        tx.write(event(R::EVENTS[0]), None, row).await.map(drop)
+        let mut row = R::default();
+        *row.message_mut() = self.message.given();
+        *row.message_mut().meta_mut().name = self.name.to_string();
+        tx.write(event_of::<R>("created"), None, row).await.map(drop)
     }
 
     fn answer(committed: Committed) -> Result<Self::Answer, Error> {
-        resource_of::<R>(committed.into_event(R::EVENTS[0])?)
+        committed.changed::<R>("created")
     }
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
@@ -91,7 +89,7 @@ impl<R: Resource> Update<R> {
         };
         let name = found.within(R::OF.singular, |found| {
             R::check(&message, found);
-            found.name("name", R::OF, R::meta_of(&message).name)
+            found.name("name", R::OF, message.meta().name)
         });
         let mask = Mask::new(mask, &message, found);
         Some(Self { name: name?, message, mask })
@@ -104,18 +102,18 @@ impl<R: Resource> Mutation for Update<R> {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let before: R = tx.live(&self.name).await?;
-        check_etag(&before, R::meta_of(&self.message).etag)?;
+        check_etag(&before, self.message.meta().etag)?;
         let mut after = before.clone();
         self.mask.apply(&self.message, after.message_mut());
         // Fields that are fine one by one may not fit together, or be too much in all.
         let mut found = Violations::default();
         found.within(R::OF.singular, |found| R::check(after.message(), found));
         found.check()?;
-        tx.write(event(R::EVENTS[1]), Some(before), after).await.map(drop)
+        tx.write(event_of::<R>("updated"), Some(before), after).await.map(drop)
     }
 
     fn answer(committed: Committed) -> Result<Self::Answer, Error> {
-        resource_of::<R>(committed.into_event(R::EVENTS[1])?)
+        committed.changed::<R>("updated")
     }
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
@@ -146,12 +144,16 @@ impl<R: Standard> Mutation for Delete<R> {
         check_etag(&before, &self.etag)?;
         before.may_delete(tx, self.force).await?;
         let mut after = before.clone();
-        *after.meta_mut().delete_time = Some(tx.now);
-        tx.write(event(R::EVENTS[2]), Some(before), after).await.map(drop)
+        let purge_time = tx.purge_time();
+        let meta = after.message_mut().meta_mut();
+        if let (Some(time), Some(planned)) = (meta.delete_time, meta.purge_time) {
+            (*time, *planned) = (Some(tx.now), purge_time);
+        }
+        tx.write(event_of::<R>("deleted"), Some(before), after).await.map(drop)
     }
 
     fn answer(committed: Committed) -> Result<Self::Answer, Error> {
-        resource_of::<R>(committed.into_event(R::EVENTS[2])?)
+        committed.changed::<R>("deleted")
     }
 }
 
@@ -178,11 +180,14 @@ impl<R: Standard> Mutation for Undelete<R> {
         check_etag(&before, &self.etag)?;
         must_be_deleted(&before)?;
         let mut after = before.clone();
-        *after.meta_mut().delete_time = None;
-        tx.write(event(R::EVENTS[3]), Some(before), after).await.map(drop)
+        let meta = after.message_mut().meta_mut();
+        for time in [meta.delete_time, meta.purge_time].into_iter().flatten() {
+            *time = None;
+        }
+        tx.write(event_of::<R>("undeleted"), Some(before), after).await.map(drop)
     }
 
     fn answer(committed: Committed) -> Result<Self::Answer, Error> {
-        resource_of::<R>(committed.into_event(R::EVENTS[3])?)
+        committed.changed::<R>("undeleted")
     }
 }

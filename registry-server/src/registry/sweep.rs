@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use registry_common::chunks::Chunk;
+use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use tokio::time::{Instant, timeout};
@@ -183,7 +184,7 @@ impl Registry {
 
     /// Commits that nothing more is removed.
     pub(crate) async fn end_sweep(&self, intent: &Intent, begun: &Begun, removed: pb::Sweep) -> Result<(), Error> {
-        let sweep = pb::Sweep { generation: begun.generation, ..removed };
+        let sweep = pb::Sweep { generation: begun.generation.cast_signed(), ..removed };
         self.commit(intent.clone(), EndSweep(sweep)).await.map(drop)
     }
 
@@ -200,7 +201,7 @@ impl Registry {
 
     /// Puts those of some chunks aside that are damaged, so that they count as missing and may be looked at. A sweep, so that none is
     /// put aside that somebody has mended meanwhile and relies on. Answers how many were.
-    pub(crate) async fn put_aside(&self, intent: &Intent, chunks: Vec<(String, Chunk)>) -> Result<u64, Error> {
+    pub(crate) async fn put_aside(&self, intent: &Intent, chunks: Vec<(String, Chunk)>) -> Result<i64, Error> {
         let (registry, intent) = (self.clone(), intent.clone());
         // On its own, so that the sweep ends even if the caller goes away.
         let sweeping = tokio::spawn(async move {
@@ -211,7 +212,7 @@ impl Registry {
                 for (namespace, chunk) in &chunks {
                     if let Some(size) = registry.chunks.quarantine(namespace, chunk).await? {
                         removed.chunk_count += 1;
-                        removed.size_bytes += size;
+                        removed.size_bytes += size.cast_signed();
                     }
                 }
                 Ok::<_, Error>(removed)
@@ -302,17 +303,21 @@ impl Mutation for BeginSweep {
         tx.put(Kind::Sweep, Vec::new(), &SweepRecord { generation, under_way: true }, Vec::new()).await?;
         tx.put(Kind::Condemned, keys::sweep(generation), &self.condemned, Vec::new()).await?;
         tx.store.remove(Kind::Condemned, &keys::sweep(generation.saturating_sub(KEPT))).await?;
-        let sweep =
-            pb::Sweep { generation, chunk_count: self.count, quarantine: self.quarantine, ..Default::default() };
-        tx.record(event_of(pb::EventType::SweepStarted, sweep));
+        let sweep = pb::Sweep {
+            generation: generation.cast_signed(),
+            chunk_count: self.count.cast_signed(),
+            quarantine: self.quarantine,
+            ..Default::default()
+        };
+        tx.record(event_of(event_type::SWEEP_STARTED, sweep));
         Ok(())
     }
 
     fn answer(committed: Committed) -> Result<Self::Answer, Error> {
         let revision = committed.revision;
-        let event = committed.into_event(pb::EventType::SweepStarted)?;
+        let event = committed.into_event(event_type::SWEEP_STARTED)?;
         match event.after.and_then(|after| after.resource) {
-            Some(pb::resource::Resource::Sweep(sweep)) => Ok((sweep.generation, revision)),
+            Some(pb::resource::Resource::Sweep(sweep)) => Ok((sweep.generation.cast_unsigned(), revision)),
             _ => Err(Error::internal("a sweep began without an event of its own")),
         }
     }
@@ -325,13 +330,13 @@ impl Mutation for EndSweep {
     type Answer = ();
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        let generation = self.0.generation;
+        let generation = self.0.generation.cast_unsigned();
         // Others may have given it up.
         if newest(&*tx.store).await? != (Sweep { generation, under_way: true }) {
             return Ok(());
         }
         tx.put(Kind::Sweep, Vec::new(), &SweepRecord { generation, under_way: false }, Vec::new()).await?;
-        tx.record(event_of(pb::EventType::SweepEnded, self.0));
+        tx.record(event_of(event_type::SWEEP_ENDED, self.0));
         Ok(())
     }
 
@@ -340,7 +345,7 @@ impl Mutation for EndSweep {
     }
 }
 
-fn event_of(r#type: pb::EventType, sweep: pb::Sweep) -> pb::Event {
+fn event_of(r#type: &str, sweep: pb::Sweep) -> pb::Event {
     pb::Event {
         resource_name: format!("sweeps/{}", sweep.generation),
         after: Some(pb::Resource { resource: Some(pb::resource::Resource::Sweep(sweep)) }),

@@ -1,12 +1,15 @@
 //! What a mutation works with: typed records, and the events of its revision.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 
 use crate::stored::NumberRecord;
 use bytes::Bytes;
 use prost::Message;
 use prost_types::Timestamp;
+use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
+use uuid::Uuid;
 
 use super::records::Records as _;
 use super::resource::{Resource, must_live};
@@ -21,12 +24,18 @@ pub(crate) struct Tx<'a> {
     pub(crate) now: Timestamp,
     /// Who is at work.
     pub(crate) actor: &'a str,
+    purge_after: Duration,
     pub(super) events: Vec<pb::Event>,
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(store: &'a mut dyn Transaction, actor: &'a str) -> Self {
-        Self { store, now: crate::convert::now(), actor, events: Vec::new() }
+    pub(super) fn new(store: &'a mut dyn Transaction, actor: &'a str, now: Timestamp, purge_after: Duration) -> Self {
+        Self { store, now, actor, purge_after, events: Vec::new() }
+    }
+
+    /// When what is deleted now may be purged; `None` if that is never.
+    pub(crate) fn purge_time(&self) -> Option<Timestamp> {
+        SystemTime::try_from(self.now).ok()?.checked_add(self.purge_after).map(Timestamp::from)
     }
 
     pub(crate) fn revision(&self) -> Revision {
@@ -46,19 +55,25 @@ impl<'a> Tx<'a> {
         Ok(row)
     }
 
-    /// The one way to change a resource: its etag and time, its record with its places in the indexes, and its event, of which the
-    /// type and the details are given. Returns the resource as it is now.
+    /// The one way to create or change a resource: what every resource has, its record with its places in the indexes, and its event,
+    /// of which the type and the details are given. Returns the resource as it is now.
     pub(crate) async fn write<R: Resource>(
         &mut self,
         event: pb::Event,
         before: Option<R>,
-        after: R,
+        mut after: R,
     ) -> Result<R, Error> {
+        if before.is_none() {
+            let meta = after.message_mut().meta_mut();
+            *meta.uid = Uuid::new_v4().to_string();
+            *meta.creator = self.actor.to_owned();
+            *meta.create_time = Some(self.now);
+        }
         let after = self.touch(after).await?;
         self.events.push(pb::Event {
             resource_name: after.meta().name.to_owned(),
-            before: before.map(|row| resource::<R>(row.into_message())),
-            after: Some(resource::<R>(after.message().clone())),
+            before: before.map(|row| row.into_message().into_resource()),
+            after: Some(after.message().clone().into_resource()),
             ..event
         });
         Ok(after)
@@ -67,18 +82,28 @@ impl<'a> Tx<'a> {
     /// Changes a resource without an event of its own: what is counted or computed from others.
     pub(crate) async fn touch<R: Resource>(&mut self, mut row: R) -> Result<R, Error> {
         let etag = format!("{:x}", self.revision());
-        let meta = row.meta_mut();
+        let meta = row.message_mut().meta_mut();
         *meta.etag = etag;
         *meta.update_time = Some(self.now);
-        self.keep(&row).await?;
+        self.keep(row).await
+    }
+
+    /// The same, of what its etag does not tell of.
+    pub(crate) async fn keep<R: Resource>(&mut self, mut row: R) -> Result<R, Error> {
+        *row.message_mut().meta_mut().revision = self.revision().cast_signed();
+        let name = Name::canonical(R::OF, row.meta().name);
+        let put = Put { kind: R::KIND, key: name.key(), payload: row.encode(), attributes: row.places(&name) };
+        self.store.put(put).await?;
         Ok(row)
     }
 
-    /// Writes the record of a resource as it is.
-    pub(crate) async fn keep<R: Resource>(&mut self, row: &R) -> Result<(), Error> {
+    /// Removes a resource for good, with its event.
+    pub(crate) async fn remove<R: Resource>(&mut self, event: pb::Event, row: R) -> Result<(), Error> {
         let name = Name::canonical(R::OF, row.meta().name);
-        let put = Put { kind: R::KIND, key: name.key(), payload: row.encode(), attributes: row.places(&name) };
-        Ok(self.store.put(put).await?)
+        self.store.remove(R::KIND, &name.key()).await?;
+        let before = Some(row.into_message().into_resource());
+        self.events.push(pb::Event { resource_name: name.to_string(), before, ..event });
+        Ok(())
     }
 
     /// Records an event that is of no resource, or changes none.
@@ -114,17 +139,17 @@ impl<'a> Tx<'a> {
 }
 
 /// An event of a type, to be completed.
-pub(crate) fn event(r#type: pb::EventType) -> pb::Event {
+pub(crate) fn event(r#type: impl Into<String>) -> pb::Event {
     pb::Event { r#type: r#type.into(), ..Default::default() }
 }
 
-/// A resource as events have it.
-pub(crate) fn resource<R: Resource>(message: R::Message) -> pb::Resource {
-    pb::Resource { resource: Some(R::wrap(message)) }
+/// The event of a change that all kinds have in common, for example `created`.
+pub(crate) fn event_of<R: Resource>(what: &str) -> pb::Event {
+    event(format!("{}.{what}", R::Message::SINGULAR))
 }
 
 /// The resource that an event leaves behind or, if it removed it, the one that was there.
 pub(crate) fn resource_of<R: Resource>(event: pb::Event) -> Result<R::Message, Error> {
-    let any = event.after.or(event.before).and_then(|resource| resource.resource);
-    any.and_then(R::unwrap).ok_or_else(|| Error::internal(format!("{} holds another resource", event.name)))
+    let resource = event.after.or(event.before).and_then(R::Message::from_resource);
+    resource.ok_or_else(|| Error::internal(format!("{} holds another resource", event.name)))
 }

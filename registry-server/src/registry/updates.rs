@@ -1,96 +1,11 @@
-//! Which fields callers write, and update masks (AIP-134).
-//!
-//! What a caller gives is taken field by field from a list of those that are theirs: whatever is not in it, the registry writes.
+//! Update masks (AIP-134): which fields of a message an update takes.
 
 use std::marker::PhantomData;
 
-use prost::Message;
 use prost_types::FieldMask;
-use registry_proto::v1 as pb;
+use registry_proto::resource::Resource;
 
-use crate::error::Violations;
-
-/// A message of which callers write some fields.
-pub(crate) trait Masked: Message + Default + 'static {
-    /// The fields that can be updated.
-    const FIELDS: &[&str];
-    /// The fields that are given when it is created, and stay.
-    const FIXED: &[&str];
-
-    /// Takes the value of a field, which is one of these, from another message.
-    fn take(&mut self, field: &str, from: &Self);
-    /// Takes one entry of a map; false if the field is none.
-    fn take_entry(&mut self, field: &str, key: &str, from: &Self) -> bool;
-    /// Whether a field is not empty.
-    fn has(&self, field: &str) -> bool;
-
-    /// What a caller gave of one that is to be created.
-    fn given(&self) -> Self {
-        let mut given = Self::default();
-        for field in Self::FIELDS.iter().chain(Self::FIXED) {
-            given.take(field, self);
-        }
-        given
-    }
-}
-
-/// Declares the fields of a message that callers write.
-macro_rules! masked {
-    ($message:ty, [$($field:ident),+ $(,)?], fixed [$($fixed:ident),* $(,)?], maps [$($map:ident),*]) => {
-        impl Masked for $message {
-            const FIELDS: &[&str] = &[$(stringify!($field)),+];
-            const FIXED: &[&str] = &[$(stringify!($fixed)),*];
-
-            fn take(&mut self, field: &str, from: &Self) {
-                match field {
-                    $(stringify!($field) => self.$field.clone_from(&from.$field),)+
-                    $(stringify!($fixed) => self.$fixed.clone_from(&from.$fixed),)*
-                    _ => {}
-                }
-            }
-
-            fn take_entry(&mut self, field: &str, key: &str, from: &Self) -> bool {
-                match field {
-                    $(stringify!($map) => match from.$map.get(key) {
-                        Some(value) => drop(self.$map.insert(key.to_owned(), value.clone())),
-                        None => drop(self.$map.remove(key)),
-                    },)*
-                    _ => return false,
-                }
-                true
-            }
-
-            fn has(&self, field: &str) -> bool {
-                let empty = Self::default();
-                match field {
-                    $(stringify!($field) => self.$field != empty.$field,)+
-                    $(stringify!($fixed) => self.$fixed != empty.$fixed,)*
-                    _ => false,
-                }
-            }
-        }
-    };
-}
-
-masked!(
-    pb::Model,
-    [
-        display_name, description, model_type, owner, team, project, business_domain, purpose, labels, annotations,
-        stage_policy, metric_directions,
-    ],
-    fixed [],
-    maps [labels, annotations, metric_directions]
-);
-
-masked!(
-    pb::Version,
-    [
-        description, framework, framework_version, metrics, hyperparameters, features, signature, standardization_params,
-        model_params, environment, data_range, datasets, training_time, additional_metadata, tags,
-    ],
-    fixed [label, source_uri],
-    maps [metrics, tags]
-);
+use crate::error::{Violations, quoted};
 
 /// The fields that an update takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,11 +21,11 @@ struct Path {
     key: Option<String>,
 }
 
-impl<M: Masked> Mask<M> {
+impl<M: Resource> Mask<M> {
     /// The fields to take from `message`: those the mask names or, without one, those that are not empty.
     pub(crate) fn new(mask: Option<&FieldMask>, message: &M, found: &mut Violations) -> Self {
         let all = |wanted: &dyn Fn(&str) -> bool| -> Vec<_> {
-            let fields = M::FIELDS.iter().filter(|field| wanted(field));
+            let fields = M::UPDATABLE.iter().filter(|field| wanted(field));
             fields.map(|field| Path { field, key: None }).collect()
         };
         let paths = match mask {
@@ -126,13 +41,13 @@ impl<M: Masked> Mask<M> {
             Some((name, key)) => (name, Some(key.to_owned())),
             None => (path, None),
         };
-        let field = M::FIELDS.iter().find(|field| **field == name);
+        let field = M::UPDATABLE.iter().find(|field| **field == name);
         let entry = |key: &str| !key.is_empty() && M::default().take_entry(name, key, &M::default());
         match field {
             Some(field) if key.as_deref().is_none_or(entry) => Some(Path { field, key }),
             _ => {
-                let choice = M::FIELDS.join(", ");
-                found.invalid("update_mask", format!("{path:?} can't be updated; choose from {choice}"));
+                let choice = M::UPDATABLE.join(", ");
+                found.invalid("update_mask", format!("{} can't be updated; choose from {choice}", quoted(path)));
                 None
             }
         }
@@ -151,6 +66,8 @@ impl<M: Masked> Mask<M> {
 
 #[cfg(test)]
 mod tests {
+    use registry_proto::v1 as pb;
+
     use super::*;
     use crate::error::Error;
 
@@ -198,16 +115,14 @@ mod tests {
             uid: "forged".to_owned(),
             number: 7,
             purge_time: Some(prost_types::Timestamp::default()),
+            purged: true,
             stage_revision: 9,
-            label: "1.0".to_owned(),
+            version_id: "1.0".to_owned(),
+            etag: "5".to_owned(),
             source_uri: "s3://bucket/model".to_owned(),
             ..version("new", &["train"])
         };
-        let given = pb::Version {
-            label: "1.0".to_owned(),
-            source_uri: "s3://bucket/model".to_owned(),
-            ..version("new", &["train"])
-        };
+        let given = pb::Version { source_uri: "s3://bucket/model".to_owned(), ..version("new", &["train"]) };
         assert_eq!(forged.given(), given);
         assert_eq!(updated(Some(&["*"]), &forged, &pb::Version::default()).unwrap(), version("new", &["train"]));
     }

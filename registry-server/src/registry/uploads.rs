@@ -5,21 +5,23 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use registry_common::chunks::Chunk;
+use registry_proto::known::event_type;
+use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use uuid::Uuid;
 
-use super::artifacts::{artifact_of, event_of, put_artifact};
+use super::artifacts::put_artifact;
 use super::contents::{Content, Sum};
 use super::records::decode;
-use super::resource::{Resource, must_live};
+use super::resource::{Resource, exists, must_live};
 use super::transaction::Tx;
 use super::usage::Room;
 use super::{Committed, Intent, Mutation, Registry, sweep};
 use crate::chunks::incoming::{Cutter, Incoming};
 use crate::convert;
 use crate::error::{Error, Violations};
-use crate::rules::artifacts::may_add;
+use crate::rules::artifacts::{is_late, may_add};
 use crate::rules::names::{ARTIFACTS, Name, VERSIONS, VersionRef};
 use crate::rules::quota::Limits;
 use crate::store::Kind;
@@ -29,19 +31,19 @@ use crate::store::Kind;
 pub(crate) struct Upload {
     /// The version.
     pub(crate) parent: Name,
-    pub(crate) path: String,
-    pub(crate) r#type: pb::ArtifactType,
-    pub(crate) media_type: String,
-    /// As announced.
-    pub(crate) size_bytes: Option<u64>,
-    /// As announced, lower-case.
-    pub(crate) sha256: Option<String>,
+    /// What its caller gave: `size_bytes` and `sha256`, if they are not empty, are announcements.
+    pub(crate) artifact: pb::Artifact,
 }
 
 impl Upload {
     /// What the artifact will be called, as the caller calls its version.
     fn name(&self) -> Name {
-        self.parent.child(&ARTIFACTS, &self.path)
+        self.parent.child(&ARTIFACTS, &self.artifact.path)
+    }
+
+    /// How many bytes were announced.
+    pub(crate) fn announced(&self) -> Option<u64> {
+        Some(self.artifact.size_bytes.unsigned_abs()).filter(|size| *size > 0)
     }
 }
 
@@ -91,7 +93,7 @@ impl Registry {
     /// Begins an upload, if the version can take it; asked before bytes come, so that none come in vain.
     pub(crate) async fn begin_upload(&self, upload: &Upload) -> Result<Receiving, Error> {
         let room = self.check_upload(upload).await?;
-        room.admit_artifact(upload.size_bytes.unwrap_or(0))?;
+        room.admit_artifact(upload.announced().unwrap_or(0))?;
         self.prepare_key(upload.parent.namespace()).await?;
         let id = Uuid::new_v4();
         let settled = self.settled().await?;
@@ -101,7 +103,7 @@ impl Registry {
     async fn check_upload(&self, upload: &Upload) -> Result<Room, Error> {
         let version = self.version(&upload.parent).await?;
         let there = self.stored_artifact(upload, &version).await?;
-        admit(&version, upload, there.as_ref())?;
+        admit(&version, upload, &upload.artifact.sha256, there.as_ref())?;
         self.room(upload.parent.namespace(), there.as_ref()).await
     }
 
@@ -148,7 +150,7 @@ impl Registry {
     }
 
     /// Makes an artifact of what is stored already, or came with the request.
-    pub(crate) async fn commit_artifact(
+    pub(crate) async fn create_artifact(
         &self,
         intent: Intent,
         upload: Upload,
@@ -184,13 +186,14 @@ impl Registry {
     ) -> Result<pb::Artifact, Error> {
         let mut found = Violations::default();
         let size = sum.size;
-        if let Some(announced) = upload.size_bytes.filter(|announced| *announced != size) {
+        if let Some(announced) = upload.announced().filter(|announced| *announced != size) {
             let sizes = format!("{announced} bytes were announced, {size} came");
-            found.add("size_bytes", ErrorReason::SizeMismatch, sizes);
+            found.add("artifact.size_bytes", ErrorReason::SizeMismatch, sizes);
         }
-        if let Some(announced) = upload.sha256.as_ref().filter(|announced| **announced != sum.sha256) {
+        let announced = &upload.artifact.sha256;
+        if !announced.is_empty() && *announced != sum.sha256 {
             let digests = format!("{announced} was announced, the bytes have {}", sum.sha256);
-            found.add("sha256", ErrorReason::DigestMismatch, digests);
+            found.add("artifact.sha256", ErrorReason::DigestMismatch, digests);
         }
         found.check()?;
         let (name, namespace) = (upload.name(), upload.parent.namespace());
@@ -215,12 +218,12 @@ impl Registry {
         match added {
             Some(artifact) => Ok(artifact),
             // The same bytes were there already.
-            None => self.artifact(&name).await,
+            None => self.get::<pb::Artifact>(&name).await,
         }
     }
 
     async fn stored_artifact(&self, upload: &Upload, version: &pb::Version) -> Result<Option<pb::Artifact>, Error> {
-        let key = key_in(version, &upload.path);
+        let key = key_in(version, &upload.artifact.path);
         self.store.get(Kind::Artifact, &key).await?.map(|record| decode(&record)).transpose()
     }
 }
@@ -230,23 +233,20 @@ fn key_in(version: &pb::Version, path: &str) -> Vec<u8> {
     Name::canonical(&VERSIONS, &version.name).child(&ARTIFACTS, path).key()
 }
 
-/// Whether a version takes a file. `Ok(true)` if it has just this one already.
-fn admit(version: &pb::Version, upload: &Upload, there: Option<&pb::Artifact>) -> Result<bool, Error> {
+/// Whether a version takes a file with this SHA-256, if that is known. `Ok(true)` if it has just this one already.
+fn admit(version: &pb::Version, upload: &Upload, sha256: &str, there: Option<&pb::Artifact>) -> Result<bool, Error> {
     must_live(version)?;
     if let Some(there) = there {
-        let same = upload.sha256.as_ref().is_none_or(|sha256| *sha256 == there.sha256);
-        if same {
+        if sha256.is_empty() || sha256 == there.sha256 {
             return Ok(true);
         }
-        let name = there.name.clone();
-        return Err(Error::AlreadyExists { reason: ErrorReason::ArtifactAlreadyExists, name });
+        return Err(exists::<pb::Artifact>(&there.name));
     }
-    let late =
-        matches!(upload.r#type, pb::ArtifactType::Plot | pb::ArtifactType::ConfusionMatrix | pb::ArtifactType::Log);
-    if may_add(convert::state(version), late) {
+    let r#type = &upload.artifact.r#type;
+    if may_add(convert::state(version), is_late(r#type)) {
         return Ok(false);
     }
-    let detail = format!("is {} and takes no {}", version.state().as_str_name(), upload.r#type.as_str_name());
+    let detail = format!("is {} and takes no file of type {type:?}", version.state().as_str_name());
     Err(Error::precondition(ErrorReason::VersionSealed, version.name.clone(), detail))
 }
 
@@ -269,32 +269,30 @@ impl Mutation for AddArtifact {
         if self.sum.is_stored() {
             sweep::check_settled(tx, self.settled, self.upload.name().as_str()).await?;
         }
-        let key = key_in(&version, &self.upload.path);
+        let key = key_in(&version, &self.upload.artifact.path);
         let there = tx.store.get(Kind::Artifact, &key).await?.map(|record| decode(&record)).transpose()?;
-        let upload = Upload { sha256: Some(self.sum.sha256.clone()), ..self.upload.clone() };
-        if admit(&version, &upload, there.as_ref())? {
+        if admit(&version, &self.upload, &self.sum.sha256, there.as_ref())? {
             return Ok(());
         }
         let artifact = pb::Artifact {
-            name: format!("{}/artifacts/{}", version.name, self.upload.path),
-            path: self.upload.path.clone(),
-            r#type: self.upload.r#type.into(),
-            media_type: self.upload.media_type.clone(),
+            name: format!("{}/artifacts/{}", version.name, self.upload.artifact.path),
             size_bytes: i64::try_from(self.sum.size).map_err(Error::internal)?,
             sha256: self.sum.sha256.clone(),
             chunks_blake3: self.sum.chunks_blake3.clone(),
-            create_time: Some(tx.now),
             supplementary: version.state() != pb::VersionState::Pending,
+            ..self.upload.artifact.given()
         };
         version.artifact_count += 1;
         version.size_bytes += artifact.size_bytes;
-        tx.record(event_of(pb::EventType::ArtifactCreated, &artifact.name, None, Some(&artifact)));
-        put_artifact(tx, &self.limits, key, &artifact, &self.sum.manifest).await?;
+        put_artifact(tx, &self.limits, artifact, &self.sum.manifest).await?;
         tx.touch(version).await.map(drop)
     }
 
     fn answer(committed: Committed) -> Result<Self::Answer, Error> {
-        Ok(artifact_of(committed, pb::EventType::ArtifactCreated))
+        if committed.events.is_empty() {
+            return Ok(None);
+        }
+        committed.resource::<pb::Artifact>(event_type::ARTIFACT_CREATED).map(Some)
     }
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {

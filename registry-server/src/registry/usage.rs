@@ -59,8 +59,9 @@ impl Registry {
         let read = |record: Record| {
             let UsageRecord { size_bytes, artifact_count } = decode(&record)?;
             let namespace = String::from_utf8(record.key).map_err(Error::internal)?;
-            let quota_bytes = self.limits.of(&namespace);
+            let quota_bytes = self.limits.of(&namespace).map(u64::cast_signed);
             let name = Name::namespace_with(&namespace).to_string();
+            let (size_bytes, artifact_count) = (size_bytes.cast_signed(), artifact_count.cast_signed());
             Ok(pb::NamespaceUsage { name, size_bytes, artifact_count, quota_bytes })
         };
         self.page(Source::Kind(Kind::Usage), Vec::new(), page, read).await

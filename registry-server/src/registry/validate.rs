@@ -6,7 +6,8 @@ use prost::Message as _;
 use registry_proto::v1 as pb;
 
 use crate::convert::{self, check_enum};
-use crate::error::Violations;
+use crate::error::{Violations, quoted};
+use crate::rules::artifacts::media_type;
 use crate::rules::names;
 
 const TEXT_BYTES: usize = 64 * 1024;
@@ -14,7 +15,7 @@ const SHORT_CHARACTERS: usize = 256;
 const KEY_CHARACTERS: usize = 128;
 const PAIRS: usize = 64;
 /// A version without its artifacts; its record and events have to stay handy.
-const VERSION_BYTES: usize = 1024 * 1024;
+const VERSION_BYTES: usize = 768 * 1024;
 const COMMENT_BYTES: usize = 4 * 1024;
 
 fn long(found: &mut Violations, field: &str, text: &str, bytes: usize) {
@@ -43,7 +44,7 @@ fn key(found: &mut Violations, field: &str, key: &str) {
     }
 }
 
-/// Labels and tags: few and short, because they are selected by.
+/// Tags: few and short, because they are selected by.
 fn pairs(found: &mut Violations, field: &str, pairs: &BTreeMap<String, String>) {
     if pairs.len() > PAIRS {
         found.invalid(field, format!("has {} entries; at most {PAIRS} are allowed", pairs.len()));
@@ -54,6 +55,35 @@ fn pairs(found: &mut Violations, field: &str, pairs: &BTreeMap<String, String>) 
     }
 }
 
+/// A value of an open set, or none.
+fn open(found: &mut Violations, field: &str, value: &str) {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    let first = value.bytes().next().is_none_or(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if !first || value.len() > 64 || !value.bytes().all(inner) {
+        found.invalid(field, format!("{} does not match [a-z0-9][a-z0-9._-]{{0,63}}", quoted(value)));
+    }
+}
+
+/// What callers may set of an artifact.
+pub(crate) fn artifact(artifact: &pb::Artifact, found: &mut Violations) {
+    found.parsed("path", names::check_path(&artifact.path));
+    if artifact.r#type.is_empty() {
+        found.required("type");
+    }
+    open(found, "type", &artifact.r#type);
+    if media_type(&artifact.media_type, &artifact.path).is_none() {
+        found.invalid("media_type", format!("{} is not a media type", quoted(&artifact.media_type)));
+    }
+    if artifact.size_bytes < 0 {
+        found.invalid("size_bytes", "must not be negative");
+    }
+    let sha256 = &artifact.sha256;
+    if !sha256.is_empty() && (sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        found.invalid("sha256", "must be 64 hex digits");
+    }
+    pairs(found, "tags", &artifact.tags);
+}
+
 /// A comment on a change.
 pub(crate) fn comment(found: &mut Violations, field: &str, comment: &str) {
     long(found, field, comment, COMMENT_BYTES);
@@ -61,7 +91,7 @@ pub(crate) fn comment(found: &mut Violations, field: &str, comment: &str) {
 
 /// What callers may set of a model.
 pub(crate) fn model(model: &pb::Model, found: &mut Violations) {
-    check_enum::<pb::ModelType>(found, "model_type", model.model_type);
+    open(found, "model_type", &model.model_type);
     for (field, text) in [
         ("display_name", &model.display_name),
         ("owner", &model.owner),
@@ -73,7 +103,7 @@ pub(crate) fn model(model: &pb::Model, found: &mut Violations) {
     }
     long(found, "description", &model.description, TEXT_BYTES);
     long(found, "purpose", &model.purpose, TEXT_BYTES);
-    pairs(found, "labels", &model.labels);
+    pairs(found, "tags", &model.tags);
     let annotated: usize = model.annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     if annotated > TEXT_BYTES {
         found.invalid("annotations", format!("has {annotated} bytes; at most {TEXT_BYTES} are allowed"));
@@ -92,10 +122,7 @@ pub(crate) fn model(model: &pb::Model, found: &mut Violations) {
 
 /// What callers may set of a version. Whether the parents exist is checked where they are looked up.
 pub(crate) fn version(version: &pb::Version, found: &mut Violations) {
-    if !version.label.is_empty() {
-        found.parsed("label", names::check_label(&version.label));
-    }
-    check_enum::<pb::Framework>(found, "framework", version.framework);
+    open(found, "framework", &version.framework);
     short(found, "framework_version", &version.framework_version);
     long(found, "description", &version.description, TEXT_BYTES);
     if !version.source_uri.is_empty() && !version.source_uri.contains(':') {

@@ -1,17 +1,16 @@
 //! Versions: making and reading them, and their own rules.
 
 use async_trait::async_trait;
+use registry_proto::known::event_type;
+use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
-use registry_proto::v1::resource::Resource as Any;
-use uuid::Uuid;
 
 use super::artifacts::manifest_of_nothing;
 use super::models::ModelRow;
 use super::records::{Records as _, listed_stage};
-use super::resource::{Meta, MetaMut, Resource};
-use super::transaction::{Tx, event, resource_of};
-use super::updates::Masked as _;
+use super::resource::{Resource, exists, missing};
+use super::transaction::{Tx, event};
 use super::{Committed, Mutation, Registry, keys, validate};
 use crate::error::{Error, Violations};
 use crate::rules::names::{Collection, MODELS, Name, VERSIONS, VersionRef};
@@ -27,12 +26,6 @@ impl Resource for pb::Version {
 
     const KIND: Kind = Kind::Version;
     const OF: &'static Collection = &VERSIONS;
-    const EVENTS: [pb::EventType; 4] = [
-        pb::EventType::VersionCreated,
-        pb::EventType::VersionUpdated,
-        pb::EventType::VersionDeleted,
-        pb::EventType::VersionUndeleted,
-    ];
 
     fn message(&self) -> &Self {
         self
@@ -46,16 +39,6 @@ impl Resource for pb::Version {
         self
     }
 
-    fn meta_of(message: &Self) -> Meta<'_> {
-        let Self { name, etag, delete_time, .. } = message;
-        Meta { name, etag, delete_time: delete_time.as_ref() }
-    }
-
-    fn meta_mut(&mut self) -> MetaMut<'_> {
-        let Self { name, uid, etag, create_time, update_time, delete_time, .. } = self;
-        MetaMut { name, uid, etag, create_time, update_time, delete_time }
-    }
-
     fn places(&self, name: &Name) -> Vec<Attribute> {
         let mut places = Vec::new();
         if self.delete_time.is_none() {
@@ -65,33 +48,18 @@ impl Resource for pb::Version {
                 places.push(Attribute { index: Index::ReadyVersions, value: Vec::new() });
             }
             if let Some(stage) = listed_stage(self) {
-                let value = keys::stage_entry(&name.parent(), stage, Some(self.stage_revision));
+                let value = keys::stage_entry(&name.parent(), stage, Some(self.stage_revision.cast_unsigned()));
                 places.push(Attribute { index: Index::StageEntries, value });
             }
         }
-        if let Some(time) = self.delete_time.as_ref().filter(|_| self.purge_time.is_none()) {
+        if let (Some(_), Some(time), false) = (&self.delete_time, &self.purge_time, self.purged) {
             places.push(Attribute { index: Index::DeletedVersions, value: keys::time(time) });
         }
         places
     }
 
-    fn wrap(message: Self) -> Any {
-        Any::Version(message)
-    }
-
-    fn unwrap(any: Any) -> Option<Self> {
-        match any {
-            Any::Version(version) => Some(version),
-            _ => None,
-        }
-    }
-
     fn check(message: &Self, found: &mut Violations) {
         validate::version(message, found);
-    }
-
-    fn missing(name: &Name) -> Error {
-        Error::NotFound { reason: ErrorReason::VersionNotFound, name: name.to_string() }
     }
 
     fn reads(name: &Name) -> Vec<(Kind, Vec<u8>)> {
@@ -99,7 +67,7 @@ impl Resource for pb::Version {
         let version = name.within(&VERSIONS);
         let of_version = match VersionRef::parse(version.id()) {
             Ok(VersionRef::Number(_)) => Some((Kind::Version, version.key())),
-            Ok(VersionRef::Label(label)) => Some((Kind::Label, keys::label(&model, &label))),
+            Ok(VersionRef::Id(id)) => Some((Kind::Label, keys::version_id(&model, &id))),
             // Its number is not known yet.
             Ok(VersionRef::Alias(_)) | Err(_) => None,
         };
@@ -125,7 +93,7 @@ impl Registry {
             }
             // Say so if it is the model that is missing.
             self.get::<ModelRow>(&name.parent()).await?;
-            return Err(<pb::Version as Resource>::missing(name));
+            return Err(missing::<pb::Version>(name));
         }
         Err(Error::internal(format!("{name} keeps moving")))
     }
@@ -140,8 +108,10 @@ impl Registry {
 pub(crate) struct CreateVersion {
     pub(crate) model: Name,
     pub(crate) version: pb::Version,
-    /// The names in `version.parents`, in their order.
-    pub(crate) parents: Vec<Name>,
+    /// The caller's name for it, or empty.
+    pub(crate) version_id: String,
+    /// The names in `version.base_versions`, in their order.
+    pub(crate) base_versions: Vec<Name>,
     /// It is to be READY at once.
     pub(crate) finalize: bool,
 }
@@ -154,12 +124,10 @@ impl Mutation for CreateVersion {
         let mut row: ModelRow = tx.live(&self.model).await?;
         let number = row.last_number + 1;
         let name = self.model.child(&VERSIONS, number).to_string();
-        let label = &self.version.label;
-        if !label.is_empty() {
-            let key = keys::label(&self.model, label);
+        if !self.version_id.is_empty() {
+            let key = keys::version_id(&self.model, &self.version_id);
             if tx.store.get(Kind::Label, &key).await?.is_some() {
-                let name = format!("{}/versions/{label}", self.model);
-                return Err(Error::AlreadyExists { reason: ErrorReason::LabelAlreadyExists, name });
+                return Err(exists::<pb::Version>(format!("{}/versions/{}", self.model, self.version_id)));
             }
             tx.put_number(Kind::Label, key, number).await?;
         }
@@ -167,51 +135,49 @@ impl Mutation for CreateVersion {
         let state = if ready { pb::VersionState::Ready } else { pb::VersionState::Pending };
         let version = pb::Version {
             name: name.clone(),
-            uid: Uuid::new_v4().to_string(),
+            version_id: self.version_id.clone(),
             number,
             state: state.into(),
             stage: pb::Stage::Development.into(),
-            parents: resolve_parents(tx, &self.parents).await?,
-            creator: tx.actor.to_owned(),
+            base_versions: resolve_bases(tx, &self.base_versions).await?,
             manifest_sha256: if ready { manifest_of_nothing() } else { String::new() },
-            create_time: Some(tx.now),
             stage_time: Some(tx.now),
-            stage_revision: tx.revision(),
+            stage_revision: tx.revision().cast_signed(),
             ..self.version.given()
         };
-        tx.write(event(pb::EventType::VersionCreated), None, version).await?;
+        tx.write(event(event_type::VERSION_CREATED), None, version).await?;
         row.last_number = number;
         row.model.version_count += 1;
         if ready {
             row.model.latest_version = name;
         }
         // The etag stays: a new version does not get in the way of those who change the model.
-        tx.keep(&row).await
+        tx.keep(row).await.map(drop)
     }
 
     fn answer(committed: Committed) -> Result<pb::Version, Error> {
-        resource_of::<pb::Version>(committed.into_event(pb::EventType::VersionCreated)?)
+        committed.resource::<pb::Version>(event_type::VERSION_CREATED)
     }
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
-        let mut reads: Vec<_> = self.parents.iter().flat_map(pb::Version::reads).collect();
+        let mut reads: Vec<_> = self.base_versions.iter().flat_map(pb::Version::reads).collect();
         reads.push((Kind::Model, self.model.key()));
-        if !self.version.label.is_empty() {
-            reads.push((Kind::Label, keys::label(&self.model, &self.version.label)));
+        if !self.version_id.is_empty() {
+            reads.push((Kind::Label, keys::version_id(&self.model, &self.version_id)));
         }
         reads
     }
 }
 
 /// The canonical names of the versions that another one was derived from.
-async fn resolve_parents(tx: &Tx<'_>, parents: &[Name]) -> Result<Vec<String>, Error> {
-    let mut names = Vec::with_capacity(parents.len());
-    for (i, parent) in parents.iter().enumerate() {
-        match tx.any::<pb::Version>(parent).await {
+async fn resolve_bases(tx: &Tx<'_>, bases: &[Name]) -> Result<Vec<String>, Error> {
+    let mut names = Vec::with_capacity(bases.len());
+    for (i, base) in bases.iter().enumerate() {
+        match tx.any::<pb::Version>(base).await {
             Ok(version) => names.push(version.name),
             Err(Error::NotFound { name, .. }) => {
                 let missing = format!("{name} does not exist");
-                return Err(Error::field(format!("version.parents[{i}]"), ErrorReason::FieldInvalid, missing));
+                return Err(Error::field(format!("version.base_versions[{i}]"), ErrorReason::FieldInvalid, missing));
             }
             Err(error) => return Err(error),
         }

@@ -6,14 +6,16 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use registry_proto::v1::watch_events_response::Response;
 use tokio::sync::{mpsc, watch};
 
 use super::Registry;
-use super::events::Selection;
+use super::events::{Selection, number};
 use super::specs::{KINDS, Spec};
+use super::transaction::event;
 use crate::error::Error;
 use crate::rules::names::{Collection, NAMESPACES};
 use crate::store::{Pages, Record, Revision, Snapshot};
@@ -103,7 +105,7 @@ impl Watcher {
         snapshot: Option<Box<dyn Snapshot>>,
         mut head: watch::Receiver<Revision>,
     ) -> Result<(), End> {
-        self.send(Response::Created(pb::WatchCreated { revision: self.cursor })).await?;
+        self.send(Response::Created(pb::WatchCreated { revision: self.cursor.cast_signed() })).await?;
         if let Some(snapshot) = snapshot {
             self.send_snapshot(&*snapshot).await?;
             self.bookmark().await?;
@@ -129,18 +131,17 @@ impl Watcher {
     async fn send_some(&mut self) -> Result<bool, End> {
         let entries = self.registry.tail.read(self.cursor).await?;
         for entry in &entries {
-            let revision = entry.revision;
             let events: Vec<_> = entry.events.iter().filter(|event| self.selection.takes(event)).cloned().collect();
             if !events.is_empty() {
-                self.send(Response::Events(pb::WatchedEvents { revision, events })).await?;
+                self.send(Response::Events(pb::WatchedEvents { revision: entry.revision, events })).await?;
             }
-            self.cursor = revision;
+            self.cursor = number(entry);
         }
         Ok(!entries.is_empty())
     }
 
     async fn bookmark(&self) -> Result<(), Gone> {
-        self.send(Response::Bookmark(pb::Bookmark { revision: self.cursor })).await
+        self.send(Response::Bookmark(pb::Bookmark { revision: self.cursor.cast_signed() })).await
     }
 
     async fn send(&self, response: Response) -> Result<(), Gone> {
@@ -209,11 +210,10 @@ impl SnapshotPage<'_> {
         let Some((name, resource)) = (kind.shown)(record)? else { return Ok(()) };
         let below = name.prefix();
         self.events.push(pb::Event {
-            revision: self.snapshot.revision(),
-            r#type: pb::EventType::Snapshot.into(),
+            revision: self.snapshot.revision().cast_signed(),
             resource_name: name.to_string(),
             after: Some(resource),
-            ..Default::default()
+            ..event(event_type::RESOURCE_SNAPSHOT)
         });
         if self.events.len() >= PAGE {
             self.flush().await?;
@@ -226,7 +226,7 @@ impl SnapshotPage<'_> {
         if events.is_empty() {
             return Ok(());
         }
-        let revision = self.snapshot.revision();
+        let revision = self.snapshot.revision().cast_signed();
         Ok(self.watcher.send(Response::Events(pb::WatchedEvents { revision, events })).await?)
     }
 }

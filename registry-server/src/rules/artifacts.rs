@@ -10,6 +10,11 @@ pub(crate) fn media_type(given: &str, path: &str) -> Option<String> {
     }
 }
 
+/// Whether files of a type tell of a version and are no part of it, so that they may be added late.
+pub(crate) fn is_late(r#type: &str) -> bool {
+    matches!(r#type, "plot" | "confusion_matrix" | "log")
+}
+
 /// Whether a version in a state takes another file. `late`: it is of a type that tells of the version, and is no part of it.
 pub(crate) fn may_add(state: State, late: bool) -> bool {
     match state {
@@ -40,6 +45,7 @@ mod tests {
         ] {
             assert_eq!(may_add(state, late), taken, "{state:?} {late}");
         }
+        assert!(is_late("plot") && !is_late("model"));
         assert!(may_remove(State::Pending, false) && may_remove(State::Ready, true));
         assert!(!may_remove(State::Ready, false) && !may_remove(State::Failed, false));
     }

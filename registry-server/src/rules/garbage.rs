@@ -52,10 +52,5 @@ pub(crate) fn fate(listed: bool, written: SystemTime, now: SystemTime, grace: Du
     }
 }
 
-/// Whether something that was deleted at some time is to be given up for good.
-pub(crate) fn is_due(deleted: SystemTime, now: SystemTime, purge_after: Duration) -> bool {
-    now.duration_since(deleted).is_ok_and(|age| age >= purge_after)
-}
-
 #[cfg(test)]
 mod tests;

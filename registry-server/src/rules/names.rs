@@ -2,14 +2,14 @@
 //!
 //! What a name looks like is data: each [`Collection`] says which segment it has, what it lies in, and what its ids look like.
 //! Parsing, keys, parents and what lies below what are written once over it. A name without a namespace is in `default`, and a
-//! version answers to its number, its label and its aliases.
+//! version answers to its number, its id and its aliases.
 
 mod ids;
 
 use std::borrow::Cow;
 use std::fmt;
 
-pub(crate) use ids::{Computed, NameError, check_alias, check_id, check_label, check_path, computed};
+pub(crate) use ids::{Computed, NameError, check_alias, check_id, check_path, check_version_id, computed};
 
 /// The namespace of a name that does not say one.
 pub(crate) const DEFAULT_NAMESPACE: &str = "default";
@@ -33,7 +33,7 @@ pub(crate) struct Collection {
 enum Ids {
     /// Text; the check's message begins with "must".
     Text(fn(&str) -> Result<(), NameError>),
-    /// A version's number, label or alias. Records are kept under the number.
+    /// A version's number, id or alias. Records are kept under the number.
     Version,
     /// The rest of the name, slashes included.
     Path,
@@ -106,7 +106,7 @@ impl Collection {
 
 /// The name of a resource, its namespace included.
 ///
-/// A version in it is as its caller gave it: by number, label or alias. Only by number it is the name that the record has.
+/// A version in it is as its caller gave it: by number, id or alias. Only by number it is the name that the record has.
 #[derive(Debug, Clone)]
 pub(crate) struct Name {
     of: &'static Collection,
@@ -177,7 +177,7 @@ impl Name {
     }
 
     /// Parses the name of something that others lie below, or of nothing (everything). A last id `-` stands for all, and so for
-    /// what they lie in. A version has to be named by number: a label would need a look-up, and an alias moves.
+    /// what they lie in. A version has to be named by number: an id would need a look-up, and an alias moves.
     pub(crate) fn parse_scope(text: &str) -> Result<Option<Self>, NameError> {
         if text.is_empty() {
             return Ok(None);
@@ -188,7 +188,7 @@ impl Name {
             match Self::parse_parent(of, text) {
                 Ok(name) if name.is_by_number() => return Ok(Some(name)),
                 Ok(_) => {
-                    let why = "the version must be named by its number, not by a label or an alias";
+                    let why = "the version must be named by its number, not by an id or an alias";
                     return Err(NameError(why.to_owned()));
                 }
                 // It has the form of a name in this collection.
@@ -306,8 +306,8 @@ impl Name {
 pub(crate) enum VersionRef {
     /// By the number that the registry gave it, from 1.
     Number(i64),
-    /// By the label that its maker gave it.
-    Label(String),
+    /// By the id that its maker gave it.
+    Id(String),
     /// By an alias, without the `@`: one that was set, or `latest`, `production`, `staging`.
     Alias(String),
 }
@@ -321,9 +321,9 @@ impl VersionRef {
             return checked.map(|()| Self::Alias(alias.to_owned()));
         }
         if !ids::is_digits(segment) {
-            let checked = check_label(segment);
-            let checked = checked.map_err(|NameError(why)| NameError(format!("the version's label {why}")));
-            return checked.map(|()| Self::Label(segment.to_owned()));
+            let checked = check_version_id(segment);
+            let checked = checked.map_err(|NameError(why)| NameError(format!("the version's id {why}")));
+            return checked.map(|()| Self::Id(segment.to_owned()));
         }
         // `07` would be a second spelling of `7`, and no version has the number 0.
         if segment.starts_with('0') {

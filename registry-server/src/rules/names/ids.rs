@@ -1,4 +1,4 @@
-//! What an id, a label, an alias and an artifact's path look like.
+//! What an id, an alias and an artifact's path look like.
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
@@ -60,8 +60,8 @@ pub(crate) fn check_id(value: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// Checks a version's label: an id that can't be mistaken for a version's number.
-pub(crate) fn check_label(value: &str) -> Result<(), NameError> {
+/// Checks a version's id: an id that can't be mistaken for a version's number.
+pub(crate) fn check_version_id(value: &str) -> Result<(), NameError> {
     check_id(value)?;
     if is_digits(value) {
         return refuse("must not be all digits: that is how a version's number looks");
@@ -190,9 +190,9 @@ mod tests {
     }
 
     #[test]
-    fn labels_and_aliases() {
-        accepts(check_label, &["1.4.0", "20260126_103000", "v7", "latest"]);
-        refuses(check_label, &[("7", "all digits"), ("007", "all digits"), ("1 4", "contain ' '")]);
+    fn version_ids_and_aliases() {
+        accepts(check_version_id, &["1.4.0", "20260126_103000", "v7", "latest"]);
+        refuses(check_version_id, &[("7", "all digits"), ("007", "all digits"), ("1 4", "contain ' '")]);
         accepts(check_alias, &["champion", "7", "Latest"]);
         refuses(
             check_alias,

@@ -60,13 +60,13 @@ fn models() {
 
 #[test]
 fn versions() {
-    let label = |label: &str| VersionRef::Label(label.to_owned());
+    let id = |id: &str| VersionRef::Id(id.to_owned());
     let alias = |alias: &str| VersionRef::Alias(alias.to_owned());
     for (text, id, version) in [
         ("models/fraud/versions/7", "7", VersionRef::Number(7)),
         ("models/fraud/versions/9223372036854775807", "9223372036854775807", VersionRef::Number(i64::MAX)),
-        ("models/fraud/versions/1.4.0", "1.4.0", label("1.4.0")),
-        ("models/fraud/versions/20260126_103000", "20260126_103000", label("20260126_103000")),
+        ("models/fraud/versions/1.4.0", "1.4.0", id("1.4.0")),
+        ("models/fraud/versions/20260126_103000", "20260126_103000", id("20260126_103000")),
         ("models/fraud/versions/@champion", "@champion", alias("champion")),
         ("models/fraud@champion", "@champion", alias("champion")),
         ("namespaces/default/models/fraud@production", "@production", alias("production")),
@@ -85,8 +85,8 @@ fn versions() {
             ("models/fraud/7", form),
             ("models/fraud/versions/7/artifacts/a", form),
             ("models/fraud@champion/versions/7", form),
-            ("models/fraud/versions/", "the version's label must not be empty"),
-            ("models/fraud/versions/-", "the version's label must begin with"),
+            ("models/fraud/versions/", "the version's id must not be empty"),
+            ("models/fraud/versions/-", "the version's id must begin with"),
             ("models/fraud/versions/0", "1 or more"),
             ("models/fraud/versions/07", "without leading zeros"),
             ("models/fraud/versions/9223372036854775808", "at most 9223372036854775807"),
@@ -188,7 +188,7 @@ fn id() -> impl Strategy<Value = String> {
 fn version_id() -> impl Strategy<Value = String> {
     prop_oneof![
         (1..=i64::MAX).prop_map(|number| number.to_string()),
-        id().prop_filter("a label", |id| check_label(id).is_ok()),
+        id().prop_filter("a version's id", |id| check_version_id(id).is_ok()),
         id().prop_map(|alias| format!("@{alias}")),
     ]
 }

@@ -40,7 +40,7 @@ async fn people_can_read_it() {
     let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
     let version = pb::Version {
         name: "namespaces/default/models/fraud/versions/7".to_owned(),
-        framework: pb::Framework::Pytorch.into(),
+        framework: "pytorch".to_owned(),
         stage: pb::Stage::Production.into(),
         create_time: time(1_000_000_000),
         ..Default::default()

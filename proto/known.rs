@@ -1,0 +1,123 @@
+//! The well-known values of the fields that are open sets, and the types of events.
+
+/// Declares a module of values, each a constant, and the list of all of them.
+macro_rules! known {
+    ($(#[$doc:meta])* $module:ident { $($name:ident = $value:literal: $what:literal,)+ }) => {
+        $(#[$doc])*
+        pub mod $module {
+            $(
+                #[doc = concat!("`", $value, "`: ", $what)]
+                pub const $name: &str = $value;
+            )+
+            /// All of them.
+            pub const ALL: &[&str] = &[$($name),+];
+        }
+    };
+}
+
+known! {
+    /// What a model was made with: `Version.framework`.
+    framework {
+        SKLEARN = "sklearn": "scikit-learn.",
+        TENSORFLOW = "tensorflow": "TensorFlow.",
+        PYTORCH = "pytorch": "PyTorch.",
+        XGBOOST = "xgboost": "XGBoost.",
+        LIGHTGBM = "lightgbm": "LightGBM.",
+        CATBOOST = "catboost": "CatBoost.",
+        ONNX = "onnx": "the Open Neural Network Exchange format.",
+        JAX = "jax": "JAX.",
+        KERAS = "keras": "Keras.",
+        HUGGINGFACE = "huggingface": "the libraries of Hugging Face.",
+        SPARK = "spark": "Spark MLlib.",
+        GGUF = "gguf": "the GGUF format of llama.cpp.",
+        CUSTOM = "custom": "code of one's own.",
+    }
+}
+
+known! {
+    /// What a model does: `Model.model_type`.
+    model_type {
+        CLASSIFICATION = "classification": "tells to which of several classes something belongs.",
+        REGRESSION = "regression": "tells a number.",
+        FORECASTING = "forecasting": "tells future values.",
+        REINFORCEMENT = "reinforcement": "acts, and learns by reward.",
+        ANOMALY_DETECTION = "anomaly_detection": "finds what is out of the ordinary.",
+        TIME_SERIES = "time_series": "describes values along time.",
+        LLM = "llm": "a large language model.",
+        EMBEDDING = "embedding": "makes vectors that lie close for what is alike.",
+        RANKING = "ranking": "puts things into an order.",
+        VISION = "vision": "reads images or video.",
+        OTHER = "other": "anything else.",
+    }
+}
+
+known! {
+    /// What a file is: `Artifact.type`.
+    artifact_type {
+        MODEL = "model": "the model itself.",
+        CHECKPOINT = "checkpoint": "a state of the training.",
+        LOG = "log": "what a program wrote while it ran; may be added to a READY version.",
+        METRICS = "metrics": "measured values.",
+        PLOT = "plot": "a picture for people; may be added to a READY version.",
+        CONFUSION_MATRIX = "confusion_matrix": "which classes were taken for which; may be added to a READY version.",
+        FEATURE_IMPORTANCE = "feature_importance": "how much each feature contributes.",
+        PREDICTIONS = "predictions": "what the model said about some data.",
+        CONFIG = "config": "settings.",
+        SCHEMA = "schema": "the shape of the data.",
+        OTHER = "other": "anything else.",
+    }
+}
+
+known! {
+    /// What happened: `Event.type`.
+    event_type {
+        MODEL_CREATED = "model.created": "a model was made.",
+        MODEL_UPDATED = "model.updated": "fields of a model changed.",
+        MODEL_DELETED = "model.deleted": "a model was marked as deleted.",
+        MODEL_UNDELETED = "model.undeleted": "the deletion of a model was taken back.",
+        VERSION_CREATED = "version.created": "a version was made.",
+        VERSION_UPDATED = "version.updated": "fields of a version changed.",
+        VERSION_FINALIZED = "version.finalized": "a version turned READY or FAILED.",
+        VERSION_DELETED = "version.deleted": "a version was marked as deleted.",
+        VERSION_UNDELETED = "version.undeleted": "the deletion of a version was taken back.",
+        VERSION_PURGED = "version.purged": "the artifacts of a deleted version are gone for good.",
+        VERSION_STAGE_TRANSITIONED = "version.stage_transitioned": "a version moved to a stage.",
+        ALIAS_SET = "alias.set": "an alias points at a version.",
+        ALIAS_DELETED = "alias.deleted": "an alias was removed.",
+        ARTIFACT_CREATED = "artifact.created": "an artifact was made.",
+        ARTIFACT_DELETED = "artifact.deleted": "an artifact was removed.",
+        SWEEP_STARTED = "sweep.started": "chunks that no artifact lists are about to be removed.",
+        SWEEP_ENDED = "sweep.ended": "these chunks are removed.",
+        ENCRYPTION_KEY_CREATED = "encryption_key.created": "a namespace got the key of its artifacts.",
+        ENCRYPTION_KEY_ROTATED = "encryption_key.rotated": "this key is under another master key.",
+        RESOURCE_SNAPSHOT = "resource.snapshot": "a resource as it stands when a watch begins; not in the log.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_contract_lists_every_value() {
+        for (values, proto) in [
+            (framework::ALL, include_str!("modelregistry/v1/versions.proto")),
+            (model_type::ALL, include_str!("modelregistry/v1/models.proto")),
+            (artifact_type::ALL, include_str!("modelregistry/v1/artifacts.proto")),
+            (event_type::ALL, include_str!("modelregistry/v1/events.proto")),
+        ] {
+            for value in values {
+                assert!(proto.contains(&format!("`{value}`")), "{value}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_value_may_be_written() {
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+        for value in [framework::ALL, model_type::ALL, artifact_type::ALL, event_type::ALL].concat() {
+            let first = value.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+            assert!(first && value.len() <= 64 && value.chars().all(inner), "{value}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `EventService`.
+
+use registry_proto::known::event_type;
+use registry_proto::v1 as pb;
+use registry_proto::v1::event_service_server::EventService;
+use registry_proto::v1::watch_events_request::Start as WatchStart;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Request;
+
+use super::Services;
+use super::call::{List, Messages, Reply, no_filter};
+use crate::error::{Violations, quoted};
+use crate::registry::events::{Selection, Types};
+use crate::registry::history::Period;
+use crate::registry::watch::Start;
+use crate::rules::names::Name;
+
+/// How many types a request may choose.
+const TYPES: usize = 100;
+
+#[tonic::async_trait]
+impl EventService for Services {
+    type WatchEventsStream = Messages<pb::WatchEventsResponse>;
+
+    async fn watch_events(&self, request: Request<pb::WatchEventsRequest>) -> Reply<Self::WatchEventsStream> {
+        no_filter(&request.get_ref().filter)?;
+        self.stream(
+            request,
+            |request, found| {
+                let selection = selection(&request.parent, &request.types, found);
+                let start = match request.start {
+                    None | Some(WatchStart::Now(_)) => Some(Start::Now),
+                    Some(WatchStart::AfterRevision(revision)) => u64::try_from(revision).ok().map(Start::After),
+                    Some(WatchStart::Snapshot(_)) => Some(Start::Snapshot),
+                };
+                if start.is_none() {
+                    found.invalid("after_revision", "must not be negative");
+                }
+                Some((selection?, start?))
+            },
+            |services, _, (selection, start)| async move {
+                let messages = services.registry.watch(selection, start, services.draining).await?;
+                Ok(ReceiverStream::new(messages))
+            },
+        )
+        .await
+    }
+
+    async fn list_events(&self, request: Request<pb::ListEventsRequest>) -> Reply<pb::ListEventsResponse> {
+        self.list(
+            request,
+            List::by(&["revision"]),
+            |request, found| {
+                let selection = selection(&request.parent, &request.types, found);
+                Some((selection?, Period { start: request.start_time, end: request.end_time }))
+            },
+            |registry, (selection, period), page| async move { registry.list_events(&selection, period, &page).await },
+        )
+        .await
+    }
+
+    async fn get_event(&self, request: Request<pb::GetEventRequest>) -> Reply<pb::Event> {
+        self.read(request, |request, _| Some(request.name), |registry, name| async move { registry.event(&name).await })
+            .await
+    }
+}
+
+fn selection(parent: &str, types: &[String], found: &mut Violations) -> Option<Selection> {
+    let parent = found.parsed("parent", Name::parse_scope(parent));
+    if types.len() > TYPES {
+        found.invalid("types", format!("has {} entries; at most {TYPES} are allowed", types.len()));
+        return None;
+    }
+    let mut known = Vec::with_capacity(types.len());
+    for (i, text) in types.iter().enumerate() {
+        match Types::parse(text) {
+            Some(types) => known.push(types),
+            None => {
+                let known = event_type::ALL.join(", ");
+                found.invalid(
+                    format!("types[{i}]"),
+                    format!("{} is no type; known are {known}, and \"kind.*\"", quoted(text)),
+                );
+            }
+        }
+    }
+    Some(Selection { parent: parent?, types: known })
+}

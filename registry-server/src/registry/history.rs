@@ -1,0 +1,136 @@
+//! The events of the past, in pages: the audit trail.
+
+use std::sync::Arc;
+
+use prost::Message as _;
+use prost_types::Timestamp;
+use registry_proto::v1 as pb;
+
+use super::events::{READ, Selection, number};
+use super::lists::{Listed, Page, page_token_invalid};
+use super::{Registry, keys};
+use crate::error::Error;
+use crate::rules::names::{MODELS, Name};
+use crate::store::{Kind, Range, Revision, SCAN_BYTES, Source};
+
+/// How many revisions a page looks at, at most.
+const LOOKED_AT: usize = 5_000;
+
+/// When events happened that somebody wants: from the first time on, up to the second.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Period {
+    pub(crate) start: Option<Timestamp>,
+    pub(crate) end: Option<Timestamp>,
+}
+
+impl Registry {
+    /// Events of the past: about as many as the page holds, since a revision is not split.
+    pub(crate) async fn list_events(
+        &self,
+        selection: &Selection,
+        period: Period,
+        page: &Page,
+    ) -> Result<Listed<pb::Event>, Error> {
+        let position = match page.after.as_deref().map(<[u8; 8]>::try_from) {
+            None => None,
+            Some(Ok(position)) => Some(Revision::from_be_bytes(position)),
+            Some(Err(_)) => return Err(page_token_invalid()),
+        };
+        // Revisions between these two, without them.
+        let mut after = match period.start {
+            Some(start) => self.first_since(start).await?.saturating_sub(1),
+            None => 0,
+        };
+        let mut before = match period.end {
+            Some(end) => self.first_since(end).await?,
+            None => Revision::MAX,
+        };
+        match position {
+            Some(position) if page.reverse => before = before.min(position),
+            Some(position) => after = after.max(position),
+            None => {}
+        }
+        let model = selection.parent.as_ref().filter(|parent| parent.of().parent.is_some());
+        let model = model.map(|parent| parent.within(&MODELS));
+        let (mut items, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
+        loop {
+            let entries = match (&model, page.reverse) {
+                (Some(model), reverse) => self.entries_of(model, after, before, reverse).await?,
+                (None, false) => self.tail.read(after).await?,
+                (None, true) => self.entries_before(before).await?,
+            };
+            let entries: Vec<_> =
+                entries.into_iter().filter(|entry| (after + 1..before).contains(&number(entry))).collect();
+            if entries.is_empty() {
+                return Ok(Listed { items, next: None });
+            }
+            for entry in entries {
+                let revision = number(&entry);
+                (if page.reverse { before = revision } else { after = revision });
+                looked_at += 1;
+                let first = items.len();
+                items.extend(entry.events.iter().filter(|event| selection.takes(event)).cloned());
+                bytes += items[first..].iter().map(pb::Event::encoded_len).sum::<usize>();
+                if page.reverse {
+                    items[first..].reverse();
+                }
+                if items.len() >= page.size || bytes >= SCAN_BYTES || looked_at >= LOOKED_AT {
+                    return Ok(Listed { items, next: Some(revision.to_be_bytes().to_vec()) });
+                }
+            }
+        }
+    }
+
+    /// The first revision at or after a time; the one after the newest if there is none. Times never decrease along the log.
+    async fn first_since(&self, time: Timestamp) -> Result<Revision, Error> {
+        let (mut low, mut high) = (1, self.store.newest().await? + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let events = self.tail.events_of(middle).await?;
+            let then = events.first().and_then(|event| event.create_time).unwrap_or_default();
+            if (then.seconds, then.nanos) < (time.seconds, time.nanos) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// Some revisions before one, the newest first.
+    async fn entries_before(&self, before: Revision) -> Result<Vec<Arc<pb::WatchedEvents>>, Error> {
+        let before = before.min(self.store.newest().await? + 1);
+        let mut window = READ as Revision;
+        loop {
+            let mut entries = self.tail.read(before.saturating_sub(window + 1)).await?;
+            // The read ends with the bytes that it may have: the newest ones may be missing.
+            let complete = entries.last().is_none_or(|entry| number(entry) + 1 >= before);
+            if complete || window == 1 {
+                entries.retain(|entry| number(entry) < before);
+                entries.reverse();
+                return Ok(entries);
+            }
+            window /= 2;
+        }
+    }
+
+    /// Some revisions between two that have events of a model, found without reading the others.
+    async fn entries_of(
+        &self,
+        model: &Name,
+        after: Revision,
+        before: Revision,
+        reverse: bool,
+    ) -> Result<Vec<Arc<pb::WatchedEvents>>, Error> {
+        let from = if reverse { before } else { after };
+        let range =
+            Range { prefix: model.prefix(), after: Some(keys::event_reference(model, from)), reverse, limit: READ };
+        let mut entries = Vec::new();
+        for hit in self.store.scan(Source::Kind(Kind::EventReference), &range).await? {
+            let revision = hit.record.revision;
+            let events = self.tail.events_of(revision).await?;
+            entries.push(Arc::new(pb::WatchedEvents { revision: revision.cast_signed(), events }));
+        }
+        Ok(entries)
+    }
+}
