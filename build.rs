@@ -29,9 +29,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let services: Vec<_> = pool.services().filter(|service| service.package_name() == PACKAGE).collect();
     let names: Vec<_> = services.iter().map(|service| service.full_name()).collect();
     std::fs::write(out.join("services.rs"), format!("&{names:?}"))?;
-    let methods = services.iter().flat_map(|service| service.methods().collect::<Vec<_>>());
-    std::fs::write(out.join("rpc.rs"), methods.map(|method| of_method(&method)).collect::<String>())?;
-    std::fs::write(out.join("resource.rs"), resources(&pool).ok_or("events have no resources")?)?;
+    let methods: Vec<_> = services.iter().flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
+    std::fs::write(out.join("rpc.rs"), methods.iter().map(|method| of_method(&pool, method)).collect::<String>())?;
+    let resources = resources(&pool).ok_or("events have no resources")?;
+    std::fs::write(out.join("resource.rs"), resources.iter().map(|resource| resource.code(&pool)).collect::<String>())?;
+    std::fs::write(out.join("event_types.rs"), event_types(&resources, &methods))?;
 
     let mut descriptors = compiler.file_descriptor_set();
     // The annotations are options of the descriptors only: no message refers to their types.
@@ -49,7 +51,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// The traits in `proto/rpc.rs` for the request of a method.
-fn of_method(method: &MethodDescriptor) -> String {
+fn of_method(pool: &DescriptorPool, method: &MethodDescriptor) -> String {
     let (message, service) = (method.input(), method.parent_service().full_name().to_owned());
     let (request, response, name) = (message.name(), method.output(), method.name());
     let has = |field: &str| message.get_field_by_name(field).is_some();
@@ -66,11 +68,14 @@ fn of_method(method: &MethodDescriptor) -> String {
     } else {
         ""
     };
+    let permission = option(pool, method.options(), "modelregistry.v1.permission");
+    let permission = permission.as_ref().and_then(Value::as_str).unwrap_or_default();
     let mut code = format!(
         "impl Request for crate::v1::{request} {{
             type Response = crate::v1::{};
             const METHOD: &'static str = \"{name}\";
             const PATH: &'static str = \"/{service}/{name}\";
+            const PERMISSION: &'static str = {permission:?};
             {request_id}
         }}\n",
         response.name()
@@ -109,54 +114,84 @@ fn of_method(method: &MethodDescriptor) -> String {
     code
 }
 
-/// The trait in `proto/resource.rs` for the resources that events tell of.
-fn resources(pool: &DescriptorPool) -> Option<String> {
+/// A resource that events tell of.
+struct Resource {
+    message: MessageDescriptor,
+    /// Its annotation.
+    resource: DynamicMessage,
+    /// Its place in an event.
+    told: FieldDescriptor,
+}
+
+fn resources(pool: &DescriptorPool) -> Option<Vec<Resource>> {
     let told = pool.get_message_by_name(&format!("{PACKAGE}.Resource"))?;
-    let resources = told.fields().filter_map(|field| {
-        let message = message_in(&field)?;
-        let resource = option(pool, message.options(), "google.api.resource")?;
-        Some(of_resource(pool, &message, resource.as_message()?, &field))
+    let resources = told.fields().filter_map(|told| {
+        let message = message_in(&told)?;
+        let Some(Value::Message(resource)) = option(pool, message.options(), "google.api.resource") else {
+            return None;
+        };
+        Some(Resource { message, resource, told })
     });
     Some(resources.collect())
 }
 
-fn of_resource(
-    pool: &DescriptorPool,
-    message: &MessageDescriptor,
-    resource: &DynamicMessage,
-    told: &FieldDescriptor,
-) -> String {
-    let text = |field: &str| {
-        let value = resource.get_field_by_name(field);
+/// The types of the events that all kinds have in common, as far as there are methods that lead to them.
+fn event_types(resources: &[Resource], methods: &[MethodDescriptor]) -> String {
+    let mut code = String::new();
+    let mut all = Vec::new();
+    for resource in resources {
+        let (name, singular) = (resource.message.name(), resource.text("singular"));
+        for (verb, done) in
+            [("Create", "created"), ("Update", "updated"), ("Delete", "deleted"), ("Undelete", "undeleted")]
+        {
+            if methods.iter().any(|method| method.name() == format!("{verb}{name}")) {
+                let constant = format!("{singular}_{done}").to_uppercase();
+                let article = if singular.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+                code += &format!("/// `{singular}.{done}`: {article} {singular} was {done}.\n");
+                code += &format!("pub const {constant}: &str = \"{singular}.{done}\";\n");
+                all.push(constant);
+            }
+        }
+    }
+    code + &format!("pub(super) const STANDARD: &[&str] = &[{}];\n", all.join(", "))
+}
+
+impl Resource {
+    fn text(&self, field: &str) -> String {
+        let value = self.resource.get_field_by_name(field);
         value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-    };
-    let behaviors = |field: &FieldDescriptor| -> Vec<i32> {
-        let values = option(pool, field.options(), "google.api.field_behavior");
-        let values = values.iter().filter_map(Value::as_list).flatten();
-        values.filter_map(Value::as_enum_number).collect()
-    };
-    // An etag is a precondition of the call, and not what it writes.
-    let theirs = |field: &FieldDescriptor| {
-        let behaviors = behaviors(field);
-        field.name() != "etag" && !behaviors.contains(&OUTPUT_ONLY) && !behaviors.contains(&IDENTIFIER)
-    };
-    let fixed = |field: &FieldDescriptor| behaviors(field).contains(&IMMUTABLE);
-    let names = |wanted: &dyn Fn(&FieldDescriptor) -> bool| -> String {
-        message.fields().filter(|field| wanted(field)).map(|field| format!("{:?}, ", field.name())).collect()
-    };
-    let arms = |wanted: &dyn Fn(&FieldDescriptor) -> bool, arm: &dyn Fn(&str) -> String| -> String {
-        let fields = message.fields().filter(|field| wanted(field));
-        fields.map(|field| format!("{:?} => {}\n", field.name(), arm(&identifier(field.name())))).collect()
-    };
-    let time = |field: &str| match message.get_field_by_name(field) {
-        Some(_) => (format!("self.{field}.as_ref()"), format!("Some(&mut self.{field})")),
-        None => ("None".to_owned(), "None".to_owned()),
-    };
-    let (delete_time, delete_time_mut) = time("delete_time");
-    let (_, purge_time_mut) = time("purge_time");
-    let told = told.name().split('_').map(capitalized).collect::<String>();
-    format!(
-        "impl Resource for crate::v1::{name} {{
+    }
+
+    /// The trait in `proto/resource.rs`.
+    fn code(&self, pool: &DescriptorPool) -> String {
+        let Self { message, told, .. } = self;
+        let behaviors = |field: &FieldDescriptor| -> Vec<i32> {
+            let values = option(pool, field.options(), "google.api.field_behavior");
+            let values = values.iter().filter_map(Value::as_list).flatten();
+            values.filter_map(Value::as_enum_number).collect()
+        };
+        // An etag is a precondition of the call, and not what it writes.
+        let theirs = |field: &FieldDescriptor| {
+            let behaviors = behaviors(field);
+            field.name() != "etag" && !behaviors.contains(&OUTPUT_ONLY) && !behaviors.contains(&IDENTIFIER)
+        };
+        let fixed = |field: &FieldDescriptor| behaviors(field).contains(&IMMUTABLE);
+        let names = |wanted: &dyn Fn(&FieldDescriptor) -> bool| -> String {
+            message.fields().filter(|field| wanted(field)).map(|field| format!("{:?}, ", field.name())).collect()
+        };
+        let arms = |wanted: &dyn Fn(&FieldDescriptor) -> bool, arm: &dyn Fn(&str) -> String| -> String {
+            let fields = message.fields().filter(|field| wanted(field));
+            fields.map(|field| format!("{:?} => {}\n", field.name(), arm(&identifier(field.name())))).collect()
+        };
+        let time = |field: &str| match message.get_field_by_name(field) {
+            Some(_) => (format!("self.{field}.as_ref()"), format!("Some(&mut self.{field})")),
+            None => ("None".to_owned(), "None".to_owned()),
+        };
+        let (delete_time, delete_time_mut) = time("delete_time");
+        let (_, purge_time_mut) = time("purge_time");
+        let told = told.name().split('_').map(capitalized).collect::<String>();
+        format!(
+            "impl Resource for crate::v1::{name} {{
             const TYPE: &'static str = \"{type}\";
             const SINGULAR: &'static str = \"{singular}\";
             const UPDATABLE: &'static [&'static str] = &[{updatable}];
@@ -195,23 +230,24 @@ fn of_resource(
                 }}
             }}
         }}\n",
-        name = message.name(),
-        r#type = text("type"),
-        singular = text("singular"),
-        updatable = names(&|field| theirs(field) && !fixed(field)),
-        fixed = names(&|field| theirs(field) && fixed(field)),
-        take = arms(&theirs, &|field| format!("self.{field}.clone_from(&from.{field}),")),
-        take_entry = arms(&|field| theirs(field) && !fixed(field) && field.is_map(), &|field| format!(
-            "{{
+            name = message.name(),
+            r#type = self.text("type"),
+            singular = self.text("singular"),
+            updatable = names(&|field| theirs(field) && !fixed(field)),
+            fixed = names(&|field| theirs(field) && fixed(field)),
+            take = arms(&theirs, &|field| format!("self.{field}.clone_from(&from.{field}),")),
+            take_entry = arms(&|field| theirs(field) && !fixed(field) && field.is_map(), &|field| format!(
+                "{{
                 match from.{field}.get(key) {{
                     Some(value) => drop(self.{field}.insert(key.to_owned(), value.clone())),
                     None => drop(self.{field}.remove(key)),
                 }}
                 true
             }}"
-        )),
-        has = arms(&theirs, &|field| format!("self.{field} != empty.{field},")),
-    )
+            )),
+            has = arms(&theirs, &|field| format!("self.{field} != empty.{field},")),
+        )
+    }
 }
 
 fn option(pool: &DescriptorPool, options: DynamicMessage, name: &str) -> Option<Value> {

@@ -68,29 +68,34 @@ known! {
     }
 }
 
-known! {
-    /// What happened: `Event.type`.
-    event_type {
-        MODEL_CREATED = "model.created": "a model was made.",
-        MODEL_UPDATED = "model.updated": "fields of a model changed.",
-        MODEL_DELETED = "model.deleted": "a model was marked as deleted.",
-        MODEL_UNDELETED = "model.undeleted": "the deletion of a model was taken back.",
-        VERSION_CREATED = "version.created": "a version was made.",
-        VERSION_UPDATED = "version.updated": "fields of a version changed.",
-        VERSION_FINALIZED = "version.finalized": "a version turned READY or FAILED.",
-        VERSION_DELETED = "version.deleted": "a version was marked as deleted.",
-        VERSION_UNDELETED = "version.undeleted": "the deletion of a version was taken back.",
-        VERSION_PURGED = "version.purged": "the artifacts of a deleted version are gone for good.",
-        VERSION_STAGE_TRANSITIONED = "version.stage_transitioned": "a version moved to a stage.",
-        ALIAS_SET = "alias.set": "an alias points at a version.",
-        ALIAS_DELETED = "alias.deleted": "an alias was removed.",
-        ARTIFACT_CREATED = "artifact.created": "an artifact was made.",
-        ARTIFACT_DELETED = "artifact.deleted": "an artifact was removed.",
-        SWEEP_STARTED = "sweep.started": "chunks that no artifact lists are about to be removed.",
-        SWEEP_ENDED = "sweep.ended": "these chunks are removed.",
-        ENCRYPTION_KEY_CREATED = "encryption_key.created": "a namespace got the key of its artifacts.",
-        ENCRYPTION_KEY_ROTATED = "encryption_key.rotated": "this key is under another master key.",
-        RESOURCE_SNAPSHOT = "resource.snapshot": "a resource as it stands when a watch begins; not in the log.",
+mod own {
+    known! {
+        /// What happens to one kind of resource only, or to none.
+        event_types {
+            VERSION_FINALIZED = "version.finalized": "a version turned READY or FAILED.",
+            VERSION_PURGED = "version.purged": "the artifacts of a deleted version are gone for good.",
+            VERSION_STAGE_TRANSITIONED = "version.stage_transitioned": "a version moved to a stage.",
+            ALIAS_SET = "alias.set": "an alias points at a version.",
+            ALIAS_DELETED = "alias.deleted": "an alias was removed.",
+            SWEEP_STARTED = "sweep.started": "chunks that no artifact lists are about to be removed.",
+            SWEEP_ENDED = "sweep.ended": "these chunks are removed.",
+            ENCRYPTION_KEY_CREATED = "encryption_key.created": "a namespace got the key of its artifacts.",
+            ENCRYPTION_KEY_ROTATED = "encryption_key.rotated": "this key is under another master key.",
+            RESOURCE_SNAPSHOT = "resource.snapshot": "a resource as it stands when a watch begins; not in the log.",
+        }
+    }
+}
+
+/// What happened: `Event.type`.
+pub mod event_type {
+    pub use super::own::event_types::*;
+
+    // What all kinds have in common, derived from the contract.
+    include!(concat!(env!("OUT_DIR"), "/event_types.rs"));
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = &'static str> {
+        [STANDARD, ALL].into_iter().flatten().copied()
     }
 }
 
@@ -104,18 +109,22 @@ mod tests {
             (framework::ALL, include_str!("modelregistry/v1/versions.proto")),
             (model_type::ALL, include_str!("modelregistry/v1/models.proto")),
             (artifact_type::ALL, include_str!("modelregistry/v1/artifacts.proto")),
-            (event_type::ALL, include_str!("modelregistry/v1/events.proto")),
         ] {
             for value in values {
                 assert!(proto.contains(&format!("`{value}`")), "{value}");
             }
+        }
+        let events = include_str!("modelregistry/v1/events.proto");
+        for value in event_type::all() {
+            assert!(events.contains(&format!("`{value}`")), "{value}");
         }
     }
 
     #[test]
     fn every_value_may_be_written() {
         let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
-        for value in [framework::ALL, model_type::ALL, artifact_type::ALL, event_type::ALL].concat() {
+        for value in [framework::ALL, model_type::ALL, artifact_type::ALL].concat().into_iter().chain(event_type::all())
+        {
             let first = value.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
             assert!(first && value.len() <= 64 && value.chars().all(inner), "{value}");
         }

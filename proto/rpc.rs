@@ -13,6 +13,8 @@ pub trait Request: Message + Default + Clone + 'static {
     const METHOD: &'static str;
     /// Where it is called: `/modelregistry.v1.ModelService/GetModel`.
     const PATH: &'static str;
+    /// What its caller has to be allowed, for example `models.get`.
+    const PERMISSION: &'static str;
 
     /// The request id, if the message has one.
     fn request_id_mut(&mut self) -> Option<&mut String> {

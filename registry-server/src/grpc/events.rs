@@ -76,7 +76,7 @@ fn selection(parent: &str, types: &[String], found: &mut Violations) -> Option<S
         match Types::parse(text) {
             Some(types) => known.push(types),
             None => {
-                let known = event_type::ALL.join(", ");
+                let known = event_type::all().collect::<Vec<_>>().join(", ");
                 found.invalid(
                     format!("types[{i}]"),
                     format!("{} is no type; known are {known}, and \"kind.*\"", quoted(text)),

@@ -133,10 +133,10 @@ impl Types {
     /// Parses the name of a type, or a kind and `.*`; `None` if there is none such.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if let Some(kind) = text.strip_suffix('*').filter(|kind| kind.ends_with('.')) {
-            let known = event_type::ALL.iter().any(|known| known.starts_with(kind));
+            let known = event_type::all().any(|known| known.starts_with(kind));
             return known.then(|| Self::Of(kind.to_owned()));
         }
-        event_type::ALL.contains(&text).then(|| Self::One(text.to_owned()))
+        event_type::all().any(|known| known == text).then(|| Self::One(text.to_owned()))
     }
 
     fn have(&self, r#type: &str) -> bool {
