@@ -2,7 +2,7 @@
 
 /// Declares a module of values, each a constant, and the list of all of them.
 macro_rules! known {
-    ($(#[$doc:meta])* $module:ident { $($name:ident = $value:literal: $what:literal,)+ }) => {
+    ($list:ident: $(#[$doc:meta])* $module:ident { $($name:ident = $value:literal: $what:literal,)+ }) => {
         $(#[$doc])*
         pub mod $module {
             $(
@@ -10,12 +10,13 @@ macro_rules! known {
                 pub const $name: &str = $value;
             )+
             /// All of them.
-            pub const ALL: &[&str] = &[$($name),+];
+            pub const $list: &[&str] = &[$($name),+];
         }
     };
 }
 
 known! {
+    ALL:
     /// What a model was made with: `Version.framework`.
     framework {
         SKLEARN = "sklearn": "scikit-learn.",
@@ -35,6 +36,7 @@ known! {
 }
 
 known! {
+    ALL:
     /// What a model does: `Model.model_type`.
     model_type {
         CLASSIFICATION = "classification": "tells to which of several classes something belongs.",
@@ -52,6 +54,7 @@ known! {
 }
 
 known! {
+    ALL:
     /// What a file is: `Artifact.type`.
     artifact_type {
         MODEL = "model": "the model itself.",
@@ -70,6 +73,7 @@ known! {
 
 mod own {
     known! {
+        OWN:
         /// What happens to one kind of resource only, or to none.
         event_types {
             VERSION_FINALIZED = "version.finalized": "a version turned READY or FAILED.",
@@ -95,7 +99,7 @@ pub mod event_type {
 
     /// All of them.
     pub fn all() -> impl Iterator<Item = &'static str> {
-        [STANDARD, ALL].into_iter().flatten().copied()
+        [STANDARD, OWN].into_iter().flatten().copied()
     }
 }
 
