@@ -21,7 +21,8 @@ use registry_proto::v1 as pb;
 
 use crate::registry::contents::Content;
 use crate::registry::keys;
-use crate::store::{Kind, Pages, Read, Source, StoreError, read_write};
+use crate::registry::kinds;
+use crate::store::{Pages, Read, Source, StoreError, read_write};
 
 /// A chunk and the namespace that has it.
 pub(crate) type Owned = (String, Chunk);
@@ -30,7 +31,7 @@ pub(crate) type Owned = (String, Chunk);
 pub(crate) fn chunks_written(entry: &LogEntry) -> Result<Vec<Owned>, StoreError> {
     let mut chunks = Vec::new();
     for write in &entry.writes {
-        if let (Kind::Manifest, key, Some(put)) = read_write(write, &entry.events)? {
+        if let (kinds::MANIFEST, key, Some(put)) = read_write(write, &entry.events)? {
             chunks.extend(chunks_of(&key, put.payload)?);
         }
     }
@@ -51,11 +52,11 @@ async fn named<R: Read + ?Sized>(records: &R, chunks: &BTreeSet<Owned>) -> Resul
     if chunks.is_empty() {
         return Ok(names);
     }
-    let mut pages = Pages::of(Source::Kind(Kind::Manifest));
+    let mut pages = Pages::of(Source::Kind(kinds::MANIFEST));
     while let Some(hit) = pages.next(records).await? {
         let listed = chunks_of(&hit.record.key, hit.record.payload)?;
         if listed.iter().any(|chunk| chunks.contains(chunk))
-            && let Some(record) = records.get(Kind::Artifact, &hit.record.key).await?
+            && let Some(record) = records.get(kinds::ARTIFACT, &hit.record.key).await?
         {
             names.push(artifact(record.payload)?.name);
         }

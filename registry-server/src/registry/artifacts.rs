@@ -8,6 +8,7 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 use super::contents::Content;
+use super::kinds;
 use super::records::{Records as _, decode};
 use super::transaction::Tx;
 use super::usage;
@@ -17,7 +18,7 @@ use crate::chunks::ChunkError;
 use crate::error::Error;
 use crate::rules::names::ArtifactName;
 use crate::rules::quota::Limits;
-use crate::store::{Attribute, Index, Kind};
+use crate::store::Place;
 
 impl Registry {
     /// An artifact and what it consists of.
@@ -34,7 +35,7 @@ impl Registry {
     async fn located(&self, name: &ArtifactName) -> Result<(Vec<u8>, pb::Artifact), Error> {
         let number = self.store.resolve(&name.version).await?;
         let key = keys::artifact(&name.version.model, number, &name.path);
-        match self.store.get(Kind::Artifact, &key).await? {
+        match self.store.get(kinds::ARTIFACT, &key).await? {
             Some(record) => Ok((key, decode(&record)?)),
             None => {
                 // Say so if it is the version or the model that is missing.
@@ -100,7 +101,7 @@ impl Mutation for DeleteArtifact {
         let name = &self.name;
         let mut version = live_version(tx, &name.version).await?;
         let key = keys::artifact(&name.version.model, version.number, &name.path);
-        let Some(record) = tx.store.get(Kind::Artifact, &key).await? else { return Err(no_artifact(name)) };
+        let Some(record) = tx.store.get(kinds::ARTIFACT, &key).await? else { return Err(no_artifact(name)) };
         let artifact: pb::Artifact = decode(&record)?;
         if version.state() != pb::VersionState::Pending && !artifact.supplementary {
             let detail = format!("is sealed: its version is {}", version.state().as_str_name());
@@ -125,17 +126,17 @@ pub(super) async fn put_artifact(
 ) -> Result<(), Error> {
     let namespace = keys::namespace_of(&key).to_owned();
     usage::take(tx, limits, &namespace, artifact.size_bytes.unsigned_abs()).await?;
-    tx.put(Kind::Artifact, key.clone(), artifact, Vec::new()).await?;
+    tx.put(kinds::ARTIFACT, key.clone(), artifact, Vec::new()).await?;
     // Few bytes are looked at as they come: nobody asks whether they are known.
     let listed = manifest.inline.is_none().then(|| keys::contents(&namespace, &artifact.chunks_blake3));
-    let listed = listed.map(|value| Attribute { index: Index::Contents, value }).into_iter().collect();
-    tx.put(Kind::Manifest, key, manifest, listed).await
+    let listed = listed.map(|value| Place { slot: kinds::CONTENTS.slot, value }).into_iter().collect();
+    tx.put(kinds::MANIFEST, key, manifest, listed).await
 }
 
 /// Removes the records of an artifact, which counts no more: whatever removes one does it here.
 pub(super) async fn remove_artifact(tx: &mut Tx<'_>, key: &[u8], artifact: &pb::Artifact) -> Result<(), Error> {
-    tx.store.remove(Kind::Artifact, key).await?;
-    tx.store.remove(Kind::Manifest, key).await?;
+    tx.store.remove(kinds::ARTIFACT, key).await?;
+    tx.store.remove(kinds::MANIFEST, key).await?;
     usage::give_back(tx, keys::namespace_of(key), artifact.size_bytes.unsigned_abs()).await
 }
 

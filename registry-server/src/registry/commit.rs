@@ -10,6 +10,7 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use uuid::Uuid;
 
+use super::kinds;
 use super::transaction::Tx;
 use super::{Registry, chain, keys, records};
 use crate::error::Error;
@@ -117,8 +118,8 @@ impl<M: Mutation> Decision for Pending<M> {
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
         let mut reads = self.mutation.reads();
-        reads.push((Kind::ChainHead, Vec::new()));
-        reads.extend(self.order.request_id.map(|id| (Kind::Request, id.into_bytes().to_vec())));
+        reads.push((kinds::CHAIN_HEAD, Vec::new()));
+        reads.extend(self.order.request_id.map(|id| (kinds::REQUEST, id.into_bytes().to_vec())));
         reads
     }
 }
@@ -138,7 +139,7 @@ impl<M: Mutation> Pending<M> {
         }
         if let Some(id) = request_id {
             let record = RequestRecord { fingerprint: self.order.fingerprint.clone(), revision: tx.revision() };
-            tx.put(Kind::Request, id.into_bytes().to_vec(), &record, Vec::new()).await?;
+            tx.put(kinds::REQUEST, id.into_bytes().to_vec(), &record, Vec::new()).await?;
         }
         let (events, log) = self.seal(tx).await?;
         Ok((Outcome::Events(events), Some(log)))
@@ -146,7 +147,7 @@ impl<M: Mutation> Pending<M> {
 
     /// The revision in which a request was carried out, if it was.
     async fn revision_of(&self, id: Uuid, transaction: &dyn Transaction) -> Result<Option<Revision>, Error> {
-        let Some(record) = transaction.get(Kind::Request, id.as_bytes()).await? else { return Ok(None) };
+        let Some(record) = transaction.get(kinds::REQUEST, id.as_bytes()).await? else { return Ok(None) };
         let record: RequestRecord = records::decode(&record)?;
         if record.fingerprint != self.order.fingerprint {
             let used = format!("{id} was used for another request");
@@ -160,10 +161,10 @@ impl<M: Mutation> Pending<M> {
         let revision = tx.revision();
         for model in tx.models_touched() {
             let key = keys::event_reference(&model, revision);
-            let put = Put { kind: Kind::EventReference, key, payload: Bytes::new(), attributes: Vec::new() };
+            let put = Put { kind: kinds::EVENT_REFERENCE, key, payload: Bytes::new(), places: Vec::new() };
             tx.store.put(put).await?;
         }
-        let head = tx.store.get(Kind::ChainHead, &[]).await?;
+        let head = tx.store.get(kinds::CHAIN_HEAD, &[]).await?;
         let mut hash = head.map_or_else(|| Bytes::from_static(&chain::START), |head| head.payload);
         let request_id = self.order.request_id.map(|id| id.to_string()).unwrap_or_default();
         let mut log = pb::WatchedEvents { revision, events: Vec::new() }.encode_to_vec();
@@ -183,7 +184,7 @@ impl<M: Mutation> Pending<M> {
             prost::encoding::bytes::encode(EVENTS_FIELD, &bytes, &mut log);
             hash.clone_from(&event.hash);
         }
-        tx.store.put(Put { kind: Kind::ChainHead, key: Vec::new(), payload: hash, attributes: Vec::new() }).await?;
+        tx.store.put(Put { kind: kinds::CHAIN_HEAD, key: Vec::new(), payload: hash, places: Vec::new() }).await?;
         Ok((tx.events, Bytes::from(log)))
     }
 }

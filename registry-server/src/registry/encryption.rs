@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use registry_proto::store::DataKeyRecord;
 use registry_proto::v1 as pb;
 
+use super::kinds;
 use super::records::decode;
 use super::transaction::Tx;
 use super::{Mutation, Order, Registry};
@@ -11,7 +12,7 @@ use crate::encryption::Key;
 use crate::encryption::master::MasterKey;
 use crate::error::Error;
 use crate::rules::names::NamespaceName;
-use crate::store::{Kind, StoreError};
+use crate::store::StoreError;
 
 impl Registry {
     /// Makes a key for a namespace that has none, if what is stored is to be encrypted. Asked before bytes are stored.
@@ -66,7 +67,7 @@ struct WriteDataKey {
 impl Mutation for WriteDataKey {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let key = self.namespace.as_bytes();
-        let there = tx.store.get(Kind::DataKey, key).await?.map(|record| decode(&record)).transpose()?;
+        let there = tx.store.get(kinds::DATA_KEY, key).await?.map(|record| decode(&record)).transpose()?;
         if there != self.before {
             return Ok(());
         }
@@ -76,6 +77,6 @@ impl Mutation for WriteDataKey {
         };
         let resource_name = NamespaceName(self.namespace.clone()).to_string();
         tx.log(pb::Event { r#type: r#type.into(), resource_name, ..Default::default() });
-        tx.put(Kind::DataKey, key.to_vec(), &self.after, Vec::new()).await
+        tx.put(kinds::DATA_KEY, key.to_vec(), &self.after, Vec::new()).await
     }
 }

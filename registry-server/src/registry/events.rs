@@ -7,10 +7,11 @@ use prost::Message;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
+use super::kinds;
 use super::{Registry, keys};
 use crate::error::Error;
 use crate::rules::names::{ModelName, Parent};
-use crate::store::{Kind, LogEntry, Range, Revision, Source, Store, StoreError};
+use crate::store::{LogEntry, Range, Revision, Source, Store, StoreError};
 
 /// How many revisions the tail keeps decoded.
 const KEPT: usize = 1024;
@@ -166,7 +167,7 @@ impl Registry {
             limit: READ,
         };
         let mut entries = Vec::new();
-        for hit in self.store.scan(Source::Kind(Kind::EventReference), &range).await? {
+        for hit in self.store.scan(Source::Kind(kinds::EVENT_REFERENCE), &range).await? {
             let events = self.tail.events_of(hit.record.revision).await?;
             entries.push(Arc::new(pb::WatchedEvents { revision: hit.record.revision, events }));
         }

@@ -7,6 +7,7 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use sha2::{Digest, Sha256};
 
+use super::kinds;
 use super::records::{Records as _, decode};
 use super::transaction::{Tx, check_etag, version_after, version_event};
 use super::versions::{live_version, reads_of, touch};
@@ -76,7 +77,7 @@ impl Finalize {
         let mut hasher = Sha256::new();
         let mut range = Range::first(keys::artifact(&self.name.model, number, ""), PAGE);
         loop {
-            let hits = tx.store.scan(Source::Kind(Kind::Artifact), &range).await?;
+            let hits = tx.store.scan(Source::Kind(kinds::ARTIFACT), &range).await?;
             for hit in &hits {
                 let artifact: pb::Artifact = decode(&hit.record)?;
                 hasher.update(format!("{} {} {}\n", artifact.sha256, artifact.size_bytes, artifact.path));

@@ -2,11 +2,12 @@
 
 use registry_proto::v1 as pb;
 
+use super::kinds;
 use super::records::{ModelRow, Records as _, decode};
 use super::{Registry, keys};
 use crate::error::Error;
 use crate::rules::names::{ModelName, ModelOrNamespace, VersionName};
-use crate::store::{Index, Kind, Range, SCAN_BYTES, Source};
+use crate::store::{Range, SCAN_BYTES, Source};
 
 /// Which part of a list to answer.
 #[derive(Debug, Clone)]
@@ -43,10 +44,10 @@ impl Registry {
         page: &Page,
     ) -> Result<Listed<pb::Model>, Error> {
         let source = match (order, page.show_deleted) {
-            (ModelOrder::Name, false) => Source::Index(Index::LiveModels),
-            (ModelOrder::Name, true) => Source::Kind(Kind::Model),
-            (ModelOrder::CreateTime, false) => Source::Index(Index::LiveModelsByAge),
-            (ModelOrder::CreateTime, true) => Source::Index(Index::ModelsByAge),
+            (ModelOrder::Name, false) => Source::Index(kinds::LIVE_MODELS),
+            (ModelOrder::Name, true) => Source::Kind(kinds::MODEL),
+            (ModelOrder::CreateTime, false) => Source::Index(kinds::LIVE_MODELS_BY_AGE),
+            (ModelOrder::CreateTime, true) => Source::Index(kinds::MODELS_BY_AGE),
         };
         let listed = self.page(source, keys::namespace_prefix(namespace), page, |hit| ModelRow::decode(&hit)).await?;
         Ok(Listed { items: listed.items.into_iter().map(|row| row.model).collect(), next: listed.next })
@@ -57,7 +58,7 @@ impl Registry {
         parent: &ModelOrNamespace,
         page: &Page,
     ) -> Result<Listed<pb::Version>, Error> {
-        let source = if page.show_deleted { Source::Kind(Kind::Version) } else { Source::Index(Index::LiveVersions) };
+        let source = if page.show_deleted { Source::Kind(kinds::VERSION) } else { Source::Index(kinds::LIVE_VERSIONS) };
         match parent {
             ModelOrNamespace::Model(model) => {
                 self.store.model(model).await?;
@@ -88,7 +89,7 @@ impl Registry {
         while let Some(name) = model {
             rest.size = page.size - listed.items.len();
             let prefix = keys::model_prefix(&name);
-            let found = self.page(Source::Index(Index::LiveVersions), prefix, &rest, |hit| decode(&hit)).await?;
+            let found = self.page(Source::Index(kinds::LIVE_VERSIONS), prefix, &rest, |hit| decode(&hit)).await?;
             listed.items.extend(found.items);
             if found.next.is_some() {
                 listed.next = found.next;
@@ -116,7 +117,7 @@ impl Registry {
     ) -> Result<Option<ModelName>, Error> {
         let prefix = keys::namespace_prefix(namespace);
         let range = Range { prefix, after: after.map(keys::model), reverse, limit: 1 };
-        let hits = self.store.scan(Source::Index(Index::LiveModels), &range).await?;
+        let hits = self.store.scan(Source::Index(kinds::LIVE_MODELS), &range).await?;
         let row = hits.first().map(|hit| ModelRow::decode(&hit.record)).transpose()?;
         row.map(|row| ModelName::parse(&row.model.name).map_err(Error::internal)).transpose()
     }
@@ -129,7 +130,7 @@ impl Registry {
         let number = self.store.resolve(version).await?;
         self.store.version(&version.model, number).await?;
         let prefix = keys::artifact(&version.model, number, "");
-        self.page(Source::Kind(Kind::Artifact), prefix, page, |hit| decode(&hit)).await
+        self.page(Source::Kind(kinds::ARTIFACT), prefix, page, |hit| decode(&hit)).await
     }
 
     pub(super) async fn page<T>(

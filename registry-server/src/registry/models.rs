@@ -5,6 +5,7 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use uuid::Uuid;
 
+use super::kinds;
 use super::records::{ModelRow, Records as _};
 use super::transaction::{Tx, check_etag, model_after, model_event};
 use super::updates::ModelMask;
@@ -37,7 +38,7 @@ pub(crate) struct CreateModel {
 #[async_trait]
 impl Mutation for CreateModel {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        if tx.store.get(Kind::Model, &keys::model(&self.name)).await?.is_some() {
+        if tx.store.get(kinds::MODEL, &keys::model(&self.name)).await?.is_some() {
             let name = self.name.to_string();
             return Err(Error::AlreadyExists { reason: ErrorReason::ModelAlreadyExists, name });
         }
@@ -60,7 +61,7 @@ impl Mutation for CreateModel {
     }
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
-        vec![(Kind::Model, keys::model(&self.name))]
+        vec![(kinds::MODEL, keys::model(&self.name))]
     }
 }
 

@@ -4,13 +4,14 @@ use async_trait::async_trait;
 use registry_proto::v1 as pb;
 
 use super::deletion::{delete, standing};
+use super::kinds;
 use super::records::{Records as _, decode, must_live};
 use super::transaction::{Tx, version_after};
 use super::{Committed, Mutation, Order, Registry, keys};
 use crate::error::Error;
 use crate::rules::names::ModelName;
 use crate::rules::retention;
-use crate::store::{Hit, Index, Range, Source};
+use crate::store::{Hit, Range, Source};
 
 /// How many versions go in one revision.
 const AT_ONCE: usize = 100;
@@ -41,7 +42,7 @@ impl Registry {
 
     /// The oldest versions that may go, one more than fit in a revision.
     async fn prunable(&self, model: &pb::Model, name: &ModelName, keep: usize) -> Result<Vec<i64>, Error> {
-        let source = Source::Index(Index::LiveVersions);
+        let source = Source::Index(kinds::LIVE_VERSIONS);
         let mut kept = 0;
         let mut range = Range::last(keys::model_prefix(name), PAGE);
         let boundary = loop {

@@ -9,6 +9,7 @@ use registry_proto::v1::ErrorReason;
 
 use super::artifacts::remove_artifact;
 use super::deletion::{delete, not_deleted};
+use super::kinds;
 use super::records::{ModelRow, Records as _, decode};
 use super::transaction::{Tx, check_etag, version_after, version_event};
 use super::versions::touch;
@@ -16,7 +17,7 @@ use super::{Mutation, Order, Registry, keys};
 use crate::error::Error;
 use crate::rules::garbage;
 use crate::rules::names::{ModelName, VersionName};
-use crate::store::{Index, Kind, Pages, Source};
+use crate::store::{Pages, Source};
 
 /// What is to be purged by itself.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +48,7 @@ impl Registry {
         mut tell: impl FnMut(u64) -> bool,
     ) -> Result<u64, Error> {
         let mut purged = 0;
-        let mut deleted = Pages::of(Source::Index(Index::DeletedVersions));
+        let mut deleted = Pages::of(Source::Index(kinds::DELETED_VERSIONS));
         while let Some(hit) = deleted.next(&*self.store).await? {
             let version: pb::Version = decode(&hit.record)?;
             if !due.is(version.delete_time.as_ref()) || !tell(purged) {
@@ -55,7 +56,7 @@ impl Registry {
             }
             purged += if dry_run { 1 } else { self.purge_if_due(order, due, &version.name).await? };
         }
-        let mut deleted = Pages::of(Source::Index(Index::DeletedModels));
+        let mut deleted = Pages::of(Source::Index(kinds::DELETED_MODELS));
         while let Some(hit) = deleted.next(&*self.store).await? {
             let model = ModelRow::decode(&hit.record)?.model;
             if !due.is(model.delete_time.as_ref()) || !tell(purged) {
@@ -66,7 +67,7 @@ impl Registry {
                 continue;
             }
             let name = ModelName::parse(&model.name).map_err(Error::internal)?;
-            let mut versions = Pages::under(Source::Index(Index::LiveVersions), keys::model_prefix(&name));
+            let mut versions = Pages::under(Source::Index(kinds::LIVE_VERSIONS), keys::model_prefix(&name));
             while let Some(hit) = versions.next(&*self.store).await? {
                 let version: pb::Version = decode(&hit.record)?;
                 purged += self.purge_if_due(order, due, &version.name).await?;
@@ -139,7 +140,7 @@ pub(super) fn must_have_its_artifacts(version: &pb::Version) -> Result<(), Error
 }
 
 async fn remove_artifacts(tx: &mut Tx<'_>, model: &ModelName, number: i64) -> Result<(), Error> {
-    let mut all = Pages::under(Source::Kind(Kind::Artifact), keys::artifact(model, number, ""));
+    let mut all = Pages::under(Source::Kind(kinds::ARTIFACT), keys::artifact(model, number, ""));
     while let Some(hit) = all.next(&*tx.store).await? {
         remove_artifact(tx, &hit.record.key, &decode(&hit.record)?).await?;
     }

@@ -10,12 +10,13 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 use super::keys;
+use super::kinds;
 use super::transaction::no_version;
 use crate::convert;
 use crate::error::Error;
 use crate::rules::names::{ModelName, VersionName, VersionRef};
 use crate::rules::stages::Stage;
-use crate::store::{Index, Kind, Range, Read, Record, Source, StoreError};
+use crate::store::{Index, Range, Read, Record, Source, StoreError};
 
 /// The message in a record.
 pub(crate) fn decode<M: Message + Default>(record: &Record) -> Result<M, Error> {
@@ -75,7 +76,7 @@ impl ModelRow {
 pub(crate) trait Records: Read {
     /// The model, deleted or not.
     async fn model(&self, name: &ModelName) -> Result<ModelRow, Error> {
-        match self.get(Kind::Model, &keys::model(name)).await? {
+        match self.get(kinds::MODEL, &keys::model(name)).await? {
             Some(record) => ModelRow::decode(&record),
             None => Err(Error::NotFound { reason: ErrorReason::ModelNotFound, name: name.to_string() }),
         }
@@ -83,7 +84,7 @@ pub(crate) trait Records: Read {
 
     /// The version, deleted or not.
     async fn version(&self, model: &ModelName, number: i64) -> Result<pb::Version, Error> {
-        match self.get(Kind::Version, &keys::version(model, number)).await? {
+        match self.get(kinds::VERSION, &keys::version(model, number)).await? {
             Some(record) => decode(&record),
             None => Err(no_version(model.version(number))),
         }
@@ -93,7 +94,7 @@ pub(crate) trait Records: Read {
     async fn resolve(&self, name: &VersionName) -> Result<i64, Error> {
         match &name.version {
             VersionRef::Number(number) => Ok(*number),
-            VersionRef::Label(label) => match self.get(Kind::Label, &keys::label(&name.model, label)).await? {
+            VersionRef::Label(label) => match self.get(kinds::LABEL, &keys::label(&name.model, label)).await? {
                 Some(record) => Ok(decode::<NumberRecord>(&record)?.number),
                 None => {
                     // Say so if it is the model that is missing.
@@ -113,13 +114,13 @@ pub(crate) trait Records: Read {
     /// The newest READY version's name, or empty.
     async fn latest(&self, model: &ModelName) -> Result<String, Error> {
         let newest = Range::last(keys::model_prefix(model), 1);
-        self.name_of_first(Index::ReadyVersions, newest).await
+        self.name_of_first(kinds::READY_VERSIONS, newest).await
     }
 
     /// The name of the version that entered a stage last and is still there, or empty.
     async fn newest_in_stage(&self, model: &ModelName, stage: Stage) -> Result<String, Error> {
         let newest = Range::last(keys::stage_entry(model, stage, None), 1);
-        self.name_of_first(Index::StageEntries, newest).await
+        self.name_of_first(kinds::STAGE_ENTRIES, newest).await
     }
 
     /// The name of the first version in a range, or empty.

@@ -5,6 +5,7 @@ use registry_proto::store::NumberRecord;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
+use super::kinds;
 use super::models::touch as touch_model;
 use super::records::{ModelRow, Records as _, decode, number_in};
 use super::transaction::{Tx, check_etag, version_after, version_event};
@@ -14,7 +15,7 @@ use crate::convert;
 use crate::error::Error;
 use crate::rules::names::{ModelName, VersionName};
 use crate::rules::stages::{self, Candidate, Incumbent, Move, Refusal, Stage};
-use crate::store::{Index, Kind, Range, Revision, Source};
+use crate::store::{Kind, Range, Revision, Source};
 
 /// What a transition or rollback led to.
 #[derive(Debug, Clone)]
@@ -184,7 +185,7 @@ impl Mover<'_> {
                 let height = self.row.heights.entry(to).or_default();
                 *height += 1;
                 let key = keys::stage_holder(self.model, to, *height);
-                tx.put_number(Kind::StageHolder, key, version.number).await?;
+                tx.put_number(kinds::STAGE_HOLDER, key, version.number).await?;
             }
         }
         let mut event = version_event(pb::EventType::StageTransitioned, Some(before), version.clone());
@@ -224,7 +225,7 @@ impl Mover<'_> {
         let mut versions = Vec::new();
         let mut range = Range::last(keys::stage_entry(self.model, stage, None), usize::MAX);
         loop {
-            let hits = tx.store.scan(Source::Index(Index::StageEntries), &range).await?;
+            let hits = tx.store.scan(Source::Index(kinds::STAGE_ENTRIES), &range).await?;
             let Some(last) = hits.last() else { return Ok(versions) };
             range.after = Some(last.position.clone());
             for hit in &hits {
@@ -249,7 +250,7 @@ impl Mover<'_> {
         let mut height = self.row.heights.get(&stage).copied().unwrap_or(0);
         while height > 0 {
             let key = keys::stage_holder(self.model, stage, height);
-            if let Some(record) = tx.store.get(Kind::StageHolder, &key).await? {
+            if let Some(record) = tx.store.get(kinds::STAGE_HOLDER, &key).await? {
                 let number = decode::<NumberRecord>(&record)?.number;
                 if Some(number) != holder {
                     let version = tx.version(self.model, number).await?;
@@ -259,7 +260,7 @@ impl Mover<'_> {
                         return Ok(Some(version));
                     }
                 }
-                tx.store.remove(Kind::StageHolder, &key).await?;
+                tx.store.remove(kinds::STAGE_HOLDER, &key).await?;
             }
             height -= 1;
         }

@@ -19,6 +19,7 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use tokio::time::{Instant, timeout};
 
+use super::kinds;
 use super::records::decode;
 use super::transaction::Tx;
 use super::{Mutation, Order, Registry, keys};
@@ -126,7 +127,7 @@ impl Registry {
     ) -> Result<Option<u64>, Error> {
         let newest = self.sweep().await?;
         for generation in settled + 1..=newest.generation {
-            let harmed = match self.store.get(Kind::Condemned, &keys::sweep(generation)).await? {
+            let harmed = match self.store.get(kinds::CONDEMNED, &keys::sweep(generation)).await? {
                 Some(record) => has_one_of(&decode(&record)?, namespace, chunks),
                 None => true,
             };
@@ -250,11 +251,11 @@ pub(super) async fn check_settled(tx: &Tx<'_>, settled: u64, artifact: &str) -> 
 
 /// What [`check_settled`] reads.
 pub(super) fn reads() -> (Kind, Vec<u8>) {
-    (Kind::Sweep, Vec::new())
+    (kinds::SWEEP, Vec::new())
 }
 
 async fn newest<R: Read + ?Sized>(records: &R) -> Result<Sweep, Error> {
-    let Some(record) = records.get(Kind::Sweep, &[]).await? else { return Ok(Sweep::default()) };
+    let Some(record) = records.get(kinds::SWEEP, &[]).await? else { return Ok(Sweep::default()) };
     let SweepRecord { generation, under_way } = decode(&record)?;
     Ok(Sweep { generation, under_way })
 }
@@ -303,9 +304,9 @@ impl Mutation for BeginSweep {
             return Err(running());
         }
         let generation = before.generation + 1;
-        tx.put(Kind::Sweep, Vec::new(), &SweepRecord { generation, under_way: true }, Vec::new()).await?;
-        tx.put(Kind::Condemned, keys::sweep(generation), &self.condemned, Vec::new()).await?;
-        tx.store.remove(Kind::Condemned, &keys::sweep(generation.saturating_sub(KEPT))).await?;
+        tx.put(kinds::SWEEP, Vec::new(), &SweepRecord { generation, under_way: true }, Vec::new()).await?;
+        tx.put(kinds::CONDEMNED, keys::sweep(generation), &self.condemned, Vec::new()).await?;
+        tx.store.remove(kinds::CONDEMNED, &keys::sweep(generation.saturating_sub(KEPT))).await?;
         let sweep =
             pb::Sweep { generation, chunk_count: self.count, quarantine: self.quarantine, ..Default::default() };
         tx.log(event(pb::EventType::SweepStarted, sweep));
@@ -323,7 +324,7 @@ impl Mutation for EndSweep {
         if newest(&*tx.store).await? != (Sweep { generation, under_way: true }) {
             return Ok(());
         }
-        tx.put(Kind::Sweep, Vec::new(), &SweepRecord { generation, under_way: false }, Vec::new()).await?;
+        tx.put(kinds::SWEEP, Vec::new(), &SweepRecord { generation, under_way: false }, Vec::new()).await?;
         tx.log(event(pb::EventType::SweepEnded, self.0));
         Ok(())
     }

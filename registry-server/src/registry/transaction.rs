@@ -10,10 +10,11 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 use super::keys;
+use super::kinds;
 use super::records::{self, ModelRow, Records as _};
 use crate::error::Error;
 use crate::rules::names::ModelName;
-use crate::store::{Attribute, Index, Kind, Put, Revision, Transaction};
+use crate::store::{Kind, Place, Put, Revision, Transaction};
 
 /// A store transaction with typed records. Its events become those of its revision.
 pub(crate) struct Tx<'a> {
@@ -54,19 +55,19 @@ impl<'a> Tx<'a> {
     pub(crate) async fn put_model(&mut self, name: &ModelName, row: &ModelRow) -> Result<(), Error> {
         let model = &row.model;
         let age = keys::model_age(&name.namespace, model.create_revision);
-        let mut attributes = vec![Attribute { index: Index::ModelsByAge, value: age.clone() }];
+        let mut places = vec![Place { slot: kinds::MODELS_BY_AGE.slot, value: age.clone() }];
         match &model.delete_time {
             None => {
-                attributes.push(Attribute { index: Index::LiveModelsByAge, value: age });
+                places.push(Place { slot: kinds::LIVE_MODELS_BY_AGE.slot, value: age });
                 // The key that follows the place sorts by name.
-                attributes.push(Attribute { index: Index::LiveModels, value: Vec::new() });
+                places.push(Place { slot: kinds::LIVE_MODELS.slot, value: Vec::new() });
             }
             Some(time) if model.version_count > 0 => {
-                attributes.push(Attribute { index: Index::DeletedModels, value: keys::time(time) });
+                places.push(Place { slot: kinds::DELETED_MODELS.slot, value: keys::time(time) });
             }
             Some(_) => {}
         }
-        self.put(Kind::Model, keys::model(name), &row.to_record(), attributes).await
+        self.put(kinds::MODEL, keys::model(name), &row.to_record(), places).await
     }
 
     /// The version, deleted or not.
@@ -75,22 +76,22 @@ impl<'a> Tx<'a> {
     }
 
     pub(crate) async fn put_version(&mut self, model: &ModelName, version: &pb::Version) -> Result<(), Error> {
-        let mut attributes = Vec::new();
+        let mut places = Vec::new();
         if version.delete_time.is_none() {
             // The key that follows the place sorts by number.
-            attributes.push(Attribute { index: Index::LiveVersions, value: Vec::new() });
+            places.push(Place { slot: kinds::LIVE_VERSIONS.slot, value: Vec::new() });
             if version.state() == pb::VersionState::Ready {
-                attributes.push(Attribute { index: Index::ReadyVersions, value: Vec::new() });
+                places.push(Place { slot: kinds::READY_VERSIONS.slot, value: Vec::new() });
             }
             if let Some(stage) = records::listed_stage(version) {
                 let value = keys::stage_entry(model, stage, Some(version.stage_revision));
-                attributes.push(Attribute { index: Index::StageEntries, value });
+                places.push(Place { slot: kinds::STAGE_ENTRIES.slot, value });
             }
         }
         if let Some(time) = version.delete_time.as_ref().filter(|_| version.purge_time.is_none()) {
-            attributes.push(Attribute { index: Index::DeletedVersions, value: keys::time(time) });
+            places.push(Place { slot: kinds::DELETED_VERSIONS.slot, value: keys::time(time) });
         }
-        self.put(Kind::Version, keys::version(model, version.number), version, attributes).await
+        self.put(kinds::VERSION, keys::version(model, version.number), version, places).await
     }
 
     pub(crate) async fn put_number(&mut self, kind: Kind, key: Vec<u8>, number: i64) -> Result<(), Error> {
@@ -102,10 +103,10 @@ impl<'a> Tx<'a> {
         kind: Kind,
         key: Vec<u8>,
         record: &impl Message,
-        attributes: Vec<Attribute>,
+        places: Vec<Place>,
     ) -> Result<(), Error> {
         let payload = Bytes::from(record.encode_to_vec());
-        Ok(self.store.put(Put { kind, key, payload, attributes }).await?)
+        Ok(self.store.put(Put { kind, key, payload, places }).await?)
     }
 
     /// Logs a change. The commit adds who, when, and the place in the log.

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::artifacts::{artifact_after, event, put_artifact};
 use super::contents::{Content, Sum};
+use super::kinds;
 use super::records::decode;
 use super::transaction::Tx;
 use super::usage::Room;
@@ -226,7 +227,7 @@ impl Registry {
 
     async fn stored_artifact(&self, upload: &Upload, number: i64) -> Result<Option<pb::Artifact>, Error> {
         let key = keys::artifact(&upload.parent.model, number, &upload.path);
-        self.store.get(Kind::Artifact, &key).await?.map(|record| decode(&record)).transpose()
+        self.store.get(kinds::ARTIFACT, &key).await?.map(|record| decode(&record)).transpose()
     }
 }
 
@@ -271,7 +272,7 @@ impl Mutation for AddArtifact {
         }
         let model = &self.upload.parent.model;
         let key = keys::artifact(model, version.number, &self.upload.path);
-        let there = tx.store.get(Kind::Artifact, &key).await?.map(|record| decode(&record)).transpose()?;
+        let there = tx.store.get(kinds::ARTIFACT, &key).await?.map(|record| decode(&record)).transpose()?;
         let upload = Upload { sha256: Some(self.sum.sha256.clone()), ..self.upload.clone() };
         if admit(&version, &upload, there.as_ref())? {
             return Ok(());
@@ -301,9 +302,9 @@ impl Mutation for AddArtifact {
         if self.sum.is_stored() {
             reads.push(sweep::reads());
         }
-        reads.push((Kind::Usage, keys::usage(&parent.model.namespace)));
+        reads.push((kinds::USAGE, keys::usage(&parent.model.namespace)));
         if let VersionRef::Number(number) = parent.version {
-            reads.push((Kind::Artifact, keys::artifact(&parent.model, number, path)));
+            reads.push((kinds::ARTIFACT, keys::artifact(&parent.model, number, path)));
         }
         reads
     }

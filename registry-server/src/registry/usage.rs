@@ -8,6 +8,7 @@ use std::sync::Arc;
 use registry_proto::store::UsageRecord;
 use registry_proto::v1 as pb;
 
+use super::kinds;
 use super::lists::{Listed, Page};
 use super::records::decode;
 use super::transaction::Tx;
@@ -15,7 +16,7 @@ use super::{Registry, keys};
 use crate::error::Error;
 use crate::rules::names::NamespaceName;
 use crate::rules::quota::Limits;
-use crate::store::{Kind, Read, Record, Source};
+use crate::store::{Read, Record, Source};
 
 /// The room there was in a namespace when bytes for it began to come. Whether all fits is decided with the artifact's commit: this
 /// keeps bytes from coming in vain.
@@ -63,12 +64,12 @@ impl Registry {
             let name = NamespaceName(namespace).to_string();
             Ok(pb::NamespaceUsage { name, size_bytes, artifact_count, quota_bytes })
         };
-        self.page(Source::Kind(Kind::Usage), Vec::new(), page, read).await
+        self.page(Source::Kind(kinds::USAGE), Vec::new(), page, read).await
     }
 }
 
 async fn usage<R: Read + ?Sized>(records: &R, namespace: &str) -> Result<UsageRecord, Error> {
-    let record = records.get(Kind::Usage, &keys::usage(namespace)).await?;
+    let record = records.get(kinds::USAGE, &keys::usage(namespace)).await?;
     Ok(record.map(|record| decode(&record)).transpose()?.unwrap_or_default())
 }
 
@@ -79,7 +80,7 @@ pub(super) async fn take(tx: &mut Tx<'_>, limits: &Limits, namespace: &str, size
     limits.admit(namespace, usage.size_bytes, size)?;
     usage.size_bytes += size;
     usage.artifact_count += 1;
-    tx.put(Kind::Usage, keys::usage(namespace), &usage, Vec::new()).await
+    tx.put(kinds::USAGE, keys::usage(namespace), &usage, Vec::new()).await
 }
 
 /// Counts an artifact that is removed.
@@ -87,5 +88,5 @@ pub(super) async fn give_back(tx: &mut Tx<'_>, namespace: &str, size: u64) -> Re
     let mut usage = usage(&*tx.store, namespace).await?;
     usage.size_bytes = usage.size_bytes.saturating_sub(size);
     usage.artifact_count = usage.artifact_count.saturating_sub(1);
-    tx.put(Kind::Usage, keys::usage(namespace), &usage, Vec::new()).await
+    tx.put(kinds::USAGE, keys::usage(namespace), &usage, Vec::new()).await
 }

@@ -6,6 +6,7 @@ use registry_proto::v1::ErrorReason;
 use uuid::Uuid;
 
 use super::finalize::manifest_of_nothing;
+use super::kinds;
 use super::records::{Records, must_live};
 use super::transaction::{Tx, check_etag, no_version, version_after, version_event};
 use super::updates::VersionMask;
@@ -23,7 +24,7 @@ impl Registry {
         for _ in 0..READS {
             let number = self.store.resolve(name).await?;
             let key = keys::version(&name.model, number);
-            if let Some(record) = self.store.get(Kind::Version, &key).await? {
+            if let Some(record) = self.store.get(kinds::VERSION, &key).await? {
                 // What `@production` pointed at a moment ago may have left the stage since: an answer that never was.
                 let moved = matches!(name.version, VersionRef::Alias(_)) && self.store.resolve(name).await? != number;
                 if moved {
@@ -71,11 +72,11 @@ impl Mutation for CreateVersion {
         let label = &self.version.label;
         if !label.is_empty() {
             let key = keys::label(&self.model, label);
-            if tx.store.get(Kind::Label, &key).await?.is_some() {
+            if tx.store.get(kinds::LABEL, &key).await?.is_some() {
                 let name = format!("{}/versions/{label}", self.model);
                 return Err(Error::AlreadyExists { reason: ErrorReason::LabelAlreadyExists, name });
             }
-            tx.put_number(Kind::Label, key, number).await?;
+            tx.put_number(kinds::LABEL, key, number).await?;
         }
         let state = if self.ready { pb::VersionState::Ready } else { pb::VersionState::Pending };
         let version = pb::Version {
@@ -110,9 +111,9 @@ impl Mutation for CreateVersion {
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
         let mut reads: Vec<_> = self.parents.iter().flat_map(reads_of).collect();
-        reads.push((Kind::Model, keys::model(&self.model)));
+        reads.push((kinds::MODEL, keys::model(&self.model)));
         if !self.version.label.is_empty() {
-            reads.push((Kind::Label, keys::label(&self.model, &self.version.label)));
+            reads.push((kinds::LABEL, keys::label(&self.model, &self.version.label)));
         }
         reads
     }
@@ -176,10 +177,10 @@ pub(crate) async fn live_version(tx: &Tx<'_>, name: &VersionName) -> Result<pb::
 
 /// What finding a version reads, as far as its name tells: a label's or alias's number is not known yet.
 pub(crate) fn reads_of(name: &VersionName) -> Vec<(Kind, Vec<u8>)> {
-    let mut reads = vec![(Kind::Model, keys::model(&name.model))];
+    let mut reads = vec![(kinds::MODEL, keys::model(&name.model))];
     match &name.version {
-        VersionRef::Number(number) => reads.push((Kind::Version, keys::version(&name.model, *number))),
-        VersionRef::Label(label) => reads.push((Kind::Label, keys::label(&name.model, label))),
+        VersionRef::Number(number) => reads.push((kinds::VERSION, keys::version(&name.model, *number))),
+        VersionRef::Label(label) => reads.push((kinds::LABEL, keys::label(&name.model, label))),
         VersionRef::Alias(_) => {}
     }
     reads

@@ -12,11 +12,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::artifacts::resource as artifact_resource;
 use super::events::Selection;
+use super::kinds;
 use super::records::{ModelRow, decode};
 use super::{Registry, keys};
 use crate::error::Error;
 use crate::rules::names::{ModelName, Parent};
-use crate::store::{Index, Kind, Range, Revision, Snapshot, Source};
+use crate::store::{Range, Revision, Snapshot, Source};
 
 /// How many messages wait for a watcher's connection.
 const WAITING: usize = 16;
@@ -154,12 +155,12 @@ impl Watcher {
             Parent::All => page.models(snapshot, Vec::new()).await?,
             Parent::Namespace(namespace) => page.models(snapshot, keys::namespace_prefix(namespace)).await?,
             Parent::Model(model) => {
-                if let Some(record) = snapshot.get(Kind::Model, &keys::model(model)).await? {
+                if let Some(record) = snapshot.get(kinds::MODEL, &keys::model(model)).await? {
                     page.model(snapshot, ModelRow::decode(&record)?).await?;
                 }
             }
             Parent::Version { model, number } => {
-                if let Some(record) = snapshot.get(Kind::Version, &keys::version(model, *number)).await? {
+                if let Some(record) = snapshot.get(kinds::VERSION, &keys::version(model, *number)).await? {
                     page.version(snapshot, model, decode(&record)?).await?;
                 }
             }
@@ -197,7 +198,7 @@ impl SnapshotPage<'_> {
     async fn models(&mut self, snapshot: &dyn Snapshot, prefix: Vec<u8>) -> Result<(), End> {
         let mut range = Range::first(prefix, PAGE);
         loop {
-            let hits = snapshot.scan(Source::Index(Index::LiveModels), &range).await?;
+            let hits = snapshot.scan(Source::Index(kinds::LIVE_MODELS), &range).await?;
             let Some(last) = hits.last() else { return Ok(()) };
             range.after = Some(last.position.clone());
             for hit in &hits {
@@ -216,7 +217,7 @@ impl SnapshotPage<'_> {
         self.add(model.name, resource).await?;
         let mut range = Range::first(keys::model_prefix(&name), PAGE);
         loop {
-            let hits = snapshot.scan(Source::Index(Index::LiveVersions), &range).await?;
+            let hits = snapshot.scan(Source::Index(kinds::LIVE_VERSIONS), &range).await?;
             let Some(last) = hits.last() else { return Ok(()) };
             range.after = Some(last.position.clone());
             for hit in &hits {
@@ -234,7 +235,7 @@ impl SnapshotPage<'_> {
         self.add(version.name, resource).await?;
         let mut range = Range::first(keys::artifact(model, number, ""), PAGE);
         loop {
-            let hits = snapshot.scan(Source::Kind(Kind::Artifact), &range).await?;
+            let hits = snapshot.scan(Source::Kind(kinds::ARTIFACT), &range).await?;
             let Some(last) = hits.last() else { return Ok(()) };
             range.after = Some(last.position.clone());
             for hit in &hits {
