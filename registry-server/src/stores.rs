@@ -14,7 +14,7 @@ use crate::encryption::data::{DataKeyError, DataKeys};
 use crate::encryption::master::KeyError;
 use crate::error::Error;
 use crate::places::{Folder, PlaceError};
-use crate::registry::facts::facts;
+use crate::registry::kinds::LAYOUT;
 use crate::store::postgres::{PostgresOptions, PostgresStore};
 use crate::store::sled::SledStore;
 use crate::store::{Store, StoreError};
@@ -121,7 +121,7 @@ impl Stores {
             StoreChoice::Sled => {
                 let lock = lock(folder)?;
                 let cache_bytes = config.cache_mib.saturating_mul(1024 * 1024);
-                (Arc::new(SledStore::open(&folder.join("store"), cache_bytes)?), Some(lock))
+                (Arc::new(SledStore::open(&folder.join("store"), cache_bytes, &LAYOUT)?), Some(lock))
             }
             StoreChoice::Postgres(url) => {
                 let seconds = Duration::from_secs(config.call_timeout_seconds.max(1));
@@ -131,7 +131,7 @@ impl Stores {
                     statement_timeout: seconds,
                     connect_timeout: CONNECTING.min(seconds),
                     patience: config.store_patience.0,
-                    facts,
+                    layout: &LAYOUT,
                 };
                 (Arc::new(PostgresStore::open(options).await?), None)
             }

@@ -260,7 +260,7 @@ async fn verify_by_command_says_what_it_found() {
     let output = offline(&storage, &["verify"]);
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    for expected in ["Kind(Model) default\\x00fraud: is not what the log says", "events/3-0: its hash"] {
+    for expected in ["models default\\x00fraud: is not what the log says", "events/3-0: its hash"] {
         assert!(said.lines().any(|line| line.starts_with(expected)), "{said}");
     }
     assert!(said.trim().ends_with("problems"), "{said}");

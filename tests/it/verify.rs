@@ -9,12 +9,14 @@ const CHAIN: VerifyProblemType = VerifyProblemType::ChainBroken;
 const STATE: VerifyProblemType = VerifyProblemType::StateDiffers;
 const MODEL: &str = "models/fraud";
 
-/// Numbers that are on the disk; see `store/mod.rs`.
+/// Numbers that are on the disk; see `registry/kinds.rs`.
 const MODELS: &[u8] = b"R\x01";
 const VERSIONS: &[u8] = b"R\x02";
 const LABELS: &[u8] = b"R\x04";
 const CHAIN_HEAD: &[u8] = b"R\x07";
-const LIVE_VERSIONS: &[u8] = b"I\x04";
+const LIVE_VERSIONS: &[u8] = b"I\x02\x01";
+/// A version of the model, in that index.
+const LISTED: &str = "versions (not deleted, by number) default\\x00fraud";
 
 /// A registry of a few revisions, each written to the disk by itself: to that of the embedded store, whichever is under test.
 async fn registry() -> TestServer {
@@ -60,18 +62,18 @@ fn first(tree: &sled::Tree, prefix: &[u8]) -> (sled::IVec, sled::IVec) {
 #[tokio::test]
 async fn a_changed_record_is_found() {
     let problems = problems_after(|_, state| replace(state, MODELS, "the-owner", "no-owners")).await;
-    assert_are(&problems, &[(STATE, "Kind(Model) default\\x00fraud", "is not what the log says")]);
+    assert_are(&problems, &[(STATE, "models default\\x00fraud", "is not what the log says")]);
     let problems = problems_after(|_, state| replace(state, VERSIONS, "a-description", "another-thing")).await;
-    let version = "Kind(Version) default\\x00fraud\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x01";
+    let version = "versions default\\x00fraud\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x01";
     assert_are(&problems, &[(STATE, version, "is not what the log says")]);
 }
 
 #[tokio::test]
 async fn a_removed_record_or_index_entry_is_found() {
     let problems = problems_after(|_, state| drop(state.remove(first(state, LABELS).0).unwrap())).await;
-    assert_are(&problems, &[(STATE, "Kind(Label) default\\x00fraud\\x001.0.0", "is in the log, and not in the state")]);
+    assert_are(&problems, &[(STATE, "labels default\\x00fraud\\x001.0.0", "is in the log, and not in the state")]);
     let problems = problems_after(|_, state| drop(state.remove(first(state, LIVE_VERSIONS).0).unwrap())).await;
-    assert_are(&problems, &[(STATE, "Index(LiveVersions) default\\x00fraud", "is in the log, and not in the state")]);
+    assert_are(&problems, &[(STATE, LISTED, "is in the log, and not in the state")]);
 }
 
 #[tokio::test]
@@ -80,7 +82,7 @@ async fn an_added_record_or_index_entry_is_found() {
         let (key, value) = first(state, LABELS);
         state.insert([&key, b"9".as_slice()].concat(), value).unwrap();
     });
-    let expected = (STATE, "Kind(Label) default\\x00fraud\\x001.0.09", "is in the state, and not in the log");
+    let expected = (STATE, "labels default\\x00fraud\\x001.0.09", "is in the state, and not in the log");
     assert_are(&problems.await, &[expected]);
     // The deleted version is listed again.
     let problems = problems_after(|_, state| {
@@ -88,8 +90,7 @@ async fn an_added_record_or_index_entry_is_found() {
         let other = |bytes: &[u8]| [&bytes[..bytes.len() - 1], &[2]].concat();
         state.insert(other(&key), other(&value)).unwrap();
     });
-    let expected = (STATE, "Index(LiveVersions) default\\x00fraud", "is in the state, and not in the log");
-    assert_are(&problems.await, &[expected]);
+    assert_are(&problems.await, &[(STATE, LISTED, "is in the state, and not in the log")]);
 }
 
 #[tokio::test]
@@ -98,7 +99,7 @@ async fn a_record_that_can_not_be_read_is_found() {
         let (key, value) = first(state, LABELS);
         state.insert(key, [&[99], &value[1..]].concat()).unwrap();
     });
-    assert_are(&problems.await, &[(STATE, "Kind(Label)", "unknown format")]);
+    assert_are(&problems.await, &[(STATE, "labels", "unknown format")]);
 }
 
 #[tokio::test]
@@ -143,7 +144,7 @@ async fn what_was_slipped_into_the_log_without_an_event_is_found() {
         let write = LoggedWrite {
             kind: 4,
             key: b"default\0fraud\x009.9.9".as_slice().into(),
-            attributes: Vec::new(),
+            places: Vec::new(),
             value: Some(Value::Payload(stored.payload)),
         };
         let entry = LogEntry { revision: 8, events: Default::default(), writes: vec![write] };

@@ -3,7 +3,7 @@
 //! | bytes | |
 //! |---|---|
 //! | 8 | `MRBACKUP` |
-//! | 4 | the version of this layout, 1, big-endian |
+//! | 4 | the version of this layout, 2, big-endian |
 //! | then for each frame: 4 | the length of its payload, big-endian |
 //! | 32 | BLAKE3 of the digest of the frame before (32 zeros for the first) and the payload |
 //! | length | the payload, a `BackupFrame` |
@@ -19,7 +19,8 @@ use crate::stored::backup_frame::Frame;
 use crate::stored::{BackupEnd, BackupFrame, BackupHeader};
 
 const MAGIC: &[u8; 8] = b"MRBACKUP";
-const LAYOUT: u32 = 1;
+/// Of the frames and of the log in them. The one before was never released.
+const LAYOUT: u32 = 2;
 /// No frame is longer: a damaged length must not fill the memory. A revision is in one frame, and pruning a hundred of the
 /// largest versions makes one of 200 MiB.
 const FRAME_BYTES: u32 = 1024 * 1024 * 1024;
@@ -36,6 +37,11 @@ pub enum ContainerError {
     /// A newer program wrote it.
     #[error("has layout {0}, and this program knows layout {LAYOUT}: use the newer program that wrote it")]
     TooNew(u32),
+    /// An earlier program wrote it, and this one can't read it.
+    #[error(
+        "has layout {0}, and this program knows layout {LAYOUT}: it was written by an earlier development version; make a new one"
+    )]
+    TooOld(u32),
     /// It ends too early.
     #[error("is cut off: it ends before its end")]
     Cut,
@@ -100,6 +106,7 @@ impl<R: AsyncRead + Unpin> Opener<R> {
         }
         match bytes.read_u32().await.map_err(cut)? {
             LAYOUT => {}
+            layout if layout < LAYOUT => return Err(ContainerError::TooOld(layout)),
             layout => return Err(ContainerError::TooNew(layout)),
         }
         let mut opener = Self { bytes, digest: [0; 32] };
@@ -191,12 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn other_files_and_newer_layouts_are_told_apart() {
+    fn other_files_and_other_layouts_are_told_apart() {
         assert!(matches!(block_on(read(b"")), Err(ContainerError::Foreign)));
         assert!(matches!(block_on(read(b"PK\x03\x04 and so on")), Err(ContainerError::Foreign)));
-        let mut newer = container();
-        newer[11] = 2;
-        assert!(matches!(block_on(read(&newer)), Err(ContainerError::TooNew(2))));
+        let mut other = container();
+        other[11] = 3;
+        assert!(matches!(block_on(read(&other)), Err(ContainerError::TooNew(3))));
+        other[11] = 1;
+        assert!(matches!(block_on(read(&other)), Err(ContainerError::TooOld(1))));
     }
 
     #[test]

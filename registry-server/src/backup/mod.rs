@@ -18,7 +18,8 @@ use prost::Message as _;
 use registry_proto::v1 as pb;
 
 use crate::registry::contents::{Owned, chunks_of};
-use crate::store::{Kind, Pages, Read, Source, StoreError};
+use crate::registry::kinds;
+use crate::store::{Pages, Read, Source, StoreError};
 
 /// The names of the artifacts that have one of these chunks.
 async fn named<R: Read + ?Sized>(records: &R, chunks: &BTreeSet<Owned>) -> Result<Vec<String>, StoreError> {
@@ -26,11 +27,11 @@ async fn named<R: Read + ?Sized>(records: &R, chunks: &BTreeSet<Owned>) -> Resul
     if chunks.is_empty() {
         return Ok(names);
     }
-    let mut pages = Pages::of(Source::Kind(Kind::Manifest));
+    let mut pages = Pages::of(Source::Kind(kinds::MANIFEST));
     while let Some(hit) = pages.next(records).await? {
         let listed = chunks_of(&hit.record.key, hit.record.payload)?;
         if listed.iter().any(|chunk| chunks.contains(chunk))
-            && let Some(record) = records.get(Kind::Artifact, &hit.record.key).await?
+            && let Some(record) = records.get(kinds::ARTIFACT, &hit.record.key).await?
         {
             names.push(artifact(record.payload)?.name);
         }

@@ -12,8 +12,9 @@ use crate::chunks::{ChunkError, ChunkStore};
 use crate::convert::count;
 use crate::error::Error;
 use crate::registry::contents::content;
+use crate::registry::kinds;
 use crate::registry::{Intent, Registry, keys};
-use crate::store::{Hit, Kind, Pages, Snapshot, Source, Store, StoreError};
+use crate::store::{Hit, Pages, Snapshot, Source, Store, StoreError};
 
 /// How many chunks are read at once.
 const AT_ONCE: usize = 4;
@@ -53,7 +54,7 @@ pub(crate) struct Scrubber<'a> {
 
 impl<'a> Scrubber<'a> {
     pub(crate) fn new(store: &'a dyn Store, chunks: &'a ChunkStore, snapshot: &'a dyn Snapshot) -> Self {
-        let artifacts = Pages::of(Source::Kind(Kind::Artifact));
+        let artifacts = Pages::of(Source::Kind(kinds::ARTIFACT));
         Self { store, chunks, snapshot, artifacts, intact: HashSet::new(), broken: BTreeMap::new(), bytes: 0 }
     }
 
@@ -63,14 +64,14 @@ impl<'a> Scrubber<'a> {
         let artifact = artifact(hit.record.payload.clone())?;
         let mut findings = self.read(&hit, &artifact).await?;
         // What was deleted since may be gone.
-        if !findings.is_empty() && self.store.get(Kind::Artifact, &hit.record.key).await? != Some(hit.record) {
+        if !findings.is_empty() && self.store.get(kinds::ARTIFACT, &hit.record.key).await? != Some(hit.record) {
             findings.clear();
         }
         Ok(Some((artifact, findings)))
     }
 
     async fn read(&mut self, hit: &Hit, artifact: &pb::Artifact) -> Result<Vec<Finding>, Error> {
-        let Some(manifest) = self.snapshot.get(Kind::Manifest, &hit.record.key).await? else {
+        let Some(manifest) = self.snapshot.get(kinds::MANIFEST, &hit.record.key).await? else {
             return Ok(vec![Finding::of_list(VerifyProblemType::ArtifactMissing, "it has no list of chunks")]);
         };
         let content = match content(&manifest) {

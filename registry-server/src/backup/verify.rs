@@ -9,8 +9,9 @@ use super::scrub::{Finding, Scrubber};
 use crate::chunks::ChunkStore;
 use crate::error::Error;
 use crate::registry::chain;
+use crate::registry::kinds::LAYOUT;
 use crate::store::sled::SledStore;
-use crate::store::{Hit, Index, Kind, Pages, Revision, Snapshot, Source, Store, StoreError};
+use crate::store::{Hit, Pages, Revision, Snapshot, Source, Store, StoreError};
 use crate::stored::LogEntry;
 
 /// How many revisions are read from the log at once.
@@ -39,7 +40,7 @@ pub async fn verify(
     let report = pb::VerifyReport { revision: snapshot.revision().cast_signed(), ..Default::default() };
     let mut verification = Verification { report, progress };
     let folder = tempfile::tempdir().map_err(|error| StoreError::Unavailable(error.to_string()))?;
-    let replayed = SledStore::open(folder.path(), CACHE_BYTES)?;
+    let replayed = SledStore::open(folder.path(), CACHE_BYTES, &LAYOUT)?;
     if verification.log(store, &replayed).await? {
         verification.state(&*snapshot, &replayed).await?;
     }
@@ -139,10 +140,9 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
 
     /// Compares the state with what the log made.
     async fn state(&mut self, snapshot: &dyn Snapshot, replayed: &SledStore) -> Result<(), Error> {
-        let kinds = Kind::ALL.iter().map(|kind| Source::Kind(*kind));
-        for source in kinds.chain(Index::ALL.iter().map(|index| Source::Index(*index))) {
+        for source in LAYOUT.sources() {
             let compared = self.compare(source, snapshot, replayed).await;
-            self.understood(VerifyProblemType::StateDiffers, format!("{source:?}"), compared)?;
+            self.understood(VerifyProblemType::StateDiffers, LAYOUT.name_of(source), compared)?;
         }
         Ok(())
     }
@@ -164,7 +164,7 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
                     (_, None) => "is in the state, and not in the log",
                     _ => "is not what the log says",
                 };
-                let name = format!("{source:?} {}", first.escape_ascii());
+                let name = format!("{} {}", LAYOUT.name_of(source), first.escape_ascii());
                 self.problem(VerifyProblemType::StateDiffers, name, detail);
             }
             if here.is_some() {

@@ -8,7 +8,8 @@ use prost::Message as _;
 
 use super::Key;
 use super::master::{KeyError, MasterKeys};
-use crate::store::{Kind, Pages, Source, Store, StoreError};
+use crate::registry::kinds;
+use crate::store::{Pages, Source, Store, StoreError};
 use crate::stored::DataKeyRecord;
 
 /// The data keys of a registry.
@@ -54,7 +55,7 @@ impl DataKeys {
         if let Some(key) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(namespace) {
             return Ok(Some(key.clone()));
         }
-        let Some(record) = self.store.get(Kind::DataKey, namespace.as_bytes()).await? else { return Ok(None) };
+        let Some(record) = self.store.get(kinds::DATA_KEY, namespace.as_bytes()).await? else { return Ok(None) };
         let key = self.masters.unwrap(namespace, &decode(record.payload)?)?;
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(namespace.to_owned(), key.clone());
         Ok(Some(key))
@@ -63,7 +64,7 @@ impl DataKeys {
     /// All that are recorded, by namespace.
     pub(crate) async fn recorded(&self) -> Result<Vec<(String, DataKeyRecord)>, StoreError> {
         let mut recorded = Vec::new();
-        let mut records = Pages::of(Source::Kind(Kind::DataKey));
+        let mut records = Pages::of(Source::Kind(kinds::DATA_KEY));
         while let Some(hit) = records.next(&*self.store).await? {
             let namespace = String::from_utf8_lossy(&hit.record.key).into_owned();
             recorded.push((namespace, decode(hit.record.payload)?));

@@ -6,7 +6,8 @@ use crate::chunks::garbage::Stored;
 use crate::convert::count;
 use crate::error::Error;
 use crate::registry::contents::{Owned, chunks_of, chunks_written};
-use crate::store::{Kind, Pages, Revision, Snapshot, Source, Store};
+use crate::registry::kinds;
+use crate::store::{Pages, Revision, Snapshot, Source, Store};
 
 /// How many revisions are read from the log at once.
 const READ: usize = 1024;
@@ -24,7 +25,7 @@ impl Marks {
     /// Reads all manifests; `None` if `tell`, which hears how many it has read, says to stop.
     pub(super) async fn of(snapshot: &dyn Snapshot, tell: impl Fn(i64) -> bool) -> Result<Option<Self>, Error> {
         let mut marks = Self { revision: snapshot.revision(), namespaces: HashMap::new() };
-        let mut manifests = Pages::of(Source::Kind(Kind::Manifest));
+        let mut manifests = Pages::of(Source::Kind(kinds::MANIFEST));
         let mut read: i64 = 0;
         while let Some(hit) = manifests.next(snapshot).await? {
             marks.add(chunks_of(&hit.record.key, hit.record.payload)?);

@@ -19,6 +19,7 @@ use crate::encryption::data::DataKeys;
 use crate::encryption::master::MasterKeys;
 use crate::grpc::Services;
 use crate::places::Folder;
+use crate::registry::kinds::LAYOUT;
 use crate::registry::sweep::Begun;
 use crate::rules::quota::Limits;
 use crate::store::Store;
@@ -39,7 +40,7 @@ struct Setting {
 impl Setting {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store: Arc<dyn Store> = Arc::new(SledStore::open(&folder.path().join("store"), 1 << 20).unwrap());
+        let store: Arc<dyn Store> = Arc::new(SledStore::open(&folder.path().join("store"), 1 << 20, &LAYOUT).unwrap());
         let keys = DataKeys::new(Arc::clone(&store), MasterKeys::default());
         let chunks = ChunkStore::new(Folder::local(&folder.path().join("artifacts")).unwrap(), keys);
         let registry = Registry::new(store, chunks, Limits::default(), Duration::MAX);

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use super::kinds;
 use crate::stored::ManifestRecord;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,14 +24,14 @@ use crate::error::{Error, Violations};
 use crate::rules::artifacts::may_remove;
 use crate::rules::names::{ARTIFACTS, Collection, Name, VERSIONS};
 use crate::rules::quota::Limits;
-use crate::store::{Attribute, Index, Kind, Pages, Source};
+use crate::store::{Kind, Pages, Place, Source};
 use registry_common::hex;
 
 #[async_trait]
 impl Resource for pb::Artifact {
     type Message = Self;
 
-    const KIND: Kind = Kind::Artifact;
+    const KIND: Kind = kinds::ARTIFACT;
     const OF: &'static Collection = &ARTIFACTS;
 
     fn message(&self) -> &Self {
@@ -45,7 +46,7 @@ impl Resource for pb::Artifact {
         self
     }
 
-    fn places(&self, _: &Name) -> Vec<Attribute> {
+    fn places(&self, _: &Name) -> Vec<Place> {
         Vec::new()
     }
 
@@ -70,7 +71,7 @@ impl Registry {
     /// Over all artifacts of a version, as `Version.manifest_sha256` has it.
     pub(super) async fn manifest_digest(&self, version: &Name) -> Result<String, Error> {
         let mut hasher = Sha256::new();
-        let mut all = Pages::under(Source::Kind(Kind::Artifact), version.prefix());
+        let mut all = Pages::under(Source::Kind(kinds::ARTIFACT), version.prefix());
         while let Some(hit) = all.next(&*self.store).await? {
             let artifact: pb::Artifact = decode(&hit.record)?;
             hasher.update(format!("{} {} {}\n", artifact.sha256, artifact.size_bytes, artifact.path));
@@ -155,7 +156,7 @@ impl Mutation for DeleteArtifact {
         }
         version.artifact_count -= 1;
         version.size_bytes -= artifact.size_bytes;
-        tx.store.remove(Kind::Manifest, &name.key()).await?;
+        tx.store.remove(kinds::MANIFEST, &name.key()).await?;
         usage::give_back(tx, name.namespace(), 1, artifact.size_bytes.unsigned_abs()).await?;
         tx.remove(event(event_type::ARTIFACT_DELETED), artifact).await?;
         tx.touch(version).await.map(drop)
@@ -177,15 +178,15 @@ pub(super) async fn put_artifact(
     usage::take(tx, limits, name.namespace(), artifact.size_bytes.unsigned_abs()).await?;
     // Few bytes are looked at as they come: nobody asks whether they are known.
     let listed = manifest.inline.is_none().then(|| keys::contents(name.namespace(), &artifact.chunks_blake3));
-    let listed = listed.map(|value| Attribute { index: Index::Contents, value }).into_iter().collect();
-    tx.put(Kind::Manifest, name.key(), manifest, listed).await?;
+    let listed = listed.map(|value| Place { slot: kinds::CONTENTS.slot, value }).into_iter().collect();
+    tx.put(kinds::MANIFEST, name.key(), manifest, listed).await?;
     tx.write(event(event_type::ARTIFACT_CREATED), None, artifact).await.map(drop)
 }
 
 /// Removes the records of an artifact. Whoever does so counts it off.
 pub(super) async fn remove_records(tx: &mut Tx<'_>, key: &[u8]) -> Result<(), Error> {
-    tx.store.remove(Kind::Artifact, key).await?;
-    Ok(tx.store.remove(Kind::Manifest, key).await?)
+    tx.store.remove(kinds::ARTIFACT, key).await?;
+    Ok(tx.store.remove(kinds::MANIFEST, key).await?)
 }
 
 /// The manifest digest of a version without artifacts.

@@ -11,6 +11,7 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use uuid::Uuid;
 
+use super::kinds;
 use super::records::decode;
 use super::resource::Resource;
 use super::transaction::{Tx, resource_of};
@@ -44,7 +45,7 @@ impl Intent {
 
     /// The revision in which a request was carried out, if it was.
     async fn revision_of<R: Read + ?Sized>(&self, id: Uuid, records: &R) -> Result<Option<Revision>, Error> {
-        let Some(record) = records.get(Kind::Request, id.as_bytes()).await? else { return Ok(None) };
+        let Some(record) = records.get(kinds::REQUEST, id.as_bytes()).await? else { return Ok(None) };
         let record: RequestRecord = decode(&record)?;
         if record.fingerprint != self.fingerprint {
             let used = format!("{id} was used for another request");
@@ -163,8 +164,8 @@ impl<M: Mutation> Decision for Pending<M> {
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
         let mut reads = self.mutation.reads();
-        reads.push((Kind::ChainHead, Vec::new()));
-        reads.extend(self.intent.request_id.map(|id| (Kind::Request, id.into_bytes().to_vec())));
+        reads.push((kinds::CHAIN_HEAD, Vec::new()));
+        reads.extend(self.intent.request_id.map(|id| (kinds::REQUEST, id.into_bytes().to_vec())));
         reads
     }
 }
@@ -177,7 +178,7 @@ impl<M: Mutation> Pending<M> {
         {
             return Ok((Outcome::Repeated(revision), None));
         }
-        let head = match transaction.get(Kind::ChainHead, &[]).await? {
+        let head = match transaction.get(kinds::CHAIN_HEAD, &[]).await? {
             Some(record) => decode(&record)?,
             None => ChainHeadRecord { hash: Bytes::from_static(&chain::START), create_time: None },
         };
@@ -190,7 +191,7 @@ impl<M: Mutation> Pending<M> {
         }
         if let Some(id) = request_id {
             let record = RequestRecord { fingerprint: self.intent.fingerprint.clone(), revision: tx.revision() };
-            tx.put(Kind::Request, id.into_bytes().to_vec(), &record, Vec::new()).await?;
+            tx.put(kinds::REQUEST, id.into_bytes().to_vec(), &record, Vec::new()).await?;
         }
         let (events, log) = self.seal(tx, head).await?;
         Ok((Outcome::Events(events), Some(log)))
@@ -201,7 +202,7 @@ impl<M: Mutation> Pending<M> {
         let revision = tx.revision();
         for model in tx.models_touched() {
             let key = keys::event_reference(&Name::canonical(&MODELS, &model), revision);
-            let put = Put { kind: Kind::EventReference, key, payload: Bytes::new(), attributes: Vec::new() };
+            let put = Put { kind: kinds::EVENT_REFERENCE, key, payload: Bytes::new(), places: Vec::new() };
             tx.store.put(put).await?;
         }
         let request_id = self.intent.request_id.map(|id| id.to_string()).unwrap_or_default();
@@ -228,7 +229,7 @@ impl<M: Mutation> Pending<M> {
             return Err(Error::TooLarge(size));
         }
         head.create_time = Some(tx.now);
-        tx.put(Kind::ChainHead, Vec::new(), &head, Vec::new()).await?;
+        tx.put(kinds::CHAIN_HEAD, Vec::new(), &head, Vec::new()).await?;
         Ok((tx.events, Bytes::from(log)))
     }
 }

@@ -16,12 +16,13 @@ use sha2::{Digest, Sha256};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+use super::kinds;
 use super::records::decode;
 use super::{Registry, keys};
 use crate::chunks::incoming::Cut;
 use crate::chunks::{ChunkError, ChunkStore, stopped};
 use crate::error::Error;
-use crate::store::{Index, Kind, Range, Record, Source, StoreError, read_write};
+use crate::store::{Range, Record, Source, StoreError, read_write};
 use crate::stored::{LogEntry, ManifestRecord};
 
 /// What an artifact consists of.
@@ -186,15 +187,15 @@ impl Registry {
     /// The SHA-256 of an artifact of the namespace with this list of chunks, if there is one.
     async fn known(&self, namespace: &str, digest: &str) -> Result<Option<String>, Error> {
         let range = Range::first(keys::contents(namespace, digest), 1);
-        let hits = self.store.scan(Source::Index(Index::Contents), &range).await?;
+        let hits = self.store.scan(Source::Index(kinds::CONTENTS), &range).await?;
         let Some(hit) = hits.first() else { return Ok(None) };
-        let artifact = self.store.get(Kind::Artifact, &hit.record.key).await?;
+        let artifact = self.store.get(kinds::ARTIFACT, &hit.record.key).await?;
         Ok(artifact.map(|record| decode::<pb::Artifact>(&record)).transpose()?.map(|artifact| artifact.sha256))
     }
 
     /// What is in the artifact with this key.
     pub(crate) async fn content(&self, key: &[u8]) -> Result<Content, Error> {
-        match self.store.get(Kind::Manifest, key).await? {
+        match self.store.get(kinds::MANIFEST, key).await? {
             Some(record) => content(&record),
             None => Err(StoreError::Damaged("an artifact has no list of chunks".to_owned()).into()),
         }
@@ -248,7 +249,7 @@ pub(crate) type Owned = (String, Chunk);
 pub(crate) fn chunks_written(entry: &LogEntry) -> Result<Vec<Owned>, StoreError> {
     let mut chunks = Vec::new();
     for write in &entry.writes {
-        if let (Kind::Manifest, key, Some(put)) = read_write(write, &entry.events)? {
+        if let (kinds::MANIFEST, key, Some(put)) = read_write(write, &entry.events)? {
             chunks.extend(chunks_of(&key, put.payload)?);
         }
     }

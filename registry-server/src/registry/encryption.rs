@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 
+use super::kinds;
 use super::records::decode;
 use super::transaction::{Tx, event};
 use super::{Committed, Intent, Mutation, Registry};
@@ -11,7 +12,7 @@ use crate::encryption::Key;
 use crate::encryption::master::MasterKey;
 use crate::error::Error;
 use crate::rules::names::Name;
-use crate::store::{Kind, StoreError};
+use crate::store::StoreError;
 use crate::stored::DataKeyRecord;
 
 impl Registry {
@@ -69,7 +70,7 @@ impl Mutation for WriteDataKey {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let key = self.namespace.as_bytes();
-        let there = tx.store.get(Kind::DataKey, key).await?.map(|record| decode(&record)).transpose()?;
+        let there = tx.store.get(kinds::DATA_KEY, key).await?.map(|record| decode(&record)).transpose()?;
         if there != self.before {
             return Ok(());
         }
@@ -79,7 +80,7 @@ impl Mutation for WriteDataKey {
         };
         let resource_name = Name::namespace_with(&self.namespace).to_string();
         tx.record(pb::Event { resource_name, ..event(r#type) });
-        tx.put(Kind::DataKey, key.to_vec(), &self.after, Vec::new()).await
+        tx.put(kinds::DATA_KEY, key.to_vec(), &self.after, Vec::new()).await
     }
 
     fn answer(_: Committed) -> Result<(), Error> {

@@ -1,65 +1,82 @@
-//! What people see of a record when they look into a database with its own tools.
+//! What people see of a record when they look into a database with its own tools. A payload that can't be read has empty facts:
+//! this is no place to fail.
 
 use std::time::SystemTime;
 
+use crate::stored::{ArtifactFacts, ModelFacts, VersionFacts};
 use bytes::Bytes;
 use prost::Message;
 use prost_types::Timestamp;
 use registry_proto::v1 as pb;
 
-use crate::store::{Facts, Kind};
-use crate::stored::{ArtifactFacts, ModelFacts, VersionFacts};
+use crate::store::{Fact, FactType, FactValue, Facts};
 
-/// The facts of a model, a version or an artifact. A payload that can't be read has none: this is no place to fail.
-pub fn facts(kind: Kind, payload: &Bytes) -> Option<Facts> {
-    match kind {
-        Kind::Model => {
-            let model = ModelFacts::decode(payload.clone()).unwrap_or_default().model.unwrap_or_default();
-            Some(Facts {
-                name: Some(model.name),
-                team: Some(model.team).filter(|team| !team.is_empty()),
-                created: time(model.create_time),
-                updated: time(model.update_time),
-                deleted: time(model.delete_time),
-                ..Facts::default()
-            })
-        }
-        Kind::Version => {
-            let version = VersionFacts::decode(payload.clone()).unwrap_or_default();
-            let stage = pb::Stage::try_from(version.stage).ok();
-            Some(Facts {
-                name: Some(version.name),
-                stage: stage.and_then(|stage| word(stage.as_str_name(), "STAGE_")),
-                framework: Some(version.framework).filter(|framework| !framework.is_empty()),
-                created: time(version.create_time),
-                updated: time(version.update_time),
-                deleted: time(version.delete_time),
-                ..Facts::default()
-            })
-        }
-        Kind::Artifact => {
-            let artifact = ArtifactFacts::decode(payload.clone()).unwrap_or_default();
-            Some(Facts { name: Some(artifact.name), created: time(artifact.create_time), ..Facts::default() })
-        }
-        Kind::Label
-        | Kind::StageHolder
-        | Kind::Request
-        | Kind::ChainHead
-        | Kind::EventReference
-        | Kind::Manifest
-        | Kind::Sweep
-        | Kind::Condemned
-        | Kind::DataKey
-        | Kind::Usage => None,
-    }
+const NAME: Fact = Fact { name: "name", r#type: FactType::Text, about: "The resource name" };
+const CREATED: Fact = Fact { name: "created", r#type: FactType::Time, about: "When it was made" };
+const UPDATED: Fact = Fact { name: "updated", r#type: FactType::Time, about: "When it was changed last" };
+const DELETED: Fact = Fact { name: "deleted", r#type: FactType::Time, about: "When it was deleted, if it is" };
+
+/// The facts of models.
+pub(super) const MODEL: &[Fact] =
+    &[NAME, Fact { name: "team", r#type: FactType::Text, about: "Whose it is" }, CREATED, UPDATED, DELETED];
+
+/// The facts of versions.
+pub(super) const VERSION: &[Fact] = &[
+    NAME,
+    Fact { name: "stage", r#type: FactType::Text, about: "Its stage: development, staging, production or archived" },
+    Fact { name: "framework", r#type: FactType::Text, about: "What it was made with" },
+    CREATED,
+    UPDATED,
+    DELETED,
+];
+
+/// The facts of artifacts.
+pub(super) const ARTIFACT: &[Fact] = &[NAME, CREATED];
+
+pub(super) fn of_model(payload: &Bytes) -> Facts {
+    let model = ModelFacts::decode(payload.clone()).unwrap_or_default().model.unwrap_or_default();
+    list([
+        ("name", text(model.name)),
+        ("team", text(model.team)),
+        ("created", time(model.create_time)),
+        ("updated", time(model.update_time)),
+        ("deleted", time(model.delete_time)),
+    ])
+}
+
+pub(super) fn of_version(payload: &Bytes) -> Facts {
+    let version = VersionFacts::decode(payload.clone()).unwrap_or_default();
+    let stage = pb::Stage::try_from(version.stage).ok();
+    list([
+        ("name", text(version.name)),
+        ("stage", stage.and_then(|stage| word(stage.as_str_name(), "STAGE_"))),
+        ("framework", text(version.framework)),
+        ("created", time(version.create_time)),
+        ("updated", time(version.update_time)),
+        ("deleted", time(version.delete_time)),
+    ])
+}
+
+pub(super) fn of_artifact(payload: &Bytes) -> Facts {
+    let artifact = ArtifactFacts::decode(payload.clone()).unwrap_or_default();
+    list([("name", text(artifact.name)), ("created", time(artifact.create_time))])
+}
+
+/// Those facts that there are.
+fn list<const N: usize>(facts: [(&'static str, Option<FactValue>); N]) -> Facts {
+    facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn text(text: String) -> Option<FactValue> {
+    (!text.is_empty()).then_some(FactValue::Text(text))
 }
 
 /// An enum's value as people say it; an unspecified one is nothing.
-fn word(name: &str, prefix: &str) -> Option<String> {
+fn word(name: &str, prefix: &str) -> Option<FactValue> {
     let word = name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase();
-    (word != "unspecified").then_some(word)
+    (word != "unspecified").then_some(FactValue::Text(word))
 }
 
-fn time(timestamp: Option<Timestamp>) -> Option<SystemTime> {
-    SystemTime::try_from(timestamp?).ok()
+fn time(timestamp: Option<Timestamp>) -> Option<FactValue> {
+    SystemTime::try_from(timestamp?).ok().map(FactValue::Time)
 }

@@ -7,11 +7,12 @@ use prost_types::Timestamp;
 use registry_proto::v1 as pb;
 
 use super::events::{READ, Selection, number};
+use super::kinds;
 use super::lists::{Listed, Page, page_token_invalid};
 use super::{Registry, keys};
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name};
-use crate::store::{Kind, Range, Revision, SCAN_BYTES, Source};
+use crate::store::{Range, Revision, SCAN_BYTES, Source};
 
 /// How many revisions a page looks at, at most.
 const LOOKED_AT: usize = 5_000;
@@ -126,7 +127,7 @@ impl Registry {
         let range =
             Range { prefix: model.prefix(), after: Some(keys::event_reference(model, from)), reverse, limit: READ };
         let mut entries = Vec::new();
-        for hit in self.store.scan(Source::Kind(Kind::EventReference), &range).await? {
+        for hit in self.store.scan(Source::Kind(kinds::EVENT_REFERENCE), &range).await? {
             let revision = hit.record.revision;
             let events = self.tail.events_of(revision).await?;
             entries.push(Arc::new(pb::WatchedEvents { revision: revision.cast_signed(), events }));

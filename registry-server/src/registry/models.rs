@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::kinds;
 use crate::stored::{ModelRecord, StageHeight};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use crate::error::{Error, Violations};
 use crate::rules::names::{Collection, Computed, MODELS, Name, computed};
 use crate::rules::retention::{self, Standing};
 use crate::rules::stages::Stage;
-use crate::store::{Attribute, Index, Kind, Record};
+use crate::store::{Index, Kind, Place, Record};
 
 /// A model, and what is counted for it.
 #[derive(Debug, Clone, Default)]
@@ -66,7 +67,7 @@ impl ModelRow {
 impl Resource for ModelRow {
     type Message = pb::Model;
 
-    const KIND: Kind = Kind::Model;
+    const KIND: Kind = kinds::MODEL;
     const OF: &'static Collection = &MODELS;
 
     fn message(&self) -> &pb::Model {
@@ -81,17 +82,17 @@ impl Resource for ModelRow {
         self.model
     }
 
-    fn places(&self, name: &Name) -> Vec<Attribute> {
+    fn places(&self, name: &Name) -> Vec<Place> {
         let age = keys::age(name, self.model.create_time.as_ref());
-        let mut places = vec![Attribute { index: Index::ModelsByAge, value: age.clone() }];
+        let mut places = vec![Place { slot: kinds::MODELS_BY_AGE.slot, value: age.clone() }];
         match (&self.model.delete_time, &self.model.purge_time) {
             (None, _) => {
-                places.push(Attribute { index: Index::LiveModelsByAge, value: age });
+                places.push(Place { slot: kinds::LIVE_MODELS_BY_AGE.slot, value: age });
                 // The key that follows the place sorts by name.
-                places.push(Attribute { index: Index::LiveModels, value: Vec::new() });
+                places.push(Place { slot: kinds::LIVE_MODELS.slot, value: Vec::new() });
             }
             (Some(_), Some(time)) if self.model.version_count > 0 => {
-                places.push(Attribute { index: Index::DeletedModels, value: keys::time(time) });
+                places.push(Place { slot: kinds::DELETED_MODELS.slot, value: keys::time(time) });
             }
             (Some(_), _) => {}
         }
@@ -105,9 +106,9 @@ impl Resource for ModelRow {
 
 #[async_trait]
 impl Standard for ModelRow {
-    const LIVE: Index = Index::LiveModels;
-    const LIVE_BY_AGE: Index = Index::LiveModelsByAge;
-    const BY_AGE: Index = Index::ModelsByAge;
+    const LIVE: Index = kinds::LIVE_MODELS;
+    const LIVE_BY_AGE: Index = kinds::LIVE_MODELS_BY_AGE;
+    const BY_AGE: Index = kinds::MODELS_BY_AGE;
 
     /// Not while a version is in production or carries an alias.
     async fn may_delete(&self, _: &Tx<'_>, force: bool) -> Result<(), Error> {

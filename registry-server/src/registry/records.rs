@@ -1,5 +1,6 @@
 //! Typed reads of records, the same from the store, a transaction or a snapshot.
 
+use super::kinds;
 use crate::stored::NumberRecord;
 use async_trait::async_trait;
 use prost::Message;
@@ -12,7 +13,7 @@ use crate::convert;
 use crate::error::Error;
 use crate::rules::names::{ARTIFACTS, Name, VERSIONS, VersionRef};
 use crate::rules::stages::Stage;
-use crate::store::{Index, Kind, Range, Read, Record, Source, StoreError};
+use crate::store::{Index, Range, Read, Record, Source, StoreError};
 
 /// The message in a record.
 pub(crate) fn decode<M: Message + Default>(record: &Record) -> Result<M, Error> {
@@ -63,7 +64,7 @@ pub(crate) trait Records: Read {
         let model = name.parent();
         let number = match VersionRef::parse(name.id()).map_err(Error::internal)? {
             VersionRef::Number(_) => return Ok(name.clone()),
-            VersionRef::Id(id) => match self.get(Kind::Label, &keys::version_id(&model, &id)).await? {
+            VersionRef::Id(id) => match self.get(kinds::LABEL, &keys::version_id(&model, &id)).await? {
                 Some(record) => decode::<NumberRecord>(&record)?.number,
                 None => {
                     // Say so if it is the model that is missing.
@@ -83,13 +84,13 @@ pub(crate) trait Records: Read {
 
     /// The newest READY version's name, or empty.
     async fn latest(&self, model: &Name) -> Result<String, Error> {
-        self.name_of_first(Index::ReadyVersions, Range::last(model.prefix(), 1)).await
+        self.name_of_first(kinds::READY_VERSIONS, Range::last(model.prefix(), 1)).await
     }
 
     /// The name of the version that entered a stage last and is still there, or empty.
     async fn newest_in_stage(&self, model: &Name, stage: Stage) -> Result<String, Error> {
         let newest = Range::last(keys::stage_entry(model, stage, None), 1);
-        self.name_of_first(Index::StageEntries, newest).await
+        self.name_of_first(kinds::STAGE_ENTRIES, newest).await
     }
 
     /// The name of the first version in a range, or empty.

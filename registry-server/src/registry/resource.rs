@@ -10,7 +10,7 @@ use super::records;
 use super::transaction::Tx;
 use crate::error::{Error, Violations};
 use crate::rules::names::{Collection, Name};
-use crate::store::{Attribute, Index, Kind, Record};
+use crate::store::{Index, Kind, Place, Record};
 
 /// A kind of resource: what is in its records, one for each.
 #[async_trait]
@@ -28,7 +28,7 @@ pub(crate) trait Resource: Row + Clone + Send + Sync + 'static {
     fn into_message(self) -> Self::Message;
 
     /// Where indexes list it.
-    fn places(&self, name: &Name) -> Vec<Attribute>;
+    fn places(&self, name: &Name) -> Vec<Place>;
 
     /// Checks what callers write, field by field and as a whole.
     fn check(message: &Self::Message, found: &mut Violations);

@@ -3,11 +3,12 @@
 use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 
+use super::kinds;
 use super::models::ModelRow;
 use super::resource::Resource;
 use crate::error::Error;
 use crate::rules::names::{Collection, Name};
-use crate::store::{Index, Kind, Record, Source};
+use crate::store::{Kind, Record, Source};
 
 /// A kind of resource.
 pub(crate) struct Spec {
@@ -24,9 +25,9 @@ type Shown = fn(&Record) -> Result<Option<(Name, pb::Resource)>, Error>;
 
 /// All kinds.
 pub(crate) static KINDS: &[Spec] = &[
-    Spec::of::<ModelRow>(Source::Index(Index::LiveModels)),
-    Spec::of::<pb::Version>(Source::Index(Index::LiveVersions)),
-    Spec::of::<pb::Artifact>(Source::Kind(Kind::Artifact)),
+    Spec::of::<ModelRow>(Source::Index(kinds::LIVE_MODELS)),
+    Spec::of::<pb::Version>(Source::Index(kinds::LIVE_VERSIONS)),
+    Spec::of::<pb::Artifact>(Source::Kind(kinds::ARTIFACT)),
 ];
 
 impl Spec {

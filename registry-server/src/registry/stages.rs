@@ -1,5 +1,6 @@
 //! Stage transitions and rollbacks: one revision each, the version that enters and those that leave together.
 
+use super::kinds;
 use crate::stored::NumberRecord;
 use async_trait::async_trait;
 use registry_proto::known::event_type;
@@ -16,7 +17,7 @@ use crate::convert;
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name, VERSIONS};
 use crate::rules::stages::{self, Candidate, Incumbent, Move, Refusal, Stage};
-use crate::store::{Index, Kind, Range, Source};
+use crate::store::{Kind, Range, Source};
 
 /// One transition; its fields were checked.
 pub(crate) struct Transition {
@@ -197,7 +198,7 @@ impl Mover {
             let height = self.row.heights.entry(to).or_default();
             *height += 1;
             let key = keys::stage_holder(&self.model, to, *height);
-            tx.put_number(Kind::StageHolder, key, before.number).await?;
+            tx.put_number(kinds::STAGE_HOLDER, key, before.number).await?;
         }
         let version = pb::Version {
             stage: convert::stage_number(to),
@@ -238,7 +239,7 @@ impl Mover {
         let mut versions = Vec::new();
         let mut range = Range::last(keys::stage_entry(&self.model, stage, None), usize::MAX);
         loop {
-            let hits = tx.store.scan(Source::Index(Index::StageEntries), &range).await?;
+            let hits = tx.store.scan(Source::Index(kinds::STAGE_ENTRIES), &range).await?;
             let Some(last) = hits.last() else { return Ok(versions) };
             range.after = Some(last.position.clone());
             for hit in &hits {
@@ -261,7 +262,7 @@ impl Mover {
         let mut height = self.row.heights.get(&stage).copied().unwrap_or(0);
         while height > 0 {
             let key = keys::stage_holder(&self.model, stage, height);
-            if let Some(record) = tx.store.get(Kind::StageHolder, &key).await? {
+            if let Some(record) = tx.store.get(kinds::STAGE_HOLDER, &key).await? {
                 let number = decode::<NumberRecord>(&record)?.number;
                 if Some(number) != holder {
                     let version: pb::Version = tx.any(&self.model.child(&VERSIONS, number)).await?;
@@ -271,7 +272,7 @@ impl Mover {
                         return Ok(Some(version));
                     }
                 }
-                tx.store.remove(Kind::StageHolder, &key).await?;
+                tx.store.remove(kinds::STAGE_HOLDER, &key).await?;
             }
             height -= 1;
         }

@@ -18,6 +18,7 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use tokio::time::{Instant, timeout};
 
+use super::kinds;
 use super::records::decode;
 use super::transaction::{Tx, event};
 use super::{Committed, Intent, Mutation, Registry, keys};
@@ -127,7 +128,7 @@ impl Registry {
     ) -> Result<Option<u64>, Error> {
         let newest = self.sweep().await?;
         for generation in settled + 1..=newest.generation {
-            let harmed = match self.store.get(Kind::Condemned, &keys::sweep(generation)).await? {
+            let harmed = match self.store.get(kinds::CONDEMNED, &keys::sweep(generation)).await? {
                 Some(record) => has_one_of(&decode(&record)?, namespace, chunks),
                 None => true,
             };
@@ -244,11 +245,11 @@ pub(super) async fn check_settled(tx: &Tx<'_>, settled: u64, artifact: &str) -> 
 
 /// What [`check_settled`] reads.
 pub(super) fn reads() -> (Kind, Vec<u8>) {
-    (Kind::Sweep, Vec::new())
+    (kinds::SWEEP, Vec::new())
 }
 
 async fn newest<R: Read + ?Sized>(records: &R) -> Result<Sweep, Error> {
-    let Some(record) = records.get(Kind::Sweep, &[]).await? else { return Ok(Sweep::default()) };
+    let Some(record) = records.get(kinds::SWEEP, &[]).await? else { return Ok(Sweep::default()) };
     let SweepRecord { generation, under_way } = decode(&record)?;
     Ok(Sweep { generation, under_way })
 }
@@ -300,9 +301,9 @@ impl Mutation for BeginSweep {
             return Err(running());
         }
         let generation = before.generation + 1;
-        tx.put(Kind::Sweep, Vec::new(), &SweepRecord { generation, under_way: true }, Vec::new()).await?;
-        tx.put(Kind::Condemned, keys::sweep(generation), &self.condemned, Vec::new()).await?;
-        tx.store.remove(Kind::Condemned, &keys::sweep(generation.saturating_sub(KEPT))).await?;
+        tx.put(kinds::SWEEP, Vec::new(), &SweepRecord { generation, under_way: true }, Vec::new()).await?;
+        tx.put(kinds::CONDEMNED, keys::sweep(generation), &self.condemned, Vec::new()).await?;
+        tx.store.remove(kinds::CONDEMNED, &keys::sweep(generation.saturating_sub(KEPT))).await?;
         let sweep = pb::Sweep {
             generation: generation.cast_signed(),
             chunk_count: self.count.cast_signed(),
@@ -335,7 +336,7 @@ impl Mutation for EndSweep {
         if newest(&*tx.store).await? != (Sweep { generation, under_way: true }) {
             return Ok(());
         }
-        tx.put(Kind::Sweep, Vec::new(), &SweepRecord { generation, under_way: false }, Vec::new()).await?;
+        tx.put(kinds::SWEEP, Vec::new(), &SweepRecord { generation, under_way: false }, Vec::new()).await?;
         tx.record(event_of(event_type::SWEEP_ENDED, self.0));
         Ok(())
     }

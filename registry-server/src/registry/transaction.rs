@@ -15,7 +15,7 @@ use super::records::Records as _;
 use super::resource::{Resource, must_live};
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name};
-use crate::store::{Attribute, Kind, Put, Revision, Transaction};
+use crate::store::{Kind, Place, Put, Revision, Transaction};
 
 /// A store transaction with typed records. Its events become those of its revision.
 pub(crate) struct Tx<'a> {
@@ -92,7 +92,7 @@ impl<'a> Tx<'a> {
     pub(crate) async fn keep<R: Resource>(&mut self, mut row: R) -> Result<R, Error> {
         *row.message_mut().meta_mut().revision = self.revision().cast_signed();
         let name = Name::canonical(R::OF, row.meta().name);
-        let put = Put { kind: R::KIND, key: name.key(), payload: row.encode(), attributes: row.places(&name) };
+        let put = Put { kind: R::KIND, key: name.key(), payload: row.encode(), places: row.places(&name) };
         self.store.put(put).await?;
         Ok(row)
     }
@@ -121,10 +121,10 @@ impl<'a> Tx<'a> {
         kind: Kind,
         key: Vec<u8>,
         record: &impl Message,
-        attributes: Vec<Attribute>,
+        places: Vec<Place>,
     ) -> Result<(), Error> {
         let payload = Bytes::from(record.encode_to_vec());
-        Ok(self.store.put(Put { kind, key, payload, attributes }).await?)
+        Ok(self.store.put(Put { kind, key, payload, places }).await?)
     }
 
     /// The models that the events are about.

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::artifacts::put_artifact;
 use super::contents::{Content, Sum};
+use super::kinds;
 use super::records::decode;
 use super::resource::{Resource, exists, must_live};
 use super::transaction::Tx;
@@ -224,7 +225,7 @@ impl Registry {
 
     async fn stored_artifact(&self, upload: &Upload, version: &pb::Version) -> Result<Option<pb::Artifact>, Error> {
         let key = key_in(version, &upload.artifact.path);
-        self.store.get(Kind::Artifact, &key).await?.map(|record| decode(&record)).transpose()
+        self.store.get(kinds::ARTIFACT, &key).await?.map(|record| decode(&record)).transpose()
     }
 }
 
@@ -270,7 +271,7 @@ impl Mutation for AddArtifact {
             sweep::check_settled(tx, self.settled, self.upload.name().as_str()).await?;
         }
         let key = key_in(&version, &self.upload.artifact.path);
-        let there = tx.store.get(Kind::Artifact, &key).await?.map(|record| decode(&record)).transpose()?;
+        let there = tx.store.get(kinds::ARTIFACT, &key).await?.map(|record| decode(&record)).transpose()?;
         if admit(&version, &self.upload, &self.sum.sha256, there.as_ref())? {
             return Ok(());
         }
@@ -301,9 +302,9 @@ impl Mutation for AddArtifact {
         if self.sum.is_stored() {
             reads.push(sweep::reads());
         }
-        reads.push((Kind::Usage, parent.namespace().as_bytes().to_vec()));
+        reads.push((kinds::USAGE, parent.namespace().as_bytes().to_vec()));
         if matches!(VersionRef::parse(parent.id()), Ok(VersionRef::Number(_))) {
-            reads.push((Kind::Artifact, self.upload.name().key()));
+            reads.push((kinds::ARTIFACT, self.upload.name().key()));
         }
         reads
     }

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use registry_proto::v1 as pb;
 
 use super::Registry;
+use super::kinds;
 use super::lists::{Listed, Page};
 use super::records::decode;
 use super::transaction::Tx;
 use crate::error::Error;
 use crate::rules::names::Name;
 use crate::rules::quota::Limits;
-use crate::store::{Kind, Read, Record, Source};
+use crate::store::{Read, Record, Source};
 use crate::stored::UsageRecord;
 
 /// The room there was in a namespace when bytes for it began to come. Whether all fits is decided with the artifact's commit: this
@@ -64,12 +65,12 @@ impl Registry {
             let (size_bytes, artifact_count) = (size_bytes.cast_signed(), artifact_count.cast_signed());
             Ok(pb::NamespaceUsage { name, size_bytes, artifact_count, quota_bytes })
         };
-        self.page(Source::Kind(Kind::Usage), Vec::new(), page, read).await
+        self.page(Source::Kind(kinds::USAGE), Vec::new(), page, read).await
     }
 }
 
 async fn usage<R: Read + ?Sized>(records: &R, namespace: &str) -> Result<UsageRecord, Error> {
-    let record = records.get(Kind::Usage, namespace.as_bytes()).await?;
+    let record = records.get(kinds::USAGE, namespace.as_bytes()).await?;
     Ok(record.map(|record| decode(&record)).transpose()?.unwrap_or_default())
 }
 
@@ -80,7 +81,7 @@ pub(super) async fn take(tx: &mut Tx<'_>, limits: &Limits, namespace: &str, size
     limits.admit(namespace, usage.size_bytes, size)?;
     usage.size_bytes += size;
     usage.artifact_count += 1;
-    tx.put(Kind::Usage, namespace.as_bytes().to_vec(), &usage, Vec::new()).await
+    tx.put(kinds::USAGE, namespace.as_bytes().to_vec(), &usage, Vec::new()).await
 }
 
 /// Counts artifacts off that are removed: how many, and their size in all.
@@ -88,5 +89,5 @@ pub(super) async fn give_back(tx: &mut Tx<'_>, namespace: &str, count: u64, size
     let mut usage = usage(&*tx.store, namespace).await?;
     usage.size_bytes = usage.size_bytes.saturating_sub(size);
     usage.artifact_count = usage.artifact_count.saturating_sub(count);
-    tx.put(Kind::Usage, namespace.as_bytes().to_vec(), &usage, Vec::new()).await
+    tx.put(kinds::USAGE, namespace.as_bytes().to_vec(), &usage, Vec::new()).await
 }

@@ -7,6 +7,7 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 use super::artifacts::manifest_of_nothing;
+use super::kinds;
 use super::models::ModelRow;
 use super::records::{Records as _, listed_stage};
 use super::resource::{Resource, exists, missing};
@@ -15,7 +16,7 @@ use super::{Committed, Mutation, Registry, keys, validate};
 use crate::error::{Error, Violations};
 use crate::rules::names::{Collection, MODELS, Name, VERSIONS, VersionRef};
 use crate::rules::stages;
-use crate::store::{Attribute, Index, Kind, Record};
+use crate::store::{Kind, Place, Record};
 
 /// How often a read by a moving name is tried when the name moves in between.
 const READS: usize = 4;
@@ -24,7 +25,7 @@ const READS: usize = 4;
 impl Resource for pb::Version {
     type Message = Self;
 
-    const KIND: Kind = Kind::Version;
+    const KIND: Kind = kinds::VERSION;
     const OF: &'static Collection = &VERSIONS;
 
     fn message(&self) -> &Self {
@@ -39,21 +40,21 @@ impl Resource for pb::Version {
         self
     }
 
-    fn places(&self, name: &Name) -> Vec<Attribute> {
+    fn places(&self, name: &Name) -> Vec<Place> {
         let mut places = Vec::new();
         if self.delete_time.is_none() {
             // The key that follows the place sorts by number.
-            places.push(Attribute { index: Index::LiveVersions, value: Vec::new() });
+            places.push(Place { slot: kinds::LIVE_VERSIONS.slot, value: Vec::new() });
             if self.state() == pb::VersionState::Ready {
-                places.push(Attribute { index: Index::ReadyVersions, value: Vec::new() });
+                places.push(Place { slot: kinds::READY_VERSIONS.slot, value: Vec::new() });
             }
             if let Some(stage) = listed_stage(self) {
                 let value = keys::stage_entry(&name.parent(), stage, Some(self.stage_revision.cast_unsigned()));
-                places.push(Attribute { index: Index::StageEntries, value });
+                places.push(Place { slot: kinds::STAGE_ENTRIES.slot, value });
             }
         }
         if let (Some(_), Some(time), false) = (&self.delete_time, &self.purge_time, self.purged) {
-            places.push(Attribute { index: Index::DeletedVersions, value: keys::time(time) });
+            places.push(Place { slot: kinds::DELETED_VERSIONS.slot, value: keys::time(time) });
         }
         places
     }
@@ -66,12 +67,12 @@ impl Resource for pb::Version {
         let model = name.within(&MODELS);
         let version = name.within(&VERSIONS);
         let of_version = match VersionRef::parse(version.id()) {
-            Ok(VersionRef::Number(_)) => Some((Kind::Version, version.key())),
-            Ok(VersionRef::Id(id)) => Some((Kind::Label, keys::version_id(&model, &id))),
+            Ok(VersionRef::Number(_)) => Some((kinds::VERSION, version.key())),
+            Ok(VersionRef::Id(id)) => Some((kinds::LABEL, keys::version_id(&model, &id))),
             // Its number is not known yet.
             Ok(VersionRef::Alias(_)) | Err(_) => None,
         };
-        of_version.into_iter().chain([(Kind::Model, model.key())]).collect()
+        of_version.into_iter().chain([(kinds::MODEL, model.key())]).collect()
     }
 
     async fn live_above(tx: &Tx<'_>, name: &Name) -> Result<(), Error> {
@@ -84,7 +85,7 @@ impl Registry {
     pub(crate) async fn version_record(&self, name: &Name) -> Result<Record, Error> {
         for _ in 0..READS {
             let named = self.store.resolve(name).await?;
-            if let Some(record) = self.store.get(Kind::Version, &named.key()).await? {
+            if let Some(record) = self.store.get(kinds::VERSION, &named.key()).await? {
                 // What `@production` pointed at a moment ago may have left the stage since: an answer that never was.
                 if name.id().starts_with('@') && self.store.resolve(name).await? != named {
                     continue;
@@ -126,10 +127,10 @@ impl Mutation for CreateVersion {
         let name = self.model.child(&VERSIONS, number).to_string();
         if !self.version_id.is_empty() {
             let key = keys::version_id(&self.model, &self.version_id);
-            if tx.store.get(Kind::Label, &key).await?.is_some() {
+            if tx.store.get(kinds::LABEL, &key).await?.is_some() {
                 return Err(exists::<pb::Version>(format!("{}/versions/{}", self.model, self.version_id)));
             }
-            tx.put_number(Kind::Label, key, number).await?;
+            tx.put_number(kinds::LABEL, key, number).await?;
         }
         let ready = stages::is_ready_at_once(self.finalize, &self.version.source_uri);
         let state = if ready { pb::VersionState::Ready } else { pb::VersionState::Pending };
@@ -161,9 +162,9 @@ impl Mutation for CreateVersion {
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
         let mut reads: Vec<_> = self.base_versions.iter().flat_map(pb::Version::reads).collect();
-        reads.push((Kind::Model, self.model.key()));
+        reads.push((kinds::MODEL, self.model.key()));
         if !self.version_id.is_empty() {
-            reads.push((Kind::Label, keys::version_id(&self.model, &self.version_id)));
+            reads.push((kinds::LABEL, keys::version_id(&self.model, &self.version_id)));
         }
         reads
     }

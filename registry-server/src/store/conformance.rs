@@ -2,6 +2,8 @@
 //!
 //! [`conformance!`] lists the cases; a case that is not listed is dead code and does not compile without a warning.
 
+mod kinds;
+mod places;
 mod restore;
 
 use std::collections::BTreeMap;
@@ -14,10 +16,11 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use tokio::sync::Semaphore;
 
+pub(super) use self::kinds::*;
+pub(super) use self::places::*;
 pub(super) use self::restore::*;
 use super::{
-    Attribute, Decision, Hit, Index, Kind, Put, Range, Read, Revision, SCAN_BYTES, Source, Store, StoreError,
-    Transaction,
+    Decision, Hit, Kind, Place, Put, Range, Read, Revision, SCAN_BYTES, Source, Store, StoreError, Transaction,
 };
 
 /// A store under test.
@@ -46,13 +49,14 @@ macro_rules! conformance {
             scans_agree_with_a_sorted_map, what_one_store_changed_another_restores, a_restore_with_a_gap_changes_nothing,
             changes_end_when_they_have_enough, what_nobody_waits_for_is_not_decided,
             a_store_is_whole_again_with_the_last_step_of_a_restore,
-            a_store_keeps_its_identity_and_is_restored_without_another_s,
+            a_store_keeps_its_identity_and_is_restored_without_another_s, a_record_may_have_several_places_in_an_index,
+            a_decision_sees_the_places_that_it_wrote, what_the_layout_does_not_have_is_refused,
         );
     };
 }
 pub(super) use conformance;
 
-/// One change that a test makes.
+/// One change that a test makes: a ship of a name with a payload, in a port; or none.
 #[derive(Debug, Clone)]
 enum Change {
     Put(u8, Vec<u8>, Option<u8>),
@@ -60,21 +64,25 @@ enum Change {
 }
 
 fn put(key: &[u8], payload: &[u8], place: Option<&[u8]>) -> Put {
-    let attributes = place.map(|place| Attribute { index: Index::StageEntries, value: place.to_vec() });
-    Put {
-        kind: Kind::Version,
-        key: key.to_vec(),
-        payload: Bytes::copy_from_slice(payload),
-        attributes: attributes.into_iter().collect(),
-    }
+    let place = place.map(|place| Place { slot: BY_PORT.slot, value: place.to_vec() });
+    let payload = Bytes::copy_from_slice(payload);
+    Put { kind: SHIP, key: key.to_vec(), payload, places: place.into_iter().collect() }
 }
 
-/// Writes, and logs its own revision unless it is told to give up. Notes how many versions it saw.
+/// Writes, and logs its own revision unless it is told to give up. Notes which ships it saw.
 struct Writes {
     changes: Vec<Change>,
     puts: Vec<Put>,
     give_up: bool,
     seen: Mutex<Vec<Hit>>,
+}
+
+/// The ship of a change: it has a flag for each byte of its payload, and a berth as well if it is in a port.
+fn changed(key: u8, payload: &[u8], place: Option<u8>) -> Put {
+    let mut put = put(&[key], payload, place.as_ref().map(std::slice::from_ref));
+    let flags = payload.iter().map(|flag| Place { slot: BY_FLAG.slot, value: vec![*flag] });
+    put.places.extend(flags.chain(place.map(|berth| Place { slot: BY_BERTH.slot, value: vec![berth] })));
+    put
 }
 
 impl Writes {
@@ -95,13 +103,11 @@ impl Decision for Writes {
         }
         for change in &self.changes {
             match change {
-                Change::Put(key, payload, place) => {
-                    tx.put(put(&[*key], payload, place.as_ref().map(std::slice::from_ref))).await?
-                }
-                Change::Remove(key) => tx.remove(Kind::Version, &[*key]).await?,
+                Change::Put(key, payload, place) => tx.put(changed(*key, payload, *place)).await?,
+                Change::Remove(key) => tx.remove(SHIP, &[*key]).await?,
             }
         }
-        let seen = tx.scan(Source::Kind(Kind::Version), &Range::first(Vec::new(), usize::MAX)).await?;
+        let seen = tx.scan(Source::Kind(SHIP), &Range::first(Vec::new(), usize::MAX)).await?;
         *self.seen.lock().unwrap() = seen;
         Ok((!self.give_up).then(|| Bytes::from(tx.revision().to_string())))
     }
@@ -127,7 +133,7 @@ async fn write(store: &dyn Store, key: &[u8], payload: &[u8]) -> Revision {
 }
 
 async fn read(store: &dyn Store, key: &[u8]) -> Option<(Vec<u8>, Revision)> {
-    let record = store.get(Kind::Version, key).await.unwrap();
+    let record = store.get(SHIP, key).await.unwrap();
     record.map(|record| (record.payload.to_vec(), record.revision))
 }
 
@@ -149,7 +155,7 @@ pub(super) async fn a_commit_is_read_back<B: Backend>() {
     assert_eq!((head(store), read(store, b"a").await), (2, Some((b"two".to_vec(), 2))));
     assert_eq!(store.newest().await.unwrap(), 2);
     assert!(*store.healthy().borrow());
-    assert!(store.get(Kind::Model, b"a").await.unwrap().is_none(), "a key belongs to its kind");
+    assert!(store.get(PORT, b"a").await.unwrap().is_none(), "a key belongs to its kind");
 }
 
 pub(super) async fn revisions_are_contiguous_under_concurrency<B: Backend>() {
@@ -179,8 +185,8 @@ pub(super) async fn nothing_logged_is_nothing_kept<B: Backend>() {
     let outcomes = join_all(commits.map(|writes| store.commit(writes))).await;
     assert!(outcomes[1].as_ref().unwrap().is_none());
     assert_eq!(read(store, &[1]).await, Some((b"kept".to_vec(), 1)));
-    assert_eq!(keys(store, Source::Kind(Kind::Version), Range::first(Vec::new(), 10)).await, [[1], [3], [4]]);
-    assert!(keys(store, Source::Index(Index::StageEntries), Range::first(Vec::new(), 10)).await.is_empty());
+    assert_eq!(keys(store, Source::Kind(SHIP), Range::first(Vec::new(), 10)).await, [[1], [3], [4]]);
+    assert!(keys(store, Source::Index(BY_PORT), Range::first(Vec::new(), 10)).await.is_empty());
     assert_eq!(head(store), 3);
 }
 
@@ -231,7 +237,7 @@ pub(super) async fn what_nobody_waits_for_is_not_decided<B: Backend>() {
 pub(super) async fn indexes_follow_their_records<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
-    let index = Source::Index(Index::StageEntries);
+    let index = Source::Index(BY_PORT);
     let all = || Range::first(Vec::new(), 10);
     let entries = vec![put(b"x", b"", Some(b"2")), put(b"y", b"", Some(b"1")), put(b"z", b"", None)];
     store.commit(Writes::puts(entries)).await.unwrap();
@@ -274,7 +280,7 @@ pub(super) async fn a_scan_ends_when_it_has_enough<B: Backend>() {
     for key in 0..4u8 {
         write(store, &[key], &vec![key; SCAN_BYTES / 2]).await;
     }
-    let source = Source::Kind(Kind::Version);
+    let source = Source::Kind(SHIP);
     assert_eq!(keys(store, source, Range::first(Vec::new(), 10)).await, [[0], [1]]);
     let rest = Range { after: Some(vec![1]), ..Range::first(Vec::new(), 10) };
     assert_eq!(keys(store, source, rest).await, [[2], [3]]);
@@ -303,9 +309,9 @@ pub(super) async fn a_snapshot_stays_as_it_was<B: Backend>() {
     let later = store.snapshot().await.unwrap();
 
     assert_eq!(snapshot.revision(), 1);
-    let payload = snapshot.get(Kind::Version, b"a").await.unwrap().unwrap().payload;
+    let payload = snapshot.get(SHIP, b"a").await.unwrap().unwrap().payload;
     assert_eq!(payload, b"1".as_slice());
-    let (records, index) = (Source::Kind(Kind::Version), Source::Index(Index::StageEntries));
+    let (records, index) = (Source::Kind(SHIP), Source::Index(BY_PORT));
     let all = || Range::first(Vec::new(), 10);
     assert_eq!(keys(&*snapshot, records, all()).await, [b"a", b"b", b"c"]);
     assert_eq!(keys(&*snapshot, index, all()).await, [b"a", b"b"]);
@@ -320,7 +326,7 @@ pub(super) async fn everything_survives_reopening<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     join_all((0..100u8).map(|i| async move { write(store, &[i % 10], &[i]).await })).await;
-    let source = Source::Kind(Kind::Version);
+    let source = Source::Kind(SHIP);
     let all = Range::first(Vec::new(), usize::MAX);
     let before = (backend.store().scan(source, &all).await.unwrap(), backend.store().log(0, 1000).await.unwrap());
     let backend = backend.reopen().await;
@@ -332,9 +338,8 @@ pub(super) async fn everything_survives_reopening<B: Backend>() {
 
 /// Everything that reads can tell of a store.
 async fn contents(store: &dyn Store) -> (Vec<Vec<Hit>>, Vec<super::LogEntry>) {
-    let sources = [Source::Kind(Kind::Version), Source::Kind(Kind::Model), Source::Index(Index::StageEntries)];
     let mut scans = Vec::new();
-    for source in sources {
+    for source in LAYOUT.sources() {
         scans.push(store.scan(source, &Range::first(Vec::new(), usize::MAX)).await.unwrap());
     }
     (scans, store.log(0, usize::MAX).await.unwrap())
@@ -342,7 +347,7 @@ async fn contents(store: &dyn Store) -> (Vec<Vec<Hit>>, Vec<super::LogEntry>) {
 
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
-        4 => (0..16u8, proptest::collection::vec(any::<u8>(), 0..4), proptest::option::of(0..4u8))
+        4 => (0..16u8, proptest::collection::vec(0..4u8, 0..4), proptest::option::of(0..4u8))
             .prop_map(|(key, payload, place)| Change::Put(key, payload, place)),
         1 => (0..16u8).prop_map(Change::Remove),
     ]
@@ -377,13 +382,13 @@ pub(super) async fn scans_agree_with_a_sorted_map<B: Backend>() {
     for _ in 0..runner.config().cases {
         let script = script.new_tree(&mut runner).unwrap().current();
         let backend = B::open().await;
-        let mut records: BTreeMap<u8, Option<u8>> = BTreeMap::new();
+        let mut records: BTreeMap<u8, (Vec<u8>, Option<u8>)> = BTreeMap::new();
         for (changes, give_up, range) in script {
             if !give_up {
                 for change in &changes {
                     match change {
-                        Change::Put(key, _, place) => {
-                            records.insert(*key, *place);
+                        Change::Put(key, payload, place) => {
+                            records.insert(*key, (payload.clone(), *place));
                         }
                         Change::Remove(key) => {
                             records.remove(key);
@@ -393,10 +398,18 @@ pub(super) async fn scans_agree_with_a_sorted_map<B: Backend>() {
             }
             backend.store().commit(Writes::changes(changes, give_up)).await.unwrap();
             let by_key = records.keys().map(|key| (vec![*key], *key)).collect();
-            let by_place = records.iter().filter_map(|(key, place)| Some((vec![(*place)?, *key], *key))).collect();
-            for (source, entries) in
-                [(Source::Kind(Kind::Version), by_key), (Source::Index(Index::StageEntries), by_place)]
-            {
+            let by_place: BTreeMap<_, _> =
+                records.iter().filter_map(|(key, (_, place))| Some((vec![(*place)?, *key], *key))).collect();
+            let flags = |(key, (flags, _)): (&u8, &(Vec<u8>, _))| {
+                flags.iter().map(|flag| (vec![*flag, *key], *key)).collect::<Vec<_>>()
+            };
+            let by_flag = records.iter().flat_map(flags).collect();
+            for (source, entries) in [
+                (Source::Kind(SHIP), by_key),
+                (Source::Index(BY_PORT), by_place.clone()),
+                (Source::Index(BY_BERTH), by_place),
+                (Source::Index(BY_FLAG), by_flag),
+            ] {
                 let found = keys(backend.store(), source, range.clone()).await;
                 assert_eq!(found, expected(&entries, &range), "{source:?} {range:?}");
             }

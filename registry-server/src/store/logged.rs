@@ -1,10 +1,10 @@
 //! Writes as the log keeps them, for every backend the same: what one store logged, another one can restore.
 
-use bytes::Bytes;
-
-use super::{Attribute, Index, Kind, Put, Revision, StoreError};
 use crate::stored;
 use crate::stored::logged_write::Value;
+use bytes::Bytes;
+
+use super::{Kind, Place, Put, Revision, StoreError};
 
 fn damaged(what: impl std::fmt::Display) -> StoreError {
     StoreError::Damaged(what.to_string())
@@ -13,27 +13,31 @@ fn damaged(what: impl std::fmt::Display) -> StoreError {
 /// A record's write, or with `None` its removal.
 pub(super) fn write_of(kind: Kind, key: &[u8], put: Option<&Put>) -> stored::LoggedWrite {
     stored::LoggedWrite {
-        kind: kind as u32,
+        kind: kind.0.into(),
         key: Bytes::copy_from_slice(key),
-        attributes: put.map(|put| attributes_of(&put.attributes)).unwrap_or_default(),
+        places: put.map(|put| store_places(&put.places)).unwrap_or_default(),
         value: put.map(|put| Value::Payload(put.payload.clone())),
     }
 }
 
-/// Attributes as they are stored.
-fn attributes_of(attributes: &[Attribute]) -> Vec<stored::Attribute> {
-    let stored = |a: &Attribute| stored::Attribute { index: a.index as u32, value: Bytes::copy_from_slice(&a.value) };
-    attributes.iter().map(stored).collect()
+/// Places as they are stored.
+pub(super) fn store_places<'a>(places: impl IntoIterator<Item = &'a Place>) -> Vec<stored::Place> {
+    let stored = |place: &Place| stored::Place { slot: place.slot.into(), value: Bytes::copy_from_slice(&place.value) };
+    places.into_iter().map(stored).collect()
 }
 
-/// Attributes as they were before they were stored.
-fn read_attributes(attributes: &[stored::Attribute]) -> Result<Vec<Attribute>, StoreError> {
-    let read = |attribute: &stored::Attribute| {
-        let index =
-            Index::from_number(attribute.index).ok_or_else(|| damaged(format!("unknown index {}", attribute.index)))?;
-        Ok(Attribute { index, value: attribute.value.to_vec() })
+/// Places as they were before they were stored.
+pub(super) fn read_places(places: &[stored::Place]) -> Result<Vec<Place>, StoreError> {
+    let read = |place: &stored::Place| {
+        let slot = u8::try_from(place.slot).map_err(|_| damaged(format!("slot {}", place.slot)))?;
+        Ok(Place { slot, value: place.value.to_vec() })
     };
-    attributes.iter().map(read).collect()
+    places.iter().map(read).collect()
+}
+
+/// The kind of the record that was written.
+pub(super) fn kind_of(write: &stored::LoggedWrite) -> Result<Kind, StoreError> {
+    u8::try_from(write.kind).map(Kind).map_err(|_| damaged(format!("kind {}", write.kind)))
 }
 
 /// The log entry of a revision, with each payload once.
@@ -66,7 +70,7 @@ pub(crate) fn read_write(
     write: &stored::LoggedWrite,
     events: &Bytes,
 ) -> Result<(Kind, Bytes, Option<Put>), StoreError> {
-    let kind = Kind::from_number(write.kind).ok_or_else(|| damaged("the log has an unknown kind"))?;
+    let kind = kind_of(write)?;
     let payload = match &write.value {
         None => None,
         Some(Value::Payload(payload)) => Some(payload.clone()),
@@ -74,10 +78,7 @@ pub(crate) fn read_write(
     };
     let put = match payload {
         None => None,
-        Some(payload) => {
-            let attributes = read_attributes(&write.attributes)?;
-            Some(Put { kind, key: write.key.to_vec(), payload, attributes })
-        }
+        Some(payload) => Some(Put { kind, key: write.key.to_vec(), payload, places: read_places(&write.places)? }),
     };
     Ok((kind, write.key.clone(), put))
 }

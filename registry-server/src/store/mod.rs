@@ -1,175 +1,64 @@
 //! What a store is: records, a log of revisions, and commits that change both in one step.
 //!
-//! A store knows no model, stage or alias. It keeps records (a [`Kind`] and a key to bytes) that can be read back by key, in key
-//! order, or in the order of an [`Index`]; and a log with one [`LogEntry`] for each revision. All changes go through
-//! [`Store::commit`], which runs a [`Decision`] against everything that is committed or about to be, and gives it the next
-//! revision.
+//! A store knows no model, stage or alias: kinds and indexes are numbers, and the [`Layout`] that a store is opened with says
+//! which there are. It keeps records (a [`Kind`] and a key to bytes) that can be read back by key, in key order, or in the order
+//! of an [`Index`]; and a log with one [`LogEntry`] for each revision. All changes go through [`Store::commit`], which runs a
+//! [`Decision`] against everything that is committed or about to be, and gives it the next revision.
 //!
 //! *Invariant:* what a read, the log or [`Store::head`] shows is on the disk already.
 
 #[cfg(test)]
 mod conformance;
+mod layout;
 mod logged;
 mod pages;
 pub mod postgres;
 pub mod sled;
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
+use crate::stored;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::stored;
-
+pub use self::layout::{Fact, FactType, FactValue, FactView, Facts, KindLayout, Layout, Slot};
 pub(crate) use self::logged::read_write;
 pub(crate) use self::pages::Pages;
 
 /// The number of a commit: contiguous from 1, the only clock.
 pub type Revision = u64;
 
-/// What a record is about. The numbers are on the disk: they never change.
+/// What a record is about: a number that is on the disk. The [`Layout`] says which there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Kind {
-    /// A model.
-    Model = 1,
-    /// A version.
-    Version = 2,
-    /// An artifact of a version.
-    Artifact = 3,
-    /// A version's label, to its number.
-    Label = 4,
-    /// One step of the stack of versions that held a stage.
-    StageHolder = 5,
-    /// A request id, to what was done under it.
-    Request = 6,
-    /// The hash of the newest event.
-    ChainHead = 7,
-    /// Says that a revision has events of a model.
-    EventReference = 8,
-    /// What an artifact consists of.
-    Manifest = 9,
-    /// The newest sweep of chunks.
-    Sweep = 10,
-    /// The chunks of a sweep.
-    Condemned = 11,
-    /// A namespace's key for its chunks, wrapped.
-    DataKey = 12,
-    /// What the artifacts of a namespace add up to.
-    Usage = 13,
-}
+pub struct Kind(pub u8);
 
-impl Kind {
-    /// All kinds.
-    pub(crate) const ALL: &[Self] = &[
-        Self::Model,
-        Self::Version,
-        Self::Artifact,
-        Self::Label,
-        Self::StageHolder,
-        Self::Request,
-        Self::ChainHead,
-        Self::EventReference,
-        Self::Manifest,
-        Self::Sweep,
-        Self::Condemned,
-        Self::DataKey,
-        Self::Usage,
-    ];
-
-    /// The kind with this number.
-    pub fn from_number(number: u32) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| *kind as u32 == number)
-    }
-}
-
-/// An order, other than that of the keys, in which some records of a kind can be read. The numbers are on the disk: they
-/// never change.
+/// An order, other than that of the keys, in which some records of a kind can be read. The numbers are on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Index {
-    /// Models that are not deleted, by name.
-    LiveModels = 1,
-    /// Models that are not deleted, by the revision that made them.
-    LiveModelsByAge = 2,
-    /// All models, by the revision that made them.
-    ModelsByAge = 3,
-    /// Versions that are not deleted, by number.
-    LiveVersions = 4,
-    /// Versions that are READY and not deleted, by number.
-    ReadyVersions = 5,
-    /// Versions in a stage, by when they entered it.
-    StageEntries = 6,
-    /// Manifests by what they list.
-    Contents = 7,
-    /// Versions that are deleted and not purged, by the time of their deletion.
-    DeletedVersions = 8,
-    /// Models that are deleted and have versions that are not, by the time of their deletion.
-    DeletedModels = 9,
+pub struct Index {
+    /// The kind of the records that it lists.
+    pub kind: Kind,
+    /// Which of the indexes of that kind.
+    pub slot: u8,
 }
 
-impl Index {
-    /// What kind of records it lists.
-    pub fn kind(self) -> Kind {
-        match self {
-            Self::LiveModels | Self::LiveModelsByAge | Self::ModelsByAge | Self::DeletedModels => Kind::Model,
-            Self::LiveVersions | Self::ReadyVersions | Self::StageEntries | Self::DeletedVersions => Kind::Version,
-            Self::Contents => Kind::Manifest,
-        }
-    }
-
-    /// All indexes.
-    pub(crate) const ALL: &[Self] = &[
-        Self::LiveModels,
-        Self::LiveModelsByAge,
-        Self::ModelsByAge,
-        Self::LiveVersions,
-        Self::ReadyVersions,
-        Self::StageEntries,
-        Self::Contents,
-        Self::DeletedVersions,
-        Self::DeletedModels,
-    ];
-
-    /// The index with this number.
-    pub fn from_number(number: u32) -> Option<Self> {
-        Self::ALL.iter().copied().find(|index| *index as u32 == number)
-    }
-}
-
-/// A record's place in an index: the index lists its records in the byte order of these values.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attribute {
-    /// The index.
-    pub index: Index,
-    /// The place.
+/// Where an index of a record's kind lists the record. Records are listed in the byte order of their positions, which are the
+/// value followed by the record's key. Positions in an index must be unique.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The slot of the index.
+    pub slot: u8,
+    /// The value.
     pub value: Vec<u8>,
 }
 
-/// What people, who look at a database with its own tools, see of a record beside its bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// The resource name.
-    pub name: Option<String>,
-    /// Whose it is.
-    pub team: Option<String>,
-    /// The stage it is in.
-    pub stage: Option<String>,
-    /// What it was made with.
-    pub framework: Option<String>,
-    /// When it was made.
-    pub created: Option<SystemTime>,
-    /// When it was changed last.
-    pub updated: Option<SystemTime>,
-    /// When it was deleted.
-    pub deleted: Option<SystemTime>,
+impl Place {
+    /// The position of the record with this key.
+    fn position(&self, key: &[u8]) -> Vec<u8> {
+        [self.value.as_slice(), key].concat()
+    }
 }
-
-/// The facts of a record of a kind with this payload; `None` if records of its kind have none.
-pub type FactsOf = fn(Kind, &Bytes) -> Option<Facts>;
 
 /// A record as it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,8 +80,8 @@ pub struct Put {
     pub key: Vec<u8>,
     /// Its content.
     pub payload: Bytes,
-    /// Where the indexes list it. At most one for each index.
-    pub attributes: Vec<Attribute>,
+    /// Where the indexes of its kind list it: once in a slot, or several times if the slot is for [several](Slot::several).
+    pub places: Vec<Place>,
 }
 
 /// What a scan goes over.
@@ -262,6 +151,17 @@ pub enum StoreError {
     /// What is stored can't be understood.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// An earlier program wrote this store, and this one can't read it.
+    #[error(
+        "the store has schema {found}, and this program needs schema {known}: it was written by an earlier development version; \
+         make a new one in another folder or database schema"
+    )]
+    TooOld {
+        /// The schema of the store.
+        found: u32,
+        /// The oldest schema that this program can read.
+        known: u32,
+    },
     /// A newer program wrote this store.
     #[error(
         "the store has schema {found}, and this program knows schemas up to {known}: use the newer program that wrote it"

@@ -10,7 +10,8 @@ async fn with_a_past<B: Backend>() -> B {
     let store = backend.store();
     for revision in 0..30u8 {
         let place = (revision % 3 > 0).then_some([revision % 5]);
-        let put = put(&[revision % 7], &[revision; 100], place.as_ref().map(|place| place.as_slice()));
+        let mut put = put(&[revision % 7], &[revision; 100], place.as_ref().map(|place| place.as_slice()));
+        put.places.extend((0..revision % 4).map(|flag| Place { slot: BY_FLAG.slot, value: vec![flag] }));
         store.commit(Arc::new(LogsItsPayload(put))).await.unwrap();
     }
     store.commit(Writes::changes(vec![Change::Remove(3), Change::Put(4, vec![1], Some(9))], false)).await.unwrap();
@@ -32,12 +33,16 @@ pub(in crate::store) async fn what_one_store_changed_another_restores<B: Backend
     let to = to.reopen().await;
     let expected = contents(from.store()).await;
     assert_eq!(contents(to.store()).await, expected);
-    assert!(expected.0[0].len() == 6 && !expected.0[2].is_empty());
-    // What was restored can be restored from, and its attributes are known when its records are replaced.
+    let found = |source| &expected.0[LAYOUT.sources().position(|other| other == source).unwrap()];
+    assert_eq!(found(Source::Kind(SHIP)).len(), 6);
+    assert!(!found(Source::Index(BY_PORT)).is_empty() && !found(Source::Index(BY_FLAG)).is_empty());
+    // What was restored can be restored from, and its places are known when its records are replaced.
     assert_eq!(to.store().changes(0, 100).await.unwrap(), from.store().changes(0, 100).await.unwrap());
     for store in [from.store(), to.store()] {
         store.commit(Writes::changes((0..7).map(Change::Remove).collect(), false)).await.unwrap();
-        assert!(keys(store, Source::Index(Index::StageEntries), Range::first(Vec::new(), 10)).await.is_empty());
+        for index in [BY_PORT, BY_FLAG] {
+            assert!(keys(store, Source::Index(index), Range::first(Vec::new(), 10)).await.is_empty());
+        }
     }
 }
 
@@ -53,7 +58,9 @@ pub(in crate::store) async fn a_restore_with_a_gap_changes_nothing<B: Backend>()
     with_a_gap.remove(2);
     let mut unreadable = changes(5..8).await;
     unreadable[2].writes[0].kind = 99;
-    for wrong in [with_a_gap, changes(4..6).await, changes(6..7).await, unreadable] {
+    let mut misplaced = changes(5..8).await;
+    misplaced[2].writes[0].places[0].slot = 99;
+    for wrong in [with_a_gap, changes(4..6).await, changes(6..7).await, unreadable, misplaced] {
         let refused = to.store().restore(wrong, true).await;
         assert!(matches!(refused, Err(StoreError::Damaged(_))), "{refused:?}");
         assert_eq!(contents(to.store()).await, before);

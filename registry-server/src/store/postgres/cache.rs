@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::store::{Attribute, Kind, Revision};
+use crate::store::{Kind, Place, Revision};
 
-/// A record with its attributes, which writing it again needs.
+/// A record with its places, which writing it again needs.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Cell {
     pub(super) revision: Revision,
     pub(super) payload: Bytes,
-    pub(super) attributes: Vec<Attribute>,
+    pub(super) places: Vec<Place>,
 }
 
 /// A record, or `None`: it is not there.
@@ -104,19 +104,19 @@ mod tests {
     fn what_is_used_stays_and_the_rest_goes() {
         let cell = |byte: u8| {
             let payload = Bytes::from(vec![byte; 1000]);
-            Some(Arc::new(Cell { revision: 1, payload, attributes: Vec::new() }))
+            Some(Arc::new(Cell { revision: 1, payload, places: Vec::new() }))
         };
         let cache = Cache::new(20_000);
-        cache.insert([(Kind::Model, b"used".to_vec(), cell(0))]);
-        cache.insert([(Kind::Model, b"not there".to_vec(), None)]);
+        cache.insert([(Kind(1), b"used".to_vec(), cell(0))]);
+        cache.insert([(Kind(1), b"not there".to_vec(), None)]);
         for key in 1..100u8 {
-            cache.insert([(Kind::Model, vec![key], cell(key))]);
-            assert_eq!(cache.get(Kind::Model, b"used"), Some(cell(0)));
-            assert_eq!(cache.get(Kind::Model, &[key]), Some(cell(key)));
+            cache.insert([(Kind(1), vec![key], cell(key))]);
+            assert_eq!(cache.get(Kind(1), b"used"), Some(cell(0)));
+            assert_eq!(cache.get(Kind(1), &[key]), Some(cell(key)));
         }
-        assert_eq!(cache.get(Kind::Model, &[1]), None);
-        assert_eq!(cache.get(Kind::Model, b"not there"), None);
-        cache.forget(Kind::Model, b"used");
-        assert_eq!(cache.get(Kind::Model, b"used"), None);
+        assert_eq!(cache.get(Kind(1), &[1]), None);
+        assert_eq!(cache.get(Kind(1), b"not there"), None);
+        cache.forget(Kind(1), b"used");
+        assert_eq!(cache.get(Kind(1), b"used"), None);
     }
 }

@@ -14,7 +14,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::PostgresOptions;
 use super::error::Failure;
 use super::tls::Security;
-use crate::store::{Revision, StoreError};
+use crate::store::{Layout, Revision, StoreError};
 
 /// How long a silent connection is trusted before it is probed, and how often.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -54,6 +54,7 @@ pub(super) struct Connection {
     doubtful: AtomicBool,
     driver: JoinHandle<()>,
     limit: Duration,
+    layout: &'static Layout,
 }
 
 impl Drop for Connection {
@@ -86,6 +87,11 @@ impl Connection {
         done
     }
 
+    /// The kinds of the records that are read and written over it.
+    pub(super) fn layout(&self) -> &'static Layout {
+        self.layout
+    }
+
     pub(super) fn is_usable(&self) -> bool {
         !self.client.is_closed() && !self.doubtful.load(Ordering::Relaxed)
     }
@@ -113,6 +119,7 @@ pub(super) struct Connector {
     last: AtomicUsize,
     connect_timeout: Duration,
     statement_timeout: Duration,
+    layout: &'static Layout,
 }
 
 impl Connector {
@@ -157,6 +164,7 @@ impl Connector {
             last: AtomicUsize::new(0),
             connect_timeout: options.connect_timeout,
             statement_timeout: options.statement_timeout,
+            layout: options.layout,
         })
     }
 
@@ -211,7 +219,7 @@ impl Connector {
         let doubtful = AtomicBool::new(false);
         // The server ends what takes too long, and says so: give it the time to.
         let limit = self.statement_timeout + Duration::from_secs(1);
-        let connection = Connection { client, warned, doubtful, driver, limit };
+        let connection = Connection { client, warned, doubtful, driver, limit, layout: self.layout };
         if encoding != "UTF8" {
             return Err(Failure::broken(format!("the database's encoding is {encoding}, and has to be UTF8")));
         }

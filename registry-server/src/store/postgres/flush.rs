@@ -1,7 +1,8 @@
 //! Writing a batch: a few statements, each with arrays of all rows, sent at once.
 
-use std::time::SystemTime;
+use std::sync::Arc;
 
+use crate::stored;
 use prost::Message as _;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
@@ -9,10 +10,11 @@ use uuid::Uuid;
 
 use super::cache::Cell;
 use super::error::Failure;
-use super::overlay::{Base, Overlay};
-use super::read::{number, place_columns};
-use crate::store::{Facts, FactsOf, Index, Kind, Revision};
-use crate::stored;
+use super::facts;
+use super::overlay::{Base, Entry, Overlay};
+use super::read::number;
+use super::slots::{self, SLOTS};
+use crate::store::{Kind, Layout, Place, Revision};
 
 /// The prepared statements.
 pub(super) struct Flush {
@@ -21,6 +23,8 @@ pub(super) struct Flush {
     insert_bare: Statement,
     update: Statement,
     remove: Statement,
+    insert_places: Statement,
+    remove_places: Statement,
     log: Statement,
     /// Moves the head, and tells the other servers.
     head: Statement,
@@ -29,55 +33,75 @@ pub(super) struct Flush {
 
 /// How many columns a bare record has.
 const BARE: usize = 4;
-const FACTS: &str = "name, team, stage, framework, created, updated, deleted";
 
 impl Flush {
     pub(super) async fn prepare(client: &Client, channel: &str) -> Result<Self, Failure> {
         let prepare = async |sql: &str| client.prepare(sql).await;
-        let content = format!("revision, payload, {}, {FACTS}", place_columns());
-        let types =
-            [&["smallint", "bytea", "bigint", "bytea"][..], &["bytea"; Index::ALL.len()], &["text"; 4]].concat();
-        let types = [types, ["timestamptz"; 3].to_vec()].concat();
+        let slots = slots::columns();
+        let columns = format!("kind, key, revision, payload, {slots}, places, facts");
+        let types = [
+            &["smallint", "bytea", "bigint", "bytea"][..],
+            &["bytea"; SLOTS as usize + 1],
+            // It becomes jsonb.
+            &["text"],
+        ];
+        let types = types.concat();
         let arrays: Vec<_> = (1..).zip(types).map(|(at, r#type): (usize, _)| format!("${at}::{type}[]")).collect();
-        let rows = format!("unnest({})", arrays.join(", "));
-        let insert = format!("INSERT INTO record (kind, key, {content}) SELECT * FROM {rows}");
-        let set: Vec<_> = content.split(", ").map(|column| format!("{column} = new.{column}")).collect();
+        let rows = format!("unnest({}) AS new ({columns})", arrays.join(", "));
+        let insert = format!(
+            "INSERT INTO record ({columns})
+             SELECT kind, key, revision, payload, {slots}, places, facts::jsonb FROM {rows}"
+        );
         let bare = format!(
             "INSERT INTO record (kind, key, revision, payload) SELECT * FROM unnest({})",
             arrays[..BARE].join(", ")
         );
+        let set: Vec<_> = (1..=SLOTS).map(slots::column).map(|column| format!("{column} = new.{column}")).collect();
         let update = format!(
-            "UPDATE record SET {} FROM {rows} AS new (kind, key, {content})
-             WHERE record.kind = new.kind AND record.key = new.key",
+            "UPDATE record
+             SET revision = new.revision, payload = new.payload, {}, places = new.places, facts = new.facts::jsonb
+             FROM {rows} WHERE record.kind = new.kind AND record.key = new.key",
             set.join(", ")
         );
         let remove = "DELETE FROM record USING unnest($1::smallint[], $2::bytea[]) AS old (kind, key)
             WHERE record.kind = old.kind AND record.key = old.key";
+        let insert_places = "INSERT INTO place (kind, slot, position, key)
+            SELECT * FROM unnest($1::smallint[], $2::smallint[], $3::bytea[], $4::bytea[])";
+        let remove_places = "DELETE FROM place
+            USING unnest($1::smallint[], $2::smallint[], $3::bytea[], $4::bytea[]) AS old (kind, slot, position, key)
+            WHERE place.kind = old.kind AND place.slot = old.slot AND place.position = old.position
+              AND place.key = old.key";
         let log = "INSERT INTO log (revision, batch, events, writes)
             SELECT revision, $1, events, writes
             FROM unnest($2::bigint[], $3::bytea[], $4::bytea[]) AS new (revision, events, writes)";
         let head = "WITH moved AS (UPDATE head SET revision = $1 RETURNING revision)
             SELECT pg_notify($2, revision::text) FROM moved";
-        let (insert, insert_bare, update, remove, log, head) = futures::try_join!(
+        let (insert, insert_bare, update, remove, insert_places, remove_places, log, head) = futures::try_join!(
             prepare(&insert),
             prepare(&bare),
             prepare(&update),
             prepare(remove),
+            prepare(insert_places),
+            prepare(remove_places),
             prepare(log),
             prepare(head),
         )?;
-        Ok(Self { insert, insert_bare, update, remove, log, head, channel: channel.to_owned() })
+        let channel = channel.to_owned();
+        Ok(Self { insert, insert_bare, update, remove, insert_places, remove_places, log, head, channel })
     }
 
     /// Sends everything; the answers come together.
     pub(super) async fn run(&self, client: &Client, changes: &Changes<'_>) -> Result<(), Failure> {
-        let Changes { insert, insert_bare, update, removed, log } = changes;
+        let Changes { insert, insert_bare, update, removed, added_places, removed_places, log } = changes;
         let head = log.revisions.last().copied().unwrap_or_default();
         futures::try_join!(
             execute(client, &self.update, update.len(), update.columns()),
             execute(client, &self.remove, removed.0.len(), vec![&removed.0, &removed.1]),
             execute(client, &self.insert, insert.len(), insert.columns()),
             execute(client, &self.insert_bare, insert_bare.len(), insert_bare.columns()[..BARE].to_vec()),
+            // First those that are no longer there: another record may be listed there now.
+            execute(client, &self.remove_places, removed_places.keys.len(), removed_places.columns()),
+            execute(client, &self.insert_places, added_places.keys.len(), added_places.columns()),
             execute(client, &self.log, log.revisions.len(), vec![&log.batch, &log.revisions, &log.events, &log.writes]),
             execute(client, &self.head, 1, vec![&head, &self.channel]),
         )?;
@@ -109,31 +133,26 @@ pub(super) struct Rows<'a> {
     keys: Vec<&'a [u8]>,
     revisions: Vec<i64>,
     payloads: Vec<&'a [u8]>,
-    /// One column for each index.
-    places: [Vec<Option<&'a [u8]>>; Index::ALL.len()],
-    texts: [Vec<Option<String>>; 4],
-    times: [Vec<Option<SystemTime>>; 3],
+    slots: [Vec<Option<&'a [u8]>>; SLOTS as usize],
+    /// The places in the table.
+    places: Vec<Option<Vec<u8>>>,
+    /// As JSON.
+    facts: Vec<Option<String>>,
 }
 
 impl<'a> Rows<'a> {
-    fn push(&mut self, kind: Kind, key: &'a [u8], cell: &'a Cell, facts: Option<Facts>) {
+    fn push(&mut self, layout: &Layout, kind: Kind, key: &'a [u8], cell: &'a Cell, facts: Option<String>) {
         self.kinds.push(number(kind));
         self.keys.push(key);
         self.revisions.push(cell.revision as i64);
         self.payloads.push(&cell.payload);
-        for (column, index) in self.places.iter_mut().zip(Index::ALL) {
-            let listed = cell.attributes.iter().find(|attribute| attribute.index == *index);
-            column.push(listed.map(|attribute| attribute.value.as_slice()));
+        for (column, slot) in self.slots.iter_mut().zip(1..) {
+            let listed = cell.places.iter().find(|place| place.slot == slot);
+            let listed = listed.filter(|_| slots::at(layout, kind, slot).is_some());
+            column.push(listed.map(|place| place.value.as_slice()));
         }
-        let Facts { name, team, stage, framework, created, updated, deleted } = facts.unwrap_or_default();
-        // The one character that PostgreSQL has no place for.
-        let clean = |text: String| if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text };
-        for (column, text) in self.texts.iter_mut().zip([name, team, stage, framework]) {
-            column.push(text.map(clean));
-        }
-        for (column, time) in self.times.iter_mut().zip([created, updated, deleted]) {
-            column.push(time);
-        }
+        self.places.push(slots::encode(&slots::in_table(layout, kind, &cell.places)));
+        self.facts.push(facts);
     }
 
     fn len(&self) -> usize {
@@ -141,11 +160,35 @@ impl<'a> Rows<'a> {
     }
 
     fn columns(&self) -> Vec<&(dyn ToSql + Sync)> {
-        fn all<T: ToSql + Sync>(columns: &[T]) -> impl Iterator<Item = &(dyn ToSql + Sync)> {
-            columns.iter().map(|column| column as &(dyn ToSql + Sync))
+        let content: [&(dyn ToSql + Sync); BARE] = [&self.kinds, &self.keys, &self.revisions, &self.payloads];
+        let slots = self.slots.iter().map(|column| column as &(dyn ToSql + Sync));
+        let rest: [&(dyn ToSql + Sync); 2] = [&self.places, &self.facts];
+        content.into_iter().chain(slots).chain(rest).collect()
+    }
+}
+
+/// Rows of the table `place`.
+#[derive(Default)]
+struct PlaceRows<'a> {
+    kinds: Vec<i16>,
+    slots: Vec<i16>,
+    positions: Vec<Vec<u8>>,
+    keys: Vec<&'a [u8]>,
+}
+
+impl<'a> PlaceRows<'a> {
+    /// The places of a record that are not among `others`.
+    fn push_all(&mut self, kind: Kind, key: &'a [u8], places: &[&Place], others: &[&Place]) {
+        for place in places.iter().filter(|place| !others.contains(place)) {
+            self.kinds.push(number(kind));
+            self.slots.push(place.slot.into());
+            self.positions.push(place.position(key));
+            self.keys.push(key);
         }
-        let content: [&(dyn ToSql + Sync); 4] = [&self.kinds, &self.keys, &self.revisions, &self.payloads];
-        content.into_iter().chain(all(&self.places)).chain(all(&self.texts)).chain(all(&self.times)).collect()
+    }
+
+    fn columns(&self) -> Vec<&(dyn ToSql + Sync)> {
+        vec![&self.kinds, &self.slots, &self.positions, &self.keys]
     }
 }
 
@@ -163,11 +206,13 @@ pub(super) struct Changes<'a> {
     insert_bare: Rows<'a>,
     update: Rows<'a>,
     removed: (Vec<i16>, Vec<&'a [u8]>),
+    added_places: PlaceRows<'a>,
+    removed_places: PlaceRows<'a>,
     log: LogRows<'a>,
 }
 
 impl<'a> Changes<'a> {
-    pub(super) fn new(batch: Uuid, overlay: &'a Overlay, log: &'a [stored::LogEntry], facts: FactsOf) -> Self {
+    pub(super) fn new(batch: Uuid, overlay: &'a Overlay, log: &'a [stored::LogEntry], layout: &Layout) -> Self {
         let writes = |entry: &stored::LogEntry| {
             let writes = entry.writes.clone();
             stored::LogEntry { writes, ..Default::default() }.encode_to_vec()
@@ -177,6 +222,8 @@ impl<'a> Changes<'a> {
             insert_bare: Rows::default(),
             update: Rows::default(),
             removed: Default::default(),
+            added_places: PlaceRows::default(),
+            removed_places: PlaceRows::default(),
             log: LogRows {
                 batch,
                 revisions: log.iter().map(|entry| entry.revision as i64).collect(),
@@ -185,20 +232,36 @@ impl<'a> Changes<'a> {
             },
         };
         for (kind, key, entry) in overlay.entries() {
-            match (matches!(entry.base, Base::Known(Some(_))), &entry.state) {
-                (false, None) => {}
-                (false, Some(cell)) => match facts(kind, &cell.payload) {
-                    None if cell.attributes.is_empty() => changes.insert_bare.push(kind, key, cell, None),
-                    facts => changes.insert.push(kind, key, cell, facts),
-                },
-                (true, Some(cell)) => changes.update.push(kind, key, cell, facts(kind, &cell.payload)),
-                (true, None) => {
-                    changes.removed.0.push(number(kind));
-                    changes.removed.1.push(key);
-                }
-            }
+            changes.add(layout, kind, key, entry);
         }
         changes
+    }
+
+    fn add(&mut self, layout: &Layout, kind: Kind, key: &'a [u8], Entry { state, base }: &'a Entry) {
+        let before = match base {
+            Base::Known(Some(cell)) => Some(cell),
+            Base::Known(None) | Base::Unknown => None,
+        };
+        match (before, state) {
+            (None, None) => {}
+            (None, Some(cell)) => match facts::json(layout, kind, &cell.payload) {
+                None if cell.places.is_empty() => self.insert_bare.push(layout, kind, key, cell, None),
+                facts => self.insert.push(layout, kind, key, cell, facts),
+            },
+            (Some(_), Some(cell)) => {
+                self.update.push(layout, kind, key, cell, facts::json(layout, kind, &cell.payload));
+            }
+            (Some(_), None) => {
+                self.removed.0.push(number(kind));
+                self.removed.1.push(key);
+            }
+        }
+        let in_table = |cell: Option<&'a Arc<Cell>>| {
+            cell.map_or_else(Vec::new, |cell| slots::in_table(layout, kind, &cell.places))
+        };
+        let (before, after) = (in_table(before), in_table(state.as_ref()));
+        self.removed_places.push_all(kind, key, &before, &after);
+        self.added_places.push_all(kind, key, &after, &before);
     }
 
     /// The first revision that the batch logs.

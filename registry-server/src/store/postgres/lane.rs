@@ -10,6 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::stored;
 use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -23,8 +24,7 @@ use super::head::Head;
 use super::overlay::Overlay;
 use super::session::{Begun, Session};
 use super::staged::{Ground, Staged};
-use crate::store::{Decision, FactsOf, Kind, Revision, StoreError, logged};
-use crate::stored;
+use crate::store::{Decision, Kind, Layout, Revision, StoreError, logged};
 
 /// How many decisions are committed together at most.
 const BATCH: usize = 256;
@@ -61,7 +61,7 @@ impl Job {
             Work::Decide(decision) => decision.reads(),
             Work::Restore(entries) => {
                 let writes = entries.iter().flat_map(|entry| &entry.writes);
-                writes.filter_map(|write| Some((Kind::from_number(write.kind)?, write.key.to_vec()))).collect()
+                writes.filter_map(|write| Some((logged::kind_of(write).ok()?, write.key.to_vec()))).collect()
             }
         }
     }
@@ -117,7 +117,7 @@ pub(super) struct Setup {
     pub(super) connector: Arc<Connector>,
     /// Where the other servers are told of commits.
     pub(super) channel: String,
-    pub(super) facts: FactsOf,
+    pub(super) layout: &'static Layout,
     pub(super) head: Head,
     pub(super) cache_bytes: usize,
     pub(super) patience: Duration,
@@ -290,9 +290,7 @@ impl Lane {
             self.cache.clear();
         }
         for write in strangers.iter().flat_map(|entry| &entry.writes) {
-            let kind = Kind::from_number(write.kind);
-            let kind = kind.ok_or_else(|| Failure::damaged("the log has an unknown kind"))?;
-            self.cache.forget(kind, &write.key);
+            self.cache.forget(logged::kind_of(write).map_err(Failure::damaged)?, &write.key);
         }
         Ok(())
     }
@@ -309,7 +307,8 @@ impl Lane {
     }
 
     async fn decide_and_commit(&mut self, session: &Session, batch: &mut Batch) -> Result<(), Failure> {
-        let ground = Ground { session, cache: &self.cache, careful: batch.careful, failed: OnceLock::new() };
+        let layout = self.setup.layout;
+        let ground = Ground { layout, session, cache: &self.cache, careful: batch.careful, failed: OnceLock::new() };
         let mut overlay = Overlay::default();
         let mut log = Vec::new();
         let mut bytes = 0;
@@ -343,7 +342,7 @@ impl Lane {
             return Ok(());
         };
         let id = Uuid::new_v4();
-        let changes = Changes::new(id, &overlay, &log, self.setup.facts);
+        let changes = Changes::new(id, &overlay, &log, layout);
         batch.doubt = Some(Doubt { batch: id, first: changes.first(), last });
         match session.commit(Some(&changes)).await {
             Ok(true) => batch.doubt = None,

@@ -13,6 +13,7 @@
 mod cache;
 mod connect;
 mod error;
+mod facts;
 mod flush;
 mod head;
 mod lane;
@@ -21,10 +22,12 @@ mod pool;
 mod read;
 mod schema;
 mod session;
+mod slots;
 mod staged;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +45,7 @@ use self::lane::{Job, Lane, Setup, Work};
 use self::pool::Pool;
 use self::read::Reader;
 use super::{
-    Decision, FactsOf, Hit, Kind, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError,
+    Decision, Hit, Kind, Layout, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError,
 };
 use crate::stored;
 
@@ -65,8 +68,8 @@ pub struct PostgresOptions {
     pub connect_timeout: Duration,
     /// How long a commit is tried for when the database fails.
     pub patience: Duration,
-    /// What of a record people see in the database.
-    pub facts: FactsOf,
+    /// The kinds of its records.
+    pub layout: &'static Layout,
 }
 
 /// A store in a PostgreSQL database.
@@ -95,10 +98,10 @@ impl Drop for PostgresStore {
 }
 
 impl PostgresStore {
-    /// Opens the store in a database, and makes or updates its schema.
+    /// Opens the store in a database, and makes or updates its schema and the views for people.
     ///
     /// # Errors
-    /// If the database can't be reached or used, or a newer program wrote what is there.
+    /// If the database can't be reached or used, or another version of this program wrote what is there that this one can't read.
     pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
         let connector = Arc::new(Connector::new(&options)?);
         let connection = connector.connect(None).await?;
@@ -110,7 +113,7 @@ impl PostgresStore {
         let setup = Setup {
             connector: Arc::clone(&connector),
             channel: channel.clone(),
-            facts: options.facts,
+            layout: options.layout,
             head: head.clone(),
             cache_bytes: CACHE_BYTES,
             patience: options.patience,

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::cache::{Cell, State};
-use crate::store::{Attribute, Hit, Index, Kind, Range, Record, Source};
+use crate::store::{Hit, Index, Kind, Place, Range, Record, Source};
 
 /// What is committed under a key that a batch writes.
 #[derive(Debug, Clone)]
@@ -30,11 +30,6 @@ pub(super) struct Overlay {
     places: HashMap<Index, BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
-/// Where an index lists a record.
-fn position(attribute: &Attribute, key: &[u8]) -> Vec<u8> {
-    [attribute.value.as_slice(), key].concat()
-}
-
 impl Overlay {
     pub(super) fn get(&self, kind: Kind, key: &[u8]) -> Option<&Entry> {
         self.records.get(&kind)?.get(key)
@@ -42,16 +37,20 @@ impl Overlay {
 
     /// Puts an entry, or with `None` nothing, in the place of another one, which it answers.
     pub(super) fn replace(&mut self, kind: Kind, key: &[u8], entry: Option<Entry>) -> Option<Entry> {
-        let places = entry.iter().filter_map(|entry| entry.state.as_ref()).flat_map(|cell| &cell.attributes);
-        let places: Vec<_> = places.map(|a| (a.index, position(a, key))).collect();
+        let listed = |entry: &Option<Entry>| {
+            let cell = entry.as_ref().and_then(|entry| entry.state.as_deref());
+            let places = cell.map_or(&[][..], |cell| &cell.places);
+            let position = |place: &Place| (Index { kind, slot: place.slot }, place.position(key));
+            places.iter().map(position).collect::<Vec<_>>()
+        };
+        let places = listed(&entry);
         let records = self.records.entry(kind).or_default();
         let former = match entry {
             Some(entry) => records.insert(key.to_vec(), entry),
             None => records.remove(key),
         };
-        let left = former.iter().filter_map(|entry| entry.state.as_ref()).flat_map(|cell| &cell.attributes);
-        for attribute in left {
-            self.places.entry(attribute.index).or_default().remove(&position(attribute, key));
+        for (index, position) in listed(&former) {
+            self.places.entry(index).or_default().remove(&position);
         }
         for (index, position) in places {
             self.places.entry(index).or_default().insert(position, key.to_vec());
@@ -89,9 +88,9 @@ impl Overlay {
                 within(records, range, hit)
             }
             Source::Index(index) => {
-                let (kind, Some(places)) = (index.kind(), self.places.get(&index)) else { return Vec::new() };
+                let Some(places) = self.places.get(&index) else { return Vec::new() };
                 let hit = |(position, key): (&Vec<u8>, &Vec<u8>)| {
-                    Some(hit(position.clone(), key, self.get(kind, key)?.state.as_ref()?))
+                    Some(hit(position.clone(), key, self.get(index.kind, key)?.state.as_ref()?))
                 };
                 within(places, range, hit)
             }

@@ -6,6 +6,7 @@ use tokio_postgres::{Row, Statement};
 
 use super::connect::Connection;
 use super::error::Failure;
+use super::slots::{self, SLOTS};
 use crate::store::{Hit, Index, Kind, LogEntry, Range, Record, Revision, SCAN_BYTES, Source};
 use crate::stored;
 
@@ -20,8 +21,10 @@ pub(super) struct Reader {
     pub(super) connection: Connection,
     get: Statement,
     records: [Statement; 2],
-    /// As [`Index::ALL`] has them.
-    indexes: Vec<[Statement; 2]>,
+    /// Of the slots that are columns.
+    slots: Vec<[Statement; 2]>,
+    /// Of the others.
+    places: [Statement; 2],
     log: Statement,
     changes: Statement,
     newest: Statement,
@@ -53,47 +56,34 @@ fn scan_records(order: &str) -> String {
     bounded("position, key, revision, payload", "octet_length(payload)", &page)
 }
 
-fn scan_index(index: Index, order: &str) -> String {
-    let column = place_column(index);
+fn scan_slot(slot: u8, order: &str) -> String {
+    let position = slots::position(slot);
     let page = format!(
-        "SELECT {column} || key AS position, key, revision, payload FROM record
-         WHERE {column} IS NOT NULL AND {column} || key >= $1 AND {column} || key < $2
-         ORDER BY {column} || key {order} LIMIT $3"
+        "SELECT {position} AS position, key, revision, payload FROM record
+         WHERE {} IS NOT NULL AND kind = $1 AND {position} >= $2 AND {position} < $3
+         ORDER BY {position} {order} LIMIT $4",
+        slots::column(slot)
     );
     bounded("position, key, revision, payload", "octet_length(payload)", &page)
 }
 
-/// The column of `record` that has the places in an index.
-fn place_column(index: Index) -> &'static str {
-    match index {
-        Index::LiveModels => "live_models",
-        Index::LiveModelsByAge => "live_models_by_age",
-        Index::ModelsByAge => "models_by_age",
-        Index::LiveVersions => "live_versions",
-        Index::ReadyVersions => "ready_versions",
-        Index::StageEntries => "stage_entries",
-        Index::Contents => "contents",
-        Index::DeletedVersions => "deleted_versions",
-        Index::DeletedModels => "deleted_models",
-    }
-}
-
-/// The columns for all indexes, as [`Index::ALL`] has them.
-pub(super) fn place_columns() -> String {
-    let columns: Vec<_> = Index::ALL.iter().map(|index| place_column(*index)).collect();
-    columns.join(", ")
+fn scan_places(order: &str) -> String {
+    let page = format!(
+        "SELECT position, key, revision, payload FROM place JOIN record USING (kind, key)
+         WHERE kind = $1 AND slot = $2 AND position >= $3 AND position < $4 ORDER BY position {order} LIMIT $5"
+    );
+    bounded("position, key, revision, payload", "octet_length(payload)", &page)
 }
 
 impl Reader {
     pub(super) async fn new(connection: Connection) -> Result<Self, Failure> {
         let client = connection.client();
         let prepare = async |sql: &str| client.prepare(sql).await;
-        let (records, reverse_records) = (scan_records("ASC"), scan_records("DESC"));
-        let indexes = Index::ALL.iter().map(async |index| {
-            let (forward, reverse) = (scan_index(*index, "ASC"), scan_index(*index, "DESC"));
+        let both = async |forward: String, reverse: String| {
             let (forward, reverse) = futures::try_join!(prepare(&forward), prepare(&reverse))?;
             Ok([forward, reverse])
-        });
+        };
+        let slots = (1..=SLOTS).map(|slot| both(scan_slot(slot, "ASC"), scan_slot(slot, "DESC")));
         let log = "FROM log WHERE revision > $1 ORDER BY revision LIMIT $2";
         let changes = bounded(
             "revision, events, writes",
@@ -104,16 +94,16 @@ impl Reader {
         let prepared = async {
             Ok(futures::try_join!(
                 prepare("SELECT revision, payload FROM record WHERE kind = $1 AND key = $2"),
-                prepare(&records),
-                prepare(&reverse_records),
-                futures::future::try_join_all(indexes),
+                both(scan_records("ASC"), scan_records("DESC")),
+                futures::future::try_join_all(slots),
+                both(scan_places("ASC"), scan_places("DESC")),
                 prepare(&log),
                 prepare(&changes),
                 prepare("SELECT revision, pg_is_in_recovery() FROM head"),
             )?)
         };
-        let (get, records, reverse_records, indexes, log, changes, newest) = connection.limited(prepared).await?;
-        Ok(Self { connection, get, records: [records, reverse_records], indexes, log, changes, newest })
+        let (get, records, slots, places, log, changes, newest) = connection.limited(prepared).await?;
+        Ok(Self { connection, get, records, slots, places, log, changes, newest })
     }
 
     pub(super) async fn newest(&self) -> Result<Revision, Failure> {
@@ -158,10 +148,13 @@ impl Reader {
                 Source::Kind(kind) => {
                     client.query(&self.records[direction], &[&number(kind), &from, &to, &wanted]).await?
                 }
-                Source::Index(index) => {
-                    let at = Index::ALL.iter().position(|other| *other == index).unwrap_or_default();
-                    client.query(&self.indexes[at][direction], &[&from, &to, &wanted]).await?
-                }
+                Source::Index(Index { kind, slot }) => match slots::at(self.connection.layout(), kind, slot) {
+                    Some(at) => client.query(&self.slots[at][direction], &[&number(kind), &from, &to, &wanted]).await?,
+                    None => {
+                        let slot = i16::from(slot);
+                        client.query(&self.places[direction], &[&number(kind), &slot, &from, &to, &wanted]).await?
+                    }
+                },
             })
         });
         let hits = rows.await?.iter().map(hit).collect::<Result<Vec<_>, _>>()?;
@@ -233,7 +226,7 @@ fn prefix_end(mut prefix: Vec<u8>) -> Vec<u8> {
 
 /// A kind as its column has it.
 pub(super) fn number(kind: Kind) -> i16 {
-    kind as u8 as i16
+    kind.0.into()
 }
 
 pub(super) fn revision(row: &Row, column: usize) -> Result<Revision, Failure> {

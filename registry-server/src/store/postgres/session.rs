@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::stored;
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
@@ -9,9 +10,9 @@ use super::cache::{Cell, State};
 use super::connect::Connection;
 use super::error::Failure;
 use super::flush::{Changes, Flush};
-use super::read::{Reader, bytes, number, place_columns, revision, writes};
-use crate::store::{Attribute, Index, Kind, Revision};
-use crate::stored;
+use super::read::{Reader, bytes, number, revision, writes};
+use super::slots::{self, SLOTS};
+use crate::store::{Kind, Place, Revision};
 
 /// After so many revisions of others it is cheaper to forget everything than to look at each.
 const STRANGERS: i64 = 1000;
@@ -52,9 +53,9 @@ impl Session {
         let settings = format!("SET idle_in_transaction_session_timeout = {}", patience.as_millis());
         client.batch_execute(&settings).await?;
         let fetch = format!(
-            "SELECT kind, key, revision, payload, {}
+            "SELECT kind, key, revision, payload, {}, places
              FROM unnest($1::smallint[], $2::bytea[]) AS wanted (kind, key) JOIN record USING (kind, key)",
-            place_columns()
+            slots::columns()
         );
         let (lock, fetch, strangers, settle) = futures::try_join!(
             client.prepare("SELECT revision FROM head FOR UPDATE"),
@@ -123,12 +124,15 @@ impl Session {
         let rows = self.client().query(&self.fetch, &[&kinds, &wanted]).await?;
         let mut found = std::collections::HashMap::with_capacity(rows.len());
         for row in &rows {
-            let mut attributes = Vec::new();
-            for (column, index) in (4..).zip(Index::ALL) {
-                let place: Option<_> = row.try_get(column)?;
-                attributes.extend(place.map(|value| Attribute { index: *index, value }));
+            let mut places = Vec::new();
+            for (column, slot) in (4..).zip(1..=SLOTS) {
+                let value: Option<_> = row.try_get(column)?;
+                places.extend(value.map(|value| Place { slot, value }));
             }
-            let cell = Cell { revision: revision(row, 2)?, payload: bytes(row, 3)?, attributes };
+            if let Some(more) = row.try_get(4 + usize::from(SLOTS))? {
+                places.extend(slots::decode(more)?);
+            }
+            let cell = Cell { revision: revision(row, 2)?, payload: bytes(row, 3)?, places };
             found.insert((row.try_get::<_, i16>(0)?, row.try_get::<_, Vec<u8>>(1)?), Arc::new(cell));
         }
         let state = |(kind, key): &(Kind, Vec<u8>)| {

@@ -10,12 +10,13 @@ use super::error::Failure;
 use super::overlay::{Base, Entry, Overlay};
 use super::session::Session;
 use crate::store::{
-    Hit, Kind, Put, Range, Read, Record, Revision, SCAN_BYTES, Source, StoreError, Transaction, logged,
+    Hit, Index, Kind, Layout, Put, Range, Read, Record, Revision, SCAN_BYTES, Source, StoreError, Transaction, logged,
 };
 use crate::stored;
 
 /// What the decisions of a batch share. The database's head is locked: what is read stays true until the batch is committed.
 pub(super) struct Ground<'a> {
+    pub(super) layout: &'static Layout,
     pub(super) session: &'a Session,
     pub(super) cache: &'a Cache,
     /// Ask what is there before a record is written, instead of trusting that a new one is new.
@@ -84,6 +85,7 @@ impl<'a> Staged<'a> {
 
     /// Stages a record, or with `None` its removal.
     async fn write(&mut self, kind: Kind, key: &[u8], put: Option<Put>) -> Result<(), StoreError> {
+        let put = self.ground.layout.checked(kind, put)?;
         let base = match self.overlay.get(kind, key) {
             // A record that was taken for new is to go: now it matters whether it was.
             Some(Entry { base: Base::Unknown, .. }) if put.is_none() => {
@@ -97,8 +99,7 @@ impl<'a> Staged<'a> {
             },
         };
         self.writes.push(logged::write_of(kind, key, put.as_ref()));
-        let state =
-            put.map(|Put { payload, attributes, .. }| Arc::new(Cell { revision: self.revision, payload, attributes }));
+        let state = put.map(|Put { payload, places, .. }| Arc::new(Cell { revision: self.revision, payload, places }));
         let former = self.overlay.replace(kind, key, Some(Entry { state, base }));
         self.former.push((kind, key.to_vec(), former));
         Ok(())
@@ -118,10 +119,7 @@ impl Read for Staged<'_> {
     }
 
     async fn scan(&self, source: Source, range: &Range) -> Result<Vec<Hit>, StoreError> {
-        let kind = match source {
-            Source::Kind(kind) => kind,
-            Source::Index(index) => index.kind(),
-        };
+        let (Source::Kind(kind) | Source::Index(Index { kind, .. })) = source;
         let mut staged = self.overlay.hits(source, range).into_iter().peekable();
         let mut found = Found { hits: Vec::new(), bytes: 0, limit: range.limit };
         let mut rest = range.clone();

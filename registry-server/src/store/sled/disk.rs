@@ -1,8 +1,10 @@
 //! What lies on the disk: opening it, writing the log and syncing it, applying the log to the state, recovery.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use crate::stored;
 use bytes::Bytes;
 use prost::Message;
 use uuid::Uuid;
@@ -10,11 +12,10 @@ use uuid::Uuid;
 use super::physical::{Overrides, PART_BYTES, View};
 use super::staged::Staged;
 use crate::room;
-use crate::store::{LogEntry, Revision, SCAN_BYTES, StoreError, logged};
-use crate::stored;
+use crate::store::{Layout, LogEntry, Revision, SCAN_BYTES, StoreError, logged};
 
-/// The newest layout of a store that this program can read, and the one that it writes.
-const SCHEMA: u32 = 1;
+/// How everything lies in the store. It is the only schema that this program can read; the one before was never released.
+const SCHEMA: u32 = 2;
 const SCHEMA_KEY: &[u8] = b"schema";
 const IDENTITY_KEY: &[u8] = b"identity";
 /// There as long as the store is in the middle of a restore.
@@ -33,6 +34,7 @@ pub(super) struct Disk {
     /// The file that sled writes, opened once more for `fdatasync`.
     file: File,
     folder: PathBuf,
+    layout: &'static Layout,
 }
 
 pub(super) fn store_error(error: sled::Error) -> StoreError {
@@ -60,7 +62,7 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 impl Disk {
-    pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+    pub(super) fn open(folder: &Path, cache_bytes: u64, layout: &'static Layout) -> Result<Self, StoreError> {
         let db = sled::Config::new()
             .path(folder)
             .cache_capacity(cache_bytes)
@@ -70,11 +72,14 @@ impl Disk {
             .open()
             .map_err(store_error)?;
         match db.get(SCHEMA_KEY).map_err(store_error)?.map(|schema| number(&schema)) {
-            Some(found) if found > u64::from(SCHEMA) => {
+            Some(found) => {
                 let found = u32::try_from(found).unwrap_or(u32::MAX);
-                return Err(StoreError::TooNew { found, known: SCHEMA });
+                match found.cmp(&SCHEMA) {
+                    Ordering::Less => return Err(StoreError::TooOld { found, known: SCHEMA }),
+                    Ordering::Equal => {}
+                    Ordering::Greater => return Err(StoreError::TooNew { found, known: SCHEMA }),
+                }
             }
-            Some(_) => {}
             None => {
                 db.insert(SCHEMA_KEY, &SCHEMA.to_be_bytes()).map_err(store_error)?;
             }
@@ -87,12 +92,17 @@ impl Disk {
             state: db.open_tree("state").map_err(store_error)?,
             file: File::open(folder.join("db")).map_err(|error| io_error(&error))?,
             folder: folder.to_owned(),
+            layout,
             db,
         };
         disk.sync()?;
         // The files are there for good only once their folder is synced.
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io_error(&error))?;
         Ok(disk)
+    }
+
+    pub(super) fn layout(&self) -> &'static Layout {
+        self.layout
     }
 
     pub(super) fn state(&self) -> &sled::Tree {
@@ -179,7 +189,7 @@ impl Disk {
 
     /// Stages the writes of a log entry again.
     fn replay(&self, entry: &stored::LogEntry, overrides: &mut Overrides) -> Result<(), StoreError> {
-        Staged::new(View::of(&self.state), overrides, entry.revision).replay(entry)
+        Staged::new(self.layout, View::of(&self.state), overrides, entry.revision).replay(entry)
     }
 
     /// Entries behind a revision, without their writes; see [`Disk::read_changes`].

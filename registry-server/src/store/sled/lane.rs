@@ -156,7 +156,8 @@ impl Decider {
         let base = View::of(self.disk.state()).below(&self.flying);
         let before = Arc::clone(&self.group.overrides);
         for entry in &entries {
-            let mut staged = Staged::new(base, Arc::make_mut(&mut self.group.overrides), entry.revision);
+            let overrides = Arc::make_mut(&mut self.group.overrides);
+            let mut staged = Staged::new(self.disk.layout(), base, overrides, entry.revision);
             if let Err(error) = staged.replay(entry) {
                 self.group.overrides = before;
                 return Err(error);
@@ -171,7 +172,8 @@ impl Decider {
     /// Runs one decision; its writes stay in the group only if it is to be committed.
     async fn run_decision(&mut self, decision: &dyn Decision) -> Result<Option<LogEntry>, StoreError> {
         let base = View::of(self.disk.state()).below(&self.flying);
-        let mut staged = Staged::new(base, Arc::make_mut(&mut self.group.overrides), self.newest + 1);
+        let overrides = Arc::make_mut(&mut self.group.overrides);
+        let mut staged = Staged::new(self.disk.layout(), base, overrides, self.newest + 1);
         // A fault in one decision must not end the lane for all.
         let decided = AssertUnwindSafe(decision.decide(&mut staged)).catch_unwind().await;
         let decided = decided.unwrap_or_else(|_| Err(StoreError::Damaged("a decision panicked".to_owned())));

@@ -22,6 +22,7 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::stored;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
@@ -30,8 +31,9 @@ use self::disk::Disk;
 use self::lane::{Job, Work};
 use self::physical::View;
 use self::snapshot::Snapshots;
-use super::{Decision, Hit, Kind, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError};
-use crate::stored;
+use super::{
+    Decision, Hit, Kind, Layout, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError,
+};
 
 /// How many commits may wait for the lane before callers have to.
 const QUEUE: usize = 1024;
@@ -49,15 +51,15 @@ pub struct SledStore {
 }
 
 impl SledStore {
-    /// Opens the store in a folder, or makes it, with up to `cache_bytes` of memory for pages.
+    /// Opens the store in a folder, or makes it, for records of these kinds, with up to `cache_bytes` of memory for pages.
     ///
     /// # Errors
-    /// If the folder can't be used, its content is damaged, or a newer program wrote it.
+    /// If the folder can't be used, its content is damaged, or another version of this program wrote it that this one can't read.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
-    pub fn open(folder: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
-        let disk = Arc::new(Disk::open(folder, cache_bytes)?);
+    pub fn open(folder: &Path, cache_bytes: u64, layout: &'static Layout) -> Result<Self, StoreError> {
+        let disk = Arc::new(Disk::open(folder, cache_bytes, layout)?);
         let snapshots = Arc::new(Snapshots::default());
         let (head_sender, head) = watch::channel(disk.recover()?);
         let (health, healthy) = watch::channel(true);

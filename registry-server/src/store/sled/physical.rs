@@ -3,18 +3,18 @@
 //! | key | value |
 //! |---|---|
 //! | `R` kind key | a record: a format byte and a `StoredRecord` |
-//! | `I` index value key | an index entry: the record's key |
+//! | `I` kind slot value key | an index entry: the record's key |
 //! | `P` revision write part | a part of a record that is too long for one value |
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use crate::stored::{StoredContent, StoredRecord};
 use bytes::Bytes;
 use prost::Message;
 
-use crate::store::{Attribute, Hit, Index, Kind, Put, Range, Record, Revision, SCAN_BYTES, Source, StoreError};
-use crate::stored::{Attribute as StoredAttribute, StoredContent, StoredRecord};
+use crate::store::{Hit, Index, Kind, Place, Put, Range, Record, Revision, SCAN_BYTES, Source, StoreError, logged};
 
 /// Staged or former values of some keys; `None` is a key that is not there.
 pub(super) type Overrides = BTreeMap<Vec<u8>, Option<Bytes>>;
@@ -22,15 +22,16 @@ pub(super) type Overrides = BTreeMap<Vec<u8>, Option<Bytes>>;
 /// The longest value in sled, in bytes: 17 of them stay below a quarter of a segment (see [`super`]).
 pub(super) const PART_BYTES: usize = 32 * 1024;
 
-const INLINE: u8 = 1;
-const IN_PARTS: u8 = 2;
+// 1 and 2 were the formats of schema 1.
+const INLINE: u8 = 3;
+const IN_PARTS: u8 = 4;
 
 pub(super) fn record_key(kind: Kind, key: &[u8]) -> Vec<u8> {
-    [b"R", [kind as u8].as_slice(), key].concat()
+    [b"R", [kind.0].as_slice(), key].concat()
 }
 
-pub(super) fn index_key(index: Index, value: &[u8], key: &[u8]) -> Vec<u8> {
-    [b"I", [index as u8].as_slice(), value, key].concat()
+fn index_key(kind: Kind, place: &Place, key: &[u8]) -> Vec<u8> {
+    [b"I", [kind.0, place.slot].as_slice(), &place.value, key].concat()
 }
 
 fn part_key(revision: Revision, write: u32, part: u32) -> Vec<u8> {
@@ -44,21 +45,13 @@ fn damaged(what: impl std::fmt::Display) -> StoreError {
 /// The physical entries that write a record: its own, and those of its parts and indexes. `write` tells apart the records
 /// that one revision writes.
 pub(super) fn entries_of(put: &Put, revision: Revision, write: u32) -> Vec<(Vec<u8>, Bytes)> {
-    let stored = StoredRecord {
-        revision,
-        attributes: put
-            .attributes
-            .iter()
-            .map(|a| StoredAttribute { index: a.index as u32, value: Bytes::copy_from_slice(&a.value) })
-            .collect(),
-        payload: put.payload.clone(),
-    };
+    let stored = StoredRecord { revision, places: logged::store_places(&put.places), payload: put.payload.clone() };
     let mut value = Vec::with_capacity(stored.encoded_len() + 1);
     value.push(INLINE);
     // A Vec grows: encoding into it can't fail.
     let _ = stored.encode(&mut value);
 
-    let mut entries = Vec::with_capacity(1 + put.attributes.len());
+    let mut entries = Vec::with_capacity(1 + put.places.len());
     let key = record_key(put.kind, &put.key);
     if value.len() <= PART_BYTES {
         entries.push((key, Bytes::from(value)));
@@ -76,24 +69,24 @@ pub(super) fn entries_of(put: &Put, revision: Revision, write: u32) -> Vec<(Vec<
         head.extend(count.to_be_bytes());
         entries.push((key, Bytes::from(head)));
     }
-    for attribute in &put.attributes {
-        let entry = index_key(attribute.index, &attribute.value, &put.key);
-        entries.push((entry, Bytes::copy_from_slice(&put.key)));
+    for place in &put.places {
+        entries.push((index_key(put.kind, place, &put.key), Bytes::copy_from_slice(&put.key)));
     }
     entries
 }
 
-/// The record behind a stored value, and the physical keys that go with it when it is replaced.
+/// What goes with a stored record when it is replaced.
 pub(super) struct Stored {
-    pub(super) record: Record,
-    attributes: Vec<Attribute>,
+    kind: Kind,
+    key: Vec<u8>,
+    places: Vec<Place>,
     parts: Vec<Vec<u8>>,
 }
 
 impl Stored {
     /// The physical entries, besides the record's own, that belong to it.
     pub(super) fn companions(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
-        let entries = self.attributes.iter().map(|a| index_key(a.index, &a.value, &self.record.key));
+        let entries = self.places.iter().map(|place| index_key(self.kind, place, &self.key));
         entries.chain(self.parts.iter().cloned())
     }
 }
@@ -132,13 +125,11 @@ impl<'a> View<'a> {
         self.body(&record_key(kind, key))?.map(|(body, _)| record(key, body)).transpose()
     }
 
-    /// The record with everything the store knows of it.
+    /// What goes with a record.
     pub(super) fn stored(&self, kind: Kind, key: &[u8]) -> Result<Option<Stored>, StoreError> {
         let Some((body, parts)) = self.body(&record_key(kind, key))? else { return Ok(None) };
-        let stored = StoredRecord::decode(body).map_err(damaged)?;
-        let attributes = stored.attributes.into_iter().map(read_attribute).collect::<Result<_, _>>()?;
-        let record = Record { key: key.to_vec(), payload: stored.payload, revision: stored.revision };
-        Ok(Some(Stored { record, attributes, parts }))
+        let places = logged::read_places(&StoredRecord::decode(body).map_err(damaged)?.places)?;
+        Ok(Some(Stored { kind, key: key.to_vec(), places, parts }))
     }
 
     /// The encoded record under a physical key, and the keys of its parts.
@@ -182,12 +173,12 @@ impl<'a> View<'a> {
 
     pub(super) fn scan(&self, source: Source, range: &Range) -> Result<Vec<Hit>, StoreError> {
         let (head, kind) = match source {
-            Source::Kind(kind) => ([b'R', kind as u8], kind),
-            Source::Index(index) => ([b'I', index as u8], index.kind()),
+            Source::Kind(kind) => (vec![b'R', kind.0], kind),
+            Source::Index(Index { kind, slot }) => (vec![b'I', kind.0, slot], kind),
         };
         let mut hits = Vec::with_capacity(range.limit.min(64));
         let mut bytes = 0;
-        for entry in self.entries(head, range) {
+        for entry in self.entries(&head, range) {
             let (physical, value) = entry?;
             let position = physical[head.len()..].to_vec();
             let found = match source {
@@ -210,11 +201,11 @@ impl<'a> View<'a> {
     }
 
     /// The physical entries of a range in order, those of the tree merged with the overrides.
-    fn entries(&self, head: [u8; 2], range: &Range) -> Entries<'a> {
-        let prefix = [head.as_slice(), &range.prefix].concat();
+    fn entries(&self, head: &[u8], range: &Range) -> Entries<'a> {
+        let prefix = [head, &range.prefix].concat();
         let (mut from, mut to) = (Bound::Included(prefix.clone()), prefix_end(prefix));
         if let Some(after) = &range.after {
-            let after = Bound::Excluded([head.as_slice(), after].concat());
+            let after = Bound::Excluded([head, after].concat());
             *(if range.reverse { &mut to } else { &mut from }) = after;
         }
         if let (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) = (&from, &to)
@@ -243,15 +234,10 @@ impl<'a> View<'a> {
 /// Physical entries in order.
 type Entries<'a> = Box<dyn Iterator<Item = Result<(Vec<u8>, Bytes), StoreError>> + 'a>;
 
-/// A record as readers want it: without its attributes, which only writing it again needs.
+/// A record as readers want it: without its places, which only writing it again needs.
 fn record(key: &[u8], body: Bytes) -> Result<Record, StoreError> {
     let StoredContent { revision, payload } = StoredContent::decode(body).map_err(damaged)?;
     Ok(Record { key: key.to_vec(), payload, revision })
-}
-
-fn read_attribute(stored: StoredAttribute) -> Result<Attribute, StoreError> {
-    let index = Index::from_number(stored.index).ok_or_else(|| damaged(format!("unknown index {}", stored.index)))?;
-    Ok(Attribute { index, value: stored.value.to_vec() })
 }
 
 /// The end of the range of all keys with this prefix.

@@ -1,15 +1,16 @@
 //! A commit in the making: writes that are staged above the committed state.
 
+use crate::stored;
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::physical::{Overrides, Stored, View, entries_of, record_key};
-use crate::store::{Hit, Kind, Put, Range, Read, Record, Revision, Source, StoreError, Transaction, logged};
-use crate::stored;
+use crate::store::{Hit, Kind, Layout, Put, Range, Read, Record, Revision, Source, StoreError, Transaction, logged};
 
 /// The transaction of one decision, above what is committed, what is on its way to the disk, and what the decisions before it
 /// staged.
 pub(super) struct Staged<'a> {
+    layout: &'static Layout,
     base: View<'a>,
     overrides: &'a mut Overrides,
     revision: Revision,
@@ -19,8 +20,13 @@ pub(super) struct Staged<'a> {
 }
 
 impl<'a> Staged<'a> {
-    pub(super) fn new(base: View<'a>, overrides: &'a mut Overrides, revision: Revision) -> Self {
-        Self { base, overrides, revision, former: Vec::new(), writes: Vec::new() }
+    pub(super) fn new(
+        layout: &'static Layout,
+        base: View<'a>,
+        overrides: &'a mut Overrides,
+        revision: Revision,
+    ) -> Self {
+        Self { layout, base, overrides, revision, former: Vec::new(), writes: Vec::new() }
     }
 
     /// The log entry of this commit.
@@ -42,7 +48,7 @@ impl<'a> Staged<'a> {
     pub(super) fn replay(&mut self, entry: &stored::LogEntry) -> Result<(), StoreError> {
         for write in &entry.writes {
             let (kind, key, put) = logged::read_write(write, &entry.events)?;
-            self.write(kind, &key, put.as_ref())?;
+            self.write(kind, &key, put)?;
         }
         Ok(())
     }
@@ -53,11 +59,12 @@ impl<'a> Staged<'a> {
     }
 
     /// Stages a record, or with `None` its removal, and what goes with it.
-    pub(super) fn write(&mut self, kind: Kind, key: &[u8], put: Option<&Put>) -> Result<(), StoreError> {
+    fn write(&mut self, kind: Kind, key: &[u8], put: Option<Put>) -> Result<(), StoreError> {
+        let put = self.layout.checked(kind, put)?;
         let old = self.base.below(self.overrides).stored(kind, key)?;
         let old: Vec<_> = old.iter().flat_map(Stored::companions).collect();
         let write = u32::try_from(self.writes.len()).unwrap_or(u32::MAX);
-        let new = put.map(|put| entries_of(put, self.revision, write)).unwrap_or_default();
+        let new = put.as_ref().map(|put| entries_of(put, self.revision, write)).unwrap_or_default();
         for companion in &old {
             if !new.iter().any(|(key, _)| key == companion) {
                 self.stage(companion.clone(), None);
@@ -72,7 +79,7 @@ impl<'a> Staged<'a> {
                 self.stage(key, Some(value));
             }
         }
-        self.writes.push(logged::write_of(kind, key, put));
+        self.writes.push(logged::write_of(kind, key, put.as_ref()));
         Ok(())
     }
 }
@@ -95,7 +102,8 @@ impl Transaction for Staged<'_> {
     }
 
     async fn put(&mut self, put: Put) -> Result<(), StoreError> {
-        self.write(put.kind, &put.key, Some(&put))
+        let key = put.key.clone();
+        self.write(put.kind, &key, Some(put))
     }
 
     async fn remove(&mut self, kind: Kind, key: &[u8]) -> Result<(), StoreError> {

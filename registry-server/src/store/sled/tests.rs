@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::stored::{self as stored, LogEntry, LogGroup, LoggedWrite, logged_write::Value};
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message as _;
@@ -9,9 +10,8 @@ use tempfile::TempDir;
 
 use super::SledStore;
 use super::disk::Disk;
-use crate::store::conformance::{Backend, conformance};
-use crate::store::{Attribute, Decision, Index, Kind, Put, Read as _, Store, StoreError, Transaction};
-use crate::stored::{LogEntry, LogGroup, LoggedWrite, logged_write::Value};
+use crate::store::conformance::{BY_FLAG, BY_PORT, Backend, LAYOUT, PORT, SHIP, conformance};
+use crate::store::{Decision, Place, Put, Read as _, Store, StoreError, Transaction};
 
 const CACHE: u64 = 16 * 1024 * 1024;
 
@@ -24,7 +24,7 @@ struct Sled {
 impl Backend for Sled {
     async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { store: SledStore::open(folder.path(), CACHE).unwrap(), folder }
+        Self { store: SledStore::open(folder.path(), CACHE, &LAYOUT).unwrap(), folder }
     }
 
     fn store(&self) -> &dyn Store {
@@ -34,7 +34,7 @@ impl Backend for Sled {
     async fn reopen(self) -> Self {
         let Self { folder, store } = self;
         drop(store);
-        Self { store: SledStore::open(folder.path(), CACHE).unwrap(), folder }
+        Self { store: SledStore::open(folder.path(), CACHE, &LAYOUT).unwrap(), folder }
     }
 }
 
@@ -43,12 +43,12 @@ conformance!(Sled);
 /// A group as a crash leaves it: in the log, but not in the state.
 fn logged(first: u64, payload: &Bytes) -> LogGroup {
     let write = |revision: u64, value| LoggedWrite {
-        kind: Kind::Model as u32,
+        kind: SHIP.0.into(),
         key: Bytes::from(revision.to_string()),
-        attributes: Vec::new(),
+        places: vec![stored::Place { slot: BY_FLAG.slot.into(), value: Bytes::from_static(b"red") }],
         value: Some(value),
     };
-    let range = crate::stored::Range { offset: 2, length: payload.len() as u64 };
+    let range = stored::Range { offset: 2, length: payload.len() as u64 };
     let events = Bytes::from([b"e:", payload.as_ref()].concat());
     LogGroup {
         entries: vec![
@@ -67,16 +67,16 @@ async fn what_is_in_the_log_but_not_in_the_state_is_applied_on_opening() {
     let folder = tempfile::tempdir().unwrap();
     let payload = Bytes::from(vec![7; 100_000]);
     {
-        let disk = Disk::open(folder.path(), CACHE).unwrap();
+        let disk = Disk::open(folder.path(), CACHE, &LAYOUT).unwrap();
         for first in [1, 3, 5] {
             disk.append(&logged(first, &payload)).unwrap();
         }
         disk.sync().unwrap();
     }
-    let store = SledStore::open(folder.path(), CACHE).unwrap();
+    let store = SledStore::open(folder.path(), CACHE, &LAYOUT).unwrap();
     assert_eq!(*store.head().borrow(), 6);
     for revision in 1..=6u64 {
-        let record = store.get(Kind::Model, revision.to_string().as_bytes()).await.unwrap().unwrap();
+        let record = store.get(SHIP, revision.to_string().as_bytes()).await.unwrap().unwrap();
         assert!(record.revision == revision && record.payload == payload);
     }
 }
@@ -85,25 +85,30 @@ async fn what_is_in_the_log_but_not_in_the_state_is_applied_on_opening() {
 async fn a_gap_in_the_log_is_damage() {
     let folder = tempfile::tempdir().unwrap();
     {
-        let disk = Disk::open(folder.path(), CACHE).unwrap();
+        let disk = Disk::open(folder.path(), CACHE, &LAYOUT).unwrap();
         disk.append(&logged(1, &Bytes::new())).unwrap();
         disk.append(&logged(4, &Bytes::new())).unwrap();
         disk.sync().unwrap();
     }
-    let refused = SledStore::open(folder.path(), CACHE).unwrap_err();
+    let refused = SledStore::open(folder.path(), CACHE, &LAYOUT).unwrap_err();
     assert!(matches!(&refused, StoreError::Damaged(what) if what.contains("revision 4 where 3 belongs")), "{refused}");
 }
 
 #[tokio::test]
-async fn a_store_of_a_newer_program_is_refused() {
+async fn a_store_of_another_schema_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    drop(SledStore::open(folder.path(), CACHE).unwrap());
-    {
+    let with_schema = |schema: u32| {
+        drop(SledStore::open(folder.path(), CACHE, &LAYOUT));
         let db = sled::Config::new().path(folder.path()).segment_size(super::disk::SEGMENT_BYTES).open().unwrap();
-        db.insert(b"schema", &7u32.to_be_bytes()).unwrap();
-    }
-    let refused = SledStore::open(folder.path(), CACHE).unwrap_err();
-    assert!(matches!(refused, StoreError::TooNew { found: 7, known: 1 }), "{refused}");
+        db.insert(b"schema", &schema.to_be_bytes()).unwrap();
+        drop(db);
+        SledStore::open(folder.path(), CACHE, &LAYOUT).unwrap_err()
+    };
+    let refused = with_schema(7);
+    assert!(matches!(refused, StoreError::TooNew { found: 7, known: 2 }), "{refused}");
+    let refused = with_schema(1);
+    assert!(matches!(refused, StoreError::TooOld { found: 1, known: 2 }), "{refused}");
+    assert!(refused.to_string().contains("earlier development version; make a new one"), "{refused}");
 }
 
 struct Panics;
@@ -111,7 +116,7 @@ struct Panics;
 #[async_trait]
 impl Decision for Panics {
     async fn decide(&self, tx: &mut dyn Transaction) -> Result<Option<Bytes>, StoreError> {
-        tx.remove(Kind::Model, b"x").await?;
+        tx.remove(PORT, b"x").await?;
         panic!("a fault in a decision");
     }
 }
@@ -126,7 +131,7 @@ async fn a_decision_that_panics_ends_nobody_else() {
     assert!(conformant.store().snapshot().await.is_ok());
 }
 
-/// What version 0.1 of this program writes. It has to be read for good: a new format gets a new byte and a golden of its own.
+/// What this program writes since schema 2. It has to be read for good: a new format gets a new byte and a golden of its own.
 #[tokio::test]
 async fn old_bytes_are_still_read() {
     let golden = |name: &str| {
@@ -134,25 +139,27 @@ async fn old_bytes_are_still_read() {
         std::fs::read(path).unwrap()
     };
     let db = sled::Config::new().temporary(true).open().unwrap();
-    db.insert(super::physical::record_key(Kind::Version, b"key"), golden("record-1.bin")).unwrap();
-    let record = super::physical::View::of(&db).get(Kind::Version, b"key").unwrap().unwrap();
+    db.insert(super::physical::record_key(SHIP, b"key"), golden("record-2.bin")).unwrap();
+    let record = super::physical::View::of(&db).get(SHIP, b"key").unwrap().unwrap();
     assert_eq!((record.revision, record.payload), (7, Bytes::from_static(b"payload")));
 
-    let group = LogGroup::decode(golden("group-1.bin").as_slice()).unwrap();
+    let group = LogGroup::decode(golden("group-2.bin").as_slice()).unwrap();
     assert_eq!(group, logged(3, &Bytes::from_static(b"payload")));
 }
 
 #[test]
 fn golden_bytes_are_those_of_today() {
     let put = Put {
-        kind: Kind::Version,
+        kind: SHIP,
         key: b"key".to_vec(),
         payload: Bytes::from_static(b"payload"),
-        attributes: vec![Attribute { index: Index::StageEntries, value: b"place".to_vec() }],
+        places: [(BY_PORT, "place"), (BY_FLAG, "blue"), (BY_FLAG, "red")]
+            .map(|(index, value)| Place { slot: index.slot, value: value.into() })
+            .to_vec(),
     };
     let (_, record) = super::physical::entries_of(&put, 7, 0).swap_remove(0);
     let group = logged(3, &Bytes::from_static(b"payload")).encode_to_vec();
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/sled/golden");
-    assert_eq!(std::fs::read(folder.join("record-1.bin")).unwrap(), record);
-    assert_eq!(std::fs::read(folder.join("group-1.bin")).unwrap(), group);
+    assert_eq!(std::fs::read(folder.join("record-2.bin")).unwrap(), record);
+    assert_eq!(std::fs::read(folder.join("group-2.bin")).unwrap(), group);
 }

@@ -30,7 +30,7 @@ async fn a_call_whose_time_is_up_leaves_no_statement_behind() {
     let service = CallLayer::new(1, Duration::from_secs(30)).layer(service_fn(move |_: Request<Body>| {
         let store = Arc::clone(&reads);
         async move {
-            store.get(Kind::Model, b"model").await.unwrap();
+            store.get(PORT, b"model").await.unwrap();
             Ok::<_, Infallible>(http::Response::new(Body::empty()))
         }
     }));

@@ -4,6 +4,7 @@ use tokio::task::JoinSet;
 
 use super::proxy::{Plan, Proxy};
 use super::*;
+use crate::store::{FactView, KindLayout, Layout};
 
 /// Commits under a store until it is told to stop; answers how many.
 struct Load {
@@ -121,7 +122,7 @@ struct Panics;
 #[async_trait]
 impl Decision for Panics {
     async fn decide(&self, tx: &mut dyn Transaction) -> Result<Option<Bytes>, StoreError> {
-        tx.put(plain(Kind::ChainHead, COUNTER, vec![9; 8])).await?;
+        tx.put(plain(COUNTER, KEY, vec![9; 8])).await?;
         panic!("a fault in a decision");
     }
 }
@@ -138,8 +139,20 @@ async fn a_decision_that_panics_ends_nobody_else() {
 
 #[tokio::test]
 async fn a_lane_that_ends_makes_the_store_unhealthy() {
+    static LAYOUT: Layout = Layout {
+        kinds: &[
+            KindLayout {
+                view: Some(FactView { about: "Counters", facts: &[], facts_of: |_| panic!("a fault") }),
+                ..kind(COUNTER, "counters")
+            },
+            kind(COUNT, "counts"),
+        ],
+    };
+    const fn kind(kind: Kind, name: &'static str) -> KindLayout {
+        KindLayout { kind, name, slots: &[], view: None }
+    }
     let schema = Schema::new().await;
-    let options = PostgresOptions { facts: |_, _| panic!("a fault"), ..schema.options() };
+    let options = PostgresOptions { layout: &LAYOUT, ..schema.options() };
     let store = PostgresStore::open(options).await.unwrap();
     let mut healthy = store.healthy();
     assert!(*healthy.borrow_and_update());

@@ -18,7 +18,7 @@ use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
 use super::{PostgresOptions, PostgresStore};
-use crate::store::conformance::{Backend, conformance};
+use crate::store::conformance::{BY_PORT, Backend, COUNT, COUNTER, LAYOUT, PORT, SHIP, conformance};
 use crate::store::{Decision, Kind, Put, Revision, Store, StoreError, Transaction};
 
 /// The server of the tests.
@@ -46,7 +46,7 @@ fn options(url: String) -> PostgresOptions {
         statement_timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(5),
         patience: Duration::from_secs(20),
-        facts: crate::registry::facts::facts,
+        layout: &LAYOUT,
     }
 }
 
@@ -124,29 +124,29 @@ struct Increment {
     hinted: bool,
 }
 
-const COUNTER: &[u8] = b"counter";
+const KEY: &[u8] = b"counter";
 
 impl Increment {
     fn hinted() -> Arc<Self> {
-        Arc::new(Self { counter: COUNTER, hinted: true })
+        Arc::new(Self { counter: KEY, hinted: true })
     }
 }
 
 fn plain(kind: Kind, key: &[u8], payload: Vec<u8>) -> Put {
-    Put { kind, key: key.to_vec(), payload: Bytes::from(payload), attributes: Vec::new() }
+    Put { kind, key: key.to_vec(), payload: Bytes::from(payload), places: Vec::new() }
 }
 
 #[async_trait]
 impl Decision for Increment {
     async fn decide(&self, tx: &mut dyn Transaction) -> Result<Option<Bytes>, StoreError> {
-        let number = number_in(tx.get(Kind::ChainHead, self.counter).await?) + 1;
-        tx.put(plain(Kind::ChainHead, self.counter, number.to_be_bytes().to_vec())).await?;
-        tx.put(plain(Kind::EventReference, &tx.revision().to_be_bytes(), Vec::new())).await?;
+        let number = number_in(tx.get(COUNTER, self.counter).await?) + 1;
+        tx.put(plain(COUNTER, self.counter, number.to_be_bytes().to_vec())).await?;
+        tx.put(plain(COUNT, &tx.revision().to_be_bytes(), Vec::new())).await?;
         Ok(Some(Bytes::from(number.to_be_bytes().to_vec())))
     }
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
-        if self.hinted { vec![(Kind::ChainHead, self.counter.to_vec())] } else { Vec::new() }
+        if self.hinted { vec![(COUNTER, self.counter.to_vec())] } else { Vec::new() }
     }
 }
 
@@ -158,9 +158,9 @@ fn number_in(record: Option<crate::store::Record>) -> Revision {
 async fn assert_counted(store: &PostgresStore, count: Revision) {
     use crate::store::{Range, Read as _, Source};
     assert_eq!(store.newest().await.unwrap(), count);
-    assert_eq!(number_in(store.get(Kind::ChainHead, COUNTER).await.unwrap()), count);
+    assert_eq!(number_in(store.get(COUNTER, KEY).await.unwrap()), count);
     let all = Range::first(Vec::new(), usize::MAX);
-    let steps = store.scan(Source::Kind(Kind::EventReference), &all).await.unwrap();
+    let steps = store.scan(Source::Kind(COUNT), &all).await.unwrap();
     assert_eq!(steps.len() as Revision, count);
     let log = store.log(0, usize::MAX).await.unwrap();
     let logged = log.iter().map(|entry| (entry.revision, entry.events.to_vec()));

@@ -1,18 +1,33 @@
 //! The schema, as people and newer programs see it.
 
+use crate::stored::ModelRecord;
 use prost::Message as _;
 use registry_proto::v1 as pb;
 
 use super::*;
-use crate::stored::ModelRecord;
+use crate::registry::kinds;
+use crate::store::conformance::BY_FLAG;
+use crate::store::{Fact, FactType, FactValue, FactView, KindLayout, Layout, Place};
+
+/// To open the store of a registry in a schema.
+fn registry(schema: &Schema) -> PostgresOptions {
+    PostgresOptions { layout: &kinds::LAYOUT, ..schema.options() }
+}
 
 #[tokio::test]
-async fn a_newer_schema_is_refused() {
+async fn another_schema_is_refused() {
     let schema = Schema::new().await;
     drop(schema.open().await);
-    client(&schema.url).await.batch_execute("INSERT INTO schema_version (version) VALUES (99)").await.unwrap();
-    let refused = PostgresStore::open(schema.options()).await.unwrap_err();
-    assert!(matches!(refused, StoreError::TooNew { found: 99, known: 1 }), "{refused}");
+    let client = client(&schema.url).await;
+    let with_version = async |version: i32| {
+        client.execute("UPDATE schema_version SET version = $1", &[&version]).await.unwrap();
+        PostgresStore::open(schema.options()).await.unwrap_err()
+    };
+    let refused = with_version(99).await;
+    assert!(matches!(refused, StoreError::TooNew { found: 99, known: 2 }), "{refused}");
+    let refused = with_version(1).await;
+    assert!(matches!(refused, StoreError::TooOld { found: 1, known: 2 }), "{refused}");
+    assert!(refused.to_string().contains("earlier development version; make a new one"), "{refused}");
 }
 
 #[tokio::test]
@@ -36,7 +51,7 @@ impl Decision for Puts {
 #[tokio::test]
 async fn people_can_read_it() {
     let schema = Schema::new().await;
-    let store = schema.open().await;
+    let store = PostgresStore::open(registry(&schema)).await.unwrap();
     let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
     let version = pb::Version {
         name: "namespaces/default/models/fraud/versions/7".to_owned(),
@@ -55,10 +70,10 @@ async fn people_can_read_it() {
     let model = ModelRecord { model: Some(model), ..Default::default() };
     let artifact = pb::Artifact { name: "an artifact".to_owned(), ..Default::default() };
     let puts = vec![
-        plain(Kind::Version, b"v", version.encode_to_vec()),
-        plain(Kind::Model, b"m", model.encode_to_vec()),
-        plain(Kind::Artifact, b"a", artifact.encode_to_vec()),
-        plain(Kind::Label, b"l", Vec::new()),
+        plain(kinds::VERSION, b"v", version.encode_to_vec()),
+        plain(kinds::MODEL, b"m", model.encode_to_vec()),
+        plain(kinds::ARTIFACT, b"a", artifact.encode_to_vec()),
+        plain(kinds::LABEL, b"l", Vec::new()),
     ];
     store.commit(Arc::new(Puts(puts))).await.unwrap();
 
@@ -79,15 +94,148 @@ async fn people_can_read_it() {
 
     // A stage that changes changes there as well.
     let archived = pb::Version { stage: pb::Stage::Archived.into(), ..version };
-    let put = plain(Kind::Version, b"v", archived.encode_to_vec());
+    let put = plain(kinds::VERSION, b"v", archived.encode_to_vec());
     store.commit(Arc::new(Puts(vec![put]))).await.unwrap();
     assert_eq!(text("SELECT stage FROM versions").await, ["archived"]);
+}
+
+/// The columns of a view, and what is said of it.
+async fn described(client: &Client, view: &str) -> (Vec<String>, String) {
+    let columns = "SELECT column_name::text FROM information_schema.columns
+        WHERE table_schema = current_schema() AND table_name = $1 ORDER BY ordinal_position";
+    let columns = client.query(columns, &[&view]).await.unwrap();
+    let about = client.query_one("SELECT obj_description(to_regclass($1), 'pg_class')", &[&view]).await.unwrap();
+    (columns.iter().map(|row| row.get(0)).collect(), about.get(0))
+}
+
+#[tokio::test]
+async fn views_have_the_columns_that_they_had() {
+    let schema = Schema::new().await;
+    drop(PostgresStore::open(registry(&schema)).await.unwrap());
+    let client = client(&schema.url).await;
+    for (view, columns) in [
+        ("models", "name team created updated deleted revision bytes"),
+        ("versions", "name stage framework created updated deleted revision bytes"),
+        ("artifacts", "name created revision bytes"),
+    ] {
+        assert_eq!(described(&client, view).await.0, columns.split(' ').collect::<Vec<_>>());
+    }
+}
+
+/// Another program's kinds: ports with other facts, and counters with some.
+static CHANGED: Layout = Layout {
+    kinds: &[
+        KindLayout {
+            kind: PORT,
+            name: "ports",
+            slots: &[],
+            view: Some(FactView {
+                about: "Ports, or what's left of them",
+                facts: &[
+                    Fact { name: "founded", r#type: FactType::Time, about: "When" },
+                    Fact { name: "town", r#type: FactType::Text, about: "The town" },
+                ],
+                facts_of: |_| vec![("founded", FactValue::Time(std::time::UNIX_EPOCH))],
+            }),
+        },
+        KindLayout {
+            kind: COUNTER,
+            name: "counters",
+            slots: &[],
+            view: Some(FactView { about: "Counters", facts: &[], facts_of: |_| Vec::new() }),
+        },
+        KindLayout { kind: COUNT, name: "counts", slots: &[], view: None },
+    ],
+};
+
+#[tokio::test]
+async fn views_follow_the_kinds_without_a_migration() {
+    let schema = Schema::new().await;
+    let store = schema.open().await;
+    store.commit(Arc::new(Puts(vec![plain(PORT, b"p", b"Hull".to_vec())]))).await.unwrap();
+    let client = client(&schema.url).await;
+    assert_eq!(described(&client, "ports").await, (words("town revision bytes"), "All ports".to_owned()));
+    // A row version that a statement did not touch keeps its id.
+    let made = async || client.query_one("SELECT xmin::text FROM layout", &[]).await.unwrap().get::<_, String>(0);
+    let first = made().await;
+    drop(schema.open().await);
+    assert_eq!(made().await, first);
+
+    let options = PostgresOptions { layout: &CHANGED, ..schema.options() };
+    let opened = futures::future::join_all((0..4).map(|_| PostgresStore::open(options.clone()))).await;
+    let other = opened.into_iter().next().unwrap().unwrap();
+    let second = made().await;
+    assert_ne!(second, first);
+    let about = "Ports, or what's left of them".to_owned();
+    assert_eq!(described(&client, "ports").await, (words("founded town revision bytes"), about));
+    assert_eq!(described(&client, "counters").await, (words("revision bytes"), "Counters".to_owned()));
+    // What was written before stays readable, by people as well.
+    other.commit(Arc::new(Puts(vec![plain(PORT, b"q", Vec::new())]))).await.unwrap();
+    let sql = "SELECT concat_ws(' ', town, extract(epoch FROM founded)::int) FROM ports ORDER BY revision";
+    let rows = client.query(sql, &[]).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<String>>(), ["Hull", "0"]);
+    drop(schema.open().await);
+    assert_eq!(described(&client, "ports").await.0, words("town revision bytes"));
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_fact_that_no_view_can_show_is_left_out() {
+    static LAYOUT: Layout = Layout {
+        kinds: &[KindLayout {
+            kind: PORT,
+            name: "ports",
+            slots: &[],
+            view: Some(FactView {
+                about: "Ports",
+                facts: &[Fact { name: "founded", r#type: FactType::Time, about: "When" }],
+                facts_of: |payload| {
+                    let years = Duration::from_secs(365 * 24 * 3600 * u64::from(payload[0]) * 100);
+                    vec![("founded", FactValue::Time(std::time::UNIX_EPOCH + years))]
+                },
+            }),
+        }],
+    };
+    let schema = Schema::new().await;
+    let store = PostgresStore::open(PostgresOptions { layout: &LAYOUT, ..schema.options() }).await.unwrap();
+    let puts = [79, 81].map(|century| plain(PORT, &[century], vec![century]));
+    store.commit(Arc::new(Puts(puts.to_vec()))).await.unwrap();
+    let sql = "SELECT extract(year FROM founded)::int FROM ports ORDER BY revision, founded";
+    let rows = client(&schema.url).await.query(sql, &[]).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<Option<i32>>>(), [Some(9864), None]);
+}
+
+#[tokio::test]
+async fn only_places_that_need_it_are_rows_of_their_own() {
+    let schema = Schema::new().await;
+    let store = schema.open().await;
+    let place = |slot, value: &[u8]| Place { slot, value: value.to_vec() };
+    let several = vec![place(BY_FLAG.slot, b"red-"), place(BY_FLAG.slot, b"blue-")];
+    let puts = vec![
+        Put { places: vec![place(BY_PORT.slot, b"hull")], ..plain(SHIP, b"a", Vec::new()) },
+        Put { places: several, ..plain(SHIP, b"b", Vec::new()) },
+    ];
+    store.commit(Arc::new(Puts(puts))).await.unwrap();
+    let client = client(&schema.url).await;
+    let text = async |sql: &str| {
+        let rows = client.query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>()
+    };
+    let places = "SELECT slot || ' ' || convert_from(position, 'UTF8') FROM place ORDER BY position";
+    assert_eq!(text(places).await, ["2 blue-b", "2 red-b"]);
+    let slots = "SELECT convert_from(key || ' ' || slot_1, 'UTF8') FROM record WHERE slot_1 IS NOT NULL";
+    assert_eq!(text(slots).await, ["a hull"]);
+    store.commit(Arc::new(Puts(vec![plain(SHIP, b"b", Vec::new())]))).await.unwrap();
+    assert!(text(places).await.is_empty());
 }
 
 #[tokio::test]
 async fn everything_is_explained() {
     let schema = Schema::new().await;
-    drop(schema.open().await);
+    drop(PostgresStore::open(registry(&schema)).await.unwrap());
     let client = client(&schema.url).await;
     let silent = "
         SELECT relname || coalesce('.' || attname, '')

@@ -3,7 +3,7 @@
 use futures::future::join_all;
 
 use super::*;
-use crate::store::{Index, Range, Read as _, Source};
+use crate::store::{Place, Range, Read as _, Source};
 
 #[tokio::test]
 async fn eight_servers_may_make_the_schema_at_once() {
@@ -26,7 +26,7 @@ async fn commits_of_two_servers_have_one_order() {
             let mut revisions = Vec::new();
             for round in 0..5 {
                 // Without the hint it is read in the transaction.
-                let increment = Arc::new(Increment { counter: COUNTER, hinted: round % 2 == 0 });
+                let increment = Arc::new(Increment { counter: KEY, hinted: round % 2 == 0 });
                 revisions.push(store.commit(increment).await.unwrap().unwrap());
             }
             revisions
@@ -50,7 +50,7 @@ async fn each_server_builds_on_what_the_other_wrote_last() {
         let store = &stores[usize::from(round % 3 == 1)];
         let revision = store.commit(Increment::hinted()).await.unwrap();
         assert_eq!(revision, Some(round + 1));
-        assert_eq!(number_in(stores[1].get(Kind::ChainHead, COUNTER).await.unwrap()), round + 1);
+        assert_eq!(number_in(stores[1].get(COUNTER, KEY).await.unwrap()), round + 1);
     }
     assert_counted(&stores[0], 60).await;
 }
@@ -71,12 +71,12 @@ async fn a_record_that_another_server_made_is_replaced_with_its_places() {
     let schema = Schema::new().await;
     let stores = [schema.open().await, schema.open().await];
     let put = |place: u8| Put {
-        attributes: vec![crate::store::Attribute { index: Index::StageEntries, value: vec![place] }],
-        ..plain(Kind::Version, b"v", vec![place])
+        places: vec![Place { slot: BY_PORT.slot, value: vec![place] }],
+        ..plain(SHIP, b"v", vec![place])
     };
     for place in 0..6 {
         stores[usize::from(place % 2)].commit(Arc::new(Blindly(put(place)))).await.unwrap();
-        let listed = stores[0].scan(Source::Index(Index::StageEntries), &Range::first(Vec::new(), 10)).await.unwrap();
+        let listed = stores[0].scan(Source::Index(BY_PORT), &Range::first(Vec::new(), 10)).await.unwrap();
         assert_eq!(listed.iter().map(|hit| hit.position.clone()).collect::<Vec<_>>(), [vec![place, b'v']]);
     }
 }
@@ -87,7 +87,7 @@ async fn what_the_database_refuses_fails_alone() {
     let store = schema.open().await;
     // Longer than what fits in an index, and not compressible.
     let key: Vec<u8> = (0..400).flat_map(|_| Uuid::new_v4().into_bytes()).collect();
-    let refused = Arc::new(Blindly(plain(Kind::Label, &key, Vec::new())));
+    let refused = Arc::new(Blindly(plain(PORT, &key, Vec::new())));
     let commits = (0..20).map(|i| match i {
         7 => store.commit(Arc::clone(&refused) as _),
         _ => store.commit(Increment::hinted()),
