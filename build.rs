@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let methods: Vec<_> = services.iter().flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
     std::fs::write(out.join("rpc.rs"), methods.iter().map(|method| of_method(&pool, method)).collect::<String>())?;
     let resources = resources(&pool).ok_or("events have no resources")?;
-    std::fs::write(out.join("resource.rs"), resources.iter().map(|resource| resource.code(&pool)).collect::<String>())?;
+    std::fs::write(out.join("resource.rs"), of_resources(&pool, &resources))?;
     std::fs::write(out.join("event_types.rs"), event_types(&resources, &methods))?;
 
     let mut descriptors = compiler.file_descriptor_set();
@@ -133,6 +133,13 @@ fn resources(pool: &DescriptorPool) -> Option<Vec<Resource>> {
         Some(Resource { message, resource, told })
     });
     Some(resources.collect())
+}
+
+/// The trait in `proto/resource.rs` for all of them, and their list.
+fn of_resources(pool: &DescriptorPool, resources: &[Resource]) -> String {
+    let singulars: Vec<_> = resources.iter().map(|resource| resource.text("singular")).collect();
+    let code: String = resources.iter().map(|resource| resource.code(pool)).collect();
+    code + &format!("pub(super) const SINGULARS: &[&str] = &{singulars:?};\n")
 }
 
 /// The types of the events that all kinds have in common, as far as there are methods that lead to them.

@@ -45,6 +45,9 @@ pub trait Resource: Message + Default + Clone + PartialEq + 'static {
     fn from_resource(resource: v1::Resource) -> Option<Self>;
 }
 
+/// What one of each kind is called, in the order of `v1::Resource`.
+pub const SINGULARS: &[&str] = derived::SINGULARS;
+
 /// What every resource has. A time that a type does not have is absent.
 #[derive(Debug, Clone, Copy)]
 pub struct Meta<'a> {

@@ -19,6 +19,7 @@ use registry_proto::v1 as pb;
 
 use crate::registry::contents::{Owned, chunks_of};
 use crate::registry::kinds;
+use crate::registry::resource::Resource as _;
 use crate::store::{Pages, Read, Source, StoreError};
 
 /// The names of the artifacts that have one of these chunks.
@@ -31,7 +32,7 @@ async fn named<R: Read + ?Sized>(records: &R, chunks: &BTreeSet<Owned>) -> Resul
     while let Some(hit) = pages.next(records).await? {
         let listed = chunks_of(&hit.record.key, hit.record.payload)?;
         if listed.iter().any(|chunk| chunks.contains(chunk))
-            && let Some(record) = records.get(kinds::ARTIFACT, &hit.record.key).await?
+            && let Some(record) = records.get(pb::Artifact::KIND, &hit.record.key).await?
         {
             names.push(artifact(record.payload)?.name);
         }

@@ -13,6 +13,7 @@ use crate::convert::count;
 use crate::error::Error;
 use crate::registry::contents::content;
 use crate::registry::kinds;
+use crate::registry::resource::Resource as _;
 use crate::registry::{Intent, Registry, keys};
 use crate::store::{Hit, Pages, Snapshot, Source, Store, StoreError};
 
@@ -54,7 +55,7 @@ pub(crate) struct Scrubber<'a> {
 
 impl<'a> Scrubber<'a> {
     pub(crate) fn new(store: &'a dyn Store, chunks: &'a ChunkStore, snapshot: &'a dyn Snapshot) -> Self {
-        let artifacts = Pages::of(Source::Kind(kinds::ARTIFACT));
+        let artifacts = Pages::of(Source::Kind(pb::Artifact::KIND));
         Self { store, chunks, snapshot, artifacts, intact: HashSet::new(), broken: BTreeMap::new(), bytes: 0 }
     }
 
@@ -64,7 +65,7 @@ impl<'a> Scrubber<'a> {
         let artifact = artifact(hit.record.payload.clone())?;
         let mut findings = self.read(&hit, &artifact).await?;
         // What was deleted since may be gone.
-        if !findings.is_empty() && self.store.get(kinds::ARTIFACT, &hit.record.key).await? != Some(hit.record) {
+        if !findings.is_empty() && self.store.get(pb::Artifact::KIND, &hit.record.key).await? != Some(hit.record) {
             findings.clear();
         }
         Ok(Some((artifact, findings)))

@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
+use super::facts;
 use super::kinds;
+use super::kinds::kind;
 use crate::stored::ManifestRecord;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,14 +26,22 @@ use crate::error::{Error, Violations};
 use crate::rules::artifacts::may_remove;
 use crate::rules::names::{ARTIFACTS, Collection, Name, VERSIONS};
 use crate::rules::quota::Limits;
-use crate::store::{Kind, Pages, Place, Source};
+use crate::store::{FactView, Kind, KindLayout, Pages, Place, Source};
 use registry_common::hex;
 
 #[async_trait]
 impl Resource for pb::Artifact {
     type Message = Self;
 
-    const KIND: Kind = kinds::ARTIFACT;
+    const LAYOUT: KindLayout = KindLayout {
+        view: Some(FactView {
+            about: "The artifacts of all versions",
+            facts: facts::ARTIFACT,
+            facts_of: facts::of_artifact,
+        }),
+        ..kind(Kind(3), "artifacts")
+    };
+    const LISTED: Source = Source::Kind(Self::KIND);
     const OF: &'static Collection = &ARTIFACTS;
 
     fn message(&self) -> &Self {
@@ -71,7 +81,7 @@ impl Registry {
     /// Over all artifacts of a version, as `Version.manifest_sha256` has it.
     pub(super) async fn manifest_digest(&self, version: &Name) -> Result<String, Error> {
         let mut hasher = Sha256::new();
-        let mut all = Pages::under(Source::Kind(kinds::ARTIFACT), version.prefix());
+        let mut all = Pages::under(Source::Kind(pb::Artifact::KIND), version.prefix());
         while let Some(hit) = all.next(&*self.store).await? {
             let artifact: pb::Artifact = decode(&hit.record)?;
             hasher.update(format!("{} {} {}\n", artifact.sha256, artifact.size_bytes, artifact.path));
@@ -185,7 +195,7 @@ pub(super) async fn put_artifact(
 
 /// Removes the records of an artifact. Whoever does so counts it off.
 pub(super) async fn remove_records(tx: &mut Tx<'_>, key: &[u8]) -> Result<(), Error> {
-    tx.store.remove(kinds::ARTIFACT, key).await?;
+    tx.store.remove(pb::Artifact::KIND, key).await?;
     Ok(tx.store.remove(kinds::MANIFEST, key).await?)
 }
 

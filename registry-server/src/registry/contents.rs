@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::kinds;
 use super::records::decode;
+use super::resource::Resource as _;
 use super::{Registry, keys};
 use crate::chunks::incoming::Cut;
 use crate::chunks::{ChunkError, ChunkStore, stopped};
@@ -189,7 +190,7 @@ impl Registry {
         let range = Range::first(keys::contents(namespace, digest), 1);
         let hits = self.store.scan(Source::Index(kinds::CONTENTS), &range).await?;
         let Some(hit) = hits.first() else { return Ok(None) };
-        let artifact = self.store.get(kinds::ARTIFACT, &hit.record.key).await?;
+        let artifact = self.store.get(pb::Artifact::KIND, &hit.record.key).await?;
         Ok(artifact.map(|record| decode::<pb::Artifact>(&record)).transpose()?.map(|artifact| artifact.sha256))
     }
 

@@ -1,117 +1,105 @@
 //! The table of kinds: everything that the registry keeps in its store, by number. The numbers are on the disk: none ever changes,
-//! and none is used again.
+//! and none is used again. Resources are numbered from 1, what else is kept from 128.
 
-use super::facts;
-use crate::store::{FactView, Index, Kind, KindLayout, Layout, Slot};
+use registry_proto::resource::Resource as _;
+use registry_proto::v1 as pb;
 
-/// A model.
-pub(crate) const MODEL: Kind = Kind(1);
-/// A version.
-pub(crate) const VERSION: Kind = Kind(2);
-/// An artifact of a version.
-pub(crate) const ARTIFACT: Kind = Kind(3);
-/// A version's label, to its number.
-pub(crate) const LABEL: Kind = Kind(4);
+use super::models::ModelRow;
+use super::resource::Resource;
+use crate::error::Error;
+use crate::rules::names::{Collection, Name};
+use crate::store::{Index, Kind, KindLayout, Layout, Record, Slot, Source};
+
+/// A caller's id of a version, to its number.
+pub(crate) const VERSION_ID: Kind = Kind(128);
 /// One step of the stack of versions that held a stage.
-pub(crate) const STAGE_HOLDER: Kind = Kind(5);
+pub(crate) const STAGE_HOLDER: Kind = Kind(129);
 /// A request id, to what was done under it.
-pub(crate) const REQUEST: Kind = Kind(6);
-/// The hash of the newest event.
-pub(crate) const CHAIN_HEAD: Kind = Kind(7);
+pub(crate) const REQUEST: Kind = Kind(130);
+/// The hash and the time of the newest event.
+pub(crate) const CHAIN_HEAD: Kind = Kind(131);
 /// Says that a revision has events of a model.
-pub(crate) const EVENT_REFERENCE: Kind = Kind(8);
+pub(crate) const EVENT_REFERENCE: Kind = Kind(132);
 /// What an artifact consists of.
-pub(crate) const MANIFEST: Kind = Kind(9);
+pub(crate) const MANIFEST: Kind = Kind(133);
 /// The newest sweep of chunks.
-pub(crate) const SWEEP: Kind = Kind(10);
+pub(crate) const SWEEP: Kind = Kind(134);
 /// The chunks of a sweep.
-pub(crate) const CONDEMNED: Kind = Kind(11);
+pub(crate) const CONDEMNED: Kind = Kind(135);
 /// A namespace's key for its chunks, wrapped.
-pub(crate) const DATA_KEY: Kind = Kind(12);
+pub(crate) const DATA_KEY: Kind = Kind(136);
 /// What the artifacts of a namespace add up to.
-pub(crate) const USAGE: Kind = Kind(13);
-
-/// Models that are not deleted, by name.
-pub(crate) const LIVE_MODELS: Index = Index { kind: MODEL, slot: 1 };
-/// Models that are not deleted, by the revision that made them.
-pub(crate) const LIVE_MODELS_BY_AGE: Index = Index { kind: MODEL, slot: 2 };
-/// All models, by the revision that made them.
-pub(crate) const MODELS_BY_AGE: Index = Index { kind: MODEL, slot: 3 };
-/// Models that are deleted and have versions that are not, by the time of their deletion.
-pub(crate) const DELETED_MODELS: Index = Index { kind: MODEL, slot: 4 };
-
-/// Versions that are not deleted, by number.
-pub(crate) const LIVE_VERSIONS: Index = Index { kind: VERSION, slot: 1 };
-/// Versions that are READY and not deleted, by number.
-pub(crate) const READY_VERSIONS: Index = Index { kind: VERSION, slot: 2 };
-/// Versions in a stage, by when they entered it.
-pub(crate) const STAGE_ENTRIES: Index = Index { kind: VERSION, slot: 3 };
-/// Versions that are deleted and not purged, by the time of their deletion.
-pub(crate) const DELETED_VERSIONS: Index = Index { kind: VERSION, slot: 4 };
+pub(crate) const USAGE: Kind = Kind(137);
 
 /// Manifests by what they list.
 pub(crate) const CONTENTS: Index = Index { kind: MANIFEST, slot: 1 };
 
-/// What the registry's stores are opened with.
-pub(crate) static LAYOUT: Layout = Layout {
-    kinds: &[
-        KindLayout {
-            slots: &[
-                slot(LIVE_MODELS, "not deleted, by name"),
-                slot(LIVE_MODELS_BY_AGE, "not deleted, by the revision that made them"),
-                slot(MODELS_BY_AGE, "all, by the revision that made them"),
-                slot(DELETED_MODELS, "deleted and with versions that are not, by the time of their deletion"),
-            ],
-            view: Some(FactView {
-                about: "The models, deleted ones too",
-                facts: facts::MODEL,
-                facts_of: facts::of_model,
-            }),
-            ..kind(MODEL, "models")
-        },
-        KindLayout {
-            slots: &[
-                slot(LIVE_VERSIONS, "not deleted, by number"),
-                slot(READY_VERSIONS, "READY and not deleted, by number"),
-                slot(STAGE_ENTRIES, "in a stage, by when they entered it"),
-                slot(DELETED_VERSIONS, "deleted and not purged, by the time of their deletion"),
-            ],
-            view: Some(FactView {
-                about: "The versions of all models, deleted ones too",
-                facts: facts::VERSION,
-                facts_of: facts::of_version,
-            }),
-            ..kind(VERSION, "versions")
-        },
-        KindLayout {
-            view: Some(FactView {
-                about: "The artifacts of all versions",
-                facts: facts::ARTIFACT,
-                facts_of: facts::of_artifact,
-            }),
-            ..kind(ARTIFACT, "artifacts")
-        },
-        kind(LABEL, "labels"),
+/// Makes the tables of the kinds of resources, and of what else is kept.
+macro_rules! kinds {
+    (resources: $($resource:ty),+ $(,)?; others: $($other:expr),+ $(,)?) => {
+        /// The kinds of resources.
+        pub(crate) static RESOURCES: &[Spec] = &[$(Spec::of::<$resource>()),+];
+
+        /// What the registry's stores are opened with.
+        pub(crate) static LAYOUT: Layout =
+            Layout { kinds: &[$(<$resource as Resource>::LAYOUT,)+ $($other),+] };
+    };
+}
+
+kinds! {
+    resources:
+        ModelRow,
+        pb::Version,
+        pb::Artifact;
+    others:
+        kind(VERSION_ID, "version_ids"),
         kind(STAGE_HOLDER, "stage_holders"),
         kind(REQUEST, "requests"),
         kind(CHAIN_HEAD, "chain_heads"),
         kind(EVENT_REFERENCE, "event_references"),
-        KindLayout { slots: &[slot(CONTENTS, "by the digest of their chunks")], ..kind(MANIFEST, "manifests") },
+        KindLayout { slots: &[slot(CONTENTS.slot, "by the digest of their chunks")], ..kind(MANIFEST, "manifests") },
         kind(SWEEP, "sweeps"),
         kind(CONDEMNED, "condemned_chunks"),
         kind(DATA_KEY, "data_keys"),
         kind(USAGE, "usages"),
-    ],
-};
+}
+
+/// A kind of resource, as data: what can be done without knowing which kind it is.
+pub(crate) struct Spec {
+    pub(crate) kind: Kind,
+    pub(crate) of: &'static Collection,
+    /// Those that are not deleted, by name.
+    pub(crate) listed: Source,
+    /// What a record shows.
+    pub(crate) shown: Shown,
+}
+
+/// The name and the resource in a record, or nothing if that is deleted.
+type Shown = fn(&Record) -> Result<Option<(Name, pb::Resource)>, Error>;
+
+impl Spec {
+    const fn of<R: Resource>() -> Self {
+        Self { kind: R::KIND, of: R::OF, listed: R::LISTED, shown: shown::<R> }
+    }
+}
+
+fn shown<R: Resource>(record: &Record) -> Result<Option<(Name, pb::Resource)>, Error> {
+    let row = R::decode(record)?;
+    if row.meta().delete_time.is_some() {
+        return Ok(None);
+    }
+    let name = Name::canonical(R::OF, row.meta().name);
+    Ok(Some((name, row.into_message().into_resource())))
+}
 
 /// A kind without indexes and facts.
-const fn kind(kind: Kind, name: &'static str) -> KindLayout {
+pub(super) const fn kind(kind: Kind, name: &'static str) -> KindLayout {
     KindLayout { kind, name, slots: &[], view: None }
 }
 
 /// A slot that has one place of a record.
-const fn slot(index: Index, about: &'static str) -> Slot {
-    Slot { number: index.slot, about, several: false }
+pub(super) const fn slot(number: u8, about: &'static str) -> Slot {
+    Slot { number, about, several: false }
 }
 
 #[cfg(test)]
@@ -132,6 +120,12 @@ mod tests {
         for known in LAYOUT.kinds {
             assert!(ascending(known.slots.iter().map(|slot| slot.number)), "{}", known.name);
         }
+    }
+
+    #[test]
+    fn every_resource_of_an_event_is_a_kind() {
+        let kinds: Vec<_> = RESOURCES.iter().map(|spec| spec.of.singular).collect();
+        assert_eq!(kinds, registry_proto::resource::SINGULARS);
     }
 
     #[test]

@@ -4,10 +4,10 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 use super::Registry;
-use super::kinds;
 use super::models::ModelRow;
 use super::records::{Records as _, decode};
 use super::resource::Resource as _;
+use super::versions;
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name, VERSIONS};
 use crate::store::{Range, Record, SCAN_BYTES, Source};
@@ -50,9 +50,9 @@ impl Registry {
             self.store.must_exist(parent).await?;
         }
         match page.show_deleted {
-            true => self.page(Source::Kind(kinds::VERSION), parent.prefix(), page, |hit| decode(&hit)).await,
+            true => self.page(Source::Kind(pb::Version::KIND), parent.prefix(), page, |hit| decode(&hit)).await,
             false if of_model => {
-                self.page(Source::Index(kinds::LIVE_VERSIONS), parent.prefix(), page, |hit| decode(&hit)).await
+                self.page(Source::Index(versions::LIVE), parent.prefix(), page, |hit| decode(&hit)).await
             }
             false => self.versions_of_live_models(parent, page).await,
         }
@@ -72,7 +72,7 @@ impl Registry {
         let mut model: Option<(Name, bool)> = None;
         let (mut passed_over, mut bytes) = (0, 0);
         loop {
-            let hits = self.store.scan(Source::Index(kinds::LIVE_VERSIONS), &range).await?;
+            let hits = self.store.scan(Source::Index(versions::LIVE), &range).await?;
             if hits.is_empty() {
                 return Ok(Listed { items, next: None });
             }
@@ -107,7 +107,7 @@ impl Registry {
     pub(crate) async fn list_artifacts(&self, version: &Name, page: &Page) -> Result<Listed<pb::Artifact>, Error> {
         let version = self.store.resolve(version).await?;
         self.store.must_exist(&version).await?;
-        self.page(Source::Kind(kinds::ARTIFACT), version.prefix(), page, |hit| decode(&hit)).await
+        self.page(Source::Kind(pb::Artifact::KIND), version.prefix(), page, |hit| decode(&hit)).await
     }
 
     pub(super) async fn page<T>(

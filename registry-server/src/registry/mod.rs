@@ -23,7 +23,6 @@ pub(crate) mod prune;
 pub(crate) mod purge;
 pub(crate) mod records;
 pub(crate) mod resource;
-mod specs;
 pub(crate) mod stages;
 pub(crate) mod standard;
 pub(crate) mod sweep;

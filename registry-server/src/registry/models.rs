@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::kinds;
+use super::facts;
+use super::kinds::{kind, slot};
 use crate::stored::{ModelRecord, StageHeight};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use prost::Message as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
-use super::resource::{Resource, Row, Standard};
+use super::resource::{BY_AGE, LIVE, LIVE_BY_AGE, Resource, Row, Standard, standard_places};
 use super::transaction::Tx;
 use super::{keys, records, validate};
 use crate::convert;
@@ -18,7 +19,11 @@ use crate::error::{Error, Violations};
 use crate::rules::names::{Collection, Computed, MODELS, Name, computed};
 use crate::rules::retention::{self, Standing};
 use crate::rules::stages::Stage;
-use crate::store::{Index, Kind, Place, Record};
+use crate::store::{FactView, Index, Kind, KindLayout, Place, Record, Source};
+
+const MODEL: Kind = Kind(1);
+/// Models that are deleted and have versions that are not, by when these are to be purged.
+pub(crate) const DELETED: Index = Index { kind: MODEL, slot: 4 };
 
 /// A model, and what is counted for it.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +72,17 @@ impl ModelRow {
 impl Resource for ModelRow {
     type Message = pb::Model;
 
-    const KIND: Kind = kinds::MODEL;
+    const LAYOUT: KindLayout = KindLayout {
+        slots: &[
+            LIVE,
+            LIVE_BY_AGE,
+            BY_AGE,
+            slot(DELETED.slot, "deleted and with versions that are not, by purge time"),
+        ],
+        view: Some(FactView { about: "The models, deleted ones too", facts: facts::MODEL, facts_of: facts::of_model }),
+        ..kind(MODEL, "models")
+    };
+    const LISTED: Source = Source::Index(Self::LIVE);
     const OF: &'static Collection = &MODELS;
 
     fn message(&self) -> &pb::Model {
@@ -83,18 +98,11 @@ impl Resource for ModelRow {
     }
 
     fn places(&self, name: &Name) -> Vec<Place> {
-        let age = keys::age(name, self.model.create_time.as_ref());
-        let mut places = vec![Place { slot: kinds::MODELS_BY_AGE.slot, value: age.clone() }];
-        match (&self.model.delete_time, &self.model.purge_time) {
-            (None, _) => {
-                places.push(Place { slot: kinds::LIVE_MODELS_BY_AGE.slot, value: age });
-                // The key that follows the place sorts by name.
-                places.push(Place { slot: kinds::LIVE_MODELS.slot, value: Vec::new() });
-            }
-            (Some(_), Some(time)) if self.model.version_count > 0 => {
-                places.push(Place { slot: kinds::DELETED_MODELS.slot, value: keys::time(time) });
-            }
-            (Some(_), _) => {}
+        let mut places = standard_places(name, self.meta());
+        if let (Some(_), Some(time), true) =
+            (&self.model.delete_time, &self.model.purge_time, self.model.version_count > 0)
+        {
+            places.push(Place { slot: DELETED.slot, value: keys::time(time) });
         }
         places
     }
@@ -106,10 +114,6 @@ impl Resource for ModelRow {
 
 #[async_trait]
 impl Standard for ModelRow {
-    const LIVE: Index = kinds::LIVE_MODELS;
-    const LIVE_BY_AGE: Index = kinds::LIVE_MODELS_BY_AGE;
-    const BY_AGE: Index = kinds::MODELS_BY_AGE;
-
     /// Not while a version is in production or carries an alias.
     async fn may_delete(&self, _: &Tx<'_>, force: bool) -> Result<(), Error> {
         let standing = Standing {

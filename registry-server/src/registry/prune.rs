@@ -5,11 +5,11 @@ use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 
 use super::deletion::{delete, standing};
-use super::kinds;
 use super::models::ModelRow;
 use super::records::{Records as _, decode};
 use super::resource::must_live;
 use super::transaction::{Tx, resource_of};
+use super::versions;
 use super::{Committed, Intent, Mutation, Registry};
 use crate::error::Error;
 use crate::rules::names::{Name, VERSIONS};
@@ -46,7 +46,7 @@ impl Registry {
 
     /// The oldest versions that may go, one more than fit in a revision.
     async fn prunable(&self, row: &ModelRow, model: &Name, keep: usize) -> Result<Vec<i64>, Error> {
-        let source = Source::Index(kinds::LIVE_VERSIONS);
+        let source = Source::Index(versions::LIVE);
         let mut kept = 0;
         let mut range = Range::last(model.prefix(), PAGE);
         let boundary = loop {

@@ -10,12 +10,13 @@ use registry_proto::v1::ErrorReason;
 
 use super::artifacts::remove_records;
 use super::deletion::delete;
-use super::kinds;
 use super::models::ModelRow;
 use super::records::decode;
+use super::resource::Resource as _;
 use super::resource::{Row as _, check_etag, must_be_deleted};
 use super::transaction::{Tx, event};
 use super::{Committed, Intent, Mutation, Registry, usage};
+use super::{models, versions};
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name, VERSIONS};
 use crate::store::{Pages, Source};
@@ -43,7 +44,7 @@ impl Registry {
         let version = self.version(&purge.name).await?;
         let name = Name::canonical(&VERSIONS, &version.name);
         let mut artifacts = Vec::new();
-        let mut all = Pages::under(Source::Kind(kinds::ARTIFACT), name.prefix());
+        let mut all = Pages::under(Source::Kind(pb::Artifact::KIND), name.prefix());
         while let Some(hit) = all.next(&*self.store).await? {
             artifacts.push(hit.record.key);
         }
@@ -60,7 +61,7 @@ impl Registry {
         mut tell: impl FnMut(i64) -> bool,
     ) -> Result<i64, Error> {
         let mut purged = 0;
-        let mut deleted = Pages::of(Source::Index(kinds::DELETED_VERSIONS));
+        let mut deleted = Pages::of(Source::Index(versions::DELETED));
         while let Some(hit) = deleted.next(&*self.store).await? {
             let version: pb::Version = decode(&hit.record)?;
             if !is_due(version.purge_time.as_ref(), now) || !tell(purged) {
@@ -68,7 +69,7 @@ impl Registry {
             }
             purged += if dry_run { 1 } else { self.purge_if_due(intent, now, &version.name).await? };
         }
-        let mut deleted = Pages::of(Source::Index(kinds::DELETED_MODELS));
+        let mut deleted = Pages::of(Source::Index(models::DELETED));
         while let Some(hit) = deleted.next(&*self.store).await? {
             let model = ModelRow::decode(&hit.record)?.model;
             if !is_due(model.purge_time.as_ref(), now) || !tell(purged) {
@@ -79,7 +80,7 @@ impl Registry {
                 continue;
             }
             let name = Name::canonical(&MODELS, &model.name);
-            let mut versions = Pages::under(Source::Index(kinds::LIVE_VERSIONS), name.prefix());
+            let mut versions = Pages::under(Source::Index(versions::LIVE), name.prefix());
             while let Some(hit) = versions.next(&*self.store).await? {
                 let version: pb::Version = decode(&hit.record)?;
                 purged += self.purge_if_due(intent, now, &version.name).await?;

@@ -1,6 +1,7 @@
 //! Typed reads of records, the same from the store, a transaction or a snapshot.
 
 use super::kinds;
+use super::versions;
 use crate::stored::NumberRecord;
 use async_trait::async_trait;
 use prost::Message;
@@ -64,7 +65,7 @@ pub(crate) trait Records: Read {
         let model = name.parent();
         let number = match VersionRef::parse(name.id()).map_err(Error::internal)? {
             VersionRef::Number(_) => return Ok(name.clone()),
-            VersionRef::Id(id) => match self.get(kinds::LABEL, &keys::version_id(&model, &id)).await? {
+            VersionRef::Id(id) => match self.get(kinds::VERSION_ID, &keys::version_id(&model, &id)).await? {
                 Some(record) => decode::<NumberRecord>(&record)?.number,
                 None => {
                     // Say so if it is the model that is missing.
@@ -84,13 +85,13 @@ pub(crate) trait Records: Read {
 
     /// The newest READY version's name, or empty.
     async fn latest(&self, model: &Name) -> Result<String, Error> {
-        self.name_of_first(kinds::READY_VERSIONS, Range::last(model.prefix(), 1)).await
+        self.name_of_first(versions::READY, Range::last(model.prefix(), 1)).await
     }
 
     /// The name of the version that entered a stage last and is still there, or empty.
     async fn newest_in_stage(&self, model: &Name, stage: Stage) -> Result<String, Error> {
         let newest = Range::last(keys::stage_entry(model, stage, None), 1);
-        self.name_of_first(kinds::STAGE_ENTRIES, newest).await
+        self.name_of_first(versions::STAGE_ENTRIES, newest).await
     }
 
     /// The name of the first version in a range, or empty.

@@ -6,11 +6,12 @@ use prost::Message;
 use registry_proto::resource::{Meta, Resource as _};
 use registry_proto::v1::ErrorReason;
 
-use super::records;
+use super::kinds::slot;
 use super::transaction::Tx;
+use super::{keys, records};
 use crate::error::{Error, Violations};
 use crate::rules::names::{Collection, Name};
-use crate::store::{Index, Kind, Place, Record};
+use crate::store::{Index, Kind, KindLayout, Place, Record, Slot, Source};
 
 /// A kind of resource: what is in its records, one for each.
 #[async_trait]
@@ -18,10 +19,14 @@ pub(crate) trait Resource: Row + Clone + Send + Sync + 'static {
     /// As callers see it.
     type Message: registry_proto::resource::Resource + Send + Sync;
 
+    /// What the store knows of its records.
+    const LAYOUT: KindLayout;
     /// Of its records.
-    const KIND: Kind;
+    const KIND: Kind = Self::LAYOUT.kind;
     /// Where its names are.
     const OF: &'static Collection;
+    /// Those that are not deleted, by name.
+    const LISTED: Source;
 
     fn message(&self) -> &Self::Message;
     fn message_mut(&mut self) -> &mut Self::Message;
@@ -69,16 +74,33 @@ impl<M: Message + Default> Row for M {
 #[async_trait]
 pub(crate) trait Standard: Resource + Default {
     /// Those that are not deleted, by name.
-    const LIVE: Index;
+    const LIVE: Index = Index { kind: Self::KIND, slot: LIVE.number };
     /// Those that are not deleted, by age.
-    const LIVE_BY_AGE: Index;
+    const LIVE_BY_AGE: Index = Index { kind: Self::KIND, slot: LIVE_BY_AGE.number };
     /// All, by age.
-    const BY_AGE: Index;
+    const BY_AGE: Index = Index { kind: Self::KIND, slot: BY_AGE.number };
 
     /// Fails if it must not be deleted.
     async fn may_delete(&self, _tx: &Tx<'_>, _force: bool) -> Result<(), Error> {
         Ok(())
     }
+}
+
+// The slots of all standard kinds.
+pub(super) const LIVE: Slot = slot(1, "not deleted, by name");
+pub(super) const LIVE_BY_AGE: Slot = slot(2, "not deleted, by age");
+pub(super) const BY_AGE: Slot = slot(3, "all, by age");
+
+/// The places of a resource of a standard kind in them.
+pub(super) fn standard_places(name: &Name, meta: Meta<'_>) -> Vec<Place> {
+    let age = keys::age(name, meta.create_time);
+    let mut places = vec![Place { slot: BY_AGE.number, value: age.clone() }];
+    if meta.delete_time.is_none() {
+        places.push(Place { slot: LIVE_BY_AGE.number, value: age });
+        // The key that follows the place sorts by name.
+        places.push(Place { slot: LIVE.number, value: Vec::new() });
+    }
+    places
 }
 
 /// The error of a resource that is not there.

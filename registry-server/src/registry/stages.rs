@@ -1,6 +1,7 @@
 //! Stage transitions and rollbacks: one revision each, the version that enters and those that leave together.
 
 use super::kinds;
+use super::versions;
 use crate::stored::NumberRecord;
 use async_trait::async_trait;
 use registry_proto::known::event_type;
@@ -239,7 +240,7 @@ impl Mover {
         let mut versions = Vec::new();
         let mut range = Range::last(keys::stage_entry(&self.model, stage, None), usize::MAX);
         loop {
-            let hits = tx.store.scan(Source::Index(kinds::STAGE_ENTRIES), &range).await?;
+            let hits = tx.store.scan(Source::Index(versions::STAGE_ENTRIES), &range).await?;
             let Some(last) = hits.last() else { return Ok(versions) };
             range.after = Some(last.position.clone());
             for hit in &hits {

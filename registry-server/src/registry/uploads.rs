@@ -225,7 +225,7 @@ impl Registry {
 
     async fn stored_artifact(&self, upload: &Upload, version: &pb::Version) -> Result<Option<pb::Artifact>, Error> {
         let key = key_in(version, &upload.artifact.path);
-        self.store.get(kinds::ARTIFACT, &key).await?.map(|record| decode(&record)).transpose()
+        self.store.get(pb::Artifact::KIND, &key).await?.map(|record| decode(&record)).transpose()
     }
 }
 
@@ -271,7 +271,7 @@ impl Mutation for AddArtifact {
             sweep::check_settled(tx, self.settled, self.upload.name().as_str()).await?;
         }
         let key = key_in(&version, &self.upload.artifact.path);
-        let there = tx.store.get(kinds::ARTIFACT, &key).await?.map(|record| decode(&record)).transpose()?;
+        let there = tx.store.get(pb::Artifact::KIND, &key).await?.map(|record| decode(&record)).transpose()?;
         if admit(&version, &self.upload, &self.sum.sha256, there.as_ref())? {
             return Ok(());
         }
@@ -304,7 +304,7 @@ impl Mutation for AddArtifact {
         }
         reads.push((kinds::USAGE, parent.namespace().as_bytes().to_vec()));
         if matches!(VersionRef::parse(parent.id()), Ok(VersionRef::Number(_))) {
-            reads.push((kinds::ARTIFACT, self.upload.name().key()));
+            reads.push((pb::Artifact::KIND, self.upload.name().key()));
         }
         reads
     }

@@ -7,7 +7,9 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 use super::artifacts::manifest_of_nothing;
+use super::facts;
 use super::kinds;
+use super::kinds::{kind, slot};
 use super::models::ModelRow;
 use super::records::{Records as _, listed_stage};
 use super::resource::{Resource, exists, missing};
@@ -16,7 +18,17 @@ use super::{Committed, Mutation, Registry, keys, validate};
 use crate::error::{Error, Violations};
 use crate::rules::names::{Collection, MODELS, Name, VERSIONS, VersionRef};
 use crate::rules::stages;
-use crate::store::{Kind, Place, Record};
+use crate::store::{FactView, Index, Kind, KindLayout, Place, Record, Source};
+
+const VERSION: Kind = Kind(2);
+/// Versions that are not deleted, by number.
+pub(crate) const LIVE: Index = Index { kind: VERSION, slot: 1 };
+/// Versions that are READY and not deleted, by number.
+pub(crate) const READY: Index = Index { kind: VERSION, slot: 2 };
+/// Versions in a stage, by when they entered it.
+pub(crate) const STAGE_ENTRIES: Index = Index { kind: VERSION, slot: 3 };
+/// Versions that are deleted and not purged, by when they are to be.
+pub(crate) const DELETED: Index = Index { kind: VERSION, slot: 4 };
 
 /// How often a read by a moving name is tried when the name moves in between.
 const READS: usize = 4;
@@ -25,7 +37,21 @@ const READS: usize = 4;
 impl Resource for pb::Version {
     type Message = Self;
 
-    const KIND: Kind = kinds::VERSION;
+    const LAYOUT: KindLayout = KindLayout {
+        slots: &[
+            slot(LIVE.slot, "not deleted, by number"),
+            slot(READY.slot, "READY and not deleted, by number"),
+            slot(STAGE_ENTRIES.slot, "in a stage, by when they entered it"),
+            slot(DELETED.slot, "deleted and not purged, by purge time"),
+        ],
+        view: Some(FactView {
+            about: "The versions of all models, deleted ones too",
+            facts: facts::VERSION,
+            facts_of: facts::of_version,
+        }),
+        ..kind(VERSION, "versions")
+    };
+    const LISTED: Source = Source::Index(LIVE);
     const OF: &'static Collection = &VERSIONS;
 
     fn message(&self) -> &Self {
@@ -44,17 +70,17 @@ impl Resource for pb::Version {
         let mut places = Vec::new();
         if self.delete_time.is_none() {
             // The key that follows the place sorts by number.
-            places.push(Place { slot: kinds::LIVE_VERSIONS.slot, value: Vec::new() });
+            places.push(Place { slot: LIVE.slot, value: Vec::new() });
             if self.state() == pb::VersionState::Ready {
-                places.push(Place { slot: kinds::READY_VERSIONS.slot, value: Vec::new() });
+                places.push(Place { slot: READY.slot, value: Vec::new() });
             }
             if let Some(stage) = listed_stage(self) {
                 let value = keys::stage_entry(&name.parent(), stage, Some(self.stage_revision.cast_unsigned()));
-                places.push(Place { slot: kinds::STAGE_ENTRIES.slot, value });
+                places.push(Place { slot: STAGE_ENTRIES.slot, value });
             }
         }
         if let (Some(_), Some(time), false) = (&self.delete_time, &self.purge_time, self.purged) {
-            places.push(Place { slot: kinds::DELETED_VERSIONS.slot, value: keys::time(time) });
+            places.push(Place { slot: DELETED.slot, value: keys::time(time) });
         }
         places
     }
@@ -67,12 +93,12 @@ impl Resource for pb::Version {
         let model = name.within(&MODELS);
         let version = name.within(&VERSIONS);
         let of_version = match VersionRef::parse(version.id()) {
-            Ok(VersionRef::Number(_)) => Some((kinds::VERSION, version.key())),
-            Ok(VersionRef::Id(id)) => Some((kinds::LABEL, keys::version_id(&model, &id))),
+            Ok(VersionRef::Number(_)) => Some((pb::Version::KIND, version.key())),
+            Ok(VersionRef::Id(id)) => Some((kinds::VERSION_ID, keys::version_id(&model, &id))),
             // Its number is not known yet.
             Ok(VersionRef::Alias(_)) | Err(_) => None,
         };
-        of_version.into_iter().chain([(kinds::MODEL, model.key())]).collect()
+        of_version.into_iter().chain([(ModelRow::KIND, model.key())]).collect()
     }
 
     async fn live_above(tx: &Tx<'_>, name: &Name) -> Result<(), Error> {
@@ -85,7 +111,7 @@ impl Registry {
     pub(crate) async fn version_record(&self, name: &Name) -> Result<Record, Error> {
         for _ in 0..READS {
             let named = self.store.resolve(name).await?;
-            if let Some(record) = self.store.get(kinds::VERSION, &named.key()).await? {
+            if let Some(record) = self.store.get(pb::Version::KIND, &named.key()).await? {
                 // What `@production` pointed at a moment ago may have left the stage since: an answer that never was.
                 if name.id().starts_with('@') && self.store.resolve(name).await? != named {
                     continue;
@@ -127,10 +153,10 @@ impl Mutation for CreateVersion {
         let name = self.model.child(&VERSIONS, number).to_string();
         if !self.version_id.is_empty() {
             let key = keys::version_id(&self.model, &self.version_id);
-            if tx.store.get(kinds::LABEL, &key).await?.is_some() {
+            if tx.store.get(kinds::VERSION_ID, &key).await?.is_some() {
                 return Err(exists::<pb::Version>(format!("{}/versions/{}", self.model, self.version_id)));
             }
-            tx.put_number(kinds::LABEL, key, number).await?;
+            tx.put_number(kinds::VERSION_ID, key, number).await?;
         }
         let ready = stages::is_ready_at_once(self.finalize, &self.version.source_uri);
         let state = if ready { pb::VersionState::Ready } else { pb::VersionState::Pending };
@@ -162,9 +188,9 @@ impl Mutation for CreateVersion {
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
         let mut reads: Vec<_> = self.base_versions.iter().flat_map(pb::Version::reads).collect();
-        reads.push((kinds::MODEL, self.model.key()));
+        reads.push((ModelRow::KIND, self.model.key()));
         if !self.version_id.is_empty() {
-            reads.push((kinds::LABEL, keys::version_id(&self.model, &self.version_id)));
+            reads.push((kinds::VERSION_ID, keys::version_id(&self.model, &self.version_id)));
         }
         reads
     }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Registry;
 use super::events::{Selection, number};
-use super::specs::{KINDS, Spec};
+use super::kinds::{RESOURCES, Spec};
 use super::transaction::event;
 use crate::error::Error;
 use crate::rules::names::{Collection, NAMESPACES};
@@ -155,7 +155,7 @@ impl Watcher {
             None => page.below(&NAMESPACES, Vec::new()).await?,
             Some(namespace) if namespace.of().parent.is_none() => page.below(&NAMESPACES, namespace.prefix()).await?,
             Some(name) => {
-                let spec = KINDS.iter().find(|spec| std::ptr::eq(spec.of, name.of()));
+                let spec = RESOURCES.iter().find(|spec| std::ptr::eq(spec.of, name.of()));
                 let kind = spec.ok_or_else(|| Error::internal("a watch of something that is no resource"))?;
                 if let Some(record) = snapshot.get(kind.kind, &name.key()).await? {
                     page.with_all_below(kind, &record).await?;
@@ -195,7 +195,7 @@ impl SnapshotPage<'_> {
     /// Sends the resources of all kinds that lie in something, whose keys begin with this.
     fn below<'a>(&'a mut self, parent: &'static Collection, prefix: Vec<u8>) -> BoxFuture<'a, Result<(), End>> {
         Box::pin(async move {
-            for kind in KINDS.iter().filter(|kind| kind.of.parent.is_some_and(|of| std::ptr::eq(of, parent))) {
+            for kind in RESOURCES.iter().filter(|kind| kind.of.parent.is_some_and(|of| std::ptr::eq(of, parent))) {
                 let mut listed = Pages::under(kind.listed, prefix.clone());
                 while let Some(hit) = listed.next(self.snapshot).await? {
                     self.with_all_below(kind, &hit.record).await?;

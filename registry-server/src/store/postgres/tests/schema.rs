@@ -6,6 +6,8 @@ use registry_proto::v1 as pb;
 
 use super::*;
 use crate::registry::kinds;
+use crate::registry::models::ModelRow;
+use crate::registry::resource::Resource as _;
 use crate::store::conformance::BY_FLAG;
 use crate::store::{Fact, FactType, FactValue, FactView, KindLayout, Layout, Place};
 
@@ -70,10 +72,10 @@ async fn people_can_read_it() {
     let model = ModelRecord { model: Some(model), ..Default::default() };
     let artifact = pb::Artifact { name: "an artifact".to_owned(), ..Default::default() };
     let puts = vec![
-        plain(kinds::VERSION, b"v", version.encode_to_vec()),
-        plain(kinds::MODEL, b"m", model.encode_to_vec()),
-        plain(kinds::ARTIFACT, b"a", artifact.encode_to_vec()),
-        plain(kinds::LABEL, b"l", Vec::new()),
+        plain(pb::Version::KIND, b"v", version.encode_to_vec()),
+        plain(ModelRow::KIND, b"m", model.encode_to_vec()),
+        plain(pb::Artifact::KIND, b"a", artifact.encode_to_vec()),
+        plain(kinds::VERSION_ID, b"l", Vec::new()),
     ];
     store.commit(Arc::new(Puts(puts))).await.unwrap();
 
@@ -94,7 +96,7 @@ async fn people_can_read_it() {
 
     // A stage that changes changes there as well.
     let archived = pb::Version { stage: pb::Stage::Archived.into(), ..version };
-    let put = plain(kinds::VERSION, b"v", archived.encode_to_vec());
+    let put = plain(pb::Version::KIND, b"v", archived.encode_to_vec());
     store.commit(Arc::new(Puts(vec![put]))).await.unwrap();
     assert_eq!(text("SELECT stage FROM versions").await, ["archived"]);
 }
