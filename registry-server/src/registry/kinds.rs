@@ -78,6 +78,11 @@ pub(crate) struct Spec {
 type Shown = fn(&Record) -> Result<Option<(Name, pb::Resource)>, Error>;
 
 impl Spec {
+    /// The kind of the resources of a collection.
+    pub(crate) fn of_collection(of: &'static Collection) -> Option<&'static Self> {
+        RESOURCES.iter().find(|spec| std::ptr::eq(spec.of, of))
+    }
+
     const fn of<R: Resource>() -> Self {
         Self { kind: R::KIND, of: R::OF, listed: R::LISTED, shown: shown::<R> }
     }

@@ -17,13 +17,15 @@ use super::events::{Selection, number};
 use super::kinds::{RESOURCES, Spec};
 use super::transaction::event;
 use crate::error::Error;
-use crate::rules::names::{Collection, NAMESPACES};
+use crate::rules::names::Collection;
 use crate::store::{Pages, Record, Revision, Snapshot};
 
 /// How many messages wait for a watcher's connection.
 const WAITING: usize = 16;
 /// How many resources a message of a snapshot has.
 const PAGE: usize = 100;
+/// And after how many bytes it is sent: one more resource fits the 4 MiB that clients take.
+const PAGE_BYTES: usize = 1024 * 1024;
 /// How often an idle watcher hears that it has missed nothing.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(5);
 
@@ -150,17 +152,21 @@ impl Watcher {
 
     /// Sends what there is below the parent, each resource before those that lie in it.
     async fn send_snapshot(&self, snapshot: &dyn Snapshot) -> Result<(), End> {
-        let mut page = SnapshotPage { watcher: self, snapshot, events: Vec::new() };
+        let mut page = SnapshotPage { watcher: self, snapshot, events: Vec::new(), bytes: 0 };
         match &self.selection.parent {
-            None => page.below(&NAMESPACES, Vec::new()).await?,
-            Some(namespace) if namespace.of().parent.is_none() => page.below(&NAMESPACES, namespace.prefix()).await?,
-            Some(name) => {
-                let spec = RESOURCES.iter().find(|spec| std::ptr::eq(spec.of, name.of()));
-                let kind = spec.ok_or_else(|| Error::internal("a watch of something that is no resource"))?;
-                if let Some(record) = snapshot.get(kind.kind, &name.key()).await? {
-                    page.with_all_below(kind, &record).await?;
+            None => {
+                for kind in RESOURCES.iter().filter(|kind| kind.of.parent.and_then(Spec::of_collection).is_none()) {
+                    page.all(kind, Vec::new()).await?;
                 }
             }
+            Some(name) => match Spec::of_collection(name.of()) {
+                Some(kind) => {
+                    if let Some(record) = snapshot.get(kind.kind, &name.key()).await? {
+                        page.with_all_below(kind, &record).await?;
+                    }
+                }
+                None => page.below(name.of(), name.prefix()).await?,
+            },
         }
         page.flush().await
     }
@@ -189,6 +195,8 @@ struct SnapshotPage<'a> {
     watcher: &'a Watcher,
     snapshot: &'a dyn Snapshot,
     events: Vec<pb::Event>,
+    /// Of their records.
+    bytes: usize,
 }
 
 impl SnapshotPage<'_> {
@@ -196,26 +204,33 @@ impl SnapshotPage<'_> {
     fn below<'a>(&'a mut self, parent: &'static Collection, prefix: Vec<u8>) -> BoxFuture<'a, Result<(), End>> {
         Box::pin(async move {
             for kind in RESOURCES.iter().filter(|kind| kind.of.parent.is_some_and(|of| std::ptr::eq(of, parent))) {
-                let mut listed = Pages::under(kind.listed, prefix.clone());
-                while let Some(hit) = listed.next(self.snapshot).await? {
-                    self.with_all_below(kind, &hit.record).await?;
-                }
+                self.all(kind, prefix.clone()).await?;
             }
             Ok(())
         })
+    }
+
+    /// Sends the resources of a kind whose keys begin with this, each with what lies in it.
+    async fn all(&mut self, kind: &Spec, prefix: Vec<u8>) -> Result<(), End> {
+        let mut listed = Pages::under(kind.listed, prefix);
+        while let Some(hit) = listed.next(self.snapshot).await? {
+            self.with_all_below(kind, &hit.record).await?;
+        }
+        Ok(())
     }
 
     /// Sends a resource, unless it is deleted, and what lies in it.
     async fn with_all_below(&mut self, kind: &Spec, record: &Record) -> Result<(), End> {
         let Some((name, resource)) = (kind.shown)(record)? else { return Ok(()) };
         let below = name.prefix();
+        self.bytes += record.payload.len();
         self.events.push(pb::Event {
             revision: self.snapshot.revision().cast_signed(),
             resource_name: name.to_string(),
             after: Some(resource),
             ..event(event_type::RESOURCE_SNAPSHOT)
         });
-        if self.events.len() >= PAGE {
+        if self.events.len() >= PAGE || self.bytes >= PAGE_BYTES {
             self.flush().await?;
         }
         self.below(kind.of, below).await
@@ -223,6 +238,7 @@ impl SnapshotPage<'_> {
 
     async fn flush(&mut self) -> Result<(), End> {
         let events = std::mem::take(&mut self.events);
+        self.bytes = 0;
         if events.is_empty() {
             return Ok(());
         }
