@@ -107,7 +107,7 @@ async fn what_was_deleted_long_enough_ago_is_purged_by_itself() {
         version(&client, name, &[content(1)]).await;
         version(&client, name, &[content(2)]).await;
     }
-    client.promote("models/deleted@latest", Stage::Production).await.unwrap();
+    client.transition_stage("models/deleted@latest", Stage::Production).await.unwrap();
     client.delete_version("models/kept/versions/1").await.unwrap();
     client.delete_model("models/deleted").force(true).await.unwrap();
     let dry = unchanged(&server, client.collect_garbage().dry_run(true).run()).await.unwrap();

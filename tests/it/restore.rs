@@ -26,7 +26,7 @@ async fn fill(client: &RegistryClient) {
     let text = "x".repeat(60_000);
     let make = |_| async { drop(client.create_version(MODEL).description(&text).finalize(true).await.unwrap()) };
     soon(stream::iter(0..80).for_each_concurrent(16, make)).await;
-    client.promote(format!("{MODEL}/versions/7"), Stage::Production).await.unwrap();
+    client.transition_stage(format!("{MODEL}/versions/7"), Stage::Production).await.unwrap();
     let version = pending(client, MODEL).await.name;
     for (path, size) in [("large", 4 * 1024 * 1024 + 1), ("small", 1), ("empty", 0)] {
         client.upload(&version, path, noise(size)).await.unwrap();

@@ -24,7 +24,11 @@ async fn registry() -> TestServer {
     let labelled = client.create_version(MODEL).label("1.0.0").description("a-description").finalize(true);
     labelled.await.unwrap();
     ready(&client, MODEL).await;
-    client.promote(format!("{MODEL}/versions/1"), Stage::Production).comment("because-it-is-good").await.unwrap();
+    client
+        .transition_stage(format!("{MODEL}/versions/1"), Stage::Production)
+        .comment("because-it-is-good")
+        .await
+        .unwrap();
     client.delete_version(format!("{MODEL}/versions/2")).await.unwrap();
     let version = pending(&client, MODEL).await.name;
     client.upload(&version, "model.onnx", b"bytes".to_vec()).await.unwrap();

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use registry_client::pb;
+use registry_client::{Name, pb};
 
 use crate::admin::{Damaged, bar};
 use crate::output::{brief, bytes};
-use crate::values::resource;
 use crate::{Context, Failure};
 
 #[derive(Debug, clap::Args)]
@@ -86,7 +85,7 @@ fn scrub_text(report: &pb::ScrubReport) -> String {
     lines.join("\n")
 }
 
-pub(crate) async fn purge(context: &Context, name: &str) -> Result<(), Failure> {
-    let version = context.client.purge_version(resource(name)).await?;
+pub(crate) async fn purge(context: &Context, name: Name) -> Result<(), Failure> {
+    let version = context.client.purge_version(name).await?;
     context.out.message("Version", &version, |version| format!("purged {}", brief(&version.name)))
 }

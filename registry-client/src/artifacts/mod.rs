@@ -16,6 +16,7 @@ pub use upload::{Source, Upload};
 use tonic::transport::Channel;
 
 use crate::call::rpcs;
+use crate::names::complete;
 use crate::pb::artifact_service_client::ArtifactServiceClient;
 use crate::{Call, RegistryClient, pb};
 
@@ -37,32 +38,32 @@ rpcs!(ArtifactServiceClient<Channel> {
 impl RegistryClient {
     /// One artifact: its size, digest and type.
     pub fn get_artifact(&self, name: impl Into<String>) -> Call<pb::GetArtifactRequest> {
-        self.call(pb::GetArtifactRequest { name: name.into() })
+        self.call(pb::GetArtifactRequest { name: complete(name) })
     }
 
     /// The chunks of an artifact.
     pub fn get_manifest(&self, name: impl Into<String>) -> Call<pb::GetManifestRequest> {
-        self.call(pb::GetManifestRequest { name: name.into() })
+        self.call(pb::GetManifestRequest { name: complete(name) })
     }
 
     /// The artifacts of a version, by path.
     pub fn list_artifacts(&self, version: impl Into<String>) -> Call<pb::ListArtifactsRequest> {
-        self.call(pb::ListArtifactsRequest { parent: version.into(), ..Default::default() })
+        self.call(pb::ListArtifactsRequest { parent: complete(version), ..Default::default() })
     }
 
     /// Removes an artifact of a PENDING version, or one that was added after its version was READY.
     pub fn delete_artifact(&self, name: impl Into<String>) -> Call<pb::DeleteArtifactRequest> {
-        self.call(pb::DeleteArtifactRequest { name: name.into(), ..Default::default() })
+        self.call(pb::DeleteArtifactRequest { name: complete(name), ..Default::default() })
     }
 
     /// Stores a local file (a `PathBuf` or `&Path`), bytes, or what a [reader](Source::reader) gives under a path of a version.
     pub fn upload(&self, version: impl Into<String>, path: impl Into<String>, source: impl Into<Source>) -> Upload {
-        Upload::new(self, version.into(), path.into(), source.into())
+        Upload::new(self, complete(version), path.into(), source.into())
     }
 
     /// Fetches an artifact, or a range of it: to a file, to memory, or as a stream.
     pub fn download(&self, name: impl Into<String>) -> Download {
-        Download::new(self, name.into())
+        Download::new(self, complete(name))
     }
 }
 

@@ -8,6 +8,7 @@ use tracing::debug;
 
 use self::state::{Input, State, Step};
 use crate::client::MAX_MESSAGE_BYTES;
+use crate::names::complete;
 use crate::pb::lifecycle_service_client::LifecycleServiceClient;
 use crate::pb::watch_events_request::{Now, Snapshot, Start};
 use crate::pool::Route;
@@ -67,7 +68,7 @@ pub enum WatchItem {
 impl Watch {
     /// Only what happens to this resource and all below it: a namespace, a model, or a version by its number.
     pub fn parent(mut self, name: impl Into<String>) -> Self {
-        self.request.parent = name.into();
+        self.request.parent = complete(name);
         self
     }
 

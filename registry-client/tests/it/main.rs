@@ -6,6 +6,7 @@ mod errors;
 mod fake;
 mod folders;
 mod receipts;
+mod requests;
 mod servers;
 mod uploads;
 mod watch;
