@@ -18,6 +18,7 @@ use crate::progress::Meter;
 use crate::{Error, Progress, RegistryClient, call, pb};
 
 /// Where the bytes of an upload come from.
+#[non_exhaustive]
 pub enum Source {
     /// A local file.
     File(PathBuf),

@@ -32,6 +32,7 @@ pub struct Watch {
 
 /// What a watch tells.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum WatchItem {
     /// The watch stands: what happens behind this revision follows. Always the first item, and comes once.
     Created {
