@@ -71,6 +71,9 @@ fn implementations(
             {request_id}
         }}\n"
     );
+    if !method.client_streaming() && !method.server_streaming() {
+        code += &format!("impl Unary for crate::v1::{request} {{}}\n");
+    }
     if has("request_id") && has("validate_only") {
         code += &format!(
             "impl Mutating for crate::v1::{request} {{ {} {} {} {} }}\n",

@@ -44,6 +44,11 @@
 //! (`fraud/versions/7`), its label (`fraud/versions/1.4.0`) or an alias (`fraud@production`); an artifact by its version's and
 //! its path (`fraud@production/artifacts/model.onnx`). Every method takes all of these. Answers carry whole names.
 //!
+//! # Transport
+//! A [header](Builder::header), an [interceptor](Builder::interceptor) or any tower [layer](Builder::layer) is one line; so is a
+//! [service](RegistryClient::with_service) of the program's own in place of connections. Endpoints that begin with `https://` need
+//! the feature `tls`.
+//!
 //! # Files
 //! [`publish`](RegistryClient::publish) makes a version of a folder, [`pull`](RegistryClient::pull) a folder of a version;
 //! [`upload`](RegistryClient::upload) and [`download`](RegistryClient::download) move one file. Everything is streamed, and checked
@@ -98,12 +103,12 @@
 mod admin;
 mod artifacts;
 mod balance;
+mod builder;
 mod call;
 mod client;
 mod collision;
 mod error;
 mod folder;
-mod garbage;
 mod lifecycle;
 mod models;
 mod names;
@@ -116,29 +121,35 @@ mod publish;
 mod pull;
 mod receipt;
 mod retry;
+mod transport;
 mod verify_folder;
 mod versions;
 mod watch;
+mod work;
 
-pub use admin::{Backup, BackupStep, Verify};
+pub use admin::{Backup, BackupStep};
 pub use artifacts::{Download, DownloadRange, Source, Upload, artifact_type_of};
-pub use call::{Call, Mutation, Paged, Rpc};
-pub use client::{Builder, RegistryClient};
+pub use builder::Builder;
+pub use call::Call;
+pub use client::RegistryClient;
 pub use error::{Error, FieldViolation, StatusError, Unreachable};
-pub use garbage::{CollectGarbage, Scrub};
 pub use names::{InvalidName, Kind, Name};
 #[cfg(feature = "oci")]
 pub use oci::{ExportOci, Exported, ImportOci};
 pub use progress::Progress;
+#[doc(no_inline)]
 pub use prost_types;
 pub use publish::Publish;
 pub use pull::{Pull, Pulled};
+pub use registry_proto::rpc;
 #[doc(no_inline)]
 pub use registry_proto::v1 as pb;
 pub use retry::RetryPolicy;
 #[doc(no_inline)]
-pub use tonic::Code;
+pub use tonic::{self, Code};
+pub use transport::Transport;
 #[doc(no_inline)]
 pub use uuid::Uuid;
 pub use verify_folder::{FolderProblem, FolderReport, VerifyFolder, verify_folder};
 pub use watch::{Watch, WatchItem};
+pub use work::{Job, Told, Work};

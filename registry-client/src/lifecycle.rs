@@ -1,23 +1,8 @@
 //! Stages, and the log of all that happened.
 
-use crate::call::{rpcs, setters};
+use crate::call::setters;
 use crate::names::complete;
-use crate::pb::lifecycle_service_client::LifecycleServiceClient;
 use crate::{Call, RegistryClient, pb};
-
-rpcs!(LifecycleServiceClient<tonic::transport::Channel> {
-    reads {
-        get_event(GetEventRequest) -> Event;
-    }
-    lists {
-        list_events(ListEventsRequest) -> ListEventsResponse.events: Event;
-    }
-    mutations {
-        transition_stage(TransitionStageRequest) -> TransitionStageResponse;
-        batch_transition_stages(BatchTransitionStagesRequest) -> BatchTransitionStagesResponse;
-        rollback(RollbackRequest) -> RollbackResponse;
-    }
-});
 
 /// Stages, and the log of all that happened. For what is happening, see [`watch`](Self::watch).
 impl RegistryClient {

@@ -1,24 +1,8 @@
 //! Models.
 
-use crate::call::{rpcs, setters};
+use crate::call::setters;
 use crate::names::{complete, namespace_and_id};
-use crate::pb::model_service_client::ModelServiceClient;
 use crate::{Call, RegistryClient, pb};
-
-rpcs!(ModelServiceClient<tonic::transport::Channel> {
-    reads {
-        get_model(GetModelRequest) -> Model;
-    }
-    lists {
-        list_models(ListModelsRequest) -> ListModelsResponse.models: Model;
-    }
-    mutations {
-        create_model(CreateModelRequest) -> Model;
-        update_model(UpdateModelRequest) -> Model;
-        delete_model(DeleteModelRequest) -> Model;
-        undelete_model(UndeleteModelRequest) -> Model;
-    }
-});
 
 /// Models.
 impl RegistryClient {

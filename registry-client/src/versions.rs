@@ -1,32 +1,9 @@
 //! Versions and aliases.
 
-use crate::call::{rpcs, setters};
+use crate::call::setters;
 use crate::models::mask;
 use crate::names::{complete, complete_all, version_of_model};
-use crate::pb::version_service_client::VersionServiceClient;
 use crate::{Call, RegistryClient, pb};
-
-rpcs!(VersionServiceClient<tonic::transport::Channel> {
-    reads {
-        get_version(GetVersionRequest) -> Version;
-        batch_get_versions(BatchGetVersionsRequest) -> BatchGetVersionsResponse;
-        compare_versions(CompareVersionsRequest) -> CompareVersionsResponse;
-    }
-    lists {
-        list_versions(ListVersionsRequest) -> ListVersionsResponse.versions: Version;
-    }
-    mutations {
-        create_version(CreateVersionRequest) -> Version;
-        update_version(UpdateVersionRequest) -> Version;
-        finalize_version(FinalizeVersionRequest) -> Version;
-        delete_version(DeleteVersionRequest) -> Version;
-        undelete_version(UndeleteVersionRequest) -> Version;
-        purge_version(PurgeVersionRequest) -> Version;
-        prune_versions(PruneVersionsRequest) -> PruneVersionsResponse;
-        set_alias(SetAliasRequest) -> Model;
-        delete_alias(DeleteAliasRequest) -> Model;
-    }
-});
 
 /// Versions and aliases. A version goes by its number (`fraud/versions/7`), its label (`fraud/versions/1.4.0`) or an alias
 /// (`fraud@production`).

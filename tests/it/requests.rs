@@ -9,7 +9,8 @@ use registry_client::pb::{
     Artifact, ArtifactType, ErrorReason, Model, Stage, TransitionStageRequest, UploadArtifactRequest, UploadMetadata,
     Version,
 };
-use registry_client::{Call, Error, Mutation};
+use registry_client::rpc::{Mutating, Unary};
+use registry_client::{Call, Error};
 use registry_tests::expect::{invalid, unchanged};
 use registry_tests::{TestServer, events, model, model_with, ready};
 use uuid::Uuid;
@@ -24,9 +25,9 @@ fn version(number: i64) -> String {
 type Again = Box<dyn Fn() -> BoxFuture<'static, ()>>;
 
 /// Makes a call twice: it may happen once only, and has to be answered alike.
-async fn twice<R: Mutation>(server: &TestServer, call: Call<R>) -> Again
+async fn twice<R: Mutating + Unary>(server: &TestServer, call: Call<R>) -> Again
 where
-    R::Answer: Clone + Debug + PartialEq + Sync + 'static,
+    R::Response: Clone + Debug + PartialEq + Sync + 'static,
 {
     let call = call.request_id(Uuid::new_v4());
     let before = events(&server.client()).await.len();

@@ -32,7 +32,7 @@ pub(crate) async fn collect(context: &Context, command: Gc) -> Result<(), Failur
     if let Some(grace) = command.grace {
         collect = collect.grace(grace);
     }
-    let report = collect.run().await;
+    let report = collect.await;
     bar.finish_and_clear();
     context.out.message("CollectGarbageReport", &report?, |report| {
         let (purged, removed) = if command.dry_run { ("would purge", "would remove") } else { ("purged", "removed") };
@@ -56,7 +56,7 @@ pub(crate) async fn scrub(context: &Context, quarantine: bool) -> Result<(), Fai
         moved.set_message(format!("{} chunks ({size}), {} problems", progress.chunks, progress.problem_count));
         moved.set_position(progress.artifacts);
     });
-    let report = scrub.run().await;
+    let report = scrub.await;
     bar.finish_and_clear();
     let report = report?;
     context.out.message("ScrubReport", &report, scrub_text)?;

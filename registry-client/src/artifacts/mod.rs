@@ -13,26 +13,8 @@ pub use download::{Download, DownloadRange};
 pub use kind::artifact_type_of;
 pub use upload::{Source, Upload};
 
-use tonic::transport::Channel;
-
-use crate::call::rpcs;
 use crate::names::complete;
-use crate::pb::artifact_service_client::ArtifactServiceClient;
 use crate::{Call, RegistryClient, pb};
-
-rpcs!(ArtifactServiceClient<Channel> {
-    reads {
-        get_artifact(GetArtifactRequest) -> Artifact;
-        get_manifest(GetManifestRequest) -> Manifest;
-        find_missing_chunks(FindMissingChunksRequest) -> FindMissingChunksResponse;
-    }
-    lists {
-        list_artifacts(ListArtifactsRequest) -> ListArtifactsResponse.artifacts: Artifact;
-    }
-    mutations {
-        delete_artifact(DeleteArtifactRequest) -> Artifact;
-    }
-});
 
 /// Artifacts: the files of a version. An artifact's name is its version's name, `/artifacts/` and its path.
 impl RegistryClient {
@@ -57,16 +39,28 @@ impl RegistryClient {
     }
 
     /// Stores a local file (a `PathBuf` or `&Path`), bytes, or what a [reader](Source::reader) gives under a path of a version.
+    ///
+    /// ```no_run
+    /// # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
+    /// use std::path::Path;
+    ///
+    /// client.upload("fraud/versions/1.4.0", "plots/roc.png", Path::new("out/roc.png")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn upload(&self, version: impl Into<String>, path: impl Into<String>, source: impl Into<Source>) -> Upload {
         Upload::new(self, complete(version), path.into(), source.into())
     }
 
     /// Fetches an artifact, or a range of it: to a file, to memory, or as a stream.
+    ///
+    /// ```no_run
+    /// # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
+    /// client.download("fraud@production/artifacts/model.onnx").to_file("model.onnx").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn download(&self, name: impl Into<String>) -> Download {
         Download::new(self, complete(name))
     }
-}
-
-fn service(channel: Channel) -> ArtifactServiceClient<Channel> {
-    ArtifactServiceClient::new(channel).max_decoding_message_size(crate::client::MAX_MESSAGE_BYTES)
 }

@@ -7,9 +7,7 @@ use tonic::Streaming;
 use tracing::debug;
 
 use self::state::{Input, State, Step};
-use crate::client::MAX_MESSAGE_BYTES;
 use crate::names::complete;
-use crate::pb::lifecycle_service_client::LifecycleServiceClient;
 use crate::pb::watch_events_request::{Now, Snapshot, Start};
 use crate::pool::Route;
 use crate::{Error, RegistryClient, pb};
@@ -158,8 +156,8 @@ impl Driver {
     }
 
     async fn open(&mut self, start: Start) -> Result<Streaming<pb::WatchEventsResponse>, Error> {
-        let mut service = LifecycleServiceClient::new(self.route.next()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let transport = self.route.next();
         let request = pb::WatchEventsRequest { start: Some(start), ..self.request.clone() };
-        self.client.open(service.watch_events(self.client.request(request))).await
+        self.client.receive(transport, request).await
     }
 }

@@ -8,5 +8,6 @@ mod folders;
 mod receipts;
 mod requests;
 mod servers;
+mod transport;
 mod uploads;
 mod watch;
