@@ -80,6 +80,9 @@ fn of_method(pool: &DescriptorPool, method: &MethodDescriptor) -> String {
         }}\n",
         response.name()
     );
+    if !method.is_client_streaming() && !method.is_server_streaming() {
+        code += &format!("impl Unary for crate::v1::{request} {{}}\n");
+    }
     if has("request_id") && has("validate_only") {
         code += &format!(
             "impl Mutating for crate::v1::{request} {{ {} {} {} {} }}\n",

@@ -22,6 +22,9 @@ pub trait Request: Message + Default + Clone + 'static {
     }
 }
 
+/// A request that is one message, and is answered with one.
+pub trait Unary: Request {}
+
 /// A request that changes something, once for each request id.
 pub trait Mutating: Request {
     /// The id under which it happens once.
@@ -65,7 +68,7 @@ pub trait Paged: Request {
 
 #[allow(clippy::all, reason = "generated code")]
 mod derived {
-    use super::{Mutating, Paged, Request};
+    use super::{Mutating, Paged, Request, Unary};
 
     include!(concat!(env!("OUT_DIR"), "/rpc.rs"));
 }

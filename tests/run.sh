@@ -28,6 +28,8 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 # The client as other services link it: as it comes, and with everything.
 cargo clippy -p registry-client --locked -- -D warnings
 cargo clippy -p registry-client --all-features --locked -- -D warnings
+# As it is installed: not with the features that the other crates ask for.
+cargo clippy -p registryctl --locked -- -D warnings
 
 step "the contract"
 tests/proto.sh

@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             WatchItem::Created { .. } | WatchItem::Events { .. } => {
                 reload(&client, &model, &folder, &mut served).await?
             }
-            WatchItem::Bookmark { .. } | WatchItem::Snapshot { .. } | WatchItem::SnapshotRestarted { .. } => {}
+            _ => {}
         }
     }
     Ok(())

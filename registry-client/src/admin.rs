@@ -1,34 +1,20 @@
+//! Backups, and what the namespaces hold.
+
 use std::sync::Arc;
 
-use registry_proto::v1::admin_service_client::AdminServiceClient;
 use registry_proto::v1::backup_response::Response as BackupMessage;
-use registry_proto::v1::verify_response::Response as VerifyMessage;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tonic::Streaming;
-use tonic::transport::Channel;
 
 use crate::artifacts::Hasher;
-use crate::call::rpcs;
-use crate::client::MAX_MESSAGE_BYTES;
+use crate::work::Callback;
 use crate::{Call, Error, RegistryClient, pb};
-
-rpcs!(AdminServiceClient<tonic::transport::Channel> {
-    reads {}
-    lists {
-        list_usage(ListUsageRequest) -> ListUsageResponse.namespaces: NamespaceUsage;
-    }
-    mutations {}
-});
-
-/// What a caller's progress function is.
-pub(crate) type Callback<T> = Option<Arc<dyn Fn(T) + Send + Sync>>;
 
 /// A backup that has not begun; see [`RegistryClient::backup`].
 #[must_use = "nothing is backed up before write_to()"]
 #[derive(Clone)]
 pub struct Backup {
     client: RegistryClient,
-    skip_artifacts: bool,
+    request: pb::BackupRequest,
     progress: Callback<BackupStep>,
 }
 
@@ -47,24 +33,19 @@ pub struct BackupStep {
     pub bytes: u64,
 }
 
-/// A verification that has not begun; see [`RegistryClient::verify`].
-#[must_use = "nothing is verified before run()"]
-#[derive(Clone)]
-pub struct Verify {
-    client: RegistryClient,
-    skip_artifacts: bool,
-    progress: Callback<pb::VerifyProgress>,
-}
-
 impl RegistryClient {
     /// A backup of the whole registry at one revision, while it goes on working. `registry-server restore` makes a registry of it.
+    ///
+    /// ```no_run
+    /// # async fn example(client: registry_client::RegistryClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut backup = Vec::new();
+    /// let completed = client.backup().write_to(&mut backup).await?;
+    /// println!("revision {}: {} bytes", completed.revision, backup.len());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn backup(&self) -> Backup {
-        Backup { client: self.clone(), skip_artifacts: false, progress: None }
-    }
-
-    /// Checks the whole registry: the hash chain, the state against the log, the bytes of every artifact. It takes a while.
-    pub fn verify(&self) -> Verify {
-        Verify { client: self.clone(), skip_artifacts: false, progress: None }
+        Backup { client: self.clone(), request: pb::BackupRequest::default(), progress: None }
     }
 
     /// What the artifacts of each namespace add up to, and may.
@@ -73,14 +54,10 @@ impl RegistryClient {
     }
 }
 
-pub(crate) fn service(channel: Channel) -> AdminServiceClient<Channel> {
-    AdminServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)
-}
-
 impl Backup {
     /// Leave the bytes of the artifacts out.
     pub fn skip_artifacts(mut self, skip: bool) -> Self {
-        self.skip_artifacts = skip;
+        self.request.skip_artifacts = skip;
         self
     }
 
@@ -97,10 +74,7 @@ impl Backup {
     /// the way, [`Error::Io`] with the path `backup` if they can't be written.
     pub async fn write_to(self, mut out: impl AsyncWrite + Unpin) -> Result<pb::BackupCompleted, Error> {
         let client = &self.client;
-        let begin = async |channel| {
-            let request = client.request(pb::BackupRequest { skip_artifacts: self.skip_artifacts });
-            client.open(service(channel).backup(request)).await
-        };
+        let begin = |transport| client.receive(transport, self.request);
         let mut messages = client.retry().run(client.route(), "Backup", None, begin).await?;
         let failed = |error| Error::io("backup", error);
         let mut hasher = Hasher::default();
@@ -133,71 +107,8 @@ impl Backup {
     }
 }
 
-impl Verify {
-    /// Check no bytes of artifacts.
-    pub fn skip_artifacts(mut self, skip: bool) -> Self {
-        self.skip_artifacts = skip;
-        self
-    }
-
-    /// Calls back as it goes on.
-    pub fn progress(mut self, callback: impl Fn(pb::VerifyProgress) + Send + Sync + 'static) -> Self {
-        self.progress = Some(Arc::new(callback));
-        self
-    }
-
-    /// Verifies. That something is wrong is no error: it is in the report.
-    ///
-    /// # Errors
-    /// What the registry says, or [`Error::Transport`] if it goes away in between.
-    pub async fn run(self) -> Result<pb::VerifyReport, Error> {
-        let client = &self.client;
-        let begin = async |channel| {
-            let request = client.request(pb::VerifyRequest { skip_artifacts: self.skip_artifacts });
-            client.open(service(channel).verify(request)).await
-        };
-        let messages = client.retry().run(client.route(), "Verify", None, begin).await?;
-        let step = |message: pb::VerifyResponse| {
-            Some(match message.response? {
-                VerifyMessage::Progress(progress) => Step::Progress(progress),
-                VerifyMessage::Report(report) => Step::Report(report),
-            })
-        };
-        report(messages, step, &self.progress).await
-    }
-}
-
-/// A message of work that tells how far it is, and at last what came of it.
-pub(crate) enum Step<P, R> {
-    Progress(P),
-    Report(R),
-}
-
-/// Follows such work to its report.
-pub(crate) async fn report<M, P, R>(
-    mut messages: Streaming<M>,
-    step: impl Fn(M) -> Option<Step<P, R>>,
-    progress: &Callback<P>,
-) -> Result<R, Error> {
-    while let Some(message) = messages.message().await? {
-        match (step(message), progress) {
-            (Some(Step::Progress(progress)), Some(callback)) => callback(progress),
-            (Some(Step::Report(report)), _) => return Ok(report),
-            // Nobody wants to know how far it is, or it is something newer.
-            _ => {}
-        }
-    }
-    Err(Error::Protocol("work that ended without its report"))
-}
-
 impl std::fmt::Debug for Backup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Backup").field("skip_artifacts", &self.skip_artifacts).finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for Verify {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Verify").field("skip_artifacts", &self.skip_artifacts).finish_non_exhaustive()
+        f.debug_struct("Backup").field("request", &self.request).finish_non_exhaustive()
     }
 }

@@ -1,3 +1,5 @@
+//! Why a call came to nothing.
+
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fmt;
@@ -17,6 +19,7 @@ use crate::pb::ErrorReason;
 /// Ask the predicates ([`is_not_found`](Self::is_not_found), [`is_conflict`](Self::is_conflict), ...) or, to tell finer,
 /// [`reason`](Self::reason). The text is for people and may change.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The registry refused. What to do depends on the code and the reason.
     #[error(transparent)]
@@ -70,7 +73,7 @@ pub enum Error {
         /// The other one.
         second: String,
     },
-    /// A local file that says what other files are does not say it as it should. Make it anew.
+    /// A manifest or receipt is malformed. Write it again.
     #[error("{}: {field}: {problem}", .path.display())]
     Malformed {
         /// The file.
@@ -222,6 +225,40 @@ impl Error {
     /// Bytes are not what their digest says: in the store, or as they arrived here.
     pub fn is_data_loss(&self) -> bool {
         self.code() == Some(Code::DataLoss)
+    }
+
+    /// A limit was hit: of the registry, of a quota, or of the size of messages.
+    pub fn is_resource_exhausted(&self) -> bool {
+        self.code() == Some(Code::ResourceExhausted)
+    }
+
+    /// Who calls may not do that.
+    pub fn is_permission_denied(&self) -> bool {
+        self.code() == Some(Code::PermissionDenied)
+    }
+
+    /// Who calls did not prove who that is.
+    pub fn is_unauthenticated(&self) -> bool {
+        self.code() == Some(Code::Unauthenticated)
+    }
+
+    /// Whether a mutation that ended like this happened is unknown. Repeat it with the same
+    /// [request id](crate::Call::request_id): it happens once.
+    pub fn is_outcome_unknown(&self) -> bool {
+        match self {
+            Self::Transport(_) | Self::DeadlineExceeded | Self::Protocol(_) => true,
+            Self::Status(status) => {
+                matches!(status.code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
+            }
+            Self::Connect { .. }
+            | Self::InvalidOption { .. }
+            | Self::Io { .. }
+            | Self::UnsafePath { .. }
+            | Self::PathCollision { .. }
+            | Self::Malformed { .. }
+            | Self::DigestMismatch { .. }
+            | Self::SizeMismatch { .. } => false,
+        }
     }
 
     /// How long the registry asks to wait before the next attempt.

@@ -2,21 +2,21 @@
 //!
 //! ```no_run
 //! use registry_client::RegistryClient;
-//! use registry_client::pb::{Framework, ModelType, Stage};
+//! use registry_client::pb::{Framework, ModelType};
 //!
 //! # async fn example() -> Result<(), registry_client::Error> {
 //! let client = RegistryClient::connect("http://127.0.0.1:50051").await?;
 //!
-//! client.create_model("models/fraud").owner("risk-team").model_type(ModelType::Classification).await?;
+//! client.create_model("fraud").owner("risk-team").model_type(ModelType::Classification).await?;
 //! let version = client
-//!     .publish("out/", "models/fraud")
+//!     .publish("out/", "fraud")
 //!     .label("1.4.0")
 //!     .framework(Framework::Xgboost, "2.1.0")
 //!     .metric("validation", "auc", 0.93)
 //!     .await?;
-//! client.promote(&version.name, Stage::Production).comment("beats 1.3.0 by two points").await?;
+//! client.promote(&version.name).comment("beats 1.3.0 by two points").await?;
 //!
-//! client.pull("models/fraud@production", "models/fraud/").await?;
+//! client.pull("fraud@production", "models/fraud/").await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -31,13 +31,23 @@
 //! ```no_run
 //! use futures::TryStreamExt;
 //! # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
-//! let mut versions = client.list_versions("models/fraud").order_by("number desc").stream();
+//! let mut versions = client.list_versions("fraud").order_by("number desc").stream();
 //! while let Some(version) = versions.try_next().await? {
 //!     println!("{} {:?}", version.name, version.stage());
 //! }
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Names
+//! A model goes by `fraud`, `models/fraud` or `namespaces/risk/models/fraud`; a version by its model's name and its number
+//! (`fraud/versions/7`), its label (`fraud/versions/1.4.0`) or an alias (`fraud@production`); an artifact by its version's and
+//! its path (`fraud@production/artifacts/model.onnx`). Every method takes all of these. Answers carry whole names.
+//!
+//! # Transport
+//! A [header](Builder::header), an [interceptor](Builder::interceptor) or any tower [layer](Builder::layer) is one line; so is a
+//! [service](RegistryClient::with_service) of the program's own in place of connections. Endpoints that begin with `https://` need
+//! the feature `tls`.
 //!
 //! # Files
 //! [`publish`](RegistryClient::publish) makes a version of a folder, [`pull`](RegistryClient::pull) a folder of a version;
@@ -53,7 +63,7 @@
 //! use futures::TryStreamExt;
 //! use registry_client::{WatchItem, pb::EventType};
 //! # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
-//! let mut watch = client.watch().parent("models/fraud").types([EventType::StageTransitioned]).stream();
+//! let mut watch = client.watch().parent("fraud").types([EventType::StageTransitioned]).stream();
 //! while let Some(item) = watch.try_next().await? {
 //!     if let WatchItem::Events { revision, events } = item {
 //!         println!("{revision}: {} changes", events.len());
@@ -93,14 +103,15 @@
 mod admin;
 mod artifacts;
 mod balance;
+mod builder;
 mod call;
 mod client;
 mod collision;
 mod error;
 mod folder;
-mod garbage;
 mod lifecycle;
 mod models;
+mod names;
 #[cfg(feature = "oci")]
 mod oci;
 mod parallel;
@@ -110,23 +121,35 @@ mod publish;
 mod pull;
 mod receipt;
 mod retry;
+mod transport;
 mod verify_folder;
 mod versions;
 mod watch;
+mod work;
 
-pub use admin::{Backup, BackupStep, Verify};
+pub use admin::{Backup, BackupStep};
 pub use artifacts::{Download, DownloadRange, Source, Upload, artifact_type_of};
-pub use call::{Call, Mutation, Paged, Rpc};
-pub use client::{Builder, RegistryClient};
+pub use builder::Builder;
+pub use call::Call;
+pub use client::RegistryClient;
 pub use error::{Error, FieldViolation, StatusError, Unreachable};
-pub use garbage::{CollectGarbage, Scrub};
+pub use names::{InvalidName, Kind, Name};
 #[cfg(feature = "oci")]
 pub use oci::{ExportOci, Exported, ImportOci};
 pub use progress::Progress;
+#[doc(no_inline)]
+pub use prost_types;
 pub use publish::Publish;
 pub use pull::{Pull, Pulled};
+pub use registry_proto::rpc;
 #[doc(no_inline)]
 pub use registry_proto::v1 as pb;
 pub use retry::RetryPolicy;
+#[doc(no_inline)]
+pub use tonic::{self, Code};
+pub use transport::Transport;
+#[doc(no_inline)]
+pub use uuid::Uuid;
 pub use verify_folder::{FolderProblem, FolderReport, VerifyFolder, verify_folder};
 pub use watch::{Watch, WatchItem};
+pub use work::{Job, Told, Work};

@@ -1,43 +1,47 @@
-use crate::call::{rpcs, setters};
-use crate::pb::lifecycle_service_client::LifecycleServiceClient;
-use crate::{Call, RegistryClient, pb};
+//! Stages, and the log of all that happened.
 
-rpcs!(LifecycleServiceClient<tonic::transport::Channel> {
-    reads {
-        get_event(GetEventRequest) -> Event;
-    }
-    lists {
-        list_events(ListEventsRequest) -> ListEventsResponse.events: Event;
-    }
-    mutations {
-        transition_stage(TransitionStageRequest) -> TransitionStageResponse;
-        batch_transition_stages(BatchTransitionStagesRequest) -> BatchTransitionStagesResponse;
-        rollback(RollbackRequest) -> RollbackResponse;
-    }
-});
+use crate::call::setters;
+use crate::names::complete;
+use crate::{Call, RegistryClient, pb};
 
 /// Stages, and the log of all that happened. For what is happening, see [`watch`](Self::watch).
 impl RegistryClient {
     /// Moves a version to a stage, and the version that held it to where the model's policy says, at once.
     ///
     /// [`is_failed_precondition`](crate::Error::is_failed_precondition) if the version or the policy rules it out.
-    pub fn promote(&self, version: impl Into<String>, stage: pb::Stage) -> Call<pb::TransitionStageRequest> {
-        let (name, stage) = (version.into(), stage.into());
+    ///
+    /// ```no_run
+    /// # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
+    /// use registry_client::pb::Stage;
+    ///
+    /// client.transition_stage("fraud/versions/7", Stage::Staging).comment("to be looked at").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn transition_stage(&self, version: impl Into<String>, stage: pb::Stage) -> Call<pb::TransitionStageRequest> {
+        let (name, stage) = (complete(version), stage.into());
         self.call(pb::TransitionStageRequest { name, stage, ..Default::default() })
     }
 
+    /// Moves a version to production: short for [`transition_stage`](Self::transition_stage).
+    pub fn promote(&self, version: impl Into<String>) -> Call<pb::TransitionStageRequest> {
+        self.transition_stage(version, pb::Stage::Production)
+    }
+
     /// Up to 100 moves in one revision: all of them or none. Each sees what those before it did.
-    pub fn batch_promote(
+    pub fn batch_transition_stages(
         &self,
         moves: impl IntoIterator<Item = pb::TransitionStageRequest>,
     ) -> Call<pb::BatchTransitionStagesRequest> {
-        let requests = moves.into_iter().collect();
+        let complete =
+            |step: pb::TransitionStageRequest| pb::TransitionStageRequest { name: complete(step.name), ..step };
+        let requests = moves.into_iter().map(complete).collect();
         self.call(pb::BatchTransitionStagesRequest { requests, ..Default::default() })
     }
 
     /// Gives production, or another [`stage`](Call::stage), back to the version that held it before.
     pub fn rollback(&self, model: impl Into<String>) -> Call<pb::RollbackRequest> {
-        self.call(pb::RollbackRequest { name: model.into(), ..Default::default() })
+        self.call(pb::RollbackRequest { name: complete(model), ..Default::default() })
     }
 
     /// What happened, oldest first: everywhere, or to [`parent`](Call::parent) and all below it.
@@ -73,7 +77,7 @@ setters!(RollbackRequest {
 
 setters!(ListEventsRequest {
     /// Of this resource and of all below it: a namespace, a model, or a version by its number.
-    parent(name: impl Into<String>) |r| r.parent = name.into();
+    parent(name: impl Into<String>) |r| r.parent = complete(name);
     /// Of these types only.
     types(types: impl IntoIterator<Item = pb::EventType>) |r| r.types = types.into_iter().map(Into::into).collect();
 });

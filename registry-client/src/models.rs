@@ -1,36 +1,31 @@
-use crate::call::{rpcs, setters};
-use crate::pb::model_service_client::ModelServiceClient;
-use crate::{Call, RegistryClient, pb};
+//! Models.
 
-rpcs!(ModelServiceClient<tonic::transport::Channel> {
-    reads {
-        get_model(GetModelRequest) -> Model;
-    }
-    lists {
-        list_models(ListModelsRequest) -> ListModelsResponse.models: Model;
-    }
-    mutations {
-        create_model(CreateModelRequest) -> Model;
-        update_model(UpdateModelRequest) -> Model;
-        delete_model(DeleteModelRequest) -> Model;
-        undelete_model(UndeleteModelRequest) -> Model;
-    }
-});
+use crate::call::setters;
+use crate::names::{complete, namespace_and_id};
+use crate::{Call, RegistryClient, pb};
 
 /// Models.
 impl RegistryClient {
     /// Makes a model: `models/fraud`, `namespaces/risk/models/fraud`, or just `fraud` for one of the default namespace.
     ///
     /// [`is_already_exists`](crate::Error::is_already_exists) if the name is taken, also by a deleted model.
+    ///
+    /// ```no_run
+    /// # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
+    /// use registry_client::pb::ModelType;
+    ///
+    /// client.create_model("fraud").model_type(ModelType::Classification).team("risk").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn create_model(&self, model: impl Into<String>) -> Call<pb::CreateModelRequest> {
-        let model = model.into();
-        let (parent, id) = split_name(&model);
-        self.call(pb::CreateModelRequest { parent: parent.to_owned(), model_id: id.to_owned(), ..Default::default() })
+        let (parent, model_id) = namespace_and_id(model);
+        self.call(pb::CreateModelRequest { parent, model_id, ..Default::default() })
     }
 
     /// One model, also a deleted one.
     pub fn get_model(&self, name: impl Into<String>) -> Call<pb::GetModelRequest> {
-        self.call(pb::GetModelRequest { name: name.into() })
+        self.call(pb::GetModelRequest { name: complete(name) })
     }
 
     /// The models of the default namespace, or of [`parent`](Call::parent).
@@ -41,18 +36,19 @@ impl RegistryClient {
     /// Changes a model: those of its changeable fields that are not empty, or those that [`fields`](Call::fields) names.
     ///
     /// If the model has an etag, [`is_conflict`](crate::Error::is_conflict) unless it is still the current one.
-    pub fn update_model(&self, model: pb::Model) -> Call<pb::UpdateModelRequest> {
+    pub fn update_model(&self, mut model: pb::Model) -> Call<pb::UpdateModelRequest> {
+        model.name = complete(model.name);
         self.call(pb::UpdateModelRequest { model: Some(model), ..Default::default() })
     }
 
     /// Marks a model as deleted.
     pub fn delete_model(&self, name: impl Into<String>) -> Call<pb::DeleteModelRequest> {
-        self.call(pb::DeleteModelRequest { name: name.into(), ..Default::default() })
+        self.call(pb::DeleteModelRequest { name: complete(name), ..Default::default() })
     }
 
     /// Takes a deletion back.
     pub fn undelete_model(&self, name: impl Into<String>) -> Call<pb::UndeleteModelRequest> {
-        self.call(pb::UndeleteModelRequest { name: name.into(), ..Default::default() })
+        self.call(pb::UndeleteModelRequest { name: complete(name), ..Default::default() })
     }
 }
 
@@ -71,6 +67,14 @@ setters!(CreateModelRequest {
     team(team: impl Into<String>) |r| draft(r).team = team.into();
     /// The project it belongs to.
     project(project: impl Into<String>) |r| draft(r).project = project.into();
+    /// The business that it is for.
+    business_domain(domain: impl Into<String>) |r| draft(r).business_domain = domain.into();
+    /// What it is for.
+    purpose(purpose: impl Into<String>) |r| draft(r).purpose = purpose.into();
+    /// Adds an annotation, for tools.
+    annotation(key: impl Into<String>, value: impl Into<String>) |r| {
+        draft(r).annotations.insert(key.into(), value.into());
+    };
     /// Adds a label, for selecting.
     label(key: impl Into<String>, value: impl Into<String>) |r| {
         draft(r).labels.insert(key.into(), value.into());
@@ -113,31 +117,6 @@ fn draft(request: &mut pb::CreateModelRequest) -> &mut pb::Model {
     request.model.get_or_insert_default()
 }
 
-/// A model's name as its namespace's name, empty for the default one, and its id.
-fn split_name(model: &str) -> (&str, &str) {
-    if let Some(id) = model.strip_prefix("models/") {
-        return ("", id);
-    }
-    model.split_once("/models/").unwrap_or(("", model))
-}
-
 pub(crate) fn mask(fields: impl IntoIterator<Item = impl Into<String>>) -> prost_types::FieldMask {
     prost_types::FieldMask { paths: fields.into_iter().map(Into::into).collect() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::split_name;
-
-    #[test]
-    fn names_are_split_into_namespace_and_id() {
-        for (name, expected) in [
-            ("fraud", ("", "fraud")),
-            ("models/fraud", ("", "fraud")),
-            ("namespaces/risk/models/fraud", ("namespaces/risk", "fraud")),
-            ("namespaces/risk/models/", ("namespaces/risk", "")),
-        ] {
-            assert_eq!(split_name(name), expected, "{name}");
-        }
-    }
 }

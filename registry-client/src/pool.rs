@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep, timeout};
-use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -14,10 +13,8 @@ use tracing::debug;
 
 use crate::balance::{Balance, Ticket};
 use crate::error::{Unreachable, causes};
+use crate::transport::{Address, Transport};
 use crate::{Error, RetryPolicy};
-
-/// The servers of a registry, by the names that they were given. There is at least one.
-pub(crate) type Endpoints = Vec<(String, Endpoint)>;
 
 /// The connections to all servers of one registry.
 #[derive(Debug)]
@@ -31,38 +28,38 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 struct Server {
     name: String,
-    channels: Vec<Channel>,
+    transports: Vec<Transport>,
     next: AtomicUsize,
 }
 
 impl Server {
     /// The connections in turn: one alone is a bottleneck at some 25,000 calls a second.
-    fn channel(&self) -> Channel {
+    fn transport(&self) -> Transport {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.channels[turn % self.channels.len()].clone()
+        self.transports[turn % self.transports.len()].clone()
     }
 }
 
 impl Pool {
-    /// So many connections to each endpoint, made when they are needed.
-    pub(crate) fn lazy(endpoints: Endpoints, connections: usize, patience: Duration) -> Self {
-        let balance = Mutex::new(Balance::new(endpoints.len()));
-        let server = |(name, endpoint): (String, Endpoint)| {
-            let channels = (0..connections).map(|_| endpoint.connect_lazy()).collect();
-            Server { name, channels, next: AtomicUsize::new(0) }
+    /// So many connections to each server, of which there is at least one, made when they are needed.
+    pub(crate) fn lazy(addresses: Vec<Address>, connections: usize, patience: Duration) -> Self {
+        let balance = Mutex::new(Balance::new(addresses.len()));
+        let server = |address: Address| {
+            let transports = (0..connections).map(|_| address.connect_lazy()).collect();
+            Server { name: address.name, transports, next: AtomicUsize::new(0) }
         };
-        Self { servers: endpoints.into_iter().map(server).collect(), balance, patience }
+        Self { servers: addresses.into_iter().map(server).collect(), balance, patience }
     }
 
     /// The same, with the first connection made: to whoever answers first. The others are used once they have answered too.
     pub(crate) async fn connect(
-        endpoints: Endpoints,
+        addresses: Vec<Address>,
         connections: usize,
         patience: Duration,
     ) -> Result<Self, Vec<Unreachable>> {
-        let (server, channel) = first(&endpoints).await?;
-        let mut pool = Self::lazy(endpoints, connections, patience);
-        pool.servers[server].channels[0] = channel;
+        let (server, transport) = first(&addresses).await?;
+        let mut pool = Self::lazy(addresses, connections, patience);
+        pool.servers[server].transports[0] = transport;
         let now = Instant::now();
         for other in (0..pool.servers.len()).filter(|other| *other != server) {
             pool.balance().doubt(other, now);
@@ -70,7 +67,7 @@ impl Pool {
         Ok(pool)
     }
 
-    fn pick(self: &Arc<Self>, tried: &[usize]) -> (Ticket, Channel) {
+    fn pick(self: &Arc<Self>, tried: &[usize]) -> (Ticket, Transport) {
         let ticket = {
             let mut balance = self.balance();
             // A single server is asked by the calls themselves: they have no other place to go.
@@ -81,15 +78,16 @@ impl Pool {
             }
             balance.pick(tried).expect("a route does not try a server twice in a round")
         };
-        (ticket, self.servers[ticket.endpoint].channel())
+        (ticket, self.servers[ticket.endpoint].transport())
     }
 
     /// Asks a server that was set aside whether it is back. Calls do not wait for that: a server that is gone without a word takes
     /// its time.
     fn probe(self: &Arc<Self>, ticket: Ticket) {
-        let (pool, channel, patience) = (Arc::downgrade(self), self.servers[ticket.endpoint].channel(), self.patience);
+        let transport = self.servers[ticket.endpoint].transport();
+        let (pool, patience) = (Arc::downgrade(self), self.patience);
         tokio::spawn(async move {
-            let serves = timeout(patience, serves(channel)).await.unwrap_or(false);
+            let serves = timeout(patience, serves(transport)).await.unwrap_or(false);
             // Without its client there is nobody to tell.
             let Some(pool) = pool.upgrade() else { return };
             match serves {
@@ -127,27 +125,27 @@ impl Pool {
     }
 }
 
-/// A connection to the first endpoint that takes one; all are asked at the same time.
-async fn first(endpoints: &Endpoints) -> Result<(usize, Channel), Vec<Unreachable>> {
-    let connect = async |server: usize| (server, endpoints[server].1.connect().await);
-    let mut connecting: FuturesUnordered<_> = (0..endpoints.len()).map(connect).collect();
+/// A connection to the first server that takes one; all are asked at the same time.
+async fn first(addresses: &[Address]) -> Result<(usize, Transport), Vec<Unreachable>> {
+    let connect = async |server: usize| (server, addresses[server].connect().await);
+    let mut connecting: FuturesUnordered<_> = (0..addresses.len()).map(connect).collect();
     let mut failures = Vec::new();
     while let Some((server, connected)) = connecting.next().await {
         match connected {
-            Ok(channel) => return Ok((server, channel)),
+            Ok(transport) => return Ok((server, transport)),
             Err(error) => failures.push((server, error)),
         }
     }
     failures.sort_by_key(|(server, _)| *server);
     let unreachable =
-        |(server, error): (usize, _)| Unreachable { endpoint: endpoints[server].0.clone(), problem: causes(&error) };
+        |(server, error): (usize, _)| Unreachable { endpoint: addresses[server].name.clone(), problem: causes(&error) };
     Err(failures.into_iter().map(unreachable).collect())
 }
 
-async fn serves(channel: Channel) -> bool {
-    match HealthClient::new(channel).check(HealthCheckRequest::default()).await {
+async fn serves(transport: Transport) -> bool {
+    match HealthClient::new(transport).check(HealthCheckRequest::default()).await {
         Ok(answer) => answer.get_ref().status() == ServingStatus::Serving,
-        // Who does not know the question is there.
+        // A server without the health service counts as up.
         Err(status) => !Error::from(status).is_unavailable(),
     }
 }
@@ -170,10 +168,10 @@ impl Route {
     }
 
     /// Where to make the next attempt.
-    pub(crate) fn next(&mut self) -> Channel {
-        let (ticket, channel) = self.pool.pick(&self.tried);
+    pub(crate) fn next(&mut self) -> Transport {
+        let (ticket, transport) = self.pool.pick(&self.tried);
         self.last = Some((ticket, false));
-        channel
+        transport
     }
 
     /// The server of the last attempt has answered.

@@ -1,3 +1,5 @@
+//! How far a transfer is.
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,3 +1,5 @@
+//! A version out of a local folder.
+
 use std::future::IntoFuture;
 use std::path::{Path, PathBuf};
 
@@ -6,6 +8,7 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use crate::folder::{LocalFile, walk};
+use crate::names::complete;
 use crate::progress::Meter;
 use crate::versions::version_setters;
 use crate::{Error, Progress, RegistryClient, collision, parallel, pb};
@@ -17,7 +20,7 @@ impl RegistryClient {
         Publish {
             client: self.clone(),
             files: Files::In(folder.into()),
-            request: pb::CreateVersionRequest { parent: model.into(), ..Default::default() },
+            request: pb::CreateVersionRequest { parent: complete(model), ..Default::default() },
             model: None,
             meter: Meter::default(),
         }

@@ -1,3 +1,5 @@
+//! A local folder out of a version.
+
 use std::fs;
 use std::future::IntoFuture;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,7 @@ use tokio::task::spawn_blocking;
 
 use crate::artifacts::hash_file;
 use crate::folder::RECEIPT;
+use crate::names::complete;
 use crate::progress::Meter;
 use crate::receipt::Receipt;
 use crate::{Error, Progress, RegistryClient, collision, folder, parallel, pb};
@@ -15,7 +18,7 @@ use crate::{Error, Progress, RegistryClient, collision, folder, parallel, pb};
 impl RegistryClient {
     /// Fetches all artifacts of a version into a folder, which is made if it is missing.
     pub fn pull(&self, version: impl Into<String>, folder: impl Into<PathBuf>) -> Pull {
-        Pull { client: self.clone(), version: version.into(), folder: folder.into(), meter: Meter::default() }
+        Pull { client: self.clone(), version: complete(version), folder: folder.into(), meter: Meter::default() }
     }
 }
 

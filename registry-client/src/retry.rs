@@ -1,11 +1,13 @@
+//! How often, and when, a call that found the registry unavailable is made again.
+
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tonic::transport::Channel;
 use tracing::debug;
 
 use crate::Error;
 use crate::pool::Route;
+use crate::transport::Transport;
 
 /// How often a call that found the registry unavailable is tried again, and after what time.
 ///
@@ -53,7 +55,7 @@ impl RetryPolicy {
         mut route: Route,
         call: &str,
         deadline: Option<Instant>,
-        mut attempt: impl FnMut(Channel) -> F,
+        mut attempt: impl FnMut(Transport) -> F,
     ) -> Result<T, Error> {
         let mut failures = 0u32;
         loop {

@@ -1,3 +1,5 @@
+//! Checks a folder against what it says that it holds.
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -19,13 +21,26 @@ use crate::{Error, Progress};
 
 /// Checks a folder that was [pulled](crate::RegistryClient::pull) against its `.model-registry.json`, without a registry.
 ///
+/// ```no_run
+/// # async fn example() -> Result<(), registry_client::Error> {
+/// let report = registry_client::verify_folder("models/fraud/").await?;
+/// assert!(report.problems.is_empty(), "{:?}", report.problems);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Whoever can change the files can change that one too: compare [`manifest_sha256`](FolderReport::manifest_sha256) with the
 /// version's to know that the folder is what the registry sealed.
 pub fn verify_folder(folder: impl Into<PathBuf>) -> VerifyFolder {
     VerifyFolder { folder: folder.into(), meter: Meter::default() }
 }
 
-/// A verification of a folder that has not begun: `.await` it for the [`FolderReport`]. Nothing is changed.
+/// A verification of a folder that has not begun: `.await` it for the [`FolderReport`]. Nothing is changed. That something is
+/// wrong with the folder is no error: it is in the report.
+///
+/// # Errors
+/// [`Error::Io`] if the folder, or the `.model-registry.json` in it, can't be read; [`Error::Malformed`] or
+/// [`Error::UnsafePath`] if that says something no registry would.
 #[must_use = "nothing is verified until this is awaited"]
 #[derive(Debug, Clone)]
 pub struct VerifyFolder {
@@ -51,6 +66,7 @@ pub struct FolderReport {
 /// Something in a folder that is not as its `.model-registry.json` says.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "problem", rename_all = "snake_case")]
+#[non_exhaustive]
 #[expect(missing_docs, reason = "the fields' names say it all")]
 pub enum FolderProblem {
     /// A file is not there.
@@ -102,12 +118,7 @@ impl VerifyFolder {
         self
     }
 
-    /// Verifies; the same as `.await` on it. That something is wrong is no error: it is in the report.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if the folder, or the `.model-registry.json` in it, can't be read; [`Error::Malformed`] or
-    /// [`Error::UnsafePath`] if that says something no registry would.
-    pub async fn run(mut self) -> Result<FolderReport, Error> {
+    async fn run(mut self) -> Result<FolderReport, Error> {
         let folder = self.folder.clone();
         let read = spawn_blocking(move || Ok::<_, Error>((Receipt::read(&folder)?, contents(&folder)?)));
         let (receipt, mut others) = read.await.map_err(|error| Error::io(&self.folder, error.into()))??;

@@ -1,47 +1,27 @@
-use crate::call::{rpcs, setters};
+//! Versions and aliases.
+
+use crate::call::setters;
 use crate::models::mask;
-use crate::pb::version_service_client::VersionServiceClient;
+use crate::names::{complete, complete_all, version_of_model};
 use crate::{Call, RegistryClient, pb};
 
-rpcs!(VersionServiceClient<tonic::transport::Channel> {
-    reads {
-        get_version(GetVersionRequest) -> Version;
-        batch_get_versions(BatchGetVersionsRequest) -> BatchGetVersionsResponse;
-        compare_versions(CompareVersionsRequest) -> CompareVersionsResponse;
-    }
-    lists {
-        list_versions(ListVersionsRequest) -> ListVersionsResponse.versions: Version;
-    }
-    mutations {
-        create_version(CreateVersionRequest) -> Version;
-        update_version(UpdateVersionRequest) -> Version;
-        finalize_version(FinalizeVersionRequest) -> Version;
-        delete_version(DeleteVersionRequest) -> Version;
-        undelete_version(UndeleteVersionRequest) -> Version;
-        purge_version(PurgeVersionRequest) -> Version;
-        prune_versions(PruneVersionsRequest) -> PruneVersionsResponse;
-        set_alias(SetAliasRequest) -> Model;
-        delete_alias(DeleteAliasRequest) -> Model;
-    }
-});
-
-/// Versions and aliases. A version goes by its number (`models/fraud/versions/7`), its label
-/// (`models/fraud/versions/1.4.0`) or an alias (`models/fraud@production`).
+/// Versions and aliases. A version goes by its number (`fraud/versions/7`), its label (`fraud/versions/1.4.0`) or an alias
+/// (`fraud@production`).
 impl RegistryClient {
     /// Makes the next version of a model, PENDING: upload its artifacts, then [finalize](Self::finalize_version) it. To do all
     /// of that with a folder, see [`publish`](Self::publish).
     pub fn create_version(&self, model: impl Into<String>) -> Call<pb::CreateVersionRequest> {
-        self.call(pb::CreateVersionRequest { parent: model.into(), ..Default::default() })
+        self.call(pb::CreateVersionRequest { parent: complete(model), ..Default::default() })
     }
 
     /// One version, also a deleted one unless it is asked for by alias.
     pub fn get_version(&self, name: impl Into<String>) -> Call<pb::GetVersionRequest> {
-        self.call(pb::GetVersionRequest { name: name.into() })
+        self.call(pb::GetVersionRequest { name: complete(name) })
     }
 
     /// The versions of a model, or of all models of a namespace (`namespaces/risk/models/-`).
     pub fn list_versions(&self, model: impl Into<String>) -> Call<pb::ListVersionsRequest> {
-        self.call(pb::ListVersionsRequest { parent: model.into(), ..Default::default() })
+        self.call(pb::ListVersionsRequest { parent: complete(model), ..Default::default() })
     }
 
     /// Up to 100 versions at once, in the order asked for.
@@ -49,34 +29,35 @@ impl RegistryClient {
         &self,
         names: impl IntoIterator<Item = impl Into<String>>,
     ) -> Call<pb::BatchGetVersionsRequest> {
-        self.call(pb::BatchGetVersionsRequest { names: names.into_iter().map(Into::into).collect() })
+        self.call(pb::BatchGetVersionsRequest { names: complete_all(names) })
     }
 
     /// Changes a version: those of its changeable fields that are not empty, or those that [`fields`](Call::fields) names.
     ///
     /// If the version has an etag, [`is_conflict`](crate::Error::is_conflict) unless it is still the current one.
-    pub fn update_version(&self, version: pb::Version) -> Call<pb::UpdateVersionRequest> {
+    pub fn update_version(&self, mut version: pb::Version) -> Call<pb::UpdateVersionRequest> {
+        version.name = complete(version.name);
         self.call(pb::UpdateVersionRequest { version: Some(version), ..Default::default() })
     }
 
     /// Ends the filling of a PENDING version. It is READY then, or FAILED with [`failed`](Call::failed).
     pub fn finalize_version(&self, name: impl Into<String>) -> Call<pb::FinalizeVersionRequest> {
-        self.call(pb::FinalizeVersionRequest { name: name.into(), ..Default::default() })
+        self.call(pb::FinalizeVersionRequest { name: complete(name), ..Default::default() })
     }
 
     /// Marks a version as deleted.
     pub fn delete_version(&self, name: impl Into<String>) -> Call<pb::DeleteVersionRequest> {
-        self.call(pb::DeleteVersionRequest { name: name.into(), ..Default::default() })
+        self.call(pb::DeleteVersionRequest { name: complete(name), ..Default::default() })
     }
 
     /// Takes a deletion back.
     pub fn undelete_version(&self, name: impl Into<String>) -> Call<pb::UndeleteVersionRequest> {
-        self.call(pb::UndeleteVersionRequest { name: name.into(), ..Default::default() })
+        self.call(pb::UndeleteVersionRequest { name: complete(name), ..Default::default() })
     }
 
     /// Gives up the artifacts of a deleted version at once, and for good.
     pub fn purge_version(&self, name: impl Into<String>) -> Call<pb::PurgeVersionRequest> {
-        self.call(pb::PurgeVersionRequest { name: name.into(), ..Default::default() })
+        self.call(pb::PurgeVersionRequest { name: complete(name), ..Default::default() })
     }
 
     /// Compares the metrics of 2 to 100 versions with each other; the first is the baseline.
@@ -84,14 +65,14 @@ impl RegistryClient {
         &self,
         names: impl IntoIterator<Item = impl Into<String>>,
     ) -> Call<pb::CompareVersionsRequest> {
-        self.call(pb::CompareVersionsRequest { names: names.into_iter().map(Into::into).collect() })
+        self.call(pb::CompareVersionsRequest { names: complete_all(names) })
     }
 
     /// Deletes old versions of a model and keeps so many of the newest, but never one that is in use. Repeat it while the
     /// answer says `more`. With [`validate_only`](Call::validate_only) it answers what would go.
     pub fn prune_versions(&self, model: impl Into<String>, keep: u32) -> Call<pb::PruneVersionsRequest> {
         let keep = keep.try_into().unwrap_or(i32::MAX);
-        self.call(pb::PruneVersionsRequest { parent: model.into(), keep, ..Default::default() })
+        self.call(pb::PruneVersionsRequest { parent: complete(model), keep, ..Default::default() })
     }
 
     /// Points an alias of a model, without its `@`, at a version: a full name or only its last part.
@@ -102,16 +83,16 @@ impl RegistryClient {
         version: impl Into<String>,
     ) -> Call<pb::SetAliasRequest> {
         self.call(pb::SetAliasRequest {
-            name: model.into(),
+            name: complete(model),
             alias: alias.into(),
-            version: version.into(),
+            version: version_of_model(version),
             ..Default::default()
         })
     }
 
     /// Removes an alias of a model.
     pub fn delete_alias(&self, model: impl Into<String>, alias: impl Into<String>) -> Call<pb::DeleteAliasRequest> {
-        self.call(pb::DeleteAliasRequest { name: model.into(), alias: alias.into(), ..Default::default() })
+        self.call(pb::DeleteAliasRequest { name: complete(model), alias: alias.into(), ..Default::default() })
     }
 }
 
@@ -163,9 +144,67 @@ macro_rules! version_setters {
                 self
             }
 
-            /// Adds a version that this one was derived from.
-            pub fn derived_from(mut self, version: impl Into<String>) -> Self {
-                self.draft().parents.push(version.into());
+            /// Adds versions that this one was derived from.
+            pub fn parents(mut self, versions: impl IntoIterator<Item = impl Into<String>>) -> Self {
+                self.draft().parents.extend(crate::names::complete_all(versions));
+                self
+            }
+
+            /// Adds features that the model was trained on, in their order.
+            pub fn features(mut self, features: impl IntoIterator<Item = crate::pb::Field>) -> Self {
+                self.draft().features.extend(features);
+                self
+            }
+
+            /// What to pass to the model, and what comes back.
+            pub fn signature(mut self, signature: crate::pb::Signature) -> Self {
+                self.draft().signature = Some(signature);
+                self
+            }
+
+            /// What the features were standardised with.
+            pub fn standardization_params(mut self, params: crate::pb::StandardizationParams) -> Self {
+                self.draft().standardization_params = Some(params);
+                self
+            }
+
+            /// Adds something that the training found, for example a coefficient.
+            pub fn model_param(mut self, name: impl Into<String>, value: impl Into<prost_types::Value>) -> Self {
+                self.draft().model_params.get_or_insert_default().fields.insert(name.into(), value.into());
+                self
+            }
+
+            /// What the training ran on.
+            pub fn environment(mut self, environment: crate::pb::Environment) -> Self {
+                self.draft().environment = Some(environment);
+                self
+            }
+
+            /// The time that the training data covers, as the trainer writes it.
+            pub fn data_range(mut self, start: impl Into<String>, end: impl Into<String>) -> Self {
+                self.draft().data_range = Some(crate::pb::DataRange { start: start.into(), end: end.into() });
+                self
+            }
+
+            /// Adds data that the version was trained on.
+            pub fn dataset(mut self, dataset: crate::pb::DatasetReference) -> Self {
+                self.draft().datasets.push(dataset);
+                self
+            }
+
+            /// When the training was.
+            pub fn training_time(mut self, time: std::time::SystemTime) -> Self {
+                self.draft().training_time = Some(time.into());
+                self
+            }
+
+            /// Adds something that has no field of its own.
+            pub fn additional_metadata(
+                mut self,
+                name: impl Into<String>,
+                value: impl Into<prost_types::Value>,
+            ) -> Self {
+                self.draft().additional_metadata.get_or_insert_default().fields.insert(name.into(), value.into());
                 self
             }
         }

@@ -117,7 +117,7 @@ async fn write_version(
     let artifact = client.upload(&version, "model.bin", noise(size)).await?;
     note(&artifact.name, Some(noise(size)));
     client.finalize_version(&version).await?;
-    client.promote(&version, Stage::Production).await?;
+    client.transition_stage(&version, Stage::Production).await?;
     Ok(())
 }
 

@@ -55,7 +55,7 @@ async fn a_server_that_is_killed_while_it_removes_chunks_goes_on_with_it() {
 
         let mut watch = client.watch().types([EventType::SweepStarted]).stream();
         assert!(matches!(soon(watch.try_next()).await.unwrap(), Some(WatchItem::Created { .. })));
-        let collecting = tokio::spawn(client.collect_garbage().grace(Duration::ZERO).run());
+        let collecting = tokio::spawn(client.collect_garbage().grace(Duration::ZERO).into_future());
         while !matches!(soon(watch.try_next()).await.unwrap(), Some(WatchItem::Events { .. })) {}
         server.kill();
         // It may have been done.
@@ -64,10 +64,10 @@ async fn a_server_that_is_killed_while_it_removes_chunks_goes_on_with_it() {
     }
     let server = ServerProcess::spawn(sled_command(folder.path(), "127.0.0.1:0"));
     let client = impatient(&server.endpoint());
-    client.collect_garbage().grace(Duration::ZERO).run().await.unwrap();
+    client.collect_garbage().grace(Duration::ZERO).await.unwrap();
     assert_eq!(chunks::stored(folder.path()).await, listed);
-    assert_eq!(client.scrub().run().await.unwrap().problem_count, 0);
-    assert_eq!(client.verify().run().await.unwrap().problem_count, 0);
+    assert_eq!(client.scrub().await.unwrap().problem_count, 0);
+    assert_eq!(client.verify().await.unwrap().problem_count, 0);
 }
 
 fn run(command: &mut Command) -> (Option<i32>, String, String) {

@@ -172,8 +172,8 @@ async fn artifacts_cross_a_line_to_their_store_that_breaks_again_and_again_and_i
     line.set_delay(Duration::ZERO);
     line.break_after([]);
     client.finalize_version(&version).await.unwrap();
-    client.collect_garbage().grace(Duration::ZERO).run().await.unwrap();
-    let report = client.scrub().run().await.unwrap();
+    client.collect_garbage().grace(Duration::ZERO).await.unwrap();
+    let report = client.scrub().await.unwrap();
     assert_eq!((report.problem_count, report.artifacts), (0, ROUNDS));
     verified(&client).await;
 }

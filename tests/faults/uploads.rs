@@ -44,9 +44,9 @@ async fn begun(folder: &Path) -> (ServerProcess, RegistryClient, String) {
 /// Collects garbage, after which there is nothing but what artifacts list, and that is intact.
 async fn assert_nothing_orphaned(client: &RegistryClient, folder: &Path) {
     let collect = || client.collect_garbage().grace(Duration::ZERO);
-    let report = collect().run().await.unwrap();
+    let report = collect().await.unwrap();
     eprintln!("{} of {} chunks were orphaned", report.removed_chunks, report.stored_chunks);
-    let left = collect().dry_run(true).run().await.unwrap();
+    let left = collect().dry_run(true).await.unwrap();
     assert_eq!((left.stored_chunks, left.removed_chunks), (left.listed_chunks, 0));
     if store::choice(folder) == StoreChoice::Sled {
         let stored = registry_tests::files(&folder.join("artifacts")).len() as u64;

@@ -178,7 +178,7 @@ async fn send_once(client: &RegistryClient, attempt: &Attempt) -> Result<Answer,
             Answer::Created(Box::new(create.request_id(*id).await?))
         }
         Change::Move { version, stage } => {
-            let moved = client.promote(version, *stage).comment(id.to_string()).request_id(*id).await?;
+            let moved = client.transition_stage(version, *stage).comment(id.to_string()).request_id(*id).await?;
             Answer::Moved(Box::new(moved))
         }
         Change::Alias { alias, to: Some(version) } => {

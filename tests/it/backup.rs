@@ -25,10 +25,14 @@ async fn furnish(client: &RegistryClient) -> String {
     for name in [MODEL, "models/churn", "namespaces/other/models/fraud"] {
         model_with(client, name, 4).await;
         for number in [1, 2, 3] {
-            client.promote(format!("{name}/versions/{number}"), Stage::Production).comment("why").await.unwrap();
+            client
+                .transition_stage(format!("{name}/versions/{number}"), Stage::Production)
+                .comment("why")
+                .await
+                .unwrap();
         }
         client.rollback(name).comment("worse").await.unwrap();
-        client.promote(format!("{name}/versions/4"), Stage::Staging).await.unwrap();
+        client.transition_stage(format!("{name}/versions/4"), Stage::Staging).await.unwrap();
         client.set_alias(name, "champion", "2").await.unwrap();
         client.set_alias(name, "gone", "1").await.unwrap();
         client.delete_alias(name, "gone").await.unwrap();
@@ -53,7 +57,7 @@ async fn write(client: RegistryClient, writer: usize, done: Arc<AtomicU64>, stop
         let version = pending(&client, &name).await.name;
         client.upload(&version, "model.onnx", format!("of {writer} and {}", round % 4).into_bytes()).await.unwrap();
         client.finalize_version(&version).await.unwrap();
-        client.promote(&version, Stage::Production).await.unwrap();
+        client.transition_stage(&version, Stage::Production).await.unwrap();
         client.set_alias(&name, "newest", round.to_string()).await.unwrap();
         if round > 1 {
             client.delete_version(format!("{name}/versions/{}", round - 1)).await.unwrap();
@@ -156,8 +160,8 @@ async fn step(client: &RegistryClient, number: usize) -> bool {
         6 => drop(client.upload(second, "c", b"others".to_vec()).await.unwrap()),
         7 => drop(client.delete_artifact(format!("{second}/artifacts/b")).await.unwrap()),
         8 => drop(client.finalize_version(second).await.unwrap()),
-        9 => drop(client.promote(first, Stage::Production).await.unwrap()),
-        10 => drop(client.promote(second, Stage::Production).await.unwrap()),
+        9 => drop(client.transition_stage(first, Stage::Production).await.unwrap()),
+        10 => drop(client.transition_stage(second, Stage::Production).await.unwrap()),
         11 => drop(client.rollback(MODEL).await.unwrap()),
         12 => drop(client.set_alias(MODEL, "champion", "2").await.unwrap()),
         13 => drop(client.set_alias(MODEL, "champion", "1").await.unwrap()),

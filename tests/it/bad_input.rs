@@ -70,7 +70,7 @@ async fn names_of_another_form_are_refused() {
     model_with(&client, MODEL, 1).await;
     let fields = [("name", ErrorReason::NameInvalid)];
     for name in
-        ["", "fraud", "/models/fraud", "models/fraud/", "models//fraud", "Models/fraud", "models/fraud/versions/1"]
+        ["", "jobs/fraud", "/models/fraud", "models/fraud/", "models//fraud", "Models/fraud", "models/fraud/versions/1"]
     {
         invalid(&server, client.get_model(name), &fields).await;
         invalid(&server, client.delete_model(name), &fields).await;
@@ -82,7 +82,7 @@ async fn names_of_another_form_are_refused() {
     {
         invalid(&server, client.get_version(name), &fields).await;
         invalid(&server, client.delete_version(name), &fields).await;
-        invalid(&server, client.promote(name, registry_client::pb::Stage::Staging), &fields).await;
+        invalid(&server, client.transition_stage(name, registry_client::pb::Stage::Staging), &fields).await;
     }
 }
 
@@ -182,7 +182,7 @@ async fn every_field_at_fault_of_a_version_is_listed() {
         ("version.standardization_params", ErrorReason::FieldInvalid),
     ];
     invalid(&server, client.create_version(MODEL).version(version), &fields).await;
-    let orphan = client.create_version(MODEL).derived_from("models/fraud/versions/9");
+    let orphan = client.create_version(MODEL).parents(["models/fraud/versions/9"]);
     invalid(&server, orphan, &[("version.parents[0]", ErrorReason::FieldInvalid)]).await;
     let large = client.create_version(MODEL).hyperparameter("x", "x".repeat(1024 * 1024));
     invalid(&server, large, &[("version", ErrorReason::FieldInvalid)]).await;

@@ -88,7 +88,7 @@ async fn verify_names_what_has_a_damaged_chunk() {
         let copy = client.upload(VERSION, "copy.onnx", bytes()).await.unwrap();
         client.upload(VERSION, "whole.onnx", noise_of(2, 50_000)).await.unwrap();
         accident.befall(&stored[1]);
-        let report = client.verify().run().await.unwrap();
+        let report = client.verify().await.unwrap();
         let expected = match accident {
             Accident::Gone => VerifyProblemType::ArtifactMissing,
             _ => VerifyProblemType::ArtifactDamaged,
@@ -120,11 +120,11 @@ async fn the_same_bytes_mend_a_damaged_chunk_however_it_was_found() {
                 Found::Download => drop(client.download(&made.name).bytes().await.unwrap_err()),
                 Found::Scrub => {
                     // To verify and to back up find it as well, and change nothing.
-                    assert_eq!(client.verify().run().await.unwrap().problem_count, 1);
+                    assert_eq!(client.verify().await.unwrap().problem_count, 1);
                     let completed = client.backup().write_to(tokio::io::sink()).await.unwrap();
                     assert_eq!(completed.lost_artifacts, std::slice::from_ref(&made.name));
                     assert_eq!(fs::read(&stored[1]).ok(), wrong, "{accident:?}");
-                    assert_eq!(client.scrub().quarantine(true).run().await.unwrap().problem_count, 1);
+                    assert_eq!(client.scrub().quarantine(true).await.unwrap().problem_count, 1);
                 }
             }
             client.upload(VERSION, "model.onnx", bytes()).await.unwrap();

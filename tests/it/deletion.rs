@@ -33,7 +33,7 @@ async fn a_deleted_model_is_answered_but_not_listed_and_takes_nothing_new() {
 
     let (code, reason) = (Code::FailedPrecondition, ErrorReason::ResourceDeleted);
     refused(&server, client.create_version(MODEL), code, reason).await;
-    refused(&server, client.promote(version(1), Stage::Production), code, reason).await;
+    refused(&server, client.transition_stage(version(1), Stage::Production), code, reason).await;
     refused(&server, client.rollback(MODEL), code, reason).await;
     refused(&server, client.set_alias(MODEL, "a", "1"), code, reason).await;
     refused(&server, client.update_model(deleted.clone()), code, reason).await;
@@ -48,7 +48,7 @@ async fn an_undeleted_model_has_its_stages_and_aliases_again() {
     let server = TestServer::start().await;
     let client = server.client();
     model_with(&client, MODEL, 2).await;
-    client.promote(version(1), Stage::Production).await.unwrap();
+    client.transition_stage(version(1), Stage::Production).await.unwrap();
     client.set_alias(MODEL, "champion", "2").await.unwrap();
     let before = client.get_model(MODEL).await.unwrap();
     let protected = client.delete_model(MODEL);
@@ -81,7 +81,7 @@ async fn a_deleted_version_is_not_the_latest_and_not_listed() {
     assert_eq!(numbers(&client.list_versions(MODEL).await.unwrap().versions), [1, 2]);
     assert_eq!(numbers(&client.list_versions(MODEL).show_deleted(true).await.unwrap().versions), [1, 2, 3]);
     assert_eq!(client.get_version(version(3)).await.unwrap(), deleted);
-    let promote = client.promote(version(3), Stage::Production);
+    let promote = client.transition_stage(version(3), Stage::Production);
     refused(&server, promote, Code::FailedPrecondition, ErrorReason::ResourceDeleted).await;
     let again = client.delete_version(version(3));
     refused(&server, again, Code::FailedPrecondition, ErrorReason::ResourceDeleted).await;
@@ -112,7 +112,7 @@ async fn a_version_in_use_goes_only_by_force_and_in_one_revision() {
     let server = TestServer::start().await;
     let client = server.client();
     model_with(&client, MODEL, 2).await;
-    client.promote(version(1), Stage::Production).await.unwrap();
+    client.transition_stage(version(1), Stage::Production).await.unwrap();
     client.set_alias(MODEL, "champion", "2").await.unwrap();
     for number in [1, 2] {
         let error = refused(

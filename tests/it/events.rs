@@ -26,7 +26,7 @@ async fn a_life(client: &RegistryClient) {
     client.update_version(described).await.unwrap();
     client.finalize_version(&third.name).await.unwrap();
     for number in 1..=3 {
-        client.promote(format!("{MODEL}/versions/{number}"), Stage::Production).await.unwrap();
+        client.transition_stage(format!("{MODEL}/versions/{number}"), Stage::Production).await.unwrap();
     }
     client.rollback(MODEL).comment("worse").await.unwrap();
     client.set_alias(MODEL, "champion", "3").await.unwrap();
@@ -133,8 +133,8 @@ async fn one_event_is_answered_by_its_name() {
     let server = TestServer::start().await;
     let client = server.client();
     model_with(&client, MODEL, 2).await;
-    client.promote("models/fraud/versions/1", Stage::Production).await.unwrap();
-    client.promote("models/fraud/versions/2", Stage::Production).await.unwrap();
+    client.transition_stage("models/fraud/versions/1", Stage::Production).await.unwrap();
+    client.transition_stage("models/fraud/versions/2", Stage::Production).await.unwrap();
     for event in events(&client).await {
         assert_eq!(client.get_event(&event.name).await.unwrap(), event);
     }
@@ -185,7 +185,8 @@ async fn what_can_not_be_listed_is_refused() {
     let server = TestServer::start().await;
     let client = server.client();
     model_with(&client, MODEL, 1).await;
-    for parent in ["nonsense", "models/fraud/versions/@latest", "models/fraud/versions/1.4.0", "models/fraud@latest"] {
+    for parent in ["nonsense/x", "models/fraud/versions/@latest", "models/fraud/versions/1.4.0", "models/fraud@latest"]
+    {
         invalid(&server, client.list_events().parent(parent), &[("parent", ErrorReason::NameInvalid)]).await;
     }
     let types = client.call(ListEventsRequest { types: vec![1, 999, 0], ..Default::default() });

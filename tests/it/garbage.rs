@@ -50,7 +50,7 @@ fn written(file: &Path, ago: u64) {
 }
 
 async fn collect(client: &RegistryClient) -> CollectGarbageReport {
-    client.collect_garbage().grace(Duration::ZERO).run().await.unwrap()
+    client.collect_garbage().grace(Duration::ZERO).await.unwrap()
 }
 
 async fn has(client: &RegistryClient, version: &str, contents: &[Vec<u8>]) {
@@ -107,10 +107,10 @@ async fn what_was_deleted_long_enough_ago_is_purged_by_itself() {
         version(&client, name, &[content(1)]).await;
         version(&client, name, &[content(2)]).await;
     }
-    client.promote("models/deleted@latest", Stage::Production).await.unwrap();
+    client.transition_stage("models/deleted@latest", Stage::Production).await.unwrap();
     client.delete_version("models/kept/versions/1").await.unwrap();
     client.delete_model("models/deleted").force(true).await.unwrap();
-    let dry = unchanged(&server, client.collect_garbage().dry_run(true).run()).await.unwrap();
+    let dry = unchanged(&server, client.collect_garbage().dry_run(true)).await.unwrap();
     assert_eq!(dry.purged_versions, 3);
     assert_eq!(collect(&client).await.purged_versions, 3);
     let again = unchanged(&server, collect(&client)).await;
@@ -148,7 +148,7 @@ async fn a_chunk_goes_with_the_last_artifact_that_lists_it() {
 
     delete_and_purge(&client, &one).await;
     let before = chunks::stored(&server.storage()).await;
-    let dry = unchanged(&server, client.collect_garbage().grace(Duration::ZERO).dry_run(true).run()).await.unwrap();
+    let dry = unchanged(&server, client.collect_garbage().grace(Duration::ZERO).dry_run(true)).await.unwrap();
     assert_eq!(chunks::stored(&server.storage()).await, before);
     let head = events(&client).await.len();
     let report = collect(&client).await;
@@ -201,12 +201,12 @@ async fn what_was_written_a_moment_ago_is_spared() {
     client.upload(VERSION, "a.bin", content(1)).artifact_type(ArtifactType::Model).await.unwrap();
     client.delete_artifact(format!("{VERSION}/artifacts/a.bin")).await.unwrap();
     // A day, unless it is configured or asked for otherwise.
-    let report = client.collect_garbage().run().await.unwrap();
+    let report = client.collect_garbage().await.unwrap();
     assert_eq!((report.recent_chunks, report.removed_chunks), (1, 0));
-    let report = client.collect_garbage().grace(Duration::from_secs(60)).run().await.unwrap();
+    let report = client.collect_garbage().grace(Duration::from_secs(60)).await.unwrap();
     assert_eq!((report.recent_chunks, report.removed_chunks), (1, 0));
     written(&chunks::all(&server.storage())[0], DAY);
-    let report = client.collect_garbage().run().await.unwrap();
+    let report = client.collect_garbage().await.unwrap();
     assert_eq!((report.recent_chunks, report.removed_chunks), (0, 1));
 }
 
@@ -232,7 +232,7 @@ async fn the_files_of_broken_off_writes_are_removed() {
     // From before the server was started, which on the embedded store is alone.
     let (before, is_alone) = (beside("#3"), store::choice(&server.storage()) == StoreChoice::Sled);
     write(&before, if is_alone { 600 } else { 7200 });
-    let dry = client.collect_garbage().grace(Duration::ZERO).dry_run(true).run().await.unwrap();
+    let dry = client.collect_garbage().grace(Duration::ZERO).dry_run(true).await.unwrap();
     assert_eq!(dry.removed_leftovers, 2);
     assert!([&old, &before, &new, &foreign, &chunk].iter().all(|file| file.exists()));
     let report = collect(&client).await;

@@ -136,7 +136,7 @@ async fn collect(client: RegistryClient, end: Instant) -> u64 {
     let mut removed = 0;
     while Instant::now() < end {
         let grace = Duration::from_millis(rand::random_range(0..5));
-        match client.collect_garbage().grace(grace).run().await {
+        match client.collect_garbage().grace(grace).await {
             Ok(report) => removed += report.removed_chunks,
             Err(error) => assert_eq!(error.reason(), Some(ErrorReason::CollectionRunning), "{error}"),
         }
@@ -179,14 +179,14 @@ async fn nothing_live_is_lost_and_nothing_dead_is_left() {
     let removed: u64 = collectors.join_all().await.into_iter().sum();
     assert!(removed > 100, "only {removed} chunks were removed: this tested little");
 
-    client.collect_garbage().grace(Duration::ZERO).run().await.unwrap();
+    client.collect_garbage().grace(Duration::ZERO).await.unwrap();
     assert_eq!(chunks::stored(&storage).await, listed(&client, &live).await);
     for server in &servers {
         for version in &live {
             version.check(&server.client()).await;
         }
     }
-    let report = client.scrub().run().await.unwrap();
+    let report = client.scrub().await.unwrap();
     assert_eq!((report.problem_count, report.artifacts), (0, live.iter().map(|v| v.artifacts.len() as u64).sum()));
     verified(&client).await;
     println!("{removed} chunks were removed, {} versions are live", live.len());

@@ -101,7 +101,7 @@ async fn an_etag_changes_with_the_model_but_not_as_versions_are_added() {
 
     let aliased = client.set_alias("models/fraud", "champion", "1").etag(&made.etag).await.unwrap();
     assert_ne!(aliased.etag, made.etag);
-    client.promote("models/fraud/versions/1", registry_client::pb::Stage::Production).await.unwrap();
+    client.transition_stage("models/fraud/versions/1", registry_client::pb::Stage::Production).await.unwrap();
     let promoted = client.get_model("models/fraud").await.unwrap();
     assert_ne!(promoted.etag, aliased.etag);
 }

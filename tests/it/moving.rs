@@ -15,7 +15,11 @@ const MODEL: &str = "models/fraud";
 async fn fill(client: &RegistryClient) {
     model_with(client, MODEL, 3).await;
     for number in [1, 2] {
-        client.promote(format!("{MODEL}/versions/{number}"), Stage::Production).comment("better").await.unwrap();
+        client
+            .transition_stage(format!("{MODEL}/versions/{number}"), Stage::Production)
+            .comment("better")
+            .await
+            .unwrap();
     }
     client.set_alias(MODEL, "champion", "1").await.unwrap();
     client.delete_version(format!("{MODEL}/versions/3")).await.unwrap();

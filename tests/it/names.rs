@@ -13,7 +13,7 @@ async fn a_version_answers_to_number_label_and_alias_and_is_answered_by_number()
     let made = client.create_version("namespaces/risk/models/fraud").label("1.4.0").finalize(true).await.unwrap();
     assert_eq!(made.name, "namespaces/risk/models/fraud/versions/1");
     client.set_alias("namespaces/risk/models/fraud", "champion", "1.4.0").await.unwrap();
-    client.promote("namespaces/risk/models/fraud@champion", Stage::Production).await.unwrap();
+    client.transition_stage("namespaces/risk/models/fraud@champion", Stage::Production).await.unwrap();
     for name in ["versions/1", "versions/1.4.0", "versions/@champion", "versions/@latest", "versions/@production"] {
         let found = client.get_version(format!("namespaces/risk/models/fraud/{name}")).await.unwrap();
         assert_eq!((found.name, found.uid), (made.name.clone(), made.uid.clone()), "{name}");
@@ -61,12 +61,12 @@ async fn computed_aliases_follow_what_they_mean() {
     client.finalize_version("models/fraud/versions/4").failed("out of memory").await.unwrap();
     assert_eq!(number("latest").await, 3, "nor is a FAILED one");
 
-    client.promote("models/fraud/versions/2", Stage::Staging).await.unwrap();
-    client.promote("models/fraud/versions/1", Stage::Staging).await.unwrap();
+    client.transition_stage("models/fraud/versions/2", Stage::Staging).await.unwrap();
+    client.transition_stage("models/fraud/versions/1", Stage::Staging).await.unwrap();
     assert_eq!(number("staging").await, 1, "the one that entered last");
-    client.promote("models/fraud@staging", Stage::Production).await.unwrap();
+    client.transition_stage("models/fraud@staging", Stage::Production).await.unwrap();
     assert_eq!((number("production").await, number("staging").await), (1, 2));
-    client.promote("models/fraud@production", Stage::Archived).await.unwrap();
+    client.transition_stage("models/fraud@production", Stage::Archived).await.unwrap();
     none("production").await;
 }
 

@@ -9,7 +9,8 @@ use registry_client::pb::{
     Artifact, ArtifactType, ErrorReason, Model, Stage, TransitionStageRequest, UploadArtifactRequest, UploadMetadata,
     Version,
 };
-use registry_client::{Call, Error, Mutation};
+use registry_client::rpc::{Mutating, Unary};
+use registry_client::{Call, Error};
 use registry_tests::expect::{invalid, unchanged};
 use registry_tests::{TestServer, events, model, model_with, ready};
 use uuid::Uuid;
@@ -24,9 +25,9 @@ fn version(number: i64) -> String {
 type Again = Box<dyn Fn() -> BoxFuture<'static, ()>>;
 
 /// Makes a call twice: it may happen once only, and has to be answered alike.
-async fn twice<R: Mutation>(server: &TestServer, call: Call<R>) -> Again
+async fn twice<R: Mutating + Unary>(server: &TestServer, call: Call<R>) -> Again
 where
-    R::Answer: Clone + Debug + PartialEq + Sync + 'static,
+    R::Response: Clone + Debug + PartialEq + Sync + 'static,
 {
     let call = call.request_id(Uuid::new_v4());
     let before = events(&server.client()).await.len();
@@ -60,11 +61,11 @@ async fn every_mutation_asked_twice_happens_once_also_across_a_restart() {
     for _ in 2..=4 {
         ready(&client, MODEL).await;
     }
-    done.push(twice(&server, client.promote(version(1), Stage::Production)).await);
-    done.push(twice(&server, client.promote(version(1), Stage::Production)).await);
-    done.push(twice(&server, client.promote(version(2), Stage::Production)).await);
+    done.push(twice(&server, client.transition_stage(version(1), Stage::Production)).await);
+    done.push(twice(&server, client.transition_stage(version(1), Stage::Production)).await);
+    done.push(twice(&server, client.transition_stage(version(2), Stage::Production)).await);
     done.push(twice(&server, client.rollback(MODEL)).await);
-    done.push(twice(&server, client.batch_promote([step(3), step(4)])).await);
+    done.push(twice(&server, client.batch_transition_stages([step(3), step(4)])).await);
     done.push(twice(&server, client.set_alias(MODEL, "champion", "2")).await);
     done.push(twice(&server, client.delete_alias(MODEL, "champion")).await);
     done.push(twice(&server, client.delete_version(version(3)).force(true)).await);
@@ -122,7 +123,7 @@ async fn requests_that_are_under_way_together_happen_once() {
         assert!(answers.iter().all(|answer| answer.as_ref().unwrap() == first), "{answers:?}");
         assert_eq!(events(&client).await.last().unwrap().revision, head + 1);
 
-        let promote = client.promote(&first.name, Stage::Production).request_id(Uuid::new_v4());
+        let promote = client.transition_stage(&first.name, Stage::Production).request_id(Uuid::new_v4());
         let answers = join_all((0..16).map(|_| promote.clone().send())).await;
         assert!(answers.iter().all(|answer| answer.as_ref().unwrap().revision == head + 2));
         assert_eq!(events(&client).await.last().unwrap().revision, head + 2);
@@ -148,9 +149,9 @@ async fn a_request_id_is_for_one_request_only() {
     let client = server.client();
     model_with(&client, MODEL, 2).await;
     let id = Uuid::new_v4();
-    client.promote(version(1), Stage::Production).comment("a").request_id(id).await.unwrap();
+    client.transition_stage(version(1), Stage::Production).comment("a").request_id(id).await.unwrap();
     let reused = [("request_id", ErrorReason::RequestIdReused)];
-    let promote = |number, stage| client.promote(version(number), stage).request_id(id);
+    let promote = |number, stage| client.transition_stage(version(number), stage).request_id(id);
     invalid(&server, promote(2, Stage::Production).comment("a"), &reused).await;
     invalid(&server, promote(1, Stage::Staging).comment("a"), &reused).await;
     invalid(&server, promote(1, Stage::Production).comment("b"), &reused).await;

@@ -26,7 +26,7 @@ async fn fill(client: &RegistryClient) {
     let text = "x".repeat(60_000);
     let make = |_| async { drop(client.create_version(MODEL).description(&text).finalize(true).await.unwrap()) };
     soon(stream::iter(0..80).for_each_concurrent(16, make)).await;
-    client.promote(format!("{MODEL}/versions/7"), Stage::Production).await.unwrap();
+    client.transition_stage(format!("{MODEL}/versions/7"), Stage::Production).await.unwrap();
     let version = pending(client, MODEL).await.name;
     for (path, size) in [("large", 4 * 1024 * 1024 + 1), ("small", 1), ("empty", 0)] {
         client.upload(&version, path, noise(size)).await.unwrap();
@@ -206,9 +206,9 @@ async fn artifacts_that_were_left_out_are_named_and_can_be_mended() {
     for artifact in &artifacts {
         assert_is_lost(&again.client(), artifact).await;
     }
-    let skipped = again.client().verify().skip_artifacts(true).run().await.unwrap();
+    let skipped = again.client().verify().skip_artifacts(true).await.unwrap();
     assert_eq!((skipped.problem_count, skipped.artifacts), (0, 0));
-    let report = again.client().verify().run().await.unwrap();
+    let report = again.client().verify().await.unwrap();
     assert_eq!(report.problem_count, names.len() as u64);
     assert!(report.problems.iter().all(|problem| problem.r#type() == VerifyProblemType::ArtifactMissing));
 
@@ -233,7 +233,7 @@ async fn bytes_that_are_missing_or_damaged_are_named_by_backup_restore_and_verif
     damage(&flipped_files[0]);
     std::fs::write(&files_of(shortened).await[0], noise(999)).unwrap();
 
-    let report = client.verify().run().await.unwrap();
+    let report = client.verify().await.unwrap();
     let problems: BTreeSet<_> =
         report.problems.iter().map(|problem| (problem.name.as_str(), problem.r#type())).collect();
     let (gone, bad) = (VerifyProblemType::ArtifactMissing, VerifyProblemType::ArtifactDamaged);

@@ -23,9 +23,9 @@ async fn what_is_in_use_or_new_is_kept() {
             ready(&client, MODEL).await
         };
     }
-    client.promote("models/fraud/versions/1", Stage::Production).await.unwrap();
+    client.transition_stage("models/fraud/versions/1", Stage::Production).await.unwrap();
     client.set_alias(MODEL, "champion", "2").await.unwrap();
-    client.promote("models/fraud/versions/4", Stage::Staging).await.unwrap();
+    client.transition_stage("models/fraud/versions/4", Stage::Staging).await.unwrap();
     client.delete_version("models/fraud/versions/6").await.unwrap();
 
     let dry = unchanged(&server, client.prune_versions(MODEL, 2).validate_only(true)).await.unwrap();

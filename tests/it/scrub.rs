@@ -47,7 +47,7 @@ fn chunk(server: &TestServer, size: u64) -> PathBuf {
 }
 
 async fn scrub(server: &TestServer) -> ScrubReport {
-    unchanged(server, server.client().scrub().run()).await.unwrap()
+    unchanged(server, server.client().scrub()).await.unwrap()
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn progress_is_told_a_few_times_a_second_only() {
         counted.fetch_add(1, Ordering::Relaxed);
     });
     let began = Instant::now();
-    assert_eq!(scrub.run().await.unwrap().artifacts, 104);
+    assert_eq!(scrub.await.unwrap().artifacts, 104);
     let told = told.load(Ordering::Relaxed);
     assert!(told >= 1 && began.elapsed() >= Duration::from_millis(100) * (told - 1), "{told}");
 }
@@ -90,7 +90,7 @@ async fn a_damaged_chunk_is_put_aside_and_mended_by_uploading_it_again() {
     let hex = hex(&problem.blake3);
     assert_eq!(file.file_name().unwrap().to_str(), Some(hex.as_str()));
 
-    let report = client.scrub().quarantine(true).run().await.unwrap();
+    let report = client.scrub().quarantine(true).await.unwrap();
     assert_eq!((report.problem_count, report.quarantined_chunks), (1, 1));
     assert!(!file.exists() && server.storage().join("artifacts/quarantine/default").join(hex).exists());
     let report = scrub(&server).await;
@@ -111,7 +111,7 @@ async fn a_missing_chunk_is_mended_by_uploading_it_again() {
     let server = registry().await;
     let client = server.client();
     std::fs::remove_file(chunk(&server, 50_000)).unwrap();
-    let report = client.scrub().quarantine(true).run().await.unwrap();
+    let report = client.scrub().quarantine(true).await.unwrap();
     assert_eq!((report.problem_count, report.quarantined_chunks), (1, 0));
     assert_eq!(report.problems[0].r#type(), VerifyProblemType::ArtifactMissing);
     assert_eq!(report.problems[0].artifacts, [name(1, "own.bin")]);

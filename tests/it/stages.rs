@@ -36,8 +36,8 @@ async fn the_displaced_version_is_archived_in_the_same_revision() {
     let server = TestServer::start().await;
     let client = server.client();
     model_with(&client, MODEL, 2).await;
-    client.promote(version(1), Stage::Production).await.unwrap();
-    let answer = client.promote(version(2), Stage::Production).comment("two points better").await.unwrap();
+    client.transition_stage(version(1), Stage::Production).await.unwrap();
+    let answer = client.transition_stage(version(2), Stage::Production).comment("two points better").await.unwrap();
     let promoted = answer.version.unwrap();
     assert_eq!((promoted.number, promoted.stage(), promoted.stage_revision), (2, Stage::Production, answer.revision));
     assert!(promoted.stage_time.is_some());
@@ -74,8 +74,8 @@ async fn the_incumbent_goes_where_the_request_says() {
         let server = TestServer::start().await;
         let client = server.client();
         model_with(&client, MODEL, 2).await;
-        client.promote(version(1), Stage::Production).await.unwrap();
-        client.promote(version(2), Stage::Production).incumbent(action).await.unwrap();
+        client.transition_stage(version(1), Stage::Production).await.unwrap();
+        client.transition_stage(version(2), Stage::Production).incumbent(action).await.unwrap();
         assert_eq!(stages(&client).await, [stage, Stage::Production], "{action:?}");
     }
 }
@@ -85,7 +85,8 @@ async fn an_incumbent_that_is_to_stay_stays() {
     let server = TestServer::start().await;
     let client = server.client();
     model_with(&client, MODEL, 2).await;
-    let refuse = |number| client.promote(version(number), Stage::Production).incumbent(IncumbentAction::Refuse);
+    let refuse =
+        |number| client.transition_stage(version(number), Stage::Production).incumbent(IncumbentAction::Refuse);
     refuse(1).await.unwrap();
     let error = refused(&server, refuse(2), Code::FailedPrecondition, ErrorReason::StageOccupied).await;
     assert!(error.is_failed_precondition());
@@ -99,13 +100,13 @@ async fn only_ready_versions_are_promoted() {
     model_with(&client, MODEL, 0).await;
     let waiting = pending(&client, MODEL).await;
     for stage in [Stage::Staging, Stage::Production] {
-        let promote = client.promote(&waiting.name, stage);
+        let promote = client.transition_stage(&waiting.name, stage);
         refused(&server, promote, Code::FailedPrecondition, ErrorReason::VersionNotReady).await;
     }
     client.finalize_version(&waiting.name).failed("nan").await.unwrap();
-    let promote = client.promote(&waiting.name, Stage::Production);
+    let promote = client.transition_stage(&waiting.name, Stage::Production);
     refused(&server, promote, Code::FailedPrecondition, ErrorReason::VersionNotReady).await;
-    client.promote(&waiting.name, Stage::Archived).await.unwrap();
+    client.transition_stage(&waiting.name, Stage::Archived).await.unwrap();
 }
 
 #[tokio::test]
@@ -121,7 +122,7 @@ async fn a_stage_has_to_be_named_and_known() {
     invalid(&server, to(99, 99), &both).await;
     let archive = client.rollback(MODEL).stage(Stage::Archived);
     invalid(&server, archive, &[("stage", ErrorReason::FieldInvalid)]).await;
-    let long = client.promote(version(1), Stage::Staging).comment("x".repeat(4097));
+    let long = client.transition_stage(version(1), Stage::Staging).comment("x".repeat(4097));
     invalid(&server, long, &[("comment", ErrorReason::FieldInvalid)]).await;
 }
 
@@ -130,8 +131,9 @@ async fn a_transition_to_the_same_stage_is_logged_and_displaces_nothing() {
     let server = TestServer::start().await;
     let client = server.client();
     model_with(&client, MODEL, 1).await;
-    let first = client.promote(version(1), Stage::Production).await.unwrap();
-    let again = client.promote(version(1), Stage::Production).incumbent(IncumbentAction::Refuse).await.unwrap();
+    let first = client.transition_stage(version(1), Stage::Production).await.unwrap();
+    let again =
+        client.transition_stage(version(1), Stage::Production).incumbent(IncumbentAction::Refuse).await.unwrap();
     assert_eq!((again.version, again.displaced.len(), again.revision), (first.version, 0, first.revision + 1));
     let stayed = (1, Stage::Production, Stage::Production, StageChangeCause::Transition);
     assert_eq!(moves(&client, again.revision).await, [stayed]);
@@ -143,7 +145,7 @@ async fn rollbacks_go_back_one_by_one_until_nothing_is_left() {
     let client = server.client();
     model_with(&client, MODEL, 3).await;
     for number in 1..=3 {
-        client.promote(version(number), Stage::Production).await.unwrap();
+        client.transition_stage(version(number), Stage::Production).await.unwrap();
     }
     let second = client.rollback(MODEL).comment("3 is worse").await.unwrap();
     assert_eq!(second.version.unwrap().number, 2);
@@ -167,7 +169,7 @@ async fn a_rollback_passes_over_deleted_versions() {
     let client = server.client();
     model_with(&client, MODEL, 3).await;
     for number in 1..=3 {
-        client.promote(version(number), Stage::Production).await.unwrap();
+        client.transition_stage(version(number), Stage::Production).await.unwrap();
     }
     client.delete_version(version(2)).await.unwrap();
     assert_eq!(client.rollback(MODEL).await.unwrap().version.unwrap().number, 1);
@@ -178,8 +180,8 @@ async fn a_rollback_fills_a_stage_that_lost_its_version() {
     let server = TestServer::start().await;
     let client = server.client();
     model_with(&client, MODEL, 2).await;
-    client.promote(version(1), Stage::Production).await.unwrap();
-    client.promote(version(2), Stage::Production).await.unwrap();
+    client.transition_stage(version(1), Stage::Production).await.unwrap();
+    client.transition_stage(version(2), Stage::Production).await.unwrap();
     client.delete_version(version(2)).force(true).await.unwrap();
     let back = client.rollback(MODEL).await.unwrap();
     assert_eq!((back.version.unwrap().number, back.displaced.len()), (1, 0));
@@ -191,12 +193,12 @@ async fn staging_holds_several_and_is_rolled_back_as_well() {
     let client = server.client();
     model_with(&client, MODEL, 2).await;
     for number in 1..=2 {
-        let moved = client.promote(version(number), Stage::Staging).await.unwrap();
+        let moved = client.transition_stage(version(number), Stage::Staging).await.unwrap();
         assert!(moved.displaced.is_empty());
     }
     assert_eq!(stages(&client).await, [Stage::Staging, Stage::Staging]);
-    client.promote(version(1), Stage::Archived).await.unwrap();
-    client.promote(version(2), Stage::Archived).await.unwrap();
+    client.transition_stage(version(1), Stage::Archived).await.unwrap();
+    client.transition_stage(version(2), Stage::Archived).await.unwrap();
     let back = client.rollback(MODEL).stage(Stage::Staging).await.unwrap();
     assert_eq!(back.version.unwrap().stage(), Stage::Staging);
 }
@@ -218,14 +220,14 @@ async fn a_policy_rules_transitions_out() {
     ready(&client, MODEL).await;
     ready(&client, MODEL).await;
     for stage in [Stage::Production, Stage::Archived] {
-        let illegal = client.promote(version(1), stage);
+        let illegal = client.transition_stage(version(1), stage);
         refused(&server, illegal, Code::FailedPrecondition, ErrorReason::TransitionNotAllowed).await;
     }
-    client.promote(version(1), Stage::Staging).await.unwrap();
-    let second = client.promote(version(2), Stage::Staging).await.unwrap();
+    client.transition_stage(version(1), Stage::Staging).await.unwrap();
+    let second = client.transition_stage(version(2), Stage::Staging).await.unwrap();
     // The move of an incumbent needs no entry.
     assert_eq!((second.displaced[0].number, second.displaced[0].stage()), (1, Stage::Development));
-    client.promote(version(2), Stage::Production).await.unwrap();
+    client.transition_stage(version(2), Stage::Production).await.unwrap();
 }
 
 #[tokio::test]
@@ -265,7 +267,7 @@ async fn a_batch_is_one_revision_in_which_each_sees_what_those_before_it_did() {
     let client = server.client();
     model_with(&client, MODEL, 2).await;
     let answer = client
-        .batch_promote([step(1, Stage::Production), step(2, Stage::Production), step(1, Stage::Staging)])
+        .batch_transition_stages([step(1, Stage::Production), step(2, Stage::Production), step(1, Stage::Staging)])
         .await
         .unwrap();
     let moved: Vec<_> = answer
@@ -285,9 +287,9 @@ async fn a_batch_of_which_one_fails_does_nothing() {
     let client = server.client();
     model_with(&client, MODEL, 2).await;
     pending(&client, MODEL).await;
-    let batch = client.batch_promote([step(1, Stage::Production), step(3, Stage::Production)]);
+    let batch = client.batch_transition_stages([step(1, Stage::Production), step(3, Stage::Production)]);
     refused(&server, batch, Code::FailedPrecondition, ErrorReason::VersionNotReady).await;
-    let batch = client.batch_promote([step(1, Stage::Production), step(9, Stage::Production)]);
+    let batch = client.batch_transition_stages([step(1, Stage::Production), step(9, Stage::Production)]);
     refused(&server, batch, Code::NotFound, ErrorReason::VersionNotFound).await;
     assert_eq!(stages(&client).await, [Stage::Development; 3]);
     assert!(client.get_model(MODEL).await.unwrap().stages.is_empty());
@@ -299,11 +301,11 @@ async fn a_batch_has_1_to_100_requests_and_the_request_id_for_all_of_them() {
     let client = server.client();
     model_with(&client, MODEL, 1).await;
     let fields = [("requests", ErrorReason::FieldInvalid)];
-    invalid(&server, client.batch_promote([]), &fields).await;
-    invalid(&server, client.batch_promote(vec![step(1, Stage::Staging); 101]), &fields).await;
+    invalid(&server, client.batch_transition_stages([]), &fields).await;
+    invalid(&server, client.batch_transition_stages(vec![step(1, Stage::Staging); 101]), &fields).await;
     let dry = TransitionStageRequest { validate_only: true, ..step(1, Stage::Staging) };
     let unnamed = TransitionStageRequest { name: "nonsense".to_owned(), ..step(1, Stage::Unspecified) };
-    let wrong = client.batch_promote([step(1, Stage::Staging), dry, unnamed]);
+    let wrong = client.batch_transition_stages([step(1, Stage::Staging), dry, unnamed]);
     let fields = [
         ("requests[1]", ErrorReason::FieldInvalid),
         ("requests[2].name", ErrorReason::NameInvalid),
@@ -317,8 +319,8 @@ async fn to_validate_only_answers_what_would_come_out_and_changes_nothing() {
     let server = TestServer::start().await;
     let client = server.client();
     model_with(&client, MODEL, 2).await;
-    client.promote(version(1), Stage::Production).await.unwrap();
-    let promote = client.promote(version(2), Stage::Production);
+    client.transition_stage(version(1), Stage::Production).await.unwrap();
+    let promote = client.transition_stage(version(2), Stage::Production);
     let dry = unchanged(&server, promote.clone().validate_only(true)).await.unwrap();
     assert_eq!((dry.revision, dry.displaced.len()), (0, 1));
     assert_eq!(dry.version.unwrap().stage(), Stage::Production);
@@ -328,7 +330,7 @@ async fn to_validate_only_answers_what_would_come_out_and_changes_nothing() {
     let dry = unchanged(&server, client.rollback(MODEL).validate_only(true)).await.unwrap();
     assert_eq!((dry.revision, dry.version.unwrap().number), (0, 1));
     assert_eq!(client.get_version("models/fraud@production").await.unwrap().number, 2);
-    let batch = client.batch_promote([step(1, Stage::Staging)]).validate_only(true);
+    let batch = client.batch_transition_stages([step(1, Stage::Staging)]).validate_only(true);
     assert_eq!(unchanged(&server, batch).await.unwrap().revision, 0);
 }
 
@@ -337,8 +339,8 @@ async fn a_stage_is_changed_only_in_the_state_that_the_etag_names() {
     let server = TestServer::start().await;
     let client = server.client();
     let old = model_with(&client, MODEL, 1).await.pop().unwrap().etag;
-    client.promote(version(1), Stage::Staging).etag(&old).await.unwrap();
-    let promote = client.promote(version(1), Stage::Production).etag(&old);
+    client.transition_stage(version(1), Stage::Staging).etag(&old).await.unwrap();
+    let promote = client.transition_stage(version(1), Stage::Production).etag(&old);
     refused(&server, promote, Code::Aborted, ErrorReason::EtagMismatch).await;
     let rollback = client.rollback(MODEL).etag("nonsense");
     refused(&server, rollback, Code::Aborted, ErrorReason::EtagMismatch).await;

@@ -26,7 +26,11 @@ async fn registry() -> TestServer {
     let labelled = client.create_version(MODEL).label("1.0.0").description("a-description").finalize(true);
     labelled.await.unwrap();
     ready(&client, MODEL).await;
-    client.promote(format!("{MODEL}/versions/1"), Stage::Production).comment("because-it-is-good").await.unwrap();
+    client
+        .transition_stage(format!("{MODEL}/versions/1"), Stage::Production)
+        .comment("because-it-is-good")
+        .await
+        .unwrap();
     client.delete_version(format!("{MODEL}/versions/2")).await.unwrap();
     let version = pending(&client, MODEL).await.name;
     client.upload(&version, "model.onnx", b"bytes".to_vec()).await.unwrap();
@@ -40,7 +44,7 @@ async fn problems_after(change: impl FnOnce(&sled::Tree, &sled::Tree)) -> Vec<Ve
     server.stop().await;
     tamper(&server.storage(), change).await;
     server.start_again().await;
-    let report = server.client().verify().run().await.unwrap();
+    let report = server.client().verify().await.unwrap();
     assert_eq!(report.problem_count, report.problems.len() as u64);
     report.problems
 }
@@ -167,7 +171,7 @@ async fn the_report_is_of_the_registry_that_is_served() {
     // The model, three versions, an artifact, what it consists of and what the namespace adds up to, a label, a holder of the stage,
     // the chain's head; a request and a reference for each revision.
     assert_eq!(report.records, 10 + 7 + 7);
-    let skipped = client.verify().skip_artifacts(true).run().await.unwrap();
+    let skipped = client.verify().skip_artifacts(true).await.unwrap();
     assert_eq!((skipped.records, skipped.artifacts, skipped.artifact_bytes), (report.records, 0, 0));
 
     let empty = TestServer::start().await;

@@ -27,7 +27,7 @@ async fn a_version_is_answered_as_it_was_made() {
         .metric("test", "worst", f64::NEG_INFINITY)
         .hyperparameter("max_depth", 6.0)
         .tag("run", "17")
-        .derived_from("models/fraud@latest")
+        .parents(["models/fraud@latest"])
         .await
         .unwrap();
     assert_eq!((made.number, made.state(), made.stage()), (2, VersionState::Pending, Stage::Development));

@@ -46,7 +46,7 @@ async fn head(client: &RegistryClient) -> u64 {
 async fn work(client: &RegistryClient, name: &str) {
     model_with(client, name, 3).await;
     for number in [1, 2, 3, 1] {
-        client.promote(format!("{name}/versions/{number}"), Stage::Production).await.unwrap();
+        client.transition_stage(format!("{name}/versions/{number}"), Stage::Production).await.unwrap();
     }
     client.set_alias(name, "champion", "1").await.unwrap();
     let version = pending(client, name).await.name;
@@ -85,7 +85,7 @@ async fn a_watch_from_now_begins_with_the_next_revision() {
         let began = watched.created.unwrap();
         assert!(began >= before);
         ready(&client, MODEL).await;
-        client.promote("models/fraud@latest", Stage::Production).await.unwrap();
+        client.transition_stage("models/fraud@latest", Stage::Production).await.unwrap();
         let log = events(&client).await;
         read_to(&mut watch, began + 2, &mut watched).await;
         assert_eq!(watched.revisions(), [began + 1, began + 2]);
@@ -155,7 +155,7 @@ async fn a_watch_behind_the_head_is_refused() {
     assert_eq!(error.reason(), Some(ErrorReason::RevisionUnknown));
     let error = soon(client.watch().after(u64::MAX).stream().try_collect::<Vec<_>>()).await.unwrap_err();
     assert_eq!(error.reason(), Some(ErrorReason::RevisionUnknown));
-    let error = soon(client.watch().parent("nonsense").stream().try_collect::<Vec<_>>()).await.unwrap_err();
+    let error = soon(client.watch().parent("nonsense/x").stream().try_collect::<Vec<_>>()).await.unwrap_err();
     assert_eq!((error.code(), error.violations()[0].field.as_str()), (Some(Code::InvalidArgument), "parent"));
 }
 
@@ -241,7 +241,7 @@ async fn a_snapshot_and_the_events_behind_it_are_the_state_also_while_others_wri
             for i in 0..15 {
                 work(&client, &format!("models/new{i}")).await;
                 client.delete_version(format!("models/old{i}/versions/2")).force(true).await.unwrap();
-                client.promote(format!("models/old{i}/versions/3"), Stage::Production).await.unwrap();
+                client.transition_stage(format!("models/old{i}/versions/3"), Stage::Production).await.unwrap();
             }
             client.delete_model("models/new0").force(true).await.unwrap();
         }

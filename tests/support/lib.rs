@@ -43,7 +43,7 @@ pub async fn until<T, F: Future<Output = Option<T>>>(patience: Duration, mut ask
 ///
 /// # Panics
 /// If it takes longer.
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub async fn soon<T>(future: impl IntoFuture<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("this takes too long")
 }
 

@@ -123,7 +123,7 @@ pub async fn assert_same(one: &RegistryClient, other: &RegistryClient) {
 /// # Panics
 /// If it is not.
 pub async fn verified(client: &RegistryClient) -> VerifyReport {
-    let report = soon(client.verify().run()).await.unwrap();
+    let report = soon(client.verify()).await.unwrap();
     assert_eq!((report.problems.as_slice(), report.problem_count), (&[][..], 0));
     report
 }

@@ -96,7 +96,7 @@ pub(crate) async fn verify(context: &Context, skip_artifacts: bool) -> Result<()
         moved.set_message(phase);
         moved.set_position(progress.done);
     });
-    let report = verify.run().await;
+    let report = verify.await;
     bar.finish_and_clear();
     let report = report?;
     context.out.message("VerifyReport", &report, text)?;

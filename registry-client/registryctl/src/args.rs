@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use registry_client::pb;
+use registry_client::{Name, pb};
 
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
 
@@ -44,7 +44,7 @@ pub(crate) enum Command {
     /// Show a model, version, artifact or event.
     Get {
         /// For example `fraud`, `fraud@production`, `fraud/versions/7`, `events/42-0`.
-        name: String,
+        name: Name,
     },
     /// List models, the versions of a model, or the artifacts of a version.
     #[command(visible_alias = "ls")]
@@ -60,14 +60,14 @@ pub(crate) enum Command {
     Compare {
         /// Two or more versions.
         #[arg(required = true, num_args = 2..)]
-        names: Vec<String>,
+        names: Vec<Name>,
     },
     /// Delete old versions of a model. What is in production, staging, aliased or pending stays.
     Prune(Prune),
     /// Delete a model, a version, or an artifact that is not sealed. Models and versions can be undeleted.
     Delete {
         /// What to delete.
-        name: String,
+        name: Name,
         /// Even if it is in production or carries an alias.
         #[arg(long)]
         force: bool,
@@ -75,19 +75,19 @@ pub(crate) enum Command {
     /// Take the deletion of a model or version back.
     Undelete {
         /// What to bring back.
-        name: String,
+        name: Name,
     },
     /// Give up the artifacts of a deleted version at once, and for good; after a while the registry does so by itself.
     Purge {
         /// The version.
-        name: String,
+        name: Name,
     },
     /// Upload a file as an artifact of a version.
     Upload(Upload),
     /// Download an artifact.
     Download {
         /// For example `fraud@production/artifacts/model.onnx`.
-        name: String,
+        name: Name,
         /// The file, or `-` for standard output; the artifact's own name by default.
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
@@ -140,7 +140,7 @@ pub(crate) struct Backup {
 #[derive(Debug, Group)]
 pub(crate) struct Create {
     /// The model's name.
-    pub(crate) model: String,
+    pub(crate) model: Name,
     /// What it does: classification, regression, forecasting, reinforcement, anomaly_detection, time_series, other.
     #[arg(long = "type", value_name = "TYPE", value_parser = enum_value::<pb::ModelType>)]
     pub(crate) model_type: Option<pb::ModelType>,
@@ -166,7 +166,7 @@ pub(crate) struct Create {
 #[derive(Debug, Group)]
 pub(crate) struct List {
     /// Nothing (models), a namespace (its models), a model (its versions) or a version (its artifacts).
-    pub(crate) parent: Option<String>,
+    pub(crate) parent: Option<Name>,
     /// How many at most.
     #[arg(long, default_value_t = 100)]
     pub(crate) limit: usize,
@@ -178,7 +178,7 @@ pub(crate) struct List {
 #[derive(Debug, Group)]
 pub(crate) struct Promote {
     /// The version.
-    pub(crate) name: String,
+    pub(crate) name: Name,
     /// development, staging, production or archived.
     #[arg(value_parser = enum_value::<pb::Stage>)]
     pub(crate) stage: pb::Stage,
@@ -189,7 +189,7 @@ pub(crate) struct Promote {
 #[derive(Debug, Group)]
 pub(crate) struct Rollback {
     /// The model.
-    pub(crate) model: String,
+    pub(crate) model: Name,
     /// staging or production.
     #[arg(long, default_value = "production", value_parser = enum_value::<pb::Stage>)]
     pub(crate) stage: pb::Stage,
@@ -215,7 +215,7 @@ pub(crate) enum Alias {
     /// Point an alias at a version.
     Set {
         /// The model.
-        model: String,
+        model: Name,
         /// Without the `@`.
         alias: String,
         /// The version's number, its label, or an alias with its `@`.
@@ -224,7 +224,7 @@ pub(crate) enum Alias {
     /// Remove an alias.
     Delete {
         /// The model.
-        model: String,
+        model: Name,
         /// Without the `@`.
         alias: String,
     },
@@ -233,7 +233,7 @@ pub(crate) enum Alias {
 #[derive(Debug, Group)]
 pub(crate) struct Prune {
     /// The model.
-    pub(crate) model: String,
+    pub(crate) model: Name,
     /// How many of the newest versions stay.
     #[arg(long)]
     pub(crate) keep: i32,
@@ -245,7 +245,7 @@ pub(crate) struct Prune {
 #[derive(Debug, Group)]
 pub(crate) struct Events {
     /// Of this model or version only.
-    pub(crate) parent: Option<String>,
+    pub(crate) parent: Option<Name>,
     /// Of this type only, for example stage_transitioned; may be given several times.
     #[arg(long = "type", value_name = "TYPE", value_parser = enum_value::<pb::EventType>)]
     pub(crate) types: Vec<pb::EventType>,
@@ -257,7 +257,7 @@ pub(crate) struct Events {
 #[derive(Debug, Group)]
 pub(crate) struct Watch {
     /// Of this model or version only.
-    pub(crate) parent: Option<String>,
+    pub(crate) parent: Option<Name>,
     /// Of this type only, for example stage_transitioned; may be given several times.
     #[arg(long = "type", value_name = "TYPE", value_parser = enum_value::<pb::EventType>)]
     pub(crate) types: Vec<pb::EventType>,

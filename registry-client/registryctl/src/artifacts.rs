@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt as _;
-use registry_client::{Download, Source};
+use registry_client::{Download, Name, Source};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::args::Upload;
 use crate::output::{brief, last};
 use crate::progress::Bar;
-use crate::values::resource;
 use crate::{Context, Failure};
 
 pub(crate) async fn upload(context: &Context, command: Upload) -> Result<(), Failure> {
@@ -26,7 +25,7 @@ pub(crate) async fn upload(context: &Context, command: Upload) -> Result<(), Fai
     };
     let source = if from_stdin { Source::reader(tokio::io::stdin()) } else { Source::from(command.file) };
     let bar = Bar::new("uploading");
-    let mut upload = context.client.upload(resource(&command.version), path, source).progress(bar.follow());
+    let mut upload = context.client.upload(command.version, path, source).progress(bar.follow());
     if let Some(artifact_type) = command.artifact_type {
         upload = upload.artifact_type(artifact_type);
     }
@@ -38,10 +37,10 @@ pub(crate) async fn upload(context: &Context, command: Upload) -> Result<(), Fai
     })
 }
 
-pub(crate) async fn download(context: &Context, name: &str, output: Option<PathBuf>) -> Result<(), Failure> {
-    let file = output.unwrap_or_else(|| PathBuf::from(last(name)));
+pub(crate) async fn download(context: &Context, name: Name, output: Option<PathBuf>) -> Result<(), Failure> {
+    let file = output.unwrap_or_else(|| PathBuf::from(last(name.as_str())));
     let bar = Bar::new("downloading");
-    let download = context.client.download(resource(name)).progress(bar.follow());
+    let download = context.client.download(name).progress(bar.follow());
     if file == Path::new("-") {
         let printed = print(download).await;
         bar.end();

@@ -5,12 +5,11 @@ use registry_client::{WatchItem, pb};
 
 use crate::args::{Events, Watch};
 use crate::output::event;
-use crate::values::resource;
 use crate::{Context, Failure};
 
 pub(crate) async fn list(context: &Context, command: Events) -> Result<(), Failure> {
     let request = pb::ListEventsRequest {
-        parent: command.parent.as_deref().map(resource).unwrap_or_default(),
+        parent: command.parent.map(Into::into).unwrap_or_default(),
         types: command.types.into_iter().map(Into::into).collect(),
         page_size: i32::try_from(command.limit.min(1000))?,
         ..Default::default()
@@ -24,8 +23,8 @@ pub(crate) async fn list(context: &Context, command: Events) -> Result<(), Failu
 
 pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failure> {
     let mut watch = context.client.watch().types(command.types);
-    if let Some(parent) = &command.parent {
-        watch = watch.parent(resource(parent));
+    if let Some(parent) = command.parent {
+        watch = watch.parent(parent);
     }
     if let Some(revision) = command.after {
         watch = watch.after(revision);
@@ -45,7 +44,8 @@ pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failu
                 events.iter().try_for_each(|found| context.out.message("Event", found, event))?;
             }
             Some(WatchItem::SnapshotRestarted { .. }) => eprintln!("the connection broke: the snapshot begins again"),
-            Some(WatchItem::Created { .. } | WatchItem::Bookmark { .. }) => {}
+            // A beginning or a bookmark: nothing happened.
+            Some(_) => {}
             None => return Ok(()),
         }
     }

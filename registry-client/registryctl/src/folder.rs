@@ -7,7 +7,7 @@ use registry_client::pb;
 use crate::args::{Publish, Pull};
 use crate::output::{Output, brief, bytes};
 use crate::progress::{Bar, Moved};
-use crate::values::{resource, value};
+use crate::values::value;
 use crate::{Context, Failure};
 
 pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), Failure> {
@@ -17,7 +17,7 @@ pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), F
         framework: command.framework.unwrap_or_default().into(),
         framework_version: command.framework_version.unwrap_or_default(),
         tags: command.tags.into_iter().collect(),
-        parents: command.parents.iter().map(|parent| resource(parent)).collect(),
+        parents: command.parents.into_iter().map(Into::into).collect(),
         ..Default::default()
     };
     for (split, metric, value) in command.metrics {
@@ -31,8 +31,7 @@ pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), F
         version.hyperparameters = Some(prost_types::Struct { fields: fields.collect() });
     }
     let bar = Bar::new("uploading");
-    let mut publish =
-        context.client.publish(command.folder, resource(&command.model)).version(version).progress(bar.follow());
+    let mut publish = context.client.publish(command.folder, command.model).version(version).progress(bar.follow());
     if command.create {
         publish = publish.create_model_if_missing(pb::Model::default());
     }
@@ -50,7 +49,7 @@ pub(crate) fn made(context: &Context, how: &str, version: &pb::Version, moved: M
 }
 
 pub(crate) async fn pull(context: &Context, command: Pull) -> Result<(), Failure> {
-    let mut name = resource(&command.name);
+    let mut name = String::from(command.name);
     let folder = match command.output {
         Some(folder) => folder,
         None => {

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use registry_client::pb;
+use registry_client::{Name, pb};
 
 use crate::admin::{Damaged, bar};
 use crate::output::{brief, bytes};
-use crate::values::resource;
 use crate::{Context, Failure};
 
 #[derive(Debug, clap::Args)]
@@ -33,7 +32,7 @@ pub(crate) async fn collect(context: &Context, command: Gc) -> Result<(), Failur
     if let Some(grace) = command.grace {
         collect = collect.grace(grace);
     }
-    let report = collect.run().await;
+    let report = collect.await;
     bar.finish_and_clear();
     context.out.message("CollectGarbageReport", &report?, |report| {
         let (purged, removed) = if command.dry_run { ("would purge", "would remove") } else { ("purged", "removed") };
@@ -57,7 +56,7 @@ pub(crate) async fn scrub(context: &Context, quarantine: bool) -> Result<(), Fai
         moved.set_message(format!("{} chunks ({size}), {} problems", progress.chunks, progress.problem_count));
         moved.set_position(progress.artifacts);
     });
-    let report = scrub.run().await;
+    let report = scrub.await;
     bar.finish_and_clear();
     let report = report?;
     context.out.message("ScrubReport", &report, scrub_text)?;
@@ -86,7 +85,7 @@ fn scrub_text(report: &pb::ScrubReport) -> String {
     lines.join("\n")
 }
 
-pub(crate) async fn purge(context: &Context, name: &str) -> Result<(), Failure> {
-    let version = context.client.purge_version(resource(name)).await?;
+pub(crate) async fn purge(context: &Context, name: Name) -> Result<(), Failure> {
+    let version = context.client.purge_version(name).await?;
     context.out.message("Version", &version, |version| format!("purged {}", brief(&version.name)))
 }

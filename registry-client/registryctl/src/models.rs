@@ -1,11 +1,11 @@
 //! `create`, `get`, `list`.
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use registry_client::pb;
+use registry_client::{Kind, Name, pb};
 
 use crate::args::{Create, List};
 use crate::output::{self, brief, bytes, last, time};
-use crate::values::{resource, short};
+use crate::values::short;
 use crate::{Context, Failure};
 
 pub(crate) async fn create(context: &Context, command: Create) -> Result<(), Failure> {
@@ -21,17 +21,18 @@ pub(crate) async fn create(context: &Context, command: Create) -> Result<(), Fai
         labels: command.labels.into_iter().collect(),
         ..Default::default()
     };
-    let model = context.client.create_model(resource(&command.model)).model(draft).await?;
+    let model = context.client.create_model(command.model).model(draft).await?;
     context.out.message("Model", &model, |model| format!("created {}", model.name))
 }
 
-pub(crate) async fn get(context: &Context, name: &str) -> Result<(), Failure> {
-    let (client, out, name) = (&context.client, &context.out, resource(name));
-    match Named::of(&name) {
-        Named::Event => out.message("Event", &client.get_event(name).await?, output::event),
-        Named::Artifact => out.message("Artifact", &client.get_artifact(name).await?, output::artifact),
-        Named::Version => out.message("Version", &client.get_version(name).await?, output::version),
-        Named::Model => out.message("Model", &client.get_model(name).await?, output::model),
+pub(crate) async fn get(context: &Context, name: Name) -> Result<(), Failure> {
+    let (client, out) = (&context.client, &context.out);
+    match name.kind() {
+        Kind::Event => out.message("Event", &client.get_event(name).await?, output::event),
+        Kind::Artifact => out.message("Artifact", &client.get_artifact(name).await?, output::artifact),
+        Kind::Version => out.message("Version", &client.get_version(name).await?, output::version),
+        Kind::Model => out.message("Model", &client.get_model(name).await?, output::model),
+        kind => Err(format!("{kind:?}s can't be shown").into()),
     }
 }
 
@@ -39,8 +40,9 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
     let (client, out, limit) = (&context.client, &context.out, command.limit);
     let page_size = i32::try_from(limit.min(1000))?;
     let show_deleted = command.deleted;
-    let parent = command.parent.as_deref().map(resource).unwrap_or_default();
-    if parent.is_empty() || !parent.contains("models/") {
+    let kind = command.parent.as_ref().map_or(Kind::Namespace, Name::kind);
+    let parent = command.parent.map(String::from).unwrap_or_default();
+    if kind == Kind::Namespace {
         let list = pb::ListModelsRequest { parent, page_size, show_deleted, ..Default::default() };
         let models: Vec<_> = client.call(list).stream().take(limit).try_collect().await?;
         return out.rows(
@@ -60,7 +62,7 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
             },
         );
     }
-    if Named::of(&parent) == Named::Version {
+    if kind == Kind::Version {
         let list = pb::ListArtifactsRequest { parent, page_size, ..Default::default() };
         let artifacts: Vec<_> = client.call(list).stream().take(limit).try_collect().await?;
         return out.rows("Artifact", &artifacts, &["path", "type", "size", "sha256"], |artifact| {
@@ -89,47 +91,4 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
             version.description.lines().next().unwrap_or_default().to_owned(),
         ]
     })
-}
-
-/// What a name names, by its form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Named {
-    Model,
-    Version,
-    Artifact,
-    Event,
-}
-
-impl Named {
-    pub(crate) fn of(name: &str) -> Self {
-        if name.starts_with("events/") {
-            Self::Event
-        } else if name.contains("/artifacts/") {
-            Self::Artifact
-        } else if name.contains("/versions/") || name.contains('@') {
-            Self::Version
-        } else {
-            Self::Model
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_tell_what_they_name() {
-        for (name, expected) in [
-            ("models/fraud", Named::Model),
-            ("namespaces/risk/models/fraud", Named::Model),
-            ("models/fraud@production", Named::Version),
-            ("models/fraud/versions/7", Named::Version),
-            ("models/fraud/versions/7/artifacts/a/b.txt", Named::Artifact),
-            ("models/fraud@live/artifacts/model.onnx", Named::Artifact),
-            ("events/4-0", Named::Event),
-        ] {
-            assert_eq!(Named::of(name), expected, "{name}");
-        }
-    }
 }

@@ -6,12 +6,11 @@ use crate::args::{Export, ImportOci};
 use crate::folder::made;
 use crate::output::brief;
 use crate::progress::Bar;
-use crate::values::resource;
 use crate::{Context, Failure};
 
 pub(crate) async fn export(context: &Context, command: Export) -> Result<(), Failure> {
     let bar = Bar::new("downloading");
-    let mut export = context.client.export_oci(resource(&command.name), &command.oci).progress(bar.follow());
+    let mut export = context.client.export_oci(command.name, &command.oci).progress(bar.follow());
     if let Some(reference) = command.reference {
         export = export.reference(reference);
     }
@@ -38,7 +37,7 @@ pub(crate) async fn export(context: &Context, command: Export) -> Result<(), Fai
 pub(crate) async fn import(context: &Context, command: ImportOci) -> Result<(), Failure> {
     let (layout, model) = command.oci.zip(command.model).ok_or("--oci and --model are needed")?;
     let bar = Bar::new("checking and uploading");
-    let mut import = context.client.import_oci(layout, resource(&model)).progress(bar.follow());
+    let mut import = context.client.import_oci(layout, model).progress(bar.follow());
     if let Some(reference) = command.reference {
         import = import.reference(reference);
     }

@@ -4,12 +4,12 @@ use registry_client::pb;
 
 use crate::args::{Alias, Promote, Rollback};
 use crate::output::{brief, last};
-use crate::values::{resource, short};
+use crate::values::short;
 use crate::{Context, Failure};
 
 pub(crate) async fn promote(context: &Context, command: Promote) -> Result<(), Failure> {
     let request = pb::TransitionStageRequest {
-        name: resource(&command.name),
+        name: command.name.into(),
         stage: command.stage.into(),
         incumbent: command.change.incumbent.unwrap_or_default().into(),
         comment: command.change.comment.unwrap_or_default(),
@@ -24,7 +24,7 @@ pub(crate) async fn promote(context: &Context, command: Promote) -> Result<(), F
 
 pub(crate) async fn rollback(context: &Context, command: Rollback) -> Result<(), Failure> {
     let request = pb::RollbackRequest {
-        name: resource(&command.model),
+        name: command.model.into(),
         stage: command.stage.into(),
         incumbent: command.change.incumbent.unwrap_or_default().into(),
         comment: command.change.comment.unwrap_or_default(),
@@ -48,14 +48,14 @@ fn text(version: Option<&pb::Version>, displaced: &[pb::Version], revision: u64)
 pub(crate) async fn alias(context: &Context, command: Alias) -> Result<(), Failure> {
     match command {
         Alias::Set { model, alias, version } => {
-            let model = context.client.set_alias(resource(&model), &alias, version).await?;
+            let model = context.client.set_alias(model, &alias, version).await?;
             context.out.message("Model", &model, |model| {
                 let version = model.aliases.get(&alias).map(|version| last(version)).unwrap_or_default();
                 format!("{}@{alias} is version {version}", brief(&model.name))
             })
         }
         Alias::Delete { model, alias } => {
-            let model = context.client.delete_alias(resource(&model), &alias).await?;
+            let model = context.client.delete_alias(model, &alias).await?;
             context.out.message("Model", &model, |model| format!("deleted {}@{alias}", brief(&model.name)))
         }
     }

@@ -1,4 +1,4 @@
-//! Names and values between people and the contract.
+//! Values between people and the contract.
 
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
@@ -59,12 +59,6 @@ pub(crate) fn parse<E: Named>(text: &str) -> Result<E, String> {
     })
 }
 
-/// A name of the contract for what people write: `fraud@production` is `models/fraud@production`.
-pub(crate) fn resource(name: &str) -> String {
-    let whole = ["models/", "namespaces/", "events/"].iter().any(|start| name.starts_with(start));
-    if whole { name.to_owned() } else { format!("models/{name}") }
-}
-
 /// JSON as protobuf keeps it. A number too large for a double loses its last digits, as in any JavaScript.
 pub(crate) fn value(json: Json) -> Value {
     let kind = match json {
@@ -94,13 +88,5 @@ mod tests {
         }
         assert_eq!(short::<pb::Stage>(0), "");
         assert_eq!(short::<pb::Stage>(99), "99");
-    }
-
-    #[test]
-    fn names_may_leave_the_collection_out() {
-        assert_eq!(resource("fraud@production"), "models/fraud@production");
-        for whole in ["models/fraud", "namespaces/risk/models/fraud", "events/1-0"] {
-            assert_eq!(resource(whole), whole);
-        }
     }
 }

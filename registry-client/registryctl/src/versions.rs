@@ -1,15 +1,13 @@
 //! `compare`, `prune`, `delete`, `undelete`.
 
-use registry_client::pb;
+use registry_client::{Kind, Name, pb};
 
 use crate::args::Prune;
-use crate::models::Named;
 use crate::output::{brief, table};
-use crate::values::resource;
 use crate::{Context, Failure};
 
-pub(crate) async fn compare(context: &Context, names: Vec<String>) -> Result<(), Failure> {
-    let names = names.iter().map(|name| resource(name)).collect();
+pub(crate) async fn compare(context: &Context, names: Vec<Name>) -> Result<(), Failure> {
+    let names = names.into_iter().map(Into::into).collect();
     let comparison = context.client.call(pb::CompareVersionsRequest { names }).await?;
     context.out.message("CompareVersionsResponse", &comparison, comparison_text)
 }
@@ -40,7 +38,7 @@ fn comparison_text(comparison: &pb::CompareVersionsResponse) -> String {
 pub(crate) async fn prune(context: &Context, command: Prune) -> Result<(), Failure> {
     loop {
         let request = pb::PruneVersionsRequest {
-            parent: resource(&command.model),
+            parent: command.model.to_string(),
             keep: command.keep,
             dry_run: command.dry_run,
             ..Default::default()
@@ -61,38 +59,38 @@ pub(crate) async fn prune(context: &Context, command: Prune) -> Result<(), Failu
     }
 }
 
-pub(crate) async fn delete(context: &Context, name: &str, force: bool) -> Result<(), Failure> {
-    let (client, out, name) = (&context.client, &context.out, resource(name));
-    match Named::of(&name) {
-        Named::Event => Err("events stay".into()),
-        Named::Artifact => {
+pub(crate) async fn delete(context: &Context, name: Name, force: bool) -> Result<(), Failure> {
+    let (client, out) = (&context.client, &context.out);
+    match name.kind() {
+        Kind::Artifact => {
             let artifact = client.delete_artifact(name).await?;
             out.message("Artifact", &artifact, |artifact| format!("deleted {}", brief(&artifact.name)))
         }
-        Named::Version => {
-            let request = pb::DeleteVersionRequest { name, force, ..Default::default() };
+        Kind::Version => {
+            let request = pb::DeleteVersionRequest { name: name.into(), force, ..Default::default() };
             let version = client.call(request).await?;
             out.message("Version", &version, |version| format!("deleted {}", brief(&version.name)))
         }
-        Named::Model => {
-            let request = pb::DeleteModelRequest { name, force, ..Default::default() };
+        Kind::Model => {
+            let request = pb::DeleteModelRequest { name: name.into(), force, ..Default::default() };
             let model = client.call(request).await?;
             out.message("Model", &model, |model| format!("deleted {}", brief(&model.name)))
         }
+        kind => Err(format!("{kind:?}s can't be deleted").into()),
     }
 }
 
-pub(crate) async fn undelete(context: &Context, name: &str) -> Result<(), Failure> {
-    let (client, out, name) = (&context.client, &context.out, resource(name));
-    match Named::of(&name) {
-        Named::Event | Named::Artifact => Err("only models and versions can be undeleted".into()),
-        Named::Version => {
+pub(crate) async fn undelete(context: &Context, name: Name) -> Result<(), Failure> {
+    let (client, out) = (&context.client, &context.out);
+    match name.kind() {
+        Kind::Version => {
             let version = client.undelete_version(name).await?;
             out.message("Version", &version, |version| format!("undeleted {}", brief(&version.name)))
         }
-        Named::Model => {
+        Kind::Model => {
             let model = client.undelete_model(name).await?;
             out.message("Model", &model, |model| format!("undeleted {}", brief(&model.name)))
         }
+        kind => Err(format!("{kind:?}s can't be undeleted").into()),
     }
 }

@@ -1,3 +1,5 @@
+//! The SHA-256 of files.
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! Downloads: of an artifact, or a part of it, to a file, to memory or as a stream.
+
 use std::ops::{Bound, RangeBounds};
 use std::path::PathBuf;
 
@@ -9,7 +11,6 @@ use tonic::Streaming;
 use tracing::debug;
 
 use super::received::{PartFile, Placed};
-use super::service;
 use crate::pool::Route;
 use crate::progress::{FileMeter, Meter};
 use crate::{Error, Progress, RegistryClient, pb};
@@ -328,12 +329,12 @@ impl Transfer {
     }
 
     async fn open(&mut self) -> Result<Streaming<pb::DownloadArtifactResponse>, Error> {
-        let mut service = service(self.route.next());
+        let transport = self.route.next();
         let request = pb::DownloadArtifactRequest {
             name: self.name.clone(),
             offset: self.next.cast_signed(),
             length: (self.end - self.next).cast_signed(),
         };
-        self.client.open(service.download_artifact(self.client.request(request))).await
+        self.client.receive(transport, request).await
     }
 }

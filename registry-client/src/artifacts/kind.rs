@@ -1,3 +1,5 @@
+//! What files are, by their names.
+
 use crate::pb::ArtifactType;
 
 /// What a file with such a path most likely is. Only its name counts, in whatever case; the first rule that fits decides.

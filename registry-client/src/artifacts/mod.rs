@@ -13,59 +13,54 @@ pub use download::{Download, DownloadRange};
 pub use kind::artifact_type_of;
 pub use upload::{Source, Upload};
 
-use tonic::transport::Channel;
-
-use crate::call::rpcs;
-use crate::pb::artifact_service_client::ArtifactServiceClient;
+use crate::names::complete;
 use crate::{Call, RegistryClient, pb};
-
-rpcs!(ArtifactServiceClient<Channel> {
-    reads {
-        get_artifact(GetArtifactRequest) -> Artifact;
-        get_manifest(GetManifestRequest) -> Manifest;
-        find_missing_chunks(FindMissingChunksRequest) -> FindMissingChunksResponse;
-    }
-    lists {
-        list_artifacts(ListArtifactsRequest) -> ListArtifactsResponse.artifacts: Artifact;
-    }
-    mutations {
-        delete_artifact(DeleteArtifactRequest) -> Artifact;
-    }
-});
 
 /// Artifacts: the files of a version. An artifact's name is its version's name, `/artifacts/` and its path.
 impl RegistryClient {
     /// One artifact: its size, digest and type.
     pub fn get_artifact(&self, name: impl Into<String>) -> Call<pb::GetArtifactRequest> {
-        self.call(pb::GetArtifactRequest { name: name.into() })
+        self.call(pb::GetArtifactRequest { name: complete(name) })
     }
 
     /// The chunks of an artifact.
     pub fn get_manifest(&self, name: impl Into<String>) -> Call<pb::GetManifestRequest> {
-        self.call(pb::GetManifestRequest { name: name.into() })
+        self.call(pb::GetManifestRequest { name: complete(name) })
     }
 
     /// The artifacts of a version, by path.
     pub fn list_artifacts(&self, version: impl Into<String>) -> Call<pb::ListArtifactsRequest> {
-        self.call(pb::ListArtifactsRequest { parent: version.into(), ..Default::default() })
+        self.call(pb::ListArtifactsRequest { parent: complete(version), ..Default::default() })
     }
 
     /// Removes an artifact of a PENDING version, or one that was added after its version was READY.
     pub fn delete_artifact(&self, name: impl Into<String>) -> Call<pb::DeleteArtifactRequest> {
-        self.call(pb::DeleteArtifactRequest { name: name.into(), ..Default::default() })
+        self.call(pb::DeleteArtifactRequest { name: complete(name), ..Default::default() })
     }
 
     /// Stores a local file (a `PathBuf` or `&Path`), bytes, or what a [reader](Source::reader) gives under a path of a version.
+    ///
+    /// ```no_run
+    /// # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
+    /// use std::path::Path;
+    ///
+    /// client.upload("fraud/versions/1.4.0", "plots/roc.png", Path::new("out/roc.png")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn upload(&self, version: impl Into<String>, path: impl Into<String>, source: impl Into<Source>) -> Upload {
-        Upload::new(self, version.into(), path.into(), source.into())
+        Upload::new(self, complete(version), path.into(), source.into())
     }
 
     /// Fetches an artifact, or a range of it: to a file, to memory, or as a stream.
+    ///
+    /// ```no_run
+    /// # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
+    /// client.download("fraud@production/artifacts/model.onnx").to_file("model.onnx").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn download(&self, name: impl Into<String>) -> Download {
-        Download::new(self, name.into())
+        Download::new(self, complete(name))
     }
-}
-
-fn service(channel: Channel) -> ArtifactServiceClient<Channel> {
-    ArtifactServiceClient::new(channel).max_decoding_message_size(crate::client::MAX_MESSAGE_BYTES)
 }

@@ -8,12 +8,11 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use registry_common::chunks::Chunk;
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
 use tracing::debug;
 
 use super::cut::Piece;
-use super::service;
 use crate::progress::FileMeter;
+use crate::transport::{self, Transport};
 use crate::{Error, RegistryClient, pb};
 
 /// How many chunks are sent in one call: with what is under way at once, this bounds the memory of an upload.
@@ -123,7 +122,7 @@ impl Batches {
         }
     }
 
-    async fn attempt(&self, channel: Channel, held: &[(u32, Chunk)], pieces: &[Piece]) -> Result<(), Error> {
+    async fn attempt(&self, transport: Transport, held: &[(u32, Chunk)], pieces: &[Piece]) -> Result<(), Error> {
         let first = pb::UploadChunksRequest {
             parent: self.parent.clone(),
             upload_id: self.upload_id.clone(),
@@ -146,7 +145,7 @@ impl Batches {
             counted.fetch_add(message.data.len(), Ordering::Relaxed);
             meter.moved(message.data.len());
         });
-        match service(channel).upload_chunks(self.client.request(messages)).await {
+        match transport::send(transport, self.client.request(messages)).await {
             Ok(_) => Ok(()),
             Err(error) => {
                 self.meter.lost(sent.load(Ordering::Relaxed));

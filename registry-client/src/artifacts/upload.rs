@@ -1,3 +1,5 @@
+//! Uploads: from a file, from memory or from a reader to an artifact.
+
 use std::fmt;
 use std::future::IntoFuture;
 use std::path::{Path, PathBuf};
@@ -13,11 +15,11 @@ use uuid::Uuid;
 use super::cut::{self, Cut};
 use super::kind::artifact_type_of;
 use super::sending::{BATCH, Sending};
-use super::service;
 use crate::progress::Meter;
-use crate::{Error, Progress, RegistryClient, call, pb};
+use crate::{Error, Progress, RegistryClient, call, pb, transport};
 
 /// Where the bytes of an upload come from.
+#[non_exhaustive]
 pub enum Source {
     /// A local file.
     File(PathBuf),
@@ -154,7 +156,7 @@ impl Upload {
     /// [`Error::Io`] if the source can't be read, and what `UploadArtifact` in [`registry_proto::v1`] says.
     pub async fn send(self) -> Result<pb::Artifact, Error> {
         let Self { mut target, source } = self;
-        call::identify(&mut target.commit.request_id);
+        call::identify(&mut target.commit);
         target.send(source).await
     }
 }
@@ -241,10 +243,9 @@ impl Target {
             Uploaded::Chunks(chunks) => request.chunks = chunks.into_iter().map(Chunk::to_message).collect(),
         }
         let request = &request;
-        let attempt = |channel| async move {
-            let mut service = service(channel);
-            Ok(service.commit_artifact(self.client.request(request.clone())).await?.into_inner())
+        let attempt = |transport| async move {
+            Ok(transport::unary(transport, self.client.request(request.clone())).await?.into_inner())
         };
-        self.client.retry().run(self.client.route(), "commit_artifact", None, attempt).await
+        self.client.retry().run(self.client.route(), "CommitArtifact", None, attempt).await
     }
 }

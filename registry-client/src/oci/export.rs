@@ -1,3 +1,5 @@
+//! A version as an image layout.
+
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
 use std::path::PathBuf;
@@ -9,6 +11,7 @@ use tokio::task::spawn_blocking;
 use super::layout::{Descriptor, Layout, MANIFEST};
 use super::media;
 use super::model::{Documents, pack};
+use crate::names::complete;
 use crate::progress::Meter;
 use crate::pull::fetch;
 use crate::receipt::Receipt;
@@ -23,7 +26,7 @@ impl RegistryClient {
     pub fn export_oci(&self, version: impl Into<String>, layout: impl Into<PathBuf>) -> ExportOci {
         ExportOci {
             client: self.clone(),
-            version: version.into(),
+            version: complete(version),
             layout: layout.into(),
             reference: None,
             meter: Meter::default(),

@@ -1,3 +1,5 @@
+//! A version out of an image layout.
+
 use std::future::IntoFuture;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
@@ -10,6 +12,7 @@ use tokio::task::spawn_blocking;
 use super::layout::{Descriptor, Layout, Manifest, malformed};
 use super::model::{Layer, Unpacked, check_type, unpack};
 use crate::folder::{Known, LocalFile};
+use crate::names::complete;
 use crate::progress::Meter;
 use crate::{Error, Progress, Publish, RegistryClient, pb};
 
@@ -22,7 +25,7 @@ impl RegistryClient {
         ImportOci {
             client: self.clone(),
             layout: layout.into(),
-            name: model.into(),
+            name: complete(model),
             reference: None,
             label: None,
             model: None,

@@ -7,8 +7,7 @@ use tonic::Streaming;
 use tracing::debug;
 
 use self::state::{Input, State, Step};
-use crate::client::MAX_MESSAGE_BYTES;
-use crate::pb::lifecycle_service_client::LifecycleServiceClient;
+use crate::names::complete;
 use crate::pb::watch_events_request::{Now, Snapshot, Start};
 use crate::pool::Route;
 use crate::{Error, RegistryClient, pb};
@@ -31,6 +30,7 @@ pub struct Watch {
 
 /// What a watch tells.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum WatchItem {
     /// The watch stands: what happens behind this revision follows. Always the first item, and comes once.
     Created {
@@ -67,7 +67,7 @@ pub enum WatchItem {
 impl Watch {
     /// Only what happens to this resource and all below it: a namespace, a model, or a version by its number.
     pub fn parent(mut self, name: impl Into<String>) -> Self {
-        self.request.parent = name.into();
+        self.request.parent = complete(name);
         self
     }
 
@@ -156,8 +156,8 @@ impl Driver {
     }
 
     async fn open(&mut self, start: Start) -> Result<Streaming<pb::WatchEventsResponse>, Error> {
-        let mut service = LifecycleServiceClient::new(self.route.next()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let transport = self.route.next();
         let request = pb::WatchEventsRequest { start: Some(start), ..self.request.clone() };
-        self.client.open(service.watch_events(self.client.request(request))).await
+        self.client.receive(transport, request).await
     }
 }

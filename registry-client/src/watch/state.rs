@@ -1,3 +1,5 @@
+//! Where a watch stands: pure, told what came and saying what to do.
+
 use super::WatchItem;
 use crate::pb::watch_events_request::{Snapshot, Start};
 use crate::pb::watch_events_response::Response;

@@ -26,7 +26,7 @@ async fn answered(status: Status) -> Error {
 
 #[tokio::test]
 async fn errors_are_known_by_code_and_reason() {
-    let predicates: [(&str, Predicate); 9] = [
+    let predicates: [(&str, Predicate); 13] = [
         ("not found", Error::is_not_found),
         ("already exists", Error::is_already_exists),
         ("conflict", Error::is_conflict),
@@ -36,6 +36,10 @@ async fn errors_are_known_by_code_and_reason() {
         ("deadline exceeded", Error::is_deadline_exceeded),
         ("out of range", Error::is_out_of_range),
         ("data loss", Error::is_data_loss),
+        ("resource exhausted", Error::is_resource_exhausted),
+        ("permission denied", Error::is_permission_denied),
+        ("unauthenticated", Error::is_unauthenticated),
+        ("outcome unknown", Error::is_outcome_unknown),
     ];
     let rows = [
         (Code::NotFound, "ERROR_REASON_MODEL_NOT_FOUND", Some(ErrorReason::ModelNotFound), "not found"),
@@ -53,17 +57,25 @@ async fn errors_are_known_by_code_and_reason() {
             "failed precondition",
         ),
         (Code::InvalidArgument, "ERROR_REASON_NAME_INVALID", Some(ErrorReason::NameInvalid), "invalid argument"),
-        (Code::Unavailable, "ERROR_REASON_SERVER_DRAINING", Some(ErrorReason::ServerDraining), "unavailable"),
+        (
+            Code::Unavailable,
+            "ERROR_REASON_SERVER_DRAINING",
+            Some(ErrorReason::ServerDraining),
+            "unavailable outcome unknown",
+        ),
         (
             Code::DeadlineExceeded,
             "ERROR_REASON_DEADLINE_EXCEEDED",
             Some(ErrorReason::DeadlineExceeded),
-            "deadline exceeded",
+            "deadline exceeded outcome unknown",
         ),
+        (Code::ResourceExhausted, "ERROR_REASON_OVERLOADED", Some(ErrorReason::Overloaded), "resource exhausted"),
         (Code::OutOfRange, "ERROR_REASON_REVISION_COMPACTED", Some(ErrorReason::RevisionCompacted), "out of range"),
         (Code::DataLoss, "ERROR_REASON_ARTIFACT_DAMAGED", Some(ErrorReason::ArtifactDamaged), "data loss"),
         (Code::Internal, "ERROR_REASON_INTERNAL", Some(ErrorReason::Internal), ""),
         // A reason of a newer server: the code still tells.
+        (Code::PermissionDenied, "ERROR_REASON_MOON", None, "permission denied"),
+        (Code::Unauthenticated, "ERROR_REASON_MOON", None, "unauthenticated"),
         (Code::NotFound, "ERROR_REASON_MOON_NOT_FOUND", None, "not found"),
     ];
     for (code, name, reason, expected) in rows {
@@ -127,6 +139,7 @@ async fn nobody_there_is_unavailable() {
     let endpoint = endpoints([nobody()]);
     let error = RegistryClient::connect(endpoint.clone()).await.unwrap_err();
     assert!(matches!(error, Error::Connect { .. }) && error.is_unavailable(), "{error:?}");
+    assert!(!error.is_outcome_unknown());
 
     // With several, each has its reason.
     let many = [nobody(), nobody()];

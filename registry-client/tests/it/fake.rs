@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::body::Body;
 use tonic::codegen::http;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_health::pb::health_server::{Health, HealthServer};
@@ -53,6 +54,15 @@ impl Fake {
         handler(request).map(Response::new)
     }
 
+    /// Its services, without a server around them.
+    pub(crate) fn routes(self) -> Routes {
+        Routes::new(pb::model_service_server::ModelServiceServer::new(self.clone()))
+            .add_service(pb::version_service_server::VersionServiceServer::new(self.clone()))
+            .add_service(pb::artifact_service_server::ArtifactServiceServer::new(self.clone()))
+            .add_service(pb::lifecycle_service_server::LifecycleServiceServer::new(self.clone()))
+            .add_service(HealthServer::new(self))
+    }
+
     /// Serves on a free port until the test ends.
     pub(crate) async fn serve(self) -> SocketAddr {
         self.serve_until(future::pending()).await
@@ -68,11 +78,7 @@ impl Fake {
             .layer(MapRequestLayer::new(|request: http::Request<Body>| {
                 request.map(|body| Body::new(body.map_err(|error| Status::aborted(error.to_string()))))
             }))
-            .add_service(pb::model_service_server::ModelServiceServer::new(self.clone()))
-            .add_service(pb::version_service_server::VersionServiceServer::new(self.clone()))
-            .add_service(pb::artifact_service_server::ArtifactServiceServer::new(self.clone()))
-            .add_service(pb::lifecycle_service_server::LifecycleServiceServer::new(self.clone()))
-            .add_service(HealthServer::new(self));
+            .add_routes(self.routes());
         tokio::spawn(server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop));
         address
     }

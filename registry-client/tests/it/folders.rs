@@ -177,6 +177,7 @@ async fn an_artifact_that_would_land_elsewhere_stops_the_pull_before_it_writes()
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
+#[cfg(feature = "oci")]
 #[tokio::test]
 async fn only_a_sealed_version_with_files_is_exported() {
     let folder = tempfile::tempdir().unwrap();

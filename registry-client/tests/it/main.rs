@@ -6,6 +6,8 @@ mod errors;
 mod fake;
 mod folders;
 mod receipts;
+mod requests;
 mod servers;
+mod transport;
 mod uploads;
 mod watch;

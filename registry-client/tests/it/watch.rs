@@ -54,6 +54,7 @@ fn name(item: &WatchItem) -> String {
         WatchItem::SnapshotRestarted { revision } => format!("restarted {revision}"),
         WatchItem::Events { revision, .. } => format!("events {revision}"),
         WatchItem::Bookmark { revision } => format!("bookmark {revision}"),
+        other => format!("{other:?}"),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as Group;
-use registry_client::pb;
+use registry_client::{Name, pb};
 
 use super::{enum_value, metric, pair};
 
@@ -12,7 +12,7 @@ pub(crate) struct Publish {
     /// The folder.
     pub(crate) folder: PathBuf,
     /// The model's name.
-    pub(crate) model: String,
+    pub(crate) model: Name,
     /// Make the model if it is missing.
     #[arg(long)]
     pub(crate) create: bool,
@@ -37,13 +37,13 @@ pub(crate) struct Publish {
     pub(crate) tags: Vec<(String, String)>,
     /// A version that this one was derived from; may be given several times.
     #[arg(long = "parent", value_name = "VERSION")]
-    pub(crate) parents: Vec<String>,
+    pub(crate) parents: Vec<Name>,
 }
 
 #[derive(Debug, Group)]
 pub(crate) struct Pull {
     /// The version, for example `fraud@production`.
-    pub(crate) name: String,
+    pub(crate) name: Name,
     /// The folder, made if missing; by default the model and the version's number, for example `fraud-7`.
     #[arg(short, long, value_name = "FOLDER")]
     pub(crate) output: Option<PathBuf>,
@@ -52,7 +52,7 @@ pub(crate) struct Pull {
 #[derive(Debug, Group)]
 pub(crate) struct Upload {
     /// The version.
-    pub(crate) version: String,
+    pub(crate) version: Name,
     /// The file, or `-` for what comes from standard input.
     pub(crate) file: PathBuf,
     /// Where it goes in the version; the file's own name by default.
@@ -67,7 +67,7 @@ pub(crate) struct Upload {
 #[derive(Debug, Group)]
 pub(crate) struct Export {
     /// The version, for example `fraud@production`.
-    pub(crate) name: String,
+    pub(crate) name: Name,
     /// The folder of the OCI image layout; made if missing, and others may be in it.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) oci: PathBuf,
@@ -96,7 +96,7 @@ pub(crate) struct ImportOci {
     pub(crate) oci: Option<PathBuf>,
     /// The model that gets the version.
     #[arg(long, requires = "oci")]
-    pub(crate) model: Option<String>,
+    pub(crate) model: Option<Name>,
     /// Which model of the layout: its name there, or its digest. Not needed if there is one only.
     #[arg(long = "ref", value_name = "NAME", requires = "oci")]
     pub(crate) reference: Option<String>,

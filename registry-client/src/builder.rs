@@ -1,0 +1,323 @@
+//! How a client is made: its servers, and everything that does not have to be as it comes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use registry_proto::ACTOR_HEADER;
+use tonic::body::Body;
+use tonic::codegen::http::uri::Scheme;
+use tonic::codegen::{Body as HttpBody, Service, StdError, http};
+use tonic::metadata::{Ascii, AsciiMetadataKey, MetadataMap, MetadataValue};
+use tonic::service::{Interceptor, InterceptorLayer};
+#[cfg(feature = "tls")]
+use tonic::transport::ClientTlsConfig;
+use tonic::transport::Endpoint;
+use tower::Layer;
+
+use crate::client::Shared;
+use crate::pool::Pool;
+use crate::transport::{Address, Layers, Origin, Transport};
+use crate::{Error, RegistryClient, RetryPolicy};
+
+/// Frames of this size instead of the usual 16 KiB save a third of the work of a large transfer.
+const FRAME_BYTES: u32 = 256 << 10;
+/// What may be under way to one reader: enough to fill 1 Gbit/s at 30 ms, little enough for many slow readers.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// A server that is gone without a word is noticed after these two, by a watch as well. That leaves a call half of its usual time
+/// for another server.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Options of a [`RegistryClient`]; see [`RegistryClient::builder`].
+#[must_use = "nothing happens before connect() or connect_lazy()"]
+#[derive(Clone)]
+pub struct Builder {
+    endpoints: Vec<String>,
+    service: Option<Transport>,
+    layers: Layers,
+    headers: Vec<(String, String)>,
+    actor: Option<String>,
+    #[cfg(feature = "tls")]
+    tls: ClientTlsConfig,
+    connections: usize,
+    connect_timeout: Duration,
+    timeout: Duration,
+    retry: RetryPolicy,
+}
+
+impl RegistryClient {
+    /// Connects to the registry at an endpoint such as `http://127.0.0.1:50051`, or at several that are separated by commas, with
+    /// the default options.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] if nobody answers at any of them, [`Error::InvalidOption`] if one is no URL, or begins with `https://`
+    /// and the crate's feature `tls` is off.
+    pub async fn connect(endpoints: impl Into<String>) -> Result<Self, Error> {
+        Self::builder(endpoints).connect().await
+    }
+
+    /// Starts with the default options, to change some of them. The endpoints are as for [`connect`](Self::connect).
+    ///
+    /// ```no_run
+    /// # use registry_client::RegistryClient;
+    /// # async fn example(token: String) -> Result<(), registry_client::Error> {
+    /// let client = RegistryClient::builder("http://127.0.0.1:50051")
+    ///     .actor("trainer")
+    ///     .header("authorization", format!("Bearer {token}"))
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder(endpoints: impl Into<String>) -> Builder {
+        Builder::new(vec![endpoints.into()], None)
+    }
+
+    /// Starts with a tower service of the program's own in place of a connection: one to a server in the same process, for
+    /// example, or over a socket that tonic does not know. It is taken to be there, and cloned for each call.
+    pub fn with_service<S, B>(service: S) -> Builder
+    where
+        S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<StdError>,
+        S::Future: Send + 'static,
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+    {
+        Builder::new(Vec::new(), Some(Transport::of(service)))
+    }
+}
+
+impl Builder {
+    fn new(endpoints: Vec<String>, service: Option<Transport>) -> Self {
+        Self {
+            endpoints,
+            service,
+            layers: Layers::default(),
+            headers: Vec::new(),
+            actor: None,
+            #[cfg(feature = "tls")]
+            tls: ClientTlsConfig::new().with_enabled_roots(),
+            connections: 2,
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(30),
+            retry: RetryPolicy::default(),
+        }
+    }
+
+    /// Another server of the same registry, or several that are separated by commas.
+    pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.endpoints.push(endpoint.into());
+        self
+    }
+
+    /// Who calls: the name that the audit trail will show. Without it, that is `anonymous`.
+    pub fn actor(mut self, actor: impl Into<String>) -> Self {
+        self.actor = Some(actor.into());
+        self
+    }
+
+    /// A header of every request, for example `authorization`. For one that changes, see [`interceptor`](Self::interceptor).
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sees every request before it is sent, each attempt anew, and may add headers or refuse it:
+    ///
+    /// ```no_run
+    /// # use registry_client::{RegistryClient, tonic};
+    /// # fn token() -> tonic::metadata::AsciiMetadataValue { unimplemented!() }
+    /// # async fn example() -> Result<(), registry_client::Error> {
+    /// let client = RegistryClient::builder("http://127.0.0.1:50051")
+    ///     .interceptor(|mut request: tonic::Request<()>| {
+    ///         request.metadata_mut().insert("authorization", token());
+    ///         Ok(request)
+    ///     })
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn interceptor(self, interceptor: impl Interceptor + Clone + Send + Sync + 'static) -> Self {
+        self.layer(InterceptorLayer::new(interceptor))
+    }
+
+    /// Puts a tower layer around every connection: it sees each attempt as an HTTP request and the server's response. Of several
+    /// layers, the one that was added first sees a request first. Each costs a box for a call; tower's `ServiceBuilder` makes one
+    /// of many.
+    ///
+    /// ```no_run
+    /// # use registry_client::RegistryClient;
+    /// use tower::util::MapRequestLayer;
+    ///
+    /// # async fn example() -> Result<(), registry_client::Error> {
+    /// let client = RegistryClient::builder("http://127.0.0.1:50051")
+    ///     .layer(MapRequestLayer::new(|request: http::Request<_>| {
+    ///         println!("calling {}", request.uri().path());
+    ///         request
+    ///     }))
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn layer<L, S, B>(mut self, layer: L) -> Self
+    where
+        L: Layer<Transport, Service = S> + Send + Sync + 'static,
+        S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<StdError>,
+        S::Future: Send + 'static,
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+    {
+        self.layers.add(move |transport| Transport::of(layer.layer(transport)));
+        self
+    }
+
+    /// How servers at `https://` are recognised, and this client to them. Without it, the roots of the system and Mozilla's count.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: ClientTlsConfig) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// How many connections to each server the calls are spread over; 2 unless set. More help from some 25,000 calls a second on, and with
+    /// several large transfers at a time.
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections.max(1);
+        self
+    }
+
+    /// How long to wait for a connection, or for a server to say that it is back; 5 seconds unless set.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a unary call may take, retries included; 30 seconds unless set. The server hears of it.
+    ///
+    /// Transfers and watches may take as long as they need; a dead connection is noticed after a quarter of a
+    /// minute.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// What to do when the registry is unavailable.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// Makes the first connection, to the server that is the first to answer, and the others when they are needed.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] if nobody answers, [`Error::InvalidOption`].
+    pub async fn connect(self) -> Result<RegistryClient, Error> {
+        let pool = Pool::connect(self.addresses()?, self.connections, self.connect_timeout).await;
+        let pool = pool.map_err(|endpoints| Error::Connect { endpoints })?;
+        self.build(pool)
+    }
+
+    /// Makes connections when they are needed: for a program that may start before the registry does. Has to be called
+    /// inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`].
+    pub fn connect_lazy(self) -> Result<RegistryClient, Error> {
+        let pool = Pool::lazy(self.addresses()?, self.connections, self.connect_timeout);
+        self.build(pool)
+    }
+
+    fn addresses(&self) -> Result<Vec<Address>, Error> {
+        let address = |name: &str, origin| Address { name: name.to_owned(), origin, layers: self.layers.clone() };
+        let service = self.service.iter().map(|service| address("the service", Origin::Service(service.clone())));
+        let mut addresses: Vec<_> = service.collect();
+        let named = self.endpoints.iter().flat_map(|list| list.split(',')).map(str::trim);
+        for name in named.filter(|name| !name.is_empty()) {
+            // A server that is named twice gets no double share.
+            if !addresses.iter().any(|known| known.name == name) {
+                addresses.push(address(name, Origin::Endpoint(Box::new(self.endpoint_at(name)?))));
+            }
+        }
+        if addresses.is_empty() {
+            let problem = "names no server".to_owned();
+            return Err(Error::InvalidOption { option: "endpoint", value: self.endpoints.join(","), problem });
+        }
+        Ok(addresses)
+    }
+
+    fn endpoint_at(&self, name: &str) -> Result<Endpoint, Error> {
+        let invalid = |problem: String| Error::InvalidOption { option: "endpoint", value: name.to_owned(), problem };
+        let endpoint = Endpoint::from_shared(name.to_owned()).map_err(|error| invalid(error.to_string()))?;
+        let endpoint = match endpoint.uri().scheme() {
+            None => return Err(invalid("not a URL such as http://127.0.0.1:50051".to_owned())),
+            Some(scheme) if *scheme == Scheme::HTTPS => self.secured(endpoint).map_err(invalid)?,
+            Some(_) => endpoint,
+        };
+        Ok(endpoint
+            .connect_timeout(self.connect_timeout)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Some(KEEP_ALIVE_INTERVAL))
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .max_frame_size(FRAME_BYTES)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
+    }
+
+    #[cfg(feature = "tls")]
+    fn secured(&self, endpoint: Endpoint) -> Result<Endpoint, String> {
+        endpoint.tls_config(self.tls.clone()).map_err(|error| crate::error::causes(&error))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn secured(&self, _: Endpoint) -> Result<Endpoint, String> {
+        Err("https needs the feature `tls` of the crate registry-client".to_owned())
+    }
+
+    fn build(self, pool: Pool) -> Result<RegistryClient, Error> {
+        let mut headers = MetadataMap::new();
+        for (name, value) in &self.headers {
+            let invalid = |problem: &str| Error::InvalidOption {
+                option: "header",
+                value: name.clone(),
+                problem: problem.to_owned(),
+            };
+            let key = name.parse::<AsciiMetadataKey>().map_err(|_| invalid("is not the name of a header with text"))?;
+            // What may be a secret is not shown.
+            let mut value = ascii(value).ok_or_else(|| invalid("its value has more than visible ASCII characters"))?;
+            value.set_sensitive(true);
+            headers.append(key, value);
+        }
+        if let Some(actor) = self.actor {
+            let value = ascii(&actor).ok_or_else(|| Error::InvalidOption {
+                option: "actor",
+                value: actor,
+                problem: "only visible ASCII characters fit into a header".to_owned(),
+            })?;
+            headers.insert(ACTOR_HEADER, value);
+        }
+        let shared = Shared { pool: Arc::new(pool), headers, timeout: self.timeout, retry: self.retry };
+        Ok(RegistryClient::new(shared))
+    }
+}
+
+/// What fits into a header as text.
+fn ascii(text: &str) -> Option<MetadataValue<Ascii>> {
+    text.parse().ok().filter(|value: &MetadataValue<Ascii>| value.to_str().is_ok())
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the headers, which may be secrets.
+        let mut debug = f.debug_struct("Builder");
+        debug.field("endpoints", &self.endpoints).field("service", &self.service).field("layers", &self.layers);
+        debug.field("actor", &self.actor).field("connections", &self.connections);
+        debug.field("connect_timeout", &self.connect_timeout).field("timeout", &self.timeout);
+        debug.field("retry", &self.retry).finish_non_exhaustive()
+    }
+}

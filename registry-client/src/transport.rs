@@ -1,0 +1,164 @@
+//! What carries requests to a server: tonic's channel, or a service of the program's own, and the layers around it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, Either, MapErr, TryFutureExt};
+use registry_proto::rpc;
+use tonic::body::Body;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::codegen::{Body as HttpBody, Service, StdError, http};
+use tonic::transport::channel::ResponseFuture;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
+use tonic_prost::ProstCodec;
+use tower::util::{BoxCloneSyncService, ServiceExt};
+
+/// The largest message that is taken: a page of a thousand versions with all that is known of them fits.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+/// The way to one server, as a tower service. [Layers](crate::Builder::layer) stand around it.
+#[derive(Debug, Clone)]
+pub struct Transport(Way);
+
+#[derive(Debug, Clone)]
+enum Way {
+    /// The usual one, which needs no box.
+    Channel(Channel),
+    Service(BoxCloneSyncService<http::Request<Body>, http::Response<Body>, StdError>),
+}
+
+impl Transport {
+    pub(crate) fn of<S, B>(service: S) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<StdError>,
+        S::Future: Send + 'static,
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+    {
+        let service = service.map_response(|response: http::Response<B>| response.map(Body::new));
+        Self(Way::Service(BoxCloneSyncService::new(service.map_err(Into::into))))
+    }
+}
+
+impl From<Channel> for Transport {
+    fn from(channel: Channel) -> Self {
+        Self(Way::Channel(channel))
+    }
+}
+
+impl Service<http::Request<Body>> for Transport {
+    type Response = http::Response<Body>;
+    type Error = StdError;
+    type Future = Either<
+        MapErr<ResponseFuture, fn(tonic::transport::Error) -> StdError>,
+        BoxFuture<'static, Result<Self::Response, StdError>>,
+    >;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), StdError>> {
+        match &mut self.0 {
+            Way::Channel(channel) => channel.poll_ready(context).map_err(Into::into),
+            Way::Service(service) => service.poll_ready(context),
+        }
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        match &mut self.0 {
+            Way::Channel(channel) => Either::Left(channel.call(request).map_err(Into::into)),
+            Way::Service(service) => Either::Right(service.call(request)),
+        }
+    }
+}
+
+/// What a program puts around every transport.
+#[derive(Clone, Default)]
+pub(crate) struct Layers(Vec<Arc<dyn Fn(Transport) -> Transport + Send + Sync>>);
+
+impl Layers {
+    pub(crate) fn add(&mut self, layer: impl Fn(Transport) -> Transport + Send + Sync + 'static) {
+        self.0.push(Arc::new(layer));
+    }
+
+    /// The first one that was added becomes the outermost.
+    fn around(&self, transport: Transport) -> Transport {
+        self.0.iter().rev().fold(transport, |transport, layer| layer(transport))
+    }
+}
+
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} layers", self.0.len())
+    }
+}
+
+/// Where a server is.
+#[derive(Debug, Clone)]
+pub(crate) enum Origin {
+    Endpoint(Box<Endpoint>),
+    Service(Transport),
+}
+
+/// A server, and the way to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Address {
+    /// For people.
+    pub(crate) name: String,
+    pub(crate) origin: Origin,
+    pub(crate) layers: Layers,
+}
+
+impl Address {
+    /// A way that is made when it is needed.
+    pub(crate) fn connect_lazy(&self) -> Transport {
+        self.layers.around(match &self.origin {
+            Origin::Endpoint(endpoint) => endpoint.connect_lazy().into(),
+            Origin::Service(service) => service.clone(),
+        })
+    }
+
+    /// A way that is there. A service is taken to be.
+    pub(crate) async fn connect(&self) -> Result<Transport, tonic::transport::Error> {
+        Ok(self.layers.around(match &self.origin {
+            Origin::Endpoint(endpoint) => endpoint.connect().await?.into(),
+            Origin::Service(service) => service.clone(),
+        }))
+    }
+}
+
+/// Calls a method that takes one message and returns one.
+pub(crate) async fn unary<Q: rpc::Unary>(
+    transport: Transport,
+    request: tonic::Request<Q>,
+) -> Result<tonic::Response<Q::Response>, Status> {
+    ready(transport).await?.unary(request, path::<Q>(), ProstCodec::default()).await
+}
+
+/// Calls a method that returns a stream.
+pub(crate) async fn receive<Q: rpc::Request>(
+    transport: Transport,
+    request: tonic::Request<Q>,
+) -> Result<tonic::Response<Streaming<Q::Response>>, Status> {
+    ready(transport).await?.server_streaming(request, path::<Q>(), ProstCodec::default()).await
+}
+
+/// Calls a method that takes a stream.
+pub(crate) async fn send<Q: rpc::Request>(
+    transport: Transport,
+    messages: tonic::Request<impl futures::Stream<Item = Q> + Send + 'static>,
+) -> Result<tonic::Response<Q::Response>, Status> {
+    ready(transport).await?.client_streaming(messages, path::<Q>(), ProstCodec::default()).await
+}
+
+async fn ready(transport: Transport) -> Result<Grpc<Transport>, Status> {
+    let mut grpc = Grpc::new(transport).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    grpc.ready().await.map_err(Status::from_error)?;
+    Ok(grpc)
+}
+
+fn path<Q: rpc::Request>() -> PathAndQuery {
+    PathAndQuery::from_static(Q::PATH)
+}
