@@ -22,15 +22,15 @@ pub struct Backup {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupStep {
     /// The newest revision in the file.
-    pub revision: u64,
+    pub revision: i64,
     /// The revision that it is to be a backup of.
-    pub of_revision: u64,
+    pub of_revision: i64,
     /// Chunks of artifacts that are in the file.
-    pub chunks: u64,
+    pub chunks: i64,
     /// Of how many; 0 until the log is there.
-    pub of_chunks: u64,
+    pub of_chunks: i64,
     /// The file's bytes so far.
-    pub bytes: u64,
+    pub bytes: i64,
 }
 
 impl RegistryClient {
@@ -84,7 +84,7 @@ impl Backup {
                 Some(BackupMessage::Started(started)) => step.of_revision = started.revision,
                 Some(BackupMessage::Data(bytes)) => {
                     hasher.update(&bytes);
-                    step.bytes += bytes.len() as u64;
+                    step.bytes += i64::try_from(bytes.len()).unwrap_or(i64::MAX);
                     out.write_all(&bytes).await.map_err(failed)?;
                 }
                 Some(BackupMessage::Progress(progress)) => {
@@ -96,7 +96,7 @@ impl Backup {
                     }
                 }
                 Some(BackupMessage::Completed(completed)) => {
-                    hasher.check("backup", completed.size_bytes, &completed.sha256)?;
+                    hasher.check("backup", completed.size_bytes.cast_unsigned(), &completed.sha256)?;
                     out.shutdown().await.map_err(failed)?;
                     return Ok(completed);
                 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use prost::Message;
 use registry_proto::ERROR_DOMAIN;
 use tonic::{Code, TimeoutExpired};
-use tonic_types::pb::{BadRequest, ErrorInfo, RetryInfo, Status as RpcStatus};
+use tonic_types::pb::{BadRequest, ErrorInfo, ResourceInfo as RpcResourceInfo, RetryInfo, Status as RpcStatus};
 
 use crate::pb::ErrorReason;
 
@@ -130,16 +130,27 @@ pub struct StatusError {
     pub message: String,
     /// With `INVALID_ARGUMENT`: every field at fault.
     pub violations: Vec<FieldViolation>,
-    /// What goes with the reason, for example the `name` that was not found.
+    /// With `NOT_FOUND` and `ALREADY_EXISTS`: which resource.
+    pub resource: Option<ResourceInfo>,
+    /// What goes with the reason, for example the `name` of the resource in the way.
     pub metadata: BTreeMap<String, String>,
     /// How long to wait before trying again, if that helps.
     pub retry_after: Option<Duration>,
 }
 
+/// A resource that an error is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceInfo {
+    /// Its type, for example `modelregistry.dev/Model`: see [`Resource::TYPE`](crate::resource::Resource::TYPE).
+    pub resource_type: String,
+    /// Its name.
+    pub resource_name: String,
+}
+
 /// A field of a request that is not as it has to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldViolation {
-    /// Its path in the request, for example `model.labels[team]`.
+    /// Its path in the request, for example `model.tags[team]`.
     pub field: String,
     /// What is wrong, for programs.
     pub reason: ErrorReason,
@@ -329,6 +340,7 @@ impl StatusError {
             reason: ErrorReason::Unspecified,
             message: status.message().to_owned(),
             violations: Vec::new(),
+            resource: None,
             metadata: BTreeMap::new(),
             retry_after: None,
         };
@@ -353,6 +365,11 @@ impl StatusError {
                         })
                         .collect();
                 }
+                Some("google.rpc.ResourceInfo") => {
+                    let info = RpcResourceInfo::decode(bytes).unwrap_or_default();
+                    let RpcResourceInfo { resource_type, resource_name, .. } = info;
+                    error.resource = Some(ResourceInfo { resource_type, resource_name });
+                }
                 Some("google.rpc.RetryInfo") => {
                     let delay = RetryInfo::decode(bytes).unwrap_or_default().retry_delay;
                     error.retry_after = delay.and_then(|delay| delay.try_into().ok());
@@ -366,5 +383,5 @@ impl StatusError {
 
 /// A reason that this client does not know yet is `Unspecified`: the code still tells.
 fn reason(name: &str) -> ErrorReason {
-    ErrorReason::from_str_name(name).unwrap_or_default()
+    ErrorReason::from_str_name(&format!("ERROR_REASON_{name}")).unwrap_or_default()
 }

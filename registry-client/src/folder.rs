@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::{Error, pb};
+use crate::Error;
 
 /// Where a folder says what it holds: written by `pull`, never published.
 pub(crate) const RECEIPT: &str = ".model-registry.json";
@@ -25,7 +25,7 @@ pub(crate) struct LocalFile {
 /// What somebody said of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Known {
-    pub(crate) artifact_type: pb::ArtifactType,
+    pub(crate) artifact_type: String,
     /// Empty if that is not known.
     pub(crate) media_type: String,
     pub(crate) sha256: String,

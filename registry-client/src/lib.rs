@@ -132,7 +132,7 @@ pub use artifacts::{Download, DownloadRange, Source, Upload, artifact_type_of};
 pub use builder::Builder;
 pub use call::Call;
 pub use client::RegistryClient;
-pub use error::{Error, FieldViolation, StatusError, Unreachable};
+pub use error::{Error, FieldViolation, ResourceInfo, StatusError, Unreachable};
 pub use names::{InvalidName, Kind, Name};
 #[cfg(feature = "oci")]
 pub use oci::{ExportOci, Exported, ImportOci};
@@ -141,9 +141,9 @@ pub use progress::Progress;
 pub use prost_types;
 pub use publish::Publish;
 pub use pull::{Pull, Pulled};
-pub use registry_proto::rpc;
 #[doc(no_inline)]
 pub use registry_proto::v1 as pb;
+pub use registry_proto::{known, resource, rpc};
 pub use retry::RetryPolicy;
 #[doc(no_inline)]
 pub use tonic::{self, Code};

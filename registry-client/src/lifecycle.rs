@@ -39,12 +39,18 @@ impl RegistryClient {
         self.call(pb::BatchTransitionStagesRequest { requests, ..Default::default() })
     }
 
-    /// Gives production, or another [`stage`](Call::stage), back to the version that held it before.
-    pub fn rollback(&self, model: impl Into<String>) -> Call<pb::RollbackRequest> {
-        self.call(pb::RollbackRequest { name: complete(model), ..Default::default() })
+    /// Gives a stage back to the version that held it before.
+    pub fn rollback_stage(&self, model: impl Into<String>, stage: pb::Stage) -> Call<pb::RollbackStageRequest> {
+        let (name, stage) = (complete(model), stage.into());
+        self.call(pb::RollbackStageRequest { name, stage, ..Default::default() })
     }
 
-    /// What happened, oldest first: everywhere, or to [`parent`](Call::parent) and all below it.
+    /// Gives production back: short for [`rollback_stage`](Self::rollback_stage).
+    pub fn rollback(&self, model: impl Into<String>) -> Call<pb::RollbackStageRequest> {
+        self.rollback_stage(model, pb::Stage::Production)
+    }
+
+    /// What happened: everywhere, or to [`parent`](Call::parent) and all below it.
     pub fn list_events(&self) -> Call<pb::ListEventsRequest> {
         self.call(pb::ListEventsRequest::default())
     }
@@ -64,9 +70,7 @@ setters!(TransitionStageRequest {
     etag(etag: impl Into<String>) |r| r.etag = etag.into();
 });
 
-setters!(RollbackRequest {
-    /// Which stage; production unless set.
-    stage(stage: pb::Stage) |r| r.stage = stage.into();
+setters!(RollbackStageRequest {
     /// What becomes of the version that holds the stage; without it, what the model's policy says.
     incumbent(action: pb::IncumbentAction) |r| r.incumbent = action.into();
     /// Why, for the audit trail.
@@ -78,6 +82,12 @@ setters!(RollbackRequest {
 setters!(ListEventsRequest {
     /// Of this resource and of all below it: a namespace, a model, or a version by its number.
     parent(name: impl Into<String>) |r| r.parent = complete(name);
-    /// Of these types only.
-    types(types: impl IntoIterator<Item = pb::EventType>) |r| r.types = types.into_iter().map(Into::into).collect();
+    /// Of these types only: `version.created`, or `version.*` for all of a kind. See [`event_type`](crate::known::event_type).
+    types(types: impl IntoIterator<Item = impl Into<String>>) |r| r.types = types.into_iter().map(Into::into).collect();
+    /// `revision` (the default: oldest first) or `revision desc`.
+    order_by(order: impl Into<String>) |r| r.order_by = order.into();
+    /// Only what happened at this time or later.
+    start_time(time: std::time::SystemTime) |r| r.start_time = Some(time.into());
+    /// Only what happened before.
+    end_time(time: std::time::SystemTime) |r| r.end_time = Some(time.into());
 });

@@ -1,10 +1,10 @@
-//! Models.
+//! Models and aliases.
 
 use crate::call::setters;
-use crate::names::{complete, namespace_and_id};
+use crate::names::{complete, namespace_and_id, version_of_model};
 use crate::{Call, RegistryClient, pb};
 
-/// Models.
+/// Models, and the aliases of their versions.
 impl RegistryClient {
     /// Makes a model: `models/fraud`, `namespaces/risk/models/fraud`, or just `fraud` for one of the default namespace.
     ///
@@ -12,9 +12,9 @@ impl RegistryClient {
     ///
     /// ```no_run
     /// # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
-    /// use registry_client::pb::ModelType;
+    /// use registry_client::known::model_type;
     ///
-    /// client.create_model("fraud").model_type(ModelType::Classification).team("risk").await?;
+    /// client.create_model("fraud").model_type(model_type::CLASSIFICATION).team("risk").await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -50,6 +50,26 @@ impl RegistryClient {
     pub fn undelete_model(&self, name: impl Into<String>) -> Call<pb::UndeleteModelRequest> {
         self.call(pb::UndeleteModelRequest { name: complete(name), ..Default::default() })
     }
+
+    /// Points an alias of a model, without its `@`, at a version: a full name or only its last part.
+    pub fn set_alias(
+        &self,
+        model: impl Into<String>,
+        alias: impl Into<String>,
+        version: impl Into<String>,
+    ) -> Call<pb::SetAliasRequest> {
+        self.call(pb::SetAliasRequest {
+            name: complete(model),
+            alias: alias.into(),
+            version: version_of_model(version),
+            ..Default::default()
+        })
+    }
+
+    /// Removes an alias of a model.
+    pub fn delete_alias(&self, model: impl Into<String>, alias: impl Into<String>) -> Call<pb::DeleteAliasRequest> {
+        self.call(pb::DeleteAliasRequest { name: complete(model), alias: alias.into(), ..Default::default() })
+    }
 }
 
 setters!(CreateModelRequest {
@@ -59,8 +79,8 @@ setters!(CreateModelRequest {
     display_name(name: impl Into<String>) |r| draft(r).display_name = name.into();
     /// What the model is, for people.
     description(text: impl Into<String>) |r| draft(r).description = text.into();
-    /// What the model does.
-    model_type(model_type: pb::ModelType) |r| draft(r).model_type = model_type.into();
+    /// What the model does, for example [`CLASSIFICATION`](crate::known::model_type::CLASSIFICATION).
+    model_type(model_type: impl Into<String>) |r| draft(r).model_type = model_type.into();
     /// Who answers for it.
     owner(owner: impl Into<String>) |r| draft(r).owner = owner.into();
     /// Whose team it belongs to.
@@ -75,9 +95,9 @@ setters!(CreateModelRequest {
     annotation(key: impl Into<String>, value: impl Into<String>) |r| {
         draft(r).annotations.insert(key.into(), value.into());
     };
-    /// Adds a label, for selecting.
-    label(key: impl Into<String>, value: impl Into<String>) |r| {
-        draft(r).labels.insert(key.into(), value.into());
+    /// Adds a tag, for selecting.
+    tag(key: impl Into<String>, value: impl Into<String>) |r| {
+        draft(r).tags.insert(key.into(), value.into());
     };
     /// Which stage changes are legal; without it, the default policy.
     stage_policy(policy: pb::StagePolicy) |r| draft(r).stage_policy = Some(policy);
@@ -97,7 +117,7 @@ setters!(ListModelsRequest {
 });
 
 setters!(UpdateModelRequest {
-    /// Which fields to take, also if they are empty: `description`, `labels`, ...; `*` takes all.
+    /// Which fields to take, also if they are empty: `description`, `tags`, ...; `*` takes all.
     fields(fields: impl IntoIterator<Item = impl Into<String>>) |r| r.update_mask = Some(mask(fields));
 });
 
@@ -109,6 +129,16 @@ setters!(DeleteModelRequest {
 });
 
 setters!(UndeleteModelRequest {
+    /// Only if this is still the model's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+});
+
+setters!(SetAliasRequest {
+    /// Only if this is still the model's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+});
+
+setters!(DeleteAliasRequest {
     /// Only if this is still the model's etag.
     etag(etag: impl Into<String>) |r| r.etag = etag.into();
 });

@@ -7,6 +7,8 @@ use futures::future::BoxFuture;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
+use registry_proto::resource::Resource as _;
+
 use crate::folder::{LocalFile, walk};
 use crate::names::complete;
 use crate::progress::Meter;
@@ -81,7 +83,7 @@ impl Publish {
     /// # Errors
     /// [`Error::UnsafePath`] for what can't be an artifact, [`Error::Io`] for what can't be read or if there is nothing in the
     /// folder; [`is_not_found`](Error::is_not_found) without the model, [`is_already_exists`](Error::is_already_exists) if the
-    /// label is taken.
+    /// version's id is taken.
     pub async fn send(mut self) -> Result<pb::Version, Error> {
         let files = match &mut self.files {
             Files::In(folder) => list(folder).await?,
@@ -108,7 +110,8 @@ impl Publish {
             (Err(error), Some(model)) => (error, model),
             (created, _) => return created,
         };
-        if error.reason() != Some(pb::ErrorReason::ModelNotFound) {
+        let resource = error.status().and_then(|status| status.resource.as_ref());
+        if !(error.is_not_found() && resource.is_some_and(|resource| resource.resource_type == pb::Model::TYPE)) {
             return Err(error);
         }
         match self.client.create_model(&self.request.parent).model(model.clone()).await {
@@ -124,8 +127,8 @@ impl Publish {
         self.client.finalize_version(version).await
     }
 
-    fn draft(&mut self) -> &mut pb::Version {
-        self.request.version.get_or_insert_default()
+    fn creation(&mut self) -> &mut pb::CreateVersionRequest {
+        &mut self.request
     }
 }
 

@@ -13,7 +13,7 @@ use crate::folder::RECEIPT;
 use crate::names::complete;
 use crate::progress::Meter;
 use crate::receipt::Receipt;
-use crate::{Error, Progress, RegistryClient, collision, folder, parallel, pb};
+use crate::{Download, Error, Progress, RegistryClient, collision, folder, parallel, pb};
 
 impl RegistryClient {
     /// Fetches all artifacts of a version into a folder, which is made if it is missing.
@@ -119,13 +119,13 @@ pub(crate) async fn fetch(
     file: PathBuf,
     meter: &Meter,
 ) -> Result<(), Error> {
-    let (name, there, counted) = (artifact.name.clone(), file.clone(), meter.file(&artifact.path));
+    let (sought, there, counted) = (artifact.clone(), file.clone(), meter.file(&artifact.path));
     let size = artifact.size_bytes as usize;
-    let holds = spawn_blocking(move || holds(&there, &artifact)).await;
+    let holds = spawn_blocking(move || holds(&there, &sought)).await;
     if holds.map_err(|error| Error::io(&file, error.into()))? {
         counted.there(size);
     } else {
-        client.download(name).part_of(meter).to_file(file).await?;
+        Download::of(client, artifact).part_of(meter).to_file(file).await?;
     }
     Ok(())
 }

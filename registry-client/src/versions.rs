@@ -1,11 +1,11 @@
-//! Versions and aliases.
+//! Versions.
 
 use crate::call::setters;
 use crate::models::mask;
-use crate::names::{complete, complete_all, version_of_model};
+use crate::names::{complete, complete_all};
 use crate::{Call, RegistryClient, pb};
 
-/// Versions and aliases. A version goes by its number (`fraud/versions/7`), its label (`fraud/versions/1.4.0`) or an alias
+/// Versions. A version goes by its number (`fraud/versions/7`), its id (`fraud/versions/1.4.0`) or an alias
 /// (`fraud@production`).
 impl RegistryClient {
     /// Makes the next version of a model, PENDING: upload its artifacts, then [finalize](Self::finalize_version) it. To do all
@@ -65,7 +65,7 @@ impl RegistryClient {
         &self,
         names: impl IntoIterator<Item = impl Into<String>>,
     ) -> Call<pb::CompareVersionsRequest> {
-        self.call(pb::CompareVersionsRequest { names: complete_all(names) })
+        self.call(pb::CompareVersionsRequest { names: complete_all(names), ..Default::default() })
     }
 
     /// Deletes old versions of a model and keeps so many of the newest, but never one that is in use. Repeat it while the
@@ -74,41 +74,28 @@ impl RegistryClient {
         let keep = keep.try_into().unwrap_or(i32::MAX);
         self.call(pb::PruneVersionsRequest { parent: complete(model), keep, ..Default::default() })
     }
-
-    /// Points an alias of a model, without its `@`, at a version: a full name or only its last part.
-    pub fn set_alias(
-        &self,
-        model: impl Into<String>,
-        alias: impl Into<String>,
-        version: impl Into<String>,
-    ) -> Call<pb::SetAliasRequest> {
-        self.call(pb::SetAliasRequest {
-            name: complete(model),
-            alias: alias.into(),
-            version: version_of_model(version),
-            ..Default::default()
-        })
-    }
-
-    /// Removes an alias of a model.
-    pub fn delete_alias(&self, model: impl Into<String>, alias: impl Into<String>) -> Call<pb::DeleteAliasRequest> {
-        self.call(pb::DeleteAliasRequest { name: complete(model), alias: alias.into(), ..Default::default() })
-    }
 }
 
-/// What is known of a version that is about to be made, for everything that makes one and has a `draft`.
+/// What is known of a version that is about to be made, for everything that makes one by a request, its
+/// `creation`.
 macro_rules! version_setters {
     ($type:ty) => {
         impl $type {
+            fn draft(&mut self) -> &mut crate::pb::Version {
+                self.creation().version.get_or_insert_default()
+            }
+
             /// Everything that is known of the version at once, in place of what was set before.
             pub fn version(mut self, version: crate::pb::Version) -> Self {
-                *self.draft() = version;
+                let creation = self.creation();
+                creation.version_id.clone_from(&version.version_id);
+                creation.version = Some(version);
                 self
             }
 
             /// Another name for the version, unique in its model, for example `1.4.0`.
-            pub fn label(mut self, label: impl Into<String>) -> Self {
-                self.draft().label = label.into();
+            pub fn version_id(mut self, id: impl Into<String>) -> Self {
+                self.creation().version_id = id.into();
                 self
             }
 
@@ -118,8 +105,8 @@ macro_rules! version_setters {
                 self
             }
 
-            /// What it was made with, and which release of that.
-            pub fn framework(mut self, framework: crate::pb::Framework, version: impl Into<String>) -> Self {
+            /// What it was made with, for example [`XGBOOST`](crate::known::framework::XGBOOST), and which release of that.
+            pub fn framework(mut self, framework: impl Into<String>, version: impl Into<String>) -> Self {
                 self.draft().framework = framework.into();
                 self.draft().framework_version = version.into();
                 self
@@ -145,8 +132,8 @@ macro_rules! version_setters {
             }
 
             /// Adds versions that this one was derived from.
-            pub fn parents(mut self, versions: impl IntoIterator<Item = impl Into<String>>) -> Self {
-                self.draft().parents.extend(crate::names::complete_all(versions));
+            pub fn base_versions(mut self, versions: impl IntoIterator<Item = impl Into<String>>) -> Self {
+                self.draft().base_versions.extend(crate::names::complete_all(versions));
                 self
             }
 
@@ -216,8 +203,8 @@ pub(crate) use version_setters;
 version_setters!(Call<pb::CreateVersionRequest>);
 
 impl Call<pb::CreateVersionRequest> {
-    fn draft(&mut self) -> &mut pb::Version {
-        self.request_mut().version.get_or_insert_default()
+    fn creation(&mut self) -> &mut pb::CreateVersionRequest {
+        self.request_mut()
     }
 }
 
@@ -264,15 +251,5 @@ setters!(UndeleteVersionRequest {
 
 setters!(PurgeVersionRequest {
     /// Only if this is still the version's etag.
-    etag(etag: impl Into<String>) |r| r.etag = etag.into();
-});
-
-setters!(SetAliasRequest {
-    /// Only if this is still the model's etag.
-    etag(etag: impl Into<String>) |r| r.etag = etag.into();
-});
-
-setters!(DeleteAliasRequest {
-    /// Only if this is still the model's etag.
     etag(etag: impl Into<String>) |r| r.etag = etag.into();
 });

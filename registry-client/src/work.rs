@@ -148,8 +148,8 @@ impl Work<pb::ScrubRequest> {
 
 impl Work<pb::CollectGarbageRequest> {
     /// Only find out what would go.
-    pub fn dry_run(mut self, dry_run: bool) -> Self {
-        self.request.dry_run = dry_run;
+    pub fn validate_only(mut self, validate_only: bool) -> Self {
+        self.request.validate_only = validate_only;
         self
     }
 

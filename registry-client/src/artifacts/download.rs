@@ -30,13 +30,15 @@ const AT_ONCE: usize = 2;
 pub struct Download {
     client: RegistryClient,
     name: String,
+    /// If it is known already.
+    artifact: Option<pb::Artifact>,
     meter: Meter,
     alike: Vec<PathBuf>,
 }
 
 impl Download {
     pub(super) fn new(client: &RegistryClient, name: String) -> Self {
-        Self { client: client.clone(), name, meter: Meter::default(), alike: Vec::new() }
+        Self { client: client.clone(), name, artifact: None, meter: Meter::default(), alike: Vec::new() }
     }
 
     /// A local file that may be like the artifact, for example an older version of it: what they have in common is not
@@ -50,6 +52,12 @@ impl Download {
     pub fn progress(mut self, callback: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.meter.report_to(callback);
         self
+    }
+
+    /// Of an artifact that was looked up.
+    pub(crate) fn of(client: &RegistryClient, artifact: pb::Artifact) -> Self {
+        let name = artifact.name.clone();
+        Self { artifact: Some(artifact), ..Self::new(client, name) }
     }
 
     /// Counts this file as a part of many.
@@ -129,9 +137,12 @@ impl Download {
 
     /// The artifact under its canonical name, so that an alias which moves on the way does not mix two versions; and its chunks.
     async fn begin(&self) -> Result<(pb::Artifact, Vec<Placed>), Error> {
-        let manifest = self.client.get_manifest(&self.name).await?;
-        let artifact = manifest.artifact.ok_or(Error::Protocol("a manifest without its artifact"))?;
-        let chunks = manifest.chunks.iter().map(Chunk::from_message).collect::<Option<Vec<_>>>();
+        let artifact = match &self.artifact {
+            Some(artifact) => artifact.clone(),
+            None => self.client.get_artifact(&self.name).await?,
+        };
+        let listed: Vec<_> = self.client.list_chunks(&artifact.name).stream().try_collect().await?;
+        let chunks = listed.iter().map(Chunk::from_message).collect::<Option<Vec<_>>>();
         let chunks = chunks.ok_or(Error::Protocol("a chunk without digest or size"))?;
         let (name, actual) = (artifact.name.clone(), ListDigest::of(&chunks).hex());
         if actual != artifact.chunks_blake3 {

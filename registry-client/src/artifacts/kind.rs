@@ -1,24 +1,24 @@
 //! What files are, by their names.
 
-use crate::pb::ArtifactType;
+use registry_proto::known::artifact_type;
 
 /// What a file with such a path most likely is. Only its name counts, in whatever case; the first rule that fits decides.
 ///
 /// | name | type |
 /// |---|---|
-/// | contains `confusion_matrix` | `CONFUSION_MATRIX` |
-/// | contains `feature_importance` | `FEATURE_IMPORTANCE` |
-/// | contains `predictions` | `PREDICTIONS` |
-/// | contains `schema` | `SCHEMA` |
-/// | `checkpoint*`, `*.ckpt` | `CHECKPOINT` |
-/// | `metrics*.json` | `METRICS` |
-/// | `*.log` | `LOG` |
-/// | `metadata.json`, `config*` | `CONFIG` |
-/// | `model.*`, or the ending of a model format such as `.onnx`, `.pkl`, `.pt`, `.safetensors` | `MODEL` |
-/// | `*.yaml`, `*.yml`, `*.toml` | `CONFIG` |
-/// | the ending of an image | `PLOT` |
-/// | anything else | `OTHER` |
-pub fn artifact_type_of(path: &str) -> ArtifactType {
+/// | contains `confusion_matrix` | `confusion_matrix` |
+/// | contains `feature_importance` | `feature_importance` |
+/// | contains `predictions` | `predictions` |
+/// | contains `schema` | `schema` |
+/// | `checkpoint*`, `*.ckpt` | `checkpoint` |
+/// | `metrics*.json` | `metrics` |
+/// | `*.log` | `log` |
+/// | `metadata.json`, `config*` | `config` |
+/// | `model.*`, or the ending of a model format such as `.onnx`, `.pkl`, `.pt`, `.safetensors` | `model` |
+/// | `*.yaml`, `*.yml`, `*.toml` | `config` |
+/// | the ending of an image | `plot` |
+/// | anything else | `other` |
+pub fn artifact_type_of(path: &str) -> &'static str {
     const MODELS: [&str; 20] = [
         "bin",
         "bst",
@@ -46,58 +46,58 @@ pub fn artifact_type_of(path: &str) -> ArtifactType {
     let name = path.rsplit('/').next().unwrap_or(path).to_lowercase();
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
     match ending {
-        _ if name.contains("confusion_matrix") => ArtifactType::ConfusionMatrix,
-        _ if name.contains("feature_importance") => ArtifactType::FeatureImportance,
-        _ if name.contains("predictions") => ArtifactType::Predictions,
-        _ if name.contains("schema") => ArtifactType::Schema,
-        _ if name.starts_with("checkpoint") => ArtifactType::Checkpoint,
-        "ckpt" => ArtifactType::Checkpoint,
-        "json" if name.starts_with("metrics") => ArtifactType::Metrics,
-        "log" => ArtifactType::Log,
-        _ if name == "metadata.json" || name.starts_with("config") => ArtifactType::Config,
-        _ if name.starts_with("model.") || MODELS.contains(&ending) => ArtifactType::Model,
-        "yaml" | "yml" | "toml" => ArtifactType::Config,
-        _ if IMAGES.contains(&ending) => ArtifactType::Plot,
-        _ => ArtifactType::Other,
+        _ if name.contains("confusion_matrix") => artifact_type::CONFUSION_MATRIX,
+        _ if name.contains("feature_importance") => artifact_type::FEATURE_IMPORTANCE,
+        _ if name.contains("predictions") => artifact_type::PREDICTIONS,
+        _ if name.contains("schema") => artifact_type::SCHEMA,
+        _ if name.starts_with("checkpoint") => artifact_type::CHECKPOINT,
+        "ckpt" => artifact_type::CHECKPOINT,
+        "json" if name.starts_with("metrics") => artifact_type::METRICS,
+        "log" => artifact_type::LOG,
+        _ if name == "metadata.json" || name.starts_with("config") => artifact_type::CONFIG,
+        _ if name.starts_with("model.") || MODELS.contains(&ending) => artifact_type::MODEL,
+        "yaml" | "yml" | "toml" => artifact_type::CONFIG,
+        _ if IMAGES.contains(&ending) => artifact_type::PLOT,
+        _ => artifact_type::OTHER,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::artifact_type_of;
-    use crate::pb::ArtifactType::{
-        Checkpoint, Config, ConfusionMatrix, FeatureImportance, Log, Metrics, Model, Other, Plot, Predictions, Schema,
+    use registry_proto::known::artifact_type::{
+        CHECKPOINT, CONFIG, CONFUSION_MATRIX, FEATURE_IMPORTANCE, LOG, METRICS, MODEL, OTHER, PLOT, PREDICTIONS, SCHEMA,
     };
 
     #[test]
     fn types_are_guessed_from_names() {
         for (path, expected) in [
-            ("model.onnx", Model),
-            ("model.json", Model),
-            ("model.yaml", Model),
-            ("weights/encoder.SafeTensors", Model),
-            ("sentiment.pkl", Model),
-            ("booster.ubj", Model),
-            ("checkpoint-500.pt", Checkpoint),
-            ("last.ckpt", Checkpoint),
-            ("checkpoints/step.pt", Model),
-            ("training.log", Log),
-            ("model.log", Log),
-            ("metrics.json", Metrics),
-            ("metrics_validation.json", Metrics),
-            ("metrics.csv", Other),
-            ("plots/confusion_matrix.png", ConfusionMatrix),
-            ("feature_importance.csv", FeatureImportance),
-            ("test_predictions.parquet", Predictions),
-            ("feature_schema.json", Schema),
-            ("config.json", Config),
-            ("params.toml", Config),
-            ("environment.yaml", Config),
-            ("metadata.json", Config),
-            ("residuals.png", Plot),
-            ("README", Other),
-            (".hidden", Other),
-            ("", Other),
+            ("model.onnx", MODEL),
+            ("model.json", MODEL),
+            ("model.yaml", MODEL),
+            ("weights/encoder.SafeTensors", MODEL),
+            ("sentiment.pkl", MODEL),
+            ("booster.ubj", MODEL),
+            ("checkpoint-500.pt", CHECKPOINT),
+            ("last.ckpt", CHECKPOINT),
+            ("checkpoints/step.pt", MODEL),
+            ("training.log", LOG),
+            ("model.log", LOG),
+            ("metrics.json", METRICS),
+            ("metrics_validation.json", METRICS),
+            ("metrics.csv", OTHER),
+            ("plots/confusion_matrix.png", CONFUSION_MATRIX),
+            ("feature_importance.csv", FEATURE_IMPORTANCE),
+            ("test_predictions.parquet", PREDICTIONS),
+            ("feature_schema.json", SCHEMA),
+            ("config.json", CONFIG),
+            ("params.toml", CONFIG),
+            ("environment.yaml", CONFIG),
+            ("metadata.json", CONFIG),
+            ("residuals.png", PLOT),
+            ("README", OTHER),
+            (".hidden", OTHER),
+            ("", OTHER),
         ] {
             assert_eq!(artifact_type_of(path), expected, "{path}");
         }

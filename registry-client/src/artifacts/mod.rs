@@ -13,6 +13,7 @@ pub use download::{Download, DownloadRange};
 pub use kind::artifact_type_of;
 pub use upload::{Source, Upload};
 
+use crate::call::setters;
 use crate::names::complete;
 use crate::{Call, RegistryClient, pb};
 
@@ -23,9 +24,9 @@ impl RegistryClient {
         self.call(pb::GetArtifactRequest { name: complete(name) })
     }
 
-    /// The chunks of an artifact.
-    pub fn get_manifest(&self, name: impl Into<String>) -> Call<pb::GetManifestRequest> {
-        self.call(pb::GetManifestRequest { name: complete(name) })
+    /// The chunks of an artifact, in order.
+    pub fn list_chunks(&self, artifact: impl Into<String>) -> Call<pb::ListChunksRequest> {
+        self.call(pb::ListChunksRequest { parent: complete(artifact), ..Default::default() })
     }
 
     /// The artifacts of a version, by path.
@@ -64,3 +65,8 @@ impl RegistryClient {
         Download::new(self, complete(name))
     }
 }
+
+setters!(DeleteArtifactRequest {
+    /// Only if this is still the artifact's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+});

@@ -129,9 +129,9 @@ impl Batches {
             ..Default::default()
         };
         let message = |position: u32, chunk: &Chunk, data: Bytes| pb::UploadChunksRequest {
-            position,
+            position: position.cast_signed(),
             blake3: Bytes::copy_from_slice(&chunk.blake3),
-            size_bytes: chunk.size,
+            size_bytes: chunk.size.into(),
             data,
             ..Default::default()
         };

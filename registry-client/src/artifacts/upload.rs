@@ -15,6 +15,8 @@ use uuid::Uuid;
 use super::cut::{self, Cut};
 use super::kind::artifact_type_of;
 use super::sending::{BATCH, Sending};
+use registry_proto::rpc::Request as _;
+
 use crate::progress::Meter;
 use crate::{Error, Progress, RegistryClient, call, pb, transport};
 
@@ -111,30 +113,34 @@ pub struct Upload {
 #[derive(Debug)]
 struct Target {
     client: RegistryClient,
-    commit: pb::CommitArtifactRequest,
+    commit: pb::CreateArtifactRequest,
+    /// What the artifact will be, as far as that is known.
+    artifact: pb::Artifact,
     meter: Meter,
 }
 
 impl Upload {
     pub(super) fn new(client: &RegistryClient, version: String, path: String, source: Source) -> Self {
-        let commit = pb::CommitArtifactRequest {
-            r#type: artifact_type_of(&path).into(),
-            parent: version,
-            path,
-            ..Default::default()
-        };
-        Self { target: Target { client: client.clone(), commit, meter: Meter::default() }, source }
+        let commit = pb::CreateArtifactRequest { parent: version, ..Default::default() };
+        let artifact = pb::Artifact { r#type: artifact_type_of(&path).to_owned(), path, ..Default::default() };
+        Self { target: Target { client: client.clone(), commit, artifact, meter: Meter::default() }, source }
     }
 
     /// What the file is; otherwise [guessed from its name](artifact_type_of).
-    pub fn artifact_type(mut self, artifact_type: pb::ArtifactType) -> Self {
-        self.target.commit.r#type = artifact_type.into();
+    pub fn artifact_type(mut self, artifact_type: impl Into<String>) -> Self {
+        self.target.artifact.r#type = artifact_type.into();
         self
     }
 
     /// For example `text/csv`; otherwise the registry guesses it from the path's ending.
     pub fn media_type(mut self, media_type: impl Into<String>) -> Self {
-        self.target.commit.media_type = media_type.into();
+        self.target.artifact.media_type = media_type.into();
+        self
+    }
+
+    /// Adds a tag, for selecting.
+    pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.target.artifact.tags.insert(key.into(), value.into());
         self
     }
 
@@ -198,8 +204,8 @@ impl Target {
             let size = uploaded.size();
             match (self.commit(uploaded).await, again.take()) {
                 (Err(error), Some(same)) if error.reason() == Some(pb::ErrorReason::ChunksMissing) => {
-                    debug!(path = self.commit.path, %error, "uploading again");
-                    self.meter.file(&self.commit.path).lost(size);
+                    debug!(path = self.artifact.path, %error, "uploading again");
+                    self.meter.file(&self.artifact.path).lost(size);
                     source = same;
                 }
                 (committed, _) => return committed,
@@ -208,11 +214,11 @@ impl Target {
     }
 
     async fn upload(&mut self, source: Source) -> Result<Uploaded, Error> {
-        let origin = source.path().unwrap_or_else(|| PathBuf::from(&self.commit.path));
+        let origin = source.path().unwrap_or_else(|| PathBuf::from(&self.artifact.path));
         if let Some(size) = source.size() {
             self.meter.total = self.meter.total.or(Some(size));
         }
-        let meter = self.meter.file(&self.commit.path);
+        let meter = self.meter.file(&self.artifact.path);
         let mut sending = Sending::new(&self.client, &self.commit.parent, &self.commit.upload_id, meter.clone());
         let mut cuts = cut::begin(source);
         let mut batch = Vec::with_capacity(BATCH);
@@ -236,8 +242,9 @@ impl Target {
 
     /// There is no deadline: the registry may have to read all bytes again.
     async fn commit(&self, uploaded: Uploaded) -> Result<pb::Artifact, Error> {
-        let size_bytes = i64::try_from(uploaded.size()).ok();
-        let mut request = pb::CommitArtifactRequest { size_bytes, ..self.commit.clone() };
+        let size_bytes = i64::try_from(uploaded.size()).unwrap_or(i64::MAX);
+        let artifact = Some(pb::Artifact { size_bytes, ..self.artifact.clone() });
+        let mut request = pb::CreateArtifactRequest { artifact, ..self.commit.clone() };
         match uploaded {
             Uploaded::Small(bytes) => request.data = bytes,
             Uploaded::Chunks(chunks) => request.chunks = chunks.into_iter().map(Chunk::to_message).collect(),
@@ -246,6 +253,6 @@ impl Target {
         let attempt = |transport| async move {
             Ok(transport::unary(transport, self.client.request(request.clone())).await?.into_inner())
         };
-        self.client.retry().run(self.client.route(), "CommitArtifact", None, attempt).await
+        self.client.retry().run(self.client.route(), pb::CreateArtifactRequest::METHOD, None, attempt).await
     }
 }

@@ -27,7 +27,7 @@ impl RegistryClient {
             layout: layout.into(),
             name: complete(model),
             reference: None,
-            label: None,
+            version_id: None,
             model: None,
             meter: Meter::default(),
         }
@@ -42,7 +42,7 @@ pub struct ImportOci {
     layout: PathBuf,
     name: String,
     reference: Option<String>,
-    label: Option<String>,
+    version_id: Option<String>,
     model: Option<pb::Model>,
     meter: Meter,
 }
@@ -54,9 +54,9 @@ impl ImportOci {
         self
     }
 
-    /// The version's label, in place of the one that the manifest gives it.
-    pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
+    /// The version's id, in place of the one that the manifest gives it.
+    pub fn version_id(mut self, id: impl Into<String>) -> Self {
+        self.version_id = Some(id.into());
         self
     }
 
@@ -84,8 +84,8 @@ impl ImportOci {
         let reference = self.reference.clone();
         let (layout, unpacked) = blocking(&self.layout, move || read(&folder, reference.as_deref())).await?;
         let Unpacked { mut version, layers } = unpacked;
-        if let Some(label) = self.label {
-            version.label = label;
+        if let Some(id) = self.version_id {
+            version.version_id = id;
         }
         let mut meter = self.meter.again();
         // Of sizes that may be lies.

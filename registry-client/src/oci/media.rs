@@ -1,7 +1,8 @@
 //! Which layer an artifact is, and which artifact a layer.
 
+use registry_proto::known::artifact_type;
+
 use crate::artifact_type_of;
-use crate::pb::ArtifactType;
 
 /// What a manifest says it is: a model.
 pub(super) const MODEL: &str = "application/vnd.cncf.model.manifest.v1+json";
@@ -15,28 +16,22 @@ const CODE: &str = "application/vnd.cncf.model.code.v1.raw";
 const DOC: &str = "application/vnd.cncf.model.doc.v1.raw";
 
 /// The media type of an artifact's layer.
-pub(super) fn layer(artifact_type: ArtifactType) -> &'static str {
-    match artifact_type {
-        ArtifactType::Model | ArtifactType::Checkpoint => WEIGHT,
-        ArtifactType::Config | ArtifactType::Schema => WEIGHT_CONFIG,
-        ArtifactType::Predictions => DATASET,
-        ArtifactType::Log
-        | ArtifactType::Metrics
-        | ArtifactType::Plot
-        | ArtifactType::ConfusionMatrix
-        | ArtifactType::FeatureImportance
-        | ArtifactType::Other
-        | ArtifactType::Unspecified => DOC,
+pub(super) fn layer(r#type: &str) -> &'static str {
+    match r#type {
+        artifact_type::MODEL | artifact_type::CHECKPOINT => WEIGHT,
+        artifact_type::CONFIG | artifact_type::SCHEMA => WEIGHT_CONFIG,
+        artifact_type::PREDICTIONS => DATASET,
+        _ => DOC,
     }
 }
 
 /// What a layer that does not say it is most likely: what its name suggests, if that goes with its media type. An error for a
 /// media type that is not of one file.
-pub(super) fn artifact_type(media_type: &str, path: &str) -> Result<ArtifactType, &'static str> {
+pub(super) fn type_of(media_type: &str, path: &str) -> Result<&'static str, &'static str> {
     let any = match media_type {
-        WEIGHT => ArtifactType::Model,
-        WEIGHT_CONFIG => ArtifactType::Config,
-        DATASET | CODE | DOC => ArtifactType::Other,
+        WEIGHT => artifact_type::MODEL,
+        WEIGHT_CONFIG => artifact_type::CONFIG,
+        DATASET | CODE | DOC => artifact_type::OTHER,
         _ if media_type.contains(".tar") => return Err("is an archive: only layers of one raw file are supported"),
         _ => return Err("is no layer of a model"),
     };

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
+use registry_proto::known::framework;
+use registry_proto::resource::Resource as _;
 use serde_json::{Map, Value, json};
 
 use super::layout::{Descriptor, MANIFEST, MAX_DOCUMENT_BYTES, Manifest};
@@ -45,7 +47,7 @@ pub(super) struct Unpacked {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Layer {
     pub(super) path: String,
-    pub(super) artifact_type: pb::ArtifactType,
+    pub(super) artifact_type: String,
     /// Empty if nobody said.
     pub(super) media_type: String,
     pub(super) supplementary: bool,
@@ -79,12 +81,15 @@ pub(super) fn pack(version: &pb::Version, artifacts: &[pb::Artifact]) -> Result<
     say("name", version.name.split('/').nth(3).unwrap_or_default());
     say(
         "version",
-        if version.label.is_empty() { version.name.rsplit('/').next().unwrap_or_default() } else { &version.label },
+        match version.version_id.as_str() {
+            "" => version.name.rsplit('/').next().unwrap_or_default(),
+            id => id,
+        },
     );
     say("description", &version.description);
     let mut technical = Map::new();
-    if version.framework() != pb::Framework::Unspecified {
-        technical.insert("format".to_owned(), format(version.framework()).into());
+    if !version.framework.is_empty() {
+        technical.insert("format".to_owned(), version.framework.clone().into());
     }
     let diff_ids: Vec<_> = layers.iter().map(|layer| &layer.digest).collect();
     let modelfs = json!({ "type": "layers", "diffIds": diff_ids });
@@ -113,13 +118,13 @@ fn layer(artifact: &pb::Artifact) -> Descriptor {
     say(FILE_PATH, &artifact.path);
     // Other tools name files by this one.
     say(TITLE, &artifact.path);
-    say(TYPE, artifact.r#type().as_str_name());
+    say(TYPE, &artifact.r#type);
     say(MEDIA_TYPE, &artifact.media_type);
     if artifact.supplementary {
         say(SUPPLEMENTARY, "true");
     }
     Descriptor {
-        media_type: media::layer(artifact.r#type()).to_owned(),
+        media_type: media::layer(&artifact.r#type).to_owned(),
         artifact_type: None,
         digest: format!("sha256:{}", artifact.sha256),
         size: artifact.size_bytes.cast_unsigned(),
@@ -169,11 +174,11 @@ fn file(blob: &Descriptor) -> Result<Layer, Fault> {
     let path = note(FILE_PATH).or_else(|| note(TITLE));
     let path = path.ok_or_else(|| Fault::new("annotations", format!("no {FILE_PATH}")))?;
     place(Path::new(""), path).map_err(|error| Fault::new("annotations", error.to_string()))?;
-    let likely = media::artifact_type(&blob.media_type, path)
+    let likely = media::type_of(&blob.media_type, path)
         .map_err(|problem| Fault::new("mediaType", format!("{} {problem}", blob.media_type)))?;
     Ok(Layer {
         path: path.to_owned(),
-        artifact_type: note(TYPE).and_then(pb::ArtifactType::from_str_name).unwrap_or(likely),
+        artifact_type: note(TYPE).filter(|said| !said.is_empty()).unwrap_or(likely).to_owned(),
         media_type: note(MEDIA_TYPE).unwrap_or_default().to_owned(),
         supplementary: note(SUPPLEMENTARY) == Some("true"),
         blob: blob.clone(),
@@ -184,45 +189,27 @@ fn file(blob: &Descriptor) -> Result<Layer, Fault> {
 fn foreign(config: &Value) -> Value {
     let (descriptor, technical) = (&config["descriptor"], &config["config"]);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    // A label can't be a number: that would be the version's own.
-    let label = text(&descriptor["version"]);
-    let label = if label.bytes().all(|byte| byte.is_ascii_digit()) { String::new() } else { label };
-    let named = pb::Framework::from_str_name(&format!("FRAMEWORK_{}", text(&technical["format"]).to_uppercase()));
+    // An id can't be a number: that would be the version's own.
+    let id = text(&descriptor["version"]);
+    let id = if id.bytes().all(|byte| byte.is_ascii_digit()) { String::new() } else { id };
+    let format = text(&technical["format"]).to_lowercase();
+    let framework = framework::ALL.iter().find(|known| **known == format).copied().unwrap_or_default();
     json!({
-        "label": label,
+        "versionId": id,
         "description": text(if descriptor["description"].is_string() { &descriptor["description"] } else { &descriptor["title"] }),
-        "framework": named.unwrap_or_default().as_str_name(),
+        "framework": framework,
         "additionalMetadata": { "modelpack": { "descriptor": descriptor, "config": technical } },
     })
-}
-
-fn format(framework: pb::Framework) -> String {
-    framework.as_str_name().trim_start_matches("FRAMEWORK_").to_lowercase()
 }
 
 /// What was said of a version when it was made, and since; not what the registry says of it. Its ancestors have names that mean
 /// something else in another registry.
 fn told(version: &pb::Version) -> pb::Version {
     pb::Version {
-        name: String::new(),
-        uid: String::new(),
-        number: 0,
-        state: 0,
-        stage: 0,
+        version_id: version.version_id.clone(),
         source_uri: String::new(),
-        parents: Vec::new(),
-        creator: String::new(),
-        failure_reason: String::new(),
-        manifest_sha256: String::new(),
-        size_bytes: 0,
-        artifact_count: 0,
-        create_time: None,
-        update_time: None,
-        stage_time: None,
-        delete_time: None,
-        etag: String::new(),
-        stage_revision: 0,
-        ..version.clone()
+        base_versions: Vec::new(),
+        ..version.given()
     }
 }
 

@@ -11,17 +11,17 @@ use crate::Error;
 use crate::pb::{self, ArtifactType};
 
 const TYPES: [ArtifactType; 11] = [
-    ArtifactType::Model,
-    ArtifactType::Checkpoint,
-    ArtifactType::Log,
-    ArtifactType::Metrics,
-    ArtifactType::Plot,
-    ArtifactType::ConfusionMatrix,
-    ArtifactType::FeatureImportance,
-    ArtifactType::Predictions,
-    ArtifactType::Config,
-    ArtifactType::Schema,
-    ArtifactType::Other,
+    artifact_type::MODEL,
+    artifact_type::CHECKPOINT,
+    artifact_type::LOG,
+    artifact_type::METRICS,
+    artifact_type::PLOT,
+    artifact_type::CONFUSION_MATRIX,
+    artifact_type::FEATURE_IMPORTANCE,
+    artifact_type::PREDICTIONS,
+    artifact_type::CONFIG,
+    artifact_type::SCHEMA,
+    artifact_type::OTHER,
 ];
 
 fn artifact(path: &str, artifact_type: ArtifactType) -> pb::Artifact {
@@ -69,18 +69,18 @@ fn each_artifact_type_has_a_layer() {
 #[test]
 fn layers_of_other_tools_are_what_their_media_type_and_name_say() {
     for (kind, path, expected) in [
-        ("weight", "model.safetensors", ArtifactType::Model),
-        ("weight", "checkpoint-5.pt", ArtifactType::Checkpoint),
-        ("weight", "README", ArtifactType::Model),
-        ("weight.config", "tokenizer.json", ArtifactType::Config),
-        ("weight.config", "feature_schema.json", ArtifactType::Schema),
-        ("weight.config", "model.bin", ArtifactType::Config),
-        ("doc", "README.md", ArtifactType::Other),
-        ("doc", "loss.png", ArtifactType::Plot),
-        ("doc", "model.bin", ArtifactType::Other),
-        ("code", "train.py", ArtifactType::Other),
-        ("dataset", "test_predictions.csv", ArtifactType::Predictions),
-        ("dataset", "train.csv", ArtifactType::Other),
+        ("weight", "model.safetensors", artifact_type::MODEL),
+        ("weight", "checkpoint-5.pt", artifact_type::CHECKPOINT),
+        ("weight", "README", artifact_type::MODEL),
+        ("weight.config", "tokenizer.json", artifact_type::CONFIG),
+        ("weight.config", "feature_schema.json", artifact_type::SCHEMA),
+        ("weight.config", "model.bin", artifact_type::CONFIG),
+        ("doc", "README.md", artifact_type::OTHER),
+        ("doc", "loss.png", artifact_type::PLOT),
+        ("doc", "model.bin", artifact_type::OTHER),
+        ("code", "train.py", artifact_type::OTHER),
+        ("dataset", "test_predictions.csv", artifact_type::PREDICTIONS),
+        ("dataset", "train.csv", artifact_type::OTHER),
     ] {
         let found = media::artifact_type(&format!("application/vnd.cncf.model.{kind}.v1.raw"), path);
         assert_eq!(found, Ok(expected), "{kind} {path}");
@@ -105,7 +105,7 @@ fn documents_are_as_the_specification_has_them() {
         framework: pb::Framework::Xgboost.into(),
         ..version()
     };
-    let (manifest, config) = packed(&version, &[artifact("model.ubj", ArtifactType::Model)]);
+    let (manifest, config) = packed(&version, &[artifact("model.ubj", artifact_type::MODEL)]);
     let digest = format!("sha256:{}", "5".repeat(64));
     let time = "2026-11-18T11:06:40Z";
     assert_eq!(
@@ -152,13 +152,13 @@ fn documents_are_as_the_specification_has_them() {
 #[test]
 fn a_manifest_that_no_registry_takes_is_not_made() {
     let version = pb::Version { description: "x".repeat(4 << 20), ..version() };
-    let error = pack(&version, &[artifact("a", ArtifactType::Model)]).unwrap_err();
+    let error = pack(&version, &[artifact("a", artifact_type::MODEL)]).unwrap_err();
     assert!(matches!(error, Error::InvalidOption { option: "version", .. }), "{error:?}");
 }
 
 #[test]
 fn what_another_tool_says_of_a_model_is_kept() {
-    let (mut manifest, _) = packed(&version(), &[artifact("model.gguf", ArtifactType::Model)]);
+    let (mut manifest, _) = packed(&version(), &[artifact("model.gguf", artifact_type::MODEL)]);
     manifest.annotations.clear();
     let config = json!({
         "descriptor": { "name": "xyz-3-8B", "version": "3.1", "title": "XYZ", "licenses": ["Apache-2.0"] },
@@ -199,7 +199,7 @@ fn fields_at_fault_are_named() {
             "org.modelregistry.version+json",
         ),
     ];
-    let whole = packed(&version(), &[artifact("a", ArtifactType::Model), artifact("b", ArtifactType::Log)]);
+    let whole = packed(&version(), &[artifact("a", artifact_type::MODEL), artifact("b", artifact_type::LOG)]);
     for (damage, expected) in cases {
         let (mut manifest, config) = whole.clone();
         damage(&mut manifest);
@@ -214,7 +214,7 @@ fn fields_at_fault_are_named() {
 
 #[test]
 fn only_models_are_read() {
-    let (manifest, _) = packed(&version(), &[artifact("a", ArtifactType::Model)]);
+    let (manifest, _) = packed(&version(), &[artifact("a", artifact_type::MODEL)]);
     assert_eq!(check_type(&manifest), Ok(()));
     let unsaid = Manifest { artifact_type: None, ..manifest.clone() };
     assert_eq!(check_type(&unsaid), Ok(()), "the config says it");
@@ -310,7 +310,7 @@ proptest! {
         let version = pb::Version {
             name: said.name, state: said.state, etag: said.etag, stage: said.stage, parents: said.parents, ..told.clone()
         };
-        let artifacts = [artifact("a", ArtifactType::Model), artifact("b/c", ArtifactType::Plot)];
+        let artifacts = [artifact("a", artifact_type::MODEL), artifact("b/c", artifact_type::PLOT)];
         let (manifest, config) = packed(&version, &artifacts);
         prop_assert_eq!(unpack(&manifest, &config).unwrap().version, told);
         let (first, again) = (pack(&version, &artifacts).unwrap(), pack(&version, &artifacts).unwrap());
@@ -319,12 +319,12 @@ proptest! {
 
     #[test]
     fn nothing_in_a_manifest_makes_unpacking_panic_or_leave_the_folder(path in "\\PC*", json in "\\PC*", media_type in "\\PC*") {
-        let (mut manifest, config) = packed(&version(), &[artifact("a", ArtifactType::Model)]);
+        let (mut manifest, config) = packed(&version(), &[artifact("a", artifact_type::MODEL)]);
         manifest.annotations.insert("org.modelregistry.version+json".to_owned(), json);
         manifest.layers[0].media_type = media_type;
         let _ = unpack(&manifest, &config);
         manifest.annotations.clear();
-        manifest.layers[0].media_type = media::layer(ArtifactType::Model).to_owned();
+        manifest.layers[0].media_type = media::layer(artifact_type::MODEL).to_owned();
         manifest.layers[0].annotations.insert("org.cncf.model.filepath".to_owned(), path);
         if let Ok(Unpacked { layers, .. }) = unpack(&manifest, &config) {
             let parts: Vec<_> = std::path::Path::new(&layers[0].path).components().collect();

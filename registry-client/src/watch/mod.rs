@@ -35,24 +35,24 @@ pub enum WatchItem {
     /// The watch stands: what happens behind this revision follows. Always the first item, and comes once.
     Created {
         /// Where the watch begins.
-        revision: u64,
+        revision: i64,
     },
     /// With [`from_snapshot`](Watch::from_snapshot): a part of what there is. The next bookmark says that it was the last one.
     Snapshot {
         /// What the snapshot is of.
-        revision: u64,
+        revision: i64,
         /// Of type `SNAPSHOT`, each with a resource in `after`.
         events: Vec<pb::Event>,
     },
     /// The connection broke before the snapshot was whole, and another snapshot follows: forget the parts that came.
     SnapshotRestarted {
         /// What the new snapshot is of.
-        revision: u64,
+        revision: i64,
     },
     /// What happened in a revision, or what of that was asked for; never a part of it.
     Events {
         /// Resume behind this one with [`after`](Watch::after).
-        revision: u64,
+        revision: i64,
         /// In their order.
         events: Vec<pb::Event>,
     },
@@ -60,7 +60,7 @@ pub enum WatchItem {
     /// happens.
     Bookmark {
         /// Resume behind this one with [`after`](Watch::after).
-        revision: u64,
+        revision: i64,
     },
 }
 
@@ -71,8 +71,9 @@ impl Watch {
         self
     }
 
-    /// Only events of these types. A snapshot holds everything all the same.
-    pub fn types(mut self, types: impl IntoIterator<Item = pb::EventType>) -> Self {
+    /// Only events of these types: `version.created`, or `version.*` for all of a kind. See
+    /// [`event_type`](crate::known::event_type). A snapshot holds everything all the same.
+    pub fn types(mut self, types: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.request.types = types.into_iter().map(Into::into).collect();
         self
     }
@@ -84,7 +85,7 @@ impl Watch {
     }
 
     /// Start behind a revision; 0 is the whole log. With the revision of the last item seen, that resumes an earlier watch.
-    pub fn after(mut self, revision: u64) -> Self {
+    pub fn after(mut self, revision: i64) -> Self {
         self.start = Start::AfterRevision(revision);
         self
     }

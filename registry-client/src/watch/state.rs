@@ -32,7 +32,7 @@ pub(super) enum State {
     /// The reader has been told everything up to a revision.
     Live {
         /// This one.
-        revision: u64,
+        revision: i64,
         /// Connections in a row that broke without anything new.
         failures: u32,
     },
@@ -115,7 +115,7 @@ impl State {
     }
 
     /// The reader is told of everything up to a revision: of events, or that there are none.
-    fn live(&mut self, revision: u64, events: Option<Vec<pb::Event>>) -> Step {
+    fn live(&mut self, revision: i64, events: Option<Vec<pb::Event>>) -> Step {
         *self = Self::Live { revision, failures: 0 };
         Step::Deliver(match events {
             Some(events) => WatchItem::Events { revision, events },
@@ -158,15 +158,15 @@ mod tests {
         Input::Message(WatchEventsResponse { response: Some(response) })
     }
 
-    fn created(revision: u64) -> Input {
+    fn created(revision: i64) -> Input {
         message(Response::Created(WatchCreated { revision }))
     }
 
-    fn events(revision: u64) -> Input {
+    fn events(revision: i64) -> Input {
         message(Response::Events(WatchedEvents { revision, events: vec![Event { revision, ..Default::default() }] }))
     }
 
-    fn bookmark(revision: u64) -> Input {
+    fn bookmark(revision: i64) -> Input {
         message(Response::Bookmark(Bookmark { revision }))
     }
 
