@@ -21,9 +21,9 @@ pub(crate) async fn backup(context: &Context, command: Backup) -> Result<(), Fai
     let bar = bar("revision {pos}/{len}, {msg}");
     let moved = bar.clone();
     let backup = context.client.backup().skip_artifacts(command.skip_artifacts).progress(move |step| {
-        moved.set_length(step.of_revision);
-        moved.set_position(step.revision);
-        let size = bytes(step.bytes.cast_signed());
+        moved.set_length(step.of_revision.cast_unsigned());
+        moved.set_position(step.revision.cast_unsigned());
+        let size = bytes(step.bytes);
         moved.set_message(format!("chunk {}/{}, {size}", step.chunks, step.of_chunks));
     });
     let completed = if command.to.contains("://") {
@@ -50,14 +50,16 @@ pub(crate) async fn backup(context: &Context, command: Backup) -> Result<(), Fai
     bar.finish_and_clear();
     let completed = completed?;
     context.out.message("BackupCompleted", &completed, |completed| {
-        let size = bytes(completed.size_bytes.cast_signed());
+        let size = bytes(completed.size_bytes);
         format!("backed up revision {}: {size}, sha256 {}, to {}", completed.revision, completed.sha256, command.to)
     })?;
     match completed.lost_artifacts.as_slice() {
         [] => Ok(()),
         lost => {
-            Err(Damaged(format!("the bytes of {} are missing or damaged, and not in the backup", lost.join(", ")))
-                .into())
+            let unlisted = completed.lost_artifact_count - lost.len() as i64;
+            let more = if unlisted > 0 { format!(" and {unlisted} more") } else { String::new() };
+            let names = lost.join(", ");
+            Err(Damaged(format!("the bytes of {names}{more} are missing or damaged, and not in the backup")).into())
         }
     }
 }
@@ -94,7 +96,7 @@ pub(crate) async fn verify(context: &Context, skip_artifacts: bool) -> Result<()
     let verify = context.client.verify().skip_artifacts(skip_artifacts).progress(move |progress| {
         let phase = progress.phase().as_str_name().trim_start_matches("VERIFY_PHASE_").to_lowercase();
         moved.set_message(phase);
-        moved.set_position(progress.done);
+        moved.set_position(progress.done.cast_unsigned());
     });
     let report = verify.await;
     bar.finish_and_clear();
@@ -118,7 +120,7 @@ fn text(report: &pb::VerifyReport) -> String {
         head,
         report.records,
         report.artifacts,
-        bytes(report.artifact_bytes.cast_signed()),
+        bytes(report.artifact_bytes),
     ));
     lines.join("\n")
 }
@@ -126,13 +128,8 @@ fn text(report: &pb::VerifyReport) -> String {
 pub(crate) async fn usage(context: &Context) -> Result<(), Failure> {
     let namespaces: Vec<_> = context.client.list_usage().page_size(1000).stream().try_collect().await?;
     context.out.rows("NamespaceUsage", &namespaces, &["namespace", "artifacts", "size", "quota"], |usage| {
-        let quota = usage.quota_bytes.map(|quota| bytes(quota.cast_signed())).unwrap_or_default();
-        vec![
-            last(&usage.name).to_owned(),
-            usage.artifact_count.to_string(),
-            bytes(usage.size_bytes.cast_signed()),
-            quota,
-        ]
+        let quota = usage.quota_bytes.map(bytes).unwrap_or_default();
+        vec![last(&usage.name).to_owned(), usage.artifact_count.to_string(), bytes(usage.size_bytes), quota]
     })
 }
 

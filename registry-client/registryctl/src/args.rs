@@ -2,11 +2,14 @@
 
 mod files;
 
+use std::convert::Infallible;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
+use chrono::{DateTime, NaiveDateTime, Utc};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use registry_client::{Name, pb};
+use registry_client::{Name, known, pb};
 
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
 
@@ -141,9 +144,9 @@ pub(crate) struct Backup {
 pub(crate) struct Create {
     /// The model's name.
     pub(crate) model: Name,
-    /// What it does: classification, regression, forecasting, reinforcement, anomaly_detection, time_series, other.
-    #[arg(long = "type", value_name = "TYPE", value_parser = enum_value::<pb::ModelType>)]
-    pub(crate) model_type: Option<pb::ModelType>,
+    #[arg(long = "type", value_name = "TYPE", help = known_values("What it does", known::model_type::ALL))]
+    #[arg(value_parser = |text: &str| open_value(text, known::model_type::ALL))]
+    pub(crate) model_type: Option<String>,
     #[arg(long)]
     pub(crate) display_name: Option<String>,
     #[arg(long)]
@@ -158,9 +161,9 @@ pub(crate) struct Create {
     pub(crate) business_domain: Option<String>,
     #[arg(long)]
     pub(crate) purpose: Option<String>,
-    /// A label for selecting; may be given several times.
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
-    pub(crate) labels: Vec<(String, String)>,
+    /// A tag for selecting; may be given several times.
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) tags: Vec<(String, String)>,
 }
 
 #[derive(Debug, Group)]
@@ -218,7 +221,7 @@ pub(crate) enum Alias {
         model: Name,
         /// Without the `@`.
         alias: String,
-        /// The version's number, its label, or an alias with its `@`.
+        /// The version's number, its version id, or an alias with its `@`.
         version: String,
     },
     /// Remove an alias.
@@ -246,10 +249,19 @@ pub(crate) struct Prune {
 pub(crate) struct Events {
     /// Of this model or version only.
     pub(crate) parent: Option<Name>,
-    /// Of this type only, for example stage_transitioned; may be given several times.
-    #[arg(long = "type", value_name = "TYPE", value_parser = enum_value::<pb::EventType>)]
-    pub(crate) types: Vec<pb::EventType>,
-    /// How many at most, the oldest first.
+    #[arg(long = "type", value_name = "TYPE", help = event_types())]
+    pub(crate) types: Vec<String>,
+    /// The newest first, in place of the oldest first.
+    #[arg(long)]
+    pub(crate) desc: bool,
+    /// What happened at this time or later: `2026-01-26T10:30:00Z`, `2026-01-26 10:30:00` or `2026-01-26` in UTC, or how long ago,
+    /// for example `2h`.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) since: Option<DateTime<Utc>>,
+    /// What happened before this time.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) until: Option<DateTime<Utc>>,
+    /// How many at most.
     #[arg(long, default_value_t = 1000)]
     pub(crate) limit: usize,
 }
@@ -258,12 +270,11 @@ pub(crate) struct Events {
 pub(crate) struct Watch {
     /// Of this model or version only.
     pub(crate) parent: Option<Name>,
-    /// Of this type only, for example stage_transitioned; may be given several times.
-    #[arg(long = "type", value_name = "TYPE", value_parser = enum_value::<pb::EventType>)]
-    pub(crate) types: Vec<pb::EventType>,
-    /// Begin behind this revision; 0 is the whole log.
+    #[arg(long = "type", value_name = "TYPE", help = event_types())]
+    pub(crate) types: Vec<String>,
+    /// Begin after this revision; 0 is the whole log.
     #[arg(long, conflicts_with = "snapshot")]
-    pub(crate) after: Option<u64>,
+    pub(crate) after: Option<i64>,
     /// Begin with what there is.
     #[arg(long)]
     pub(crate) snapshot: bool,
@@ -330,6 +341,36 @@ fn metric(text: &str) -> Result<(String, String, f64), String> {
     Ok((split.to_owned(), name.to_owned(), value))
 }
 
+/// The help of an option that takes a value of an open set.
+fn known_values(what: &str, known: &[&str]) -> String {
+    format!("{what}: {}, or any other value", known.join(", "))
+}
+
+/// The help of an option that selects events.
+fn event_types() -> String {
+    let known = known::event_type::all().collect::<Vec<_>>().join(", ");
+    format!("Of this type, or of all types of a kind as in `version.*`; may be given several times. There are: {known}")
+}
+
+/// A value of an open set; the registry says which texts are values.
+#[expect(clippy::unnecessary_wraps, reason = "clap takes parsers that can fail")]
+fn open_value(text: &str, known: &[&str]) -> Result<String, Infallible> {
+    Ok(crate::values::open(text, known))
+}
+
+/// A time, or how long ago it was.
+fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(ago) = humantime::parse_duration(text) {
+        return Ok((SystemTime::now() - ago).into());
+    }
+    let date = format!("{text}T00:00:00Z");
+    let read = |text: &str| DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).ok();
+    let utc = || Some(NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").ok()?.and_utc());
+    read(text).or_else(utc).or_else(|| read(&date)).ok_or_else(|| {
+        "expected a time such as 2026-01-26T10:30:00Z, 2026-01-26 10:30:00 or 2026-01-26, or how long ago, such as 2h".to_owned()
+    })
+}
+
 /// An enum of the contract, by the end of its value's name, in any case: `production` for `STAGE_PRODUCTION`.
 fn enum_value<E: crate::values::Named>(text: &str) -> Result<E, String> {
     crate::values::parse(text)
@@ -337,6 +378,8 @@ fn enum_value<E: crate::values::Named>(text: &str) -> Result<E, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::CommandFactory as _;
 
     use super::*;
@@ -375,9 +418,28 @@ mod tests {
         }
         assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));
         assert_eq!(enum_value::<pb::Stage>("Production"), Ok(pb::Stage::Production));
-        assert_eq!(enum_value::<pb::ModelType>("anomaly-detection"), Ok(pb::ModelType::AnomalyDetection));
+        assert_eq!(enum_value::<pb::IncumbentAction>("to-staging"), Ok(pb::IncumbentAction::ToStaging));
+        let model_type = |text| open_value(text, known::model_type::ALL).unwrap();
+        assert_eq!(
+            (model_type("Anomaly-Detection"), model_type("graph-2")),
+            ("anomaly_detection".into(), "graph-2".into())
+        );
         let wrong = enum_value::<pb::Stage>("live").unwrap_err();
         assert_eq!(wrong, "expected one of development, staging, production, archived");
         assert!(enum_value::<pb::Stage>("unspecified").is_err());
+    }
+
+    #[test]
+    fn times_are_read() {
+        let noon = DateTime::from_timestamp(1_769_428_800, 0).unwrap();
+        for text in ["2026-01-26T12:00:00Z", "2026-01-26T13:00:00+01:00", "2026-01-26 12:00:00"] {
+            assert_eq!(time(text), Ok(noon), "{text}");
+        }
+        assert_eq!(time("2026-01-26"), Ok(noon - Duration::from_hours(12)));
+        let ago = SystemTime::now().duration_since(time("2h").unwrap().into()).unwrap();
+        assert!((7199..7260).contains(&ago.as_secs()), "{ago:?}");
+        for wrong in ["", "yesterday", "2026-01-26 25:00:00"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -29,6 +29,9 @@ pub(crate) async fn upload(context: &Context, command: Upload) -> Result<(), Fai
     if let Some(artifact_type) = command.artifact_type {
         upload = upload.artifact_type(artifact_type);
     }
+    for (key, value) in command.tags {
+        upload = upload.tag(key, value);
+    }
     let uploaded = upload.send().await;
     let moved = bar.end();
     context.out.message("Artifact", &uploaded?, |artifact| {

@@ -5,13 +5,17 @@ use registry_client::{WatchItem, pb};
 
 use crate::args::{Events, Watch};
 use crate::output::event;
+use crate::values::timestamp;
 use crate::{Context, Failure};
 
 pub(crate) async fn list(context: &Context, command: Events) -> Result<(), Failure> {
     let request = pb::ListEventsRequest {
         parent: command.parent.map(Into::into).unwrap_or_default(),
-        types: command.types.into_iter().map(Into::into).collect(),
+        types: command.types,
         page_size: i32::try_from(command.limit.min(1000))?,
+        order_by: if command.desc { "revision desc" } else { "revision" }.to_owned(),
+        start_time: command.since.map(timestamp),
+        end_time: command.until.map(timestamp),
         ..Default::default()
     };
     let mut events = context.client.call(request).stream().take(command.limit);

@@ -12,12 +12,11 @@ use crate::{Context, Failure};
 
 pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), Failure> {
     let mut version = pb::Version {
-        label: command.label.unwrap_or_default(),
         description: command.description.unwrap_or_default(),
-        framework: command.framework.unwrap_or_default().into(),
+        framework: command.framework.unwrap_or_default(),
         framework_version: command.framework_version.unwrap_or_default(),
         tags: command.tags.into_iter().collect(),
-        parents: command.parents.into_iter().map(Into::into).collect(),
+        base_versions: command.base_versions.into_iter().map(Into::into).collect(),
         ..Default::default()
     };
     for (split, metric, value) in command.metrics {
@@ -32,6 +31,9 @@ pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), F
     }
     let bar = Bar::new("uploading");
     let mut publish = context.client.publish(command.folder, command.model).version(version).progress(bar.follow());
+    if let Some(version_id) = command.version_id {
+        publish = publish.version_id(version_id);
+    }
     if command.create {
         publish = publish.create_model_if_missing(pb::Model::default());
     }

@@ -21,13 +21,13 @@ pub(crate) struct Gc {
 pub(crate) async fn collect(context: &Context, command: Gc) -> Result<(), Failure> {
     let bar = bar("{msg} {pos}");
     let moved = bar.clone();
-    let mut collect = context.client.collect_garbage().dry_run(command.dry_run).progress(move |progress| {
+    let mut collect = context.client.collect_garbage().validate_only(command.dry_run).progress(move |progress| {
         moved.set_message(match progress.phase() {
             pb::CollectGarbagePhase::Mark => "artifacts read:",
             pb::CollectGarbagePhase::Sweep => "chunks looked at:",
             _ => "versions purged:",
         });
-        moved.set_position(progress.done);
+        moved.set_position(progress.done.cast_unsigned());
     });
     if let Some(grace) = command.grace {
         collect = collect.grace(grace);
@@ -41,7 +41,7 @@ pub(crate) async fn collect(context: &Context, command: Gc) -> Result<(), Failur
             report.purged_versions,
             report.removed_chunks,
             report.stored_chunks,
-            bytes(report.removed_bytes.cast_signed()),
+            bytes(report.removed_bytes),
             report.removed_leftovers,
             report.recent_chunks,
         )
@@ -52,9 +52,9 @@ pub(crate) async fn scrub(context: &Context, quarantine: bool) -> Result<(), Fai
     let bar = bar("artifacts read: {pos}, {msg}");
     let moved = bar.clone();
     let scrub = context.client.scrub().quarantine(quarantine).progress(move |progress| {
-        let size = bytes(progress.size_bytes.cast_signed());
+        let size = bytes(progress.size_bytes);
         moved.set_message(format!("{} chunks ({size}), {} problems", progress.chunks, progress.problem_count));
-        moved.set_position(progress.artifacts);
+        moved.set_position(progress.artifacts.cast_unsigned());
     });
     let report = scrub.await;
     bar.finish_and_clear();
@@ -71,7 +71,7 @@ fn scrub_text(report: &pb::ScrubReport) -> String {
     for problem in &report.problems {
         lines.push(format!("{}:", problem.detail));
         lines.extend(problem.artifacts.iter().map(|name| format!("  {}", brief(name))));
-        let unlisted = problem.artifact_count - problem.artifacts.len() as u64;
+        let unlisted = problem.artifact_count - problem.artifacts.len() as i64;
         if unlisted > 0 {
             lines.push(format!("  and {unlisted} more"));
         }
@@ -80,7 +80,7 @@ fn scrub_text(report: &pb::ScrubReport) -> String {
         0 => String::new(),
         count => format!(", {count} put aside"),
     };
-    let size = bytes(report.size_bytes.cast_signed());
+    let size = bytes(report.size_bytes);
     lines.push(format!("read {} artifacts: {} chunks ({size}) are well{put_aside}", report.artifacts, report.chunks));
     lines.join("\n")
 }

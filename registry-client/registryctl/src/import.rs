@@ -1,7 +1,7 @@
 //! `import`: takes a file tree of an older registry over, unless it is from an image layout.
 //!
 //! What is in the registry already stays as it is, so that an import that broke off can be run again, and one that was complete
-//! changes nothing. Labels keep the time stamps; they tell what is there.
+//! changes nothing. The time stamps become version ids; they tell what is there.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use registry_client::pb;
@@ -58,7 +58,7 @@ async fn import_model(
     let mut promoted_at = None;
     for version in legacy.versions {
         summary.versions += 1;
-        if Some(&version.version.label) == legacy.production.as_ref() {
+        if Some(&version.version_id) == legacy.production.as_ref() {
             promoted_at.clone_from(&version.promoted_at);
         }
         if import_version(context, &name, version).await? {
@@ -66,8 +66,8 @@ async fn import_model(
         }
         bar.inc(1);
     }
-    if let Some(label) = legacy.production {
-        summary.promotions += usize::from(promote(context, &name, &label, promoted_at).await?);
+    if let Some(version_id) = legacy.production {
+        summary.promotions += usize::from(promote(context, &name, &version_id, promoted_at).await?);
     }
     Ok(())
 }
@@ -75,8 +75,8 @@ async fn import_model(
 /// Makes a version unless it is there and complete. Answers whether it did anything.
 async fn import_version(context: &Context, model: &str, legacy: LegacyVersion) -> Result<bool, Failure> {
     let client = &context.client;
-    let label = legacy.version.label.clone();
-    let version = match client.get_version(format!("{model}/versions/{label}")).await {
+    let version_id = &legacy.version_id;
+    let version = match client.get_version(format!("{model}/versions/{version_id}")).await {
         Ok(version) if version.state() == pb::VersionState::Ready => return Ok(false),
         // An import that broke off left it: the files that are there are not sent again.
         Ok(version) if version.state() == pb::VersionState::Pending => version,
@@ -85,7 +85,9 @@ async fn import_version(context: &Context, model: &str, legacy: LegacyVersion) -
                 format!("{}: is there, but not complete: {}", brief(&version.name), version.failure_reason).into()
             );
         }
-        Err(error) if error.is_not_found() => client.create_version(model).version(legacy.version).await?,
+        Err(error) if error.is_not_found() => {
+            client.create_version(model).version(legacy.version).version_id(version_id).await?
+        }
         Err(error) => return Err(error.into()),
     };
     for entry in std::fs::read_dir(&legacy.folder)? {
@@ -102,7 +104,12 @@ async fn import_version(context: &Context, model: &str, legacy: LegacyVersion) -
 
 /// Puts what was in production there into production here, unless the model has something in production already: since the first
 /// import somebody may have decided otherwise.
-async fn promote(context: &Context, model: &str, label: &str, promoted_at: Option<String>) -> Result<bool, Failure> {
+async fn promote(
+    context: &Context,
+    model: &str,
+    version_id: &str,
+    promoted_at: Option<String>,
+) -> Result<bool, Failure> {
     match context.client.get_version(format!("{model}@production")).await {
         Ok(_) => return Ok(false),
         Err(error) if error.is_not_found() => {}
@@ -110,7 +117,7 @@ async fn promote(context: &Context, model: &str, label: &str, promoted_at: Optio
     }
     let since = promoted_at.map(|time| format!(", in production since {time}")).unwrap_or_default();
     let request = pb::TransitionStageRequest {
-        name: format!("{model}/versions/{label}"),
+        name: format!("{model}/versions/{version_id}"),
         stage: pb::Stage::Production.into(),
         comment: format!("imported{since}"),
         ..Default::default()

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
-use registry_client::pb;
+use registry_client::{known, pb};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
 use crate::Failure;
-use crate::values::structure;
+use crate::values::{self, structure};
 
 /// A model of the tree.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct LegacyModel {
     pub(crate) model: pb::Model,
     /// By their time stamps.
     pub(crate) versions: Vec<LegacyVersion>,
-    /// The label of what is in production.
+    /// The version id of what is in production.
     pub(crate) production: Option<String>,
 }
 
@@ -26,8 +26,10 @@ pub(crate) struct LegacyModel {
 #[derive(Debug)]
 pub(crate) struct LegacyVersion {
     pub(crate) folder: PathBuf,
+    /// Its time stamp.
+    pub(crate) version_id: String,
     pub(crate) version: pb::Version,
-    pub(crate) model_type: pb::ModelType,
+    pub(crate) model_type: String,
     /// When it was put into production, as the tree says.
     pub(crate) promoted_at: Option<String>,
 }
@@ -103,11 +105,11 @@ pub(crate) fn read(tree: &Path) -> Result<Vec<LegacyModel>, Failure> {
             continue;
         }
         let production = production(&folder)?;
-        if let Some(label) = production.as_ref().filter(|label| !versions.iter().any(|v| v.version.label == **label)) {
-            return Err(format!("{}: production/latest names {label}, which is not there", folder.display()).into());
+        if let Some(id) = production.as_ref().filter(|id| !versions.iter().any(|version| version.version_id == **id)) {
+            return Err(format!("{}: production/latest names {id}, which is not there", folder.display()).into());
         }
-        let model_type = versions.iter().map(|version| version.model_type).next_back().unwrap_or_default();
-        let model = pb::Model { model_type: model_type.into(), ..Default::default() };
+        let model_type = versions.last().map(|version| version.model_type.clone()).unwrap_or_default();
+        let model = pb::Model { model_type, ..Default::default() };
         models.push(LegacyModel { id: name(&folder), model, versions, production });
     }
     if models.is_empty() {
@@ -139,7 +141,7 @@ fn is_stamp(name: &str) -> bool {
         && name.bytes().enumerate().all(|(i, byte)| if i == 8 { byte == b'_' } else { byte.is_ascii_digit() })
 }
 
-/// The label that `production/latest` points at.
+/// The version that `production/latest` points at.
 fn production(model: &Path) -> Result<Option<String>, Failure> {
     let latest = model.join("production").join("latest");
     let target = match std::fs::symlink_metadata(&latest) {
@@ -155,32 +157,30 @@ fn read_version(folder: &Path) -> Result<LegacyVersion, Failure> {
     let text =
         std::fs::read_to_string(folder.join("metadata.json")).map_err(|error| format!("metadata.json: {error}"))?;
     let metadata: Metadata = serde_json::from_str(&text).map_err(|error| format!("metadata.json: {error}"))?;
-    let model_type = if metadata.model_type.is_empty() {
-        pb::ModelType::Unspecified
-    } else {
-        crate::values::parse(&metadata.model_type).unwrap_or(pb::ModelType::Other)
-    };
-    let promoted_at = metadata.promoted_at.clone();
     Ok(LegacyVersion {
         folder: folder.to_owned(),
-        model_type,
-        promoted_at,
-        version: metadata.into_version(name(folder))?,
+        version_id: name(folder),
+        model_type: open(&metadata.model_type, known::model_type::ALL).unwrap_or(known::model_type::OTHER.to_owned()),
+        promoted_at: metadata.promoted_at.clone(),
+        version: metadata.into_version()?,
     })
 }
 
+/// A value of an open set in lower case, unless no value can be written like that.
+fn open(text: &str, known: &[&str]) -> Option<String> {
+    let value = values::open(&text.to_ascii_lowercase(), known);
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    (value.len() <= 64 && value.chars().all(inner) && !value.starts_with(['.', '_', '-'])).then_some(value)
+}
+
 impl Metadata {
-    fn into_version(mut self, label: String) -> Result<pb::Version, Failure> {
-        let framework = if self.framework.is_empty() {
-            pb::Framework::Unspecified
-        } else {
-            crate::values::parse(&self.framework).unwrap_or(pb::Framework::Custom)
-        };
+    fn into_version(mut self) -> Result<pb::Version, Failure> {
+        let framework = open(&self.framework, known::framework::ALL);
         // What fields of their own do not say in full is kept as it was.
         let mut keep = |name: &str, value: &str| {
             self.rest.insert(name.to_owned(), Json::String(value.to_owned()));
         };
-        if framework == pb::Framework::Custom {
+        if framework.is_none() {
             keep("framework", &self.framework);
         }
         if let Some(time) = &self.promoted_at {
@@ -191,9 +191,8 @@ impl Metadata {
         let features: Vec<_> = self.features.into_iter().map(column).collect();
         let outputs: Vec<_> = self.target.into_iter().map(column).collect();
         Ok(pb::Version {
-            label,
             description: self.description,
-            framework: framework.into(),
+            framework: framework.unwrap_or(known::framework::CUSTOM.to_owned()),
             framework_version: self.framework_version,
             metrics: metrics(self.metrics)?,
             hyperparameters: self.hyperparameters.map(structure),
@@ -238,7 +237,7 @@ fn metrics(splits: Map<String, Json>) -> Result<std::collections::BTreeMap<Strin
 
 fn timestamp(text: &str) -> Result<prost_types::Timestamp, Failure> {
     let time = DateTime::parse_from_rfc3339(text).map_err(|error| format!("{text:?}: {error}"))?;
-    Ok(prost_types::Timestamp { seconds: time.timestamp(), nanos: i32::try_from(time.timestamp_subsec_nanos())? })
+    Ok(values::timestamp(time.to_utc()))
 }
 
 #[cfg(test)]
@@ -255,12 +254,25 @@ mod tests {
 
     #[test]
     fn what_has_no_field_is_kept() {
-        let json = r#"{"version": "x", "framework": "jax", "deployment_status": "production",
+        let json = r#"{"version": "x", "framework": "Our own (2nd)", "deployment_status": "production",
             "promoted_at": "2026-01-26T10:30:00+00:00", "seed": {"numpy": 7}}"#;
-        let version = serde_json::from_str::<Metadata>(json).unwrap().into_version("label".to_owned()).unwrap();
-        assert_eq!((version.label.as_str(), version.framework()), ("label", pb::Framework::Custom));
+        let version = serde_json::from_str::<Metadata>(json).unwrap().into_version().unwrap();
+        assert_eq!(version.framework, known::framework::CUSTOM);
         let kept: Vec<_> = version.additional_metadata.unwrap().fields.into_keys().collect();
         assert_eq!(kept, ["deployment_status", "framework", "promoted_at", "seed"]);
+    }
+
+    #[test]
+    fn open_values_are_as_they_were() {
+        for (text, value) in
+            [("", ""), ("XGBoost", "xgboost"), ("time-series", "time_series"), ("prophet-1.1", "prophet-1.1")]
+        {
+            let known = [known::framework::ALL, known::model_type::ALL].concat();
+            assert_eq!(open(text, &known).as_deref(), Some(value));
+        }
+        for wrong in ["a b", "-a", "ß", &"a".repeat(65)] {
+            assert_eq!(open(wrong, &[]), None, "{wrong}");
+        }
     }
 
     #[test]

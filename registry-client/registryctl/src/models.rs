@@ -10,7 +10,7 @@ use crate::{Context, Failure};
 
 pub(crate) async fn create(context: &Context, command: Create) -> Result<(), Failure> {
     let draft = pb::Model {
-        model_type: command.model_type.unwrap_or_default().into(),
+        model_type: command.model_type.unwrap_or_default(),
         display_name: command.display_name.unwrap_or_default(),
         description: command.description.unwrap_or_default(),
         owner: command.owner.unwrap_or_default(),
@@ -18,7 +18,7 @@ pub(crate) async fn create(context: &Context, command: Create) -> Result<(), Fai
         project: command.project.unwrap_or_default(),
         business_domain: command.business_domain.unwrap_or_default(),
         purpose: command.purpose.unwrap_or_default(),
-        labels: command.labels.into_iter().collect(),
+        tags: command.tags.into_iter().collect(),
         ..Default::default()
     };
     let model = context.client.create_model(command.model).model(draft).await?;
@@ -53,7 +53,7 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
                 let production = model.stages.iter().find(|stage| stage.stage == pb::Stage::Production as i32);
                 vec![
                     brief(&model.name).to_owned(),
-                    short::<pb::ModelType>(model.model_type),
+                    model.model_type.clone(),
                     model.version_count.to_string(),
                     last(&model.latest_version).to_owned(),
                     production.map(|stage| last(&stage.version).to_owned()).unwrap_or_default(),
@@ -68,7 +68,7 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
         return out.rows("Artifact", &artifacts, &["path", "type", "size", "sha256"], |artifact| {
             vec![
                 artifact.path.clone(),
-                short::<pb::ArtifactType>(artifact.r#type),
+                artifact.r#type.clone(),
                 bytes(artifact.size_bytes),
                 artifact.sha256.chars().take(12).collect(),
             ]
@@ -78,14 +78,14 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
     let order_by = "number desc".to_owned();
     let list = pb::ListVersionsRequest { parent, page_size, show_deleted, order_by, ..Default::default() };
     let versions: Vec<_> = client.call(list).stream().take(limit).try_collect().await?;
-    let head = ["version", "label", "state", "stage", "framework", "size", "created", "description"];
+    let head = ["version", "version_id", "state", "stage", "framework", "size", "created", "description"];
     out.rows("Version", &versions, &head, |version| {
         vec![
             brief(&version.name).to_owned(),
-            version.label.clone(),
+            version.version_id.clone(),
             short::<pb::VersionState>(version.state),
             short::<pb::Stage>(version.stage),
-            short::<pb::Framework>(version.framework),
+            version.framework.clone(),
             bytes(version.size_bytes),
             time(version.create_time.as_ref()),
             version.description.lines().next().unwrap_or_default().to_owned(),

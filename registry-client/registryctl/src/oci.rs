@@ -41,8 +41,8 @@ pub(crate) async fn import(context: &Context, command: ImportOci) -> Result<(), 
     if let Some(reference) = command.reference {
         import = import.reference(reference);
     }
-    if let Some(label) = command.label {
-        import = import.label(label);
+    if let Some(version_id) = command.version_id {
+        import = import.version_id(version_id);
     }
     if command.create {
         import = import.create_model_if_missing(pb::Model::default());

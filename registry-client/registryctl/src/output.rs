@@ -124,13 +124,13 @@ pub(crate) fn version(version: &pb::Version) -> String {
     let size = format!("{} in {} files", bytes(version.size_bytes), version.artifact_count);
     fields(vec![
         ("name", version.name.clone()),
-        ("label", version.label.clone()),
+        ("version id", version.version_id.clone()),
         ("state", short::<pb::VersionState>(version.state)),
         ("failure", version.failure_reason.clone()),
         ("stage", short::<pb::Stage>(version.stage)),
         ("since", time(version.stage_time.as_ref())),
         ("description", version.description.clone()),
-        ("framework", format!("{} {}", short::<pb::Framework>(version.framework), version.framework_version)),
+        ("framework", format!("{} {}", version.framework, version.framework_version)),
         ("source", version.source_uri.clone()),
         ("metrics", pairs(metrics)),
         (
@@ -138,15 +138,16 @@ pub(crate) fn version(version: &pb::Version) -> String {
             version.datasets.iter().map(|d| format!("{} {}", d.name, d.digest)).collect::<Vec<_>>().join("\n"),
         ),
         ("features", version.features.iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ")),
-        ("parents", version.parents.join("\n")),
+        ("base versions", version.base_versions.join("\n")),
         ("tags", pairs(&version.tags)),
         ("trained", time(version.training_time.as_ref())),
         ("creator", version.creator.clone()),
         ("created", time(version.create_time.as_ref())),
         ("deleted", time(version.delete_time.as_ref())),
-        ("purged", time(version.purge_time.as_ref())),
+        (if version.purged { "purged" } else { "purge due" }, time(version.purge_time.as_ref())),
         ("size", size),
         ("manifest", version.manifest_sha256.clone()),
+        ("revision", version.revision.to_string()),
         ("etag", version.etag.clone()),
     ])
 }
@@ -161,21 +162,24 @@ pub(crate) fn model(model: &pb::Model) -> String {
     fields(vec![
         ("name", model.name.clone()),
         ("display name", model.display_name.clone()),
-        ("type", short::<pb::ModelType>(model.model_type)),
+        ("type", model.model_type.clone()),
         ("description", model.description.clone()),
         ("owner", model.owner.clone()),
         ("team", model.team.clone()),
         ("project", model.project.clone()),
         ("domain", model.business_domain.clone()),
         ("purpose", model.purpose.clone()),
-        ("labels", pairs(&model.labels)),
+        ("tags", pairs(&model.tags)),
         ("versions", model.version_count.to_string()),
         ("latest", last(&model.latest_version).to_owned()),
         ("stages", pairs(stages)),
         ("aliases", pairs(model.aliases.iter().map(|(alias, version)| (alias, last(version))))),
+        ("creator", model.creator.clone()),
         ("created", time(model.create_time.as_ref())),
         ("updated", time(model.update_time.as_ref())),
         ("deleted", time(model.delete_time.as_ref())),
+        ("purge due", time(model.purge_time.as_ref())),
+        ("revision", model.revision.to_string()),
         ("etag", model.etag.clone()),
     ])
 }
@@ -184,11 +188,15 @@ pub(crate) fn model(model: &pb::Model) -> String {
 pub(crate) fn artifact(artifact: &pb::Artifact) -> String {
     fields(vec![
         ("name", artifact.name.clone()),
-        ("type", short::<pb::ArtifactType>(artifact.r#type)),
+        ("type", artifact.r#type.clone()),
         ("media type", artifact.media_type.clone()),
         ("size", bytes(artifact.size_bytes)),
         ("sha256", artifact.sha256.clone()),
+        ("tags", pairs(&artifact.tags)),
+        ("creator", artifact.creator.clone()),
         ("created", time(artifact.create_time.as_ref())),
+        ("revision", artifact.revision.to_string()),
+        ("etag", artifact.etag.clone()),
     ])
 }
 
@@ -196,17 +204,17 @@ pub(crate) fn artifact(artifact: &pb::Artifact) -> String {
 pub(crate) fn event(event: &pb::Event) -> String {
     let what = match (&event.stage_change, &event.alias_change) {
         (Some(change), _) => {
-            format!(" {} -> {}", short::<pb::Stage>(change.from), short::<pb::Stage>(change.to))
+            format!(" {} -> {}", short::<pb::Stage>(change.from_stage), short::<pb::Stage>(change.to_stage))
         }
-        (_, Some(change)) => format!(" @{} -> {}", change.alias, last(&change.to)),
+        (_, Some(change)) => format!(" @{} -> {}", change.alias, last(&change.to_version)),
         _ => String::new(),
     };
     let comment = if event.comment.is_empty() { String::new() } else { format!("  \"{}\"", event.comment) };
     format!(
         "{:>6}  {}  {:<18}  {}{what}  by {}{comment}",
         event.revision,
-        time(event.time.as_ref()),
-        short::<pb::EventType>(event.r#type),
+        time(event.create_time.as_ref()),
+        event.r#type,
         brief(&event.resource_name),
         event.actor,
     )

@@ -23,7 +23,7 @@ pub(crate) async fn promote(context: &Context, command: Promote) -> Result<(), F
 }
 
 pub(crate) async fn rollback(context: &Context, command: Rollback) -> Result<(), Failure> {
-    let request = pb::RollbackRequest {
+    let request = pb::RollbackStageRequest {
         name: command.model.into(),
         stage: command.stage.into(),
         incumbent: command.change.incumbent.unwrap_or_default().into(),
@@ -32,12 +32,12 @@ pub(crate) async fn rollback(context: &Context, command: Rollback) -> Result<(),
         ..Default::default()
     };
     let moved = context.client.call(request).await?;
-    context
-        .out
-        .message("RollbackResponse", &moved, |moved| text(moved.version.as_ref(), &moved.displaced, moved.revision))
+    context.out.message("RollbackStageResponse", &moved, |moved| {
+        text(moved.version.as_ref(), &moved.displaced, moved.revision)
+    })
 }
 
-fn text(version: Option<&pb::Version>, displaced: &[pb::Version], revision: u64) -> String {
+fn text(version: Option<&pb::Version>, displaced: &[pb::Version], revision: i64) -> String {
     let (is, at) = if revision == 0 { ("would be", String::new()) } else { ("is", format!(" (revision {revision})")) };
     let stands =
         |version: &pb::Version| format!("{} {is} in {}", brief(&version.name), short::<pb::Stage>(version.stage));

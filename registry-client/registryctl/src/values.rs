@@ -1,7 +1,10 @@
 //! Values between people and the contract.
 
+use std::time::SystemTime;
+
+use chrono::{DateTime, Utc};
 use prost_types::value::Kind;
-use prost_types::{ListValue, Struct, Value};
+use prost_types::{ListValue, Struct, Timestamp, Value};
 use registry_client::pb;
 use serde_json::Value as Json;
 
@@ -26,13 +29,9 @@ macro_rules! named {
 }
 
 named!(
-    ModelType: "MODEL_TYPE_",
-    Framework: "FRAMEWORK_",
     Stage: "STAGE_",
     VersionState: "VERSION_STATE_",
     IncumbentAction: "INCUMBENT_ACTION_",
-    ArtifactType: "ARTIFACT_TYPE_",
-    EventType: "EVENT_TYPE_",
 );
 
 /// All values but the unspecified one. Those of the contract have small numbers.
@@ -59,6 +58,17 @@ pub(crate) fn parse<E: Named>(text: &str) -> Result<E, String> {
     })
 }
 
+/// A value of an open set: the well-known one that a text means, in whatever case it is written, otherwise the text.
+pub(crate) fn open(text: &str, known: &[&str]) -> String {
+    let folded = text.to_ascii_lowercase().replace('-', "_");
+    known.iter().find(|value| **value == folded).map_or(text, |value| value).to_owned()
+}
+
+/// A time as protobuf keeps it.
+pub(crate) fn timestamp(time: DateTime<Utc>) -> Timestamp {
+    SystemTime::from(time).into()
+}
+
 /// JSON as protobuf keeps it. A number too large for a double loses its last digits, as in any JavaScript.
 pub(crate) fn value(json: Json) -> Value {
     let kind = match json {
@@ -83,8 +93,8 @@ mod tests {
 
     #[test]
     fn short_names_are_read_back() {
-        for value in values::<pb::ArtifactType>() {
-            assert_eq!(parse(&short::<pb::ArtifactType>(value.into())), Ok(value));
+        for value in values::<pb::IncumbentAction>() {
+            assert_eq!(parse(&short::<pb::IncumbentAction>(value.into())), Ok(value));
         }
         assert_eq!(short::<pb::Stage>(0), "");
         assert_eq!(short::<pb::Stage>(99), "99");

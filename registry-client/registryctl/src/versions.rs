@@ -7,15 +7,25 @@ use crate::output::{brief, table};
 use crate::{Context, Failure};
 
 pub(crate) async fn compare(context: &Context, names: Vec<Name>) -> Result<(), Failure> {
-    let names = names.into_iter().map(Into::into).collect();
-    let comparison = context.client.call(pb::CompareVersionsRequest { names }).await?;
+    let names: Vec<_> = names.into_iter().map(Into::into).collect();
+    let mut comparison = pb::CompareVersionsResponse::default();
+    loop {
+        let (names, page_token) = (names.clone(), comparison.next_page_token);
+        let page = context.client.call(pb::CompareVersionsRequest { names, page_token, ..Default::default() }).await?;
+        let mut metrics = comparison.metrics;
+        metrics.extend(page.metrics);
+        comparison = pb::CompareVersionsResponse { metrics, ..page };
+        if comparison.next_page_token.is_empty() {
+            break;
+        }
+    }
     context.out.message("CompareVersionsResponse", &comparison, comparison_text)
 }
 
 /// A row for each metric: the values, the best marked by `*`, and their distance to the first.
 fn comparison_text(comparison: &pb::CompareVersionsResponse) -> String {
     let mut head = vec!["METRIC".to_owned(), "BETTER".to_owned()];
-    head.extend(comparison.versions.iter().map(|version| brief(&version.name).to_owned()));
+    head.extend(comparison.names.iter().map(|name| brief(name).to_owned()));
     let rows = comparison.metrics.iter().map(|metric| {
         let better = match metric.direction() {
             pb::MetricDirection::HigherIsBetter => "higher",
@@ -40,7 +50,7 @@ pub(crate) async fn prune(context: &Context, command: Prune) -> Result<(), Failu
         let request = pb::PruneVersionsRequest {
             parent: command.model.to_string(),
             keep: command.keep,
-            dry_run: command.dry_run,
+            validate_only: command.dry_run,
             ..Default::default()
         };
         let pruned = context.client.call(request).await?;

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args as Group;
-use registry_client::{Name, pb};
+use registry_client::{Name, known};
 
-use super::{enum_value, metric, pair};
+use super::{known_values, metric, open_value, pair};
 
 #[derive(Debug, Group)]
 pub(crate) struct Publish {
@@ -18,12 +18,12 @@ pub(crate) struct Publish {
     pub(crate) create: bool,
     /// Another name for the version, for example `1.4.0`.
     #[arg(long)]
-    pub(crate) label: Option<String>,
+    pub(crate) version_id: Option<String>,
     #[arg(long)]
     pub(crate) description: Option<String>,
-    /// sklearn, tensorflow, pytorch, xgboost, lightgbm, onnx or custom.
-    #[arg(long, value_parser = enum_value::<pb::Framework>)]
-    pub(crate) framework: Option<pb::Framework>,
+    #[arg(long, help = known_values("What it was made with", known::framework::ALL))]
+    #[arg(value_parser = |text: &str| open_value(text, known::framework::ALL))]
+    pub(crate) framework: Option<String>,
     #[arg(long)]
     pub(crate) framework_version: Option<String>,
     /// A metric, for example `validation.rmse=0.42`; may be given several times.
@@ -36,8 +36,8 @@ pub(crate) struct Publish {
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) tags: Vec<(String, String)>,
     /// A version that this one was derived from; may be given several times.
-    #[arg(long = "parent", value_name = "VERSION")]
-    pub(crate) parents: Vec<Name>,
+    #[arg(long = "base-version", value_name = "VERSION")]
+    pub(crate) base_versions: Vec<Name>,
 }
 
 #[derive(Debug, Group)]
@@ -58,10 +58,13 @@ pub(crate) struct Upload {
     /// Where it goes in the version; the file's own name by default.
     #[arg(long)]
     pub(crate) path: Option<String>,
-    /// model, checkpoint, log, metrics, plot, confusion_matrix, feature_importance, predictions, config, schema or other; guessed from
-    /// the name by default.
-    #[arg(long = "type", value_name = "TYPE", value_parser = enum_value::<pb::ArtifactType>)]
-    pub(crate) artifact_type: Option<pb::ArtifactType>,
+    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(help = known_values("What it is, guessed from the name by default", known::artifact_type::ALL))]
+    #[arg(value_parser = |text: &str| open_value(text, known::artifact_type::ALL))]
+    pub(crate) artifact_type: Option<String>,
+    /// A tag for selecting; may be given several times.
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) tags: Vec<(String, String)>,
 }
 
 #[derive(Debug, Group)]
@@ -100,9 +103,9 @@ pub(crate) struct ImportOci {
     /// Which model of the layout: its name there, or its digest. Not needed if there is one only.
     #[arg(long = "ref", value_name = "NAME", requires = "oci")]
     pub(crate) reference: Option<String>,
-    /// The version's label, in place of the one that it has in the layout.
+    /// The version's id, in place of the one that it has in the layout.
     #[arg(long, requires = "oci")]
-    pub(crate) label: Option<String>,
+    pub(crate) version_id: Option<String>,
     /// Make the model if it is missing.
     #[arg(long, requires = "oci")]
     pub(crate) create: bool,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use prost::Message;
-use registry_client::pb;
 use registry_client::pb::version_service_client::VersionServiceClient;
+use registry_client::{known, pb};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
@@ -28,7 +28,7 @@ pub(super) fn typical_version() -> pb::Version {
         (0..10).map(|i| pb::Field { name: format!("feature_{i}"), dtype: "float64".to_owned(), shape: Vec::new() });
     pb::Version {
         description: "boosted trees, trained on the data of last week".to_owned(),
-        framework: pb::Framework::Xgboost.into(),
+        framework: known::framework::XGBOOST.to_owned(),
         framework_version: "3.1.0".to_owned(),
         metrics: ["train", "validation", "test"].iter().map(|split| ((*split).to_owned(), set.clone())).collect(),
         hyperparameters: Some(prost_types::Struct {

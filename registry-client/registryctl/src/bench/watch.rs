@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use registry_client::pb;
-use registry_client::pb::lifecycle_service_client::LifecycleServiceClient;
+use registry_client::pb::event_service_client::EventServiceClient;
 use registry_client::pb::version_service_client::VersionServiceClient;
 use registry_client::pb::watch_events_response::Response;
 use tokio::sync::{mpsc, watch};
@@ -24,12 +24,12 @@ const COMMITS: usize = 200;
 pub(super) async fn delivery(setup: &Setup, endpoint: &str, watchers: usize) -> Result<Figure, Failure> {
     let parent = setup.model(&format!("watch-{watchers}")).await?;
     let channels = connect(endpoint, watchers.div_ceil(STREAMS)).await?;
-    let (heard, mut hearing) = mpsc::unbounded_channel::<(u64, Instant)>();
+    let (heard, mut hearing) = mpsc::unbounded_channel::<(i64, Instant)>();
     let (stop, stopping) = watch::channel(false);
     let mut tasks: JoinSet<Result<(), Status>> = JoinSet::new();
     let ready = Arc::new(tokio::sync::Semaphore::new(0));
     for i in 0..watchers {
-        let mut client = LifecycleServiceClient::new(channels[i % channels.len()].clone());
+        let mut client = EventServiceClient::new(channels[i % channels.len()].clone());
         let (heard, mut stopping, ready) = (heard.clone(), stopping.clone(), Arc::clone(&ready));
         let request = pb::WatchEventsRequest { parent: parent.clone(), ..Default::default() };
         tasks.spawn(async move {
