@@ -73,7 +73,7 @@ impl Place {
     }
 
     /// Waits until an archive holds everything up to a revision.
-    async fn holds(&self, archive: &str, revision: u64) {
+    async fn holds(&self, archive: &str, revision: i64) {
         let wanted = format!("-{revision:020}.segment");
         let holds = || {
             let segments = self.segments(archive);
@@ -122,9 +122,9 @@ async fn write_version(
 }
 
 /// Some writes with an artifact among them. Answers the newest revision.
-pub(crate) async fn write_some(client: &RegistryClient, mark: &str) -> u64 {
+pub(crate) async fn write_some(client: &RegistryClient, mark: &str) -> i64 {
     let _ = client.create_model(MODEL).await;
-    let version = client.create_version(MODEL).label(mark).await.unwrap().name;
+    let version = client.create_version(MODEL).version_id(mark).await.unwrap().name;
     client.upload(&version, "mark", mark.as_bytes().to_vec()).await.unwrap();
     client.finalize_version(&version).await.unwrap();
     events(client).await.last().unwrap().revision
@@ -309,7 +309,7 @@ async fn a_missing_segment_is_named_and_shipped_again() {
     assert!(said.contains(&format!("ends at revision {}, before revision {}", ends[2], ends[2] + 1)), "{said}");
 
     // What the second one wrote goes, whatever segments it came in.
-    let first_of = |path: &PathBuf| -> u64 {
+    let first_of = |path: &PathBuf| -> i64 {
         let (first, _) = path.file_name().unwrap().to_str().unwrap().split_once('-').unwrap();
         first.parse().unwrap()
     };

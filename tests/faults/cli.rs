@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Output, Stdio};
 
 use registry_tests::noise_of;
@@ -53,6 +54,15 @@ pub(crate) fn server() -> (tempfile::TempDir, ServerProcess) {
     (folder, server)
 }
 
+/// A folder below another one with one file in it, and that file.
+fn notes(folder: &Path) -> (String, String) {
+    let out = folder.join("out");
+    let file = out.join("notes.txt");
+    fs::create_dir(&out).unwrap();
+    fs::write(&file, "good").unwrap();
+    (out.to_str().unwrap().to_owned(), file.to_str().unwrap().to_owned())
+}
+
 #[test]
 fn exit_codes_tell_scripts_what_went_wrong() {
     let (_folder, server) = server();
@@ -84,10 +94,7 @@ fn artifacts_go_through_pipes() {
     ctl.ok(&["create", "fraud"]);
     let (file, bytes) = (folder.path().join("bytes"), noise_of(1, 5 << 20));
     fs::write(&file, &bytes).unwrap();
-    let one = folder.path().join("one");
-    fs::create_dir(&one).unwrap();
-    fs::write(one.join("notes.txt"), "good").unwrap();
-    ctl.ok(&["publish", one.to_str().unwrap(), "fraud"]);
+    ctl.ok(&["publish", &notes(folder.path()).0, "fraud"]);
     let upload = ["upload", "fraud/versions/1", "-", "--path", "piped.log", "--type", "log"];
     let uploaded = registryctl(&server.endpoint()).args(upload).stdin(fs::File::open(&file).unwrap()).output().unwrap();
     assert!(uploaded.status.success(), "{uploaded:?}");
@@ -105,13 +112,13 @@ fn a_model_goes_through_its_life_by_command() {
     let ctl = Ctl::new(&server);
     let files = folder.path().join("out");
     fs::create_dir_all(files.join("plots")).unwrap();
-    for (label, auc) in [("1.0.0", "0.75"), ("1.1.0", "0.875"), ("1.2.0", "0.5")] {
-        fs::write(files.join("model.onnx"), format!("the model {label}")).unwrap();
+    for (id, auc) in [("1.0.0", "0.75"), ("1.1.0", "0.875"), ("1.2.0", "0.5")] {
+        fs::write(files.join("model.onnx"), format!("the model {id}")).unwrap();
         fs::write(files.join("plots/roc.png"), "a plot").unwrap();
         let metric = format!("validation.auc={auc}");
         let folder = files.to_str().unwrap();
         let arguments =
-            ["publish", folder, "fraud", "--create", "--label", label, "--metric", &metric, "--param", "max_depth=6"];
+            ["publish", folder, "fraud", "--create", "--version-id", id, "--metric", &metric, "--param", "max_depth=6"];
         let said = ctl.ok(&arguments);
         assert!(said.starts_with("published namespaces/default/models/fraud/versions/"), "{said}");
     }
@@ -126,14 +133,14 @@ fn a_model_goes_through_its_life_by_command() {
     ctl.ok(&["promote", "fraud/versions/1.2.0", "production", "--dry-run"]);
     assert_eq!(live(&ctl), "1.0.0", "a dry run changes nothing");
     let moved = &ctl.json(&["promote", "fraud/versions/1.1.0", "production"])[0];
-    assert_eq!(moved["displaced"][0]["label"], "1.0.0");
+    assert_eq!(moved["displaced"][0]["versionId"], "1.0.0");
     assert_eq!(live(&ctl), "1.1.0");
     let said = ctl.ok(&["rollback", "fraud", "--comment", "worse"]);
     assert!(said.contains("is in production"), "{said}");
     assert_eq!(live(&ctl), "1.0.0");
 
     ctl.ok(&["alias", "set", "fraud", "champion", "1.1.0"]);
-    assert_eq!(ctl.json(&["get", "fraud@champion"])[0]["label"], "1.1.0");
+    assert_eq!(ctl.json(&["get", "fraud@champion"])[0]["versionId"], "1.1.0");
     ctl.ok(&["alias", "delete", "fraud", "champion"]);
     assert_eq!(ctl.fails(&["get", "fraud@champion"]).0, Some(3));
 
@@ -155,8 +162,29 @@ fn a_model_goes_through_its_life_by_command() {
     assert_eq!(fs::read_to_string(pulled.join("plots/roc.png")).unwrap(), "a plot");
 }
 
+#[test]
+fn a_comparison_of_more_metrics_than_a_page_holds_is_whole() {
+    let (folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let (out, _) = notes(folder.path());
+    let metrics: Vec<_> = (0..1200).map(|number| format!("--metric=test.m{number:04}={number}")).collect();
+    let metrics: Vec<_> = metrics.iter().map(String::as_str).collect();
+    for _ in 0..2 {
+        ctl.ok(&[&["publish", &out, "fraud", "--create"], &metrics[..]].concat());
+    }
+    let compare = ["compare", "fraud/versions/1", "fraud@latest"];
+    let compared = &ctl.json(&compare)[0];
+    let expected = ["namespaces/default/models/fraud/versions/1", "namespaces/default/models/fraud/versions/2"];
+    assert_eq!(compared["names"], serde_json::json!(expected));
+    assert_eq!(compared["metrics"].as_array().map(Vec::len), Some(metrics.len()));
+    let said = ctl.ok(&compare);
+    let (head, rows) = said.split_once('\n').unwrap();
+    assert!(head.contains("fraud/versions/1") && head.contains("fraud/versions/2"), "{head}");
+    assert_eq!(rows.lines().count(), metrics.len());
+}
+
 fn live(ctl: &Ctl) -> String {
-    ctl.json(&["get", "fraud@production"])[0]["label"].as_str().unwrap().to_owned()
+    ctl.json(&["get", "fraud@production"])[0]["versionId"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -173,7 +201,7 @@ fn a_watch_prints_what_happens_as_it_happens() {
     let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
 
     let past = next();
-    assert_eq!((&past["type"], &past["revision"]), (&"EVENT_TYPE_MODEL_CREATED".into(), &"1".into()));
+    assert_eq!((&past["type"], &past["revision"]), (&"model.created".into(), &"1".into()));
     ctl.ok(&["--actor", "ana", "create", "churn"]);
     let happened = next();
     assert_eq!(happened["resourceName"], "namespaces/default/models/churn");
@@ -183,4 +211,62 @@ fn a_watch_prints_what_happens_as_it_happens() {
 
     let listed = ctl.json(&["events"]);
     assert_eq!(listed, [past, happened], "the audit trail says the same");
+}
+
+#[test]
+fn events_are_listed_by_type_time_and_order() {
+    let (folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let (out, _) = notes(folder.path());
+    ctl.ok(&["publish", &out, "fraud", "--create"]);
+    ctl.ok(&["promote", "fraud/versions/1", "production"]);
+    let types = |arguments: &[&str]| {
+        let events = ctl.json(&[&["events"], arguments].concat());
+        events.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let all = types(&[]);
+    assert_eq!((all[0].as_str(), all[all.len() - 1].as_str()), ("model.created", "version.stage_transitioned"));
+    let newest_first: Vec<_> = all.iter().rev().cloned().collect();
+    assert_eq!(types(&["--desc"]), newest_first);
+    assert_eq!(types(&["--desc", "--limit", "1"]), ["version.stage_transitioned"]);
+    let of_versions = ["version.created", "version.finalized", "version.stage_transitioned"];
+    assert_eq!(types(&["--type", "version.*"]), of_versions);
+    assert_eq!(types(&["--type", "model.created", "--type", "version.created"]), ["model.created", "version.created"]);
+    assert_eq!(types(&["--since", "1h"]), all);
+    assert_eq!(types(&["--until", "1h"]), [""; 0]);
+    let promoted = &ctl.json(&["events", "--desc", "--limit", "1"])[0]["createTime"];
+    let promoted = promoted.as_str().unwrap();
+    assert!(types(&["--since", promoted]).ends_with(&["version.stage_transitioned".to_owned()]));
+    assert!(!types(&["--until", promoted]).contains(&"version.stage_transitioned".to_owned()));
+
+    let (code, complaint) = ctl.fails(&["events", "--type", "version.promoted"]);
+    assert_eq!(code, Some(4), "{complaint}");
+    assert!(complaint.contains("version.promoted") && complaint.contains("version.created"), "{complaint}");
+    assert_eq!(ctl.fails(&["events", "--since", "yesterday"]).0, Some(2));
+}
+
+#[test]
+fn types_frameworks_and_tags_are_those_that_were_given() {
+    let (folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let model = &ctl.json(&["create", "fraud", "--type", "Anomaly-Detection", "--tag", "region=eu"])[0];
+    assert_eq!((&model["modelType"], &model["tags"]["region"]), (&"anomaly_detection".into(), &"eu".into()));
+    assert_eq!(ctl.json(&["create", "routes", "--type", "graph"])[0]["modelType"], "graph");
+    let (code, complaint) = ctl.fails(&["create", "other", "--type", "two words"]);
+    assert_eq!(code, Some(4), "{complaint}");
+
+    let (out, file) = notes(folder.path());
+    let version = &ctl.json(&["publish", &out, "fraud", "--framework", "prophet", "--tag", "a=b"])[0];
+    assert_eq!((&version["framework"], &version["tags"]["a"]), (&"prophet".into(), &"b".into()));
+    let upload = ["upload", "fraud/versions/1", &file, "--path", "late.txt", "--tag", "run=7"];
+    let late = &ctl.json(&[&upload[..], &["--type", "log"]].concat())[0];
+    assert_eq!((&late["type"], &late["tags"]["run"]), (&"log".into(), &"7".into()));
+    let based = &ctl.json(&["publish", &out, "fraud", "--base-version", "fraud@latest"])[0];
+    assert_eq!(based["baseVersions"], serde_json::json!(["namespaces/default/models/fraud/versions/1"]));
+    for (help, values) in
+        [("create", "llm"), ("publish", "gguf"), ("upload", "confusion_matrix"), ("events", "alias.set")]
+    {
+        let said = ctl.ok(&[help, "--help"]);
+        assert!(said.contains(values), "{said}");
+    }
 }

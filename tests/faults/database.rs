@@ -30,7 +30,7 @@ async fn a_database_out_of_reach_is_unavailable_and_nothing_is_lost_or_doubled()
 
     // Away: reads and writes say so, and the server says that it can't be used.
     proxy.set_open(false);
-    let write = client.create_version(MODEL).label("lost").finalize(true).await;
+    let write = client.create_version(MODEL).version_id("lost").finalize(true).await;
     assert!(write.unwrap_err().is_unavailable());
     assert!(client.get_model(MODEL).await.unwrap_err().is_unavailable());
     let channel = Endpoint::from_shared(server.endpoint()).unwrap().connect().await.unwrap();
@@ -41,32 +41,32 @@ async fn a_database_out_of_reach_is_unavailable_and_nothing_is_lost_or_doubled()
     becomes(ServingStatus::NotServing).await;
     proxy.set_open(true);
     becomes(ServingStatus::Serving).await;
-    client.create_version(MODEL).label("back").finalize(true).await.unwrap();
+    client.create_version(MODEL).version_id("back").finalize(true).await.unwrap();
 
     // Slow: right all the same.
     proxy.set_delay(DELAY);
     let began = Instant::now();
-    client.create_version(MODEL).label("slow").finalize(true).await.unwrap();
+    client.create_version(MODEL).version_id("slow").finalize(true).await.unwrap();
     assert!(began.elapsed() >= DELAY);
     proxy.set_delay(Duration::ZERO);
 
     // Cut in the middle of commits: before the database was asked, and before it was heard.
     for round in 0..5 {
-        for (plan, label) in [(Plan::LoseRequest, "asked"), (Plan::LoseAnswer, "answered")] {
-            let label = format!("{label}-{round}");
+        for (plan, id) in [(Plan::LoseRequest, "asked"), (Plan::LoseAnswer, "answered")] {
+            let id = format!("{id}-{round}");
             let cut = proxy.cut(plan);
-            let create = client.create_version(MODEL).label(&label).finalize(true).send();
+            let create = client.create_version(MODEL).version_id(&id).finalize(true).send();
             let (made, ()) = soon(async { futures::join!(create, cut) }).await;
-            assert_eq!(made.unwrap().label, label);
+            assert_eq!(made.unwrap().version_id, id);
         }
     }
 
     // Each once, in order.
-    let labels: Vec<_> = events(&client)
+    let ids: Vec<_> = events(&client)
         .await
         .into_iter()
         .filter_map(|event| match event.after?.resource? {
-            registry_client::pb::resource::Resource::Version(version) => Some(version.label),
+            registry_client::pb::resource::Resource::Version(version) => Some(version.version_id),
             _ => None,
         })
         .collect();
@@ -74,5 +74,5 @@ async fn a_database_out_of_reach_is_unavailable_and_nothing_is_lost_or_doubled()
     for round in 0..5 {
         expected.extend([format!("asked-{round}"), format!("answered-{round}")]);
     }
-    assert_eq!(labels, expected);
+    assert_eq!(ids, expected);
 }

@@ -20,7 +20,7 @@ fn publish(ctl: &Ctl, folder: &Path) -> Value {
     let out = files.to_str().unwrap();
     let known =
         ["--metric", "validation.auc=0.1", "--param", "depth=[1, 2.5]", "--tag", "team=risk", "--framework", "onnx"];
-    ctl.ok(&[&["publish", out, "fraud", "--create", "--label", "1.4.0"], &known[..]].concat());
+    ctl.ok(&[&["publish", out, "fraud", "--create", "--version-id", "1.4.0"], &known[..]].concat());
     let plot = folder.join("late.png");
     fs::write(&plot, "a plot").unwrap();
     ctl.ok(&["upload", "fraud/versions/1", plot.to_str().unwrap()]);
@@ -31,8 +31,9 @@ fn artifacts(ctl: &Ctl, version: &str) -> Vec<Value> {
     let mut artifacts = ctl.json(&["list", version]);
     for artifact in &mut artifacts {
         let artifact = artifact.as_object_mut().unwrap();
-        artifact.remove("name");
-        artifact.remove("createTime");
+        for field in ["name", "uid", "etag", "revision", "creator", "createTime", "updateTime"] {
+            artifact.remove(field);
+        }
     }
     artifacts
 }
@@ -40,8 +41,18 @@ fn artifacts(ctl: &Ctl, version: &str) -> Vec<Value> {
 /// What is known of a version, and not of its place in the registry.
 fn known(mut version: Value) -> Value {
     let fields = version.as_object_mut().unwrap();
-    for field in ["name", "uid", "number", "creator", "etag", "createTime", "updateTime", "stageTime", "stageRevision"]
-    {
+    for field in [
+        "name",
+        "uid",
+        "etag",
+        "revision",
+        "creator",
+        "createTime",
+        "updateTime",
+        "number",
+        "stageTime",
+        "stageRevision",
+    ] {
         fields.remove(field);
     }
     version
@@ -131,8 +142,8 @@ fn what_is_exported_comes_back_by_import() {
     assert_eq!(artifacts(&ctl, "churn/versions/1"), artifacts(&ctl, "fraud/versions/1"));
     assert_eq!(known(imported), known(version));
     let (code, complaint) = ctl.fails(&other);
-    assert_eq!(code, Some(5), "the label is taken: {complaint}");
-    let said = ctl.ok(&[&other[..], &["--ref", "fraud-1", "--label", "1.4.1"]].concat());
+    assert_eq!(code, Some(5), "the version id is taken: {complaint}");
+    let said = ctl.ok(&[&other[..], &["--ref", "fraud-1", "--version-id", "1.4.1"]].concat());
     assert!(said.starts_with("imported namespaces/default/models/churn/versions/2: 5 files"), "{said}");
 }
 
@@ -234,10 +245,10 @@ fn a_model_of_another_tool_is_imported() {
     let ctl = Ctl::new(&server);
     let layout = foreign(&folder.path().join("layout"), |_, _| {});
     let version = ctl.json(&["import", "--oci", &layout, "--model", "xyz", "--create"]).remove(0);
-    assert_eq!((&version["label"], &version["framework"]), (&"3.1".into(), &"FRAMEWORK_PYTORCH".into()));
+    assert_eq!((&version["versionId"], &version["framework"]), (&"3.1".into(), &"pytorch".into()));
     assert_eq!(version["additionalMetadata"]["modelpack"]["config"]["paramSize"], "8b");
     let types: Vec<_> = artifacts(&ctl, "xyz/versions/1").iter().map(|artifact| artifact["type"].clone()).collect();
-    assert_eq!(types, ["ARTIFACT_TYPE_OTHER", "ARTIFACT_TYPE_MODEL"]);
+    assert_eq!(types, ["other", "model"]);
 }
 
 #[test]

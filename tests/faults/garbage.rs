@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use registry_client::pb::EventType;
+use registry_client::known::event_type;
 use registry_client::{RegistryClient, WatchItem};
 use registry_common::hex;
 use registry_tests::process::{ServerProcess, registryctl, sled_command};
@@ -29,7 +29,7 @@ fn content(round: u8, number: usize) -> Vec<u8> {
 }
 
 async fn chunk_of(client: &RegistryClient, artifact: &str) -> String {
-    format!("default/{}", hex(&client.get_manifest(artifact).await.unwrap().chunks[0].blake3))
+    format!("default/{}", hex(&client.list_chunks(artifact).await.unwrap().chunks[0].blake3))
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn a_server_that_is_killed_while_it_removes_chunks_goes_on_with_it() {
         }
         listed.insert(chunk_of(&client, &format!("{version}/artifacts/0")).await);
 
-        let mut watch = client.watch().types([EventType::SweepStarted]).stream();
+        let mut watch = client.watch().types([event_type::SWEEP_STARTED]).stream();
         assert!(matches!(soon(watch.try_next()).await.unwrap(), Some(WatchItem::Created { .. })));
         let collecting = tokio::spawn(client.collect_garbage().grace(Duration::ZERO).into_future());
         while !matches!(soon(watch.try_next()).await.unwrap(), Some(WatchItem::Events { .. })) {}

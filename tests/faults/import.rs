@@ -81,7 +81,7 @@ async fn an_imported_tree_comes_back_byte_for_byte() {
         }
         let latest = fs::read_to_string(model.join("production/latest")).unwrap();
         let live = client.get_version(format!("models/{id}@production")).await.unwrap();
-        assert_eq!(Some(live.label.as_str()), latest.trim().strip_prefix("../"), "{id}");
+        assert_eq!(Some(live.version_id.as_str()), latest.trim().strip_prefix("../"), "{id}");
     }
     assert_eq!(versions, 9);
 
@@ -91,7 +91,7 @@ async fn an_imported_tree_comes_back_byte_for_byte() {
     assert_eq!(head(&client).await, before, "importing again changes nothing");
 }
 
-async fn head(client: &RegistryClient) -> u64 {
+async fn head(client: &RegistryClient) -> i64 {
     registry_tests::events(client).await.last().map_or(0, |event| event.revision)
 }
 
@@ -111,9 +111,9 @@ fn assert_pulled_is(ctl: &Ctl, version: &pb::Version, folder: &Path, scratch: &P
 fn assert_says_the_same(version: &pb::Version, folder: &Path) {
     let text = fs::read_to_string(folder.join("metadata.json")).unwrap();
     let metadata: Metadata = serde_json::from_str(&text).unwrap();
-    assert_eq!(version.label, metadata.version);
+    assert_eq!(version.version_id, metadata.version);
     assert_eq!(version.description, metadata.description);
-    assert_eq!(version.framework().as_str_name(), format!("FRAMEWORK_{}", metadata.framework.to_uppercase()));
+    assert_eq!(version.framework, metadata.framework.to_lowercase());
     assert_eq!(version.framework_version, metadata.framework_version);
 
     let expected: BTreeMap<_, BTreeMap<_, _>> = metadata

@@ -29,7 +29,7 @@ async fn kill_9_under_load_loses_nothing_acknowledged() {
     for model in &models {
         client.create_model(model).await.unwrap();
     }
-    let (reached, head) = watch::channel(u64::MAX);
+    let (reached, head) = watch::channel(i64::MAX);
     let watchers: Vec<_> = (0..2).map(|_| tokio::spawn(see_all(patient(&endpoint), head.clone()))).collect();
     let mut writers: Vec<_> = (0..WRITERS).map(|number| Writer::new(number, &models[number % MODELS])).collect();
 
@@ -84,8 +84,8 @@ async fn write_until_killed(client: &RegistryClient, writers: Vec<Writer>, serve
 }
 
 /// Watches from the start of the log until the head that is announced has come.
-pub(crate) async fn see_all(client: RegistryClient, mut head: watch::Receiver<u64>) -> Vec<(u64, Vec<pb::Event>)> {
-    let mut seen: Vec<(u64, Vec<pb::Event>)> = Vec::new();
+pub(crate) async fn see_all(client: RegistryClient, mut head: watch::Receiver<i64>) -> Vec<(i64, Vec<pb::Event>)> {
+    let mut seen: Vec<(i64, Vec<pb::Event>)> = Vec::new();
     let mut items = client.watch().after(0).stream();
     while seen.last().map_or(0, |(revision, _)| *revision) < *head.borrow_and_update() {
         tokio::select! {

@@ -55,7 +55,7 @@ fn back_up(server: &ServerProcess, bucket: &Bucket, arguments: &[&str]) -> Outpu
 }
 
 /// Waits until an archive holds everything up to a revision.
-async fn holds(bucket: &Bucket, revision: u64) {
+async fn holds(bucket: &Bucket, revision: i64) {
     let wanted = format!("-{revision:020}.segment");
     until(PATIENCE, || async { bucket.objects().await.iter().any(|path| path.ends_with(&wanted)).then_some(()) }).await;
 }
@@ -174,7 +174,7 @@ async fn artifacts_cross_a_line_to_their_store_that_breaks_again_and_again_and_i
     client.finalize_version(&version).await.unwrap();
     client.collect_garbage().grace(Duration::ZERO).await.unwrap();
     let report = client.scrub().await.unwrap();
-    assert_eq!((report.problem_count, report.artifacts), (0, ROUNDS));
+    assert_eq!((report.problem_count, report.artifacts), (0, ROUNDS as i64));
     verified(&client).await;
 }
 

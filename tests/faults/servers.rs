@@ -41,7 +41,7 @@ async fn three_servers_are_one_registry_even_if_one_is_killed() {
     for model in &models {
         client.create_model(model).await.unwrap();
     }
-    let (reached, head) = watch::channel(u64::MAX);
+    let (reached, head) = watch::channel(i64::MAX);
     let watchers: Vec<_> =
         servers.iter().map(|server| tokio::spawn(see_all(patient(&server.endpoint()), head.clone()))).collect();
 
@@ -115,7 +115,7 @@ async fn a_rolling_restart_fails_no_call() {
 }
 
 /// How many revisions there are: the newest event's.
-async fn versions(client: &registry_client::RegistryClient) -> u64 {
+async fn versions(client: &registry_client::RegistryClient) -> i64 {
     let mut watch = client.watch().stream();
     match futures::TryStreamExt::try_next(&mut watch).await.unwrap() {
         Some(registry_client::WatchItem::Created { revision }) => revision,

@@ -63,7 +63,9 @@ async fn health_is_serving_within_two_seconds_and_idle_memory_is_small() {
     let start = Instant::now();
     let server = ServerProcess::start(folder.path(), LISTEN);
     let mut health = HealthClient::new(Endpoint::from_shared(server.endpoint()).unwrap().connect().await.unwrap());
-    for service in ["", "modelregistry.v1.ModelService", "modelregistry.v1.LifecycleService"] {
+    for service in
+        ["", "modelregistry.v1.ModelService", "modelregistry.v1.LifecycleService", "modelregistry.v1.EventService"]
+    {
         let answer = health.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap().into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
     }

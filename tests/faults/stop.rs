@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use futures::stream::{self, StreamExt as _};
 use registry_client::pb::artifact_service_client::ArtifactServiceClient;
-use registry_client::pb::lifecycle_service_client::LifecycleServiceClient;
+use registry_client::pb::event_service_client::EventServiceClient;
 use registry_client::pb::upload_artifact_request::Request as Part;
 use registry_client::pb::watch_events_response::Response;
-use registry_client::{Error, pb};
+use registry_client::{Error, known, pb};
 use registry_tests::process::ServerProcess;
-use registry_tests::{PATIENCE, chunks, files, noise, until};
+use registry_tests::{PATIENCE, chunks, files, noise, sha256, until};
 use tokio::task::JoinHandle;
 use tonic::transport::Endpoint;
 use uuid::Uuid;
@@ -31,8 +31,7 @@ async fn sigterm_drains() {
     let client = impatient(&endpoint);
     client.create_model(MODEL).await.unwrap();
     let version = client.create_version(MODEL).await.unwrap();
-    let mut watch =
-        LifecycleServiceClient::new(Endpoint::from_shared(endpoint.clone()).unwrap().connect().await.unwrap());
+    let mut watch = EventServiceClient::new(Endpoint::from_shared(endpoint.clone()).unwrap().connect().await.unwrap());
     let mut watch = watch.watch_events(pb::WatchEventsRequest::default()).await.unwrap().into_inner();
     let created = watch.message().await.unwrap().unwrap().response;
     assert!(matches!(created, Some(Response::Created(_))), "{created:?}");
@@ -92,9 +91,15 @@ fn begin_uploads(endpoint: &str, version: &str) -> [JoinHandle<Error>; 2] {
     let channel = Endpoint::from_shared(endpoint.to_owned()).unwrap().connect_lazy();
     let (mut of_bytes, mut of_chunks) =
         (ArtifactServiceClient::new(channel.clone()), ArtifactServiceClient::new(channel));
-    let (parent, path) = (version.to_owned(), "model.bin".to_owned());
-    let metadata = pb::UploadMetadata { parent, path, r#type: pb::ArtifactType::Model.into(), ..Default::default() };
-    let pieces = chunks::cut(noise(4 * MIB));
+    let content = noise(4 * MIB);
+    let artifact = pb::Artifact {
+        path: "model.bin".to_owned(),
+        r#type: known::artifact_type::MODEL.to_owned(),
+        sha256: sha256(&content),
+        ..Default::default()
+    };
+    let metadata = pb::UploadMetadata { parent: version.to_owned(), artifact: Some(artifact), ..Default::default() };
+    let pieces = chunks::cut(content);
     let mut parts = vec![Part::Metadata(metadata)];
     parts.extend(pieces.iter().cloned().map(Part::Data));
     let parts: Vec<_> = parts.into_iter().map(|part| pb::UploadArtifactRequest { request: Some(part) }).collect();

@@ -36,9 +36,9 @@ async fn an_answer_is_sent_after_fdatasync() {
         let mark = format!("models/mark-{model}-of-a-model");
         client.create_model(&mark).await.unwrap();
         for version in 0..3 {
-            let label = format!("mark-{model}-{version}-of-a-version");
-            client.create_version(&mark).label(&label).await.unwrap();
-            marks.push(label);
+            let id = format!("mark-{model}-{version}-of-a-version");
+            client.create_version(&mark).version_id(&id).await.unwrap();
+            marks.push(id);
         }
         marks.push(mark);
     }

@@ -46,10 +46,10 @@ async fn assert_nothing_orphaned(client: &RegistryClient, folder: &Path) {
     let collect = || client.collect_garbage().grace(Duration::ZERO);
     let report = collect().await.unwrap();
     eprintln!("{} of {} chunks were orphaned", report.removed_chunks, report.stored_chunks);
-    let left = collect().dry_run(true).await.unwrap();
+    let left = collect().validate_only(true).await.unwrap();
     assert_eq!((left.stored_chunks, left.removed_chunks), (left.listed_chunks, 0));
     if store::choice(folder) == StoreChoice::Sled {
-        let stored = registry_tests::files(&folder.join("artifacts")).len() as u64;
+        let stored = registry_tests::files(&folder.join("artifacts")).len() as i64;
         assert_eq!(stored, left.listed_chunks, "there are files that are no chunks");
     }
     verified(client).await;

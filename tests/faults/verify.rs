@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures::TryStreamExt as _;
 use prost::Message as _;
+use registry_client::known::event_type;
 use registry_client::pb::resource::Resource;
-use registry_client::pb::{EventType, Stage, VersionState};
+use registry_client::pb::{Stage, VersionState};
 use registry_client::{RegistryClient, pb};
 use sha2::{Digest as _, Sha256};
 
@@ -24,22 +25,27 @@ impl Log {
     }
 
     /// The newest revision.
-    pub(crate) fn head(&self) -> u64 {
+    pub(crate) fn head(&self) -> i64 {
         self.events.last().map_or(0, |event| event.revision)
     }
 
-    /// Revisions and the events in them are contiguous, no id comes twice, and every hash follows from all before it.
+    /// Revisions and the events in them are contiguous, no id comes twice, time never goes back, and every hash follows from all
+    /// before it.
     pub(crate) fn assert_is_whole(&self) {
         let mut expected = (1, 0);
         let mut hash = vec![0; 32];
         let mut ids = HashSet::new();
+        let mut time = (0, 0);
         for event in &self.events {
             if event.index == 0 && expected.1 > 0 {
                 expected = (expected.0 + 1, 0);
             }
             assert_eq!((event.revision, event.index), expected, "{event:?}");
             assert_eq!(event.name, format!("events/{}-{}", event.revision, event.index));
-            assert!(ids.insert(&event.event_id), "{} comes twice", event.event_id);
+            assert!(ids.insert(&event.uid), "{} comes twice", event.uid);
+            let created = event.create_time.map(|time| (time.seconds, time.nanos)).expect("it has a time");
+            assert!(created >= time, "{} is older than the event before it", event.name);
+            time = created;
             let unhashed = pb::Event { hash: Default::default(), ..event.clone() };
             hash = Sha256::new().chain_update(&hash).chain_update(unhashed.encode_to_vec()).finalize().to_vec();
             assert_eq!(event.hash, hash, "the chain breaks at {}", event.name);
@@ -61,11 +67,11 @@ impl Log {
             assert_is(attempt, answer, events);
             writes += 1;
         }
-        assert_eq!(self.head(), writes + models as u64, "nobody asked for some revisions");
+        assert_eq!(self.head(), writes + models as i64, "nobody asked for some revisions");
     }
 
     /// A watch saw every revision once, in order, with all of its events.
-    pub(crate) fn assert_was_seen(&self, seen: &[(u64, Vec<pb::Event>)]) {
+    pub(crate) fn assert_was_seen(&self, seen: &[(i64, Vec<pb::Event>)]) {
         let revisions: Vec<_> = seen.iter().map(|(revision, _)| *revision).collect();
         assert!(revisions.iter().copied().eq(1..=self.head()), "{revisions:?}");
         for (revision, events) in seen {
@@ -96,11 +102,11 @@ impl Log {
         for change in
             self.events.iter().filter(|event| event.resource_name == model).filter_map(|e| e.alias_change.as_ref())
         {
-            assert_eq!(change.from, aliases.get(&change.alias).cloned().unwrap_or_default(), "{change:?}");
-            if change.to.is_empty() {
+            assert_eq!(change.from_version, aliases.get(&change.alias).cloned().unwrap_or_default(), "{change:?}");
+            if change.to_version.is_empty() {
                 aliases.remove(&change.alias);
             } else {
-                aliases.insert(change.alias.clone(), change.to.clone());
+                aliases.insert(change.alias.clone(), change.to_version.clone());
             }
         }
         aliases
@@ -111,21 +117,33 @@ impl Log {
 fn assert_is(attempt: &Attempt, answer: &Answer, events: &[&pb::Event]) {
     let (first, context) = (events[0], format!("{attempt:?}: {answer:?}: {events:?}"));
     match (&attempt.change, answer) {
-        (Change::Create { label }, Answer::Created(version)) => {
-            assert_eq!((first.r#type(), &first.resource_name), (EventType::VersionCreated, &version.name), "{context}");
-            assert_eq!((events.len(), label), (1, &version.label), "{context}");
+        (Change::Create { version_id }, Answer::Created(version)) => {
+            assert_eq!(
+                (first.r#type.as_str(), &first.resource_name),
+                (event_type::VERSION_CREATED, &version.name),
+                "{context}"
+            );
+            assert_eq!(
+                (events.len(), version_id, first.revision),
+                (1, &version.version_id, version.revision),
+                "{context}"
+            );
         }
         (Change::Move { version, stage }, Answer::Moved(moved)) => {
-            assert_eq!((first.r#type(), &first.resource_name), (EventType::StageTransitioned, version), "{context}");
+            assert_eq!(
+                (first.r#type.as_str(), &first.resource_name),
+                (event_type::VERSION_STAGE_TRANSITIONED, version),
+                "{context}"
+            );
             assert_eq!((first.revision, &first.comment), (moved.revision, &attempt.id.to_string()), "{context}");
-            assert_eq!(first.stage_change.as_ref().map(|change| change.to()), Some(*stage), "{context}");
+            assert_eq!(first.stage_change.as_ref().map(|change| change.to_stage()), Some(*stage), "{context}");
             let displaced = moved.displaced.iter().map(|version| &version.name);
             assert!(events[1..].iter().map(|event| &event.resource_name).eq(displaced), "{context}");
         }
         (Change::Alias { alias, to }, Answer::Aliased) => {
             let change = first.alias_change.as_ref().unwrap();
             let to = to.as_deref().unwrap_or_default();
-            assert_eq!((events.len(), &change.alias, change.to.as_str()), (1, alias, to), "{context}");
+            assert_eq!((events.len(), &change.alias, change.to_version.as_str()), (1, alias, to), "{context}");
         }
         _ => panic!("{context}"),
     }
@@ -152,12 +170,13 @@ async fn assert_acknowledged_is_there(client: &RegistryClient, writers: &[Writer
                 stage_revision: 0,
                 update_time: None,
                 etag: String::new(),
+                revision: 0,
                 ..version.clone()
             };
             assert_eq!(content(&found), content(made), "{attempt:?}");
             assert_eq!(found.tags.get("attempt"), Some(&attempt.id.to_string()));
-            let labelled = client.get_version(format!("{}/versions/{}", writer.model(), made.label)).await.unwrap();
-            assert_eq!((&labelled.name, &labelled.uid), (&made.name, &made.uid));
+            let by_id = client.get_version(format!("{}/versions/{}", writer.model(), made.version_id)).await.unwrap();
+            assert_eq!((&by_id.name, &by_id.uid), (&made.name, &made.uid));
         }
         let aliased = client.get_version(format!("{}@{}", writer.model(), writer.alias_name())).await;
         match &writer.alias {

@@ -17,8 +17,8 @@ pub(crate) struct Attempt {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
-    /// Make a version; the label and a tag are those of this attempt only.
-    Create { label: String },
+    /// Make a version; the version id and a tag are those of this attempt only.
+    Create { version_id: String },
     /// Move a version to a stage.
     Move { version: String, stage: pb::Stage },
     /// Point the writer's own alias at a version, or remove it.
@@ -133,7 +133,7 @@ impl Writer {
             },
             (7..=8, _, Some(newest), _) => Change::Alias { alias: self.alias_name(), to: Some(newest.clone()) },
             (9, _, _, Some(_)) => Change::Alias { alias: self.alias_name(), to: None },
-            _ => Change::Create { label: format!("w{}.{}", self.number, self.attempts) },
+            _ => Change::Create { version_id: format!("w{}.{}", self.number, self.attempts) },
         };
         Attempt { id: Uuid::now_v7(), model: self.model.clone(), change }
     }
@@ -173,9 +173,9 @@ async fn send(client: &RegistryClient, attempt: &Attempt, killed: &watch::Receiv
 async fn send_once(client: &RegistryClient, attempt: &Attempt) -> Result<Answer, Error> {
     let Attempt { id, model, change } = attempt;
     Ok(match change {
-        Change::Create { label } => {
-            let create = client.create_version(model).label(label).tag("attempt", id.to_string()).finalize(true);
-            Answer::Created(Box::new(create.request_id(*id).await?))
+        Change::Create { version_id } => {
+            let create = client.create_version(model).version_id(version_id).tag("attempt", id.to_string());
+            Answer::Created(Box::new(create.finalize(true).request_id(*id).await?))
         }
         Change::Move { version, stage } => {
             let moved = client.transition_stage(version, *stage).comment(id.to_string()).request_id(*id).await?;
