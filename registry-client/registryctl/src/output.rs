@@ -130,7 +130,7 @@ pub(crate) fn version(version: &pb::Version) -> String {
         ("stage", short::<pb::Stage>(version.stage)),
         ("since", time(version.stage_time.as_ref())),
         ("description", version.description.clone()),
-        ("framework", format!("{} {}", version.framework, version.framework_version)),
+        ("framework", format!("{} {}", version.framework, version.framework_version).trim().to_owned()),
         ("source", version.source_uri.clone()),
         ("metrics", pairs(metrics)),
         (
@@ -211,7 +211,7 @@ pub(crate) fn event(event: &pb::Event) -> String {
     };
     let comment = if event.comment.is_empty() { String::new() } else { format!("  \"{}\"", event.comment) };
     format!(
-        "{:>6}  {}  {:<18}  {}{what}  by {}{comment}",
+        "{:>6}  {}  {:<26}  {}{what}  by {}{comment}",
         event.revision,
         time(event.create_time.as_ref()),
         event.r#type,
