@@ -1,0 +1,12 @@
+//! The contract as a whole, against a real server that is called without generated code.
+//!
+//! What holds for every method is tested by walking the descriptors: a method that is added is tested as well, or fails a test by
+//! name until `fixtures` has a request for it.
+
+mod descriptors;
+mod fixtures;
+mod forged;
+mod health;
+mod lists;
+mod repeated;
+mod server;
