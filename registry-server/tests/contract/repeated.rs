@@ -61,6 +61,8 @@ async fn a_request_that_is_repeated_happens_once() {
 
         let again = server.call(&method, named(&case.request), ada()).await.expect(name);
         assert_eq!(again, first, "{name}");
+        let in_header = server.call(&method, of(&case.request), headers(Some("ada"), Some(&id))).await.expect(name);
+        assert_eq!(in_header, first, "{name}");
 
         let other = server.call(&method, named(&case.other), ada()).await;
         refused(name, other, Code::InvalidArgument, &[RequestIdReused]);
