@@ -1,8 +1,10 @@
 //! Checks of what callers write into models and versions. Every field at fault is found, not only the first.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use prost::Message as _;
+use prost_types::Timestamp;
 use registry_proto::v1 as pb;
 
 use crate::convert::{self, check_enum};
@@ -17,6 +19,10 @@ const PAIRS: usize = 64;
 /// A version without its artifacts; its record and events have to stay handy.
 const VERSION_BYTES: usize = 768 * 1024;
 const COMMENT_BYTES: usize = 4 * 1024;
+/// The years 1 to 9999, and 10,000 years: what the types are defined for.
+const SECONDS_OF_TIMES: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+const SECONDS_OF_DURATIONS: std::ops::RangeInclusive<i64> = 0..=315_576_000_000;
+const NANOS: std::ops::Range<i32> = 0..1_000_000_000;
 
 fn long(found: &mut Violations, field: &str, text: &str, bytes: usize) {
     if text.len() > bytes {
@@ -62,6 +68,22 @@ fn open(found: &mut Violations, field: &str, value: &str) {
     if !first || value.len() > 64 || !value.bytes().all(inner) {
         found.invalid(field, format!("{} does not match [a-z0-9][a-z0-9._-]{{0,63}}", quoted(value)));
     }
+}
+
+/// A point in time.
+pub(crate) fn time(found: &mut Violations, field: &str, time: &Timestamp) {
+    if !SECONDS_OF_TIMES.contains(&time.seconds) || !NANOS.contains(&time.nanos) {
+        found.invalid(field, "must be in the years 1 to 9999, with 0 to 999,999,999 nanos");
+    }
+}
+
+/// A length of time that is not negative.
+pub(crate) fn duration(found: &mut Violations, field: &str, duration: &prost_types::Duration) -> Duration {
+    if !SECONDS_OF_DURATIONS.contains(&duration.seconds) || !NANOS.contains(&duration.nanos) {
+        found.invalid(field, "must be 0 to 10,000 years, with 0 to 999,999,999 nanos");
+        return Duration::ZERO;
+    }
+    Duration::new(duration.seconds.unsigned_abs(), duration.nanos.unsigned_abs())
 }
 
 /// What callers may set of an artifact.
@@ -153,13 +175,48 @@ pub(crate) fn version(version: &pb::Version, found: &mut Violations) {
     if version.datasets.iter().any(|dataset| dataset.rows < 0 || dataset.split_rows.values().any(|rows| *rows < 0)) {
         found.invalid("datasets", "must not have negative rows");
     }
-    if let Some(time) = &version.training_time
-        && !(0..1_000_000_000).contains(&time.nanos)
-    {
-        found.invalid("training_time", "must have 0 to 999,999,999 nanos");
+    if let Some(training_time) = &version.training_time {
+        time(found, "training_time", training_time);
     }
     let bytes = version.encoded_len();
     if bytes > VERSION_BYTES {
         found.invalid("", format!("has {bytes} bytes; at most {VERSION_BYTES} are allowed"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(version: &pb::Version) -> Vec<String> {
+        let mut found = Violations::default();
+        super::version(version, &mut found);
+        match found.check() {
+            Err(crate::error::Error::Invalid(found)) => found.into_iter().map(|violation| violation.field).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn times_and_lengths_of_time_are_what_their_types_are_defined_for() {
+        for (seconds, nanos, fits) in [
+            (0, 0, true),
+            (-62_135_596_800, 0, true),
+            (253_402_300_799, 999_999_999, true),
+            (-62_135_596_801, 0, false),
+            (253_402_300_800, 0, false),
+            (0, -1, false),
+            (0, 1_000_000_000, false),
+            (i64::MIN, i32::MIN, false),
+        ] {
+            let version = pb::Version { training_time: Some(Timestamp { seconds, nanos }), ..Default::default() };
+            assert_eq!(found(&version).is_empty(), fits, "{seconds} {nanos}");
+        }
+        for (seconds, nanos, fits) in [(3600, 1, true), (-1, 0, false), (0, -1, false), (i64::MIN, -1, false)] {
+            let mut found = Violations::default();
+            let taken = duration(&mut found, "grace", &prost_types::Duration { seconds, nanos });
+            assert_eq!(taken, if fits { Duration::new(3600, 1) } else { Duration::ZERO });
+            assert_eq!(found.check().is_ok(), fits, "{seconds} {nanos}");
+        }
     }
 }
