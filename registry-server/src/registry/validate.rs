@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prost::Message as _;
-use prost_types::Timestamp;
+use prost_types::value::Kind;
+use prost_types::{Struct, Timestamp, Value};
 use registry_proto::v1 as pb;
 
 use crate::convert::{self, check_enum};
@@ -19,6 +20,9 @@ const PAIRS: usize = 64;
 /// A version without its artifacts; its record and events have to stay handy.
 const VERSION_BYTES: usize = 768 * 1024;
 const COMMENT_BYTES: usize = 4 * 1024;
+/// How deep objects and lists of JSON lie in each other. Each takes up to three of the 100 levels that readers of protobuf allow, and
+/// an event around them takes some more.
+const JSON_LEVELS: usize = 24;
 /// The years 1 to 9999, and 10,000 years: what the types are defined for.
 const SECONDS_OF_TIMES: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 const SECONDS_OF_DURATIONS: std::ops::RangeInclusive<i64> = 0..=315_576_000_000;
@@ -84,6 +88,30 @@ pub(crate) fn duration(found: &mut Violations, field: &str, duration: &prost_typ
         return Duration::ZERO;
     }
     Duration::new(duration.seconds.unsigned_abs(), duration.nanos.unsigned_abs())
+}
+
+/// An object of JSON that every reader can decode, and write as JSON.
+fn json(found: &mut Violations, field: &str, object: &Struct) {
+    if let Some(problem) = object.fields.values().find_map(|value| problem_in(value, JSON_LEVELS - 1)) {
+        found.invalid(field, problem);
+    }
+}
+
+/// What is wrong with a value in which so many levels may follow.
+fn problem_in(value: &Value, levels: usize) -> Option<String> {
+    let mut inner: Box<dyn Iterator<Item = &Value>> = match &value.kind {
+        None => return Some("has a value of no type".to_owned()),
+        Some(Kind::NumberValue(number)) if !number.is_finite() => {
+            return Some(format!("has the number {number}, which JSON has not"));
+        }
+        Some(Kind::NullValue(_) | Kind::NumberValue(_) | Kind::StringValue(_) | Kind::BoolValue(_)) => return None,
+        Some(Kind::StructValue(object)) => Box::new(object.fields.values()),
+        Some(Kind::ListValue(list)) => Box::new(list.values.iter()),
+    };
+    let Some(left) = levels.checked_sub(1) else {
+        return Some(format!("has objects or lists that lie more than {JSON_LEVELS} levels deep"));
+    };
+    inner.find_map(|value| problem_in(value, left))
 }
 
 /// What callers may set of an artifact.
@@ -175,6 +203,13 @@ pub(crate) fn version(version: &pb::Version, found: &mut Violations) {
     if version.datasets.iter().any(|dataset| dataset.rows < 0 || dataset.split_rows.values().any(|rows| *rows < 0)) {
         found.invalid("datasets", "must not have negative rows");
     }
+    for (field, object) in [
+        ("hyperparameters", &version.hyperparameters),
+        ("model_params", &version.model_params),
+        ("additional_metadata", &version.additional_metadata),
+    ] {
+        object.iter().for_each(|object| json(found, field, object));
+    }
     if let Some(training_time) = &version.training_time {
         time(found, "training_time", training_time);
     }
@@ -194,6 +229,23 @@ mod tests {
         match found.check() {
             Err(crate::error::Error::Invalid(found)) => found.into_iter().map(|violation| violation.field).collect(),
             _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn json_is_what_every_reader_can_write_as_json() {
+        let one = |value| Struct { fields: [("key".to_owned(), value)].into() };
+        for (kind, fits) in [
+            (Some(Kind::NumberValue(0.5)), true),
+            (Some(Kind::NullValue(0)), true),
+            (Some(Kind::ListValue(prost_types::ListValue::default())), true),
+            (Some(Kind::NumberValue(f64::NAN)), false),
+            (Some(Kind::NumberValue(f64::INFINITY)), false),
+            (None, false),
+        ] {
+            let within = Value { kind: Some(Kind::StructValue(one(Value { kind: kind.clone() }))) };
+            let version = pb::Version { model_params: Some(one(within)), ..Default::default() };
+            assert_eq!(found(&version).is_empty(), fits, "{kind:?}");
         }
     }
 
