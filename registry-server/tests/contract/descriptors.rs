@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 const PACKAGE: &str = "modelregistry.v1";
 
 pub(crate) const OPTIONAL: i32 = 1;
+pub(crate) const REQUIRED: i32 = 2;
 pub(crate) const OUTPUT_ONLY: i32 = 3;
 pub(crate) const IMMUTABLE: i32 = 5;
 pub(crate) const IDENTIFIER: i32 = 8;
@@ -44,6 +45,23 @@ fn option(options: DynamicMessage, name: &str) -> Option<Value> {
 pub(crate) fn behaviors(field: &FieldDescriptor) -> Vec<i32> {
     let values = option(field.options(), "google.api.field_behavior");
     values.iter().filter_map(Value::as_list).flatten().filter_map(Value::as_enum_number).collect()
+}
+
+/// The type of the resource whose name a field holds, with whether it is that of the children of the one named.
+pub(crate) fn reference(field: &FieldDescriptor) -> Option<(String, bool)> {
+    let reference = match behaviors(field).contains(&IDENTIFIER) {
+        true => option(field.parent_message().options(), "google.api.resource"),
+        false => option(field.options(), "google.api.resource_reference"),
+    };
+    let text = |name: &str| {
+        let value = reference.as_ref()?.as_message()?.get_field_by_name(name)?;
+        value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    text("type").map(|of| (of, false)).or_else(|| text("child_type").map(|of| (of, true)))
+}
+
+pub(crate) fn resources() -> Vec<MessageDescriptor> {
+    POOL.all_messages().filter(is_resource).collect()
 }
 
 pub(crate) fn is_resource(message: &MessageDescriptor) -> bool {

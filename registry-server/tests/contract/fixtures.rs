@@ -19,6 +19,16 @@ pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// As long as an id may be, in bytes too.
+pub(crate) fn long_id() -> String {
+    "\u{10400}".repeat(128)
+}
+
+/// As long as a path may be.
+pub(crate) fn long_path() -> String {
+    ["y".repeat(255), "y".repeat(255), "y".repeat(255), "y".repeat(255)].join("/")
+}
+
 fn chunk(bytes: &[u8]) -> Json {
     json!({ "blake3": base64(blake3::hash(bytes).as_bytes()), "sizeBytes": bytes.len() })
 }
@@ -65,10 +75,14 @@ fn steps() -> Vec<(&'static str, Json)> {
         ("CreateVersion", ready),
     ];
     steps.extend(std::iter::repeat_n(("CreateVersion", json!({ "parent": "models/old", "finalize": true })), 3));
-    for namespace in ["risk", "play"] {
-        steps.push(("CreateModel", json!({ "parent": format!("namespaces/{namespace}"), "modelId": "score" })));
-        steps.push(("CreateVersion", json!({ "parent": format!("namespaces/{namespace}/models/score") })));
-        steps.push(artifact(&format!("namespaces/{namespace}/models/score/versions/1"), "a.bin"));
+    let long = long_id();
+    for (namespace, model, path) in
+        [("risk", "score", "a.bin"), ("play", "score", "a.bin"), (&long, &long, &long_path())]
+    {
+        let parent = format!("namespaces/{namespace}");
+        steps.push(("CreateModel", json!({ "parent": parent, "modelId": model })));
+        steps.push(("CreateVersion", json!({ "parent": format!("{parent}/models/{model}") })));
+        steps.push(artifact(&format!("{parent}/models/{model}/versions/1"), path));
     }
     steps
 }
@@ -188,4 +202,12 @@ pub(crate) fn lists() -> Vec<Case> {
         // Has nothing to tell one query from another.
         case("ListUsage", json!({}), Json::Null),
     ]
+}
+
+/// All requests here of a method.
+pub(crate) fn requests(method: &str) -> Vec<Json> {
+    let cases = mutations().into_iter().chain(lists());
+    let cases = cases.flat_map(|case| [(case.method, case.request), (case.method, case.other)]);
+    let all = steps().into_iter().chain(cases).filter(|(of, request)| *of == method && !request.is_null());
+    all.map(|(_, request)| request).collect()
 }
