@@ -10,7 +10,7 @@ use tonic::{Status, Streaming};
 use uuid::Uuid;
 
 use super::Services;
-use super::caller::{actor, intent_of};
+use super::call::{actor, intent_of};
 use crate::error::{Error, Violations, quoted};
 use crate::registry::resource::Resource as _;
 use crate::registry::uploads::{Source, Upload};

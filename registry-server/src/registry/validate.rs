@@ -8,10 +8,9 @@ use prost_types::value::Kind;
 use prost_types::{Struct, Timestamp, Value};
 use registry_proto::v1 as pb;
 
-use crate::convert::{self, check_enum};
+use super::stages::policy;
 use crate::error::{Violations, quoted};
-use crate::rules::artifacts::media_type;
-use crate::rules::names;
+use crate::rules::artifacts::{check_path, media_type};
 
 const TEXT_BYTES: usize = 64 * 1024;
 const SHORT_CHARACTERS: usize = 256;
@@ -19,7 +18,6 @@ const KEY_CHARACTERS: usize = 128;
 const PAIRS: usize = 64;
 /// A version without its artifacts; its record and events have to stay handy.
 const VERSION_BYTES: usize = 768 * 1024;
-const COMMENT_BYTES: usize = 4 * 1024;
 /// How deep objects and lists of JSON lie in each other. Each takes up to three of the 100 levels that readers of protobuf allow, and
 /// an event around them takes some more.
 const JSON_LEVELS: usize = 24;
@@ -116,7 +114,7 @@ fn problem_in(value: &Value, levels: usize) -> Option<String> {
 
 /// What callers may set of an artifact.
 pub(crate) fn artifact(artifact: &pb::Artifact, found: &mut Violations) {
-    found.parsed("path", names::check_path(&artifact.path));
+    found.parsed("path", check_path(&artifact.path));
     if artifact.r#type.is_empty() {
         found.required("type");
     }
@@ -132,11 +130,6 @@ pub(crate) fn artifact(artifact: &pb::Artifact, found: &mut Violations) {
         found.invalid("sha256", "must be 64 hex digits");
     }
     pairs(found, "tags", &artifact.tags);
-}
-
-/// A comment on a change.
-pub(crate) fn comment(found: &mut Violations, field: &str, comment: &str) {
-    long(found, field, comment, COMMENT_BYTES);
 }
 
 /// What callers may set of a model.
@@ -165,8 +158,8 @@ pub(crate) fn model(model: &pb::Model, found: &mut Violations) {
         key(found, "metric_directions", metric);
         check_enum::<pb::MetricDirection>(found, &format!("metric_directions[{metric}]"), *direction);
     }
-    if let Some(policy) = &model.stage_policy {
-        found.within("stage_policy", |found| convert::policy(policy, found));
+    if let Some(given) = &model.stage_policy {
+        found.within("stage_policy", |found| policy(given, found));
     }
 }
 
@@ -216,6 +209,13 @@ pub(crate) fn version(version: &pb::Version, found: &mut Violations) {
     let bytes = version.encoded_len();
     if bytes > VERSION_BYTES {
         found.invalid("", format!("has {bytes} bytes; at most {VERSION_BYTES} are allowed"));
+    }
+}
+
+/// Adds a violation if an enum field has a number that the contract does not have.
+fn check_enum<T: TryFrom<i32>>(found: &mut Violations, field: &str, number: i32) {
+    if T::try_from(number).is_err() {
+        found.invalid(field, format!("has no value {number}"));
     }
 }
 
