@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use registry_client::pb::{Artifact, ArtifactType, ErrorReason, Framework, Model, VersionState};
+use registry_client::known::{artifact_type, framework};
+use registry_client::pb::{Artifact, ErrorReason, Model, VersionState};
 use registry_tests::expect::{invalid, refused};
 use registry_tests::{TestServer, files, model, noise, pending, sha256};
 use tonic::Code;
@@ -27,7 +28,10 @@ async fn bytes_come_back_as_they_went_whatever_their_number() {
             made.name,
             format!("namespaces/default/models/fraud/versions/{}/artifacts/deep/er/model.onnx", i + 1)
         );
-        assert_eq!((made.size_bytes, made.r#type(), made.supplementary), (size as i64, ArtifactType::Model, false));
+        assert_eq!(
+            (made.size_bytes, made.r#type.as_str(), made.supplementary),
+            (size as i64, artifact_type::MODEL, false)
+        );
         assert_eq!(made.sha256, sha256(&bytes));
         assert_eq!(client.get_artifact(&made.name).await.unwrap(), made);
         assert!(client.download(&made.name).bytes().await.unwrap() == bytes, "{size}");
@@ -117,19 +121,19 @@ async fn a_sealed_version_takes_and_gives_up_plots_and_logs_only() {
     let sealed = (Code::FailedPrecondition, ErrorReason::VersionSealed);
     refused(&server, client.upload(VERSION, "other.onnx", b"2".to_vec()), sealed.0, sealed.1).await;
     let replaced = client.upload(VERSION, "model.onnx", b"2".to_vec());
-    refused(&server, replaced, Code::AlreadyExists, ErrorReason::ArtifactAlreadyExists).await;
+    refused(&server, replaced, Code::AlreadyExists, ErrorReason::ResourceAlreadyExists).await;
     refused(&server, client.delete_artifact(FILE), sealed.0, sealed.1).await;
     refused(&server, client.delete_artifact(format!("{VERSION}/artifacts/early.png")), sealed.0, sealed.1).await;
 
     for (path, kind) in [
-        ("plots/roc.png", ArtifactType::Plot),
-        ("confusion_matrix.png", ArtifactType::ConfusionMatrix),
-        ("train.log", ArtifactType::Log),
+        ("plots/roc.png", artifact_type::PLOT),
+        ("confusion_matrix.png", artifact_type::CONFUSION_MATRIX),
+        ("train.log", artifact_type::LOG),
     ] {
         let late = client.upload(VERSION, path, b"late".to_vec()).await.unwrap();
-        assert_eq!((late.r#type(), late.supplementary), (kind, true));
+        assert_eq!((late.r#type.as_str(), late.supplementary), (kind, true));
         client.delete_artifact(&late.name).await.unwrap();
-        refused(&server, client.get_artifact(&late.name), Code::NotFound, ErrorReason::ArtifactNotFound).await;
+        refused(&server, client.get_artifact(&late.name), Code::NotFound, ErrorReason::ResourceNotFound).await;
     }
     let version = client.get_version(VERSION).await.unwrap();
     assert_eq!((version.artifact_count, version.size_bytes), (2, 2));
@@ -144,7 +148,7 @@ async fn a_pending_version_gives_an_artifact_up() {
     client.upload(VERSION, "model.onnx", b"1".to_vec()).await.unwrap();
     client.delete_artifact(FILE).await.unwrap();
     let missing = client.delete_artifact(FILE);
-    refused(&server, missing, Code::NotFound, ErrorReason::ArtifactNotFound).await;
+    refused(&server, missing, Code::NotFound, ErrorReason::ResourceNotFound).await;
     let other = client.upload(VERSION, "model.onnx", b"2".to_vec()).await.unwrap();
     assert_eq!(other.sha256, sha256(b"2"));
     let bad = client.get_artifact(format!("{VERSION}/artifacts/../x"));
@@ -168,8 +172,8 @@ async fn a_published_folder_is_pulled_byte_for_byte() {
     let published = client
         .publish(&folder, "models/breast-cancer")
         .create_model_if_missing(Model::default())
-        .label("20260126_103000")
-        .framework(Framework::Onnx, "1")
+        .version_id("20260126_103000")
+        .framework(framework::ONNX, "1")
         .await
         .unwrap();
     let original = contents(&folder);

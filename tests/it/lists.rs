@@ -170,7 +170,7 @@ async fn what_a_list_can_not_do_is_refused() {
     invalid(&server, client.list_versions("models/a").order_by("name"), &order).await;
     invalid(&server, client.list_versions("models/a/b"), &[("parent", ErrorReason::NameInvalid)]).await;
     let missing = client.list_versions("models/none");
-    refused(&server, missing, Code::NotFound, ErrorReason::ModelNotFound).await;
+    refused(&server, missing, Code::NotFound, ErrorReason::ResourceNotFound).await;
     let missing = client.list_artifacts("models/a/versions/9");
-    refused(&server, missing, Code::NotFound, ErrorReason::VersionNotFound).await;
+    refused(&server, missing, Code::NotFound, ErrorReason::ResourceNotFound).await;
 }

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
-use registry_client::pb::{
-    ErrorReason, Framework, MetricComparison, MetricDirection, MetricSet, Stage, Version, VersionState,
-};
+use registry_client::known::framework;
+use registry_client::pb::{ErrorReason, MetricComparison, MetricDirection, MetricSet, Stage, Version, VersionState};
 use registry_tests::expect::{invalid, refused};
 use registry_tests::{TestServer, model, model_with, pending, ready, sha256};
 use tonic::Code;
@@ -16,23 +15,24 @@ const MODEL: &str = "models/fraud";
 async fn a_version_is_answered_as_it_was_made() {
     let server = TestServer::start().await;
     let client = server.client();
-    let parent = model_with(&client, MODEL, 1).await.remove(0);
+    let base = model_with(&client, MODEL, 1).await.remove(0);
     let made = client
         .create_version(MODEL)
-        .label("1.4.0")
+        .version_id("1.4.0")
         .description("better")
-        .framework(Framework::Xgboost, "2.1.0")
+        .framework(framework::XGBOOST, "2.1.0")
         .metric("validation", "auc", 0.93)
         .metric("validation", "nan", f64::NAN)
         .metric("test", "worst", f64::NEG_INFINITY)
         .hyperparameter("max_depth", 6.0)
         .tag("run", "17")
-        .parents(["models/fraud@latest"])
+        .base_versions(["models/fraud@latest"])
         .await
         .unwrap();
     assert_eq!((made.number, made.state(), made.stage()), (2, VersionState::Pending, Stage::Development));
-    assert_eq!((made.label.as_str(), made.framework(), made.creator.as_str()), ("1.4.0", Framework::Xgboost, "tester"));
-    assert_eq!(made.parents, [parent.name], "a parent is answered by its canonical name");
+    assert_eq!((made.version_id.as_str(), made.framework.as_str()), ("1.4.0", framework::XGBOOST));
+    assert_eq!(made.creator, "tester");
+    assert_eq!(made.base_versions, [base.name], "a base version is answered by its canonical name");
     assert_eq!(made.metrics["validation"].values["auc"], 0.93);
     assert!(made.metrics["validation"].values["nan"].is_nan());
     assert_eq!(made.metrics["test"].values["worst"], f64::NEG_INFINITY);
@@ -86,16 +86,16 @@ async fn a_version_is_ready_with_finalize_or_where_its_content_lies_elsewhere() 
 }
 
 #[tokio::test]
-async fn a_label_is_unique_in_its_model() {
+async fn a_version_id_is_unique_in_its_model() {
     let server = TestServer::start().await;
     let client = server.client();
     model(&client, MODEL).await;
     model(&client, "models/other").await;
-    client.create_version(MODEL).label("1.4.0").await.unwrap();
-    let again = client.create_version(MODEL).label("1.4.0");
-    let error = refused(&server, again, Code::AlreadyExists, ErrorReason::LabelAlreadyExists).await;
+    client.create_version(MODEL).version_id("1.4.0").await.unwrap();
+    let again = client.create_version(MODEL).version_id("1.4.0");
+    let error = refused(&server, again, Code::AlreadyExists, ErrorReason::ResourceAlreadyExists).await;
     assert!(error.is_already_exists());
-    client.create_version("models/other").label("1.4.0").await.unwrap();
+    client.create_version("models/other").version_id("1.4.0").await.unwrap();
     assert_eq!(ready(&client, MODEL).await.number, 2, "a refused version takes no number");
 }
 
@@ -134,7 +134,20 @@ async fn what_can_not_be_changed_is_refused() {
     let server = TestServer::start().await;
     let client = server.client();
     let made = model_with(&client, MODEL, 1).await.remove(0);
-    for field in ["label", "source_uri", "parents", "stage", "state", "number", "etag", "nonsense", "tags.a"] {
+    for field in [
+        "version_id",
+        "source_uri",
+        "base_versions",
+        "stage",
+        "state",
+        "number",
+        "etag",
+        "purge_time",
+        "revision",
+        "nonsense",
+        "features.x",
+        "description.x",
+    ] {
         let update = client.update_version(made.clone()).fields([field]);
         invalid(&server, update, &[("update_mask", ErrorReason::FieldInvalid)]).await;
         let model = client.get_model(MODEL).await.unwrap();
@@ -152,7 +165,7 @@ async fn several_versions_are_answered_in_the_order_asked_for() {
     let found = client.batch_get_versions(names).await.unwrap().versions;
     assert_eq!(found, [made[2].clone(), made[0].clone(), made[2].clone()]);
     let missing = client.batch_get_versions(["models/fraud/versions/1", "models/fraud/versions/9"]);
-    refused(&server, missing, Code::NotFound, ErrorReason::VersionNotFound).await;
+    refused(&server, missing, Code::NotFound, ErrorReason::ResourceNotFound).await;
     let none = client.batch_get_versions(Vec::<String>::new());
     invalid(&server, none, &[("names", ErrorReason::FieldInvalid)]).await;
     let many = client.batch_get_versions(vec!["models/fraud/versions/1"; 101]);
@@ -175,7 +188,10 @@ async fn a_comparison_knows_which_value_is_best() {
     client.create_version(MODEL).metric("train", "rmse", 9.0).await.unwrap();
     let names = (1..=4).map(|number| format!("{MODEL}/versions/{number}"));
     let answer = client.compare_versions(names).await.unwrap();
-    assert_eq!(answer.versions.iter().map(|version| version.number).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(
+        answer.names,
+        (1..=4).map(|number| format!("namespaces/default/{MODEL}/versions/{number}")).collect::<Vec<_>>()
+    );
     let order: Vec<_> = answer.metrics.iter().map(|m| (m.split.as_str(), m.metric.as_str())).collect();
     assert_eq!(order, [("test", "auc"), ("test", "rmse"), ("test", "unheard_of"), ("train", "rmse")]);
 
@@ -225,7 +241,7 @@ async fn a_comparison_needs_2_to_100_versions_that_exist() {
     }
     client.compare_versions(names(100)).await.unwrap();
     let missing = client.compare_versions(["models/fraud/versions/1", "models/fraud/versions/2"]);
-    refused(&server, missing, Code::NotFound, ErrorReason::VersionNotFound).await;
+    refused(&server, missing, Code::NotFound, ErrorReason::ResourceNotFound).await;
     let malformed = client.compare_versions(["models/fraud/versions/1", "x", "y"]);
     let fields = [("names[1]", ErrorReason::NameInvalid), ("names[2]", ErrorReason::NameInvalid)];
     invalid(&server, malformed, &fields).await;
