@@ -21,6 +21,8 @@ const MESSAGE_BYTES: usize = 512;
 const VIOLATIONS: usize = 16;
 const VIOLATIONS_BYTES: usize = 1400;
 const FIELD_BYTES: usize = 256;
+/// Longer names exist: 128 characters of an id may be 512 bytes.
+const NAME_BYTES: usize = 1280;
 
 /// The status of an error, with `ErrorInfo` and, where they apply, `BadRequest` and `RetryInfo`.
 pub(crate) fn status(error: &Error) -> Status {
@@ -33,17 +35,17 @@ pub(crate) fn status(error: &Error) -> Status {
             metadata.insert("violation_count".to_owned(), violations.len().to_string());
         }
         Error::NotFound { of, name } | Error::AlreadyExists { of, name } => {
-            details.set_resource_info(*of, name, "", "");
+            details.set_resource_info(*of, cut(name, NAME_BYTES), "", "");
         }
         Error::Precondition { name, .. } | Error::Damaged { name, .. } => {
-            metadata.insert("name".to_owned(), name.clone());
+            metadata.insert("name".to_owned(), cut(name, NAME_BYTES));
         }
         Error::EtagMismatch { name, current } => {
-            metadata.insert("name".to_owned(), name.clone());
+            metadata.insert("name".to_owned(), cut(name, NAME_BYTES));
             metadata.insert("etag".to_owned(), current.clone());
         }
         Error::ChunksCollected(name) => {
-            metadata.insert("name".to_owned(), name.clone());
+            metadata.insert("name".to_owned(), cut(name, NAME_BYTES));
             details.set_retry_info(Some(RETRY_AFTER));
         }
         Error::Exceeded(exceeded) => metadata = limits(exceeded),
@@ -196,6 +198,24 @@ mod tests {
             assert!(status.message().len() <= 512);
             let encoded = tonic_types::pb::Status::decode(status.details()).unwrap().encoded_len();
             assert!(encoded <= 2048, "{encoded}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_small_however_long_a_name_is() {
+        let name = "\u{10400}".repeat(1000);
+        let detail = || name.clone();
+        for error in [
+            Error::NotFound { of: "modelregistry.dev/Artifact", name: name.clone() },
+            Error::AlreadyExists { of: "modelregistry.dev/Artifact", name: name.clone() },
+            Error::EtagMismatch { name: name.clone(), current: "ffffffffffffffff".to_owned() },
+            Error::precondition(ErrorReason::TransitionNotAllowed, &name, detail()),
+            Error::ChunksCollected(name.clone()),
+            Error::Damaged { name: name.clone(), detail: detail() },
+        ] {
+            let status = status(&error);
+            assert!(status.message().len() <= 512);
+            assert!(status.details().len() <= 2048, "{error:.40}: {}", status.details().len());
         }
     }
 }

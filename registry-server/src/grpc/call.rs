@@ -57,9 +57,9 @@ impl Services {
     where
         F: Future<Output = Result<A, Error>>,
     {
-        let (headers, _, message) = request.into_parts();
+        let (headers, _, mut message) = request.into_parts();
         let mut found = Violations::default();
-        let intent = intent(&headers, &message, &mut found);
+        let intent = intent(&headers, &mut message, &mut found);
         let wanted = to(message, &mut found);
         let wanted = found.unless_any(wanted)?;
         Ok(Response::new(act(self.registry.clone(), intent, wanted).await?))

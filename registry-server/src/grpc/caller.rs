@@ -39,15 +39,16 @@ pub(super) fn actor(headers: &MetadataMap, found: &mut Violations) -> String {
     }
 }
 
-/// The intent behind a request that changes something.
-pub(super) fn intent<Q: Mutating>(headers: &MetadataMap, message: &Q, found: &mut Violations) -> Intent {
+/// The intent behind a request that changes something, from which its request id is taken.
+pub(super) fn intent<Q: Mutating>(headers: &MetadataMap, message: &mut Q, found: &mut Violations) -> Intent {
     validate::comment(found, "comment", message.comment());
-    let intent = intent_of(headers, Q::METHOD, message, message.request_id(), found);
+    let request_id = message.request_id_mut().map(std::mem::take).unwrap_or_default();
+    let intent = intent_of(headers, Q::METHOD, message, &request_id, found);
     Intent { comment: message.comment().to_owned(), validate_only: message.validate_only(), ..intent }
 }
 
-/// The same, of a message that is a part of a request. Under a request id the whole message is remembered by its digest, and who
-/// sent it: the id belongs to them.
+/// The same, of a message that is a part of a request. Under a request id the message without it is remembered by its digest, so
+/// that it is the same in the field and in the header, and who sent it: the id belongs to them.
 pub(super) fn intent_of(
     headers: &MetadataMap,
     method: &str,
