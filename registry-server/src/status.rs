@@ -19,7 +19,10 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 // An error travels in headers, of which clients take 8 KiB and some proxies 4, and there it is written twice, in base64 once.
 const MESSAGE_BYTES: usize = 512;
 const VIOLATIONS: usize = 16;
-const VIOLATIONS_BYTES: usize = 1400;
+/// What 2 KiB leave beside the longest message.
+const VIOLATIONS_BYTES: usize = 1340;
+/// What is written around the texts of a violation.
+const VIOLATION_FRAME_BYTES: usize = 12;
 const FIELD_BYTES: usize = 256;
 /// Longer names exist: 128 characters of an id may be 512 bytes.
 const NAME_BYTES: usize = 1280;
@@ -90,7 +93,8 @@ fn some_of(violations: &[Violation]) -> Vec<FieldViolation> {
         localized_message: None,
     });
     let fits = |violation: &FieldViolation| {
-        bytes += violation.field.len() + violation.description.len() + violation.reason.len();
+        let texts = violation.field.len() + violation.description.len() + violation.reason.len();
+        bytes += texts + VIOLATION_FRAME_BYTES;
         bytes <= VIOLATIONS_BYTES
     };
     shown.take_while(fits).collect()
@@ -187,6 +191,7 @@ mod tests {
             (violations(1000, "name", "must not be"), 16),
             (violations(1000, &long, &long), 1),
             (violations(1000, "field", &long), 2),
+            (violations(1000, &long[..8], &long[..438]), 2),
         ] {
             let status = status(&error);
             let details = status.get_error_details();
