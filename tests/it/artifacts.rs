@@ -5,7 +5,7 @@ use std::path::Path;
 
 use registry_client::known::{artifact_type, framework};
 use registry_client::pb::{Artifact, ErrorReason, Model, VersionState};
-use registry_tests::expect::{invalid, refused};
+use registry_tests::expect::{invalid, refused, unchanged};
 use registry_tests::{TestServer, files, model, noise, pending, sha256};
 use tonic::Code;
 
@@ -153,6 +153,30 @@ async fn a_pending_version_gives_an_artifact_up() {
     assert_eq!(other.sha256, sha256(b"2"));
     let bad = client.get_artifact(format!("{VERSION}/artifacts/../x"));
     invalid(&server, bad, &[("name", ErrorReason::NameInvalid)]).await;
+}
+
+#[tokio::test]
+async fn an_artifact_is_a_resource_like_others() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model(&client, MODEL).await;
+    pending(&client, MODEL).await;
+    let made = client.upload(VERSION, "model.onnx", noise(INLINE + 1)).tag("run", "17").await.unwrap();
+    let other = client.upload(VERSION, "other.onnx", b"1".to_vec()).await.unwrap();
+    assert_eq!(made.tags, [("run".to_owned(), "17".to_owned())].into());
+    assert_eq!((made.creator.as_str(), made.revision, other.revision), ("tester", 3, 4));
+    assert!(made.create_time.is_some() && made.update_time == made.create_time);
+    assert!(uuid::Uuid::parse_str(&made.uid).is_ok() && made.uid != other.uid);
+    assert!(!made.etag.is_empty() && made.etag != other.etag);
+    assert_eq!(client.list_artifacts(VERSION).await.unwrap().artifacts, [made.clone(), other.clone()]);
+
+    let delete = || client.delete_artifact(FILE);
+    let error = refused(&server, delete().etag(&other.etag), Code::Aborted, ErrorReason::EtagMismatch).await;
+    assert!(error.is_conflict());
+    unchanged(&server, delete().etag(&made.etag).validate_only(true)).await.unwrap();
+    assert_eq!(delete().etag(&made.etag).await.unwrap().uid, made.uid);
+    // Another one under its name is another one.
+    assert_ne!(client.upload(VERSION, "model.onnx", noise(INLINE + 1)).await.unwrap().uid, made.uid);
 }
 
 /// Path to bytes.

@@ -92,6 +92,10 @@ async fn an_artifact_has_as_many_chunks_as_it_may() {
     let made = create(&server, create_of(VERSION, "model.onnx", &vec![piece.clone(); MOST])).await.unwrap();
     assert_eq!((made.size_bytes as usize, made.sha256), (MOST * 100, sha256(&piece.repeat(MOST))));
     assert_eq!(listed(&client, &made.name).await, vec![Chunk::of(&piece); MOST]);
+    for (page_size, length) in [(0, 10_000), (60_000, 50_000), (1, 1)] {
+        let page = client.list_chunks(&made.name).page_size(page_size).await.unwrap();
+        assert_eq!((page.chunks.len(), page.next_page_token.is_empty()), (length, false));
+    }
     let last = client.download(&made.name).range(made.size_bytes as u64 - 150..).bytes().await.unwrap();
     assert!(last == [&piece[50..], &piece].concat());
 }
@@ -249,6 +253,29 @@ async fn missing_chunks_are_told_by_their_places() {
     invalid(&server, client.call(short), &fields).await;
     let nowhere = FindMissingChunksRequest { parent: format!("{MODEL}/versions/9"), blake3: Vec::new() };
     refused(&server, client.call(nowhere), Code::NotFound, ErrorReason::ResourceNotFound).await;
+}
+
+#[tokio::test]
+async fn the_chunks_of_an_artifact_are_listed_in_pages() {
+    use futures::TryStreamExt as _;
+
+    let server = server().await;
+    let client = server.client();
+    let bytes = noise_of(10, 6 * MIB);
+    let made = client.upload(VERSION, "model.onnx", bytes.clone()).await.unwrap();
+    let all: Vec<_> = of(&cut(bytes)).into_iter().map(Chunk::to_message).collect();
+    for page_size in [1, 3, all.len() as u32, 0] {
+        let list = client.list_chunks(&made.name).page_size(page_size);
+        assert_eq!(list.stream().try_collect::<Vec<_>>().await.unwrap(), all, "{page_size}");
+    }
+    let first = client.list_chunks(&made.name).page_size(2).await.unwrap();
+    assert_eq!(first.chunks, all[..2]);
+    let other = client.upload(VERSION, "other.onnx", b"few".to_vec()).await.unwrap();
+    let fields = [("page_token", ErrorReason::PageTokenInvalid)];
+    invalid(&server, client.list_chunks(&other.name).page_token(&first.next_page_token), &fields).await;
+    invalid(&server, client.list_chunks(&made.name).page_token("AAAA"), &fields).await;
+    let missing = client.list_chunks(format!("{VERSION}/artifacts/none"));
+    refused(&server, missing, Code::NotFound, ErrorReason::ResourceNotFound).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The log: what is in it, and that nobody changed it.
 
+use std::time::{Duration, SystemTime};
+
 use futures::TryStreamExt as _;
 use prost::Message as _;
 use registry_client::RegistryClient;
@@ -7,7 +9,7 @@ use registry_client::known::event_type;
 use registry_client::pb::resource::Resource as Of;
 use registry_client::pb::{ErrorReason, Event, ListEventsRequest, Model, Stage, Version};
 use registry_tests::expect::{invalid, refused};
-use registry_tests::{TestServer, events, model, model_with, pending};
+use registry_tests::{TestServer, events, is_of, model, model_with, pending};
 use sha2::{Digest as _, Sha256};
 use tonic::Code;
 use uuid::Uuid;
@@ -168,15 +170,82 @@ async fn events_are_chosen_by_parent_and_type() {
         ("models/fraud2/versions/1", "namespaces/default/models/fraud2/versions/1"),
         ("models/none", "namespaces/default/models/none"),
     ] {
-        for types in [vec![], vec![event_type::VERSION_STAGE_TRANSITIONED, event_type::ARTIFACT_CREATED]] {
+        for types in [
+            vec![],
+            vec![event_type::VERSION_STAGE_TRANSITIONED, event_type::ARTIFACT_CREATED],
+            vec!["version.*"],
+            vec!["alias.*", event_type::MODEL_CREATED],
+        ] {
             for page_size in [1, 1000] {
                 let list = client.list_events().parent(asked).types(types.clone()).page_size(page_size);
                 let found: Vec<Event> = list.stream().try_collect().await.unwrap();
                 let chosen = all.iter().filter(|event| below(event, parent));
-                let chosen = chosen.filter(|event| types.is_empty() || types.contains(&event.r#type.as_str()));
+                let chosen = chosen.filter(|event| is_of(event, &types));
                 let names: Vec<_> = chosen.map(|event| &event.name).collect();
                 assert_eq!(found.iter().map(|event| &event.name).collect::<Vec<_>>(), names, "{asked} {types:?}");
+                let list = client.list_events().parent(asked).types(types.clone()).order_by("revision desc");
+                let found: Vec<Event> = list.page_size(page_size).stream().try_collect().await.unwrap();
+                assert!(found.iter().rev().map(|event| &event.name).eq(names), "{asked} {types:?}");
             }
+        }
+    }
+}
+
+fn time_of(event: &Event) -> SystemTime {
+    event.create_time.unwrap().try_into().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn times_never_decrease_along_the_log() {
+    let mut server = TestServer::start().await;
+    let client = server.client();
+    let lives = ["models/a", "models/b", "models/c"].map(|name| {
+        let client = server.client();
+        tokio::spawn(async move { drop(model_with(&client, name, 30).await) })
+    });
+    for life in lives {
+        life.await.unwrap();
+    }
+    server.restart().await;
+    a_life(&client).await;
+    assert!(events(&client).await.iter().map(time_of).is_sorted());
+}
+
+#[tokio::test]
+async fn events_are_chosen_by_time_from_the_start_on_and_before_the_end() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    a_life(&client).await;
+    let log = events(&client).await;
+    let names = |events: &[Event]| events.iter().map(|event| event.name.clone()).collect::<Vec<_>>();
+    let times: Vec<_> = log.iter().map(time_of).collect();
+    let (first, last) = (times[0], times[times.len() - 1]);
+    let (middle, tick) = (times[times.len() / 2], Duration::from_nanos(1));
+    for (start, end) in [
+        (None, None),
+        (Some(first), Some(last)),
+        (Some(first + tick), Some(last + tick)),
+        (Some(middle), None),
+        (None, Some(middle)),
+        (Some(middle), Some(middle)),
+        (Some(middle), Some(middle + tick)),
+        (Some(last), Some(first)),
+        (Some(last + tick), None),
+        (None, Some(first)),
+        (Some(SystemTime::UNIX_EPOCH), Some(last + Duration::from_secs(1))),
+    ] {
+        let inside = |time: SystemTime| start.is_none_or(|start| time >= start) && end.is_none_or(|end| time < end);
+        let chosen: Vec<_> =
+            log.iter().filter(|event| inside(time_of(event))).map(|event| event.name.clone()).collect();
+        for (parent, page_size) in [("", 2), ("", 1000), (MODEL, 3)] {
+            let mut list = client.list_events().parent(parent).page_size(page_size);
+            list = start.into_iter().fold(list, |list, start| list.start_time(start));
+            list = end.into_iter().fold(list, |list, end| list.end_time(end));
+            let found: Vec<Event> = list.clone().stream().try_collect().await.unwrap();
+            assert!(names(&found) == chosen, "{start:?} to {end:?} of {parent:?}");
+            let mut found: Vec<Event> = list.order_by("revision desc").stream().try_collect().await.unwrap();
+            found.reverse();
+            assert!(names(&found) == chosen, "{start:?} to {end:?} of {parent:?}, newest first");
         }
     }
 }
@@ -199,6 +268,8 @@ async fn what_can_not_be_listed_is_refused() {
     for found in error.violations() {
         assert!(event_type::all().all(|known| found.description.contains(known)), "{found:?}");
     }
+    let order = client.list_events().order_by("create_time");
+    invalid(&server, order, &[("order_by", ErrorReason::FieldInvalid)]).await;
     let negative = client.call(ListEventsRequest { page_size: -1, ..Default::default() });
     invalid(&server, negative, &[("page_size", ErrorReason::FieldInvalid)]).await;
 }

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
+use prost_types::Timestamp;
 use registry_client::known::framework;
-use registry_client::pb::{ErrorReason, MetricComparison, MetricDirection, MetricSet, Stage, Version, VersionState};
+use registry_client::pb::{
+    CreateVersionRequest, ErrorReason, MetricComparison, MetricDirection, MetricSet, Stage, Version, VersionState,
+};
 use registry_tests::expect::{invalid, refused};
 use registry_tests::{TestServer, model, model_with, pending, ready, sha256};
 use tonic::Code;
@@ -40,6 +43,63 @@ async fn a_version_is_answered_as_it_was_made() {
     // As text, because NaN is not itself.
     let found = client.get_version(&made.name).await.unwrap();
     assert_eq!(format!("{found:?}"), format!("{made:?}"));
+}
+
+#[tokio::test]
+async fn what_is_output_only_is_ignored_when_a_version_is_made() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model(&client, MODEL).await;
+    let (mine, time) = (|| "mine".to_owned(), Some(Timestamp { seconds: 1, nanos: 0 }));
+    let forged = Version {
+        name: "namespaces/other/models/x/versions/7".to_owned(),
+        uid: mine(),
+        revision: 99,
+        creator: mine(),
+        create_time: time,
+        update_time: time,
+        delete_time: time,
+        purge_time: time,
+        purged: true,
+        version_id: mine(),
+        number: 7,
+        state: VersionState::Failed.into(),
+        failure_reason: mine(),
+        stage: Stage::Production.into(),
+        stage_time: time,
+        stage_revision: 99,
+        manifest_sha256: mine(),
+        size_bytes: 99,
+        artifact_count: 99,
+        ..Default::default()
+    };
+    let create = CreateVersionRequest { parent: MODEL.to_owned(), version: Some(forged), ..Default::default() };
+    let made = client.call(create).await.unwrap();
+    assert_ne!((made.uid.clone(), made.create_time), (mine(), time));
+    let own = Version {
+        name: format!("namespaces/default/{MODEL}/versions/1"),
+        uid: made.uid.clone(),
+        etag: made.etag.clone(),
+        revision: 2,
+        creator: "tester".to_owned(),
+        create_time: made.create_time,
+        update_time: made.create_time,
+        number: 1,
+        state: VersionState::Pending.into(),
+        stage: Stage::Development.into(),
+        stage_time: made.create_time,
+        stage_revision: 2,
+        ..Default::default()
+    };
+    assert_eq!(made, own);
+    // It goes as others do.
+    let deleted = client.delete_version(&made.name).await.unwrap();
+    let (planned, since) = (deleted.purge_time.unwrap(), deleted.delete_time.unwrap());
+    assert_eq!((planned.seconds - since.seconds, deleted.purged), (30 * 24 * 60 * 60, false));
+    let back = client.undelete_version(&made.name).await.unwrap();
+    assert_eq!((back.delete_time, back.purge_time), (None, None));
+    client.delete_version(&made.name).await.unwrap();
+    assert!(client.purge_version(&made.name).await.unwrap().purged);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -207,6 +267,39 @@ async fn a_comparison_knows_which_value_is_best() {
     let alone = &answer.metrics[3];
     assert!(alone.best.is_empty(), "one value alone is not the best");
     assert_eq!(alone.values[0].value, None);
+}
+
+#[tokio::test]
+async fn a_comparison_comes_in_pages() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model(&client, MODEL).await;
+    for value in [1.0, 2.0] {
+        let metrics = (0..1001).map(|number| (format!("m{number:04}"), value + f64::from(number)));
+        let metrics = [("test".to_owned(), MetricSet { values: metrics.collect() })].into();
+        client.create_version(MODEL).version(Version { metrics, ..Default::default() }).await.unwrap();
+    }
+    let names = [1, 2].map(|number| format!("namespaces/default/{MODEL}/versions/{number}"));
+    let compare = || client.compare_versions([1, 2].map(|number| format!("{MODEL}/versions/{number}")));
+    for (page_size, most) in [(0, 1000), (7, 7), (5000, 1000)] {
+        let (mut found, mut token) = (Vec::new(), String::new());
+        loop {
+            let page = compare().page_size(page_size).page_token(token).await.unwrap();
+            assert_eq!(page.names, names, "on every page");
+            assert!(page.metrics.len() <= most, "{page_size}");
+            found.extend(page.metrics);
+            token = page.next_page_token;
+            if token.is_empty() {
+                break;
+            }
+        }
+        let metrics: Vec<_> = found.iter().map(|compared| compared.metric.clone()).collect();
+        assert_eq!(metrics, (0..1001).map(|number| format!("m{number:04}")).collect::<Vec<_>>(), "{page_size}");
+        assert!(found.iter().all(|compared| compared.values[1].delta == Some(1.0)));
+    }
+    let token = compare().page_size(7).await.unwrap().next_page_token;
+    let other = client.compare_versions([&names[1], &names[0]]).page_token(token);
+    invalid(&server, other, &[("page_token", ErrorReason::PageTokenInvalid)]).await;
 }
 
 #[tokio::test]

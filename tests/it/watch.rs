@@ -149,6 +149,44 @@ async fn a_filter_chooses_events_and_breaks_no_promise() {
 }
 
 #[tokio::test]
+async fn a_watch_behind_a_response_begins_with_the_next_change() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    let made = model(&client, MODEL).await;
+    let version = ready(&client, MODEL).await;
+    let promoted = client.transition_stage(&version.name, Stage::Production).await.unwrap();
+    assert_eq!(promoted.revision, promoted.version.unwrap().revision);
+    let aliased = client.set_alias(MODEL, "champion", "1").await.unwrap();
+    let plot = client.upload(&version.name, "roc.png", b"x".to_vec()).await.unwrap();
+    let deleted = client.delete_version(&version.name).force(true).await.unwrap();
+    let back = client.undelete_version(&version.name).await.unwrap();
+    let revisions = [
+        made.revision,
+        version.revision,
+        promoted.revision,
+        aliased.revision,
+        plot.revision,
+        deleted.revision,
+        back.revision,
+    ];
+    assert_eq!(revisions, [1, 2, 3, 4, 5, 6, 7]);
+    let log = events(&client).await;
+    for revision in &revisions[..6] {
+        let mut watch = client.watch().after(*revision).stream();
+        let next = follow(&mut watch, revision + 1).await;
+        assert!(next.iter().eq(log.iter().filter(|event| event.revision == revision + 1)), "after {revision}");
+    }
+    // Also what is computed from other resources: the artifact changed the version, and the version the model.
+    let read = client.get_model(MODEL).await.unwrap().revision;
+    assert_eq!((read, client.get_version(&version.name).await.unwrap()), (7, back));
+
+    // What is only checked is of no revision.
+    let deleted = client.delete_version(&version.name).validate_only(true).await.unwrap();
+    let promoted = client.transition_stage(&version.name, Stage::Production).validate_only(true).await.unwrap();
+    assert_eq!((deleted.revision, promoted.version.unwrap().revision, promoted.revision), (0, 0, 0));
+}
+
+#[tokio::test]
 async fn a_watch_behind_the_head_is_refused() {
     let server = TestServer::start().await;
     let client = server.client();
@@ -158,6 +196,10 @@ async fn a_watch_behind_the_head_is_refused() {
     assert_eq!(error.reason(), Some(ErrorReason::RevisionUnknown));
     let error = soon(client.watch().after(i64::MAX).stream().try_collect::<Vec<_>>()).await.unwrap_err();
     assert_eq!(error.reason(), Some(ErrorReason::RevisionUnknown));
+    let error = open(&server, from(Start::AfterRevision(-1))).await.unwrap_err();
+    assert_eq!((error.code(), error.violations()[0].field.as_str()), (Some(Code::InvalidArgument), "after_revision"));
+    let types = soon(client.watch().types(["version.none"]).stream().try_collect::<Vec<_>>()).await.unwrap_err();
+    assert_eq!((types.code(), types.violations()[0].field.as_str()), (Some(Code::InvalidArgument), "types[0]"));
     let error = soon(client.watch().parent("nonsense/x").stream().try_collect::<Vec<_>>()).await.unwrap_err();
     assert_eq!((error.code(), error.violations()[0].field.as_str()), (Some(Code::InvalidArgument), "parent"));
 }

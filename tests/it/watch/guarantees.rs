@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use registry_client::pb::Event;
 use registry_client::pb::watch_events_response::Response;
+use registry_tests::is_of;
 
 /// What a watch said.
 #[derive(Debug, Default)]
@@ -96,7 +97,7 @@ pub(crate) fn bookmarkable(watched: &Watched) {
 pub(crate) fn filtered(watched: &Watched, log: &[Event], below: &str, types: &[&str]) {
     let inside = |name: &str| name.strip_prefix(below).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let chosen = log.iter().filter(|event| inside(&event.resource_name));
-    let chosen: Vec<_> = chosen.filter(|event| types.is_empty() || types.contains(&event.r#type.as_str())).collect();
+    let chosen: Vec<_> = chosen.filter(|event| is_of(event, types)).collect();
     assert_eq!(watched.events().iter().collect::<Vec<_>>(), chosen, "{below} {types:?}");
     assert!(watched.messages.iter().all(|(_, events)| !events.is_empty()), "a message without events");
 }
