@@ -183,7 +183,7 @@ impl<M: Mutation> Pending<M> {
         };
         // Times never decrease along the log, whatever the clocks of servers say.
         let now = later(now(), head.create_time);
-        let mut tx = Tx::new(transaction, &self.intent.actor, now, self.purge_after);
+        let mut tx = Tx::new(transaction, &self.intent, now, self.purge_after);
         self.mutation.apply(&mut tx).await?;
         if tx.events.is_empty() || self.intent.validate_only {
             return Ok((Outcome::Events(tx.events), None));

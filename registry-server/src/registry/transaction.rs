@@ -15,7 +15,7 @@ use super::models::{ModelRow, aliased};
 use super::resource::{Resource, missing, must_live};
 use super::stages::{stage, stage_entry};
 use super::versions::version_id_key;
-use super::{kinds, versions};
+use super::{Intent, kinds, versions};
 use crate::error::Error;
 use crate::rules::names::{ARTIFACTS, MODELS, Name, VERSIONS, VersionRef};
 use crate::rules::stages::Stage;
@@ -30,12 +30,20 @@ pub(crate) struct Tx<'a> {
     /// Who is at work.
     pub(crate) actor: &'a str,
     purge_after: Duration,
+    /// Nothing of this will be kept.
+    validate_only: bool,
     pub(super) events: Vec<pb::Event>,
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(store: &'a mut dyn Transaction, actor: &'a str, now: Timestamp, purge_after: Duration) -> Self {
-        Self { store, now, actor, purge_after, events: Vec::new() }
+    pub(super) fn new(
+        store: &'a mut dyn Transaction,
+        intent: &'a Intent,
+        now: Timestamp,
+        purge_after: Duration,
+    ) -> Self {
+        let Intent { actor, validate_only, .. } = intent;
+        Self { store, now, actor, purge_after, validate_only: *validate_only, events: Vec::new() }
     }
 
     /// When what is deleted now may be purged; `None` if that is never.
@@ -95,7 +103,9 @@ impl<'a> Tx<'a> {
 
     /// The same, of what its etag does not tell of.
     pub(crate) async fn keep<R: Resource>(&mut self, mut row: R) -> Result<R, Error> {
-        *row.message_mut().meta_mut().revision = self.revision().cast_signed();
+        // What is not kept has no revision, and may come to have another one than this.
+        let revision = if self.validate_only { 0 } else { self.revision() };
+        *row.message_mut().meta_mut().revision = revision.cast_signed();
         let name = Name::canonical(R::OF, row.meta().name);
         let put = Put { kind: R::KIND, key: name.key(), payload: row.encode(), places: row.places(&name) };
         self.store.put(put).await?;
