@@ -25,16 +25,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn line(event: &Event) -> String {
-    let time = event.time.as_ref().map(ToString::to_string).unwrap_or_default();
-    let what = event.r#type().as_str_name().trim_start_matches("EVENT_TYPE_");
-    let mut line = format!("{:>6} {time} {:<12} {what:<20} {}", event.revision, event.actor, event.resource_name);
+    let time = event.create_time.as_ref().map(ToString::to_string).unwrap_or_default();
+    let Event { revision, actor, r#type, resource_name, .. } = event;
+    let mut line = format!("{revision:>6} {time} {actor:<12} {type:<26} {resource_name}");
     if let Some(change) = &event.stage_change {
         let stage = |name: &'static str| name.trim_start_matches("STAGE_");
-        let (from, to) = (stage(change.from().as_str_name()), stage(change.to().as_str_name()));
+        let (from, to) = (stage(change.from_stage().as_str_name()), stage(change.to_stage().as_str_name()));
         line.push_str(&format!(" {from} -> {to}"));
     }
     if let Some(change) = &event.alias_change {
-        line.push_str(&format!(" @{} -> {}", change.alias, change.to));
+        line.push_str(&format!(" @{} -> {}", change.alias, change.to_version));
     }
     if !event.comment.is_empty() {
         line.push_str(&format!(": {}", event.comment));

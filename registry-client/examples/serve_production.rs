@@ -10,7 +10,7 @@
 use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt;
-use registry_client::pb::EventType;
+use registry_client::known::event_type;
 use registry_client::{Error, RegistryClient, WatchItem};
 
 #[tokio::main]
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = RegistryClient::builder(endpoint).actor("serve-production").connect_lazy()?;
 
     // The watch stands before the first look, so that no promotion falls between the two.
-    let mut watch = client.watch().parent(&model).types([EventType::StageTransitioned]).stream();
+    let mut watch = client.watch().parent(&model).types([event_type::VERSION_STAGE_TRANSITIONED]).stream();
     let mut served = None;
     while let Some(item) = watch.try_next().await? {
         match item {

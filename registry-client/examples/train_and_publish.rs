@@ -10,7 +10,8 @@
 
 use std::path::{Path, PathBuf};
 
-use registry_client::pb::{Framework, Model, ModelType};
+use registry_client::known::{framework, model_type};
+use registry_client::pb::Model;
 use registry_client::{Error, RegistryClient};
 
 #[tokio::main]
@@ -30,8 +31,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = RegistryClient::builder(endpoint).actor("train-and-publish").connect().await?;
     let mut publication = client
         .publish(&folder, model)
-        .create_model_if_missing(Model { model_type: ModelType::Regression.into(), ..Default::default() })
-        .framework(Framework::Custom, "1.0")
+        .create_model_if_missing(Model { model_type: model_type::REGRESSION.to_owned(), ..Default::default() })
+        .framework(framework::CUSTOM, "1.0")
         .description("the nightly training")
         .hyperparameter("seed", 42.0)
         .progress(|progress| eprintln!("{} of {:?} bytes", progress.done, progress.total));

@@ -2,16 +2,16 @@
 //!
 //! ```no_run
 //! use registry_client::RegistryClient;
-//! use registry_client::pb::{Framework, ModelType};
+//! use registry_client::known::{framework, model_type};
 //!
 //! # async fn example() -> Result<(), registry_client::Error> {
 //! let client = RegistryClient::connect("http://127.0.0.1:50051").await?;
 //!
-//! client.create_model("fraud").owner("risk-team").model_type(ModelType::Classification).await?;
+//! client.create_model("fraud").owner("risk-team").model_type(model_type::CLASSIFICATION).await?;
 //! let version = client
 //!     .publish("out/", "fraud")
-//!     .label("1.4.0")
-//!     .framework(Framework::Xgboost, "2.1.0")
+//!     .version_id("1.4.0")
+//!     .framework(framework::XGBOOST, "2.1.0")
 //!     .metric("validation", "auc", 0.93)
 //!     .await?;
 //! client.promote(&version.name).comment("beats 1.3.0 by two points").await?;
@@ -41,7 +41,7 @@
 //!
 //! # Names
 //! A model goes by `fraud`, `models/fraud` or `namespaces/risk/models/fraud`; a version by its model's name and its number
-//! (`fraud/versions/7`), its label (`fraud/versions/1.4.0`) or an alias (`fraud@production`); an artifact by its version's and
+//! (`fraud/versions/7`), its id (`fraud/versions/1.4.0`) or an alias (`fraud@production`); an artifact by its version's and
 //! its path (`fraud@production/artifacts/model.onnx`). Every method takes all of these. Answers carry whole names.
 //!
 //! # Transport
@@ -61,9 +61,9 @@
 //!
 //! ```no_run
 //! use futures::TryStreamExt;
-//! use registry_client::{WatchItem, pb::EventType};
+//! use registry_client::{WatchItem, known::event_type};
 //! # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
-//! let mut watch = client.watch().parent("fraud").types([EventType::StageTransitioned]).stream();
+//! let mut watch = client.watch().parent("fraud").types([event_type::VERSION_STAGE_TRANSITIONED]).stream();
 //! while let Some(item) = watch.try_next().await? {
 //!     if let WatchItem::Events { revision, events } = item {
 //!         println!("{revision}: {} changes", events.len());

@@ -111,6 +111,7 @@ mod tests {
             reason: crate::pb::ErrorReason::Unspecified,
             message: String::new(),
             violations: Vec::new(),
+            resource: None,
             metadata: Default::default(),
             retry_after,
         };

@@ -7,7 +7,6 @@
 pub mod backup;
 pub mod chunks;
 pub mod config;
-mod convert;
 pub mod encryption;
 pub mod error;
 mod gc;

@@ -19,8 +19,13 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 // An error travels in headers, of which clients take 8 KiB and some proxies 4, and there it is written twice, in base64 once.
 const MESSAGE_BYTES: usize = 512;
 const VIOLATIONS: usize = 16;
-const VIOLATIONS_BYTES: usize = 1400;
+/// What 2 KiB leave beside the longest message.
+const VIOLATIONS_BYTES: usize = 1340;
+/// What is written around the texts of a violation.
+const VIOLATION_FRAME_BYTES: usize = 12;
 const FIELD_BYTES: usize = 256;
+/// Longer names exist: 128 characters of an id may be 512 bytes.
+const NAME_BYTES: usize = 1280;
 
 /// The status of an error, with `ErrorInfo` and, where they apply, `BadRequest` and `RetryInfo`.
 pub(crate) fn status(error: &Error) -> Status {
@@ -33,17 +38,17 @@ pub(crate) fn status(error: &Error) -> Status {
             metadata.insert("violation_count".to_owned(), violations.len().to_string());
         }
         Error::NotFound { of, name } | Error::AlreadyExists { of, name } => {
-            details.set_resource_info(*of, name, "", "");
+            details.set_resource_info(*of, cut(name, NAME_BYTES), "", "");
         }
         Error::Precondition { name, .. } | Error::Damaged { name, .. } => {
-            metadata.insert("name".to_owned(), name.clone());
+            metadata.insert("name".to_owned(), cut(name, NAME_BYTES));
         }
         Error::EtagMismatch { name, current } => {
-            metadata.insert("name".to_owned(), name.clone());
+            metadata.insert("name".to_owned(), cut(name, NAME_BYTES));
             metadata.insert("etag".to_owned(), current.clone());
         }
         Error::ChunksCollected(name) => {
-            metadata.insert("name".to_owned(), name.clone());
+            metadata.insert("name".to_owned(), cut(name, NAME_BYTES));
             details.set_retry_info(Some(RETRY_AFTER));
         }
         Error::Exceeded(exceeded) => metadata = limits(exceeded),
@@ -88,7 +93,8 @@ fn some_of(violations: &[Violation]) -> Vec<FieldViolation> {
         localized_message: None,
     });
     let fits = |violation: &FieldViolation| {
-        bytes += violation.field.len() + violation.description.len() + violation.reason.len();
+        let texts = violation.field.len() + violation.description.len() + violation.reason.len();
+        bytes += texts + VIOLATION_FRAME_BYTES;
         bytes <= VIOLATIONS_BYTES
     };
     shown.take_while(fits).collect()
@@ -185,6 +191,7 @@ mod tests {
             (violations(1000, "name", "must not be"), 16),
             (violations(1000, &long, &long), 1),
             (violations(1000, "field", &long), 2),
+            (violations(1000, &long[..8], &long[..438]), 2),
         ] {
             let status = status(&error);
             let details = status.get_error_details();
@@ -196,6 +203,24 @@ mod tests {
             assert!(status.message().len() <= 512);
             let encoded = tonic_types::pb::Status::decode(status.details()).unwrap().encoded_len();
             assert!(encoded <= 2048, "{encoded}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_small_however_long_a_name_is() {
+        let name = "\u{10400}".repeat(1000);
+        let detail = || name.clone();
+        for error in [
+            Error::NotFound { of: "modelregistry.dev/Artifact", name: name.clone() },
+            Error::AlreadyExists { of: "modelregistry.dev/Artifact", name: name.clone() },
+            Error::EtagMismatch { name: name.clone(), current: "ffffffffffffffff".to_owned() },
+            Error::precondition(ErrorReason::TransitionNotAllowed, &name, detail()),
+            Error::ChunksCollected(name.clone()),
+            Error::Damaged { name: name.clone(), detail: detail() },
+        ] {
+            let status = status(&error);
+            assert!(status.message().len() <= 512);
+            assert!(status.details().len() <= 2048, "{error:.40}: {}", status.details().len());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Aliases that were set.
 
-use registry_client::pb::{ErrorReason, EventType};
+use registry_client::known::event_type;
+use registry_client::pb::ErrorReason;
 use registry_tests::expect::{invalid, refused, unchanged};
 use registry_tests::{TestServer, events, model_with};
 use tonic::Code;
@@ -23,8 +24,8 @@ async fn an_alias_points_where_it_was_set_last() {
     assert_eq!(client.get_version("models/fraud@champion").await.unwrap().number, 2);
 
     let changes: Vec<_> = events(&client).await.into_iter().filter_map(|event| event.alias_change).collect();
-    assert_eq!((changes[0].from.as_str(), &changes[0].to), ("", &versions[0].name));
-    assert_eq!((&changes[1].from, &changes[1].to), (&versions[0].name, &versions[1].name));
+    assert_eq!((changes[0].from_version.as_str(), &changes[0].to_version), ("", &versions[0].name));
+    assert_eq!((&changes[1].from_version, &changes[1].to_version), (&versions[0].name, &versions[1].name));
 }
 
 #[tokio::test]
@@ -46,15 +47,18 @@ async fn a_deleted_alias_leads_nowhere_and_is_logged() {
     client.set_alias(MODEL, "champion", "1").await.unwrap();
     assert!(client.delete_alias(MODEL, "champion").await.unwrap().aliases.is_empty());
     let get = client.get_version("models/fraud@champion");
-    refused(&server, get, Code::NotFound, ErrorReason::AliasNotFound).await;
-    refused(&server, client.delete_alias(MODEL, "champion"), Code::NotFound, ErrorReason::AliasNotFound).await;
+    refused(&server, get, Code::NotFound, ErrorReason::ResourceNotFound).await;
+    refused(&server, client.delete_alias(MODEL, "champion"), Code::NotFound, ErrorReason::ResourceNotFound).await;
     let last = events(&client).await.pop().unwrap();
     assert_eq!(
-        (last.r#type(), last.resource_name.as_str()),
-        (EventType::AliasDeleted, "namespaces/default/models/fraud")
+        (last.r#type.as_str(), last.resource_name.as_str()),
+        (event_type::ALIAS_DELETED, "namespaces/default/models/fraud")
     );
     let change = last.alias_change.unwrap();
-    assert_eq!((change.alias.as_str(), &change.from, change.to.as_str()), ("champion", &versions[0].name, ""));
+    assert_eq!(
+        (change.alias.as_str(), &change.from_version, change.to_version.as_str()),
+        ("champion", &versions[0].name, "")
+    );
 }
 
 #[tokio::test]
@@ -77,7 +81,7 @@ async fn an_alias_needs_a_version_of_its_model_that_is_there() {
     model_with(&client, "models/other", 1).await;
     client.delete_version("models/fraud/versions/2").await.unwrap();
     let set = |version: &str| client.set_alias(MODEL, "champion", version);
-    refused(&server, set("3"), Code::NotFound, ErrorReason::VersionNotFound).await;
+    refused(&server, set("3"), Code::NotFound, ErrorReason::ResourceNotFound).await;
     refused(&server, set("2"), Code::FailedPrecondition, ErrorReason::ResourceDeleted).await;
     invalid(&server, set("models/other/versions/1"), &[("version", ErrorReason::FieldInvalid)]).await;
     invalid(&server, set("a b"), &[("version", ErrorReason::NameInvalid)]).await;

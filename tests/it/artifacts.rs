@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use registry_client::pb::{Artifact, ArtifactType, ErrorReason, Framework, Model, VersionState};
-use registry_tests::expect::{invalid, refused};
+use registry_client::known::{artifact_type, framework};
+use registry_client::pb::{Artifact, ErrorReason, Model, VersionState};
+use registry_tests::expect::{invalid, refused, unchanged};
 use registry_tests::{TestServer, files, model, noise, pending, sha256};
 use tonic::Code;
 
@@ -27,7 +28,10 @@ async fn bytes_come_back_as_they_went_whatever_their_number() {
             made.name,
             format!("namespaces/default/models/fraud/versions/{}/artifacts/deep/er/model.onnx", i + 1)
         );
-        assert_eq!((made.size_bytes, made.r#type(), made.supplementary), (size as i64, ArtifactType::Model, false));
+        assert_eq!(
+            (made.size_bytes, made.r#type.as_str(), made.supplementary),
+            (size as i64, artifact_type::MODEL, false)
+        );
         assert_eq!(made.sha256, sha256(&bytes));
         assert_eq!(client.get_artifact(&made.name).await.unwrap(), made);
         assert!(client.download(&made.name).bytes().await.unwrap() == bytes, "{size}");
@@ -117,19 +121,19 @@ async fn a_sealed_version_takes_and_gives_up_plots_and_logs_only() {
     let sealed = (Code::FailedPrecondition, ErrorReason::VersionSealed);
     refused(&server, client.upload(VERSION, "other.onnx", b"2".to_vec()), sealed.0, sealed.1).await;
     let replaced = client.upload(VERSION, "model.onnx", b"2".to_vec());
-    refused(&server, replaced, Code::AlreadyExists, ErrorReason::ArtifactAlreadyExists).await;
+    refused(&server, replaced, Code::AlreadyExists, ErrorReason::ResourceAlreadyExists).await;
     refused(&server, client.delete_artifact(FILE), sealed.0, sealed.1).await;
     refused(&server, client.delete_artifact(format!("{VERSION}/artifacts/early.png")), sealed.0, sealed.1).await;
 
     for (path, kind) in [
-        ("plots/roc.png", ArtifactType::Plot),
-        ("confusion_matrix.png", ArtifactType::ConfusionMatrix),
-        ("train.log", ArtifactType::Log),
+        ("plots/roc.png", artifact_type::PLOT),
+        ("confusion_matrix.png", artifact_type::CONFUSION_MATRIX),
+        ("train.log", artifact_type::LOG),
     ] {
         let late = client.upload(VERSION, path, b"late".to_vec()).await.unwrap();
-        assert_eq!((late.r#type(), late.supplementary), (kind, true));
+        assert_eq!((late.r#type.as_str(), late.supplementary), (kind, true));
         client.delete_artifact(&late.name).await.unwrap();
-        refused(&server, client.get_artifact(&late.name), Code::NotFound, ErrorReason::ArtifactNotFound).await;
+        refused(&server, client.get_artifact(&late.name), Code::NotFound, ErrorReason::ResourceNotFound).await;
     }
     let version = client.get_version(VERSION).await.unwrap();
     assert_eq!((version.artifact_count, version.size_bytes), (2, 2));
@@ -144,11 +148,35 @@ async fn a_pending_version_gives_an_artifact_up() {
     client.upload(VERSION, "model.onnx", b"1".to_vec()).await.unwrap();
     client.delete_artifact(FILE).await.unwrap();
     let missing = client.delete_artifact(FILE);
-    refused(&server, missing, Code::NotFound, ErrorReason::ArtifactNotFound).await;
+    refused(&server, missing, Code::NotFound, ErrorReason::ResourceNotFound).await;
     let other = client.upload(VERSION, "model.onnx", b"2".to_vec()).await.unwrap();
     assert_eq!(other.sha256, sha256(b"2"));
     let bad = client.get_artifact(format!("{VERSION}/artifacts/../x"));
     invalid(&server, bad, &[("name", ErrorReason::NameInvalid)]).await;
+}
+
+#[tokio::test]
+async fn an_artifact_is_a_resource_like_others() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model(&client, MODEL).await;
+    pending(&client, MODEL).await;
+    let made = client.upload(VERSION, "model.onnx", noise(INLINE + 1)).tag("run", "17").await.unwrap();
+    let other = client.upload(VERSION, "other.onnx", b"1".to_vec()).await.unwrap();
+    assert_eq!(made.tags, [("run".to_owned(), "17".to_owned())].into());
+    assert_eq!((made.creator.as_str(), made.revision, other.revision), ("tester", 3, 4));
+    assert!(made.create_time.is_some() && made.update_time == made.create_time);
+    assert!(uuid::Uuid::parse_str(&made.uid).is_ok() && made.uid != other.uid);
+    assert!(!made.etag.is_empty() && made.etag != other.etag);
+    assert_eq!(client.list_artifacts(VERSION).await.unwrap().artifacts, [made.clone(), other.clone()]);
+
+    let delete = || client.delete_artifact(FILE);
+    let error = refused(&server, delete().etag(&other.etag), Code::Aborted, ErrorReason::EtagMismatch).await;
+    assert!(error.is_conflict());
+    unchanged(&server, delete().etag(&made.etag).validate_only(true)).await.unwrap();
+    assert_eq!(delete().etag(&made.etag).await.unwrap().uid, made.uid);
+    // Another one under its name is another one.
+    assert_ne!(client.upload(VERSION, "model.onnx", noise(INLINE + 1)).await.unwrap().uid, made.uid);
 }
 
 /// Path to bytes.
@@ -168,8 +196,8 @@ async fn a_published_folder_is_pulled_byte_for_byte() {
     let published = client
         .publish(&folder, "models/breast-cancer")
         .create_model_if_missing(Model::default())
-        .label("20260126_103000")
-        .framework(Framework::Onnx, "1")
+        .version_id("20260126_103000")
+        .framework(framework::ONNX, "1")
         .await
         .unwrap();
     let original = contents(&folder);

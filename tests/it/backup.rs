@@ -111,19 +111,19 @@ async fn a_backup_while_others_write_is_the_registry_of_one_revision() {
     assert!(completed.revision < last.revision, "they wrote behind it");
     for (completed, file) in [(&completed, "amid"), (&last, "last")] {
         let bytes = std::fs::read(path(file)).unwrap();
-        assert_eq!((completed.size_bytes, &completed.sha256), (bytes.len() as u64, &sha256(&bytes)));
+        assert_eq!((completed.size_bytes, &completed.sha256), (bytes.len() as i64, &sha256(&bytes)));
         assert!(completed.lost_artifacts.is_empty(), "{completed:?}");
     }
 
     let mut restored = Vec::new();
     for (name, from, until) in [
         ("amid-again", "amid", Until::End),
-        ("last-until", "last", Until::Revision(completed.revision)),
+        ("last-until", "last", Until::Revision(completed.revision.cast_unsigned())),
         ("last-again", "last", Until::End),
     ] {
         let done = restore_into(&path(name), &path(from), until).await.unwrap();
         let revision = if name == "last-again" { last.revision } else { completed.revision };
-        assert_eq!((done.revision, done.lost), (revision, Vec::new()), "{name}");
+        assert_eq!((done.revision.cast_signed(), done.lost), (revision, Vec::new()), "{name}");
         restored.push(serve(&path(name)).await);
     }
     let [(amid, _amid), (until, _until), (again, _again)] = restored.try_into().unwrap();
@@ -153,7 +153,7 @@ async fn step(client: &RegistryClient, number: usize) -> bool {
     match number {
         0 => drop(client.create_model(MODEL).owner("ada").await.unwrap()),
         1 => drop(client.create_model(other).await.unwrap()),
-        2 => drop(client.create_version(MODEL).label("1.0.0").finalize(true).await.unwrap()),
+        2 => drop(client.create_version(MODEL).version_id("1.0.0").finalize(true).await.unwrap()),
         3 => drop(pending(client, MODEL).await),
         4 => drop(client.upload(second, "a", b"bytes".to_vec()).await.unwrap()),
         5 => drop(client.upload(second, "b", b"bytes".to_vec()).await.unwrap()),
@@ -203,12 +203,13 @@ async fn every_revision_can_be_restored_as_it_was() {
     let past = a_short_history(&client).await;
     let folder = tempfile::tempdir().unwrap();
     let backup = folder.path().join("backup");
-    assert_eq!(back_up(&client, &backup).await.revision, past.len() as u64 - 1);
+    assert_eq!(back_up(&client, &backup).await.revision, past.len() as i64 - 1);
     let log = events(&client).await;
     for (revision, then) in (0..).zip(&past) {
         let storage = folder.path().join(revision.to_string());
-        let restored = restore_into(&storage, &backup, Until::Revision(revision)).await.unwrap();
-        assert_eq!((restored.revision, restored.lost), (revision, Vec::new()));
+        let until = Until::Revision(revision as u64);
+        let restored = restore_into(&storage, &backup, until).await.unwrap();
+        assert_eq!((restored.revision, restored.lost), (revision as u64, Vec::new()));
         let restored = serve(&storage).await;
         let up_to: Vec<_> = log.iter().filter(|event| event.revision <= revision).cloned().collect();
         assert_eq!(events(&restored.0).await, up_to, "{revision}");
@@ -223,7 +224,7 @@ async fn every_revision_can_be_restored_as_it_was() {
 
 /// In nanoseconds.
 fn time_of(event: &Event) -> i128 {
-    let time = event.time.unwrap();
+    let time = event.create_time.unwrap();
     i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos)
 }
 
@@ -244,7 +245,7 @@ async fn every_moment_can_be_restored_as_it_was() {
     let mut times: Vec<_> = events(&client).await.iter().map(|event| (event.revision, time_of(event))).collect();
     times.dedup();
     assert_eq!(times.len(), past.len() - 1);
-    let mut moments = vec![(0, times[0].1 - 1), (0, 0), (times.len() as u64, times[times.len() - 1].1 << 1)];
+    let mut moments = vec![(0, times[0].1 - 1), (0, 0), (times.len() as i64, times[times.len() - 1].1 << 1)];
     for (revision, time) in &times {
         moments.push((*revision, *time));
     }
@@ -255,7 +256,7 @@ async fn every_moment_can_be_restored_as_it_was() {
     for (number, (revision, moment)) in moments.into_iter().enumerate() {
         let storage = folder.path().join(number.to_string());
         let restored = restore_into(&storage, &backup, at(moment)).await.unwrap();
-        assert_eq!((restored.revision, restored.lost), (revision, Vec::new()), "{moment}");
+        assert_eq!((restored.revision.cast_signed(), restored.lost), (revision, Vec::new()), "{moment}");
         // What a revision holds is the other test's business: a few will do.
         if number % 9 == 0 {
             let (restored, _server) = serve(&storage).await;
@@ -278,7 +279,7 @@ async fn what_is_not_in_a_backup_is_refused_and_nothing_is_a_registry_too() {
     let path = |name: &str| folder.path().join(name);
     assert_eq!(back_up(&client, &path("empty")).await.revision, 0);
     a_short_history(&client).await;
-    let newest = back_up(&client, &path("backup")).await.revision;
+    let newest = back_up(&client, &path("backup")).await.revision.cast_unsigned();
 
     // A store that holds nothing is a registry in which nothing has happened yet.
     let nothing = restore_into(&path("nothing"), &path("empty"), Until::End).await.unwrap();

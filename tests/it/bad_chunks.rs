@@ -1,9 +1,9 @@
 //! Chunks and commits that lie: refused with a reason and the field, and without a trace.
 
 use bytes::Bytes;
-use registry_client::pb::{Chunk, CommitArtifactRequest, ErrorReason, UploadChunksRequest};
+use registry_client::pb::{Artifact, Chunk, CreateArtifactRequest, ErrorReason, UploadChunksRequest};
 use registry_common::chunks::{INLINE, LARGEST, MOST};
-use registry_tests::chunks::{all, commit, commit_of, cut, first, message, missing, send};
+use registry_tests::chunks::{all, create, create_of, cut, first, given, message, missing, send};
 use registry_tests::expect::{invalid, refused};
 use registry_tests::{PATIENCE, TestServer, model, noise_of, pending, sha256, until};
 use tonic::Code;
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 const MODEL: &str = "models/fraud";
 const VERSION: &str = "models/fraud/versions/1";
+const FILE: &str = "model.onnx";
 const INVALID: ErrorReason = ErrorReason::FieldInvalid;
 
 async fn server() -> TestServer {
@@ -67,11 +68,12 @@ async fn a_message_with_a_chunk_is_checked() {
         ("", message(0, &large), "data", INVALID),
         ("", told(1000), "data", ErrorReason::FieldRequired),
         (&id, told(0), "size_bytes", INVALID),
-        (&id, told(LARGEST as u32 + 1), "size_bytes", INVALID),
-        (&id, told(u32::MAX), "size_bytes", INVALID),
-        (&id, at(MOST as u32), "position", INVALID),
-        (&id, at(u32::MAX), "position", INVALID),
-        ("", at(u32::MAX), "position", INVALID),
+        (&id, told(LARGEST as i64 + 1), "size_bytes", INVALID),
+        (&id, told(i64::MAX), "size_bytes", INVALID),
+        (&id, told(-1), "size_bytes", INVALID),
+        (&id, at(MOST as i32), "position", INVALID),
+        (&id, at(-1), "position", INVALID),
+        ("", at(-1), "position", INVALID),
         ("", UploadChunksRequest { parent: VERSION.to_owned(), ..good.clone() }, "parent", INVALID),
         (&id, UploadChunksRequest { upload_id: id.clone(), ..good.clone() }, "upload_id", INVALID),
         ("", UploadChunksRequest::default(), "blake3", INVALID),
@@ -80,7 +82,7 @@ async fn a_message_with_a_chunk_is_checked() {
         let error = refused(&server, sent, Code::InvalidArgument, reason).await;
         assert_eq!(error.violations()[0].field, field, "{error:?}");
     }
-    assert_eq!(send(&server, vec![first(VERSION, &id), at(MOST as u32 - 1)]).await.unwrap().chunk_count, 1);
+    assert_eq!(send(&server, vec![first(VERSION, &id), at(MOST as i32 - 1)]).await.unwrap().chunk_count, 1);
 }
 
 #[tokio::test]
@@ -106,9 +108,9 @@ async fn a_stream_of_chunks_begins_with_a_version() {
         invalid(&server, send(&server, vec![first("models/fraud", id), message(0, &piece)]), &fields).await;
     }
     let nowhere = send(&server, vec![first("models/fraud/versions/9", ""), message(0, &piece)]);
-    refused(&server, nowhere, Code::NotFound, ErrorReason::VersionNotFound).await;
+    refused(&server, nowhere, Code::NotFound, ErrorReason::ResourceNotFound).await;
     let nowhere = send(&server, vec![first("models/none/versions/1", ""), message(0, &piece)]);
-    refused(&server, nowhere, Code::NotFound, ErrorReason::ModelNotFound).await;
+    refused(&server, nowhere, Code::NotFound, ErrorReason::ResourceNotFound).await;
     assert_eq!(all(&server.storage()), Vec::<std::path::PathBuf>::new());
     let nothing = send(&server, vec![first(VERSION, "")]).await.unwrap();
     assert_eq!((nothing.chunk_count, nothing.size_bytes), (0, 0));
@@ -118,48 +120,51 @@ async fn a_stream_of_chunks_begins_with_a_version() {
 async fn sizes_and_digests_that_lie_are_refused() {
     let pieces = cut(noise_of(4, 5 << 20));
     let server = server_with(&pieces).await;
-    let good = || commit_of(VERSION, &pieces);
-    let resized = |place: usize, size_bytes: u32| {
+    let good = || create_of(VERSION, FILE, &pieces);
+    let resized = |place: usize, size_bytes: i64| {
         let mut request = good();
         request.chunks[place].size_bytes = size_bytes;
         request
     };
-    let of = |place: usize| pieces[place].len() as u32;
+    let of = |place: usize| pieces[place].len() as i64;
     // Too small and too large, also where the whole adds up, and where it is the announced size.
     let mut moved = resized(0, of(0) - 1);
     moved.chunks[1].size_bytes += 1;
-    let size = Some(moved.chunks.iter().map(|chunk| i64::from(chunk.size_bytes)).sum());
-    let announced = CommitArtifactRequest { size_bytes: size, ..moved.clone() };
+    let size_bytes = moved.chunks.iter().map(|chunk| chunk.size_bytes).sum();
+    let announcing = |announced: Artifact, request: CreateArtifactRequest| CreateArtifactRequest {
+        artifact: Some(announced),
+        ..request
+    };
+    let announced = announcing(Artifact { size_bytes, ..given(FILE) }, moved.clone());
     for lie in
-        [resized(0, of(0) - 1), resized(1, of(1) + 1), resized(2, 1), resized(0, LARGEST as u32), moved, announced]
+        [resized(0, of(0) - 1), resized(1, of(1) + 1), resized(2, 1), resized(0, LARGEST as i64), moved, announced]
     {
-        invalid(&server, commit(&server, lie), &[("chunks", ErrorReason::SizeMismatch)]).await;
+        invalid(&server, create(&server, lie), &[("chunks", ErrorReason::SizeMismatch)]).await;
     }
-    for size_bytes in [0, 5 << 20 | 1, (5 << 20) - 1, i64::MAX] {
-        let lie = CommitArtifactRequest { size_bytes: Some(size_bytes), ..good() };
-        invalid(&server, commit(&server, lie), &[("size_bytes", ErrorReason::SizeMismatch)]).await;
+    for size_bytes in [1, 5 << 20 | 1, (5 << 20) - 1, i64::MAX] {
+        let lie = announcing(Artifact { size_bytes, ..given(FILE) }, good());
+        invalid(&server, create(&server, lie), &[("artifact.size_bytes", ErrorReason::SizeMismatch)]).await;
     }
-    let lie = CommitArtifactRequest { sha256: sha256(b"other"), ..good() };
-    invalid(&server, commit(&server, lie), &[("sha256", ErrorReason::DigestMismatch)]).await;
-    let lie = CommitArtifactRequest { sha256: sha256(b"other"), size_bytes: Some(7), ..good() };
-    let both = [("size_bytes", ErrorReason::SizeMismatch), ("sha256", ErrorReason::DigestMismatch)];
-    invalid(&server, commit(&server, lie), &both).await;
+    let lie = announcing(Artifact { sha256: sha256(b"other"), ..given(FILE) }, good());
+    invalid(&server, create(&server, lie), &[("artifact.sha256", ErrorReason::DigestMismatch)]).await;
+    let lie = announcing(Artifact { sha256: sha256(b"other"), size_bytes: 7, ..given(FILE) }, good());
+    let both = [("artifact.size_bytes", ErrorReason::SizeMismatch), ("artifact.sha256", ErrorReason::DigestMismatch)];
+    invalid(&server, create(&server, lie), &both).await;
     nothing_made(&server).await;
 
-    let (sha256, size_bytes) = (sha256(&pieces.concat()), Some(5 << 20));
-    let right = CommitArtifactRequest { sha256: sha256.to_uppercase(), size_bytes, ..good() };
-    assert_eq!(commit(&server, right).await.unwrap().sha256, sha256);
+    let (sha256, size_bytes) = (sha256(&pieces.concat()), 5 << 20);
+    let right = announcing(Artifact { sha256: sha256.to_uppercase(), size_bytes, ..given(FILE) }, good());
+    assert_eq!(create(&server, right).await.unwrap().sha256, sha256);
     // Now that the list is known, so is a lie.
-    let path = "other.onnx".to_owned();
-    let lie = CommitArtifactRequest { path, ..resized(0, of(0) - 1) };
-    invalid(&server, commit(&server, lie), &[("chunks", ErrorReason::SizeMismatch)]).await;
+    let lie = announcing(given("other.onnx"), resized(0, of(0) - 1));
+    invalid(&server, create(&server, lie), &[("chunks", ErrorReason::SizeMismatch)]).await;
 }
 
 #[tokio::test]
 async fn a_commit_of_missing_chunks_says_which() {
     let pieces = cut(noise_of(5, 6 << 20));
     let server = server_with(&pieces[1..]).await;
-    let lacking = || commit(&server, commit_of(VERSION, &pieces));
+    let lacking = || create(&server, create_of(VERSION, FILE, &pieces));
     let error = refused(&server, lacking(), Code::FailedPrecondition, ErrorReason::ChunksMissing).await;
     let status = error.status().unwrap();
     let hex = registry_tests::chunks::of(&pieces)[0].hex();
@@ -174,58 +179,65 @@ async fn a_commit_of_missing_chunks_says_which() {
 async fn what_an_artifact_consists_of_is_checked() {
     let pieces = cut(noise_of(6, 3 << 20));
     let server = server_with(&pieces).await;
-    let good = || commit_of(VERSION, &pieces);
+    let good = || create_of(VERSION, FILE, &pieces);
     let data = |size: usize| Bytes::from(noise_of(6, size));
-    let both = CommitArtifactRequest { data: data(1), ..good() };
-    invalid(&server, commit(&server, both), &[("data", INVALID)]).await;
-    let much = CommitArtifactRequest { chunks: Vec::new(), data: data(INLINE + 1), ..good() };
-    invalid(&server, commit(&server, much), &[("data", INVALID)]).await;
+    let both = CreateArtifactRequest { data: data(1), ..good() };
+    invalid(&server, create(&server, both), &[("data", INVALID)]).await;
+    let much = CreateArtifactRequest { chunks: Vec::new(), data: data(INLINE + 1), ..good() };
+    invalid(&server, create(&server, much), &[("data", INVALID)]).await;
     for length in [0, 31, 33] {
         let mut bad = good();
         bad.chunks[1].blake3 = Bytes::from(vec![7; length]);
-        invalid(&server, commit(&server, bad), &[("chunks[1]", INVALID)]).await;
+        invalid(&server, create(&server, bad), &[("chunks[1]", INVALID)]).await;
     }
-    for size_bytes in [0, LARGEST as u32 + 1, u32::MAX] {
+    for size_bytes in [0, -1, LARGEST as i64 + 1, i64::MAX] {
         let mut bad = good();
         bad.chunks[0].size_bytes = size_bytes;
-        invalid(&server, commit(&server, bad), &[("chunks[0]", INVALID)]).await;
+        invalid(&server, create(&server, bad), &[("chunks[0]", INVALID)]).await;
     }
     for upload_id in ["x", "6ba7b810-9dad-11d1-80b4-00c04fd430c"] {
-        let bad = CommitArtifactRequest { upload_id: upload_id.to_owned(), ..good() };
-        invalid(&server, commit(&server, bad), &[("upload_id", INVALID)]).await;
+        let bad = CreateArtifactRequest { upload_id: upload_id.to_owned(), ..good() };
+        invalid(&server, create(&server, bad), &[("upload_id", INVALID)]).await;
     }
-    let many = CommitArtifactRequest { chunks: vec![good().chunks[0].clone(); MOST + 1], ..good() };
-    invalid(&server, commit(&server, many), &[("chunks", INVALID)]).await;
-    let all = CommitArtifactRequest {
+    let many = CreateArtifactRequest { chunks: vec![good().chunks[0].clone(); MOST + 1], ..good() };
+    invalid(&server, create(&server, many), &[("chunks", INVALID)]).await;
+    let all = CreateArtifactRequest {
         parent: "nonsense".to_owned(),
-        path: "../x".to_owned(),
-        r#type: 99,
-        media_type: "nonsense".to_owned(),
+        artifact: Some(Artifact {
+            path: "../x".to_owned(),
+            r#type: "No Type".to_owned(),
+            media_type: "nonsense".to_owned(),
+            size_bytes: -1,
+            sha256: "xyz".to_owned(),
+            tags: [(String::new(), "v".to_owned())].into(),
+            ..Default::default()
+        }),
         chunks: vec![Chunk::default()],
         data: data(INLINE + 1),
-        size_bytes: Some(-1),
-        sha256: "xyz".to_owned(),
         upload_id: "x".to_owned(),
         request_id: "x".to_owned(),
         validate_only: false,
     };
-    let error = refused(&server, commit(&server, all), Code::InvalidArgument, ErrorReason::RequestIdInvalid).await;
+    let error = refused(&server, create(&server, all), Code::InvalidArgument, ErrorReason::RequestIdInvalid).await;
     let mut fields: Vec<_> = error.violations().iter().map(|found| found.field.as_str()).collect();
     fields.sort_unstable();
     fields.dedup();
     let expected = [
+        "artifact.media_type",
+        "artifact.path",
+        "artifact.sha256",
+        "artifact.size_bytes",
+        "artifact.tags",
+        "artifact.type",
         "chunks[0]",
         "data",
-        "media_type",
         "parent",
-        "path",
         "request_id",
-        "sha256",
-        "size_bytes",
-        "type",
         "upload_id",
     ];
     assert_eq!(fields, expected);
+    let nothing = CreateArtifactRequest { artifact: None, ..good() };
+    invalid(&server, create(&server, nothing), &[("artifact", ErrorReason::FieldRequired)]).await;
     nothing_made(&server).await;
 }
 
@@ -262,11 +274,8 @@ async fn a_path_leads_nowhere_else() {
         &long[..1025],
     ];
     for path in bad {
-        for request in
-            [commit_of(VERSION, &pieces), CommitArtifactRequest { chunks: Vec::new(), ..commit_of(VERSION, &[]) }]
-        {
-            let request = CommitArtifactRequest { path: path.to_owned(), ..request };
-            invalid(&server, commit(&server, request), &[("path", ErrorReason::NameInvalid)]).await;
+        for request in [create_of(VERSION, path, &pieces), create_of(VERSION, path, &[])] {
+            invalid(&server, create(&server, request), &[("artifact.path", ErrorReason::NameInvalid)]).await;
         }
     }
     nothing_made(&server).await;
@@ -274,8 +283,7 @@ async fn a_path_leads_nowhere_else() {
     for path in
         ["..%2f..%2fx", "%2e%2e/x", "..%252fx", "%00", "~root", "$HOME/x", "...", "a b", "\u{2025}/x", "..\u{2044}x"]
     {
-        let made =
-            commit(&server, CommitArtifactRequest { path: path.to_owned(), ..commit_of(VERSION, &pieces) }).await;
+        let made = create(&server, create_of(VERSION, path, &pieces)).await;
         let made = made.unwrap_or_else(|error| panic!("{path}: {error:?}"));
         assert!(made.name.ends_with(&format!("/artifacts/{path}")));
         assert!(server.client().download(&made.name).bytes().await.unwrap() == pieces.concat(), "{path}");

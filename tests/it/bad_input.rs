@@ -2,10 +2,10 @@
 
 use registry_client::Error;
 use registry_client::pb::artifact_service_client::ArtifactServiceClient;
-use registry_client::pb::lifecycle_service_client::LifecycleServiceClient;
+use registry_client::pb::event_service_client::EventServiceClient;
 use registry_client::pb::{
     CreateModelRequest, CreateVersionRequest, DownloadArtifactRequest, ErrorReason, FinalizeVersionRequest,
-    ListArtifactsRequest, ListEventsRequest, ListModelsRequest, ListVersionsRequest, Model, RollbackRequest,
+    ListArtifactsRequest, ListEventsRequest, ListModelsRequest, ListVersionsRequest, Model, RollbackStageRequest,
     SetAliasRequest, StandardizationParams, UpdateModelRequest, UpdateVersionRequest, Version, WatchEventsRequest,
 };
 use registry_tests::expect::{invalid, refused};
@@ -57,8 +57,8 @@ async fn bad_ids_are_refused_wherever_they_come() {
         let create = CreateModelRequest { parent, model_id: "x".to_owned(), ..Default::default() };
         invalid(&server, client.call(create), &[("parent", ErrorReason::NameInvalid)]).await;
         if !id.is_empty() {
-            let label = client.create_version(MODEL).label(&id);
-            invalid(&server, label, &[("version.label", ErrorReason::NameInvalid)]).await;
+            let create = client.create_version(MODEL).version_id(&id);
+            invalid(&server, create, &[("version_id", ErrorReason::NameInvalid)]).await;
         }
     }
 }
@@ -87,13 +87,13 @@ async fn names_of_another_form_are_refused() {
 }
 
 #[tokio::test]
-async fn a_label_of_digits_only_would_be_a_number() {
+async fn a_version_id_of_digits_only_would_be_a_number() {
     let server = TestServer::start().await;
     let client = server.client();
     model_with(&client, MODEL, 1).await;
-    for label in ["2", "0", "20260126"] {
-        let create = client.create_version(MODEL).label(label);
-        invalid(&server, create, &[("version.label", ErrorReason::NameInvalid)]).await;
+    for id in ["2", "0", "20260126"] {
+        let create = client.create_version(MODEL).version_id(id);
+        invalid(&server, create, &[("version_id", ErrorReason::NameInvalid)]).await;
     }
 }
 
@@ -104,9 +104,9 @@ async fn every_field_at_fault_of_a_model_is_listed() {
     let model = Model {
         display_name: "x".repeat(257),
         description: "x".repeat(64 * 1024 + 1),
-        model_type: 99,
+        model_type: "No Type".to_owned(),
         owner: "a\u{7}b".to_owned(),
-        labels: [("k".to_owned(), "v".repeat(257)), ("x".repeat(129), String::new())].into(),
+        tags: [("k".to_owned(), "v".repeat(257)), ("x".repeat(129), String::new())].into(),
         annotations: [("k".to_owned(), "v".repeat(64 * 1024))].into(),
         metric_directions: [("auc".to_owned(), 9)].into(),
         ..Default::default()
@@ -117,8 +117,8 @@ async fn every_field_at_fault_of_a_model_is_listed() {
         "model.display_name",
         "model.owner",
         "model.description",
-        "model.labels[k]",
-        "model.labels",
+        "model.tags[k]",
+        "model.tags",
         "model.annotations",
         "model.metric_directions[auc]",
     ];
@@ -134,7 +134,7 @@ async fn every_field_at_fault_of_a_model_is_listed() {
 async fn the_name_and_the_content_at_fault_are_listed_together() {
     let server = TestServer::start().await;
     let client = server.client();
-    let model = Model { model_type: 99, ..Default::default() };
+    let model = Model { model_type: "No Type".to_owned(), ..Default::default() };
     let create = CreateModelRequest {
         parent: "nonsense".to_owned(),
         model_id: "../x".to_owned(),
@@ -147,11 +147,12 @@ async fn the_name_and_the_content_at_fault_are_listed_together() {
         ("model.model_type", ErrorReason::FieldInvalid),
     ];
     invalid(&server, client.call(create), &fields).await;
-    let version = Version { framework: 99, parents: vec!["x".to_owned()], ..Default::default() };
+    let version =
+        Version { framework: "No Type".to_owned(), base_versions: vec!["x".to_owned()], ..Default::default() };
     let create = CreateVersionRequest { parent: "x".to_owned(), version: Some(version), ..Default::default() };
     let fields = [
         ("parent", ErrorReason::NameInvalid),
-        ("version.parents[0]", ErrorReason::NameInvalid),
+        ("version.base_versions[0]", ErrorReason::NameInvalid),
         ("version.framework", ErrorReason::FieldInvalid),
     ];
     invalid(&server, client.call(create), &fields).await;
@@ -163,8 +164,7 @@ async fn every_field_at_fault_of_a_version_is_listed() {
     let client = server.client();
     model_with(&client, MODEL, 1).await;
     let version = Version {
-        label: "17".to_owned(),
-        framework: 99,
+        framework: "No Type".to_owned(),
         framework_version: "x".repeat(257),
         source_uri: "nowhere".to_owned(),
         tags: [(String::new(), "v".to_owned())].into(),
@@ -173,7 +173,7 @@ async fn every_field_at_fault_of_a_version_is_listed() {
         ..Default::default()
     };
     let fields = [
-        ("version.label", ErrorReason::NameInvalid),
+        ("version_id", ErrorReason::NameInvalid),
         ("version.framework", ErrorReason::FieldInvalid),
         ("version.framework_version", ErrorReason::FieldInvalid),
         ("version.source_uri", ErrorReason::FieldInvalid),
@@ -181,9 +181,9 @@ async fn every_field_at_fault_of_a_version_is_listed() {
         ("version.features[0].name", ErrorReason::FieldRequired),
         ("version.standardization_params", ErrorReason::FieldInvalid),
     ];
-    invalid(&server, client.create_version(MODEL).version(version), &fields).await;
-    let orphan = client.create_version(MODEL).parents(["models/fraud/versions/9"]);
-    invalid(&server, orphan, &[("version.parents[0]", ErrorReason::FieldInvalid)]).await;
+    invalid(&server, client.create_version(MODEL).version(version).version_id("17"), &fields).await;
+    let orphan = client.create_version(MODEL).base_versions(["models/fraud/versions/9"]);
+    invalid(&server, orphan, &[("version.base_versions[0]", ErrorReason::FieldInvalid)]).await;
     let large = client.create_version(MODEL).hyperparameter("x", "x".repeat(1024 * 1024));
     invalid(&server, large, &[("version", ErrorReason::FieldInvalid)]).await;
     assert_eq!(client.get_model(MODEL).await.unwrap().version_count, 1);
@@ -211,7 +211,7 @@ async fn numbers_that_no_enum_has_are_refused() {
     }
     let reason = FinalizeVersionRequest { name: name(), failure_reason: "why".to_owned(), ..Default::default() };
     invalid(&server, client.call(reason), &[("failure_reason", ErrorReason::FieldInvalid)]).await;
-    let rollback = RollbackRequest { name: MODEL.to_owned(), stage: 99, incumbent: 99, ..Default::default() };
+    let rollback = RollbackStageRequest { name: MODEL.to_owned(), stage: 99, incumbent: 99, ..Default::default() };
     let fields = [("stage", ErrorReason::FieldInvalid), ("incumbent", ErrorReason::FieldInvalid)];
     invalid(&server, client.call(rollback), &fields).await;
 }
@@ -241,7 +241,7 @@ async fn a_filter_is_refused_and_not_ignored() {
     refused(&server, client.call(list), code, reason).await;
     refused(&server, client.call(ListEventsRequest { filter: filter(), ..Default::default() }), code, reason).await;
     let watch = WatchEventsRequest { filter: filter(), ..Default::default() };
-    let error = LifecycleServiceClient::new(server.channel()).watch_events(watch).await.unwrap_err();
+    let error = EventServiceClient::new(server.channel()).watch_events(watch).await.unwrap_err();
     let error = Error::from(error);
     assert_eq!((error.code(), error.reason()), (Some(code), Some(reason)));
 }

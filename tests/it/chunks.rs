@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use registry_client::pb::{CommitArtifactRequest, ErrorReason, FindMissingChunksRequest, UploadChunksRequest};
+use registry_client::pb::{CreateArtifactRequest, ErrorReason, FindMissingChunksRequest, UploadChunksRequest};
 use registry_client::{Progress, RegistryClient};
 use registry_common::chunks::{Chunk, INLINE, ListDigest, MOST};
-use registry_tests::chunks::{all, commit, commit_of, cut, first, message, missing, of, send};
+use registry_tests::chunks::{all, create, create_of, cut, first, given, listed, message, metadata, missing, of, send};
 use registry_tests::expect::{invalid, refused, unchanged};
 use registry_tests::{TestServer, events, model, noise_of, pending, sha256};
 use tonic::Code;
@@ -74,11 +74,9 @@ async fn few_bytes_are_kept_with_the_record() {
     for (number, size) in [0, 1, INLINE, INLINE + 1].into_iter().enumerate() {
         let bytes = noise_of(2, size);
         let made = client.upload(VERSION, number.to_string(), bytes.clone()).await.unwrap();
-        let manifest = client.get_manifest(&made.name).await.unwrap();
-        let chunks: Vec<_> = manifest.chunks.iter().map(|chunk| Chunk::from_message(chunk).unwrap()).collect();
+        let chunks = listed(&client, &made.name).await;
         assert_eq!(chunks, of(&cut(bytes)), "{size}");
         assert_eq!(made.chunks_blake3, ListDigest::of(&chunks).hex(), "{size}");
-        assert_eq!(manifest.artifact, Some(made), "{size}");
         assert_eq!(all(&server.storage()).len(), usize::from(size > INLINE), "{size}");
     }
 }
@@ -91,10 +89,13 @@ async fn an_artifact_has_as_many_chunks_as_it_may() {
     let client = server.client();
     let piece = Bytes::from(noise_of(9, 100));
     send(&server, vec![first(VERSION, ""), message(0, &piece)]).await.unwrap();
-    let made = commit(&server, commit_of(VERSION, &vec![piece.clone(); MOST])).await.unwrap();
+    let made = create(&server, create_of(VERSION, "model.onnx", &vec![piece.clone(); MOST])).await.unwrap();
     assert_eq!((made.size_bytes as usize, made.sha256), (MOST * 100, sha256(&piece.repeat(MOST))));
-    let manifest = client.get_manifest(&made.name).await.unwrap();
-    assert_eq!(manifest.chunks, vec![Chunk::of(&piece).to_message(); MOST]);
+    assert_eq!(listed(&client, &made.name).await, vec![Chunk::of(&piece); MOST]);
+    for (page_size, length) in [(0, 10_000), (60_000, 50_000), (1, 1)] {
+        let page = client.list_chunks(&made.name).page_size(page_size).await.unwrap();
+        assert_eq!((page.chunks.len(), page.next_page_token.is_empty()), (length, false));
+    }
     let last = client.download(&made.name).range(made.size_bytes as u64 - 150..).bytes().await.unwrap();
     assert!(last == [&piece[50..], &piece].concat());
 }
@@ -102,17 +103,15 @@ async fn an_artifact_has_as_many_chunks_as_it_may() {
 #[tokio::test]
 async fn the_server_cuts_as_the_client_does() {
     use futures::stream;
+    use registry_client::pb::UploadArtifactRequest;
     use registry_client::pb::upload_artifact_request::Request;
-    use registry_client::pb::{ArtifactType, UploadArtifactRequest, UploadMetadata};
 
     let server = server().await;
     let client = server.client();
     let bytes = Bytes::from(noise_of(3, 5 * MIB));
     let sent = client.upload(VERSION, "sent.bin", bytes.clone()).await.unwrap();
     let stored = all(&server.storage()).len();
-    let (parent, path, r#type) = (VERSION.to_owned(), "cut.bin".to_owned(), ArtifactType::Other.into());
-    let metadata = UploadMetadata { parent, path, r#type, ..Default::default() };
-    let mut parts = vec![Request::Metadata(metadata)];
+    let mut parts = vec![Request::Metadata(metadata(VERSION, "cut.bin", &bytes))];
     parts.extend(bytes.chunks(300_001).map(|data| Request::Data(bytes.slice_ref(data))));
     let parts = parts.into_iter().map(|part| UploadArtifactRequest { request: Some(part) });
     let mut service = registry_tests::chunks::service(&server);
@@ -147,9 +146,8 @@ async fn chunks_come_in_any_order_on_any_stream() {
         assert_eq!(stored.iter().map(|stored| stored.chunk_count).sum::<i64>(), pieces.len() as i64);
         assert_eq!(stored.iter().map(|stored| stored.size_bytes).sum::<i64>(), bytes.len() as i64);
 
-        let path = format!("{round}.bin");
-        let request = commit_of(VERSION, &pieces);
-        let made = commit(&server, CommitArtifactRequest { path, upload_id: id, ..request }).await;
+        let request = create_of(VERSION, &format!("{round}.bin"), &pieces);
+        let made = create(&server, CreateArtifactRequest { upload_id: id, ..request }).await;
         let made = made.unwrap();
         let whole = pieces.concat();
         assert_eq!((made.sha256, made.size_bytes as usize), (sha256(&whole), whole.len()), "{round}");
@@ -177,7 +175,7 @@ async fn the_sha256_is_right_whatever_is_known_of_the_upload() {
     // The registry has them, and is told so; but not where they are.
     let told = Uuid::new_v4().to_string();
     let place = |at: usize| UploadChunksRequest {
-        size_bytes: pieces[at].len() as u32,
+        size_bytes: pieces[at].len() as i64,
         data: Bytes::new(),
         ..message(at, &pieces[at])
     };
@@ -188,12 +186,12 @@ async fn the_sha256_is_right_whatever_is_known_of_the_upload() {
         // Every time another artifact, or it would be known from the one before.
         let pieces = [&pieces[..], &pieces[..number]].concat();
         let request =
-            CommitArtifactRequest { path: number.to_string(), upload_id: id.to_owned(), ..commit_of(VERSION, &pieces) };
-        let made = commit(&server, request).await.unwrap();
+            CreateArtifactRequest { upload_id: id.to_owned(), ..create_of(VERSION, &number.to_string(), &pieces) };
+        let made = create(&server, request).await.unwrap();
         assert_eq!(made.sha256, sha256(&pieces.concat()), "{number}");
         // The same chunks once more: known by now.
-        let again = CommitArtifactRequest { path: format!("{number}-again"), ..commit_of(VERSION, &pieces) };
-        let again = commit(&server, again).await.unwrap();
+        let again = create_of(VERSION, &format!("{number}-again"), &pieces);
+        let again = create(&server, again).await.unwrap();
         assert_eq!((again.sha256, again.chunks_blake3), (made.sha256, made.chunks_blake3), "{number}");
     }
 }
@@ -208,21 +206,21 @@ async fn a_chunk_belongs_to_its_namespace() {
     let pieces = cut(noise_of(6, 3 * MIB));
     client.upload(VERSION, "model.onnx", pieces.concat()).await.unwrap();
     assert!(missing(&server, VERSION, &pieces).await.unwrap().is_empty());
-    let all: Vec<_> = (0..pieces.len() as u32).collect();
+    let all: Vec<_> = (0..pieces.len() as i32).collect();
     assert_eq!(missing(&server, other, &pieces).await.unwrap(), all);
-    let stolen = commit(&server, commit_of(other, &pieces));
+    let stolen = create(&server, create_of(other, "model.onnx", &pieces));
     refused(&server, stolen, Code::FailedPrecondition, ErrorReason::ChunksMissing).await;
     // Neither by telling its place: what is said to be there is not believed.
     let id = Uuid::new_v4().to_string();
     let mut messages = vec![first(other, &id)];
     messages.extend(pieces.iter().enumerate().map(|(at, piece)| UploadChunksRequest {
-        size_bytes: piece.len() as u32,
+        size_bytes: piece.len() as i64,
         data: Bytes::new(),
         ..message(at, piece)
     }));
     send(&server, messages).await.unwrap();
-    let request = CommitArtifactRequest { upload_id: id, ..commit_of(other, &pieces) };
-    refused(&server, commit(&server, request), Code::FailedPrecondition, ErrorReason::ChunksMissing).await;
+    let request = CreateArtifactRequest { upload_id: id, ..create_of(other, "model.onnx", &pieces) };
+    refused(&server, create(&server, request), Code::FailedPrecondition, ErrorReason::ChunksMissing).await;
     assert_eq!(moved(&client, other, "model.onnx", &pieces.concat()).await, 3 * MIB as u64);
 }
 
@@ -254,7 +252,30 @@ async fn missing_chunks_are_told_by_their_places() {
     ];
     invalid(&server, client.call(short), &fields).await;
     let nowhere = FindMissingChunksRequest { parent: format!("{MODEL}/versions/9"), blake3: Vec::new() };
-    refused(&server, client.call(nowhere), Code::NotFound, ErrorReason::VersionNotFound).await;
+    refused(&server, client.call(nowhere), Code::NotFound, ErrorReason::ResourceNotFound).await;
+}
+
+#[tokio::test]
+async fn the_chunks_of_an_artifact_are_listed_in_pages() {
+    use futures::TryStreamExt as _;
+
+    let server = server().await;
+    let client = server.client();
+    let bytes = noise_of(10, 6 * MIB);
+    let made = client.upload(VERSION, "model.onnx", bytes.clone()).await.unwrap();
+    let all: Vec<_> = of(&cut(bytes)).into_iter().map(Chunk::to_message).collect();
+    for page_size in [1, 3, all.len() as u32, 0] {
+        let list = client.list_chunks(&made.name).page_size(page_size);
+        assert_eq!(list.stream().try_collect::<Vec<_>>().await.unwrap(), all, "{page_size}");
+    }
+    let first = client.list_chunks(&made.name).page_size(2).await.unwrap();
+    assert_eq!(first.chunks, all[..2]);
+    let other = client.upload(VERSION, "other.onnx", b"few".to_vec()).await.unwrap();
+    let fields = [("page_token", ErrorReason::PageTokenInvalid)];
+    invalid(&server, client.list_chunks(&other.name).page_token(&first.next_page_token), &fields).await;
+    invalid(&server, client.list_chunks(&made.name).page_token("AAAA"), &fields).await;
+    let missing = client.list_chunks(format!("{VERSION}/artifacts/none"));
+    refused(&server, missing, Code::NotFound, ErrorReason::ResourceNotFound).await;
 }
 
 #[tokio::test]
@@ -263,23 +284,23 @@ async fn a_commit_happens_once() {
     let client = server.client();
     let pieces = cut(noise_of(8, 2 * MIB));
     client.upload(VERSION, "first.bin", pieces.concat()).await.unwrap();
-    let request = CommitArtifactRequest { request_id: Uuid::new_v4().to_string(), ..commit_of(VERSION, &pieces) };
-    let only = CommitArtifactRequest { validate_only: true, ..request.clone() };
-    let would = unchanged(&server, commit(&server, only)).await.unwrap();
+    let request =
+        CreateArtifactRequest { request_id: Uuid::new_v4().to_string(), ..create_of(VERSION, "model.onnx", &pieces) };
+    let only = CreateArtifactRequest { validate_only: true, ..request.clone() };
+    let would = unchanged(&server, create(&server, only)).await.unwrap();
     let before = events(&client).await.len();
-    let made = commit(&server, request.clone()).await.unwrap();
+    let made = create(&server, request.clone()).await.unwrap();
     assert_eq!((&made.name, &made.sha256), (&would.name, &would.sha256));
     assert_eq!(events(&client).await.len(), before + 1);
-    assert_eq!(unchanged(&server, commit(&server, request.clone())).await.unwrap(), made);
-    let path = "other.onnx".to_owned();
-    let reused = CommitArtifactRequest { path, ..request.clone() };
-    invalid(&server, commit(&server, reused), &[("request_id", ErrorReason::RequestIdReused)]).await;
+    assert_eq!(unchanged(&server, create(&server, request.clone())).await.unwrap(), made);
+    let reused = CreateArtifactRequest { artifact: Some(given("other.onnx")), ..request.clone() };
+    invalid(&server, create(&server, reused), &[("request_id", ErrorReason::RequestIdReused)]).await;
 
     // By another id: the same bytes are there, and others are not put in their place.
-    let again = || CommitArtifactRequest { request_id: String::new(), ..request.clone() };
-    assert_eq!(unchanged(&server, commit(&server, again())).await.unwrap(), made);
-    let fewer = CommitArtifactRequest { chunks: again().chunks[1..].to_vec(), ..again() };
-    refused(&server, commit(&server, fewer), Code::AlreadyExists, ErrorReason::ArtifactAlreadyExists).await;
+    let again = || CreateArtifactRequest { request_id: String::new(), ..request.clone() };
+    assert_eq!(unchanged(&server, create(&server, again())).await.unwrap(), made);
+    let fewer = CreateArtifactRequest { chunks: again().chunks[1..].to_vec(), ..again() };
+    refused(&server, create(&server, fewer), Code::AlreadyExists, ErrorReason::ResourceAlreadyExists).await;
 }
 
 #[tokio::test]

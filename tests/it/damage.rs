@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use registry_client::pb::{Artifact, CommitArtifactRequest, ErrorReason, VerifyProblemType};
+use registry_client::pb::{Artifact, ErrorReason, VerifyProblemType};
 use registry_client::{Error, RegistryClient};
 use registry_tests::restore::{damage, verified};
 use registry_tests::{TestServer, chunks, files, model, noise_of, pending};
@@ -150,9 +150,8 @@ async fn a_damaged_chunk_makes_no_artifact() {
             .await
             .unwrap();
         accident.befall(&stored[1]);
-        let path = "longer.onnx".to_owned();
-        let request = CommitArtifactRequest { path, ..chunks::commit_of(VERSION, &pieces) };
-        let error = chunks::commit(&server, request).await.unwrap_err();
+        let request = chunks::create_of(VERSION, "longer.onnx", &pieces);
+        let error = chunks::create(&server, request).await.unwrap_err();
         let refused = (Some(Code::FailedPrecondition), Some(ErrorReason::ChunksMissing));
         assert_eq!((error.code(), error.reason()), refused, "{accident:?}: {error}");
         assert_eq!(chunks::missing(&server, VERSION, &pieces).await.unwrap(), [1], "{accident:?}");

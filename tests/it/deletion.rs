@@ -1,6 +1,7 @@
 //! Soft deletion, and taking it back.
 
-use registry_client::pb::{ErrorReason, EventType, Stage, StageChangeCause, Version};
+use registry_client::known::event_type;
+use registry_client::pb::{ErrorReason, Stage, StageChangeCause, Version};
 use registry_tests::expect::{refused, unchanged};
 use registry_tests::{TestServer, events, model_with, ready};
 use tonic::Code;
@@ -96,15 +97,15 @@ async fn a_deleted_version_is_not_the_latest_and_not_listed() {
 }
 
 #[tokio::test]
-async fn the_label_of_a_deleted_version_stays_taken_and_leads_to_it() {
+async fn the_id_of_a_deleted_version_stays_taken_and_leads_to_it() {
     let server = TestServer::start().await;
     let client = server.client();
     model_with(&client, MODEL, 0).await;
-    client.create_version(MODEL).label("1.4.0").await.unwrap();
+    client.create_version(MODEL).version_id("1.4.0").await.unwrap();
     client.delete_version("models/fraud/versions/1.4.0").await.unwrap();
     assert!(client.get_version("models/fraud/versions/1.4.0").await.unwrap().delete_time.is_some());
-    let again = client.create_version(MODEL).label("1.4.0");
-    refused(&server, again, Code::AlreadyExists, ErrorReason::LabelAlreadyExists).await;
+    let again = client.create_version(MODEL).version_id("1.4.0");
+    refused(&server, again, Code::AlreadyExists, ErrorReason::ResourceAlreadyExists).await;
 }
 
 #[tokio::test]
@@ -130,18 +131,18 @@ async fn a_version_in_use_goes_only_by_force_and_in_one_revision() {
     assert_eq!((deleted.stage(), deleted.stage_revision), (Stage::Archived, head + 1));
     let logged: Vec<_> = events(&client).await.into_iter().filter(|event| event.revision > head).collect();
     assert!(logged.iter().all(|event| event.revision == head + 1));
-    let mut types: Vec<_> = logged.iter().map(|event| event.r#type()).collect();
+    let mut types: Vec<_> = logged.iter().map(|event| event.r#type.as_str()).collect();
     types.sort();
-    assert_eq!(types, [EventType::VersionDeleted, EventType::StageTransitioned, EventType::AliasDeleted]);
+    assert_eq!(types, [event_type::ALIAS_DELETED, event_type::VERSION_DELETED, event_type::VERSION_STAGE_TRANSITIONED]);
     let change = logged.iter().find_map(|event| event.stage_change).unwrap();
-    assert_eq!((change.to(), change.cause()), (Stage::Archived, StageChangeCause::Deleted));
+    assert_eq!((change.to_stage(), change.cause()), (Stage::Archived, StageChangeCause::Deleted));
     let model = client.get_model(MODEL).await.unwrap();
     assert!(model.aliases.is_empty() && model.stages.is_empty(), "{model:?}");
 
     let back = client.undelete_version(version(1)).await.unwrap();
     assert_eq!(back.stage(), Stage::Archived, "a deletion's undoing does not promote");
     let production = client.get_version("models/fraud@production");
-    refused(&server, production, Code::NotFound, ErrorReason::AliasNotFound).await;
+    refused(&server, production, Code::NotFound, ErrorReason::ResourceNotFound).await;
 }
 
 #[tokio::test]

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use futures::stream::{self, StreamExt as _};
 use registry_client::RegistryClient;
+use registry_client::known::event_type;
 use registry_client::pb::artifact_service_client::ArtifactServiceClient;
-use registry_client::pb::{ArtifactType, CommitArtifactRequest, ErrorReason, EventType};
+use registry_client::pb::{CreateArtifactRequest, ErrorReason};
 use registry_server::backup::restore::{RestoreError, Until, restore};
 use registry_server::config::{Config, Period, StoreChoice};
 use registry_server::encryption::master::{KeyError, new_key};
@@ -105,8 +106,8 @@ async fn refusal(config: Config) -> KeyError {
     .await
 }
 
-async fn count(client: &RegistryClient, r#type: EventType) -> usize {
-    events(client).await.iter().filter(|event| event.r#type() == r#type).count()
+async fn count(client: &RegistryClient, r#type: &str) -> usize {
+    events(client).await.iter().filter(|event| event.r#type == r#type).count()
 }
 
 #[tokio::test]
@@ -198,7 +199,7 @@ async fn a_master_key_is_replaced_and_no_chunk_is_written() {
         })
         .await;
     let rotated: Vec<_> = events(&server.client()).await;
-    let rotated: Vec<_> = rotated.iter().filter(|event| event.r#type() == EventType::EncryptionKeyRotated).collect();
+    let rotated: Vec<_> = rotated.iter().filter(|event| event.r#type == event_type::ENCRYPTION_KEY_ROTATED).collect();
     let names: Vec<_> = rotated.iter().map(|event| event.resource_name.as_str()).collect();
     assert_eq!(names, ["namespaces/default", "namespaces/other"]);
     assert!(rotated.iter().all(|event| event.comment.contains(&id) && event.actor == "registry-server"));
@@ -208,7 +209,7 @@ async fn a_master_key_is_replaced_and_no_chunk_is_written() {
     server.restart_with(|config| config.encryption_old_key_files.clear()).await;
     assert_readable(&server.client()).await;
     verified(&server.client()).await;
-    assert_eq!(count(&server.client(), EventType::EncryptionKeyRotated).await, 2, "once was enough");
+    assert_eq!(count(&server.client(), event_type::ENCRYPTION_KEY_ROTATED).await, 2, "once was enough");
     server.stop().await;
     let only_old = Config { encryption_key_file: Some(old), ..server.config() };
     assert!(matches!(refusal(only_old).await, KeyError::Missing { needed, .. } if needed == id));
@@ -227,7 +228,7 @@ async fn encryption_can_be_switched_on_later() {
     server.restart_with(|config| config.encryption_key_file = Some(file)).await;
     let client = server.client();
     assert_readable(&client).await;
-    assert_eq!(count(&client, EventType::EncryptionKeyCreated).await, 0, "nothing was stored yet");
+    assert_eq!(count(&client, event_type::ENCRYPTION_KEY_CREATED).await, 0, "nothing was stored yet");
     // The same bytes are there already, as they are.
     client.upload(VERSION, "again.bin", noise(LARGE)).await.unwrap();
     assert!(chunks(&server.storage()) == before);
@@ -250,7 +251,7 @@ async fn namespaces_have_different_keys() {
     client.upload(VERSION, "large.bin", noise(LARGE)).await.unwrap();
     let theirs = client.upload(&other, "large.bin", noise(LARGE)).await.unwrap();
     let made = events(&client).await;
-    let made = made.iter().filter(|event| event.r#type() == EventType::EncryptionKeyCreated);
+    let made = made.iter().filter(|event| event.r#type == event_type::ENCRYPTION_KEY_CREATED);
     let made: Vec<_> = made.map(|event| event.resource_name.as_str()).collect();
     assert_eq!(made, ["namespaces/default", "namespaces/other"]);
 
@@ -288,7 +289,7 @@ async fn uploads_at_once_agree_on_one_key_also_on_two_servers() {
         clients[number % 2].upload(VERSION, format!("{number}.bin"), bytes).send()
     });
     let done = stream::iter(uploads.collect::<Vec<_>>()).buffer_unordered(16).collect::<Vec<_>>().await;
-    assert_eq!(count(&clients[0], EventType::EncryptionKeyCreated).await, 1);
+    assert_eq!(count(&clients[0], event_type::ENCRYPTION_KEY_CREATED).await, 1);
     for (number, artifact) in done.into_iter().map(Result::unwrap).enumerate() {
         let number_of: usize = artifact.path.trim_end_matches(".bin").parse().unwrap();
         // From the other server than one might think.
@@ -338,17 +339,16 @@ async fn a_backup_is_restored_with_its_key_only() {
 #[tokio::test]
 async fn a_trial_makes_no_key() {
     let (server, _folder, _) = encrypting().await;
-    let request = |validate_only| CommitArtifactRequest {
+    let request = |validate_only| CreateArtifactRequest {
         parent: VERSION.to_owned(),
-        path: "small.bin".to_owned(),
-        r#type: ArtifactType::Model.into(),
+        artifact: Some(registry_tests::chunks::given("small.bin")),
         data: other_noise(SMALL).into(),
         validate_only,
         ..Default::default()
     };
     let mut service = ArtifactServiceClient::new(server.channel());
-    let tried = unchanged(&server, service.commit_artifact(request(true))).await.unwrap().into_inner();
-    let made = service.commit_artifact(request(false)).await.unwrap().into_inner();
+    let tried = unchanged(&server, service.create_artifact(request(true))).await.unwrap().into_inner();
+    let made = service.create_artifact(request(false)).await.unwrap().into_inner();
     assert_eq!((tried.name, tried.sha256, tried.chunks_blake3), (made.name, made.sha256, made.chunks_blake3));
-    assert_eq!(count(&server.client(), EventType::EncryptionKeyCreated).await, 1);
+    assert_eq!(count(&server.client(), event_type::ENCRYPTION_KEY_CREATED).await, 1);
 }

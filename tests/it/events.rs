@@ -1,12 +1,15 @@
 //! The log: what is in it, and that nobody changed it.
 
+use std::time::{Duration, SystemTime};
+
 use futures::TryStreamExt as _;
 use prost::Message as _;
 use registry_client::RegistryClient;
+use registry_client::known::event_type;
 use registry_client::pb::resource::Resource as Of;
-use registry_client::pb::{ErrorReason, Event, EventType, ListEventsRequest, Model, Stage, Version};
+use registry_client::pb::{ErrorReason, Event, ListEventsRequest, Model, Stage, Version};
 use registry_tests::expect::{invalid, refused};
-use registry_tests::{TestServer, events, model, model_with, pending};
+use registry_tests::{TestServer, events, is_of, model, model_with, pending};
 use sha2::{Digest as _, Sha256};
 use tonic::Code;
 use uuid::Uuid;
@@ -37,7 +40,7 @@ async fn a_life(client: &RegistryClient) {
     client.undelete_model(MODEL).await.unwrap();
 }
 
-/// Every hash, exactly as lifecycle.proto says.
+/// Every hash, exactly as events.proto says.
 fn verify_chain(log: &[Event]) {
     let mut previous = vec![0; 32];
     for event in log {
@@ -76,8 +79,8 @@ async fn revisions_are_contiguous_and_events_are_named_after_them() {
         let next = [(previous.0, previous.1 + 1), (previous.0 + 1, 0)];
         assert!(next.contains(&here), "{here:?} behind {previous:?}");
         assert_eq!(event.name, format!("events/{}-{}", event.revision, event.index));
-        assert!(event.time.is_some() && event.actor == "tester");
-        let id = Uuid::parse_str(&event.event_id).unwrap();
+        assert!(event.create_time.is_some() && event.actor == "tester");
+        let id = Uuid::parse_str(&event.uid).unwrap();
         assert_eq!(id.get_version_num(), 7);
         ids.push(id);
         previous = here;
@@ -104,14 +107,14 @@ async fn before_and_after_are_the_resource_as_it_was_and_is() {
     let log = events(&client).await;
     let sides = |event: &Event| {
         let of = |side: &Option<registry_client::pb::Resource>| side.clone().and_then(|side| side.resource);
-        (event.r#type(), event.resource_name.clone(), of(&event.before), of(&event.after))
+        (event.r#type.clone(), event.resource_name.clone(), of(&event.before), of(&event.after))
     };
     let expected = [
-        (EventType::ModelCreated, made.name.clone(), None, Some(Of::Model(made.clone()))),
-        (EventType::ModelUpdated, made.name.clone(), Some(Of::Model(made)), Some(Of::Model(updated))),
-        (EventType::VersionCreated, version.name.clone(), None, Some(Of::Version(version))),
-        (EventType::ArtifactCreated, artifact.name.clone(), None, Some(Of::Artifact(artifact.clone()))),
-        (EventType::ArtifactDeleted, artifact.name.clone(), Some(Of::Artifact(artifact)), None),
+        (event_type::MODEL_CREATED.to_owned(), made.name.clone(), None, Some(Of::Model(made.clone()))),
+        (event_type::MODEL_UPDATED.to_owned(), made.name.clone(), Some(Of::Model(made)), Some(Of::Model(updated))),
+        (event_type::VERSION_CREATED.to_owned(), version.name.clone(), None, Some(Of::Version(version))),
+        (event_type::ARTIFACT_CREATED.to_owned(), artifact.name.clone(), None, Some(Of::Artifact(artifact.clone()))),
+        (event_type::ARTIFACT_DELETED.to_owned(), artifact.name.clone(), Some(Of::Artifact(artifact)), None),
     ];
     assert_eq!(log.iter().map(sides).collect::<Vec<_>>(), expected);
 }
@@ -138,8 +141,8 @@ async fn one_event_is_answered_by_its_name() {
     for event in events(&client).await {
         assert_eq!(client.get_event(&event.name).await.unwrap(), event);
     }
-    for missing in ["events/0-0", "events/1-1", "events/6-0", "events/18446744073709551615-0"] {
-        refused(&server, client.get_event(missing), Code::NotFound, ErrorReason::EventNotFound).await;
+    for missing in ["events/0-0", "events/1-1", "events/6-0", "events/9223372036854775807-0"] {
+        refused(&server, client.get_event(missing), Code::NotFound, ErrorReason::ResourceNotFound).await;
     }
     for bad in ["", "events/", "events/1", "events/1-x", "events/-1-0", "models/fraud"] {
         invalid(&server, client.get_event(bad), &[("name", ErrorReason::NameInvalid)]).await;
@@ -167,15 +170,82 @@ async fn events_are_chosen_by_parent_and_type() {
         ("models/fraud2/versions/1", "namespaces/default/models/fraud2/versions/1"),
         ("models/none", "namespaces/default/models/none"),
     ] {
-        for types in [vec![], vec![EventType::StageTransitioned, EventType::ArtifactCreated]] {
+        for types in [
+            vec![],
+            vec![event_type::VERSION_STAGE_TRANSITIONED, event_type::ARTIFACT_CREATED],
+            vec!["version.*"],
+            vec!["alias.*", event_type::MODEL_CREATED],
+        ] {
             for page_size in [1, 1000] {
                 let list = client.list_events().parent(asked).types(types.clone()).page_size(page_size);
                 let found: Vec<Event> = list.stream().try_collect().await.unwrap();
                 let chosen = all.iter().filter(|event| below(event, parent));
-                let chosen = chosen.filter(|event| types.is_empty() || types.contains(&event.r#type()));
+                let chosen = chosen.filter(|event| is_of(event, &types));
                 let names: Vec<_> = chosen.map(|event| &event.name).collect();
                 assert_eq!(found.iter().map(|event| &event.name).collect::<Vec<_>>(), names, "{asked} {types:?}");
+                let list = client.list_events().parent(asked).types(types.clone()).order_by("revision desc");
+                let found: Vec<Event> = list.page_size(page_size).stream().try_collect().await.unwrap();
+                assert!(found.iter().rev().map(|event| &event.name).eq(names), "{asked} {types:?}");
             }
+        }
+    }
+}
+
+fn time_of(event: &Event) -> SystemTime {
+    event.create_time.unwrap().try_into().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn times_never_decrease_along_the_log() {
+    let mut server = TestServer::start().await;
+    let client = server.client();
+    let lives = ["models/a", "models/b", "models/c"].map(|name| {
+        let client = server.client();
+        tokio::spawn(async move { drop(model_with(&client, name, 30).await) })
+    });
+    for life in lives {
+        life.await.unwrap();
+    }
+    server.restart().await;
+    a_life(&client).await;
+    assert!(events(&client).await.iter().map(time_of).is_sorted());
+}
+
+#[tokio::test]
+async fn events_are_chosen_by_time_from_the_start_on_and_before_the_end() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    a_life(&client).await;
+    let log = events(&client).await;
+    let names = |events: &[Event]| events.iter().map(|event| event.name.clone()).collect::<Vec<_>>();
+    let times: Vec<_> = log.iter().map(time_of).collect();
+    let (first, last) = (times[0], times[times.len() - 1]);
+    let (middle, tick) = (times[times.len() / 2], Duration::from_nanos(1));
+    for (start, end) in [
+        (None, None),
+        (Some(first), Some(last)),
+        (Some(first + tick), Some(last + tick)),
+        (Some(middle), None),
+        (None, Some(middle)),
+        (Some(middle), Some(middle)),
+        (Some(middle), Some(middle + tick)),
+        (Some(last), Some(first)),
+        (Some(last + tick), None),
+        (None, Some(first)),
+        (Some(SystemTime::UNIX_EPOCH), Some(last + Duration::from_secs(1))),
+    ] {
+        let inside = |time: SystemTime| start.is_none_or(|start| time >= start) && end.is_none_or(|end| time < end);
+        let chosen: Vec<_> =
+            log.iter().filter(|event| inside(time_of(event))).map(|event| event.name.clone()).collect();
+        for (parent, page_size) in [("", 2), ("", 1000), (MODEL, 3)] {
+            let mut list = client.list_events().parent(parent).page_size(page_size);
+            list = start.into_iter().fold(list, |list, start| list.start_time(start));
+            list = end.into_iter().fold(list, |list, end| list.end_time(end));
+            let found: Vec<Event> = list.clone().stream().try_collect().await.unwrap();
+            assert!(names(&found) == chosen, "{start:?} to {end:?} of {parent:?}");
+            let mut found: Vec<Event> = list.order_by("revision desc").stream().try_collect().await.unwrap();
+            found.reverse();
+            assert!(names(&found) == chosen, "{start:?} to {end:?} of {parent:?}, newest first");
         }
     }
 }
@@ -189,9 +259,17 @@ async fn what_can_not_be_listed_is_refused() {
     {
         invalid(&server, client.list_events().parent(parent), &[("parent", ErrorReason::NameInvalid)]).await;
     }
-    let types = client.call(ListEventsRequest { types: vec![1, 999, 0], ..Default::default() });
-    let fields = [("types[1]", ErrorReason::FieldInvalid), ("types[2]", ErrorReason::FieldInvalid)];
-    invalid(&server, types, &fields).await;
+    let types = client.list_events().types(["model.created", "nonsense", "", "model.*", "*", "model", "model.none"]);
+    let error = refused(&server, types, Code::InvalidArgument, ErrorReason::FieldInvalid).await;
+    // Each says all that is known, so that not all of them fit.
+    assert_eq!(error.status().unwrap().metadata["violation_count"], "5");
+    let fields: Vec<_> = error.violations().iter().map(|found| found.field.as_str()).collect();
+    assert_eq!(fields, ["types[1]", "types[2]", "types[4]"]);
+    for found in error.violations() {
+        assert!(event_type::all().all(|known| found.description.contains(known)), "{found:?}");
+    }
+    let order = client.list_events().order_by("create_time");
+    invalid(&server, order, &[("order_by", ErrorReason::FieldInvalid)]).await;
     let negative = client.call(ListEventsRequest { page_size: -1, ..Default::default() });
     invalid(&server, negative, &[("page_size", ErrorReason::FieldInvalid)]).await;
 }

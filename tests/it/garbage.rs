@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use registry_client::RegistryClient;
-use registry_client::pb::{ArtifactType, CollectGarbageReport, ErrorReason, EventType, Stage, resource};
+use registry_client::known::{artifact_type, event_type};
+use registry_client::pb::{CollectGarbageReport, ErrorReason, Stage, resource};
 use registry_server::config::{Period, StoreChoice};
 use registry_tests::expect::{refused, unchanged};
 use registry_tests::restore::verified;
@@ -65,7 +66,7 @@ async fn a_purged_version_stays_and_its_artifacts_go() {
     let server = TestServer::start().await;
     let client = server.client();
     model(&client, MODEL).await;
-    client.create_version(MODEL).label("1.0.0").await.unwrap();
+    client.create_version(MODEL).version_id("1.0.0").await.unwrap();
     client.upload(VERSION, "model.onnx", content(1)).await.unwrap();
     client.upload(VERSION, "config.json", b"{}".to_vec()).await.unwrap();
     client.finalize_version(VERSION).await.unwrap();
@@ -77,23 +78,23 @@ async fn a_purged_version_stays_and_its_artifacts_go() {
     refused(&server, stale, Code::Aborted, ErrorReason::EtagMismatch).await;
     unchanged(&server, client.purge_version(VERSION).validate_only(true)).await.unwrap();
     let purged = client.purge_version(VERSION).etag(&deleted.etag).await.unwrap();
-    assert!(purged.purge_time.is_some() && purged.delete_time == deleted.delete_time);
+    assert!(purged.purged && purged.purge_time.is_some() && purged.delete_time == deleted.delete_time);
     assert_eq!((purged.artifact_count, purged.size_bytes), (0, 0));
     assert_eq!(purged.manifest_sha256, deleted.manifest_sha256);
     assert_eq!(client.get_version(VERSION).await.unwrap(), purged);
     assert!(client.list_artifacts(VERSION).await.unwrap().artifacts.is_empty());
     let artifact = client.get_artifact(format!("{VERSION}/artifacts/config.json"));
-    refused(&server, artifact, Code::NotFound, ErrorReason::ArtifactNotFound).await;
+    refused(&server, artifact, Code::NotFound, ErrorReason::ResourceNotFound).await;
     let event = events(&client).await.pop().unwrap();
-    assert_eq!((event.r#type(), event.resource_name), (EventType::VersionPurged, purged.name.clone()));
+    assert_eq!((event.r#type.as_str(), &event.resource_name), (event_type::VERSION_PURGED, &purged.name));
     let before = event.before.and_then(|before| before.resource);
     assert!(matches!(before, Some(resource::Resource::Version(before)) if before.artifact_count == 2));
 
     let (code, reason) = (Code::FailedPrecondition, ErrorReason::ResourcePurged);
     refused(&server, client.undelete_version(VERSION), code, reason).await;
     refused(&server, client.purge_version(VERSION), code, reason).await;
-    let label = client.create_version(MODEL).label("1.0.0");
-    refused(&server, label, Code::AlreadyExists, ErrorReason::LabelAlreadyExists).await;
+    let taken = client.create_version(MODEL).version_id("1.0.0");
+    refused(&server, taken, Code::AlreadyExists, ErrorReason::ResourceAlreadyExists).await;
     assert_eq!(pending(&client, MODEL).await.number, 2);
     verified(&client).await;
 }
@@ -110,7 +111,7 @@ async fn what_was_deleted_long_enough_ago_is_purged_by_itself() {
     client.transition_stage("models/deleted@latest", Stage::Production).await.unwrap();
     client.delete_version("models/kept/versions/1").await.unwrap();
     client.delete_model("models/deleted").force(true).await.unwrap();
-    let dry = unchanged(&server, client.collect_garbage().dry_run(true)).await.unwrap();
+    let dry = unchanged(&server, client.collect_garbage().validate_only(true)).await.unwrap();
     assert_eq!(dry.purged_versions, 3);
     assert_eq!(collect(&client).await.purged_versions, 3);
     let again = unchanged(&server, collect(&client)).await;
@@ -120,7 +121,7 @@ async fn what_was_deleted_long_enough_ago_is_purged_by_itself() {
     // The model comes back without its versions, not with versions without their artifacts.
     let back = client.undelete_model("models/deleted").await.unwrap();
     assert_eq!((back.version_count, back.stages.as_slice(), back.latest_version.as_str()), (0, &[][..], ""));
-    assert!(client.get_version("models/deleted/versions/2").await.unwrap().purge_time.is_some());
+    assert!(client.get_version("models/deleted/versions/2").await.unwrap().purged);
     verified(&client).await;
 }
 
@@ -148,7 +149,7 @@ async fn a_chunk_goes_with_the_last_artifact_that_lists_it() {
 
     delete_and_purge(&client, &one).await;
     let before = chunks::stored(&server.storage()).await;
-    let dry = unchanged(&server, client.collect_garbage().grace(Duration::ZERO).dry_run(true)).await.unwrap();
+    let dry = unchanged(&server, client.collect_garbage().grace(Duration::ZERO).validate_only(true)).await.unwrap();
     assert_eq!(chunks::stored(&server.storage()).await, before);
     let head = events(&client).await.len();
     let report = collect(&client).await;
@@ -156,8 +157,8 @@ async fn a_chunk_goes_with_the_last_artifact_that_lists_it() {
     assert_eq!((report.listed_chunks, report.stored_chunks, report.removed_chunks), (2, 3, 1));
     assert_eq!(report.removed_bytes, 100_001, "a chunk is stored with a byte before it");
     let logged = events(&client).await.split_off(head);
-    let types: Vec<_> = logged.iter().map(|event| event.r#type()).collect();
-    assert_eq!(types, [EventType::SweepStarted, EventType::SweepEnded]);
+    let types: Vec<_> = logged.iter().map(|event| event.r#type.as_str()).collect();
+    assert_eq!(types, [event_type::SWEEP_STARTED, event_type::SWEEP_ENDED]);
     match logged[1].after.clone().and_then(|after| after.resource) {
         Some(resource::Resource::Sweep(sweep)) => assert_eq!((sweep.chunk_count, sweep.size_bytes), (1, 100_001)),
         other => panic!("{other:?}"),
@@ -198,7 +199,7 @@ async fn what_was_written_a_moment_ago_is_spared() {
     let client = server.client();
     model(&client, MODEL).await;
     pending(&client, MODEL).await;
-    client.upload(VERSION, "a.bin", content(1)).artifact_type(ArtifactType::Model).await.unwrap();
+    client.upload(VERSION, "a.bin", content(1)).artifact_type(artifact_type::MODEL).await.unwrap();
     client.delete_artifact(format!("{VERSION}/artifacts/a.bin")).await.unwrap();
     // A day, unless it is configured or asked for otherwise.
     let report = client.collect_garbage().await.unwrap();
@@ -232,7 +233,7 @@ async fn the_files_of_broken_off_writes_are_removed() {
     // From before the server was started, which on the embedded store is alone.
     let (before, is_alone) = (beside("#3"), store::choice(&server.storage()) == StoreChoice::Sled);
     write(&before, if is_alone { 600 } else { 7200 });
-    let dry = client.collect_garbage().grace(Duration::ZERO).dry_run(true).await.unwrap();
+    let dry = client.collect_garbage().grace(Duration::ZERO).validate_only(true).await.unwrap();
     assert_eq!(dry.removed_leftovers, 2);
     assert!([&old, &before, &new, &foreign, &chunk].iter().all(|file| file.exists()));
     let report = collect(&client).await;
@@ -257,9 +258,9 @@ async fn a_server_collects_by_itself() {
     client.delete_version(&one).await.unwrap();
     until(PATIENCE, || async { (count(&server).await == 1).then_some(()) }).await;
     has(&client, &other, &[content(2)]).await;
-    assert!(client.get_version(&one).await.unwrap().purge_time.is_some());
+    assert!(client.get_version(&one).await.unwrap().purged);
     let logged = events(&client).await;
-    for what in [EventType::VersionPurged, EventType::SweepStarted] {
-        assert_eq!(logged.iter().find(|event| event.r#type() == what).unwrap().actor, "registry-server");
+    for what in [event_type::VERSION_PURGED, event_type::SWEEP_STARTED] {
+        assert_eq!(logged.iter().find(|event| event.r#type == what).unwrap().actor, "registry-server");
     }
 }

@@ -10,9 +10,8 @@ use futures::stream;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use registry_client::pb::upload_artifact_request::Request;
-use registry_client::pb::{ArtifactType, CommitArtifactRequest, ErrorReason, UploadArtifactRequest, UploadMetadata};
+use registry_client::pb::{ErrorReason, UploadArtifactRequest};
 use registry_client::{Error, RegistryClient};
-use registry_common::hex;
 use registry_server::config::StoreChoice;
 use registry_tests::restore::verified;
 use registry_tests::{TestServer, chunks, model, noise, pending, store};
@@ -40,8 +39,7 @@ async fn commit(server: &TestServer, parent: &str, path: &str, pieces: &[Bytes])
             let sent = missing.iter().map(|place| chunks::message(0, &pieces[*place as usize]));
             chunks::send(server, [vec![chunks::first(parent, "")], sent.collect()].concat()).await?;
         }
-        let request = CommitArtifactRequest { path: path.to_owned(), ..chunks::commit_of(parent, pieces) };
-        match chunks::commit(server, request).await {
+        match chunks::create(server, chunks::create_of(parent, path, pieces)).await {
             Err(error) if was_collected(&error) => {}
             committed => return committed.map(drop),
         }
@@ -52,13 +50,7 @@ async fn commit(server: &TestServer, parent: &str, path: &str, pieces: &[Bytes])
 async fn upload(server: &TestServer, parent: &str, path: &str, bytes: &Bytes) -> Result<(), Error> {
     let mut service = chunks::service(server);
     loop {
-        let metadata = UploadMetadata {
-            parent: parent.to_owned(),
-            path: path.to_owned(),
-            r#type: ArtifactType::Model.into(),
-            ..Default::default()
-        };
-        let parts = [Request::Metadata(metadata), Request::Data(bytes.clone())];
+        let parts = [Request::Metadata(chunks::metadata(parent, path, bytes)), Request::Data(bytes.clone())];
         let parts = parts.map(|part| UploadArtifactRequest { request: Some(part) });
         match service.upload_artifact(stream::iter(parts)).await.map_err(Error::from) {
             Err(error) if was_collected(&error) => {}
@@ -132,7 +124,7 @@ async fn publish(number: u64, server: Arc<TestServer>, pool: Arc<Vec<Bytes>>, en
 }
 
 /// Collects again and again; answers how many chunks went.
-async fn collect(client: RegistryClient, end: Instant) -> u64 {
+async fn collect(client: RegistryClient, end: Instant) -> i64 {
     let mut removed = 0;
     while Instant::now() < end {
         let grace = Duration::from_millis(rand::random_range(0..5));
@@ -148,8 +140,8 @@ async fn listed(client: &RegistryClient, live: &[Published]) -> BTreeSet<String>
     let mut listed = BTreeSet::new();
     for version in live {
         for number in 0..version.artifacts.len() {
-            let manifest = client.get_manifest(format!("{}/artifacts/{number}", version.name)).await.unwrap();
-            listed.extend(manifest.chunks.iter().map(|chunk| format!("default/{}", hex(&chunk.blake3))));
+            let chunks = chunks::listed(client, &format!("{}/artifacts/{number}", version.name)).await;
+            listed.extend(chunks.iter().map(|chunk| format!("default/{}", chunk.hex())));
         }
     }
     listed
@@ -176,7 +168,7 @@ async fn nothing_live_is_lost_and_nothing_dead_is_left() {
     }
     let collectors: JoinSet<_> = servers.iter().map(|server| collect(server.client(), end)).collect();
     let live = publishers.join_all().await.into_iter().flatten().collect::<Vec<_>>();
-    let removed: u64 = collectors.join_all().await.into_iter().sum();
+    let removed: i64 = collectors.join_all().await.into_iter().sum();
     assert!(removed > 100, "only {removed} chunks were removed: this tested little");
 
     client.collect_garbage().grace(Duration::ZERO).await.unwrap();
@@ -187,7 +179,7 @@ async fn nothing_live_is_lost_and_nothing_dead_is_left() {
         }
     }
     let report = client.scrub().await.unwrap();
-    assert_eq!((report.problem_count, report.artifacts), (0, live.iter().map(|v| v.artifacts.len() as u64).sum()));
+    assert_eq!((report.problem_count, report.artifacts), (0, live.iter().map(|v| v.artifacts.len() as i64).sum()));
     verified(&client).await;
     println!("{removed} chunks were removed, {} versions are live", live.len());
 }

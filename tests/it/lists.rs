@@ -1,10 +1,11 @@
 //! Lists and their pages.
 
 use futures::TryStreamExt as _;
+use futures::stream::{self, StreamExt as _};
 use registry_client::RegistryClient;
 use registry_client::pb::{ErrorReason, ListModelsRequest, ListVersionsRequest};
 use registry_tests::expect::{invalid, refused};
-use registry_tests::{TestServer, model, model_with, pending};
+use registry_tests::{TestServer, model, model_with, pending, ready};
 use tonic::Code;
 
 fn last(name: &str) -> String {
@@ -94,20 +95,38 @@ async fn the_versions_of_all_models_are_listed_but_not_those_of_a_deleted_one() 
     let client = server.client();
     model_with(&client, "models/b", 2).await;
     model_with(&client, "models/a", 11).await;
-    model_with(&client, "models/gone", 1).await;
     model_with(&client, "namespaces/other/models/c", 1).await;
-    client.delete_model("models/gone").await.unwrap();
-    let list = async |page_size: u32| -> Vec<String> {
-        let listed = client.list_versions("models/-").page_size(page_size).stream();
+    for gone in ["models/0", "models/ab", "models/ac", "models/gone"] {
+        model_with(&client, gone, 2).await;
+        client.delete_model(gone).await.unwrap();
+    }
+    let list = async |page_size: u32, order: &str| -> Vec<String> {
+        let listed = client.list_versions("models/-").page_size(page_size).order_by(order).stream();
         listed.map_ok(|version| version.name.replace("namespaces/default/models/", "")).try_collect().await.unwrap()
     };
     let mut expected: Vec<_> = (1..=11).map(|number| format!("a/versions/{number}")).collect();
     expected.extend(["b/versions/1", "b/versions/2"].map(str::to_owned));
     for page_size in [0, 1, 3] {
-        assert_eq!(list(page_size).await, expected, "{page_size}");
+        assert_eq!(list(page_size, "number").await, expected, "{page_size}");
+        let mut found = list(page_size, "number desc").await;
+        found.reverse();
+        assert_eq!(found, expected, "{page_size}, from the last one");
     }
     let others = client.list_versions("namespaces/other/models/-").await.unwrap().versions;
     assert_eq!(others.len(), 1);
+}
+
+#[tokio::test]
+async fn a_page_of_versions_costs_nothing_for_models_without_any() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    let names = (0..300).map(|number| format!("models/m{number}"));
+    stream::iter(names).for_each_concurrent(32, async |name| drop(model(&client, &name).await)).await;
+    ready(&client, "models/m77").await;
+    for order in ["number", "number desc"] {
+        let page = client.list_versions("models/-").order_by(order).await.unwrap();
+        assert_eq!((page.versions.len(), page.next_page_token.as_str()), (1, ""));
+    }
 }
 
 #[tokio::test]
@@ -170,7 +189,7 @@ async fn what_a_list_can_not_do_is_refused() {
     invalid(&server, client.list_versions("models/a").order_by("name"), &order).await;
     invalid(&server, client.list_versions("models/a/b"), &[("parent", ErrorReason::NameInvalid)]).await;
     let missing = client.list_versions("models/none");
-    refused(&server, missing, Code::NotFound, ErrorReason::ModelNotFound).await;
+    refused(&server, missing, Code::NotFound, ErrorReason::ResourceNotFound).await;
     let missing = client.list_artifacts("models/a/versions/9");
-    refused(&server, missing, Code::NotFound, ErrorReason::VersionNotFound).await;
+    refused(&server, missing, Code::NotFound, ErrorReason::ResourceNotFound).await;
 }

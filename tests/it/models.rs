@@ -1,6 +1,7 @@
 //! `ModelService`.
 
-use registry_client::pb::{ErrorReason, MetricDirection, Model, ModelType};
+use registry_client::known::model_type;
+use registry_client::pb::{ErrorReason, MetricDirection, Model};
 use registry_tests::{TestServer, model, ready};
 use tonic::Code;
 
@@ -14,23 +15,26 @@ async fn a_model_is_answered_as_it_was_made() {
         .create_model("namespaces/risk/models/fraud")
         .display_name("Fraud – karty")
         .description("Řekne, co je podvod.")
-        .model_type(ModelType::AnomalyDetection)
+        .model_type(model_type::ANOMALY_DETECTION)
         .owner("ada")
         .team("risk")
         .project("cards")
-        .label("tier", "1")
+        .tag("tier", "1")
         .metric_direction("lift", MetricDirection::HigherIsBetter)
         .await
         .unwrap();
     assert_eq!(made.name, "namespaces/risk/models/fraud");
     assert_eq!(
-        (made.display_name.as_str(), made.description.as_str(), made.model_type()),
-        ("Fraud – karty", "Řekne, co je podvod.", ModelType::AnomalyDetection)
+        (made.display_name.as_str(), made.description.as_str(), made.model_type.as_str()),
+        ("Fraud – karty", "Řekne, co je podvod.", model_type::ANOMALY_DETECTION)
     );
     assert_eq!((made.owner.as_str(), made.team.as_str(), made.project.as_str()), ("ada", "risk", "cards"));
-    assert_eq!(made.labels["tier"], "1");
+    assert_eq!(made.tags["tier"], "1");
     assert_eq!(made.metric_directions["lift"], i32::from(MetricDirection::HigherIsBetter));
-    assert_eq!((made.create_revision, made.version_count, made.latest_version.as_str()), (1, 0, ""));
+    assert_eq!(
+        (made.revision, made.creator.as_str(), made.version_count, made.latest_version.as_str()),
+        (1, "tester", 0, "")
+    );
     assert!(!made.uid.is_empty() && !made.etag.is_empty());
     assert!(made.create_time.is_some() && made.update_time == made.create_time && made.delete_time.is_none());
     assert_eq!(client.get_model("namespaces/risk/models/fraud").await.unwrap(), made);
@@ -47,7 +51,9 @@ async fn what_is_output_only_is_ignored_when_a_model_is_made() {
         aliases: [("champion".to_owned(), "models/x/versions/1".to_owned())].into(),
         stages: vec![Default::default()],
         etag: "mine".to_owned(),
-        create_revision: 99,
+        revision: 99,
+        creator: "mine".to_owned(),
+        purge_time: Some(Default::default()),
         create_time: Some(Default::default()),
         delete_time: Some(Default::default()),
         ..Default::default()
@@ -55,8 +61,10 @@ async fn what_is_output_only_is_ignored_when_a_model_is_made() {
     let made = server.client().create_model("fraud").model(forged.clone()).await.unwrap();
     assert_eq!(made.name, "namespaces/default/models/fraud");
     assert!(made.uid != forged.uid && made.etag != forged.etag);
-    assert_eq!((made.version_count, made.latest_version.as_str(), made.create_revision), (0, "", 1));
-    assert!(made.aliases.is_empty() && made.stages.is_empty() && made.delete_time.is_none());
+    assert_eq!((made.version_count, made.latest_version.as_str()), (0, ""));
+    assert_eq!((made.revision, made.creator.as_str()), (1, "tester"));
+    assert!(made.aliases.is_empty() && made.stages.is_empty());
+    assert_eq!((made.delete_time, made.purge_time), (None, None));
     assert_ne!(made.create_time, forged.create_time);
 }
 
@@ -64,19 +72,19 @@ async fn what_is_output_only_is_ignored_when_a_model_is_made() {
 async fn an_update_takes_what_the_mask_names_and_maps_as_a_whole() {
     let server = TestServer::start().await;
     let client = server.client();
-    let made = client.create_model("fraud").owner("ada").team("risk").label("a", "1").label("b", "2").await.unwrap();
+    let made = client.create_model("fraud").owner("ada").team("risk").tag("a", "1").tag("b", "2").await.unwrap();
 
     let change = Model {
         name: "models/fraud".to_owned(),
         owner: "bob".to_owned(),
-        labels: [("c".to_owned(), "3".to_owned())].into(),
+        tags: [("c".to_owned(), "3".to_owned())].into(),
         etag: made.etag.clone(),
         ..Default::default()
     };
-    let labels = client.update_model(change.clone()).fields(["labels"]).await.unwrap();
-    assert_eq!((labels.owner.as_str(), labels.labels.clone()), ("ada", change.labels.clone()));
-    assert_ne!(labels.etag, made.etag, "an update gives a new etag");
-    assert_eq!((labels.uid, labels.create_time), (made.uid, made.create_time));
+    let tagged = client.update_model(change.clone()).fields(["tags"]).await.unwrap();
+    assert_eq!((tagged.owner.as_str(), tagged.tags.clone()), ("ada", change.tags.clone()));
+    assert_ne!(tagged.etag, made.etag, "an update gives a new etag");
+    assert_eq!((tagged.uid, tagged.create_time), (made.uid, made.create_time));
 
     // Without a mask: what is not empty.
     let filled = client.update_model(Model { etag: String::new(), ..change.clone() }).await.unwrap();
@@ -85,7 +93,7 @@ async fn an_update_takes_what_the_mask_names_and_maps_as_a_whole() {
     // All of them: also what is empty.
     let all = Model { name: "models/fraud".to_owned(), ..Default::default() };
     let emptied = client.update_model(all).fields(["*"]).await.unwrap();
-    assert_eq!((emptied.owner.as_str(), emptied.team.as_str(), emptied.labels.len()), ("", "", 0));
+    assert_eq!((emptied.owner.as_str(), emptied.team.as_str(), emptied.tags.len()), ("", "", 0));
     assert_eq!(client.get_model("models/fraud").await.unwrap(), emptied);
 }
 
@@ -112,10 +120,10 @@ async fn a_name_that_is_taken_is_refused_also_if_a_deleted_model_has_it() {
     let client = server.client();
     model(&client, "fraud").await;
     let again = || client.create_model("models/fraud");
-    let error = refused(&server, again(), Code::AlreadyExists, ErrorReason::ModelAlreadyExists).await;
+    let error = refused(&server, again(), Code::AlreadyExists, ErrorReason::ResourceAlreadyExists).await;
     assert!(error.is_already_exists());
     client.delete_model("models/fraud").await.unwrap();
-    refused(&server, again(), Code::AlreadyExists, ErrorReason::ModelAlreadyExists).await;
+    refused(&server, again(), Code::AlreadyExists, ErrorReason::ResourceAlreadyExists).await;
     // Another namespace has names of its own.
     model(&client, "namespaces/risk/models/fraud").await;
 }
@@ -126,9 +134,10 @@ async fn what_is_not_there_is_named_in_the_error() {
     let client = server.client();
     let expect = |error: registry_client::Error, name: &str| {
         assert!(error.is_not_found());
-        assert_eq!(error.status().unwrap().metadata["name"], name);
+        let missing = error.status().unwrap().resource.clone().unwrap();
+        assert_eq!((missing.resource_type.as_str(), missing.resource_name.as_str()), ("modelregistry.dev/Model", name));
     };
-    let (code, missing) = (Code::NotFound, ErrorReason::ModelNotFound);
+    let (code, missing) = (Code::NotFound, ErrorReason::ResourceNotFound);
     let name = "namespaces/default/models/none";
     expect(refused(&server, client.get_model("models/none"), code, missing).await, name);
     expect(refused(&server, client.create_version("models/none"), code, missing).await, name);
@@ -156,7 +165,7 @@ async fn health_is_serving_for_each_service() {
     use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
     let server = TestServer::start().await;
     let mut health = HealthClient::new(server.channel());
-    for service in ["", "Model", "Version", "Lifecycle", "Artifact"] {
+    for service in ["", "Model", "Version", "Lifecycle", "Artifact", "Event"] {
         let service = if service.is_empty() { String::new() } else { format!("modelregistry.v1.{service}Service") };
         let answer = health.check(HealthCheckRequest { service: service.clone() }).await.unwrap().into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving, "{service}");

@@ -6,11 +6,11 @@ use registry_tests::{TestServer, model, model_with, ready};
 use tonic::Code;
 
 #[tokio::test]
-async fn a_version_answers_to_number_label_and_alias_and_is_answered_by_number() {
+async fn a_version_answers_to_number_id_and_alias_and_is_answered_by_number() {
     let server = TestServer::start().await;
     let client = server.client();
     model(&client, "namespaces/risk/models/fraud").await;
-    let made = client.create_version("namespaces/risk/models/fraud").label("1.4.0").finalize(true).await.unwrap();
+    let made = client.create_version("namespaces/risk/models/fraud").version_id("1.4.0").finalize(true).await.unwrap();
     assert_eq!(made.name, "namespaces/risk/models/fraud/versions/1");
     client.set_alias("namespaces/risk/models/fraud", "champion", "1.4.0").await.unwrap();
     client.transition_stage("namespaces/risk/models/fraud@champion", Stage::Production).await.unwrap();
@@ -49,7 +49,7 @@ async fn computed_aliases_follow_what_they_mean() {
             &server,
             client.get_version(format!("models/fraud@{alias}")),
             Code::NotFound,
-            ErrorReason::AliasNotFound,
+            ErrorReason::ResourceNotFound,
         )
     };
     none("production").await;
@@ -76,18 +76,18 @@ async fn what_a_name_does_not_lead_to_is_said() {
     let client = server.client();
     model_with(&client, "models/fraud", 1).await;
     for (name, reason) in [
-        ("models/none/versions/1", ErrorReason::ModelNotFound),
-        ("models/none@latest", ErrorReason::ModelNotFound),
-        ("models/fraud/versions/2", ErrorReason::VersionNotFound),
-        ("models/fraud/versions/v2", ErrorReason::VersionNotFound),
-        ("models/fraud@champion", ErrorReason::AliasNotFound),
+        ("models/none/versions/1", ErrorReason::ResourceNotFound),
+        ("models/none@latest", ErrorReason::ResourceNotFound),
+        ("models/fraud/versions/2", ErrorReason::ResourceNotFound),
+        ("models/fraud/versions/v2", ErrorReason::ResourceNotFound),
+        ("models/fraud@champion", ErrorReason::ResourceNotFound),
     ] {
         let error = refused(&server, client.get_version(name), Code::NotFound, reason).await;
         assert!(error.is_not_found(), "{name}");
     }
     let artifact = client.get_artifact("models/fraud/versions/1/artifacts/model.onnx");
-    refused(&server, artifact, Code::NotFound, ErrorReason::ArtifactNotFound).await;
-    refused(&server, client.get_event("events/9999-0"), Code::NotFound, ErrorReason::EventNotFound).await;
+    refused(&server, artifact, Code::NotFound, ErrorReason::ResourceNotFound).await;
+    refused(&server, client.get_event("events/9999-0"), Code::NotFound, ErrorReason::ResourceNotFound).await;
 }
 
 #[tokio::test]

@@ -4,9 +4,7 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use futures::stream::{self, StreamExt as _};
 use registry_client::pb::upload_artifact_request::Request;
-use registry_client::pb::{
-    Artifact, ArtifactType, CommitArtifactRequest, ErrorReason, NamespaceUsage, UploadArtifactRequest, UploadMetadata,
-};
+use registry_client::pb::{Artifact, ErrorReason, NamespaceUsage, UploadArtifactRequest, UploadMetadata};
 use registry_client::{Error, RegistryClient};
 use registry_server::backup::restore::Until;
 use registry_server::settings::{Namespace, Size};
@@ -17,7 +15,7 @@ use tonic::Code;
 
 const MODEL: &str = "models/fraud";
 const VERSION: &str = "models/fraud/versions/1";
-const QUOTA: u64 = 100_000;
+const QUOTA: i64 = 100_000;
 
 async fn server(artifact: Option<u64>, namespace: Option<u64>) -> TestServer {
     let server = TestServer::with(|config| {
@@ -30,14 +28,15 @@ async fn server(artifact: Option<u64>, namespace: Option<u64>) -> TestServer {
     server
 }
 
-fn metadata(path: &str, size_bytes: Option<i64>) -> Request {
-    Request::Metadata(UploadMetadata {
-        parent: VERSION.to_owned(),
-        path: path.to_owned(),
-        r#type: ArtifactType::Model.into(),
-        size_bytes,
-        ..Default::default()
-    })
+/// An announcement by the size.
+fn sized(path: &str, size_bytes: i64) -> Request {
+    let artifact = Artifact { size_bytes, ..chunks::given(path) };
+    Request::Metadata(UploadMetadata { parent: VERSION.to_owned(), artifact: Some(artifact), ..Default::default() })
+}
+
+/// An announcement by the digest, which does not tell the size.
+fn hashed(path: &str, bytes: &[u8]) -> Request {
+    Request::Metadata(chunks::metadata(VERSION, path, bytes))
 }
 
 /// `UploadArtifact`, of a stream that does not end by itself unless `ends`.
@@ -56,20 +55,19 @@ async fn send_chunks(server: &TestServer, pieces: &[Bytes]) -> Result<(), Error>
     chunks::send(server, std::iter::once(chunks::first(VERSION, "")).chain(messages).collect()).await.map(drop)
 }
 
-async fn missing(server: &TestServer, bytes: &[u8]) -> Result<Vec<u32>, Error> {
+async fn missing(server: &TestServer, bytes: &[u8]) -> Result<Vec<i32>, Error> {
     chunks::missing(server, VERSION, &[Bytes::copy_from_slice(bytes)]).await
 }
 
 async fn commit(server: &TestServer, path: &str, pieces: &[Bytes]) -> Result<Artifact, Error> {
-    let request = CommitArtifactRequest { path: path.to_owned(), ..chunks::commit_of(VERSION, pieces) };
-    chunks::commit(server, request).await
+    chunks::create(server, chunks::create_of(VERSION, path, pieces)).await
 }
 
 async fn usage(client: &RegistryClient) -> Vec<NamespaceUsage> {
     client.list_usage().page_size(1).stream().try_collect().await.unwrap()
 }
 
-fn entry(namespace: &str, size_bytes: u64, artifact_count: u64, quota_bytes: Option<u64>) -> NamespaceUsage {
+fn entry(namespace: &str, size_bytes: i64, artifact_count: i64, quota_bytes: Option<i64>) -> NamespaceUsage {
     NamespaceUsage { name: format!("namespaces/{namespace}"), size_bytes, artifact_count, quota_bytes }
 }
 
@@ -77,12 +75,12 @@ fn entry(namespace: &str, size_bytes: u64, artifact_count: u64, quota_bytes: Opt
 async fn full<'a, T: std::fmt::Debug>(
     server: &'a TestServer,
     call: impl IntoFuture<Output = Result<T, Error>> + 'a,
-    used: u64,
-    asked: u64,
+    used: i64,
+    asked: i64,
 ) {
     let error = refused(server, call, Code::ResourceExhausted, ErrorReason::QuotaExceeded).await;
     let said = &error.status().unwrap().metadata;
-    let number = |name: &str| said[name].parse::<u64>().unwrap();
+    let number = |name: &str| said[name].parse::<i64>().unwrap();
     assert_eq!((number("limit"), number("used"), number("asked")), (QUOTA, used, asked), "{error}");
     assert_eq!(said["namespace"], "namespaces/default");
     assert_eq!(error.status().unwrap().retry_after, None, "it does not pass by itself");
@@ -90,7 +88,7 @@ async fn full<'a, T: std::fmt::Debug>(
 
 #[tokio::test]
 async fn a_namespace_may_be_filled_to_its_last_byte_and_no_further() {
-    let server = server(None, Some(QUOTA)).await;
+    let server = server(None, Some(QUOTA.cast_unsigned())).await;
     let client = server.client();
     let bytes = noise(60_000);
     client.upload(VERSION, "large.bin", bytes.clone()).await.unwrap();
@@ -98,8 +96,8 @@ async fn a_namespace_may_be_filled_to_its_last_byte_and_no_further() {
     // One byte too many, in every way that bytes come.
     let much = Bytes::from([&bytes[..], b"other"].concat()).slice(..40_001);
     let data = || Request::Data(much.clone());
-    full(&server, send(&server, vec![metadata("more.bin", Some(40_001))], false), 60_000, 40_001).await;
-    full(&server, send(&server, vec![metadata("more.bin", None), data()], false), 60_000, 40_001).await;
+    full(&server, send(&server, vec![sized("more.bin", 40_001)], false), 60_000, 40_001).await;
+    full(&server, send(&server, vec![hashed("more.bin", &much), data()], false), 60_000, 40_001).await;
     full(&server, send_chunks(&server, std::slice::from_ref(&much)), 60_000, 40_001).await;
     let halves = [much.slice(..20_000), much.slice(20_000..)];
     full(&server, send_chunks(&server, &halves), 60_000, 40_001).await;
@@ -117,7 +115,7 @@ async fn a_namespace_may_be_filled_to_its_last_byte_and_no_further() {
     assert_eq!(missing(&server, &bytes).await.unwrap(), [0; 0]);
     let again = unchanged(&server, client.upload(VERSION, "large.bin", bytes.clone())).await.unwrap();
     assert_eq!(again.size_bytes, 60_000);
-    let whole = vec![metadata("large.bin", None), Request::Data(bytes.clone().into())];
+    let whole = vec![hashed("large.bin", &bytes), Request::Data(bytes.clone().into())];
     assert_eq!(unchanged(&server, send(&server, whole, true)).await.unwrap(), again);
     client.upload(VERSION, "empty", Vec::new()).await.unwrap();
     assert_eq!(client.download(&again.name).bytes().await.unwrap(), bytes);
@@ -139,10 +137,10 @@ async fn an_artifact_may_have_so_many_bytes_and_no_more() {
         let said = &error.status().unwrap().metadata;
         assert_eq!((said["limit"].as_str(), said["asked"].as_str()), ("20000", asked), "{error}");
     };
-    large(vec![metadata("model.bin", Some(20_001))], "20001").await;
+    large(vec![sized("model.bin", 20_001)], "20001").await;
     let pieces = [bytes.slice(..15_000), bytes.slice(15_000..)];
     let data = pieces.iter().cloned().map(Request::Data);
-    large(std::iter::once(metadata("model.bin", None)).chain(data).collect(), "20001").await;
+    large(std::iter::once(hashed("model.bin", &bytes)).chain(data).collect(), "20001").await;
     send_chunks(&server, &pieces).await.unwrap();
     let call = commit(&server, "model.bin", &pieces);
     refused(&server, call, Code::ResourceExhausted, ErrorReason::ArtifactTooLarge).await;
@@ -153,7 +151,7 @@ async fn an_artifact_may_have_so_many_bytes_and_no_more() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn uploads_at_once_never_exceed_a_quota_together() {
     const UPLOADS: usize = 16;
-    let server = server(None, Some(QUOTA)).await;
+    let server = server(None, Some(QUOTA.cast_unsigned())).await;
     let client = server.client();
     let bytes = noise(UPLOADS * 18_000);
     let uploads = bytes

@@ -3,11 +3,11 @@
 use std::fmt::Debug;
 
 use futures::future::{BoxFuture, join_all};
+use registry_client::known::artifact_type;
 use registry_client::pb::artifact_service_client::ArtifactServiceClient;
 use registry_client::pb::upload_artifact_request::Request;
 use registry_client::pb::{
-    Artifact, ArtifactType, ErrorReason, Model, Stage, TransitionStageRequest, UploadArtifactRequest, UploadMetadata,
-    Version,
+    Artifact, ErrorReason, Model, Stage, TransitionStageRequest, UploadArtifactRequest, UploadMetadata, Version,
 };
 use registry_client::rpc::{Mutating, Unary};
 use registry_client::{Call, Error};
@@ -52,7 +52,7 @@ async fn every_mutation_asked_twice_happens_once_also_across_a_restart() {
     let mut done = vec![
         twice(&server, client.create_model(MODEL).owner("ada")).await,
         twice(&server, client.update_model(change("bob"))).await,
-        twice(&server, client.create_version(MODEL).label("1.4.0")).await,
+        twice(&server, client.create_version(MODEL).version_id("1.4.0")).await,
         twice(&server, client.update_version(describe)).await,
     ];
     client.upload(version(1), "gone", b"x".to_vec()).await.unwrap();
@@ -83,13 +83,13 @@ async fn every_mutation_asked_twice_happens_once_also_across_a_restart() {
 }
 
 async fn upload(server: &TestServer, id: Uuid, path: &str, bytes: &'static [u8]) -> Result<Artifact, Error> {
-    let metadata = UploadMetadata {
-        parent: version(1),
+    let log = Artifact {
         path: path.to_owned(),
-        r#type: ArtifactType::Log.into(),
-        request_id: id.to_string(),
+        r#type: artifact_type::LOG.to_owned(),
+        size_bytes: bytes.len() as i64,
         ..Default::default()
     };
+    let metadata = UploadMetadata { parent: version(1), artifact: Some(log), request_id: id.to_string() };
     let parts = [Request::Metadata(metadata), Request::Data(bytes.into())];
     let parts = futures::stream::iter(parts.map(|part| UploadArtifactRequest { request: Some(part) }));
     Ok(ArtifactServiceClient::new(server.channel()).upload_artifact(parts).await?.into_inner())
@@ -104,7 +104,7 @@ async fn an_upload_sent_twice_happens_once_also_across_a_restart() {
     assert_eq!(unchanged(&server, upload(&server, id, "train.log", b"bytes")).await.unwrap(), first);
     server.restart().await;
     assert_eq!(unchanged(&server, upload(&server, id, "train.log", b"bytes")).await.unwrap(), first);
-    let reused = [("request_id", ErrorReason::RequestIdReused)];
+    let reused = [("metadata.request_id", ErrorReason::RequestIdReused)];
     invalid(&server, upload(&server, id, "other.log", b"bytes"), &reused).await;
     let files = server.client().list_artifacts(version(1)).await.unwrap().artifacts;
     assert_eq!(files, [first]);

@@ -67,7 +67,7 @@ async fn assert_is_taken_up(client: &RegistryClient, storage: &Path, cut: &Path,
     assert!(matches!(refusal, Some(ServeError::Unfinished)) == begun, "begun: {begun}, {refusal:?}");
     let expected = verified(client).await;
     let done = restore_into(storage, whole, Until::End).await.unwrap();
-    assert_eq!((done.revision, done.lost), (expected.revision, Vec::new()));
+    assert_eq!((done.revision, done.lost), (expected.revision.cast_unsigned(), Vec::new()));
     // The state follows from the log, and the chain's head stands for all of it.
     let stores = stores(storage).await;
     assert!(stores.store.whole().await.unwrap());
@@ -135,9 +135,9 @@ async fn a_restore_never_mixes_registries_nor_overwrites_one() {
     model_with(&other.client(), "models/other", 3).await;
     let version = pending(&other.client(), "models/other").await.name;
     let artifact = other.client().upload(&version, "a", noise(50_000)).await.unwrap();
-    assert!(back_up(&other.client(), &path("shorter")).await.revision < there);
+    assert!(back_up(&other.client(), &path("shorter")).await.revision.cast_unsigned() < there);
     fill(&other.client()).await;
-    assert!(back_up(&other.client(), &path("longer")).await.revision > there);
+    assert!(back_up(&other.client(), &path("longer")).await.revision.cast_unsigned() > there);
     for from in ["shorter", "longer"] {
         let error = restore_into(&storage, &path(from), Until::End).await.unwrap_err();
         assert!(matches!(error, RestoreError::Other(revision) if revision == there), "{from}: {error}");
@@ -209,7 +209,7 @@ async fn artifacts_that_were_left_out_are_named_and_can_be_mended() {
     let skipped = again.client().verify().skip_artifacts(true).await.unwrap();
     assert_eq!((skipped.problem_count, skipped.artifacts), (0, 0));
     let report = again.client().verify().await.unwrap();
-    assert_eq!(report.problem_count, names.len() as u64);
+    assert_eq!(report.problem_count, names.len() as i64);
     assert!(report.problems.iter().all(|problem| problem.r#type() == VerifyProblemType::ArtifactMissing));
 
     // The bytes come back with the next upload of them, wherever it goes.
@@ -240,7 +240,7 @@ async fn bytes_that_are_missing_or_damaged_are_named_by_backup_restore_and_verif
     let expected = [(missing, gone), (as_well, gone), (flipped, bad), (shortened, bad)];
     assert_eq!(problems, expected.map(|(artifact, r#type)| (artifact.name.as_str(), r#type)).into());
     // Of the one that is whole, and of the other chunks of the one with a flipped byte.
-    let intact = 30_000 + flipped.size_bytes.unsigned_abs() + 1 - flipped_files[0].metadata().unwrap().len();
+    let intact = 30_000 + flipped.size_bytes + 1 - flipped_files[0].metadata().unwrap().len() as i64;
     assert_eq!((report.problem_count, report.artifacts, report.artifact_bytes), (4, 5, intact));
     assert!(report.problems.iter().all(|problem| !problem.detail.is_empty()));
 
@@ -251,7 +251,8 @@ async fn bytes_that_are_missing_or_damaged_are_named_by_backup_restore_and_verif
     assert_eq!(BTreeSet::from_iter(completed.lost_artifacts), lost);
     let restored = restore_into(&storage, &file, Until::End).await.unwrap();
     // Of the one that is whole, of the deleted one, which a restore to an earlier revision would want, and the rest of another.
-    assert_eq!((restored.revision, restored.chunks), (completed.revision, 2 + flipped_files.len() as u64 - 1));
+    let (revision, chunks) = (completed.revision.cast_unsigned(), 2 + flipped_files.len() as u64 - 1);
+    assert_eq!((restored.revision, restored.chunks), (revision, chunks));
     assert_eq!(BTreeSet::from_iter(restored.lost), lost);
     let again = TestServer::on(&storage).await;
     for artifact in [missing, flipped, shortened, as_well] {

@@ -1,7 +1,8 @@
 //! Pruning.
 
 use futures::stream::{self, StreamExt as _};
-use registry_client::pb::{ErrorReason, EventType, PruneVersionsRequest, Stage, Version};
+use registry_client::known::event_type;
+use registry_client::pb::{ErrorReason, PruneVersionsRequest, Stage, Version};
 use registry_tests::expect::{invalid, unchanged};
 use registry_tests::{TestServer, events, model, pending, ready};
 
@@ -29,10 +30,7 @@ async fn what_is_in_use_or_new_is_kept() {
     client.delete_version("models/fraud/versions/6").await.unwrap();
 
     let dry = unchanged(&server, client.prune_versions(MODEL, 2).validate_only(true)).await.unwrap();
-    let drier = PruneVersionsRequest { parent: MODEL.to_owned(), keep: 2, dry_run: true, ..Default::default() };
-    let drier = unchanged(&server, client.call(drier)).await.unwrap();
-    assert_eq!(dry.revision, 0);
-    assert_eq!((numbers(&dry.versions), numbers(&drier.versions)), (vec![5, 7], vec![5, 7]));
+    assert_eq!((numbers(&dry.versions), dry.revision), (vec![5, 7], 0));
     assert_eq!(numbers(&client.list_versions(MODEL).await.unwrap().versions), [1, 2, 3, 4, 5, 7, 8, 9]);
 
     let pruned = client.prune_versions(MODEL, 2).await.unwrap();
@@ -41,7 +39,7 @@ async fn what_is_in_use_or_new_is_kept() {
     assert_eq!(numbers(&client.list_versions(MODEL).await.unwrap().versions), [1, 2, 3, 4, 8, 9]);
     let log = events(&client).await;
     let deleted = log.iter().filter(|event| event.revision == pruned.revision);
-    assert_eq!(deleted.map(|event| event.r#type()).collect::<Vec<_>>(), [EventType::VersionDeleted; 2]);
+    assert_eq!(deleted.map(|event| event.r#type.as_str()).collect::<Vec<_>>(), [event_type::VERSION_DELETED; 2]);
 
     let again = unchanged(&server, client.prune_versions(MODEL, 2)).await.unwrap();
     assert_eq!((again.versions.len(), again.revision, again.more), (0, 0, false));

@@ -1,8 +1,9 @@
 //! Transitions, batches and rollbacks.
 
 use registry_client::RegistryClient;
+use registry_client::known::event_type;
 use registry_client::pb::{
-    ErrorReason, Event, EventType, IncumbentAction, Stage, StageChangeCause, StagePolicy, StageRule, StageTransition,
+    ErrorReason, Event, IncumbentAction, Stage, StageChangeCause, StagePolicy, StageRule, StageTransition,
     TransitionStageRequest, Version,
 };
 use registry_tests::expect::{invalid, refused, unchanged};
@@ -21,12 +22,12 @@ async fn stages(client: &RegistryClient) -> Vec<Stage> {
 }
 
 /// What moved in a revision: number, from, to, why.
-async fn moves(client: &RegistryClient, revision: u64) -> Vec<(i64, Stage, Stage, StageChangeCause)> {
+async fn moves(client: &RegistryClient, revision: i64) -> Vec<(i64, Stage, Stage, StageChangeCause)> {
     let moved = |event: Event| {
-        assert_eq!(event.r#type(), EventType::StageTransitioned);
+        assert_eq!(event.r#type, event_type::VERSION_STAGE_TRANSITIONED);
         let change = event.stage_change.unwrap();
         let number = event.resource_name.rsplit('/').next().unwrap().parse().unwrap();
-        (number, change.from(), change.to(), change.cause())
+        (number, change.from_stage(), change.to_stage(), change.cause())
     };
     events(client).await.into_iter().filter(|event| event.revision == revision).map(moved).collect()
 }
@@ -120,7 +121,7 @@ async fn a_stage_has_to_be_named_and_known() {
     invalid(&server, to(0, 0), &[("stage", ErrorReason::FieldRequired)]).await;
     let both = [("stage", ErrorReason::FieldInvalid), ("incumbent", ErrorReason::FieldInvalid)];
     invalid(&server, to(99, 99), &both).await;
-    let archive = client.rollback(MODEL).stage(Stage::Archived);
+    let archive = client.rollback_stage(MODEL, Stage::Archived);
     invalid(&server, archive, &[("stage", ErrorReason::FieldInvalid)]).await;
     let long = client.transition_stage(version(1), Stage::Staging).comment("x".repeat(4097));
     invalid(&server, long, &[("comment", ErrorReason::FieldInvalid)]).await;
@@ -199,7 +200,7 @@ async fn staging_holds_several_and_is_rolled_back_as_well() {
     assert_eq!(stages(&client).await, [Stage::Staging, Stage::Staging]);
     client.transition_stage(version(1), Stage::Archived).await.unwrap();
     client.transition_stage(version(2), Stage::Archived).await.unwrap();
-    let back = client.rollback(MODEL).stage(Stage::Staging).await.unwrap();
+    let back = client.rollback_stage(MODEL, Stage::Staging).await.unwrap();
     assert_eq!(back.version.unwrap().stage(), Stage::Staging);
 }
 
@@ -207,7 +208,7 @@ async fn staging_holds_several_and_is_rolled_back_as_well() {
 async fn a_policy_rules_transitions_out() {
     let server = TestServer::start().await;
     let client = server.client();
-    let step = |from: Stage, to: Stage| StageTransition { from: from.into(), to: to.into() };
+    let step = |from: Stage, to: Stage| StageTransition { from_stage: from.into(), to_stage: to.into() };
     let policy = StagePolicy {
         transitions: vec![step(Stage::Development, Stage::Staging), step(Stage::Staging, Stage::Production)],
         stages: vec![StageRule {
@@ -290,7 +291,7 @@ async fn a_batch_of_which_one_fails_does_nothing() {
     let batch = client.batch_transition_stages([step(1, Stage::Production), step(3, Stage::Production)]);
     refused(&server, batch, Code::FailedPrecondition, ErrorReason::VersionNotReady).await;
     let batch = client.batch_transition_stages([step(1, Stage::Production), step(9, Stage::Production)]);
-    refused(&server, batch, Code::NotFound, ErrorReason::VersionNotFound).await;
+    refused(&server, batch, Code::NotFound, ErrorReason::ResourceNotFound).await;
     assert_eq!(stages(&client).await, [Stage::Development; 3]);
     assert!(client.get_model(MODEL).await.unwrap().stages.is_empty());
 }

@@ -5,7 +5,8 @@ use futures::stream::{self, StreamExt as _};
 use registry_client::Error;
 use registry_client::pb::artifact_service_client::ArtifactServiceClient;
 use registry_client::pb::upload_artifact_request::Request;
-use registry_client::pb::{Artifact, ArtifactType, ErrorReason, UploadArtifactRequest, UploadMetadata};
+use registry_client::pb::{Artifact, ErrorReason, UploadArtifactRequest, UploadMetadata};
+use registry_tests::chunks::given;
 use registry_tests::expect::{invalid, refused};
 use registry_tests::{PATIENCE, TestServer, files, model, noise, pending, ready, sha256, until};
 use tonic::Code;
@@ -13,13 +14,13 @@ use tonic::Code;
 const MODEL: &str = "models/fraud";
 const VERSION: &str = "models/fraud/versions/1";
 
-fn metadata() -> UploadMetadata {
-    UploadMetadata {
-        parent: VERSION.to_owned(),
-        path: "model.onnx".to_owned(),
-        r#type: ArtifactType::Model.into(),
-        ..Default::default()
-    }
+/// An announcement of `model.onnx`.
+fn announced(size_bytes: i64, sha256: &str) -> UploadMetadata {
+    of(Artifact { size_bytes, sha256: sha256.to_owned(), ..given("model.onnx") })
+}
+
+fn of(artifact: Artifact) -> UploadMetadata {
+    UploadMetadata { parent: VERSION.to_owned(), artifact: Some(artifact), ..Default::default() }
 }
 
 async fn send(server: &TestServer, parts: Vec<Request>) -> Result<Artifact, Error> {
@@ -51,23 +52,35 @@ async fn nothing_kept(server: &TestServer) {
 #[tokio::test]
 async fn bytes_that_are_not_the_announced_ones_are_refused() {
     let server = server_with_pending_version().await;
-    let wrong_digest = UploadMetadata { sha256: sha256(b"other"), ..metadata() };
-    let fields = [("metadata.sha256", ErrorReason::DigestMismatch)];
-    invalid(&server, upload(&server, wrong_digest.clone(), b"bytes"), &fields).await;
+    let digest = ("metadata.artifact.sha256", ErrorReason::DigestMismatch);
+    let size = ("metadata.artifact.size_bytes", ErrorReason::SizeMismatch);
+    let other = sha256(b"other");
+    invalid(&server, upload(&server, announced(0, &other), b"bytes"), &[digest]).await;
     nothing_kept(&server).await;
-    for announced in [0, 4, 6] {
-        let wrong_size = UploadMetadata { size_bytes: Some(announced), ..metadata() };
-        let fields = [("metadata.size_bytes", ErrorReason::SizeMismatch)];
-        invalid(&server, upload(&server, wrong_size, b"bytes"), &fields).await;
+    for wrong in [4, 6] {
+        invalid(&server, upload(&server, announced(wrong, ""), b"bytes"), &[size]).await;
         nothing_kept(&server).await;
     }
-    let both = UploadMetadata { size_bytes: Some(6), ..wrong_digest };
-    let fields = [("metadata.size_bytes", ErrorReason::SizeMismatch), ("metadata.sha256", ErrorReason::DigestMismatch)];
-    invalid(&server, upload(&server, both, b"bytes"), &fields).await;
+    invalid(&server, upload(&server, announced(6, &other), b"bytes"), &[size, digest]).await;
     nothing_kept(&server).await;
 
-    let right = UploadMetadata { size_bytes: Some(5), sha256: sha256(b"bytes").to_uppercase(), ..metadata() };
+    let right = announced(5, &sha256(b"bytes").to_uppercase());
     assert_eq!(upload(&server, right, b"bytes").await.unwrap().sha256, sha256(b"bytes"));
+}
+
+#[tokio::test]
+async fn an_upload_is_announced_by_its_size_or_its_digest() {
+    let server = server_with_pending_version().await;
+    let either = [("metadata.artifact.size_bytes", ErrorReason::FieldRequired)];
+    for bytes in [&b"bytes"[..], b""] {
+        invalid(&server, upload(&server, announced(0, ""), bytes), &either).await;
+    }
+    nothing_kept(&server).await;
+    // An empty file is announced by its digest.
+    let empty = upload(&server, announced(0, &sha256(b"")), b"").await.unwrap();
+    assert_eq!((empty.size_bytes, empty.sha256), (0, sha256(b"")));
+    let sized = of(Artifact { size_bytes: 5, ..given("sized.onnx") });
+    assert_eq!(upload(&server, sized, b"bytes").await.unwrap().sha256, sha256(b"bytes"));
 }
 
 #[tokio::test]
@@ -75,7 +88,7 @@ async fn an_upload_that_is_cut_off_makes_no_artifact() {
     registry_tests::store::artifacts_in_folder();
     let server = server_with_pending_version().await;
     let data = Bytes::from(noise(1024 * 1024));
-    let first = [Request::Metadata(metadata()), Request::Data(data.clone()), Request::Data(data)];
+    let first = [Request::Metadata(announced(3 << 20, "")), Request::Data(data.clone()), Request::Data(data)];
     let parts = first.map(|part| UploadArtifactRequest { request: Some(part) });
     let mut service = ArtifactServiceClient::new(server.channel());
     let cut = tokio::spawn(async move { service.upload_artifact(stream::iter(parts).chain(stream::pending())).await });
@@ -94,7 +107,7 @@ async fn an_upload_that_stands_still_is_given_up() {
     let server = TestServer::with(|config| config.upload_idle_seconds = 0).await;
     model(&server.client(), MODEL).await;
     pending(&server.client(), MODEL).await;
-    let first = stream::iter([UploadArtifactRequest { request: Some(Request::Metadata(metadata())) }]);
+    let first = stream::iter([UploadArtifactRequest { request: Some(Request::Metadata(announced(5, ""))) }]);
     let mut service = ArtifactServiceClient::new(server.channel());
     let error = Error::from(service.upload_artifact(first.chain(stream::pending())).await.unwrap_err());
     assert_eq!((error.code(), error.reason()), (Some(Code::DeadlineExceeded), Some(ErrorReason::DeadlineExceeded)));
@@ -108,7 +121,8 @@ async fn the_metadata_comes_first_and_once() {
     let fields = [("metadata", ErrorReason::FieldRequired)];
     invalid(&server, send(&server, vec![data()]), &fields).await;
     invalid(&server, send(&server, Vec::new()), &fields).await;
-    let twice = vec![Request::Metadata(metadata()), data(), Request::Metadata(metadata())];
+    let metadata = || Request::Metadata(announced(1, ""));
+    let twice = vec![metadata(), data(), metadata()];
     invalid(&server, send(&server, twice), &[("metadata", ErrorReason::FieldInvalid)]).await;
     nothing_kept(&server).await;
 }
@@ -135,8 +149,8 @@ async fn a_path_leads_nowhere_else() {
         &long,
         &part,
     ] {
-        let bad = UploadMetadata { path: path.to_owned(), ..metadata() };
-        invalid(&server, upload(&server, bad, b"x"), &[("metadata.path", ErrorReason::NameInvalid)]).await;
+        let bad = of(Artifact { size_bytes: 1, ..given(path) });
+        invalid(&server, upload(&server, bad, b"x"), &[("metadata.artifact.path", ErrorReason::NameInvalid)]).await;
     }
     nothing_kept(&server).await;
 }
@@ -146,24 +160,31 @@ async fn every_field_at_fault_is_listed() {
     let server = server_with_pending_version().await;
     let bad = UploadMetadata {
         parent: "nonsense".to_owned(),
-        path: "../x".to_owned(),
-        r#type: 99,
-        media_type: "nonsense".to_owned(),
-        size_bytes: Some(-1),
-        sha256: "xyz".to_owned(),
+        artifact: Some(Artifact {
+            path: "../x".to_owned(),
+            r#type: "No Type".to_owned(),
+            media_type: "nonsense".to_owned(),
+            size_bytes: -1,
+            sha256: "xyz".to_owned(),
+            tags: [("k".to_owned(), "v".repeat(257))].into(),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     let fields = [
         ("metadata.parent", ErrorReason::NameInvalid),
-        ("metadata.path", ErrorReason::NameInvalid),
-        ("metadata.type", ErrorReason::FieldInvalid),
-        ("metadata.media_type", ErrorReason::FieldInvalid),
-        ("metadata.size_bytes", ErrorReason::FieldInvalid),
-        ("metadata.sha256", ErrorReason::FieldInvalid),
+        ("metadata.artifact.path", ErrorReason::NameInvalid),
+        ("metadata.artifact.type", ErrorReason::FieldInvalid),
+        ("metadata.artifact.media_type", ErrorReason::FieldInvalid),
+        ("metadata.artifact.size_bytes", ErrorReason::FieldInvalid),
+        ("metadata.artifact.sha256", ErrorReason::FieldInvalid),
+        ("metadata.artifact.tags[k]", ErrorReason::FieldInvalid),
     ];
     invalid(&server, upload(&server, bad, b"x"), &fields).await;
-    let untyped = UploadMetadata { r#type: 0, ..metadata() };
-    invalid(&server, upload(&server, untyped, b"x"), &[("metadata.type", ErrorReason::FieldRequired)]).await;
+    let untyped = of(Artifact { path: "model.onnx".to_owned(), size_bytes: 1, ..Default::default() });
+    invalid(&server, upload(&server, untyped, b"x"), &[("metadata.artifact.type", ErrorReason::FieldRequired)]).await;
+    let nothing = UploadMetadata { parent: VERSION.to_owned(), ..Default::default() };
+    invalid(&server, upload(&server, nothing, b"x"), &[("metadata.artifact", ErrorReason::FieldRequired)]).await;
 }
 
 #[tokio::test]
@@ -174,11 +195,11 @@ async fn other_bytes_under_a_path_are_refused_and_the_same_are_answered_alike() 
     let same = registry_tests::expect::unchanged(&server, client.upload(VERSION, "model.onnx", b"one".to_vec()));
     assert_eq!(same.await.unwrap(), first);
     let other = || client.upload(VERSION, "model.onnx", b"two".to_vec());
-    let error = refused(&server, other(), Code::AlreadyExists, ErrorReason::ArtifactAlreadyExists).await;
-    assert_eq!(error.status().unwrap().metadata["name"], first.name);
+    let error = refused(&server, other(), Code::AlreadyExists, ErrorReason::ResourceAlreadyExists).await;
+    assert_eq!(error.status().unwrap().resource.as_ref().unwrap().resource_name, first.name);
     // Also where the digest is known only at the end.
-    let unannounced = upload(&server, metadata(), b"two");
-    refused(&server, unannounced, Code::AlreadyExists, ErrorReason::ArtifactAlreadyExists).await;
+    let unannounced = upload(&server, announced(3, ""), b"two");
+    refused(&server, unannounced, Code::AlreadyExists, ErrorReason::ResourceAlreadyExists).await;
     assert_eq!(client.download(&first.name).bytes().await.unwrap(), "one");
 }
 
@@ -187,8 +208,8 @@ async fn an_upload_needs_a_version_that_takes_it() {
     let server = server_with_pending_version().await;
     let client = server.client();
     let to = |version: &str| client.upload(version, "model.onnx", b"x".to_vec());
-    refused(&server, to("models/none/versions/1"), Code::NotFound, ErrorReason::ModelNotFound).await;
-    refused(&server, to("models/fraud/versions/9"), Code::NotFound, ErrorReason::VersionNotFound).await;
+    refused(&server, to("models/none/versions/1"), Code::NotFound, ErrorReason::ResourceNotFound).await;
+    refused(&server, to("models/fraud/versions/9"), Code::NotFound, ErrorReason::ResourceNotFound).await;
     client.finalize_version(VERSION).failed("nan").await.unwrap();
     refused(&server, to(VERSION), Code::FailedPrecondition, ErrorReason::VersionSealed).await;
     let done = ready(&client, MODEL).await;
@@ -202,6 +223,12 @@ async fn an_upload_needs_a_version_that_takes_it() {
 async fn a_message_that_is_too_large_is_refused() {
     let server = server_with_pending_version().await;
     let bytes = vec![0; 9 * 1024 * 1024];
-    refused(&server, upload(&server, metadata(), &bytes), Code::ResourceExhausted, ErrorReason::MessageTooLarge).await;
+    refused(
+        &server,
+        upload(&server, announced(bytes.len() as i64, ""), &bytes),
+        Code::ResourceExhausted,
+        ErrorReason::MessageTooLarge,
+    )
+    .await;
     nothing_kept(&server).await;
 }

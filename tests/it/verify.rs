@@ -12,8 +12,8 @@ const MODEL: &str = "models/fraud";
 /// Numbers that are on the disk; see `registry/kinds.rs`.
 const MODELS: &[u8] = b"R\x01";
 const VERSIONS: &[u8] = b"R\x02";
-const LABELS: &[u8] = b"R\x04";
-const CHAIN_HEAD: &[u8] = b"R\x07";
+const VERSION_IDS: &[u8] = b"R\x80";
+const CHAIN_HEAD: &[u8] = b"R\x83";
 const LIVE_VERSIONS: &[u8] = b"I\x02\x01";
 /// A version of the model, in that index.
 const LISTED: &str = "versions (not deleted, by number) default\\x00fraud";
@@ -23,8 +23,8 @@ async fn registry() -> TestServer {
     let server = TestServer::with(|config| config.store = StoreChoice::Sled).await;
     let client = server.client();
     client.create_model(MODEL).owner("the-owner-of-it").await.unwrap();
-    let labelled = client.create_version(MODEL).label("1.0.0").description("a-description").finalize(true);
-    labelled.await.unwrap();
+    let first = client.create_version(MODEL).version_id("1.0.0").description("a-description").finalize(true);
+    first.await.unwrap();
     ready(&client, MODEL).await;
     client
         .transition_stage(format!("{MODEL}/versions/1"), Stage::Production)
@@ -45,7 +45,7 @@ async fn problems_after(change: impl FnOnce(&sled::Tree, &sled::Tree)) -> Vec<Ve
     tamper(&server.storage(), change).await;
     server.start_again().await;
     let report = server.client().verify().await.unwrap();
-    assert_eq!(report.problem_count, report.problems.len() as u64);
+    assert_eq!(report.problem_count, report.problems.len() as i64);
     report.problems
 }
 
@@ -74,8 +74,8 @@ async fn a_changed_record_is_found() {
 
 #[tokio::test]
 async fn a_removed_record_or_index_entry_is_found() {
-    let problems = problems_after(|_, state| drop(state.remove(first(state, LABELS).0).unwrap())).await;
-    assert_are(&problems, &[(STATE, "labels default\\x00fraud\\x001.0.0", "is in the log, and not in the state")]);
+    let problems = problems_after(|_, state| drop(state.remove(first(state, VERSION_IDS).0).unwrap())).await;
+    assert_are(&problems, &[(STATE, "version_ids default\\x00fraud\\x001.0.0", "is in the log, and not in the state")]);
     let problems = problems_after(|_, state| drop(state.remove(first(state, LIVE_VERSIONS).0).unwrap())).await;
     assert_are(&problems, &[(STATE, LISTED, "is in the log, and not in the state")]);
 }
@@ -83,10 +83,10 @@ async fn a_removed_record_or_index_entry_is_found() {
 #[tokio::test]
 async fn an_added_record_or_index_entry_is_found() {
     let problems = problems_after(|_, state| {
-        let (key, value) = first(state, LABELS);
+        let (key, value) = first(state, VERSION_IDS);
         state.insert([&key, b"9".as_slice()].concat(), value).unwrap();
     });
-    let expected = (STATE, "labels default\\x00fraud\\x001.0.09", "is in the state, and not in the log");
+    let expected = (STATE, "version_ids default\\x00fraud\\x001.0.09", "is in the state, and not in the log");
     assert_are(&problems.await, &[expected]);
     // The deleted version is listed again.
     let problems = problems_after(|_, state| {
@@ -100,10 +100,10 @@ async fn an_added_record_or_index_entry_is_found() {
 #[tokio::test]
 async fn a_record_that_can_not_be_read_is_found() {
     let problems = problems_after(|_, state| {
-        let (key, value) = first(state, LABELS);
+        let (key, value) = first(state, VERSION_IDS);
         state.insert(key, [&[99], &value[1..]].concat()).unwrap();
     });
-    assert_are(&problems.await, &[(STATE, "labels", "unknown format")]);
+    assert_are(&problems.await, &[(STATE, "version_ids", "unknown format")]);
 }
 
 #[tokio::test]
@@ -141,12 +141,12 @@ async fn what_was_slipped_into_the_log_without_an_event_is_found() {
     use prost::Message as _;
     use registry_server::stored::{LogEntry, LogGroup, LoggedWrite, logged_write::Value};
 
-    // A label that leads to version 1, as if it had been committed: the server itself brings it into the state.
+    // An id that leads to version 1, as if it had been committed: the server itself brings it into the state.
     let problems = problems_after(|log, state| {
-        let (_, value) = first(state, LABELS);
+        let (_, value) = first(state, VERSION_IDS);
         let stored = registry_server::stored::StoredRecord::decode(&value[1..]).unwrap();
         let write = LoggedWrite {
-            kind: 4,
+            kind: 128,
             key: b"default\0fraud\x009.9.9".as_slice().into(),
             places: Vec::new(),
             value: Some(Value::Payload(stored.payload)),
@@ -165,10 +165,10 @@ async fn the_report_is_of_the_registry_that_is_served() {
     let client = server.client();
     let log = events(&client).await;
     let report = verified(&client).await;
-    assert_eq!((report.revision, report.events), (7, log.len() as u64));
+    assert_eq!((report.revision, report.events), (7, log.len() as i64));
     assert_eq!(report.chain_head, log.last().unwrap().hash);
     assert_eq!((report.artifacts, report.artifact_bytes), (1, 5));
-    // The model, three versions, an artifact, what it consists of and what the namespace adds up to, a label, a holder of the stage,
+    // The model, three versions, an artifact, what it consists of and what the namespace adds up to, an id, a holder of the stage,
     // the chain's head; a request and a reference for each revision.
     assert_eq!(report.records, 10 + 7 + 7);
     let skipped = client.verify().skip_artifacts(true).await.unwrap();

@@ -5,11 +5,12 @@ mod guarantees;
 use std::collections::BTreeMap;
 
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
-use registry_client::pb::lifecycle_service_client::LifecycleServiceClient;
+use registry_client::known::event_type;
+use registry_client::pb::event_service_client::EventServiceClient;
 use registry_client::pb::resource::Resource as Of;
 use registry_client::pb::watch_events_request::{Now, Snapshot, Start};
 use registry_client::pb::watch_events_response::Response;
-use registry_client::pb::{ErrorReason, Event, EventType, Stage, WatchEventsRequest, WatchEventsResponse};
+use registry_client::pb::{ErrorReason, Event, Stage, WatchEventsRequest, WatchEventsResponse};
 use registry_client::{Error, RegistryClient, WatchItem};
 use registry_tests::{TestServer, events, model, model_with, pending, ready, soon};
 use tonic::{Code, Streaming};
@@ -20,7 +21,7 @@ const MODEL: &str = "models/fraud";
 
 /// A watch without the client's help.
 async fn open(server: &TestServer, request: WatchEventsRequest) -> Result<Streaming<WatchEventsResponse>, Error> {
-    Ok(LifecycleServiceClient::new(server.channel()).watch_events(request).await?.into_inner())
+    Ok(EventServiceClient::new(server.channel()).watch_events(request).await?.into_inner())
 }
 
 fn from(start: Start) -> WatchEventsRequest {
@@ -32,13 +33,13 @@ async fn next(watch: &mut Streaming<WatchEventsResponse>) -> Response {
 }
 
 /// Reads on until everything up to a revision has come.
-async fn read_to(watch: &mut Streaming<WatchEventsResponse>, revision: u64, into: &mut Watched) {
+async fn read_to(watch: &mut Streaming<WatchEventsResponse>, revision: i64, into: &mut Watched) {
     while into.seen() < revision {
         into.push(next(watch).await);
     }
 }
 
-async fn head(client: &RegistryClient) -> u64 {
+async fn head(client: &RegistryClient) -> i64 {
     events(client).await.last().map_or(0, |event| event.revision)
 }
 
@@ -127,12 +128,14 @@ async fn a_filter_chooses_events_and_breaks_no_promise() {
         ("", "namespaces"),
         ("models/none", "namespaces/default/models/none"),
     ] {
-        for types in
-            [vec![], vec![EventType::StageTransitioned, EventType::AliasDeleted], vec![EventType::ModelDeleted]]
-        {
+        for types in [
+            vec![],
+            vec![event_type::VERSION_STAGE_TRANSITIONED, event_type::ALIAS_DELETED],
+            vec![event_type::MODEL_DELETED],
+        ] {
             let request = WatchEventsRequest {
                 parent: parent.to_owned(),
-                types: types.iter().map(|&r#type| r#type.into()).collect(),
+                types: types.iter().map(|&r#type| r#type.to_owned()).collect(),
                 ..from(Start::AfterRevision(0))
             };
             let mut watch = open(&server, request).await.unwrap();
@@ -146,6 +149,44 @@ async fn a_filter_chooses_events_and_breaks_no_promise() {
 }
 
 #[tokio::test]
+async fn a_watch_behind_a_response_begins_with_the_next_change() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    let made = model(&client, MODEL).await;
+    let version = ready(&client, MODEL).await;
+    let promoted = client.transition_stage(&version.name, Stage::Production).await.unwrap();
+    assert_eq!(promoted.revision, promoted.version.unwrap().revision);
+    let aliased = client.set_alias(MODEL, "champion", "1").await.unwrap();
+    let plot = client.upload(&version.name, "roc.png", b"x".to_vec()).await.unwrap();
+    let deleted = client.delete_version(&version.name).force(true).await.unwrap();
+    let back = client.undelete_version(&version.name).await.unwrap();
+    let revisions = [
+        made.revision,
+        version.revision,
+        promoted.revision,
+        aliased.revision,
+        plot.revision,
+        deleted.revision,
+        back.revision,
+    ];
+    assert_eq!(revisions, [1, 2, 3, 4, 5, 6, 7]);
+    let log = events(&client).await;
+    for revision in &revisions[..6] {
+        let mut watch = client.watch().after(*revision).stream();
+        let next = follow(&mut watch, revision + 1).await;
+        assert!(next.iter().eq(log.iter().filter(|event| event.revision == revision + 1)), "after {revision}");
+    }
+    // Also what is computed from other resources: the artifact changed the version, and the version the model.
+    let read = client.get_model(MODEL).await.unwrap().revision;
+    assert_eq!((read, client.get_version(&version.name).await.unwrap()), (7, back));
+
+    // What is only checked is of no revision.
+    let deleted = client.delete_version(&version.name).validate_only(true).await.unwrap();
+    let promoted = client.transition_stage(&version.name, Stage::Production).validate_only(true).await.unwrap();
+    assert_eq!((deleted.revision, promoted.version.unwrap().revision, promoted.revision), (0, 0, 0));
+}
+
+#[tokio::test]
 async fn a_watch_behind_the_head_is_refused() {
     let server = TestServer::start().await;
     let client = server.client();
@@ -153,8 +194,12 @@ async fn a_watch_behind_the_head_is_refused() {
     let error = open(&server, from(Start::AfterRevision(2))).await.unwrap_err();
     assert!(error.is_out_of_range());
     assert_eq!(error.reason(), Some(ErrorReason::RevisionUnknown));
-    let error = soon(client.watch().after(u64::MAX).stream().try_collect::<Vec<_>>()).await.unwrap_err();
+    let error = soon(client.watch().after(i64::MAX).stream().try_collect::<Vec<_>>()).await.unwrap_err();
     assert_eq!(error.reason(), Some(ErrorReason::RevisionUnknown));
+    let error = open(&server, from(Start::AfterRevision(-1))).await.unwrap_err();
+    assert_eq!((error.code(), error.violations()[0].field.as_str()), (Some(Code::InvalidArgument), "after_revision"));
+    let types = soon(client.watch().types(["version.none"]).stream().try_collect::<Vec<_>>()).await.unwrap_err();
+    assert_eq!((types.code(), types.violations()[0].field.as_str()), (Some(Code::InvalidArgument), "types[0]"));
     let error = soon(client.watch().parent("nonsense/x").stream().try_collect::<Vec<_>>()).await.unwrap_err();
     assert_eq!((error.code(), error.violations()[0].field.as_str()), (Some(Code::InvalidArgument), "parent"));
 }
@@ -181,12 +226,13 @@ async fn a_slow_watcher_loses_nothing_and_stops_nobody() {
 fn essence(resource: Of) -> Of {
     match resource {
         Of::Model(mut model) => {
-            (model.etag, model.update_time, model.latest_version) = Default::default();
+            (model.etag, model.update_time, model.revision, model.latest_version) = Default::default();
             (model.stages, model.version_count) = Default::default();
             Of::Model(model)
         }
         Of::Version(mut version) => {
-            (version.etag, version.update_time, version.size_bytes, version.artifact_count) = Default::default();
+            (version.etag, version.update_time, version.revision) = Default::default();
+            (version.size_bytes, version.artifact_count) = Default::default();
             Of::Version(version)
         }
         other @ (Of::Artifact(_) | Of::Sweep(_)) => other,
@@ -260,7 +306,7 @@ async fn a_snapshot_and_the_events_behind_it_are_the_state_also_while_others_wri
         loop {
             match next(&mut watch).await {
                 Response::Events(part) => {
-                    assert!(part.events.iter().all(|event| event.r#type() == EventType::Snapshot));
+                    assert!(part.events.iter().all(|event| event.r#type == event_type::RESOURCE_SNAPSHOT));
                     assert!(part.events.iter().all(|event| event.revision == revision && event.hash.is_empty()));
                     part.events.iter().for_each(|event| apply(&mut found, event));
                 }
@@ -286,7 +332,7 @@ async fn a_snapshot_is_of_the_parent_and_holds_nothing_deleted() {
     work(&client, "namespaces/other/models/fraud").await;
     client.delete_model("models/gone").force(true).await.unwrap();
     let names = async |parent: &str| {
-        let types = vec![EventType::ModelDeleted.into()];
+        let types = vec![event_type::MODEL_DELETED.to_owned()];
         let request = WatchEventsRequest { parent: parent.to_owned(), types, ..from(Start::Snapshot(Snapshot {})) };
         let mut watch = open(&server, request).await.unwrap();
         let mut names = Vec::new();
@@ -333,7 +379,7 @@ async fn a_watch_ends_with_a_status_when_the_server_drains() {
 }
 
 /// The revisions of the next events of a client's watch, up to one.
-async fn follow(watch: &mut BoxStream<'static, Result<WatchItem, Error>>, to: u64) -> Vec<Event> {
+async fn follow(watch: &mut BoxStream<'static, Result<WatchItem, Error>>, to: i64) -> Vec<Event> {
     let mut found = Vec::new();
     while found.last().is_none_or(|event: &Event| event.revision < to) {
         if let WatchItem::Events { events, .. } = soon(watch.next()).await.unwrap().unwrap() {

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use futures::TryStreamExt as _;
 use futures::stream;
+use registry_client::known::artifact_type;
 use registry_client::pb::artifact_service_client::ArtifactServiceClient;
 use registry_client::pb::{
-    Artifact, ArtifactType, CommitArtifactRequest, FindMissingChunksRequest, UploadChunksRequest, UploadChunksResponse,
+    Artifact, CreateArtifactRequest, FindMissingChunksRequest, UploadChunksRequest, UploadChunksResponse,
+    UploadMetadata,
 };
 use registry_client::{Error, RegistryClient};
 use registry_common::chunks::{self, Chunk};
@@ -41,11 +44,18 @@ pub fn file(storage: &Path, namespace: &str, chunk: &Chunk) -> PathBuf {
 /// # Panics
 /// If the registry has no such artifact.
 pub async fn files(client: &RegistryClient, storage: &Path, artifact: &str) -> Vec<PathBuf> {
-    let manifest = client.get_manifest(artifact).await.unwrap();
-    let name = manifest.artifact.expect("every manifest has one").name;
+    let name = client.get_artifact(artifact).await.unwrap().name;
     let namespace = name.split('/').nth(1).expect("a name has a namespace");
-    let chunks = manifest.chunks.iter().map(|chunk| Chunk::from_message(chunk).expect("it is a chunk"));
-    chunks.map(|chunk| file(storage, namespace, &chunk)).collect()
+    listed(client, artifact).await.iter().map(|chunk| file(storage, namespace, chunk)).collect()
+}
+
+/// The chunks of an artifact, in order.
+///
+/// # Panics
+/// If the registry has no such artifact.
+pub async fn listed(client: &RegistryClient, artifact: &str) -> Vec<Chunk> {
+    let chunk = |message| Chunk::from_message(&message).expect("it is a chunk");
+    client.list_chunks(artifact).stream().map_ok(chunk).try_collect().await.unwrap()
 }
 
 /// All chunks that are stored in a folder, of whatever namespace and artifact.
@@ -87,7 +97,7 @@ pub fn first(parent: &str, upload_id: &str) -> UploadChunksRequest {
 /// A message with a chunk.
 pub fn message(position: usize, bytes: &Bytes) -> UploadChunksRequest {
     let blake3 = Bytes::copy_from_slice(&Chunk::of(bytes).blake3);
-    UploadChunksRequest { position: position as u32, blake3, data: bytes.clone(), ..Default::default() }
+    UploadChunksRequest { position: position as i32, blake3, data: bytes.clone(), ..Default::default() }
 }
 
 /// Sends messages on one stream.
@@ -102,18 +112,28 @@ pub async fn send(server: &TestServer, messages: Vec<UploadChunksRequest>) -> Re
 ///
 /// # Errors
 /// What the server says.
-pub async fn missing(server: &TestServer, parent: &str, pieces: &[Bytes]) -> Result<Vec<u32>, Error> {
+pub async fn missing(server: &TestServer, parent: &str, pieces: &[Bytes]) -> Result<Vec<i32>, Error> {
     let blake3 = of(pieces).iter().map(|chunk| Bytes::copy_from_slice(&chunk.blake3)).collect();
     let request = FindMissingChunksRequest { parent: parent.to_owned(), blake3 };
     Ok(service(server).find_missing_chunks(request).await?.into_inner().missing)
 }
 
-/// A request for an artifact `model.onnx` of chunks.
-pub fn commit_of(parent: &str, pieces: &[Bytes]) -> CommitArtifactRequest {
-    CommitArtifactRequest {
+/// An artifact of type `model`, as a request has it.
+pub fn given(path: &str) -> Artifact {
+    Artifact { path: path.to_owned(), r#type: artifact_type::MODEL.to_owned(), ..Default::default() }
+}
+
+/// The announcement of bytes that are uploaded to a path.
+pub fn metadata(parent: &str, path: &str, bytes: &[u8]) -> UploadMetadata {
+    let artifact = Artifact { sha256: crate::sha256(bytes), ..given(path) };
+    UploadMetadata { parent: parent.to_owned(), artifact: Some(artifact), ..Default::default() }
+}
+
+/// A request for an artifact of chunks.
+pub fn create_of(parent: &str, path: &str, pieces: &[Bytes]) -> CreateArtifactRequest {
+    CreateArtifactRequest {
         parent: parent.to_owned(),
-        path: "model.onnx".to_owned(),
-        r#type: ArtifactType::Model.into(),
+        artifact: Some(given(path)),
         chunks: of(pieces).into_iter().map(Chunk::to_message).collect(),
         ..Default::default()
     }
@@ -123,6 +143,6 @@ pub fn commit_of(parent: &str, pieces: &[Bytes]) -> CommitArtifactRequest {
 ///
 /// # Errors
 /// What the server says.
-pub async fn commit(server: &TestServer, request: CommitArtifactRequest) -> Result<Artifact, Error> {
-    Ok(service(server).commit_artifact(request).await?.into_inner())
+pub async fn create(server: &TestServer, request: CreateArtifactRequest) -> Result<Artifact, Error> {
+    Ok(service(server).create_artifact(request).await?.into_inner())
 }

@@ -53,6 +53,15 @@ pub async fn events(client: &RegistryClient) -> Vec<Event> {
     client.list_events().page_size(1000).stream().try_collect().await.unwrap()
 }
 
+/// Whether an event is of one of some types, as requests choose them: `version.created`, or `version.*`. None chooses all.
+pub fn is_of(event: &Event, types: &[&str]) -> bool {
+    let chosen = |r#type: &&str| match r#type.strip_suffix('*') {
+        Some(kind) => event.r#type.starts_with(kind),
+        None => event.r#type == **r#type,
+    };
+    types.is_empty() || types.iter().any(chosen)
+}
+
 /// A new model without versions.
 pub async fn model(client: &RegistryClient, name: &str) -> Model {
     client.create_model(name).await.unwrap()

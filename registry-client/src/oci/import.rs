@@ -18,7 +18,7 @@ use crate::{Error, Progress, Publish, RegistryClient, pb};
 
 impl RegistryClient {
     /// Makes a version of a model out of a manifest in an OCI image layout: one that [`export_oci`](Self::export_oci) wrote, or
-    /// another tool for the CNCF ModelPack format. What was exported comes back as it was, but for its parents.
+    /// another tool for the CNCF ModelPack format. What was exported comes back as it was, except for its base versions.
     ///
     /// A layer has to be one raw file; archives are refused. Everything is checked before the registry is asked for anything.
     pub fn import_oci(&self, layout: impl Into<PathBuf>, model: impl Into<String>) -> ImportOci {

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `org.modelregistry.version.name` | manifest | the version's name where it came from |
 //! | `org.modelregistry.version+json` | manifest | what is known of the version, a `Version` in protobuf's JSON form |
-//! | `org.modelregistry.artifact.type` | layer | the `ArtifactType` |
+//! | `org.modelregistry.artifact.type` | layer | `Artifact.type` |
 //! | `org.modelregistry.artifact.media-type` | layer | the artifact's media type |
 //! | `org.modelregistry.artifact.supplementary` | layer | `true` if it was added after the version was READY |
 

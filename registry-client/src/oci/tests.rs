@@ -8,9 +8,11 @@ use super::layout::{Descriptor, Manifest};
 use super::media;
 use super::model::{Fault, Unpacked, check_type, pack, unpack};
 use crate::Error;
-use crate::pb::{self, ArtifactType};
+use registry_proto::known::artifact_type;
 
-const TYPES: [ArtifactType; 11] = [
+use crate::pb;
+
+const TYPES: [&str; 11] = [
     artifact_type::MODEL,
     artifact_type::CHECKPOINT,
     artifact_type::LOG,
@@ -24,7 +26,7 @@ const TYPES: [ArtifactType; 11] = [
     artifact_type::OTHER,
 ];
 
-fn artifact(path: &str, artifact_type: ArtifactType) -> pb::Artifact {
+fn artifact(path: &str, artifact_type: &str) -> pb::Artifact {
     pb::Artifact {
         path: path.to_owned(),
         r#type: artifact_type.into(),
@@ -60,7 +62,7 @@ fn each_artifact_type_has_a_layer() {
         for path in ["model.onnx", "notes"] {
             let (manifest, config) = packed(&version(), &[artifact(path, artifact_type)]);
             let layers = unpack(&manifest, &config).unwrap().layers;
-            assert_eq!((layers[0].artifact_type, layers[0].path.as_str()), (artifact_type, path));
+            assert_eq!((layers[0].artifact_type.as_str(), layers[0].path.as_str()), (artifact_type, path));
             assert_eq!(layers[0].media_type, "text/plain");
         }
     }
@@ -82,7 +84,7 @@ fn layers_of_other_tools_are_what_their_media_type_and_name_say() {
         ("dataset", "test_predictions.csv", artifact_type::PREDICTIONS),
         ("dataset", "train.csv", artifact_type::OTHER),
     ] {
-        let found = media::artifact_type(&format!("application/vnd.cncf.model.{kind}.v1.raw"), path);
+        let found = media::type_of(&format!("application/vnd.cncf.model.{kind}.v1.raw"), path);
         assert_eq!(found, Ok(expected), "{kind} {path}");
     }
     for (media_type, problem) in [
@@ -93,16 +95,16 @@ fn layers_of_other_tools_are_what_their_media_type_and_name_say() {
         ("text/plain", "no layer"),
         ("", "no layer"),
     ] {
-        assert!(media::artifact_type(media_type, "a").unwrap_err().contains(problem), "{media_type}");
+        assert!(media::type_of(media_type, "a").unwrap_err().contains(problem), "{media_type}");
     }
 }
 
 #[test]
 fn documents_are_as_the_specification_has_them() {
     let version = pb::Version {
-        label: "1.4.0".to_owned(),
+        version_id: "1.4.0".to_owned(),
         description: "better".to_owned(),
-        framework: pb::Framework::Xgboost.into(),
+        framework: "xgboost".to_owned(),
         ..version()
     };
     let (manifest, config) = packed(&version, &[artifact("model.ubj", artifact_type::MODEL)]);
@@ -135,7 +137,7 @@ fn documents_are_as_the_specification_has_them() {
                 "annotations": {
                     "org.cncf.model.filepath": "model.ubj",
                     "org.opencontainers.image.title": "model.ubj",
-                    "org.modelregistry.artifact.type": "ARTIFACT_TYPE_MODEL",
+                    "org.modelregistry.artifact.type": "model",
                     "org.modelregistry.artifact.media-type": "text/plain",
                 },
             }],
@@ -143,7 +145,7 @@ fn documents_are_as_the_specification_has_them() {
                 "org.opencontainers.image.created": time,
                 "org.modelregistry.version.name": version.name,
                 "org.modelregistry.version+json":
-                    r#"{"description":"better","framework":"FRAMEWORK_XGBOOST","label":"1.4.0"}"#,
+                    r#"{"description":"better","framework":"xgboost","versionId":"1.4.0"}"#,
             },
         })
     );
@@ -166,13 +168,13 @@ fn what_another_tool_says_of_a_model_is_kept() {
         "modelfs": { "type": "layers", "diffIds": [] },
     });
     let Unpacked { version, .. } = unpack(&manifest, &config).unwrap();
-    assert_eq!((version.label.as_str(), version.description.as_str()), ("3.1", "XYZ"));
-    assert_eq!(version.framework(), pb::Framework::Pytorch);
+    assert_eq!((version.version_id.as_str(), version.description.as_str()), ("3.1", "XYZ"));
+    assert_eq!(version.framework, "pytorch");
     assert_eq!(version.additional_metadata.unwrap().fields.into_keys().collect::<Vec<_>>(), ["modelpack"]);
 
     let strange = json!({ "descriptor": { "version": "7" }, "config": { "format": "ggml" } });
     let Unpacked { version, .. } = unpack(&manifest, &strange).unwrap();
-    assert_eq!((version.label.as_str(), version.framework()), ("", pb::Framework::Unspecified));
+    assert_eq!((version.version_id.as_str(), version.framework.as_str()), ("", ""));
     assert!(unpack(&manifest, &Value::Null).is_ok());
 }
 
@@ -265,9 +267,9 @@ fn finite() -> prop::num::f64::Any {
 
 prop_compose! {
     fn any_version()(
-        label in any::<String>(),
+        version_id in any::<String>(),
         description in any::<String>(),
-        framework in 0..8,
+        framework in any::<String>(),
         metrics in prop::collection::btree_map(
             any::<String>(),
             prop::collection::btree_map(any::<String>(), finite() | prop::num::f64::INFINITE, 0..4),
@@ -285,7 +287,7 @@ prop_compose! {
         let features: Vec<_> = features.into_iter().map(feature).collect();
         let metrics = metrics.into_iter().map(|(split, values)| (split, pb::MetricSet { values }));
         pb::Version {
-            label,
+            version_id,
             description,
             framework,
             metrics: metrics.collect(),
@@ -306,9 +308,9 @@ proptest! {
     #[test]
     fn a_version_comes_back_as_it_was(told in any_version(), etag in any::<String>(), stage in 0..4) {
         // What the registry says of it is not part of it.
-        let said = pb::Version { etag, stage, parents: vec!["another".to_owned()], ..version() };
+        let said = pb::Version { etag, stage, base_versions: vec!["another".to_owned()], ..version() };
         let version = pb::Version {
-            name: said.name, state: said.state, etag: said.etag, stage: said.stage, parents: said.parents, ..told.clone()
+            name: said.name, state: said.state, etag: said.etag, stage: said.stage, base_versions: said.base_versions, ..told.clone()
         };
         let artifacts = [artifact("a", artifact_type::MODEL), artifact("b/c", artifact_type::PLOT)];
         let (manifest, config) = packed(&version, &artifacts);

@@ -13,12 +13,19 @@ use crate::uploads::{cut, noise};
 const NAME: &str = "namespaces/default/models/m/versions/1/artifacts/model.bin";
 const RUN: usize = 16;
 
+/// An artifact and its chunks.
+#[derive(Clone)]
+struct Manifest {
+    artifact: pb::Artifact,
+    chunks: Vec<pb::Chunk>,
+}
+
 /// The manifest of bytes in chunks of this many.
-fn manifest(bytes: &Bytes, size: usize) -> pb::Manifest {
+fn manifest(bytes: &Bytes, size: usize) -> Manifest {
     manifest_of(bytes.chunks(size).map(Chunk::of).collect())
 }
 
-fn manifest_of(chunks: Vec<Chunk>) -> pb::Manifest {
+fn manifest_of(chunks: Vec<Chunk>) -> Manifest {
     let artifact = pb::Artifact {
         name: NAME.to_owned(),
         path: "model.bin".to_owned(),
@@ -26,7 +33,7 @@ fn manifest_of(chunks: Vec<Chunk>) -> pb::Manifest {
         chunks_blake3: ListDigest::of(&chunks).hex(),
         ..Default::default()
     };
-    pb::Manifest { artifact: Some(artifact), chunks: chunks.into_iter().map(Chunk::to_message).collect() }
+    Manifest { artifact, chunks: chunks.into_iter().map(Chunk::to_message).collect() }
 }
 
 type Script = Vec<Result<Bytes, Status>>;
@@ -35,26 +42,33 @@ type Predicate = fn(&Error) -> bool;
 type Ranges = Arc<Mutex<Vec<(i64, i64)>>>;
 
 /// Serves an artifact, and for each download a script made of its offset and length.
-fn sender(manifest: pb::Manifest, script: impl Fn(usize, usize) -> Script + Send + Sync + 'static) -> (Fake, Ranges) {
+fn sender(manifest: Manifest, script: impl Fn(usize, usize) -> Script + Send + Sync + 'static) -> (Fake, Ranges) {
     let ranges = Ranges::default();
-    let (asked, artifact) = (Arc::clone(&ranges), manifest.artifact.clone().unwrap());
-    let fake = Fake::default()
-        .on(move |_: Request<pb::GetArtifactRequest>| Ok(artifact.clone()))
-        .on(move |_: Request<pb::GetManifestRequest>| Ok(manifest.clone()))
-        .on(move |request: Request<pb::DownloadArtifactRequest>| {
-            let request = request.into_inner();
-            assert_eq!(request.name, NAME);
-            asked.lock().unwrap().push((request.offset, request.length));
-            let script = script(request.offset as usize, request.length as usize).into_iter();
-            let message = |data| pb::DownloadArtifactResponse { data };
-            let answers: Answers<_> = stream::iter(script.map(move |step| step.map(message))).boxed();
-            Ok(answers)
-        });
+    let asked = Arc::clone(&ranges);
+    let fake = knowing(manifest).on(move |request: Request<pb::DownloadArtifactRequest>| {
+        let request = request.into_inner();
+        assert_eq!(request.name, NAME);
+        asked.lock().unwrap().push((request.offset, request.length));
+        let script = script(request.offset as usize, request.length as usize).into_iter();
+        let message = |data| pb::DownloadArtifactResponse { data };
+        let answers: Answers<_> = stream::iter(script.map(move |step| step.map(message))).boxed();
+        Ok(answers)
+    });
     (fake, ranges)
 }
 
+/// Knows an artifact and its chunks.
+fn knowing(manifest: Manifest) -> Fake {
+    let Manifest { artifact, chunks } = manifest;
+    Fake::default().on(move |_: Request<pb::GetArtifactRequest>| Ok(artifact.clone())).on(
+        move |_: Request<pb::ListChunksRequest>| {
+            Ok(pb::ListChunksResponse { chunks: chunks.clone(), ..Default::default() })
+        },
+    )
+}
+
 /// Serves what is asked for.
-fn honest(manifest: pb::Manifest, bytes: &Bytes) -> (Fake, Ranges) {
+fn honest(manifest: Manifest, bytes: &Bytes) -> (Fake, Ranges) {
     let bytes = bytes.clone();
     sender(manifest, move |offset, length| vec![Ok(bytes.slice(offset..offset + length))])
 }
@@ -80,7 +94,7 @@ async fn a_download_goes_on_where_it_was_cut_off() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.bin");
     let got = fake.client().await.download(NAME).to_file(&file).await.unwrap();
-    assert_eq!(Some(got), manifest(&bytes, 100).artifact);
+    assert_eq!(got, manifest(&bytes, 100).artifact);
     assert_eq!(std::fs::read(&file).unwrap(), bytes);
     assert_eq!(*ranges.lock().unwrap(), [(0, 1000), (300, 700), (600, 400), (900, 100)]);
     assert_eq!(names_in(folder.path()), ["model.bin"]);
@@ -113,24 +127,22 @@ async fn a_download_goes_on_at_another_server() {
     let client = client_of([one.serve().await, two.serve().await]);
     assert_eq!(client.download(NAME).bytes().await.unwrap(), bytes);
     let (of_one, of_two) = (of_one.lock().unwrap(), of_two.lock().unwrap());
-    // The first call, for the chunks, went to the first.
-    assert_eq!(*of_two, [(0, 1000), (600, 400)]);
-    assert_eq!(*of_one, [(300, 700), (900, 100)]);
+    // The first two calls, for the artifact and for its chunks, went to one each.
+    assert_eq!(*of_one, [(0, 1000), (600, 400)]);
+    assert_eq!(*of_two, [(300, 700), (900, 100)]);
 }
 
 #[tokio::test]
 async fn a_download_survives_the_loss_of_its_connection() {
     let bytes = noise(4, 1000);
     let (served, known) = (bytes.clone(), manifest(&bytes, 200));
-    let fake = Fake::default().on(move |_: Request<pb::GetManifestRequest>| Ok(known.clone())).on(
-        move |request: Request<pb::DownloadArtifactRequest>| {
-            let offset = request.into_inner().offset as usize;
-            let end = if offset == 0 { 250 } else { 1000 };
-            let first = stream::iter([Ok(pb::DownloadArtifactResponse { data: served.slice(offset..end) })]);
-            let answers: Answers<_> = if offset == 0 { first.chain(stream::pending()).boxed() } else { first.boxed() };
-            Ok(answers)
-        },
-    );
+    let fake = knowing(known).on(move |request: Request<pb::DownloadArtifactRequest>| {
+        let offset = request.into_inner().offset as usize;
+        let end = if offset == 0 { 250 } else { 1000 };
+        let first = stream::iter([Ok(pb::DownloadArtifactResponse { data: served.slice(offset..end) })]);
+        let answers: Answers<_> = if offset == 0 { first.chain(stream::pending()).boxed() } else { first.boxed() };
+        Ok(answers)
+    });
     let proxy = Proxy::to(fake.serve().await).await;
     let mut download = client(proxy.address).await.download(NAME).stream().await.unwrap();
     assert_eq!(download.next().await.unwrap().unwrap(), bytes[..200]);
@@ -145,7 +157,7 @@ async fn a_download_survives_the_loss_of_its_connection() {
 async fn another_download_to_the_same_place_goes_on_where_one_ended() {
     let bytes = noise(5, 1000);
     let known = manifest(&bytes, 100);
-    let digest = known.artifact.as_ref().unwrap().chunks_blake3.clone();
+    let digest = known.artifact.chunks_blake3.clone();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.bin");
     let part = folder.path().join(format!("model.bin.part-{}", &digest[..16]));
@@ -179,7 +191,7 @@ async fn a_part_of_something_else_is_of_no_use() {
     let known = manifest(&bytes, 100);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.bin");
-    let digest = &known.artifact.as_ref().unwrap().chunks_blake3[..16];
+    let digest = &known.artifact.chunks_blake3[..16];
     let part = folder.path().join(format!("model.bin.part-{digest}"));
     for length in [0, 1, 999, 1000, 5000] {
         std::fs::write(&part, noise(7, length)).unwrap();
@@ -283,24 +295,23 @@ async fn bytes_that_are_not_the_stored_ones_never_get_the_name() {
 
 #[tokio::test]
 async fn a_list_of_chunks_that_is_not_the_artifacts_is_refused() {
-    type Lie = fn(&mut pb::Manifest);
+    type Lie = fn(&mut Manifest);
     let bytes = noise(11, 1000);
-    let rows: [(&str, Lie, Predicate); 6] = [
+    let rows: [(&str, Lie, Predicate); 5] = [
         ("other order", |lie| lie.chunks.swap(0, 1), |error| matches!(error, Error::DigestMismatch { .. })),
         ("one less", |lie| drop(lie.chunks.pop()), |error| matches!(error, Error::DigestMismatch { .. })),
         ("other size", |lie| lie.chunks[0].size_bytes += 1, |error| matches!(error, Error::DigestMismatch { .. })),
         (
             "other sum",
-            |lie| lie.artifact.as_mut().unwrap().size_bytes += 1,
+            |lie| lie.artifact.size_bytes += 1,
             |error| matches!(error, Error::SizeMismatch { expected: 1001, actual: 1000, .. }),
         ),
         ("no digest", |lie| lie.chunks[0].blake3.clear(), |error| matches!(error, Error::Protocol(_))),
-        ("no artifact", |lie| lie.artifact = None, |error| matches!(error, Error::Protocol(_))),
     ];
     for (what, lie, expected) in rows {
         let mut known = manifest(&bytes, 100);
         lie(&mut known);
-        let fake = Fake::default().on(move |_: Request<pb::GetManifestRequest>| Ok(known.clone()));
+        let fake = knowing(known);
         let client = fake.client().await;
         let folder = tempfile::tempdir().unwrap();
         let error = client.download(NAME).to_file(folder.path().join("model.bin")).await.unwrap_err();

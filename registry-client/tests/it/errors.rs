@@ -10,7 +10,7 @@ use crate::fake::{Fake, endpoints, nobody};
 type Predicate = fn(&Error) -> bool;
 
 fn info(reason: &str) -> ErrorDetails {
-    ErrorDetails::with_error_info(reason, "modelregistry.v1", [("name".to_owned(), "models/x".to_owned())])
+    ErrorDetails::with_error_info(reason, "modelregistry.dev", [("name".to_owned(), "models/x".to_owned())])
 }
 
 /// What the client makes of an answer, over the wire.
@@ -42,41 +42,26 @@ async fn errors_are_known_by_code_and_reason() {
         ("outcome unknown", Error::is_outcome_unknown),
     ];
     let rows = [
-        (Code::NotFound, "ERROR_REASON_MODEL_NOT_FOUND", Some(ErrorReason::ModelNotFound), "not found"),
-        (
-            Code::AlreadyExists,
-            "ERROR_REASON_LABEL_ALREADY_EXISTS",
-            Some(ErrorReason::LabelAlreadyExists),
-            "already exists",
-        ),
-        (Code::Aborted, "ERROR_REASON_ETAG_MISMATCH", Some(ErrorReason::EtagMismatch), "conflict"),
-        (
-            Code::FailedPrecondition,
-            "ERROR_REASON_VERSION_SEALED",
-            Some(ErrorReason::VersionSealed),
-            "failed precondition",
-        ),
-        (Code::InvalidArgument, "ERROR_REASON_NAME_INVALID", Some(ErrorReason::NameInvalid), "invalid argument"),
-        (
-            Code::Unavailable,
-            "ERROR_REASON_SERVER_DRAINING",
-            Some(ErrorReason::ServerDraining),
-            "unavailable outcome unknown",
-        ),
+        (Code::NotFound, "RESOURCE_NOT_FOUND", Some(ErrorReason::ResourceNotFound), "not found"),
+        (Code::AlreadyExists, "RESOURCE_ALREADY_EXISTS", Some(ErrorReason::ResourceAlreadyExists), "already exists"),
+        (Code::Aborted, "ETAG_MISMATCH", Some(ErrorReason::EtagMismatch), "conflict"),
+        (Code::FailedPrecondition, "VERSION_SEALED", Some(ErrorReason::VersionSealed), "failed precondition"),
+        (Code::InvalidArgument, "NAME_INVALID", Some(ErrorReason::NameInvalid), "invalid argument"),
+        (Code::Unavailable, "SERVER_DRAINING", Some(ErrorReason::ServerDraining), "unavailable outcome unknown"),
         (
             Code::DeadlineExceeded,
-            "ERROR_REASON_DEADLINE_EXCEEDED",
+            "DEADLINE_EXCEEDED",
             Some(ErrorReason::DeadlineExceeded),
             "deadline exceeded outcome unknown",
         ),
-        (Code::ResourceExhausted, "ERROR_REASON_OVERLOADED", Some(ErrorReason::Overloaded), "resource exhausted"),
-        (Code::OutOfRange, "ERROR_REASON_REVISION_COMPACTED", Some(ErrorReason::RevisionCompacted), "out of range"),
-        (Code::DataLoss, "ERROR_REASON_ARTIFACT_DAMAGED", Some(ErrorReason::ArtifactDamaged), "data loss"),
-        (Code::Internal, "ERROR_REASON_INTERNAL", Some(ErrorReason::Internal), ""),
+        (Code::ResourceExhausted, "OVERLOADED", Some(ErrorReason::Overloaded), "resource exhausted"),
+        (Code::OutOfRange, "REVISION_COMPACTED", Some(ErrorReason::RevisionCompacted), "out of range"),
+        (Code::DataLoss, "ARTIFACT_DAMAGED", Some(ErrorReason::ArtifactDamaged), "data loss"),
+        (Code::Internal, "INTERNAL", Some(ErrorReason::Internal), ""),
         // A reason of a newer server: the code still tells.
-        (Code::PermissionDenied, "ERROR_REASON_MOON", None, "permission denied"),
-        (Code::Unauthenticated, "ERROR_REASON_MOON", None, "unauthenticated"),
-        (Code::NotFound, "ERROR_REASON_MOON_NOT_FOUND", None, "not found"),
+        (Code::PermissionDenied, "MOON", None, "permission denied"),
+        (Code::Unauthenticated, "MOON", None, "unauthenticated"),
+        (Code::NotFound, "MOON_NOT_FOUND", None, "not found"),
     ];
     for (code, name, reason, expected) in rows {
         let error = decoded(code, "text", info(name)).await;
@@ -90,8 +75,8 @@ async fn errors_are_known_by_code_and_reason() {
 
 #[tokio::test]
 async fn a_reason_of_somebody_else_is_none_of_ours() {
-    let details = ErrorDetails::with_error_info("ERROR_REASON_MODEL_NOT_FOUND", "proxy.example", []);
-    let error = decoded(Code::NotFound, "ERROR_REASON_MODEL_NOT_FOUND", details).await;
+    let details = ErrorDetails::with_error_info("RESOURCE_NOT_FOUND", "proxy.example", []);
+    let error = decoded(Code::NotFound, "RESOURCE_NOT_FOUND", details).await;
     assert_eq!(error.reason(), None);
     assert!(error.is_not_found());
 }
@@ -104,10 +89,10 @@ async fn an_invalid_argument_names_every_field() {
         reason: reason.to_owned(),
         localized_message: None,
     };
-    let mut details = info("ERROR_REASON_FIELD_REQUIRED");
+    let mut details = info("FIELD_REQUIRED");
     details.set_bad_request([
-        violation("parent", "is empty", "ERROR_REASON_FIELD_REQUIRED"),
-        violation("model.owner", "is too long", "ERROR_REASON_FIELD_INVALID"),
+        violation("parent", "is empty", "FIELD_REQUIRED"),
+        violation("model.owner", "is too long", "FIELD_INVALID"),
     ]);
     let error = decoded(Code::InvalidArgument, "two fields at fault", details).await;
     let expected = [
@@ -128,7 +113,7 @@ async fn an_invalid_argument_names_every_field() {
 
 #[tokio::test]
 async fn the_wait_that_the_registry_asks_for_is_known() {
-    let mut details = info("ERROR_REASON_OVERLOADED");
+    let mut details = info("OVERLOADED");
     details.set_retry_info(Some(Duration::from_millis(1500)));
     let error = decoded(Code::ResourceExhausted, "busy", details).await;
     assert_eq!(error.status().unwrap().retry_after, Some(Duration::from_millis(1500)));
@@ -163,7 +148,7 @@ async fn an_answer_without_a_reason_is_none() {
     for code in [Code::Unknown, Code::Cancelled] {
         let error = answered(Status::new(code, "cut off")).await;
         assert!(matches!(&error, Error::Transport(text) if text == "cut off"), "{error:?}");
-        let error = decoded(code, "refused", info("ERROR_REASON_UPLOAD_INCOMPLETE")).await;
+        let error = decoded(code, "refused", info("UPLOAD_INCOMPLETE")).await;
         assert_eq!((error.code(), error.reason()), (Some(code), Some(ErrorReason::UploadIncomplete)));
     }
 }

@@ -60,6 +60,7 @@ impl Fake {
             .add_service(pb::version_service_server::VersionServiceServer::new(self.clone()))
             .add_service(pb::artifact_service_server::ArtifactServiceServer::new(self.clone()))
             .add_service(pb::lifecycle_service_server::LifecycleServiceServer::new(self.clone()))
+            .add_service(pb::event_service_server::EventServiceServer::new(self.clone()))
             .add_service(HealthServer::new(self))
     }
 
@@ -190,6 +191,8 @@ fake_service!(pb::model_service_server::ModelService {
     update_model(UpdateModelRequest) -> Model;
     delete_model(DeleteModelRequest) -> Model;
     undelete_model(UndeleteModelRequest) -> Model;
+    set_alias(SetAliasRequest) -> Model;
+    delete_alias(DeleteAliasRequest) -> Model;
 });
 
 fake_service!(pb::version_service_server::VersionService {
@@ -204,8 +207,6 @@ fake_service!(pb::version_service_server::VersionService {
     purge_version(PurgeVersionRequest) -> Version;
     compare_versions(CompareVersionsRequest) -> CompareVersionsResponse;
     prune_versions(PruneVersionsRequest) -> PruneVersionsResponse;
-    set_alias(SetAliasRequest) -> Model;
-    delete_alias(DeleteAliasRequest) -> Model;
 });
 
 #[tonic::async_trait]
@@ -238,14 +239,17 @@ impl pb::artifact_service_server::ArtifactService for Fake {
         self.answer(Request::new(sent))
     }
 
-    async fn commit_artifact(
+    async fn create_artifact(
         &self,
-        request: Request<pb::CommitArtifactRequest>,
+        request: Request<pb::CreateArtifactRequest>,
     ) -> Result<Response<pb::Artifact>, Status> {
         self.answer(request)
     }
 
-    async fn get_manifest(&self, request: Request<pb::GetManifestRequest>) -> Result<Response<pb::Manifest>, Status> {
+    async fn list_chunks(
+        &self,
+        request: Request<pb::ListChunksRequest>,
+    ) -> Result<Response<pb::ListChunksResponse>, Status> {
         self.answer(request)
     }
 
@@ -275,27 +279,15 @@ impl pb::artifact_service_server::ArtifactService for Fake {
     }
 }
 
+fake_service!(pb::lifecycle_service_server::LifecycleService {
+    transition_stage(TransitionStageRequest) -> TransitionStageResponse;
+    batch_transition_stages(BatchTransitionStagesRequest) -> BatchTransitionStagesResponse;
+    rollback_stage(RollbackStageRequest) -> RollbackStageResponse;
+});
+
 #[tonic::async_trait]
-impl pb::lifecycle_service_server::LifecycleService for Fake {
+impl pb::event_service_server::EventService for Fake {
     type WatchEventsStream = Answers<pb::WatchEventsResponse>;
-
-    async fn transition_stage(
-        &self,
-        request: Request<pb::TransitionStageRequest>,
-    ) -> Result<Response<pb::TransitionStageResponse>, Status> {
-        self.answer(request)
-    }
-
-    async fn batch_transition_stages(
-        &self,
-        request: Request<pb::BatchTransitionStagesRequest>,
-    ) -> Result<Response<pb::BatchTransitionStagesResponse>, Status> {
-        self.answer(request)
-    }
-
-    async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Result<Response<pb::RollbackResponse>, Status> {
-        self.answer(request)
-    }
 
     async fn watch_events(
         &self,

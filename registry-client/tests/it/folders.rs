@@ -17,8 +17,15 @@ pub(crate) fn version() -> pb::Version {
 }
 
 fn refusal(code: Code, reason: ErrorReason) -> Status {
-    let details = ErrorDetails::with_error_info(reason.as_str_name(), "modelregistry.v1", []);
+    let reason = reason.as_str_name().trim_start_matches("ERROR_REASON_");
+    let details = ErrorDetails::with_error_info(reason, "modelregistry.dev", []);
     Status::with_error_details(code, "refused", details)
+}
+
+fn missing_model() -> Status {
+    let mut details = ErrorDetails::with_error_info("RESOURCE_NOT_FOUND", "modelregistry.dev", []);
+    details.set_resource_info("modelregistry.dev/Model", "models/x", "", "");
+    Status::with_error_details(Code::NotFound, "refused", details)
 }
 
 /// What a registry was told, in words.
@@ -43,18 +50,19 @@ fn registry(model_exists: bool) -> (Fake, Told) {
         })
         .on(move |request: Request<pb::CreateVersionRequest>| {
             if !*exists.lock().unwrap() {
-                return Err(refusal(Code::NotFound, ErrorReason::ModelNotFound));
+                return Err(missing_model());
             }
-            created(format!("version {}", request.into_inner().version.unwrap_or_default().label));
+            created(format!("version {}", request.into_inner().version_id));
             Ok(version())
         })
-        .on(move |request: Request<pb::CommitArtifactRequest>| {
+        .on(move |request: Request<pb::CreateArtifactRequest>| {
             let request = request.into_inner();
             assert_eq!(request.parent, VERSION);
-            if request.path == "bad.txt" {
+            let path = request.artifact.unwrap_or_default().path;
+            if path == "bad.txt" {
                 return Err(refusal(Code::ResourceExhausted, ErrorReason::StorageFull));
             }
-            upload(format!("{} of {} bytes", request.path, request.data.len()));
+            upload(format!("{path} of {} bytes", request.data.len()));
             Ok(pb::Artifact::default())
         })
         .on(move |request: Request<pb::FinalizeVersionRequest>| {
@@ -75,7 +83,7 @@ async fn a_folder_becomes_a_version() {
     let last = Arc::new(Mutex::new(None));
     let seen = Arc::clone(&last);
     let report = move |progress: Progress| *seen.lock().unwrap() = Some((progress.done, progress.total));
-    let publish = fake.client().await.publish(folder.path(), "models/m").label("1.0.0").progress(report);
+    let publish = fake.client().await.publish(folder.path(), "models/m").version_id("1.0.0").progress(report);
     let owner = pb::Model { owner: "risk".to_owned(), ..Default::default() };
     let version = publish.create_model_if_missing(owner).await.unwrap();
     assert_eq!(version.state(), pb::VersionState::Ready);
@@ -116,7 +124,7 @@ async fn a_model_is_not_made_unasked() {
     std::fs::write(folder.path().join("model.bin"), "").unwrap();
     let (fake, told) = registry(false);
     let error = fake.client().await.publish(folder.path(), "models/m").await.unwrap_err();
-    assert_eq!(error.reason(), Some(ErrorReason::ModelNotFound));
+    assert_eq!(error.reason(), Some(ErrorReason::ResourceNotFound));
     assert!(told.lock().unwrap().is_empty());
 }
 
@@ -141,10 +149,10 @@ pub(crate) fn shelf(paths: &'static [&'static str]) -> Fake {
             let artifacts = paths.iter().map(|path| artifact(path)).collect();
             Ok(pb::ListArtifactsResponse { artifacts, next_page_token: String::new() })
         })
-        .on(move |request: Request<pb::GetManifestRequest>| {
-            let path = path_of(&request.into_inner().name);
+        .on(move |request: Request<pb::ListChunksRequest>| {
+            let path = path_of(&request.into_inner().parent);
             let chunks = vec![Chunk::of(path.as_bytes()).to_message()];
-            Ok(pb::Manifest { artifact: Some(artifact(&path)), chunks })
+            Ok(pb::ListChunksResponse { chunks, next_page_token: String::new() })
         })
         .on(move |request: Request<pb::DownloadArtifactRequest>| {
             let data = path_of(&request.into_inner().name).into();

@@ -22,7 +22,7 @@ async fn every_method_takes_short_names() {
         format!("{:?}", client.set_alias("fraud", "live", "7")),
         format!("{:?}", client.delete_alias("fraud", "live")),
         format!("{:?}", client.create_version("fraud")),
-        format!("{:?}", client.create_version("namespaces/risk/models/other").parents(["fraud@production"])),
+        format!("{:?}", client.create_version("namespaces/risk/models/other").base_versions(["fraud@production"])),
         format!("{:?}", client.get_version("fraud@production")),
         format!("{:?}", client.list_versions("fraud")),
         format!("{:?}", client.batch_get_versions(["fraud/versions/1"])),
@@ -40,7 +40,7 @@ async fn every_method_takes_short_names() {
         format!("{:?}", client.list_events().parent("fraud")),
         format!("{:?}", client.watch().parent("fraud/versions/1")),
         format!("{:?}", client.get_artifact("fraud@latest/artifacts/a")),
-        format!("{:?}", client.get_manifest("fraud@latest/artifacts/a")),
+        format!("{:?}", client.list_chunks("fraud@latest/artifacts/a")),
         format!("{:?}", client.list_artifacts("fraud@latest")),
         format!("{:?}", client.delete_artifact("fraud/versions/1/artifacts/a")),
         format!("{:?}", client.upload("fraud/versions/1", "a", vec![1])),
@@ -70,9 +70,9 @@ async fn all_that_is_known_of_a_version_can_be_set() {
     };
     let call = client()
         .create_version("fraud")
-        .label("1.4.0")
+        .version_id("1.4.0")
         .description("text")
-        .framework(pb::Framework::Onnx, "1")
+        .framework("onnx", "1")
         .source_uri("s3://bucket/model.onnx")
         .metric("test", "auc", 0.5)
         .hyperparameter("max_depth", 6.0)
@@ -83,14 +83,13 @@ async fn all_that_is_known_of_a_version_can_be_set() {
         .environment(environment.clone())
         .data_range("1958-03-29", "1960-01-01")
         .dataset(dataset.clone())
-        .parents(["models/fraud/versions/1"])
+        .base_versions(["models/fraud/versions/1"])
         .training_time(trained)
         .additional_metadata("note", 1.0)
         .tag("team", "risk");
     let expected = pb::Version {
-        label: "1.4.0".to_owned(),
         description: "text".to_owned(),
-        framework: pb::Framework::Onnx.into(),
+        framework: "onnx".to_owned(),
         framework_version: "1".to_owned(),
         source_uri: "s3://bucket/model.onnx".to_owned(),
         metrics: [("test".to_owned(), pb::MetricSet { values: [("auc".to_owned(), 0.5)].into() })].into(),
@@ -102,14 +101,14 @@ async fn all_that_is_known_of_a_version_can_be_set() {
         environment: Some(environment),
         data_range: Some(pb::DataRange { start: "1958-03-29".to_owned(), end: "1960-01-01".to_owned() }),
         datasets: vec![dataset],
-        parents: vec!["models/fraud/versions/1".to_owned()],
+        base_versions: vec!["models/fraud/versions/1".to_owned()],
         training_time: Some(trained.into()),
         additional_metadata: object("note", 1.0),
         tags: [("team".to_owned(), "risk".to_owned())].into(),
         ..Default::default()
     };
     let request = format!("{call:?}");
-    assert!(request.contains(&format!("{expected:?}")), "{request}");
+    assert!(request.contains(&format!("{expected:?}")) && request.contains("version_id: \"1.4.0\""), "{request}");
 }
 
 #[tokio::test]
@@ -118,26 +117,26 @@ async fn all_that_is_known_of_a_model_can_be_set() {
         .create_model("fraud")
         .display_name("Fraud")
         .description("text")
-        .model_type(pb::ModelType::Classification)
+        .model_type("classification")
         .owner("ada")
         .team("risk")
         .project("cards")
         .business_domain("payments")
         .purpose("to refuse")
-        .label("a", "b")
+        .tag("a", "b")
         .annotation("c", "d")
         .stage_policy(pb::StagePolicy::default())
         .metric_direction("cost", pb::MetricDirection::LowerIsBetter);
     let expected = pb::Model {
         display_name: "Fraud".to_owned(),
         description: "text".to_owned(),
-        model_type: pb::ModelType::Classification.into(),
+        model_type: "classification".to_owned(),
         owner: "ada".to_owned(),
         team: "risk".to_owned(),
         project: "cards".to_owned(),
         business_domain: "payments".to_owned(),
         purpose: "to refuse".to_owned(),
-        labels: [("a".to_owned(), "b".to_owned())].into(),
+        tags: [("a".to_owned(), "b".to_owned())].into(),
         annotations: [("c".to_owned(), "d".to_owned())].into(),
         stage_policy: Some(pb::StagePolicy::default()),
         metric_directions: [("cost".to_owned(), pb::MetricDirection::LowerIsBetter.into())].into(),

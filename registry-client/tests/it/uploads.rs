@@ -53,7 +53,7 @@ struct Told {
     batches: Vec<Sent>,
     /// How many chunks came that had come before.
     came_again: usize,
-    commits: Vec<pb::CommitArtifactRequest>,
+    commits: Vec<pb::CreateArtifactRequest>,
     /// What becomes of the next batches: so many chunks are kept, then it fails.
     failures: VecDeque<(usize, Code)>,
     /// What becomes of the next commits.
@@ -61,8 +61,8 @@ struct Told {
 }
 
 impl Told {
-    fn missing(&self, request: &pb::FindMissingChunksRequest) -> Vec<u32> {
-        let lacks = |(_, blake3): &(u32, &Bytes)| !self.kept.contains_key(*blake3);
+    fn missing(&self, request: &pb::FindMissingChunksRequest) -> Vec<i32> {
+        let lacks = |(_, blake3): &(i32, &Bytes)| !self.kept.contains_key(*blake3);
         (0..).zip(&request.blake3).filter(lacks).map(|(place, _)| place).collect()
     }
 
@@ -80,11 +80,15 @@ impl Told {
         failure.map_or(Ok(pb::UploadChunksResponse::default()), |(_, code)| Err(Status::new(code, "again")))
     }
 
-    fn commit(&mut self, request: pb::CommitArtifactRequest) -> Result<pb::Artifact, Status> {
-        let artifact = pb::Artifact { path: request.path.clone(), ..Default::default() };
+    fn commit(&mut self, request: pb::CreateArtifactRequest) -> Result<pb::Artifact, Status> {
+        let artifact = request.artifact.clone().unwrap();
         self.commits.push(request);
         self.refusals.pop_front().map_or(Ok(artifact), |(code, reason)| {
-            let details = ErrorDetails::with_error_info(reason.as_str_name(), "modelregistry.v1", []);
+            let details = ErrorDetails::with_error_info(
+                reason.as_str_name().trim_start_matches("ERROR_REASON_"),
+                "modelregistry.dev",
+                [],
+            );
             Err(Status::with_error_details(code, "refused", details))
         })
     }
@@ -108,7 +112,7 @@ impl Registry {
                 Ok(pb::FindMissingChunksResponse { missing: told.missing(&request) })
             })
             .on(move |request: Request<Sent>| sending.0.lock().unwrap().take(request.into_inner()))
-            .on(move |request: Request<pb::CommitArtifactRequest>| {
+            .on(move |request: Request<pb::CreateArtifactRequest>| {
                 committing.0.lock().unwrap().commit(request.into_inner())
             })
     }
@@ -158,12 +162,16 @@ async fn a_file_is_sent_in_chunks_and_then_made_an_artifact() {
     let told = registry.told();
     let cut = cut(&bytes);
     let [commit] = told.commits.as_slice() else { panic!("{:?}", told.commits) };
-    let expected = pb::CommitArtifactRequest {
-        parent: VERSION.to_owned(),
+    let artifact = pb::Artifact {
         path: "model.bin".to_owned(),
-        r#type: pb::ArtifactType::Model.into(),
+        r#type: "model".to_owned(),
+        size_bytes: 20 << 20,
+        ..Default::default()
+    };
+    let expected = pb::CreateArtifactRequest {
+        parent: VERSION.to_owned(),
+        artifact: Some(artifact),
         chunks: cut.iter().map(|(chunk, _)| chunk.to_message()).collect(),
-        size_bytes: Some(20 << 20),
         upload_id: commit.upload_id.clone(),
         request_id: commit.request_id.clone(),
         ..Default::default()
@@ -283,18 +291,18 @@ async fn few_bytes_are_sent_whole() {
     ];
     for (number, source) in sources.into_iter().enumerate() {
         let upload = client.upload(VERSION, number.to_string(), source);
-        upload.artifact_type(pb::ArtifactType::Log).media_type("text/plain").await.unwrap();
+        upload.artifact_type("log").media_type("text/plain").await.unwrap();
     }
     let mut told = registry.told();
     assert_eq!(told.looked_for, [1], "only the last is cut");
     let refused = told.commits.remove(0);
     assert_eq!(refused, told.commits[0], "the same once more");
-    let committed = told.commits.iter().map(|commit| (commit.data.len(), commit.chunks.len(), commit.size_bytes()));
+    let of = |commit: &pb::CreateArtifactRequest| commit.artifact.clone().unwrap();
+    let committed = told.commits.iter().map(|commit| (commit.data.len(), commit.chunks.len(), of(commit).size_bytes));
     let inline = chunks::INLINE;
     let expected = [(0, 0, 0), (inline, 0, inline as i64), (inline, 0, inline as i64), (0, 1, inline as i64 + 1)];
     assert!(committed.eq(expected), "{:?}", told.commits);
-    let log = |commit: &pb::CommitArtifactRequest| commit.r#type() == pb::ArtifactType::Log;
-    assert!(told.commits.iter().all(|commit| log(commit) && commit.media_type == "text/plain"));
+    assert!(told.commits.iter().all(|commit| of(commit).r#type == "log" && of(commit).media_type == "text/plain"));
 }
 
 /// Gives bytes, then an error.

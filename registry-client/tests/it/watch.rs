@@ -15,15 +15,15 @@ fn answer(response: Response) -> Answer {
     Ok(pb::WatchEventsResponse { response: Some(response) })
 }
 
-fn created(revision: u64) -> Answer {
+fn created(revision: i64) -> Answer {
     answer(Response::Created(pb::WatchCreated { revision }))
 }
 
-fn events(revision: u64) -> Answer {
+fn events(revision: i64) -> Answer {
     answer(Response::Events(pb::WatchedEvents { revision, events: vec![pb::Event::default()] }))
 }
 
-fn bookmark(revision: u64) -> Answer {
+fn bookmark(revision: i64) -> Answer {
     answer(Response::Bookmark(pb::Bookmark { revision }))
 }
 
@@ -66,7 +66,7 @@ async fn a_watch_resumes_behind_the_last_revision() {
         vec![created(9), bookmark(12), cut()],
         vec![created(12), events(13)],
     ]);
-    let watch = fake.client().await.watch().parent("models/fraud").types([pb::EventType::AliasSet]);
+    let watch = fake.client().await.watch().parent("models/fraud").types(["alias.set"]);
     let items: Vec<_> = watch.stream().map_ok(|item| name(&item)).take(5).try_collect().await.unwrap();
     assert_eq!(items, ["created 7", "events 8", "events 9", "bookmark 12", "events 13"]);
 
@@ -75,7 +75,7 @@ async fn a_watch_resumes_behind_the_last_revision() {
     let now = Start::Now(Default::default());
     assert_eq!(starts, [now, now, Start::AfterRevision(9), Start::AfterRevision(12)]);
     let same = |request: &pb::WatchEventsRequest| (request.parent.clone(), request.types.clone());
-    let expected = ("models/fraud".to_owned(), vec![pb::EventType::AliasSet.into()]);
+    let expected = ("models/fraud".to_owned(), vec!["alias.set".to_owned()]);
     assert!(asked.iter().all(|request| same(request) == expected), "{asked:?}");
 }
 

@@ -9,12 +9,10 @@ use registry_proto::v1::VerifyProblemType;
 
 use super::{Owned, artifact};
 use crate::chunks::{ChunkError, ChunkStore};
-use crate::convert::count;
 use crate::error::Error;
-use crate::registry::contents::content;
-use crate::registry::kinds;
+use crate::registry::contents::{content, namespace_of};
 use crate::registry::resource::Resource as _;
-use crate::registry::{Intent, Registry, keys};
+use crate::registry::{Intent, Registry, count, kinds};
 use crate::store::{Hit, Pages, Snapshot, Source, Store, StoreError};
 
 /// How many chunks are read at once.
@@ -85,7 +83,7 @@ impl<'a> Scrubber<'a> {
             let detail = "its list of chunks is another one";
             return Ok(vec![Finding::of_list(VerifyProblemType::ArtifactDamaged, detail)]);
         }
-        let namespace = keys::namespace_of(&hit.record.key);
+        let namespace = namespace_of(&hit.record.key);
         let mut findings = Vec::new();
         let mut unread = Vec::new();
         let mut seen = HashSet::new();

@@ -8,7 +8,7 @@ use registry_proto::v1::{VerifyPhase, VerifyProblemType};
 use super::scrub::{Finding, Scrubber};
 use crate::chunks::ChunkStore;
 use crate::error::Error;
-use crate::registry::chain;
+use crate::registry::commit::{CHAIN_START, link};
 use crate::registry::kinds::LAYOUT;
 use crate::store::sled::SledStore;
 use crate::store::{Hit, Pages, Revision, Snapshot, Source, Store, StoreError};
@@ -89,7 +89,7 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
     async fn log(&mut self, store: &dyn Store, replayed: &SledStore) -> Result<bool, Error> {
         let last = self.report.revision.cast_unsigned();
         let mut at: Revision = 0;
-        let mut hash = Bytes::from_static(&chain::START);
+        let mut hash = Bytes::from_static(&CHAIN_START);
         while at < last {
             let read = store.changes(at, READ).await.map_err(Error::from);
             let read = self.understood(VerifyProblemType::ChainBroken, format!("behind revision {at}"), read)?;
@@ -128,7 +128,7 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
         for mut event in events {
             self.report.events += 1;
             let logged = event.hash.clone();
-            chain::link(hash, &mut event);
+            link(hash, &mut event);
             if event.hash != logged {
                 let detail = "its hash is not that of the events up to it";
                 self.problem(VerifyProblemType::ChainBroken, event.name, detail);

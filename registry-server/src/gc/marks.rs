@@ -3,10 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::chunks::garbage::Stored;
-use crate::convert::count;
 use crate::error::Error;
 use crate::registry::contents::{Owned, chunks_of, chunks_written};
-use crate::registry::kinds;
+use crate::registry::{count, kinds};
 use crate::store::{Pages, Revision, Snapshot, Source, Store};
 
 /// How many revisions are read from the log at once.

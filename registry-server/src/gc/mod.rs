@@ -11,16 +11,15 @@ mod tests;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use self::marks::Marks;
 use futures::TryStreamExt as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::CollectGarbagePhase as Phase;
 
-use self::marks::Marks;
 pub(crate) use self::scheduled::{Schedule, run};
 use crate::chunks::garbage::Stored;
-use crate::convert::count;
 use crate::error::Error;
-use crate::registry::{Intent, Registry};
+use crate::registry::{Intent, Registry, count};
 use crate::rules::garbage::{Fate, fate};
 use crate::store::Revision;
 

@@ -20,6 +20,7 @@ use crate::backup::scrub::scrub;
 use crate::backup::verify::verify;
 use crate::error::Error;
 use crate::gc::{Plan, collect};
+use crate::registry::validate;
 
 /// How often a caller hears at most how far something is.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -71,8 +72,8 @@ impl AdminService for Services {
         self.stream(
             request,
             |request, found| {
-                let grace = request.grace.map(Duration::try_from).transpose();
-                Some((grace.map_err(|error| found.invalid("grace", error)).ok()?, request.validate_only))
+                let grace = request.grace.map(|grace| validate::duration(found, "grace", &grace));
+                Some((grace, request.validate_only))
             },
             |services, intent, (grace, validate_only)| async move {
                 let plan = Plan { dry_run: validate_only, grace: grace.unwrap_or(services.plan.grace) };

@@ -12,6 +12,7 @@ use super::call::{List, Messages, Reply, no_filter};
 use crate::error::{Violations, quoted};
 use crate::registry::events::{Selection, Types};
 use crate::registry::history::Period;
+use crate::registry::validate;
 use crate::registry::watch::Start;
 use crate::rules::names::Name;
 
@@ -52,6 +53,9 @@ impl EventService for Services {
             List::by(&["revision"]),
             |request, found| {
                 let selection = selection(&request.parent, &request.types, found);
+                for (field, time) in [("start_time", &request.start_time), ("end_time", &request.end_time)] {
+                    time.iter().for_each(|time| validate::time(found, field, time));
+                }
                 Some((selection?, Period { start: request.start_time, end: request.end_time }))
             },
             |registry, (selection, period), page| async move { registry.list_events(&selection, period, &page).await },

@@ -5,11 +5,9 @@ use registry_proto::v1::lifecycle_service_server::LifecycleService;
 use tonic::Request;
 
 use super::Services;
-use super::call::Reply;
-use crate::convert;
+use super::call::{Reply, check_comment};
 use crate::error::Violations;
-use crate::registry::stages::{Rollback, Transition, TransitionTogether};
-use crate::registry::validate;
+use crate::registry::stages::{Rollback, Transition, TransitionTogether, incumbent, stage};
 use crate::rules::names::{MODELS, VERSIONS};
 use crate::rules::stages::Stage;
 
@@ -39,7 +37,7 @@ impl LifecycleService for Services {
                     found.invalid(format!("requests[{i}]"), "must leave request_id and validate_only to the batch");
                 }
                 transitions.extend(found.within(format!("requests[{i}]"), |found| {
-                    validate::comment(found, "comment", &request.comment);
+                    check_comment("comment", &request.comment, found);
                     transition(request, found)
                 }));
             }
@@ -53,12 +51,12 @@ impl LifecycleService for Services {
             let model = found.name("name", &MODELS, &request.name);
             let stage = match request.stage {
                 0 => Some(Stage::Production),
-                number => convert::stage(number).filter(|stage| stage.is_stacked()),
+                number => stage(number).filter(|stage| stage.is_stacked()),
             };
             if stage.is_none() {
                 found.invalid("stage", "must be PRODUCTION or STAGING");
             }
-            let incumbent = convert::incumbent("incumbent", request.incumbent, found);
+            let incumbent = incumbent("incumbent", request.incumbent, found);
             Some(Rollback { model: model?, stage: stage?, incumbent, etag: request.etag })
         })
         .await
@@ -67,12 +65,12 @@ impl LifecycleService for Services {
 
 fn transition(request: pb::TransitionStageRequest, found: &mut Violations) -> Option<Transition> {
     let name = found.name("name", &VERSIONS, &request.name);
-    let to = convert::stage(request.stage);
+    let to = stage(request.stage);
     match request.stage {
         0 => found.required("stage"),
         number if to.is_none() => found.invalid("stage", format!("has no value {number}")),
         _ => {}
     }
-    let incumbent = convert::incumbent("incumbent", request.incumbent, found);
+    let incumbent = incumbent("incumbent", request.incumbent, found);
     Some(Transition { name: name?, to: to?, incumbent, comment: request.comment, etag: request.etag })
 }

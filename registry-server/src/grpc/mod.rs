@@ -3,7 +3,6 @@
 mod admin;
 mod artifacts;
 mod call;
-mod caller;
 mod encoded;
 mod events;
 mod lifecycle;

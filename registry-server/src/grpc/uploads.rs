@@ -10,7 +10,7 @@ use tonic::{Status, Streaming};
 use uuid::Uuid;
 
 use super::Services;
-use super::caller::{actor, intent_of};
+use super::call::{actor, intent_of};
 use crate::error::{Error, Violations, quoted};
 use crate::registry::resource::Resource as _;
 use crate::registry::uploads::{Source, Upload};
@@ -26,12 +26,13 @@ impl Services {
         mut parts: Streaming<pb::UploadArtifactRequest>,
     ) -> Result<pb::Artifact, Status> {
         let first = self.next_of(&mut parts, 0).await?.and_then(|part| part.request);
-        let Some(Part::Metadata(metadata)) = first else {
+        let Some(Part::Metadata(mut metadata)) = first else {
             return Err(Error::field("metadata", ErrorReason::FieldRequired, "must come in the first message").into());
         };
         let mut found = Violations::default();
         let method = pb::UploadArtifactRequest::METHOD;
-        let intent = intent_of(&headers, method, &metadata, &metadata.request_id, &mut found);
+        let request_id = std::mem::take(&mut metadata.request_id);
+        let intent = intent_of(&headers, method, &metadata, &request_id, &mut found);
         let upload = found.within("metadata", |found| {
             let upload = upload(&metadata.parent, metadata.artifact, found)?;
             // Without either, an upload that breaks off could pass for a whole one.

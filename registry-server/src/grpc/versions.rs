@@ -5,14 +5,14 @@ use registry_proto::v1::version_service_server::VersionService;
 use tonic::Request;
 
 use super::Services;
-use super::call::{List, Reply};
+use super::call::{List, Reply, check_comment};
 use super::paging::Sizes;
 use crate::error::{Error, Violations};
 use crate::registry::deletion::{DeleteVersion, UndeleteVersion};
 use crate::registry::finalize::Finalize;
 use crate::registry::purge::PurgeVersion;
-use crate::registry::records;
 use crate::registry::standard::Update;
+use crate::registry::transaction::decode;
 use crate::registry::validate;
 use crate::registry::versions::CreateVersion;
 use crate::rules::names::{MODELS, Name, VERSIONS, check_version_id};
@@ -42,7 +42,7 @@ impl VersionService for Services {
     // `encoded` answers this call before it comes here; the service's trait wants the method all the same.
     async fn get_version(&self, request: Request<pb::GetVersionRequest>) -> Reply<pb::Version> {
         let record = self.version_record(request).await?.into_inner();
-        Ok(tonic::Response::new(records::decode(&record)?))
+        Ok(tonic::Response::new(decode(&record)?))
     }
 
     async fn list_versions(&self, request: Request<pb::ListVersionsRequest>) -> Reply<pb::ListVersionsResponse> {
@@ -72,7 +72,7 @@ impl VersionService for Services {
                         let many = "these versions are more than fit a message of 4 MiB: ask for fewer at once";
                         return Err(Error::TooLarge(many.to_owned()));
                     }
-                    response.versions.push(records::decode(&record)?);
+                    response.versions.push(decode(&record)?);
                 }
                 Ok(response)
             },
@@ -101,7 +101,7 @@ impl VersionService for Services {
             if !failed && !request.failure_reason.is_empty() {
                 found.invalid("failure_reason", "goes with FAILED only");
             }
-            validate::comment(found, "failure_reason", &request.failure_reason);
+            check_comment("failure_reason", &request.failure_reason, found);
             Some(Finalize { name: name?, failure: failed.then_some(request.failure_reason), etag: request.etag })
         };
         self.act(

@@ -5,9 +5,8 @@ use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 
 use super::models::ModelRow;
-use super::records::ALIAS;
 use super::resource::check_etag;
-use super::transaction::{Tx, event};
+use super::transaction::{ALIAS, Tx, event};
 use super::{Committed, Mutation};
 use crate::error::Error;
 use crate::rules::names::Name;

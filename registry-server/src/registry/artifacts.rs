@@ -2,32 +2,29 @@
 
 use std::sync::LazyLock;
 
-use super::facts;
-use super::kinds;
-use super::kinds::kind;
-use crate::stored::ManifestRecord;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
+use registry_common::hex;
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use sha2::{Digest, Sha256};
 
-use super::contents::Content;
+use super::contents::{Content, contents_place};
+use super::kinds::kind;
 use super::lists::{Listed, Page, page_token_invalid};
-use super::records::decode;
 use super::resource::{Resource, check_etag, missing};
-use super::transaction::{Tx, event};
-use super::{Committed, Mutation, Registry, keys, usage, validate};
+use super::stages::state;
+use super::transaction::{Tx, decode, event};
+use super::{Committed, Mutation, Registry, facts, kinds, usage, validate};
 use crate::chunks::ChunkError;
-use crate::convert;
 use crate::error::{Error, Violations};
 use crate::rules::artifacts::may_remove;
 use crate::rules::names::{ARTIFACTS, Collection, Name, VERSIONS};
 use crate::rules::quota::Limits;
 use crate::store::{FactView, Kind, KindLayout, Pages, Place, Source};
-use registry_common::hex;
+use crate::stored::ManifestRecord;
 
 #[async_trait]
 impl Resource for pb::Artifact {
@@ -160,7 +157,7 @@ impl Mutation for DeleteArtifact {
         let name = Name::canonical(&VERSIONS, &version.name).child(&ARTIFACTS, self.name.id());
         let artifact: pb::Artifact = tx.any(&name).await?;
         check_etag(&artifact, &self.etag)?;
-        if !may_remove(convert::state(&version), artifact.supplementary) {
+        if !may_remove(state(&version), artifact.supplementary) {
             let detail = format!("is sealed: its version is {}", version.state().as_str_name());
             return Err(Error::precondition(ErrorReason::VersionSealed, artifact.name, detail));
         }
@@ -187,7 +184,7 @@ pub(super) async fn put_artifact(
     let name = Name::canonical(&ARTIFACTS, &artifact.name);
     usage::take(tx, limits, name.namespace(), artifact.size_bytes.unsigned_abs()).await?;
     // Few bytes are looked at as they come: nobody asks whether they are known.
-    let listed = manifest.inline.is_none().then(|| keys::contents(name.namespace(), &artifact.chunks_blake3));
+    let listed = manifest.inline.is_none().then(|| contents_place(name.namespace(), &artifact.chunks_blake3));
     let listed = listed.map(|value| Place { slot: kinds::CONTENTS.slot, value }).into_iter().collect();
     tx.put(kinds::MANIFEST, name.key(), manifest, listed).await?;
     tx.write(event(event_type::ARTIFACT_CREATED), None, artifact).await.map(drop)

@@ -6,17 +6,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message;
+use prost_types::Timestamp;
 use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::kinds;
-use super::records::decode;
-use super::resource::Resource;
-use super::transaction::{Tx, resource_of};
-use super::{Registry, chain, keys};
-use crate::convert;
+use super::resource::{Resource, below};
+use super::transaction::{Tx, decode, resource_of};
+use super::{Registry, kinds};
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name};
 use crate::store::{Decision, Kind, Put, Read, Revision, StoreError, Transaction};
@@ -180,11 +179,11 @@ impl<M: Mutation> Pending<M> {
         }
         let head = match transaction.get(kinds::CHAIN_HEAD, &[]).await? {
             Some(record) => decode(&record)?,
-            None => ChainHeadRecord { hash: Bytes::from_static(&chain::START), create_time: None },
+            None => ChainHeadRecord { hash: Bytes::from_static(&CHAIN_START), create_time: None },
         };
         // Times never decrease along the log, whatever the clocks of servers say.
-        let now = convert::later(convert::now(), head.create_time);
-        let mut tx = Tx::new(transaction, &self.intent.actor, now, self.purge_after);
+        let now = later(now(), head.create_time);
+        let mut tx = Tx::new(transaction, &self.intent, now, self.purge_after);
         self.mutation.apply(&mut tx).await?;
         if tx.events.is_empty() || self.intent.validate_only {
             return Ok((Outcome::Events(tx.events), None));
@@ -201,7 +200,7 @@ impl<M: Mutation> Pending<M> {
     async fn seal(&self, mut tx: Tx<'_>, mut head: ChainHeadRecord) -> Result<(Vec<pb::Event>, Bytes), Error> {
         let revision = tx.revision();
         for model in tx.models_touched() {
-            let key = keys::event_reference(&Name::canonical(&MODELS, &model), revision);
+            let key = event_reference(&Name::canonical(&MODELS, &model), revision);
             let put = Put { kind: kinds::EVENT_REFERENCE, key, payload: Bytes::new(), places: Vec::new() };
             tx.store.put(put).await?;
         }
@@ -220,7 +219,7 @@ impl<M: Mutation> Pending<M> {
             if event.comment.is_empty() {
                 event.comment.clone_from(&self.intent.comment);
             }
-            let bytes = chain::link(&head.hash, event);
+            let bytes = link(&head.hash, event);
             prost::encoding::bytes::encode(EVENTS_FIELD, &bytes, &mut log);
             head.hash.clone_from(&event.hash);
         }
@@ -231,5 +230,60 @@ impl<M: Mutation> Pending<M> {
         head.create_time = Some(tx.now);
         tx.put(kinds::CHAIN_HEAD, Vec::new(), &head, Vec::new()).await?;
         Ok((tx.events, Bytes::from(log)))
+    }
+}
+
+/// Says that a revision has events of a model.
+pub(super) fn event_reference(model: &Name, revision: Revision) -> Vec<u8> {
+    below(model, &revision.to_be_bytes())
+}
+
+/// What comes before the first event.
+pub(crate) const CHAIN_START: [u8; 32] = [0; 32];
+
+/// Links an event to the one before: sets its hash to `SHA-256(previous hash || event without its hash)`, and answers the event's
+/// bytes with it. The encoding is deterministic: prost writes fields by number and leaves defaults out, and maps are sorted. The
+/// hash is the last field, so that what was hashed need not be encoded again.
+pub(crate) fn link(previous: &[u8], event: &mut pb::Event) -> Vec<u8> {
+    event.hash = Bytes::new();
+    let mut bytes = event.encode_to_vec();
+    event.hash = Bytes::copy_from_slice(&Sha256::new().chain_update(previous).chain_update(&bytes).finalize());
+    prost::encoding::bytes::encode(HASH_FIELD, &event.hash, &mut bytes);
+    bytes
+}
+
+/// The number of `Event.hash`.
+const HASH_FIELD: u32 = 15;
+
+/// The later of a time and perhaps another one.
+fn later(time: Timestamp, other: Option<Timestamp>) -> Timestamp {
+    match other {
+        Some(other) if (other.seconds, other.nanos) > (time.seconds, time.nanos) => other,
+        _ => time,
+    }
+}
+
+/// The time now.
+fn now() -> Timestamp {
+    let now = chrono::Utc::now();
+    Timestamp { seconds: now.timestamp(), nanos: i32::try_from(now.timestamp_subsec_nanos()).unwrap_or(0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_are_those_of_the_event_and_cover_what_came_before() {
+        let mut event = pb::Event { name: "events/1-0".to_owned(), comment: "why".to_owned(), ..Default::default() };
+        let bytes = link(&CHAIN_START, &mut event);
+        assert_eq!(bytes, event.encode_to_vec());
+        let unhashed = pb::Event { hash: Bytes::new(), ..event.clone() };
+        let expected = Sha256::new().chain_update(CHAIN_START).chain_update(unhashed.encode_to_vec()).finalize();
+        assert_eq!(event.hash, expected.as_slice());
+
+        let first = event.hash.clone();
+        link(&first, &mut event);
+        assert_ne!(event.hash, first, "the same event behind another one has another hash");
     }
 }

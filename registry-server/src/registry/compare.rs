@@ -7,9 +7,9 @@ use registry_proto::v1 as pb;
 use super::Registry;
 use super::lists::{Listed, Page};
 use super::models::ModelRow;
-use crate::convert;
 use crate::error::Error;
 use crate::rules::compare;
+use crate::rules::compare::Direction;
 use crate::rules::names::Name;
 
 impl Registry {
@@ -43,7 +43,7 @@ impl Registry {
                 .map(|version| version.metrics.get(split).and_then(|set| set.values.get(metric)).copied())
                 .collect();
             let direction = match overrides.get(metric) {
-                Some(direction) => convert::direction(*direction),
+                Some(number) => direction_of(*number),
                 None => compare::known_direction(metric),
             };
             let comparison = compare::compare(&values, direction);
@@ -51,7 +51,7 @@ impl Registry {
             pb::MetricComparison {
                 split: split.to_owned(),
                 metric: metric.to_owned(),
-                direction: convert::direction_number(direction),
+                direction: direction_number(direction),
                 values: values.map(|(value, delta)| pb::MetricValue { value, delta }).collect(),
                 best: comparison.best.into_iter().filter_map(|at| i32::try_from(at).ok()).collect(),
             }
@@ -59,4 +59,21 @@ impl Registry {
         let items = metrics.collect();
         Ok((versions.iter().map(|version| version.name.clone()).collect(), Listed { items, next }))
     }
+}
+
+fn direction_of(number: i32) -> Option<Direction> {
+    match pb::MetricDirection::try_from(number).ok()? {
+        pb::MetricDirection::Unspecified => None,
+        pb::MetricDirection::HigherIsBetter => Some(Direction::Higher),
+        pb::MetricDirection::LowerIsBetter => Some(Direction::Lower),
+    }
+}
+
+fn direction_number(direction: Option<Direction>) -> i32 {
+    let direction = match direction {
+        None => pb::MetricDirection::Unspecified,
+        Some(Direction::Higher) => pb::MetricDirection::HigherIsBetter,
+        Some(Direction::Lower) => pb::MetricDirection::LowerIsBetter,
+    };
+    direction.into()
 }

@@ -16,10 +16,9 @@ use sha2::{Digest, Sha256};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::kinds;
-use super::records::decode;
 use super::resource::Resource as _;
-use super::{Registry, keys};
+use super::transaction::decode;
+use super::{Registry, kinds};
 use crate::chunks::incoming::Cut;
 use crate::chunks::{ChunkError, ChunkStore, stopped};
 use crate::error::Error;
@@ -187,7 +186,7 @@ impl Registry {
 
     /// The SHA-256 of an artifact of the namespace with this list of chunks, if there is one.
     async fn known(&self, namespace: &str, digest: &str) -> Result<Option<String>, Error> {
-        let range = Range::first(keys::contents(namespace, digest), 1);
+        let range = Range::first(contents_place(namespace, digest), 1);
         let hits = self.store.scan(Source::Index(kinds::CONTENTS), &range).await?;
         let Some(hit) = hits.first() else { return Ok(None) };
         let artifact = self.store.get(pb::Artifact::KIND, &hit.record.key).await?;
@@ -260,9 +259,20 @@ pub(crate) fn chunks_written(entry: &LogEntry) -> Result<Vec<Owned>, StoreError>
 /// The chunks that a manifest lists, other than those that it holds itself.
 pub(crate) fn chunks_of(key: &[u8], payload: Bytes) -> Result<Vec<Owned>, StoreError> {
     let record = ManifestRecord::decode(payload).map_err(|error| StoreError::Damaged(error.to_string()))?;
-    let namespace = keys::namespace_of(key).to_owned();
+    let namespace = namespace_of(key).to_owned();
     let content = Content::from_record(record)?;
     Ok(content.stored().iter().map(|chunk| (namespace.clone(), *chunk)).collect())
+}
+
+/// The id of the namespace that a key is in; empty if it is in none.
+pub(crate) fn namespace_of(key: &[u8]) -> &str {
+    let namespace = key.split(|byte| *byte == 0).next().unwrap_or_default();
+    str::from_utf8(namespace).unwrap_or_default()
+}
+
+/// The place of all artifacts of a namespace that have the same chunks.
+pub(super) fn contents_place(namespace: &str, digest: &str) -> Vec<u8> {
+    [namespace.as_bytes(), &[0], digest.as_bytes()].concat()
 }
 
 #[cfg(test)]

@@ -4,15 +4,12 @@ use async_trait::async_trait;
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 
-use super::aliases;
 use super::models::{ModelRow, refuse_protected};
 use super::purge::must_have_its_artifacts;
-use super::records::Records as _;
 use super::resource::{Resource, check_etag, must_be_deleted};
-use super::stages::Mover;
-use super::transaction::{Tx, event};
-use super::{Committed, Mutation};
-use crate::convert;
+use super::stages::{Mover, stage, stage_number};
+use super::transaction::{Records as _, Tx, event};
+use super::{Committed, Mutation, aliases};
 use crate::error::Error;
 use crate::rules::names::Name;
 use crate::rules::retention::Standing;
@@ -55,14 +52,14 @@ pub(super) async fn delete(tx: &mut Tx<'_>, mut row: ModelRow, mut version: pb::
         row = aliases::point(tx, row, &alias, None).await?;
     }
     let mut mover = Mover::new(row);
-    let mut stage = convert::stage(version.stage).unwrap_or(Stage::Development);
+    let mut stage = stage(version.stage).unwrap_or(Stage::Development);
     if stage.is_stacked() {
         // Who watches stages has to learn that this one lost its version.
         version = mover.shift(tx, version, Stage::Archived, pb::StageChangeCause::Deleted, true).await?;
         stage = Stage::Archived;
     }
     let before = version.clone();
-    version.stage = convert::stage_number(Stage::Archived);
+    version.stage = stage_number(Stage::Archived);
     version.delete_time = Some(tx.now);
     version.purge_time = tx.purge_time();
     let version = tx.write(event(event_type::VERSION_DELETED), Some(before), version).await?;
@@ -116,7 +113,7 @@ impl Mutation for UndeleteVersion {
 
 /// What speaks for keeping a version.
 pub(super) fn standing(row: &ModelRow, version: &pb::Version) -> Standing {
-    let stage = convert::stage(version.stage);
+    let stage = stage(version.stage);
     Standing {
         in_production: stage == Some(Stage::Production),
         in_staging: stage == Some(Stage::Staging),

@@ -4,10 +4,8 @@ use async_trait::async_trait;
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 
-use super::kinds;
-use super::records::decode;
-use super::transaction::{Tx, event};
-use super::{Committed, Intent, Mutation, Registry};
+use super::transaction::{Tx, decode, event};
+use super::{Committed, Intent, Mutation, Registry, kinds};
 use crate::encryption::Key;
 use crate::encryption::master::MasterKey;
 use crate::error::Error;

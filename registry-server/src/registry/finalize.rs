@@ -6,9 +6,8 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 use super::models::ModelRow;
-use super::records::Records as _;
 use super::resource::{Resource, check_etag};
-use super::transaction::{Tx, event};
+use super::transaction::{Records as _, Tx, event};
 use super::{Committed, Intent, Mutation, Registry};
 use crate::error::Error;
 use crate::rules::names::Name;

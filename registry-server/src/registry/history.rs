@@ -6,10 +6,10 @@ use prost::Message as _;
 use prost_types::Timestamp;
 use registry_proto::v1 as pb;
 
+use super::commit::event_reference;
 use super::events::{READ, Selection, number};
-use super::kinds;
 use super::lists::{Listed, Page, page_token_invalid};
-use super::{Registry, keys};
+use super::{Registry, kinds};
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name};
 use crate::store::{Range, Revision, SCAN_BYTES, Source};
@@ -124,8 +124,7 @@ impl Registry {
         reverse: bool,
     ) -> Result<Vec<Arc<pb::WatchedEvents>>, Error> {
         let from = if reverse { before } else { after };
-        let range =
-            Range { prefix: model.prefix(), after: Some(keys::event_reference(model, from)), reverse, limit: READ };
+        let range = Range { prefix: model.prefix(), after: Some(event_reference(model, from)), reverse, limit: READ };
         let mut entries = Vec::new();
         for hit in self.store.scan(Source::Kind(kinds::EVENT_REFERENCE), &range).await? {
             let revision = hit.record.revision;

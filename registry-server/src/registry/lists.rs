@@ -3,11 +3,10 @@
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
-use super::Registry;
 use super::models::ModelRow;
-use super::records::{Records as _, decode};
 use super::resource::Resource as _;
-use super::versions;
+use super::transaction::{Records as _, decode};
+use super::{Registry, versions};
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name, VERSIONS};
 use crate::store::{Range, Record, SCAN_BYTES, Source};

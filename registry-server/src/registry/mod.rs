@@ -5,8 +5,7 @@
 
 pub(crate) mod aliases;
 pub(crate) mod artifacts;
-pub(crate) mod chain;
-mod commit;
+pub(crate) mod commit;
 pub(crate) mod compare;
 pub(crate) mod contents;
 pub(crate) mod deletion;
@@ -15,13 +14,11 @@ pub(crate) mod events;
 mod facts;
 pub(crate) mod finalize;
 pub(crate) mod history;
-pub(crate) mod keys;
 pub(crate) mod kinds;
 pub(crate) mod lists;
 pub(crate) mod models;
 pub(crate) mod prune;
 pub(crate) mod purge;
-pub(crate) mod records;
 pub(crate) mod resource;
 pub(crate) mod stages;
 pub(crate) mod standard;
@@ -73,4 +70,9 @@ impl Registry {
     pub(crate) fn chunks(&self) -> &ChunkStore {
         &self.chunks
     }
+}
+
+/// How many there are, as the contract counts.
+pub(crate) fn count(items: usize) -> i64 {
+    i64::try_from(items).unwrap_or(i64::MAX)
 }

@@ -2,24 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use super::facts;
-use super::kinds::{kind, slot};
-use crate::stored::{ModelRecord, StageHeight};
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
-use super::resource::{BY_AGE, LIVE, LIVE_BY_AGE, Resource, Row, Standard, standard_places};
-use super::transaction::Tx;
-use super::{keys, records, validate};
-use crate::convert;
+use super::kinds::{kind, slot};
+use super::resource::{BY_AGE, LIVE, LIVE_BY_AGE, Resource, Row, Standard, standard_places, time_key};
+use super::stages::{stage, stage_number};
+use super::transaction::{Tx, decode};
+use super::{facts, validate};
 use crate::error::{Error, Violations};
 use crate::rules::names::{Collection, Computed, MODELS, Name, computed};
 use crate::rules::retention::{self, Standing};
 use crate::rules::stages::Stage;
 use crate::store::{FactView, Index, Kind, KindLayout, Place, Record, Source};
+use crate::stored::{ModelRecord, StageHeight};
 
 const MODEL: Kind = Kind(1);
 /// Models that are deleted and have versions that are not, by when these are to be purged.
@@ -37,9 +36,8 @@ pub(crate) struct ModelRow {
 
 impl Row for ModelRow {
     fn decode(record: &Record) -> Result<Self, Error> {
-        let stored: ModelRecord = records::decode(record)?;
-        let heights =
-            stored.stage_heights.iter().filter_map(|entry| Some((convert::stage(entry.stage)?, entry.height)));
+        let stored: ModelRecord = decode(record)?;
+        let heights = stored.stage_heights.iter().filter_map(|entry| Some((stage(entry.stage)?, entry.height)));
         Ok(Self {
             last_number: stored.last_number,
             heights: heights.collect(),
@@ -53,7 +51,7 @@ impl Row for ModelRow {
             model: Some(self.model.clone()),
             last_number: self.last_number,
             stage_heights: heights
-                .map(|(stage, height)| StageHeight { stage: convert::stage_number(*stage), height: *height })
+                .map(|(stage, height)| StageHeight { stage: stage_number(*stage), height: *height })
                 .collect(),
         };
         Bytes::from(record.encode_to_vec())
@@ -63,7 +61,7 @@ impl Row for ModelRow {
 impl ModelRow {
     /// What the model says of a stage, if the stage holds a version.
     pub(crate) fn stage(&self, stage: Stage) -> Option<&pb::StageSummary> {
-        let number = convert::stage_number(stage);
+        let number = stage_number(stage);
         self.model.stages.iter().find(|summary| summary.stage == number)
     }
 }
@@ -102,7 +100,7 @@ impl Resource for ModelRow {
         if let (Some(_), Some(time), true) =
             (&self.model.delete_time, &self.model.purge_time, self.model.version_count > 0)
         {
-            places.push(Place { slot: DELETED.slot, value: keys::time(time) });
+            places.push(Place { slot: DELETED.slot, value: time_key(time) });
         }
         places
     }

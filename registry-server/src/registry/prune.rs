@@ -6,11 +6,9 @@ use registry_proto::v1 as pb;
 
 use super::deletion::{delete, standing};
 use super::models::ModelRow;
-use super::records::{Records as _, decode};
 use super::resource::must_live;
-use super::transaction::{Tx, resource_of};
-use super::versions;
-use super::{Committed, Intent, Mutation, Registry};
+use super::transaction::{Records as _, Tx, decode, resource_of};
+use super::{Committed, Intent, Mutation, Registry, versions};
 use crate::error::Error;
 use crate::rules::names::{Name, VERSIONS};
 use crate::rules::retention;

@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message;
+use prost_types::Timestamp;
 use registry_proto::resource::{Meta, Resource as _};
 use registry_proto::v1::ErrorReason;
 
 use super::kinds::slot;
-use super::transaction::Tx;
-use super::{keys, records};
+use super::transaction::{Tx, decode};
 use crate::error::{Error, Violations};
 use crate::rules::names::{Collection, Name};
 use crate::store::{Index, Kind, KindLayout, Place, Record, Slot, Source};
@@ -62,7 +62,7 @@ pub(crate) trait Row: Sized {
 
 impl<M: Message + Default> Row for M {
     fn decode(record: &Record) -> Result<Self, Error> {
-        records::decode(record)
+        decode(record)
     }
 
     fn encode(&self) -> Bytes {
@@ -93,7 +93,7 @@ pub(super) const BY_AGE: Slot = slot(3, "all, by age");
 
 /// The places of a resource of a standard kind in them.
 pub(super) fn standard_places(name: &Name, meta: Meta<'_>) -> Vec<Place> {
-    let age = keys::age(name, meta.create_time);
+    let age = age_key(name, meta.create_time);
     let mut places = vec![Place { slot: BY_AGE.number, value: age.clone() }];
     if meta.delete_time.is_none() {
         places.push(Place { slot: LIVE_BY_AGE.number, value: age });
@@ -138,4 +138,23 @@ pub(crate) fn check_etag<R: Resource>(row: &R, given: &str) -> Result<(), Error>
         return Ok(());
     }
     Err(Error::EtagMismatch { name: name.to_owned(), current: etag.to_owned() })
+}
+
+/// The key of something below a name.
+pub(super) fn below(name: &Name, rest: &[u8]) -> Vec<u8> {
+    let mut key = name.prefix();
+    key.extend_from_slice(rest);
+    key
+}
+
+/// The place of a resource in the order in which those beside it were created.
+pub(super) fn age_key(name: &Name, created: Option<&Timestamp>) -> Vec<u8> {
+    below(&name.parent(), &created.map(time_key).unwrap_or_default())
+}
+
+/// The place of a moment among all moments.
+pub(super) fn time_key(time: &Timestamp) -> Vec<u8> {
+    // With the sign turned over, what was before 1970 comes first.
+    let seconds = time.seconds.cast_unsigned() ^ (1 << 63);
+    [seconds.to_be_bytes().as_slice(), &time.nanos.to_be_bytes()].concat()
 }

@@ -1,8 +1,5 @@
 //! Stage transitions and rollbacks: one revision each, the version that enters and those that leave together.
 
-use super::kinds;
-use super::versions;
-use crate::stored::NumberRecord;
 use async_trait::async_trait;
 use registry_proto::known::event_type;
 use registry_proto::resource::Resource as _;
@@ -10,15 +7,14 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 use super::models::{ModelRow, number_in};
-use super::records::{Records as _, decode};
-use super::resource::{Resource, check_etag};
-use super::transaction::{Tx, event, resource_of};
-use super::{Committed, Mutation, keys};
-use crate::convert;
-use crate::error::Error;
+use super::resource::{Resource, below, check_etag};
+use super::transaction::{Records as _, Tx, decode, event, resource_of};
+use super::{Committed, Mutation, kinds, versions};
+use crate::error::{Error, Violations};
 use crate::rules::names::{MODELS, Name, VERSIONS};
-use crate::rules::stages::{self, Candidate, Incumbent, Move, Refusal, Stage};
-use crate::store::{Kind, Range, Source};
+use crate::rules::stages::{self, Candidate, Incumbent, Move, Policy, Refusal, Stage, StageRule, State};
+use crate::store::{Kind, Range, Revision, Source};
+use crate::stored::NumberRecord;
 
 /// One transition; its fields were checked.
 pub(crate) struct Transition {
@@ -79,7 +75,7 @@ impl Transition {
         let version: pb::Version = tx.live(&self.name).await?;
         check_etag(&version, &self.etag)?;
         let row: ModelRow = tx.live(&self.name.parent()).await?;
-        let policy = convert::policy_of(&row.model)?;
+        let policy = policy_of(&row.model)?;
         let occupied = row.stage(self.to).is_some();
         let moved = stages::transition(&policy, &candidate(&version), self.to, occupied, self.incumbent)
             .map_err(|refusal| refused(&version.name, &refusal))?;
@@ -122,7 +118,7 @@ impl Mutation for Rollback {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let row: ModelRow = tx.live(&self.model).await?;
         check_etag(&row, &self.etag)?;
-        let policy = convert::policy_of(&row.model)?;
+        let policy = policy_of(&row.model)?;
         let mut mover = Mover::new(row);
         let holder: Option<pb::Version> = match mover.newest_in(self.stage) {
             Some(number) => Some(tx.any(&self.model.child(&VERSIONS, number)).await?),
@@ -188,7 +184,7 @@ impl Mover {
         cause: pb::StageChangeCause,
         push: bool,
     ) -> Result<pb::Version, Error> {
-        let from = convert::stage(before.stage).unwrap_or(Stage::Development);
+        let from = stage(before.stage).unwrap_or(Stage::Development);
         if from == to {
             tx.record(stayed(before.clone(), to, cause));
             return Ok(before);
@@ -198,11 +194,11 @@ impl Mover {
         if push && to.is_stacked() {
             let height = self.row.heights.entry(to).or_default();
             *height += 1;
-            let key = keys::stage_holder(&self.model, to, *height);
+            let key = stage_holder(&self.model, to, *height);
             tx.put_number(kinds::STAGE_HOLDER, key, before.number).await?;
         }
         let version = pb::Version {
-            stage: convert::stage_number(to),
+            stage: stage_number(to),
             stage_time: Some(tx.now),
             stage_revision: tx.revision().cast_signed(),
             ..before.clone()
@@ -213,7 +209,7 @@ impl Mover {
     /// Writes the model with its stages as they are now.
     pub(super) async fn finish(mut self, tx: &mut Tx<'_>) -> Result<(), Error> {
         for summary in &mut self.row.model.stages {
-            if let Some(stage) = convert::stage(summary.stage) {
+            if let Some(stage) = stage(summary.stage) {
                 summary.version = tx.store.newest_in_stage(&self.model, stage).await?;
             }
         }
@@ -225,7 +221,7 @@ impl Mover {
         if stage == Stage::Development {
             return;
         }
-        let number = convert::stage_number(stage);
+        let number = stage_number(stage);
         let stages = &mut self.row.model.stages;
         let place = stages.iter().position(|summary| summary.stage >= number).unwrap_or(stages.len());
         if stages.get(place).is_none_or(|summary| summary.stage != number) {
@@ -238,7 +234,7 @@ impl Mover {
     /// Every version in an exclusive stage: one, unless the policy became exclusive when there were more.
     async fn in_stage(&self, tx: &Tx<'_>, stage: Stage) -> Result<Vec<pb::Version>, Error> {
         let mut versions = Vec::new();
-        let mut range = Range::last(keys::stage_entry(&self.model, stage, None), usize::MAX);
+        let mut range = Range::last(stage_entry(&self.model, stage, None), usize::MAX);
         loop {
             let hits = tx.store.scan(Source::Index(versions::STAGE_ENTRIES), &range).await?;
             let Some(last) = hits.last() else { return Ok(versions) };
@@ -262,12 +258,12 @@ impl Mover {
     ) -> Result<Option<pb::Version>, Error> {
         let mut height = self.row.heights.get(&stage).copied().unwrap_or(0);
         while height > 0 {
-            let key = keys::stage_holder(&self.model, stage, height);
+            let key = stage_holder(&self.model, stage, height);
             if let Some(record) = tx.store.get(kinds::STAGE_HOLDER, &key).await? {
                 let number = decode::<NumberRecord>(&record)?.number;
                 if Some(number) != holder {
                     let version: pb::Version = tx.any(&self.model.child(&VERSIONS, number)).await?;
-                    let there = version.stage == convert::stage_number(stage) && version.delete_time.is_none();
+                    let there = version.stage == stage_number(stage) && version.delete_time.is_none();
                     if there || stages::restorable(&candidate(&version), stage) {
                         self.row.heights.insert(stage, height);
                         return Ok(Some(version));
@@ -283,14 +279,14 @@ impl Mover {
 
 fn candidate(version: &pb::Version) -> Candidate {
     Candidate {
-        state: convert::state(version),
-        stage: convert::stage(version.stage).unwrap_or(Stage::Development),
+        state: state(version),
+        stage: stage(version.stage).unwrap_or(Stage::Development),
         deleted: version.delete_time.is_some(),
     }
 }
 
 fn transitioned(from: Stage, to: Stage, cause: pb::StageChangeCause) -> pb::Event {
-    let (from_stage, to_stage) = (convert::stage_number(from), convert::stage_number(to));
+    let (from_stage, to_stage) = (stage_number(from), stage_number(to));
     let stage_change = Some(pb::StageChange { from_stage, to_stage, cause: cause.into() });
     pb::Event { stage_change, ..event(event_type::VERSION_STAGE_TRANSITIONED) }
 }
@@ -314,4 +310,109 @@ fn refused(name: &str, refusal: &Refusal) -> Error {
         _ => ErrorReason::TransitionNotAllowed,
     };
     Error::precondition(reason, name, refusal)
+}
+
+/// One step of the stack of a stage's holders.
+fn stage_holder(model: &Name, stage: Stage, height: u64) -> Vec<u8> {
+    below(model, &[&[stage_byte(stage)], height.to_be_bytes().as_slice()].concat())
+}
+
+/// The place of a version in the order in which versions entered a stage; with no revision, what these begin with.
+pub(super) fn stage_entry(model: &Name, stage: Stage, entered: Option<Revision>) -> Vec<u8> {
+    let mut value = below(model, &[stage_byte(stage)]);
+    value.extend(entered.iter().flat_map(|revision| revision.to_be_bytes()));
+    value
+}
+
+fn stage_byte(stage: Stage) -> u8 {
+    // The contract's numbers never change, so they may be on the disk.
+    u8::try_from(stage_number(stage)).unwrap_or(u8::MAX)
+}
+
+/// The stage behind a number, or `None` if it is unspecified or unknown.
+pub(crate) fn stage(number: i32) -> Option<Stage> {
+    match pb::Stage::try_from(number).ok()? {
+        pb::Stage::Unspecified => None,
+        pb::Stage::Development => Some(Stage::Development),
+        pb::Stage::Staging => Some(Stage::Staging),
+        pb::Stage::Production => Some(Stage::Production),
+        pb::Stage::Archived => Some(Stage::Archived),
+    }
+}
+
+pub(crate) fn stage_number(stage: Stage) -> i32 {
+    let stage = match stage {
+        Stage::Development => pb::Stage::Development,
+        Stage::Staging => pb::Stage::Staging,
+        Stage::Production => pb::Stage::Production,
+        Stage::Archived => pb::Stage::Archived,
+    };
+    stage.into()
+}
+
+/// The state of a stored version. An unknown one, written by a newer program, counts as neither ready nor pending.
+pub(crate) fn state(version: &pb::Version) -> State {
+    match version.state() {
+        pb::VersionState::Pending => State::Pending,
+        pb::VersionState::Ready => State::Ready,
+        pb::VersionState::Failed | pb::VersionState::Unspecified => State::Failed,
+    }
+}
+
+/// `None` if it is unspecified, or if it is unknown and so added to what was found.
+pub(crate) fn incumbent(field: &str, number: i32, found: &mut Violations) -> Option<Incumbent> {
+    match pb::IncumbentAction::try_from(number) {
+        Ok(pb::IncumbentAction::Unspecified) => None,
+        Ok(pb::IncumbentAction::Archive) => Some(Incumbent::Archive),
+        Ok(pb::IncumbentAction::ToStaging) => Some(Incumbent::ToStaging),
+        Ok(pb::IncumbentAction::ToDevelopment) => Some(Incumbent::ToDevelopment),
+        Ok(pb::IncumbentAction::Refuse) => Some(Incumbent::Refuse),
+        Err(_) => {
+            found.invalid(field, format!("has no value {number}"));
+            None
+        }
+    }
+}
+
+/// A policy as the rules have it; `None` if something in it is ruled out, which is added to what was found.
+pub(crate) fn policy(policy: &pb::StagePolicy, found: &mut Violations) -> Option<Policy> {
+    let mut known = |number: i32, field: String| {
+        let stage = stage(number);
+        if stage.is_none() {
+            found.required(field);
+        }
+        stage
+    };
+    let mut transitions = Vec::new();
+    for (i, transition) in policy.transitions.iter().enumerate() {
+        let from = known(transition.from_stage, format!("transitions[{i}].from_stage"));
+        let to = known(transition.to_stage, format!("transitions[{i}].to_stage"));
+        transitions.push(from.zip(to));
+    }
+    let mut rules = Vec::new();
+    for (i, rule) in policy.stages.iter().enumerate() {
+        rules.push(known(rule.stage, format!("stages[{i}].stage")));
+    }
+    let rules: Vec<_> = (0..)
+        .zip(policy.stages.iter().zip(rules))
+        .map(|(i, (rule, stage)): (usize, _)| {
+            let incumbent = incumbent(&format!("stages[{i}].incumbent"), rule.incumbent, found);
+            stage.map(|stage| StageRule { stage, exclusive: rule.exclusive, incumbent })
+        })
+        .collect();
+    let transitions: Option<Vec<_>> = transitions.into_iter().collect();
+    let rules: Option<Vec<_>> = rules.into_iter().collect();
+    let made = Policy::new(&transitions?, &rules?);
+    made.map_err(|error| found.invalid("", error)).ok()
+}
+
+/// The policy of a stored model.
+///
+/// # Errors
+/// If it can't be understood: that is no fault of the caller.
+pub(crate) fn policy_of(model: &pb::Model) -> Result<Policy, Error> {
+    let Some(stored) = &model.stage_policy else { return Ok(Policy::default()) };
+    let mut found = Violations::default();
+    let policy = policy(stored, &mut found);
+    found.unless_any(policy).map_err(|error| Error::internal(format!("the stage policy of {}: {error}", model.name)))
 }

@@ -7,9 +7,8 @@ use prost_types::FieldMask;
 use registry_proto::resource::Resource as _;
 
 use super::lists::{Listed, Page};
-use super::records::Records as _;
 use super::resource::{Resource, Standard, check_etag, exists, must_be_deleted};
-use super::transaction::{Tx, event_of};
+use super::transaction::{Records as _, Tx, event_of};
 use super::updates::Mask;
 use super::{Committed, Mutation, Registry};
 use crate::error::{Error, Violations};

@@ -5,6 +5,7 @@
 //! [`PATIENCE`] after they have seen it first; a sweeper that lives stops [`BUDGET`] after it asked for the sweep, long before.
 
 use std::collections::{BTreeMap, BTreeSet};
+
 #[cfg(test)]
 use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
@@ -18,10 +19,8 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use tokio::time::{Instant, timeout};
 
-use super::kinds;
-use super::records::decode;
-use super::transaction::{Tx, event};
-use super::{Committed, Intent, Mutation, Registry, keys};
+use super::transaction::{Tx, decode, event};
+use super::{Committed, Intent, Mutation, Registry, kinds};
 use crate::chunks::ChunkError;
 use crate::error::Error;
 use crate::rules::garbage::Sweep;
@@ -128,7 +127,7 @@ impl Registry {
     ) -> Result<Option<u64>, Error> {
         let newest = self.sweep().await?;
         for generation in settled + 1..=newest.generation {
-            let harmed = match self.store.get(kinds::CONDEMNED, &keys::sweep(generation)).await? {
+            let harmed = match self.store.get(kinds::CONDEMNED, &sweep_key(generation)).await? {
                 Some(record) => has_one_of(&decode(&record)?, namespace, chunks),
                 None => true,
             };
@@ -302,8 +301,8 @@ impl Mutation for BeginSweep {
         }
         let generation = before.generation + 1;
         tx.put(kinds::SWEEP, Vec::new(), &SweepRecord { generation, under_way: true }, Vec::new()).await?;
-        tx.put(kinds::CONDEMNED, keys::sweep(generation), &self.condemned, Vec::new()).await?;
-        tx.store.remove(kinds::CONDEMNED, &keys::sweep(generation.saturating_sub(KEPT))).await?;
+        tx.put(kinds::CONDEMNED, sweep_key(generation), &self.condemned, Vec::new()).await?;
+        tx.store.remove(kinds::CONDEMNED, &sweep_key(generation.saturating_sub(KEPT))).await?;
         let sweep = pb::Sweep {
             generation: generation.cast_signed(),
             chunk_count: self.count.cast_signed(),
@@ -352,4 +351,9 @@ fn event_of(r#type: &str, sweep: pb::Sweep) -> pb::Event {
         after: Some(pb::Resource { resource: Some(pb::resource::Resource::Sweep(sweep)) }),
         ..event(r#type)
     }
+}
+
+/// The place of a sweep, and of the chunks that it removes.
+fn sweep_key(generation: u64) -> Vec<u8> {
+    generation.to_be_bytes().to_vec()
 }

@@ -13,14 +13,12 @@ use uuid::Uuid;
 
 use super::artifacts::put_artifact;
 use super::contents::{Content, Sum};
-use super::kinds;
-use super::records::decode;
 use super::resource::{Resource, exists, must_live};
-use super::transaction::Tx;
+use super::stages::state;
+use super::transaction::{Tx, decode};
 use super::usage::Room;
-use super::{Committed, Intent, Mutation, Registry, sweep};
+use super::{Committed, Intent, Mutation, Registry, kinds, sweep};
 use crate::chunks::incoming::{Cutter, Incoming};
-use crate::convert;
 use crate::error::{Error, Violations};
 use crate::rules::artifacts::{is_late, may_add};
 use crate::rules::names::{ARTIFACTS, Name, VERSIONS, VersionRef};
@@ -244,7 +242,7 @@ fn admit(version: &pb::Version, upload: &Upload, sha256: &str, there: Option<&pb
         return Err(exists::<pb::Artifact>(&there.name));
     }
     let r#type = &upload.artifact.r#type;
-    if may_add(convert::state(version), is_late(r#type)) {
+    if may_add(state(version), is_late(r#type)) {
         return Ok(false);
     }
     let detail = format!("is {} and takes no file of type {type:?}", version.state().as_str_name());

@@ -7,11 +7,9 @@ use std::sync::Arc;
 
 use registry_proto::v1 as pb;
 
-use super::Registry;
-use super::kinds;
 use super::lists::{Listed, Page};
-use super::records::decode;
-use super::transaction::Tx;
+use super::transaction::{Tx, decode};
+use super::{Registry, kinds};
 use crate::error::Error;
 use crate::rules::names::Name;
 use crate::rules::quota::Limits;

@@ -1,14 +1,16 @@
 //! Checks of what callers write into models and versions. Every field at fault is found, not only the first.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use prost::Message as _;
+use prost_types::value::Kind;
+use prost_types::{Struct, Timestamp, Value};
 use registry_proto::v1 as pb;
 
-use crate::convert::{self, check_enum};
+use super::stages::policy;
 use crate::error::{Violations, quoted};
-use crate::rules::artifacts::media_type;
-use crate::rules::names;
+use crate::rules::artifacts::{check_path, media_type};
 
 const TEXT_BYTES: usize = 64 * 1024;
 const SHORT_CHARACTERS: usize = 256;
@@ -16,7 +18,13 @@ const KEY_CHARACTERS: usize = 128;
 const PAIRS: usize = 64;
 /// A version without its artifacts; its record and events have to stay handy.
 const VERSION_BYTES: usize = 768 * 1024;
-const COMMENT_BYTES: usize = 4 * 1024;
+/// How deep objects and lists of JSON lie in each other. Each takes up to three of the 100 levels that readers of protobuf allow, and
+/// an event around them takes some more.
+const JSON_LEVELS: usize = 24;
+/// The years 1 to 9999, and 10,000 years: what the types are defined for.
+const SECONDS_OF_TIMES: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+const SECONDS_OF_DURATIONS: std::ops::RangeInclusive<i64> = 0..=315_576_000_000;
+const NANOS: std::ops::Range<i32> = 0..1_000_000_000;
 
 fn long(found: &mut Violations, field: &str, text: &str, bytes: usize) {
     if text.len() > bytes {
@@ -64,9 +72,49 @@ fn open(found: &mut Violations, field: &str, value: &str) {
     }
 }
 
+/// A point in time.
+pub(crate) fn time(found: &mut Violations, field: &str, time: &Timestamp) {
+    if !SECONDS_OF_TIMES.contains(&time.seconds) || !NANOS.contains(&time.nanos) {
+        found.invalid(field, "must be in the years 1 to 9999, with 0 to 999,999,999 nanos");
+    }
+}
+
+/// A length of time that is not negative.
+pub(crate) fn duration(found: &mut Violations, field: &str, duration: &prost_types::Duration) -> Duration {
+    if !SECONDS_OF_DURATIONS.contains(&duration.seconds) || !NANOS.contains(&duration.nanos) {
+        found.invalid(field, "must be 0 to 10,000 years, with 0 to 999,999,999 nanos");
+        return Duration::ZERO;
+    }
+    Duration::new(duration.seconds.unsigned_abs(), duration.nanos.unsigned_abs())
+}
+
+/// An object of JSON that every reader can decode, and write as JSON.
+fn json(found: &mut Violations, field: &str, object: &Struct) {
+    if let Some(problem) = object.fields.values().find_map(|value| problem_in(value, JSON_LEVELS - 1)) {
+        found.invalid(field, problem);
+    }
+}
+
+/// What is wrong with a value in which so many levels may follow.
+fn problem_in(value: &Value, levels: usize) -> Option<String> {
+    let mut inner: Box<dyn Iterator<Item = &Value>> = match &value.kind {
+        None => return Some("has a value of no type".to_owned()),
+        Some(Kind::NumberValue(number)) if !number.is_finite() => {
+            return Some(format!("has the number {number}, which JSON has not"));
+        }
+        Some(Kind::NullValue(_) | Kind::NumberValue(_) | Kind::StringValue(_) | Kind::BoolValue(_)) => return None,
+        Some(Kind::StructValue(object)) => Box::new(object.fields.values()),
+        Some(Kind::ListValue(list)) => Box::new(list.values.iter()),
+    };
+    let Some(left) = levels.checked_sub(1) else {
+        return Some(format!("has objects or lists that lie more than {JSON_LEVELS} levels deep"));
+    };
+    inner.find_map(|value| problem_in(value, left))
+}
+
 /// What callers may set of an artifact.
 pub(crate) fn artifact(artifact: &pb::Artifact, found: &mut Violations) {
-    found.parsed("path", names::check_path(&artifact.path));
+    found.parsed("path", check_path(&artifact.path));
     if artifact.r#type.is_empty() {
         found.required("type");
     }
@@ -82,11 +130,6 @@ pub(crate) fn artifact(artifact: &pb::Artifact, found: &mut Violations) {
         found.invalid("sha256", "must be 64 hex digits");
     }
     pairs(found, "tags", &artifact.tags);
-}
-
-/// A comment on a change.
-pub(crate) fn comment(found: &mut Violations, field: &str, comment: &str) {
-    long(found, field, comment, COMMENT_BYTES);
 }
 
 /// What callers may set of a model.
@@ -115,8 +158,8 @@ pub(crate) fn model(model: &pb::Model, found: &mut Violations) {
         key(found, "metric_directions", metric);
         check_enum::<pb::MetricDirection>(found, &format!("metric_directions[{metric}]"), *direction);
     }
-    if let Some(policy) = &model.stage_policy {
-        found.within("stage_policy", |found| convert::policy(policy, found));
+    if let Some(given) = &model.stage_policy {
+        found.within("stage_policy", |found| policy(given, found));
     }
 }
 
@@ -153,13 +196,79 @@ pub(crate) fn version(version: &pb::Version, found: &mut Violations) {
     if version.datasets.iter().any(|dataset| dataset.rows < 0 || dataset.split_rows.values().any(|rows| *rows < 0)) {
         found.invalid("datasets", "must not have negative rows");
     }
-    if let Some(time) = &version.training_time
-        && !(0..1_000_000_000).contains(&time.nanos)
-    {
-        found.invalid("training_time", "must have 0 to 999,999,999 nanos");
+    for (field, object) in [
+        ("hyperparameters", &version.hyperparameters),
+        ("model_params", &version.model_params),
+        ("additional_metadata", &version.additional_metadata),
+    ] {
+        object.iter().for_each(|object| json(found, field, object));
+    }
+    if let Some(training_time) = &version.training_time {
+        time(found, "training_time", training_time);
     }
     let bytes = version.encoded_len();
     if bytes > VERSION_BYTES {
         found.invalid("", format!("has {bytes} bytes; at most {VERSION_BYTES} are allowed"));
+    }
+}
+
+/// Adds a violation if an enum field has a number that the contract does not have.
+fn check_enum<T: TryFrom<i32>>(found: &mut Violations, field: &str, number: i32) {
+    if T::try_from(number).is_err() {
+        found.invalid(field, format!("has no value {number}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(version: &pb::Version) -> Vec<String> {
+        let mut found = Violations::default();
+        super::version(version, &mut found);
+        match found.check() {
+            Err(crate::error::Error::Invalid(found)) => found.into_iter().map(|violation| violation.field).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn json_is_what_every_reader_can_write_as_json() {
+        let one = |value| Struct { fields: [("key".to_owned(), value)].into() };
+        for (kind, fits) in [
+            (Some(Kind::NumberValue(0.5)), true),
+            (Some(Kind::NullValue(0)), true),
+            (Some(Kind::ListValue(prost_types::ListValue::default())), true),
+            (Some(Kind::NumberValue(f64::NAN)), false),
+            (Some(Kind::NumberValue(f64::INFINITY)), false),
+            (None, false),
+        ] {
+            let within = Value { kind: Some(Kind::StructValue(one(Value { kind: kind.clone() }))) };
+            let version = pb::Version { model_params: Some(one(within)), ..Default::default() };
+            assert_eq!(found(&version).is_empty(), fits, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn times_and_lengths_of_time_are_what_their_types_are_defined_for() {
+        for (seconds, nanos, fits) in [
+            (0, 0, true),
+            (-62_135_596_800, 0, true),
+            (253_402_300_799, 999_999_999, true),
+            (-62_135_596_801, 0, false),
+            (253_402_300_800, 0, false),
+            (0, -1, false),
+            (0, 1_000_000_000, false),
+            (i64::MIN, i32::MIN, false),
+        ] {
+            let version = pb::Version { training_time: Some(Timestamp { seconds, nanos }), ..Default::default() };
+            assert_eq!(found(&version).is_empty(), fits, "{seconds} {nanos}");
+        }
+        for (seconds, nanos, fits) in [(3600, 1, true), (-1, 0, false), (0, -1, false), (i64::MIN, -1, false)] {
+            let mut found = Violations::default();
+            let taken = duration(&mut found, "grace", &prost_types::Duration { seconds, nanos });
+            assert_eq!(taken, if fits { Duration::new(3600, 1) } else { Duration::ZERO });
+            assert_eq!(found.check().is_ok(), fits, "{seconds} {nanos}");
+        }
     }
 }

@@ -7,14 +7,12 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 use super::artifacts::manifest_of_nothing;
-use super::facts;
-use super::kinds;
 use super::kinds::{kind, slot};
 use super::models::ModelRow;
-use super::records::{Records as _, listed_stage};
-use super::resource::{Resource, exists, missing};
-use super::transaction::{Tx, event};
-use super::{Committed, Mutation, Registry, keys, validate};
+use super::resource::{Resource, below, exists, missing, time_key};
+use super::stages::stage_entry;
+use super::transaction::{Records as _, Tx, decode, event, listed_stage};
+use super::{Committed, Mutation, Registry, facts, kinds, validate};
 use crate::error::{Error, Violations};
 use crate::rules::names::{Collection, MODELS, Name, VERSIONS, VersionRef};
 use crate::rules::stages;
@@ -75,12 +73,12 @@ impl Resource for pb::Version {
                 places.push(Place { slot: READY.slot, value: Vec::new() });
             }
             if let Some(stage) = listed_stage(self) {
-                let value = keys::stage_entry(&name.parent(), stage, Some(self.stage_revision.cast_unsigned()));
+                let value = stage_entry(&name.parent(), stage, Some(self.stage_revision.cast_unsigned()));
                 places.push(Place { slot: STAGE_ENTRIES.slot, value });
             }
         }
         if let (Some(_), Some(time), false) = (&self.delete_time, &self.purge_time, self.purged) {
-            places.push(Place { slot: DELETED.slot, value: keys::time(time) });
+            places.push(Place { slot: DELETED.slot, value: time_key(time) });
         }
         places
     }
@@ -94,7 +92,7 @@ impl Resource for pb::Version {
         let version = name.within(&VERSIONS);
         let of_version = match VersionRef::parse(version.id()) {
             Ok(VersionRef::Number(_)) => Some((pb::Version::KIND, version.key())),
-            Ok(VersionRef::Id(id)) => Some((kinds::VERSION_ID, keys::version_id(&model, &id))),
+            Ok(VersionRef::Id(id)) => Some((kinds::VERSION_ID, version_id_key(&model, &id))),
             // Its number is not known yet.
             Ok(VersionRef::Alias(_)) | Err(_) => None,
         };
@@ -127,7 +125,7 @@ impl Registry {
 
     /// The version, deleted or not.
     pub(crate) async fn version(&self, name: &Name) -> Result<pb::Version, Error> {
-        super::records::decode(&self.version_record(name).await?)
+        decode(&self.version_record(name).await?)
     }
 }
 
@@ -152,7 +150,7 @@ impl Mutation for CreateVersion {
         let number = row.last_number + 1;
         let name = self.model.child(&VERSIONS, number).to_string();
         if !self.version_id.is_empty() {
-            let key = keys::version_id(&self.model, &self.version_id);
+            let key = version_id_key(&self.model, &self.version_id);
             if tx.store.get(kinds::VERSION_ID, &key).await?.is_some() {
                 return Err(exists::<pb::Version>(format!("{}/versions/{}", self.model, self.version_id)));
             }
@@ -190,7 +188,7 @@ impl Mutation for CreateVersion {
         let mut reads: Vec<_> = self.base_versions.iter().flat_map(pb::Version::reads).collect();
         reads.push((ModelRow::KIND, self.model.key()));
         if !self.version_id.is_empty() {
-            reads.push((kinds::VERSION_ID, keys::version_id(&self.model, &self.version_id)));
+            reads.push((kinds::VERSION_ID, version_id_key(&self.model, &self.version_id)));
         }
         reads
     }
@@ -210,4 +208,9 @@ async fn resolve_bases(tx: &Tx<'_>, bases: &[Name]) -> Result<Vec<String>, Error
         }
     }
     Ok(names)
+}
+
+/// Of a caller's name of a version.
+pub(super) fn version_id_key(model: &Name, id: &str) -> Vec<u8> {
+    below(model, id.as_bytes())
 }

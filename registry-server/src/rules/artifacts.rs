@@ -1,6 +1,12 @@
 //! Artifacts: what a file of a version may be, and until when it may be added.
 
+use super::names::{NameError, check_chars, check_nfc, refuse};
 use super::stages::State;
+
+/// The most bytes that an artifact's path has.
+const MAX_PATH_BYTES: usize = 1024;
+/// The most bytes between two slashes of a path: what file systems take as one name.
+const MAX_PART_BYTES: usize = 255;
 
 /// The media type of a file: the given one, unless it is none; without one what the path's ending suggests.
 pub(crate) fn media_type(given: &str, path: &str) -> Option<String> {
@@ -29,8 +35,40 @@ pub(crate) fn may_remove(state: State, supplementary: bool) -> bool {
     state == State::Pending || supplementary
 }
 
+/// Checks the path of an artifact in its version's folder.
+///
+/// An accepted path stays inside the folder on every platform that it may be downloaded to, and fits one line of a
+/// manifest.
+pub(crate) fn check_path(value: &str) -> Result<(), NameError> {
+    if value.is_empty() {
+        return refuse("must not be empty");
+    }
+    if value.len() > MAX_PATH_BYTES {
+        return refuse(format!("must have at most {MAX_PATH_BYTES} bytes, not {}", value.len()));
+    }
+    check_chars(value, |c| !c.is_control() && c != '\\' && c != ':')?;
+    if value.starts_with('/') || value.ends_with('/') {
+        return refuse("must be relative and name a file: without a slash at the start or the end");
+    }
+    for part in value.split('/') {
+        match part {
+            "" => return refuse("must not contain \"//\""),
+            "." | ".." => return refuse(format!("must not have {part:?} as a part")),
+            _ if part.len() > MAX_PART_BYTES => {
+                return refuse(format!("must have at most {MAX_PART_BYTES} bytes between slashes, not {}", part.len()));
+            }
+            _ => {}
+        }
+    }
+    check_nfc(value)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use unicode_normalization::is_nfc;
+
+    use super::super::names::NameError;
     use super::*;
 
     #[test]
@@ -59,6 +97,54 @@ mod tests {
             ("no type", "a.txt", None),
         ] {
             assert_eq!(media_type(given, path).as_deref(), expected, "{given:?} {path:?}");
+        }
+    }
+
+    #[track_caller]
+    fn takes(values: &[&str]) {
+        for value in values {
+            assert_eq!(check_path(value), Ok(()), "{value:?}");
+        }
+    }
+
+    #[track_caller]
+    fn rules_out(values: &[(&str, &str)]) {
+        for (value, why) in values {
+            let NameError(message) = check_path(value).expect_err(value);
+            assert!(message.starts_with("must ") && message.contains(why), "{value:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn paths() {
+        let (longest_part, longest) = ("p".repeat(255), format!("{}é/é", "p/".repeat(509) + "p"));
+        assert_eq!(longest.len(), 1024);
+        takes(&["m.onnx", "a/b c/d@%.bin", ".hidden", "...", "caf\u{e9}/x", &longest_part, &longest]);
+        rules_out(&[
+            ("", "empty"),
+            (&format!("{longest}x"), "at most 1024 bytes, not 1025"),
+            (&"p".repeat(256), "at most 255 bytes between slashes, not 256"),
+            ("/etc/passwd", "relative"),
+            ("a/", "name a file"),
+            ("a//b", "\"//\""),
+            ("./a", "\".\" as a part"),
+            ("a/../b", "\"..\" as a part"),
+            ("a\\b", "contain '\\\\'"),
+            ("C:/a", "contain ':'"),
+            ("a\nb", "U+000A"),
+            ("a\u{7f}", "U+007F"),
+            ("cafe\u{301}/x", "NFC: write \"é\" as U+00E9 at character 4"),
+        ]);
+    }
+
+    proptest! {
+        #[test]
+        fn accepted_paths_stay_inside(value in prop_oneof![any::<String>(), "[a./\\\\:é\u{301}\n]{0,8}"]) {
+            if check_path(&value).is_ok() {
+                prop_assert!(value.split('/').all(|part| !matches!(part, "" | "." | "..")));
+                prop_assert!(!value.contains(['\\', ':']) && !value.contains(char::is_control));
+                prop_assert!(is_nfc(&value));
+            }
         }
     }
 }

@@ -4,12 +4,13 @@
 //! Parsing, keys, parents and what lies below what are written once over it. A name without a namespace is in `default`, and a
 //! version answers to its number, its id and its aliases.
 
-mod ids;
-
 use std::borrow::Cow;
 use std::fmt;
 
-pub(crate) use ids::{Computed, NameError, check_alias, check_id, check_path, check_version_id, computed};
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+
+use super::artifacts::check_path;
+use super::stages::Stage;
 
 /// The namespace of a name that does not say one.
 pub(crate) const DEFAULT_NAMESPACE: &str = "default";
@@ -59,10 +60,6 @@ impl Collection {
     /// This collection, what it lies in, and so on.
     fn up(&'static self) -> impl Iterator<Item = &'static Self> {
         std::iter::successors(Some(self), |collection| collection.parent)
-    }
-
-    fn depth(&'static self) -> usize {
-        self.up().count()
     }
 
     /// The collections that a name in this one goes through, this one last.
@@ -291,13 +288,13 @@ impl Name {
 
     fn ids(&self) -> impl Iterator<Item = &str> {
         // A path has slashes of its own.
-        let parts = 2 * self.of.depth();
+        let parts = 2 * self.of.up().count();
         self.text.splitn(parts, '/').skip(1).step_by(2)
     }
 
     /// Whether the version in it, if there is one, is named by its number.
     fn is_by_number(&self) -> bool {
-        self.of.path().iter().zip(self.ids()).all(|(of, id)| !matches!(of.ids, Ids::Version) || ids::is_digits(id))
+        self.of.path().iter().zip(self.ids()).all(|(of, id)| !matches!(of.ids, Ids::Version) || is_digits(id))
     }
 }
 
@@ -320,7 +317,7 @@ impl VersionRef {
             let checked = check_id(alias).map_err(|NameError(why)| NameError(format!("the alias {why}")));
             return checked.map(|()| Self::Alias(alias.to_owned()));
         }
-        if !ids::is_digits(segment) {
+        if !is_digits(segment) {
             let checked = check_version_id(segment);
             let checked = checked.map_err(|NameError(why)| NameError(format!("the version's id {why}")));
             return checked.map(|()| Self::Id(segment.to_owned()));
@@ -342,6 +339,109 @@ fn cut(text: &str) -> (&str, Option<&str>) {
         Some((head, tail)) => (head, Some(tail)),
         None => (text, None),
     }
+}
+
+/// The most characters that an id has.
+const MAX_ID_CHARS: usize = 128;
+
+/// What an alias that the registry computes stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Computed {
+    /// The READY version with the highest number.
+    Latest,
+    /// The version that entered a stage last and is still there.
+    In(Stage),
+}
+
+/// What an alias stands for if nobody sets it.
+pub(crate) fn computed(alias: &str) -> Option<Computed> {
+    match alias {
+        "latest" => Some(Computed::Latest),
+        "production" => Some(Computed::In(Stage::Production)),
+        "staging" => Some(Computed::In(Stage::Staging)),
+        _ => None,
+    }
+}
+
+/// Why a text is not a name.
+///
+/// The message of a check on one text begins with "must", so that the caller can put before it what the text is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NameError(pub(crate) String);
+
+/// Checks the id of a namespace or a model.
+///
+/// An accepted id is safe inside a resource name, a URL and a file name, and no other accepted id looks the same to
+/// Unicode. `-` (all models), `.` and `..` fall to the rule for the first character.
+pub(crate) fn check_id(value: &str) -> Result<(), NameError> {
+    if value.is_empty() {
+        return refuse("must not be empty");
+    }
+    let length = value.chars().count();
+    if length > MAX_ID_CHARS {
+        return refuse(format!("must have at most {MAX_ID_CHARS} characters, not {length}"));
+    }
+    // ASCII first, then the normal form, then the rest: a lone accent is no letter, but what is wrong about it is most
+    // often that the letter before it was decomposed.
+    check_chars(value, |c| !c.is_ascii() || is_id_char(c))?;
+    check_nfc(value)?;
+    check_chars(value, is_id_char)?;
+    if !value.starts_with(char::is_alphanumeric) {
+        return refuse("must begin with a letter or digit");
+    }
+    Ok(())
+}
+
+/// Checks a version's id: an id that can't be mistaken for a version's number.
+pub(crate) fn check_version_id(value: &str) -> Result<(), NameError> {
+    check_id(value)?;
+    if is_digits(value) {
+        return refuse("must not be all digits: that is how a version's number looks");
+    }
+    Ok(())
+}
+
+/// Checks an alias that somebody wants to set or remove: an id that the registry does not compute itself.
+pub(crate) fn check_alias(value: &str) -> Result<(), NameError> {
+    check_id(value)?;
+    if computed(value).is_some() {
+        return refuse(format!("must not be {value:?}: the registry keeps this alias itself"));
+    }
+    Ok(())
+}
+
+/// Whether the text is made of ASCII digits: what a version's number is written with.
+fn is_digits(value: &str) -> bool {
+    !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_id_char(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+')
+}
+
+pub(super) fn check_chars(value: &str, allowed: impl Fn(char) -> bool) -> Result<(), NameError> {
+    match value.chars().find(|c| !allowed(*c)) {
+        None => Ok(()),
+        Some(c) if c.is_control() => {
+            refuse(format!("must not contain control characters, here U+{:04X}", u32::from(c)))
+        }
+        Some(c) => refuse(format!("must not contain {c:?}")),
+    }
+}
+
+pub(super) fn check_nfc(value: &str) -> Result<(), NameError> {
+    if is_nfc(value) {
+        return Ok(());
+    }
+    // The two forms look alike, so the message has to point at the place and give the code.
+    let place = value.chars().zip(value.nfc()).zip(1..).find(|((given, nfc), _)| given != nfc);
+    let hint = place.map(|((_, nfc), at)| format!(": write \"{nfc}\" as U+{:04X} at character {at}", u32::from(nfc)));
+    refuse(format!("must be in Unicode normal form NFC{}", hint.unwrap_or_default()))
+}
+
+pub(super) fn refuse(message: impl Into<String>) -> Result<(), NameError> {
+    Err(NameError(message.into()))
 }
 
 #[cfg(test)]

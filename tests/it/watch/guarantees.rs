@@ -1,19 +1,20 @@
-//! The promises of lifecycle.proto, each as a function that looks for the contrary.
+//! The promises of events.proto, each as a function that looks for the contrary.
 
 use std::collections::BTreeSet;
 
+use registry_client::pb::Event;
 use registry_client::pb::watch_events_response::Response;
-use registry_client::pb::{Event, EventType};
+use registry_tests::is_of;
 
 /// What a watch said.
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
     /// The revision in `created`, which has to come first and once.
-    pub(crate) created: Option<u64>,
+    pub(crate) created: Option<i64>,
     /// Messages with events, in their order.
-    pub(crate) messages: Vec<(u64, Vec<Event>)>,
+    pub(crate) messages: Vec<(i64, Vec<Event>)>,
     /// How many messages had come before a bookmark, and its revision.
-    pub(crate) bookmarks: Vec<(usize, u64)>,
+    pub(crate) bookmarks: Vec<(usize, i64)>,
 }
 
 impl Watched {
@@ -29,12 +30,12 @@ impl Watched {
     }
 
     /// Everything up to here has come.
-    pub(crate) fn seen(&self) -> u64 {
+    pub(crate) fn seen(&self) -> i64 {
         let events = self.messages.last().map_or(0, |(revision, _)| *revision);
         events.max(self.bookmarks.last().map_or(0, |(_, revision)| *revision))
     }
 
-    pub(crate) fn revisions(&self) -> Vec<u64> {
+    pub(crate) fn revisions(&self) -> Vec<i64> {
         self.messages.iter().map(|(revision, _)| *revision).collect()
     }
 
@@ -55,7 +56,7 @@ pub(crate) fn ordered(watched: &Watched) {
 /// No event comes twice.
 pub(crate) fn unique(watched: &Watched) {
     let events = watched.events();
-    let ids: BTreeSet<_> = events.iter().map(|event| &event.event_id).collect();
+    let ids: BTreeSet<_> = events.iter().map(|event| &event.uid).collect();
     assert_eq!(ids.len(), events.len());
 }
 
@@ -69,14 +70,14 @@ pub(crate) fn atomic(watched: &Watched, log: &[Event]) {
 }
 
 /// Nothing is missing between the start and the newest message.
-pub(crate) fn reliable(watched: &Watched, log: &[Event], after: u64) {
+pub(crate) fn reliable(watched: &Watched, log: &[Event], after: i64) {
     let newest = watched.seen();
     let expected: Vec<_> = log.iter().filter(|event| event.revision > after && event.revision <= newest).collect();
     assert_eq!(watched.events().iter().collect::<Vec<_>>(), expected);
 }
 
 /// A watch from a revision on is the rest of the whole one.
-pub(crate) fn resumable(whole: &Watched, rest: &Watched, after: u64) {
+pub(crate) fn resumable(whole: &Watched, rest: &Watched, after: i64) {
     let behind: Vec<_> = whole.messages.iter().filter(|(revision, _)| *revision > after).collect();
     assert_eq!(rest.messages.iter().collect::<Vec<_>>(), behind, "after {after}");
     assert_eq!(rest.created, Some(after));
@@ -93,10 +94,10 @@ pub(crate) fn bookmarkable(watched: &Watched) {
 }
 
 /// Of the log exactly what is at or below a resource and of one of the types, if there are any.
-pub(crate) fn filtered(watched: &Watched, log: &[Event], below: &str, types: &[EventType]) {
+pub(crate) fn filtered(watched: &Watched, log: &[Event], below: &str, types: &[&str]) {
     let inside = |name: &str| name.strip_prefix(below).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let chosen = log.iter().filter(|event| inside(&event.resource_name));
-    let chosen: Vec<_> = chosen.filter(|event| types.is_empty() || types.contains(&event.r#type())).collect();
+    let chosen: Vec<_> = chosen.filter(|event| is_of(event, types)).collect();
     assert_eq!(watched.events().iter().collect::<Vec<_>>(), chosen, "{below} {types:?}");
     assert!(watched.messages.iter().all(|(_, events)| !events.is_empty()), "a message without events");
 }

@@ -1,5 +1,6 @@
-use super::*;
 use proptest::prelude::*;
+
+use super::*;
 
 #[track_caller]
 fn reads(of: &'static Collection, table: &[(&str, &str)]) {
@@ -222,4 +223,80 @@ proptest! {
             }
         }
     }
+}
+
+type Check = fn(&str) -> Result<(), NameError>;
+
+#[track_caller]
+fn takes(check: Check, values: &[&str]) {
+    for value in values {
+        assert_eq!(check(value), Ok(()), "{value:?}");
+    }
+}
+
+#[track_caller]
+fn rules_out(check: Check, values: &[(&str, &str)]) {
+    for (value, why) in values {
+        let NameError(message) = check(value).expect_err(value);
+        assert!(message.starts_with("must ") && message.contains(why), "{value:?}: {message}");
+    }
+}
+
+#[test]
+fn ids() {
+    takes(check_id, &["a", "7", "fraud", "Fraud_v2.1+gpu-x", "caf\u{e9}", "モデル", "модель", "९"]);
+    takes(check_id, &[&"é".repeat(128)]);
+    rules_out(
+        check_id,
+        &[
+            ("", "empty"),
+            (&"é".repeat(129), "at most 128 characters, not 129"),
+            ("a\nb", "control characters, here U+000A"),
+            ("a\u{85}", "control characters, here U+0085"),
+            ("a/b", "contain '/'"),
+            ("a:b", "contain ':'"),
+            ("m@x", "contain '@'"),
+            ("a%2Fb", "contain '%'"),
+            ("a b", "contain ' '"),
+            ("cafe\u{301}", "NFC: write \"é\" as U+00E9 at character 4"),
+            ("\u{212b}", "NFC: write \"Å\" as U+00C5 at character 1"),
+            ("x\u{301}", "contain '\\u{301}'"),
+            ("a\u{202e}b", "contain '\\u{202e}'"),
+            (".", "begin with a letter or digit"),
+            ("..", "begin with a letter or digit"),
+            ("-", "begin with a letter or digit"),
+            ("+a", "begin with a letter or digit"),
+        ],
+    );
+}
+
+#[test]
+fn version_ids_and_aliases() {
+    takes(check_version_id, &["1.4.0", "20260126_103000", "v7", "latest"]);
+    rules_out(check_version_id, &[("7", "all digits"), ("007", "all digits"), ("1 4", "contain ' '")]);
+    takes(check_alias, &["champion", "7", "Latest"]);
+    rules_out(
+        check_alias,
+        &[("latest", "not be \"latest\""), ("production", "itself"), ("staging", "itself"), ("@a", "'@'")],
+    );
+}
+
+proptest! {
+    #[test]
+    fn accepted_ids_are_safe(value in prop_oneof![any::<String>(), "[a-zé\u{301}\u{323}/:@%\\x00 ._+-]{0,8}", "\\PC{1,8}"]) {
+        if check_id(&value).is_ok() {
+            prop_assert!(!value.contains(['/', ':', '@', '%']) && !value.contains(char::is_control));
+            prop_assert_eq!(&value.nfc().collect::<String>(), &value);
+            prop_assert_eq!(check_path(&value), Ok(()));
+        }
+    }
+
+    #[test]
+    fn canonically_equivalent_ids_are_one(value in "[a-zéüạ가각\u{301}\u{323}]{1,8}") {
+        let (nfc, nfd) = (value.nfc().collect::<String>(), value.nfd().collect::<String>());
+        for other in [&value, &nfd] {
+            prop_assert!(*other == nfc || check_id(other).is_err());
+        }
+    }
+
 }

@@ -1,17 +1,19 @@
 //! The conformance suite on sled, and what is sled's own.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::stored::{self as stored, LogEntry, LogGroup, LoggedWrite, logged_write::Value};
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message as _;
 use tempfile::TempDir;
 
 use super::SledStore;
-use super::disk::Disk;
+use super::disk::{Disk, store_error};
 use crate::store::conformance::{BY_FLAG, BY_PORT, Backend, LAYOUT, PORT, SHIP, conformance};
 use crate::store::{Decision, Place, Put, Read as _, Store, StoreError, Transaction};
+use crate::stored::{self as stored, LogEntry, LogGroup, LoggedWrite, logged_write::Value};
 
 const CACHE: u64 = 16 * 1024 * 1024;
 
@@ -20,11 +22,26 @@ struct Sled {
     store: SledStore,
 }
 
+/// Opens a store that was closed a moment ago: threads of sled hold its lock until they have run out.
+fn reopen<T>(open: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let started = Instant::now();
+    loop {
+        match open() {
+            Err(StoreError::Unavailable(_)) if started.elapsed() < Duration::from_secs(10) => std::thread::yield_now(),
+            opened => return opened,
+        }
+    }
+}
+
+fn open(folder: &Path) -> Result<SledStore, StoreError> {
+    reopen(|| SledStore::open(folder, CACHE, &LAYOUT))
+}
+
 #[async_trait]
 impl Backend for Sled {
     async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { store: SledStore::open(folder.path(), CACHE, &LAYOUT).unwrap(), folder }
+        Self { store: open(folder.path()).unwrap(), folder }
     }
 
     fn store(&self) -> &dyn Store {
@@ -34,7 +51,7 @@ impl Backend for Sled {
     async fn reopen(self) -> Self {
         let Self { folder, store } = self;
         drop(store);
-        Self { store: SledStore::open(folder.path(), CACHE, &LAYOUT).unwrap(), folder }
+        Self { store: open(folder.path()).unwrap(), folder }
     }
 }
 
@@ -73,7 +90,7 @@ async fn what_is_in_the_log_but_not_in_the_state_is_applied_on_opening() {
         }
         disk.sync().unwrap();
     }
-    let store = SledStore::open(folder.path(), CACHE, &LAYOUT).unwrap();
+    let store = open(folder.path()).unwrap();
     assert_eq!(*store.head().borrow(), 6);
     for revision in 1..=6u64 {
         let record = store.get(SHIP, revision.to_string().as_bytes()).await.unwrap().unwrap();
@@ -90,7 +107,7 @@ async fn a_gap_in_the_log_is_damage() {
         disk.append(&logged(4, &Bytes::new())).unwrap();
         disk.sync().unwrap();
     }
-    let refused = SledStore::open(folder.path(), CACHE, &LAYOUT).unwrap_err();
+    let refused = open(folder.path()).unwrap_err();
     assert!(matches!(&refused, StoreError::Damaged(what) if what.contains("revision 4 where 3 belongs")), "{refused}");
 }
 
@@ -98,11 +115,12 @@ async fn a_gap_in_the_log_is_damage() {
 async fn a_store_of_another_schema_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let with_schema = |schema: u32| {
-        drop(SledStore::open(folder.path(), CACHE, &LAYOUT));
-        let db = sled::Config::new().path(folder.path()).segment_size(super::disk::SEGMENT_BYTES).open().unwrap();
+        drop(open(folder.path()));
+        let config = sled::Config::new().path(folder.path()).segment_size(super::disk::SEGMENT_BYTES);
+        let db = reopen(|| config.open().map_err(store_error)).unwrap();
         db.insert(b"schema", &schema.to_be_bytes()).unwrap();
         drop(db);
-        SledStore::open(folder.path(), CACHE, &LAYOUT).unwrap_err()
+        open(folder.path()).unwrap_err()
     };
     let refused = with_schema(7);
     assert!(matches!(refused, StoreError::TooNew { found: 7, known: 2 }), "{refused}");

@@ -1,0 +1,213 @@
+//! A registry with something of everything, and a request that succeeds in it for every method that changes something, or lists.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value as Json, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::server::TestServer;
+
+/// The contents of chunks that are in the default namespace.
+pub(crate) const CHUNKS: [&[u8]; 3] = [b"first", b"second", b"third"];
+
+/// Bytes as JSON has them.
+fn base64(bytes: impl AsRef<[u8]>) -> String {
+    STANDARD.encode(bytes)
+}
+
+pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// As long as an id may be, in bytes too.
+pub(crate) fn long_id() -> String {
+    "\u{10400}".repeat(128)
+}
+
+/// As long as a path may be.
+pub(crate) fn long_path() -> String {
+    ["y".repeat(255), "y".repeat(255), "y".repeat(255), "y".repeat(255)].join("/")
+}
+
+fn chunk(bytes: &[u8]) -> Json {
+    json!({ "blake3": base64(blake3::hash(bytes).as_bytes()), "sizeBytes": bytes.len() })
+}
+
+fn artifact(parent: &str, path: &str) -> (&'static str, Json) {
+    let artifact = json!({ "path": path, "type": "model" });
+    ("CreateArtifact", json!({ "parent": parent, "artifact": artifact, "data": base64(path) }))
+}
+
+/// What the registry is made with, in order.
+fn steps() -> Vec<(&'static str, Json)> {
+    let metrics = json!({ "validation": { "values": { "rmse": 0.5, "mae": 0.25, "r2": 0.75 } } });
+    let ready = json!({ "parent": "models/fraud", "finalize": true, "version": { "metrics": metrics } });
+    let mut steps = vec![
+        ("CreateModel", json!({ "modelId": "fraud" })),
+        ("CreateModel", json!({ "modelId": "spare" })),
+        ("CreateModel", json!({ "modelId": "old" })),
+        ("CreateModel", json!({ "modelId": "gone" })),
+        ("DeleteModel", json!({ "name": "models/gone" })),
+        // 1 was in production, and 2 is.
+        ("CreateVersion", ready.clone()),
+        ("CreateVersion", ready.clone()),
+        ("TransitionStage", json!({ "name": "models/fraud/versions/1", "stage": "STAGE_PRODUCTION" })),
+        ("TransitionStage", json!({ "name": "models/fraud/versions/2", "stage": "STAGE_PRODUCTION" })),
+        ("SetAlias", json!({ "name": "models/fraud", "alias": "champion", "version": "2" })),
+        // 3 is being filled.
+        ("CreateVersion", json!({ "parent": "models/fraud", "versionId": "1.3" })),
+        artifact("models/fraud/versions/3", "a.bin"),
+        artifact("models/fraud/versions/3", "b/c.bin"),
+        ("UploadChunks", CHUNKS.iter().enumerate().map(upload_chunk).collect()),
+        (
+            "CreateArtifact",
+            json!({
+                "parent": "models/fraud/versions/3",
+                "artifact": { "path": "chunks.bin", "type": "model" },
+                "chunks": CHUNKS.map(chunk),
+            }),
+        ),
+        // 4 is deleted.
+        ("CreateVersion", json!({ "parent": "models/fraud" })),
+        artifact("models/fraud/versions/4", "a.bin"),
+        ("DeleteVersion", json!({ "name": "models/fraud/versions/4" })),
+        // 5 is of no use to anybody.
+        ("CreateVersion", ready),
+    ];
+    steps.extend(std::iter::repeat_n(("CreateVersion", json!({ "parent": "models/old", "finalize": true })), 3));
+    let long = long_id();
+    for (namespace, model, path) in
+        [("risk", "score", "a.bin"), ("play", "score", "a.bin"), (&long, &long, &long_path())]
+    {
+        let parent = format!("namespaces/{namespace}");
+        steps.push(("CreateModel", json!({ "parent": parent, "modelId": model })));
+        steps.push(("CreateVersion", json!({ "parent": format!("{parent}/models/{model}") })));
+        steps.push(artifact(&format!("{parent}/models/{model}/versions/1"), path));
+    }
+    steps
+}
+
+fn upload_chunk((position, bytes): (usize, &&[u8])) -> Json {
+    let mut message = json!({ "blake3": base64(blake3::hash(bytes).as_bytes()), "data": base64(bytes) });
+    if position == 0 {
+        message["parent"] = json!("models/fraud/versions/3");
+    }
+    message
+}
+
+/// A server with that registry.
+pub(crate) async fn prepared() -> TestServer {
+    let server = TestServer::start().await;
+    for (method, request) in steps() {
+        server.ok(method, request).await;
+    }
+    server
+}
+
+/// A request that succeeds in that registry, and another one that is not malformed.
+pub(crate) struct Case {
+    pub(crate) method: &'static str,
+    pub(crate) request: Json,
+    pub(crate) other: Json,
+}
+
+fn case(method: &'static str, request: Json, other: Json) -> Case {
+    Case { method, request, other }
+}
+
+/// One for each method that takes a request id, or can be asked only to check.
+pub(crate) fn mutations() -> Vec<Case> {
+    let step = |version: i32| json!({ "name": format!("models/fraud/versions/{version}"), "stage": "STAGE_STAGING" });
+    let upload = |path: &str| {
+        let artifact = json!({ "path": path, "type": "model", "sha256": sha256("bytes") });
+        json!([
+            { "metadata": { "parent": "models/fraud/versions/3", "artifact": artifact } },
+            { "data": base64("bytes") },
+        ])
+    };
+    let named = |name: &str| json!({ "name": name });
+    vec![
+        case("CreateModel", json!({ "modelId": "new" }), json!({ "modelId": "newer" })),
+        case(
+            "UpdateModel",
+            json!({ "model": { "name": "models/fraud", "owner": "ada" } }),
+            json!({ "model": { "name": "models/fraud", "owner": "bob" } }),
+        ),
+        case("DeleteModel", named("models/spare"), named("models/old")),
+        case("UndeleteModel", named("models/gone"), json!({ "name": "models/gone", "etag": "1" })),
+        case(
+            "SetAlias",
+            json!({ "name": "models/fraud", "alias": "stable", "version": "1" }),
+            json!({ "name": "models/fraud", "alias": "stable", "version": "2" }),
+        ),
+        case(
+            "DeleteAlias",
+            json!({ "name": "models/fraud", "alias": "champion" }),
+            json!({ "name": "models/fraud", "alias": "stable" }),
+        ),
+        case(
+            "CreateVersion",
+            json!({ "parent": "models/fraud", "versionId": "2.0" }),
+            json!({ "parent": "models/fraud", "versionId": "2.1" }),
+        ),
+        case(
+            "UpdateVersion",
+            json!({ "version": { "name": "models/fraud/versions/1", "description": "x" } }),
+            json!({ "version": { "name": "models/fraud/versions/1", "description": "y" } }),
+        ),
+        case("FinalizeVersion", named("models/fraud/versions/3"), named("models/fraud/versions/1")),
+        case("DeleteVersion", named("models/fraud/versions/5"), named("models/fraud/versions/1")),
+        case("UndeleteVersion", named("models/fraud/versions/4"), named("models/fraud/versions/5")),
+        case("PurgeVersion", named("models/fraud/versions/4"), named("models/fraud/versions/5")),
+        case(
+            "PruneVersions",
+            json!({ "parent": "models/old", "keep": 1 }),
+            json!({ "parent": "models/old", "keep": 2 }),
+        ),
+        case("TransitionStage", step(5), step(1)),
+        case("BatchTransitionStages", json!({ "requests": [step(1), step(5)] }), json!({ "requests": [step(1)] })),
+        case("RollbackStage", named("models/fraud"), named("models/old")),
+        case("UploadArtifact", upload("new.bin"), upload("newer.bin")),
+        {
+            let (method, request) = artifact("models/fraud/versions/3", "new.bin");
+            case(method, request, artifact("models/fraud/versions/3", "newer.bin").1)
+        },
+        case(
+            "DeleteArtifact",
+            named("models/fraud/versions/3/artifacts/a.bin"),
+            named("models/fraud/versions/3/artifacts/b/c.bin"),
+        ),
+        case("CollectGarbage", json!({ "grace": "0s" }), json!({})),
+    ]
+}
+
+/// One for each list; what it lists are at least three items.
+pub(crate) fn lists() -> Vec<Case> {
+    let versions = |numbers: &[i32]| {
+        let names = numbers.iter().map(|number| format!("models/fraud/versions/{number}"));
+        json!({ "names": names.collect::<Vec<_>>() })
+    };
+    let under = |parent: &str| json!({ "parent": parent });
+    vec![
+        case("ListModels", under("namespaces/default"), under("namespaces/risk")),
+        case("ListVersions", under("models/old"), under("models/fraud")),
+        case("CompareVersions", versions(&[1, 2]), versions(&[2, 1])),
+        case("ListArtifacts", under("models/fraud/versions/3"), under("models/fraud/versions/4")),
+        case(
+            "ListChunks",
+            under("models/fraud/versions/3/artifacts/chunks.bin"),
+            under("models/fraud/versions/3/artifacts/a.bin"),
+        ),
+        case("ListEvents", under("models/old"), under("models/fraud")),
+        // Has nothing to tell one query from another.
+        case("ListUsage", json!({}), Json::Null),
+    ]
+}
+
+/// All requests here of a method.
+pub(crate) fn requests(method: &str) -> Vec<Json> {
+    let cases = mutations().into_iter().chain(lists());
+    let cases = cases.flat_map(|case| [(case.method, case.request), (case.method, case.other)]);
+    let all = steps().into_iter().chain(cases).filter(|(of, request)| *of == method && !request.is_null());
+    all.map(|(_, request)| request).collect()
+}
