@@ -41,7 +41,7 @@ impl ModelService for Services {
             request,
             List::by(&["name", "create_time"]),
             |request, found| found.name("parent", &NAMESPACES, &request.parent),
-            |registry, namespace, page| async move { registry.list::<ModelRow>(&namespace, &page).await },
+            |registry, namespace, page| async move { registry.list::<ModelRow>(namespace.prefix(), &page).await },
         )
         .await
     }

@@ -149,7 +149,11 @@ pub(super) fn below(name: &Name, rest: &[u8]) -> Vec<u8> {
 
 /// The place of a resource in the order in which those beside it were created.
 pub(super) fn age_key(name: &Name, created: Option<&Timestamp>) -> Vec<u8> {
-    below(&name.parent(), &created.map(time_key).unwrap_or_default())
+    let created = created.map(time_key).unwrap_or_default();
+    match name.of().parent {
+        Some(_) => below(&name.parent(), &created),
+        None => created,
+    }
 }
 
 /// The place of a moment among all moments.

@@ -21,15 +21,15 @@ impl Registry {
         Ok(self.store.resource::<R>(name).await?.into_message())
     }
 
-    /// A page of the resources of a kind that lie in something.
-    pub(crate) async fn list<R: Standard>(&self, parent: &Name, page: &Page) -> Result<Listed<R::Message>, Error> {
+    /// A page of the resources of a kind, by what the keys of those that lie in the same begin with.
+    pub(crate) async fn list<R: Standard>(&self, prefix: Vec<u8>, page: &Page) -> Result<Listed<R::Message>, Error> {
         let source = match (page.order, page.show_deleted) {
             ("create_time", false) => Source::Index(R::LIVE_BY_AGE),
             ("create_time", true) => Source::Index(R::BY_AGE),
             (_, false) => Source::Index(R::LIVE),
             (_, true) => Source::Kind(R::KIND),
         };
-        self.page(source, parent.prefix(), page, |hit| Ok(R::decode(&hit)?.into_message())).await
+        self.page(source, prefix, page, |hit| Ok(R::decode(&hit)?.into_message())).await
     }
 }
 
