@@ -34,7 +34,7 @@ impl Resource for pb::Artifact {
         view: Some(FactView {
             about: "The artifacts of all versions",
             facts: facts::ARTIFACT,
-            facts_of: facts::of_artifact,
+            facts_of: facts::standard::<Self>,
         }),
         ..kind(Kind(3), "artifacts")
     };

@@ -3,18 +3,20 @@
 
 use std::time::SystemTime;
 
-use crate::stored::{ArtifactFacts, ModelFacts, VersionFacts};
+use crate::stored::{ModelFacts, VersionFacts};
 use bytes::Bytes;
 use prost::Message;
 use prost_types::Timestamp;
+use registry_proto::resource::{Meta, Resource};
 use registry_proto::v1 as pb;
 
 use crate::store::{Fact, FactType, FactValue, Facts};
 
-const NAME: Fact = Fact { name: "name", r#type: FactType::Text, about: "The resource name" };
-const CREATED: Fact = Fact { name: "created", r#type: FactType::Time, about: "When it was made" };
+pub(super) const NAME: Fact = Fact { name: "name", r#type: FactType::Text, about: "The resource name" };
+pub(super) const CREATED: Fact = Fact { name: "created", r#type: FactType::Time, about: "When it was made" };
 const UPDATED: Fact = Fact { name: "updated", r#type: FactType::Time, about: "When it was changed last" };
-const DELETED: Fact = Fact { name: "deleted", r#type: FactType::Time, about: "When it was deleted, if it is" };
+pub(super) const DELETED: Fact =
+    Fact { name: "deleted", r#type: FactType::Time, about: "When it was deleted, if it is" };
 
 /// The facts of models.
 pub(super) const MODEL: &[Fact] =
@@ -32,6 +34,17 @@ pub(super) const VERSION: &[Fact] = &[
 
 /// The facts of artifacts.
 pub(super) const ARTIFACT: &[Fact] = &[NAME, CREATED];
+
+/// The facts of a record of a kind that has none of its own.
+pub(super) fn standard<R: Resource + Message + Default>(payload: &Bytes) -> Facts {
+    let resource = R::decode(payload.clone()).unwrap_or_default();
+    let Meta { name, create_time, delete_time, .. } = resource.meta();
+    list([
+        ("name", text(name.to_owned())),
+        ("created", time(create_time.copied())),
+        ("deleted", time(delete_time.copied())),
+    ])
+}
 
 pub(super) fn of_model(payload: &Bytes) -> Facts {
     let model = ModelFacts::decode(payload.clone()).unwrap_or_default().model.unwrap_or_default();
@@ -55,11 +68,6 @@ pub(super) fn of_version(payload: &Bytes) -> Facts {
         ("updated", time(version.update_time)),
         ("deleted", time(version.delete_time)),
     ])
-}
-
-pub(super) fn of_artifact(payload: &Bytes) -> Facts {
-    let artifact = ArtifactFacts::decode(payload.clone()).unwrap_or_default();
-    list([("name", text(artifact.name)), ("created", time(artifact.create_time))])
 }
 
 /// Those facts that there are.

@@ -33,6 +33,11 @@ impl Registry {
     }
 }
 
+/// Makes sure that a resource may come into being, or back, where it lies.
+async fn enter<R: Resource>(tx: &mut Tx<'_>, name: &Name) -> Result<(), Error> {
+    R::live_above(tx, name).await
+}
+
 /// A resource to be made; what its caller gave was checked.
 pub(crate) struct Create<R: Resource> {
     name: Name,
@@ -53,7 +58,7 @@ impl<R: Standard> Mutation for Create<R> {
     type Answer = R::Message;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        R::live_above(tx, &self.name).await?;
+        enter::<R>(tx, &self.name).await?;
         if tx.store.get(R::KIND, &self.name.key()).await?.is_some() {
             return Err(exists::<R>(self.name.as_str()));
         }
@@ -174,7 +179,7 @@ impl<R: Standard> Mutation for Undelete<R> {
     type Answer = R::Message;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        R::live_above(tx, &self.name).await?;
+        enter::<R>(tx, &self.name).await?;
         let before: R = tx.any(&self.name).await?;
         check_etag(&before, &self.etag)?;
         must_be_deleted(&before)?;

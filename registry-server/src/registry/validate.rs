@@ -12,7 +12,8 @@ use super::stages::policy;
 use crate::error::{Violations, quoted};
 use crate::rules::artifacts::{check_path, media_type};
 
-const TEXT_BYTES: usize = 64 * 1024;
+/// Of a text for people.
+pub(super) const TEXT_BYTES: usize = 64 * 1024;
 const SHORT_CHARACTERS: usize = 256;
 const KEY_CHARACTERS: usize = 128;
 const PAIRS: usize = 64;
@@ -26,13 +27,15 @@ const SECONDS_OF_TIMES: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_40
 const SECONDS_OF_DURATIONS: std::ops::RangeInclusive<i64> = 0..=315_576_000_000;
 const NANOS: std::ops::Range<i32> = 0..1_000_000_000;
 
-fn long(found: &mut Violations, field: &str, text: &str, bytes: usize) {
+/// A text of at most so many bytes.
+pub(super) fn long(found: &mut Violations, field: &str, text: &str, bytes: usize) {
     if text.len() > bytes {
         found.invalid(field, format!("has {} bytes; at most {bytes} are allowed", text.len()));
     }
 }
 
-fn short(found: &mut Violations, field: &str, text: &str) {
+/// A short text in one line.
+pub(super) fn short(found: &mut Violations, field: &str, text: &str) {
     let characters = text.chars().count();
     if characters > SHORT_CHARACTERS {
         found.invalid(field, format!("has {characters} characters; at most {SHORT_CHARACTERS} are allowed"));
@@ -53,7 +56,7 @@ fn key(found: &mut Violations, field: &str, key: &str) {
 }
 
 /// Tags: few and short, because they are selected by.
-fn pairs(found: &mut Violations, field: &str, pairs: &BTreeMap<String, String>) {
+pub(super) fn pairs(found: &mut Violations, field: &str, pairs: &BTreeMap<String, String>) {
     if pairs.len() > PAIRS {
         found.invalid(field, format!("has {} entries; at most {PAIRS} are allowed", pairs.len()));
     }
