@@ -38,16 +38,48 @@ fn artifact(parent: &str, path: &str) -> (&'static str, Json) {
     ("CreateArtifact", json!({ "parent": parent, "artifact": artifact, "data": base64(path) }))
 }
 
+/// The kinds with all the standard methods, under an id of their own and nothing else that is required.
+const KINDS: &[&str] = &["Model"];
+
+/// Makes three of a kind, and deletes one.
+fn standard_steps(kind: &str) -> Vec<(&'static str, Json)> {
+    let (create, name) = (format!("Create{kind}").leak(), |id: &str| name_of(kind, id));
+    let mut steps: Vec<_> = ["spare", "old", "gone"].map(|id| (&*create, with_id(kind, id))).into();
+    steps.push((format!("Delete{kind}").leak(), json!({ "name": name("gone") })));
+    steps
+}
+
+fn with_id(kind: &str, id: &str) -> Json {
+    json!({ format!("{}Id", kind.to_lowercase()): id })
+}
+
+fn name_of(kind: &str, id: &str) -> String {
+    format!("{}s/{id}", kind.to_lowercase())
+}
+
+/// The standard methods, in what these steps make.
+fn standard_mutations(kind: &str) -> Vec<Case> {
+    let named = |id: &str| json!({ "name": name_of(kind, id) });
+    let update = |text: &str| {
+        let resource = json!({ "name": name_of(kind, "spare"), "description": text });
+        json!({ kind.to_lowercase(): resource })
+    };
+    let of = |verb: &str, request, other| case(format!("{verb}{kind}").leak(), request, other);
+    vec![
+        of("Create", with_id(kind, "new"), with_id(kind, "newer")),
+        of("Update", update("x"), update("y")),
+        of("Delete", named("spare"), named("old")),
+        of("Undelete", named("gone"), json!({ "name": name_of(kind, "gone"), "etag": "1" })),
+    ]
+}
+
 /// What the registry is made with, in order.
 fn steps() -> Vec<(&'static str, Json)> {
     let metrics = json!({ "validation": { "values": { "rmse": 0.5, "mae": 0.25, "r2": 0.75 } } });
     let ready = json!({ "parent": "models/fraud", "finalize": true, "version": { "metrics": metrics } });
-    let mut steps = vec![
+    let mut steps: Vec<_> = KINDS.iter().flat_map(|kind| standard_steps(kind)).collect();
+    steps.extend([
         ("CreateModel", json!({ "modelId": "fraud" })),
-        ("CreateModel", json!({ "modelId": "spare" })),
-        ("CreateModel", json!({ "modelId": "old" })),
-        ("CreateModel", json!({ "modelId": "gone" })),
-        ("DeleteModel", json!({ "name": "models/gone" })),
         // 1 was in production, and 2 is.
         ("CreateVersion", ready.clone()),
         ("CreateVersion", ready.clone()),
@@ -73,7 +105,7 @@ fn steps() -> Vec<(&'static str, Json)> {
         ("DeleteVersion", json!({ "name": "models/fraud/versions/4" })),
         // 5 is of no use to anybody.
         ("CreateVersion", ready),
-    ];
+    ]);
     steps.extend(std::iter::repeat_n(("CreateVersion", json!({ "parent": "models/old", "finalize": true })), 3));
     let long = long_id();
     for (namespace, model, path) in
@@ -126,15 +158,8 @@ pub(crate) fn mutations() -> Vec<Case> {
         ])
     };
     let named = |name: &str| json!({ "name": name });
-    vec![
-        case("CreateModel", json!({ "modelId": "new" }), json!({ "modelId": "newer" })),
-        case(
-            "UpdateModel",
-            json!({ "model": { "name": "models/fraud", "owner": "ada" } }),
-            json!({ "model": { "name": "models/fraud", "owner": "bob" } }),
-        ),
-        case("DeleteModel", named("models/spare"), named("models/old")),
-        case("UndeleteModel", named("models/gone"), json!({ "name": "models/gone", "etag": "1" })),
+    let mut cases: Vec<_> = KINDS.iter().flat_map(|kind| standard_mutations(kind)).collect();
+    cases.extend([
         case(
             "SetAlias",
             json!({ "name": "models/fraud", "alias": "stable", "version": "1" }),
@@ -178,7 +203,8 @@ pub(crate) fn mutations() -> Vec<Case> {
             named("models/fraud/versions/3/artifacts/b/c.bin"),
         ),
         case("CollectGarbage", json!({ "grace": "0s" }), json!({})),
-    ]
+    ]);
+    cases
 }
 
 /// One for each list; what it lists are at least three items.
@@ -188,8 +214,9 @@ pub(crate) fn lists() -> Vec<Case> {
         json!({ "names": names.collect::<Vec<_>>() })
     };
     let under = |parent: &str| json!({ "parent": parent });
-    vec![
-        case("ListModels", under("namespaces/default"), under("namespaces/risk")),
+    let standard = |kind: &&str| case(format!("List{kind}s").leak(), json!({}), json!({ "showDeleted": true }));
+    let mut cases: Vec<_> = KINDS.iter().map(standard).collect();
+    cases.extend([
         case("ListVersions", under("models/old"), under("models/fraud")),
         case("CompareVersions", versions(&[1, 2]), versions(&[2, 1])),
         case("ListArtifacts", under("models/fraud/versions/3"), under("models/fraud/versions/4")),
@@ -201,7 +228,8 @@ pub(crate) fn lists() -> Vec<Case> {
         case("ListEvents", under("models/old"), under("models/fraud")),
         // Has nothing to tell one query from another.
         case("ListUsage", json!({}), Json::Null),
-    ]
+    ]);
+    cases
 }
 
 /// All requests here of a method.
