@@ -150,8 +150,11 @@ impl<R: Standard> Mutation for Delete<R> {
         let mut after = before.clone();
         let purge_time = tx.purge_time();
         let meta = after.message_mut().meta_mut();
-        if let (Some(time), Some(planned)) = (meta.delete_time, meta.purge_time) {
-            (*time, *planned) = (Some(tx.now), purge_time);
+        if let Some(time) = meta.delete_time {
+            *time = Some(tx.now);
+        }
+        if let Some(planned) = meta.purge_time {
+            *planned = purge_time;
         }
         tx.write(event_of::<R>("deleted"), Some(before), after).await.map(drop)
     }

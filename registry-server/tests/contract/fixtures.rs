@@ -39,7 +39,7 @@ fn artifact(parent: &str, path: &str) -> (&'static str, Json) {
 }
 
 /// The kinds with all the standard methods, under an id of their own and nothing else that is required.
-const KINDS: &[&str] = &["Model"];
+pub(crate) const KINDS: &[&str] = &["Model"];
 
 /// Makes three of a kind, and deletes one.
 fn standard_steps(kind: &str) -> Vec<(&'static str, Json)> {
@@ -49,12 +49,14 @@ fn standard_steps(kind: &str) -> Vec<(&'static str, Json)> {
     steps
 }
 
-fn with_id(kind: &str, id: &str) -> Json {
+pub(crate) fn with_id(kind: &str, id: &str) -> Json {
     json!({ format!("{}Id", kind.to_lowercase()): id })
 }
 
-fn name_of(kind: &str, id: &str) -> String {
-    format!("{}s/{id}", kind.to_lowercase())
+/// The whole name of one in the default namespace.
+pub(crate) fn name_of(kind: &str, id: &str) -> String {
+    let name = format!("{}s/{id}", kind.to_lowercase());
+    if name.starts_with("namespaces/") { name } else { format!("namespaces/default/{name}") }
 }
 
 /// The standard methods, in what these steps make.

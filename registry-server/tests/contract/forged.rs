@@ -15,7 +15,7 @@ use crate::descriptors::{
     IDENTIFIER, IMMUTABLE, OPTIONAL, OUTPUT_ONLY, behaviors, fields_within, is_resource, message, message_in, method,
     methods, request, set, takes,
 };
-use crate::fixtures::{prepared, sha256};
+use crate::fixtures::{KINDS, name_of, prepared, sha256, with_id};
 use crate::server::{TestServer, refused};
 
 /// The field of a request that holds a resource to be written.
@@ -31,9 +31,8 @@ fn writers() -> Vec<(&'static str, Json, Json)> {
         "name": "x", "path": "forged.bin", "type": "plot", "mediaType": "text/plain", "sizeBytes": 5,
         "sha256": sha256("bytes"),
     });
-    let model = json!({
-        "stagePolicy": { "transitions": [{ "fromStage": "STAGE_DEVELOPMENT", "toStage": "STAGE_PRODUCTION" }] },
-    });
+    let policy = json!({ "transitions": [{ "fromStage": "STAGE_DEVELOPMENT", "toStage": "STAGE_PRODUCTION" }] });
+    let special = |kind: &str| if kind == "Model" { json!({ "stagePolicy": policy }) } else { json!({}) };
     let version = json!({
         "sourceUri": "s3://forged", "baseVersions": ["namespaces/default/models/fraud/versions/1"],
     });
@@ -42,9 +41,12 @@ fn writers() -> Vec<(&'static str, Json, Json)> {
         resource["etag"] = json!("");
         resource
     };
-    vec![
-        ("CreateModel", json!({ "modelId": "new" }), model.clone()),
-        ("UpdateModel", json!({}), named(model, "namespaces/default/models/spare")),
+    let standard = KINDS.iter().flat_map(|kind| {
+        let update = named(special(kind), &name_of(kind, "spare"));
+        let create: &str = format!("Create{kind}").leak();
+        [(create, with_id(kind, "new"), special(kind)), (format!("Update{kind}").leak(), json!({}), update)]
+    });
+    let own = [
         ("CreateVersion", json!({ "parent": "models/fraud" }), version.clone()),
         ("UpdateVersion", json!({}), named(version, "namespaces/default/models/fraud/versions/5")),
         ("CreateArtifact", json!({ "parent": "models/fraud/versions/3", "data": "Ynl0ZXM=" }), file.clone()),
@@ -53,7 +55,8 @@ fn writers() -> Vec<(&'static str, Json, Json)> {
             json!([{ "metadata": { "parent": "namespaces/risk/models/score/versions/1" } }, { "data": "Ynl0ZXM=" }]),
             file,
         ),
-    ]
+    ];
+    standard.chain(own).collect()
 }
 
 fn value(kind: &Kind) -> Value {

@@ -229,7 +229,7 @@ fn names(of: &str, of_children: bool) -> Vec<String> {
         "events/18446744073709551615-0",
     ];
     let (names, parts): (&[&str], usize) = match (of.strip_prefix("modelregistry.dev/"), of_children) {
-        (Some("Model"), true) => (&namespaces, 1),
+        (Some("Model"), true) | (Some("Namespace"), false) => (&namespaces, 1),
         (Some("Model"), false) | (Some("Version"), true) => (&models, 2),
         (Some("Version"), false) | (Some("Artifact"), true) => (&versions, 3),
         (Some("Artifact"), false) => (&artifacts, 4),
@@ -253,8 +253,8 @@ fn known(field: &str) -> &'static [&'static str] {
         "filter" => &["", "", "", "", "true"],
         "page_token" => &["", "", "", "AAAA", "CggAAAAAAAAAABIBeA"],
         "order_by" => &["", "", "name desc", "create_time", "revision desc", "number desc", "path", "position"],
-        "model_id" => &["fraud", "gone", "new", "\u{444}\u{440}\u{43e}\u{434}", "7"],
         "version_id" => &["", "1.3", "2.0", "20260126_103000", "7"],
+        id if id.ends_with("_id") => &["fraud", "gone", "new", "\u{444}\u{440}\u{43e}\u{434}", "7"],
         "alias" => &["champion", "champion", "stable", "latest"],
         "types" => &["version.*", "model.created", "artifact.*", "sweep.started"],
         "type" => &["model", "plot", "log", "other"],
