@@ -11,7 +11,7 @@ use super::{Index, Kind, Put, Source, StoreError};
 /// Numbers are on the disk, and so is what a slot means: neither ever changes, and none is used again.
 #[derive(Debug)]
 pub struct Layout {
-    /// All kinds, in the order of their numbers.
+    /// All kinds, each with a number of its own.
     pub kinds: &'static [KindLayout],
 }
 
