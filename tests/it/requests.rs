@@ -12,7 +12,7 @@ use registry_client::pb::{
 use registry_client::rpc::{Mutating, Unary};
 use registry_client::{Call, Error};
 use registry_tests::expect::{invalid, unchanged};
-use registry_tests::{TestServer, events, model, model_with, ready};
+use registry_tests::{TestServer, events, events_of, model, model_with, ready};
 use uuid::Uuid;
 
 const MODEL: &str = "models/fraud";
@@ -170,7 +170,7 @@ async fn to_validate_only_does_not_use_a_request_id_up() {
     unchanged(&server, create.clone().validate_only(true)).await.unwrap();
     unchanged(&server, create.clone().validate_only(true)).await.unwrap();
     create.await.unwrap();
-    assert_eq!(events(&client).await.len(), 1);
+    assert_eq!(events_of(&client, MODEL).await.len(), 1);
 }
 
 #[tokio::test]

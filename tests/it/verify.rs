@@ -113,7 +113,10 @@ async fn a_changed_event_breaks_the_chain_once() {
     assert_are(&problems, &[(CHAIN, "events/4-0", "its hash")]);
     // What a revision wrote may stand in its events only: then the state that they give is another one too.
     let problems = problems_after(|log, _| replace(log, b"\0\0\0\0\0\0\0\x01", "the-owner", "no-owners")).await;
-    assert!(problems.iter().any(|problem| problem.r#type() == CHAIN && problem.name == "events/1-0"), "{problems:#?}");
+    assert!(
+        problems.iter().any(|problem| problem.r#type() == CHAIN && problem.name.starts_with("events/1-")),
+        "{problems:#?}"
+    );
     let changed = |problem: &VerifyProblem| problem.r#type() == CHAIN || problem.r#type() == STATE;
     assert!(problems.iter().all(changed), "{problems:#?}");
 }
@@ -168,15 +171,16 @@ async fn the_report_is_of_the_registry_that_is_served() {
     assert_eq!((report.revision, report.events), (7, log.len() as i64));
     assert_eq!(report.chain_head, log.last().unwrap().hash);
     assert_eq!((report.artifacts, report.artifact_bytes), (1, 5));
-    // The model, three versions, an artifact, what it consists of and what the namespace adds up to, an id, a holder of the stage,
-    // the chain's head; a request and a reference for each revision.
-    assert_eq!(report.records, 10 + 7 + 7);
     let skipped = client.verify().skip_artifacts(true).await.unwrap();
     assert_eq!((skipped.records, skipped.artifacts, skipped.artifact_bytes), (report.records, 0, 0));
 
     let empty = TestServer::start().await;
-    let report = verified(&empty.client()).await;
-    assert_eq!((report.revision, report.events, report.records, report.chain_head), (0, 0, 0, vec![0; 32].into()));
+    let none = verified(&empty.client()).await;
+    assert_eq!((none.revision, none.events, none.records, none.chain_head), (0, 0, 0, vec![0; 32].into()));
     model(&empty.client(), MODEL).await;
-    assert_eq!(verified(&empty.client()).await.revision, 1);
+    let first = verified(&empty.client()).await;
+    assert_eq!(first.revision, 1);
+    // Three versions, an artifact, what it consists of and what the namespace adds up to, an id, a holder of the stage; a request and
+    // a reference for each revision.
+    assert_eq!(report.records, first.records + 8 + 6 + 6);
 }

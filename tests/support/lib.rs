@@ -49,8 +49,13 @@ pub async fn soon<T>(future: impl IntoFuture<Output = T>) -> T {
 
 /// The whole log.
 pub async fn events(client: &RegistryClient) -> Vec<Event> {
+    events_of(client, "").await
+}
+
+/// What the log says of something and of what lies below it.
+pub async fn events_of(client: &RegistryClient, parent: &str) -> Vec<Event> {
     use futures::TryStreamExt as _;
-    client.list_events().page_size(1000).stream().try_collect().await.unwrap()
+    client.list_events().parent(parent).page_size(1000).stream().try_collect().await.unwrap()
 }
 
 /// Whether an event is of one of some types, as requests choose them: `version.created`, or `version.*`. None chooses all.
