@@ -112,6 +112,7 @@ mod folder;
 mod lifecycle;
 mod models;
 mod names;
+mod namespaces;
 #[cfg(feature = "oci")]
 mod oci;
 mod parallel;

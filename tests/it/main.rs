@@ -18,6 +18,7 @@ mod lists;
 mod models;
 mod moving;
 mod names;
+mod namespaces;
 mod quotas;
 mod reflection;
 mod requests;

@@ -7,6 +7,7 @@ mod encoded;
 mod events;
 mod lifecycle;
 mod models;
+mod namespaces;
 mod paging;
 mod uploads;
 mod versions;
@@ -18,6 +19,7 @@ use registry_proto::v1::artifact_service_server::ArtifactServiceServer;
 use registry_proto::v1::event_service_server::EventServiceServer;
 use registry_proto::v1::lifecycle_service_server::LifecycleServiceServer;
 use registry_proto::v1::model_service_server::ModelServiceServer;
+use registry_proto::v1::namespace_service_server::NamespaceServiceServer;
 use registry_proto::v1::version_service_server::VersionServiceServer;
 use tokio::sync::watch;
 
@@ -48,6 +50,7 @@ impl Services {
             others: VersionServiceServer::new(self.clone()).max_decoding_message_size(max_message),
         };
         tonic::service::Routes::new(ModelServiceServer::new(self.clone()).max_decoding_message_size(max_message))
+            .add_service(NamespaceServiceServer::new(self.clone()).max_decoding_message_size(max_message))
             .add_service(versions)
             .add_service(LifecycleServiceServer::new(self.clone()).max_decoding_message_size(max_message))
             .add_service(EventServiceServer::new(self.clone()).max_decoding_message_size(max_message))

@@ -48,6 +48,7 @@ macro_rules! kinds {
 
 kinds! {
     resources:
+        pb::Namespace,
         ModelRow,
         pb::Version,
         pb::Artifact;

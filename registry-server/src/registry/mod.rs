@@ -17,6 +17,7 @@ pub(crate) mod history;
 pub(crate) mod kinds;
 pub(crate) mod lists;
 pub(crate) mod models;
+mod namespaces;
 pub(crate) mod prune;
 pub(crate) mod purge;
 pub(crate) mod resource;

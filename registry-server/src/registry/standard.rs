@@ -35,6 +35,7 @@ impl Registry {
 
 /// Makes sure that a resource may come into being, or back, where it lies.
 async fn enter<R: Resource>(tx: &mut Tx<'_>, name: &Name) -> Result<(), Error> {
+    super::namespaces::ensure(tx, name).await?;
     R::live_above(tx, name).await
 }
 

@@ -39,7 +39,7 @@ fn artifact(parent: &str, path: &str) -> (&'static str, Json) {
 }
 
 /// The kinds with all the standard methods, under an id of their own and nothing else that is required.
-pub(crate) const KINDS: &[&str] = &["Model"];
+pub(crate) const KINDS: &[&str] = &["Model", "Namespace"];
 
 /// Makes three of a kind, and deletes one.
 fn standard_steps(kind: &str) -> Vec<(&'static str, Json)> {
