@@ -188,12 +188,34 @@ fn live(ctl: &Ctl) -> String {
 }
 
 #[test]
+fn namespaces_are_made_listed_and_deleted() {
+    let (_folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let made = ctl.ok(&["namespace", "create", "risk", "--display-name", "Risk", "--tag", "floor=3"]);
+    assert_eq!(made, "created namespaces/risk\n");
+    ctl.ok(&["create", "fraud"]);
+    let listed = ctl.ok(&["namespace", "list"]);
+    let ids: Vec<_> = listed.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(ids, ["NAMESPACE", "default", "risk"]);
+    let shown = &ctl.json(&["get", "namespaces/risk"])[0];
+    assert_eq!((&shown["displayName"], &shown["tags"]["floor"]), (&"Risk".into(), &"3".into()));
+
+    let (code, complaint) = ctl.fails(&["delete", "namespaces/default"]);
+    assert_eq!(code, Some(5), "{complaint}");
+    assert!(complaint.contains("namespaces/default: has models"), "{complaint}");
+    assert_eq!(ctl.ok(&["delete", "namespaces/risk"]), "deleted namespaces/risk\n");
+    assert_eq!(ctl.json(&["namespace", "list"]).len(), 1);
+    assert_eq!(ctl.json(&["namespace", "list", "--deleted"]).len(), 2);
+    assert_eq!(ctl.ok(&["undelete", "namespaces/risk"]), "undeleted namespaces/risk\n");
+}
+
+#[test]
 fn a_watch_prints_what_happens_as_it_happens() {
     let (_folder, server) = server();
     let ctl = Ctl::new(&server);
     ctl.ok(&["create", "fraud"]);
     let mut watch = registryctl(&server.endpoint())
-        .args(["--json", "watch", "--after", "0"])
+        .args(["--json", "watch", "--after", "0", "--type", "model.*"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -209,7 +231,7 @@ fn a_watch_prints_what_happens_as_it_happens() {
     watch.kill().unwrap();
     watch.wait().unwrap();
 
-    let listed = ctl.json(&["events"]);
+    let listed = ctl.json(&["events", "--type", "model.*"]);
     assert_eq!(listed, [past, happened], "the audit trail says the same");
 }
 
@@ -225,7 +247,7 @@ fn events_are_listed_by_type_time_and_order() {
         events.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let all = types(&[]);
-    assert_eq!((all[0].as_str(), all[all.len() - 1].as_str()), ("model.created", "version.stage_transitioned"));
+    assert_eq!((all[0].as_str(), all[all.len() - 1].as_str()), ("namespace.created", "version.stage_transitioned"));
     let newest_first: Vec<_> = all.iter().rev().cloned().collect();
     assert_eq!(types(&["--desc"]), newest_first);
     assert_eq!(types(&["--desc", "--limit", "1"]), ["version.stage_transitioned"]);

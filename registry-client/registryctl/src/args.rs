@@ -44,9 +44,9 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Download all artifacts of a version into a folder; files that are there already are not downloaded again.
     Pull(Pull),
-    /// Show a model, version, artifact or event.
+    /// Show a namespace, model, version, artifact or event.
     Get {
-        /// For example `fraud`, `fraud@production`, `fraud/versions/7`, `events/42-0`.
+        /// For example `fraud`, `fraud@production`, `fraud/versions/7`, `namespaces/risk`, `events/42-0`.
         name: Name,
     },
     /// List models, the versions of a model, or the artifacts of a version.
@@ -67,7 +67,7 @@ pub(crate) enum Command {
     },
     /// Delete old versions of a model. What is in production, staging, aliased or pending stays.
     Prune(Prune),
-    /// Delete a model, a version, or an artifact that is not sealed. Models and versions can be undeleted.
+    /// Delete a namespace without models, a model, a version, or an artifact that is not sealed. All but artifacts can be undeleted.
     Delete {
         /// What to delete.
         name: Name,
@@ -75,7 +75,7 @@ pub(crate) enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Take the deletion of a model or version back.
+    /// Take the deletion of a namespace, model or version back.
     Undelete {
         /// What to bring back.
         name: Name,
@@ -95,6 +95,9 @@ pub(crate) enum Command {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Make or list namespaces; the first model in one makes it as well.
+    #[command(subcommand)]
+    Namespace(crate::namespaces::Namespace),
     /// List what happened: the audit trail.
     Events(Events),
     /// Print what happens, as it happens.
@@ -328,7 +331,7 @@ pub(crate) struct Bench {
     pub(crate) scratch: PathBuf,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }

@@ -10,6 +10,7 @@ mod garbage;
 mod import;
 mod legacy;
 mod models;
+mod namespaces;
 mod objects;
 mod oci;
 mod output;
@@ -88,6 +89,7 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Scrub { quarantine } => garbage::scrub(&context, quarantine).await,
         Command::Upload(command) => artifacts::upload(&context, command).await,
         Command::Download { name, output } => artifacts::download(&context, name, output).await,
+        Command::Namespace(command) => namespaces::namespace(&context, command).await,
         Command::Events(command) => events::list(&context, command).await,
         Command::Watch(command) => events::watch(&context, command).await,
         Command::Backup(command) => admin::backup(&context, command).await,

@@ -6,7 +6,7 @@ use registry_client::{Kind, Name, pb};
 use crate::args::{Create, List};
 use crate::output::{self, brief, bytes, last, time};
 use crate::values::short;
-use crate::{Context, Failure};
+use crate::{Context, Failure, namespaces};
 
 pub(crate) async fn create(context: &Context, command: Create) -> Result<(), Failure> {
     let draft = pb::Model {
@@ -32,6 +32,7 @@ pub(crate) async fn get(context: &Context, name: Name) -> Result<(), Failure> {
         Kind::Artifact => out.message("Artifact", &client.get_artifact(name).await?, output::artifact),
         Kind::Version => out.message("Version", &client.get_version(name).await?, output::version),
         Kind::Model => out.message("Model", &client.get_model(name).await?, output::model),
+        Kind::Namespace => out.message("Namespace", &client.get_namespace(name).await?, namespaces::text),
         kind => Err(format!("{kind:?}s can't be shown").into()),
     }
 }

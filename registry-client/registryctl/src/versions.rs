@@ -86,6 +86,10 @@ pub(crate) async fn delete(context: &Context, name: Name, force: bool) -> Result
             let model = client.call(request).await?;
             out.message("Model", &model, |model| format!("deleted {}", brief(&model.name)))
         }
+        Kind::Namespace => {
+            let namespace = client.delete_namespace(name).await?;
+            out.message("Namespace", &namespace, |namespace| format!("deleted {}", namespace.name))
+        }
         kind => Err(format!("{kind:?}s can't be deleted").into()),
     }
 }
@@ -100,6 +104,10 @@ pub(crate) async fn undelete(context: &Context, name: Name) -> Result<(), Failur
         Kind::Model => {
             let model = client.undelete_model(name).await?;
             out.message("Model", &model, |model| format!("undeleted {}", brief(&model.name)))
+        }
+        Kind::Namespace => {
+            let namespace = client.undelete_namespace(name).await?;
+            out.message("Namespace", &namespace, |namespace| format!("undeleted {}", namespace.name))
         }
         kind => Err(format!("{kind:?}s can't be undeleted").into()),
     }

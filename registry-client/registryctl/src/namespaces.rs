@@ -1,0 +1,83 @@
+//! `namespace`.
+
+use clap::Subcommand;
+use futures::{StreamExt as _, TryStreamExt as _};
+use registry_client::pb;
+
+use crate::args::pair;
+use crate::output::{self, fields, last, time};
+use crate::{Context, Failure};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Namespace {
+    /// Make a namespace before there is a model in it.
+    Create {
+        /// For example `risk`.
+        id: String,
+        #[arg(long)]
+        display_name: Option<String>,
+        #[arg(long)]
+        description: Option<String>,
+        /// A tag for selecting; may be given several times.
+        #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
+        tags: Vec<(String, String)>,
+    },
+    /// List the namespaces.
+    #[command(visible_alias = "ls")]
+    List {
+        /// How many at most.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// Deleted ones as well.
+        #[arg(long)]
+        deleted: bool,
+    },
+}
+
+pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(), Failure> {
+    let (client, out) = (&context.client, &context.out);
+    match command {
+        Namespace::Create { id, display_name, description, tags } => {
+            let draft = pb::Namespace {
+                display_name: display_name.unwrap_or_default(),
+                description: description.unwrap_or_default(),
+                tags: tags.into_iter().collect(),
+                ..Default::default()
+            };
+            let request = pb::CreateNamespaceRequest { namespace_id: id, namespace: Some(draft), ..Default::default() };
+            let made = client.call(request).await?;
+            out.message("Namespace", &made, |made| format!("created {}", made.name))
+        }
+        Namespace::List { limit, deleted } => {
+            let page_size = i32::try_from(limit.min(1000))?;
+            let list = pb::ListNamespacesRequest { page_size, show_deleted: deleted, ..Default::default() };
+            let namespaces: Vec<_> = client.call(list).stream().take(limit).try_collect().await?;
+            let head = ["namespace", "display name", "created", "deleted", "description"];
+            out.rows("Namespace", &namespaces, &head, |namespace| {
+                vec![
+                    last(&namespace.name).to_owned(),
+                    namespace.display_name.clone(),
+                    time(namespace.create_time.as_ref()),
+                    time(namespace.delete_time.as_ref()),
+                    namespace.description.lines().next().unwrap_or_default().to_owned(),
+                ]
+            })
+        }
+    }
+}
+
+/// A namespace as text.
+pub(crate) fn text(namespace: &pb::Namespace) -> String {
+    fields(vec![
+        ("name", namespace.name.clone()),
+        ("display name", namespace.display_name.clone()),
+        ("description", namespace.description.clone()),
+        ("tags", output::pairs(&namespace.tags)),
+        ("creator", namespace.creator.clone()),
+        ("created", time(namespace.create_time.as_ref())),
+        ("updated", time(namespace.update_time.as_ref())),
+        ("deleted", time(namespace.delete_time.as_ref())),
+        ("revision", namespace.revision.to_string()),
+        ("etag", namespace.etag.clone()),
+    ])
+}
