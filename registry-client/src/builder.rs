@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use registry_proto::ACTOR_HEADER;
+use registry_proto::{ACTOR_BIN_HEADER, ACTOR_HEADER};
 use tonic::body::Body;
 use tonic::codegen::http::uri::Scheme;
 use tonic::codegen::{Body as HttpBody, Service, StdError, http};
@@ -113,7 +113,7 @@ impl Builder {
         self
     }
 
-    /// Who calls: the name that the audit trail will show. Without it, that is `anonymous`.
+    /// Who calls: the name that the audit trail will show, in any script. Without it, that is `anonymous`.
     pub fn actor(mut self, actor: impl Into<String>) -> Self {
         self.actor = Some(actor.into());
         self
@@ -294,12 +294,14 @@ impl Builder {
             headers.append(key, value);
         }
         if let Some(actor) = self.actor {
-            let value = ascii(&actor).ok_or_else(|| Error::InvalidOption {
-                option: "actor",
-                value: actor,
-                problem: "only visible ASCII characters fit into a header".to_owned(),
-            })?;
-            headers.insert(ACTOR_HEADER, value);
+            match ascii(&actor) {
+                Some(text) => drop(headers.insert(ACTOR_HEADER, text)),
+                None if actor.contains(char::is_control) => {
+                    let problem = "has control characters".to_owned();
+                    return Err(Error::InvalidOption { option: "actor", value: actor, problem });
+                }
+                None => drop(headers.insert_bin(ACTOR_BIN_HEADER, MetadataValue::from_bytes(actor.as_bytes()))),
+            }
         }
         let shared = Shared { pool: Arc::new(pool), headers, timeout: self.timeout, retry: self.retry };
         Ok(RegistryClient::new(shared))

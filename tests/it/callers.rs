@@ -1,9 +1,9 @@
 //! Headers: who calls, and request ids.
 
-use registry_client::Error;
 use registry_client::known::event_type;
 use registry_client::pb::model_service_client::ModelServiceClient;
 use registry_client::pb::{CreateModelRequest, ErrorReason, Model};
+use registry_client::{Error, RegistryClient};
 use registry_tests::expect::{invalid, unchanged};
 use registry_tests::{TestServer, events};
 use tonic::Request;
@@ -50,9 +50,11 @@ async fn an_actor_may_have_a_name_in_any_script() {
         in_bytes("Žofie".as_bytes())(headers);
     };
     assert_eq!(create(&server, "c", "", both).await.unwrap().creator, "Žofie", "the one in bytes counts");
+    let client = RegistryClient::builder(server.endpoint()).actor("Ana Čapek").connect_lazy().unwrap();
+    assert_eq!(client.create_model("e").await.unwrap().creator, "Ana Čapek");
     let log = events(&server.client()).await;
     let made = log.iter().filter(|event| event.r#type == event_type::MODEL_CREATED);
-    assert_eq!(made.map(|event| &event.actor).collect::<Vec<_>>(), ["Žofie 模型", &longest, "Žofie"]);
+    assert_eq!(made.map(|event| &event.actor).collect::<Vec<_>>(), ["Žofie 模型", &longest, "Žofie", "Ana Čapek"]);
 
     for bad in [&b""[..], b"\xff", "a\nb".as_bytes(), "é".repeat(257).as_bytes()] {
         invalid(&server, create(&server, "d", "", in_bytes(bad)), &[(ACTOR_BIN, ErrorReason::FieldInvalid)]).await;

@@ -66,7 +66,7 @@ async fn run(args: Args) -> Result<(), Failure> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(log).init();
 
     let mut builder = RegistryClient::builder(&args.endpoint);
-    let logged_in = || std::env::var("USER").ok().filter(|user| user.is_ascii() && !user.is_empty());
+    let logged_in = || std::env::var("USER").ok().filter(|user| !user.is_empty());
     if let Some(actor) = args.actor.or_else(logged_in) {
         builder = builder.actor(actor);
     }
