@@ -11,7 +11,7 @@ use crate::store::StoreError;
 /// One field at fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The field's path in the request, for example `model.labels[team]`.
+    /// The field's path in the request, for example `model.tags[team]`.
     pub field: String,
     /// What is wrong, for programs.
     pub reason: ErrorReason,

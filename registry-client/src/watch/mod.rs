@@ -41,7 +41,7 @@ pub enum WatchItem {
     Snapshot {
         /// What the snapshot is of.
         revision: i64,
-        /// Of type `SNAPSHOT`, each with a resource in `after`.
+        /// Of type `resource.snapshot`, each with a resource in `after`.
         events: Vec<pb::Event>,
     },
     /// The connection broke before the snapshot was whole, and another snapshot follows: forget the parts that came.

@@ -1,4 +1,4 @@
-//! The one door: every call comes in here, whatever its method and whatever it is about.
+//! The one door: every call but a stream of uploads comes in here, whatever its method and whatever it is about.
 //!
 //! A handler says what it takes a request for (a pure function, which adds what is wrong to the violations) and what is then to be
 //! done. Who calls, request ids, `validate_only`, comments, pages, filters and all fields at fault at once are handled here.

@@ -1,4 +1,4 @@
-//! Giving up the artifacts of deleted versions for good. The version stays, so that its number and label do.
+//! Giving up the artifacts of deleted versions for good. The version stays, so that its number and id do.
 
 use std::time::SystemTime;
 
