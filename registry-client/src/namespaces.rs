@@ -56,6 +56,8 @@ setters!(CreateNamespaceRequest {
     display_name(name: impl Into<String>) |r| r.namespace.get_or_insert_default().display_name = name.into();
     /// What the namespace is, for people.
     description(text: impl Into<String>) |r| r.namespace.get_or_insert_default().description = text.into();
+    /// The most that its artifacts may add up to, in bytes; without it, what the server gives every namespace.
+    quota_bytes(bytes: i64) |r| r.namespace.get_or_insert_default().quota_bytes = Some(bytes);
     /// Adds a tag, for selecting.
     tag(key: impl Into<String>, value: impl Into<String>) |r| {
         r.namespace.get_or_insert_default().tags.insert(key.into(), value.into());

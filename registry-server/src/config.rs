@@ -1,6 +1,5 @@
 //! Configuration: flags over environment over a file over defaults.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -13,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::encryption::master::{KeyError, MasterKeys};
 use crate::rules::quota::Limits;
-use crate::settings::{self, Namespace, Quota, Secret, Size};
+use crate::settings::{Secret, Size};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -60,10 +59,8 @@ pub struct Config {
     pub max_message_bytes: usize,
     /// The largest artifact that is taken; without it, any.
     pub max_artifact_size: Option<Size>,
-    /// What the artifacts of a namespace may add up to; without it, anything.
+    /// What the artifacts of a namespace without a quota of its own may add up to; without it, anything.
     pub namespace_quota: Option<Size>,
-    /// The same for some namespaces, by their ids, in place of the general one.
-    pub namespace_quotas: BTreeMap<Namespace, Size>,
     /// How many calls may be worked on at once.
     pub max_calls: usize,
     /// How long a call may take, in seconds, if its caller's deadline is not sooner; uploads and streams may take longer.
@@ -97,7 +94,6 @@ impl Default for Config {
             max_message_bytes: 8 * 1024 * 1024,
             max_artifact_size: None,
             namespace_quota: None,
-            namespace_quotas: BTreeMap::new(),
             max_calls: 1024,
             call_timeout_seconds: 30,
             upload_idle_seconds: 60,
@@ -262,14 +258,10 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_artifact_size: Option<Size>,
-    /// What the artifacts of a namespace may add up to, for example 1TiB [default: no limit]
+    /// What the artifacts of a namespace without a quota of its own may add up to, for example 1TiB [default: no limit]
     #[arg(long, global = true, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace_quota: Option<Size>,
-    /// The same for one namespace, in place of the general one; may be given several times
-    #[arg(long = "quota", global = true, value_name = "NAMESPACE=SIZE")]
-    #[serde(serialize_with = "settings::as_map", skip_serializing_if = "Vec::is_empty")]
-    namespace_quotas: Vec<Quota>,
     /// How many calls may be worked on at once [default: 1024]
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -310,12 +302,7 @@ impl Config {
 
     /// How much may be stored.
     pub(crate) fn limits(&self) -> Limits {
-        let quotas = self.namespace_quotas.iter();
-        Limits {
-            artifact: self.max_artifact_size.map(Size::bytes),
-            namespace: self.namespace_quota.map(Size::bytes),
-            namespaces: quotas.map(|(namespace, quota)| (namespace.0.clone(), quota.bytes())).collect(),
-        }
+        Limits { artifact: self.max_artifact_size.map(Size::bytes), namespace: self.namespace_quota.map(Size::bytes) }
     }
 }
 
@@ -377,20 +364,12 @@ mod tests {
 
     #[test]
     #[expect(clippy::result_large_err, reason = "the signature of figment's jail")]
-    fn quotas_are_exact_and_a_namespace_has_the_last_that_was_said() {
+    fn limits_are_exact() {
         figment::Jail::expect_with(|jail| {
-            let file = "max_artifact_size = 1000001\n[namespace_quotas]\nrisk = \"1TiB\"\nplay = 7\nresearch = 1";
-            jail.create_file("registry.toml", file)?;
+            jail.create_file("registry.toml", "max_artifact_size = 1000001\nnamespace_quota = \"1TiB\"")?;
             jail.set_env("MODEL_REGISTRY_NAMESPACE_QUOTA", "10GiB");
-            jail.set_env("MODEL_REGISTRY_NAMESPACE_QUOTAS", "{play=8}");
-            let flags =
-                flags(&["--config", "registry.toml", "--quota", "research=3kB", "--quota", "new=9999999999999"]);
-            let limits = Config::load(&flags).map_err(|error| *error)?.limits();
-            let quotas = [("new", 9_999_999_999_999), ("play", 8), ("research", 3000), ("risk", 1 << 40)];
-            let namespaces = quotas.map(|(namespace, quota)| (namespace.to_owned(), quota)).into();
-            assert_eq!(limits, Limits { artifact: Some(1_000_001), namespace: Some(10 << 30), namespaces });
-            jail.set_env("MODEL_REGISTRY_NAMESPACE_QUOTAS", "{\"a/b\"=8}");
-            assert!(Config::load(&flags).unwrap_err().to_string().contains("a/b"));
+            let limits = Config::load(&flags(&["--config", "registry.toml"])).map_err(|error| *error)?.limits();
+            assert_eq!(limits, Limits { artifact: Some(1_000_001), namespace: Some(10 << 30) });
             Ok(())
         });
     }

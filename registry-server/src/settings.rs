@@ -1,13 +1,10 @@
 //! Values of settings, as people write them.
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
-
-use crate::rules::names;
 
 /// A number of bytes: `1000`, `10GiB`, `1.5TB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -39,41 +36,6 @@ impl Serialize for Size {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(self.bytes())
     }
-}
-
-/// The id of a namespace: `risk`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Namespace(pub String);
-
-impl TryFrom<String> for Namespace {
-    type Error = String;
-
-    fn try_from(id: String) -> Result<Self, Self::Error> {
-        match names::check_id(&id) {
-            Ok(()) => Ok(Self(id)),
-            Err(error) => Err(format!("the namespace's id {id:?} {error}")),
-        }
-    }
-}
-
-/// What one namespace may have: `risk=1TiB`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quota(Namespace, Size);
-
-impl FromStr for Quota {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (namespace, size) = text.split_once('=').ok_or("expected NAMESPACE=SIZE, for example risk=1TiB")?;
-        Ok(Self(namespace.to_owned().try_into()?, size.parse()?))
-    }
-}
-
-/// Quotas as the file has them.
-pub(crate) fn as_map<S: serde::Serializer>(quotas: &[Quota], serializer: S) -> Result<S::Ok, S::Error> {
-    let by_namespace: BTreeMap<_, _> = quotas.iter().map(|Quota(namespace, size)| (namespace, size)).collect();
-    by_namespace.serialize(serializer)
 }
 
 /// A text that is not shown, and is overwritten when it is dropped.

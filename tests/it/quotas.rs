@@ -4,11 +4,11 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use futures::stream::{self, StreamExt as _};
 use registry_client::pb::upload_artifact_request::Request;
-use registry_client::pb::{Artifact, ErrorReason, NamespaceUsage, UploadArtifactRequest, UploadMetadata};
+use registry_client::pb::{Artifact, ErrorReason, Namespace, NamespaceUsage, UploadArtifactRequest, UploadMetadata};
 use registry_client::{Error, RegistryClient};
 use registry_server::backup::restore::Until;
-use registry_server::settings::{Namespace, Size};
-use registry_tests::expect::{refused, unchanged};
+use registry_server::settings::Size;
+use registry_tests::expect::{invalid, refused, unchanged};
 use registry_tests::restore::{back_up, restore_into, verified};
 use registry_tests::{TestServer, chunks, model, noise, pending};
 use tonic::Code;
@@ -170,12 +170,11 @@ async fn uploads_at_once_never_exceed_a_quota_together() {
 
 #[tokio::test]
 async fn a_namespace_has_its_own_quota_and_its_own_count() {
-    let server = TestServer::with(|config| {
-        config.namespace_quota = Some(Size::of(10));
-        config.namespace_quotas = [(Namespace("risk".to_owned()), Size::of(20_000))].into();
-    })
-    .await;
+    let server = TestServer::with(|config| config.namespace_quota = Some(Size::of(10))).await;
     let client = server.client();
+    let negative = client.create_namespace("risk").quota_bytes(-1);
+    invalid(&server, negative, &[("namespace.quota_bytes", ErrorReason::FieldInvalid)]).await;
+    client.create_namespace("risk").quota_bytes(20_000).await.unwrap();
     for name in [MODEL, "namespaces/risk/models/fraud"] {
         model(&client, name).await;
         pending(&client, name).await;
@@ -187,6 +186,19 @@ async fn a_namespace_has_its_own_quota_and_its_own_count() {
     client.upload(VERSION, "a", noise(10)).await.unwrap();
     let expected = [entry("default", 10, 1, Some(10)), entry("risk", 20_000, 1, Some(20_000))];
     assert_eq!(usage(&client).await, expected);
+
+    // It may be changed at any time, also to less than there is, and be given up.
+    let quota = |quota_bytes| {
+        let change = Namespace { name: "default".to_owned(), quota_bytes, ..Default::default() };
+        client.update_namespace(change).fields(["quota_bytes"])
+    };
+    quota(Some(11)).await.unwrap();
+    client.upload(VERSION, "b", noise(1)).await.unwrap();
+    quota(Some(0)).await.unwrap();
+    refused(&server, client.upload(VERSION, "c", noise(1)), Code::ResourceExhausted, reason).await;
+    assert_eq!(usage(&client).await[0], entry("default", 11, 2, Some(0)));
+    quota(None).await.unwrap();
+    assert_eq!(usage(&client).await[0], entry("default", 11, 2, Some(10)));
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
 //! `namespace`.
 
+use bytesize::ByteSize;
 use clap::Subcommand;
 use futures::{StreamExt as _, TryStreamExt as _};
 use registry_client::pb;
 
 use crate::args::pair;
-use crate::output::{self, fields, last, time};
+use crate::output::{bytes, fields, last, pairs, time};
 use crate::{Context, Failure};
 
 #[derive(Debug, Subcommand)]
@@ -18,9 +19,19 @@ pub(crate) enum Namespace {
         display_name: Option<String>,
         #[arg(long)]
         description: Option<String>,
+        /// The most that its artifacts may add up to, for example 5TiB; without it, what the server gives every namespace.
+        #[arg(long, value_name = "SIZE")]
+        quota: Option<ByteSize>,
         /// A tag for selecting; may be given several times.
         #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
         tags: Vec<(String, String)>,
+    },
+    /// Limit what the artifacts of a namespace may add up to; what is there already stays, whatever its size.
+    Quota {
+        /// For example `risk`.
+        id: String,
+        /// For example 5TiB. Without it, the namespace has what the server gives every namespace.
+        size: Option<ByteSize>,
     },
     /// List the namespaces.
     #[command(visible_alias = "ls")]
@@ -37,16 +48,27 @@ pub(crate) enum Namespace {
 pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(), Failure> {
     let (client, out) = (&context.client, &context.out);
     match command {
-        Namespace::Create { id, display_name, description, tags } => {
+        Namespace::Create { id, display_name, description, quota, tags } => {
+            let quota_bytes = quota.map(in_bytes).transpose()?;
             let draft = pb::Namespace {
                 display_name: display_name.unwrap_or_default(),
                 description: description.unwrap_or_default(),
                 tags: tags.into_iter().collect(),
+                quota_bytes,
                 ..Default::default()
             };
             let request = pb::CreateNamespaceRequest { namespace_id: id, namespace: Some(draft), ..Default::default() };
             let made = client.call(request).await?;
             out.message("Namespace", &made, |made| format!("created {}", made.name))
+        }
+        Namespace::Quota { id, size } => {
+            let quota_bytes = size.map(in_bytes).transpose()?;
+            let change = pb::Namespace { name: id, quota_bytes, ..Default::default() };
+            let changed = client.update_namespace(change).fields(["quota_bytes"]).await?;
+            out.message("Namespace", &changed, |changed| match changed.quota_bytes {
+                Some(quota) => format!("{} may have {}", changed.name, bytes(quota)),
+                None => format!("{} may have what the server gives every namespace", changed.name),
+            })
         }
         Namespace::List { limit, deleted } => {
             let page_size = i32::try_from(limit.min(1000))?;
@@ -66,13 +88,18 @@ pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(
     }
 }
 
+fn in_bytes(size: ByteSize) -> Result<i64, Failure> {
+    i64::try_from(size.as_u64()).map_err(|_| format!("{size} is more than there can be").into())
+}
+
 /// A namespace as text.
 pub(crate) fn text(namespace: &pb::Namespace) -> String {
     fields(vec![
         ("name", namespace.name.clone()),
         ("display name", namespace.display_name.clone()),
         ("description", namespace.description.clone()),
-        ("tags", output::pairs(&namespace.tags)),
+        ("quota", namespace.quota_bytes.map(bytes).unwrap_or_default()),
+        ("tags", pairs(&namespace.tags)),
         ("creator", namespace.creator.clone()),
         ("created", time(namespace.create_time.as_ref())),
         ("updated", time(namespace.update_time.as_ref())),

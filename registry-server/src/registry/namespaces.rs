@@ -50,6 +50,9 @@ impl Resource for pb::Namespace {
         validate::short(found, "display_name", &message.display_name);
         validate::long(found, "description", &message.description, validate::TEXT_BYTES);
         validate::pairs(found, "tags", &message.tags);
+        if message.quota_bytes.is_some_and(i64::is_negative) {
+            found.invalid("quota_bytes", "must not be negative");
+        }
     }
 }
 

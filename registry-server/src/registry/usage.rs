@@ -8,11 +8,12 @@ use std::sync::Arc;
 use registry_proto::v1 as pb;
 
 use super::lists::{Listed, Page};
+use super::resource::Resource as _;
 use super::transaction::{Tx, decode};
 use super::{Registry, kinds};
 use crate::error::Error;
-use crate::rules::names::Name;
-use crate::rules::quota::Limits;
+use crate::rules::names::{NAMESPACES, Name};
+use crate::rules::quota::{Limits, Quota};
 use crate::store::{Read, Record, Source};
 use crate::stored::UsageRecord;
 
@@ -21,8 +22,7 @@ use crate::stored::UsageRecord;
 #[derive(Debug)]
 pub(crate) struct Room {
     limits: Arc<Limits>,
-    namespace: String,
-    used: u64,
+    quota: Quota,
     /// The size of an artifact that is there already, and may come again: it takes no more room.
     there: u64,
 }
@@ -38,19 +38,21 @@ impl Room {
 
     /// Whether so many more bytes fit.
     pub(crate) fn admit(&self, bytes: u64) -> Result<(), Error> {
-        Ok(self.limits.admit(&self.namespace, self.used, bytes.saturating_sub(self.there))?)
+        Ok(self.quota.admit(bytes.saturating_sub(self.there))?)
     }
 }
 
 impl Registry {
     /// The room in a namespace, in which the artifact to come is perhaps there already.
     pub(super) async fn room(&self, namespace: &str, there: Option<&pb::Artifact>) -> Result<Room, Error> {
-        let used = match self.limits.of(namespace) {
+        let limit = limit(&*self.store, &self.limits, namespace).await?;
+        let used = match limit {
             Some(_) => usage(&*self.store, namespace).await?.size_bytes,
             None => 0,
         };
         let there = there.map_or(0, |there| there.size_bytes.unsigned_abs());
-        Ok(Room { limits: Arc::clone(&self.limits), namespace: namespace.to_owned(), used, there })
+        let quota = Quota { namespace: namespace.to_owned(), used, limit };
+        Ok(Room { limits: Arc::clone(&self.limits), quota, there })
     }
 
     /// What each namespace has and may have, by name.
@@ -58,12 +60,17 @@ impl Registry {
         let read = |record: Record| {
             let UsageRecord { size_bytes, artifact_count } = decode(&record)?;
             let namespace = String::from_utf8(record.key).map_err(Error::internal)?;
-            let quota_bytes = self.limits.of(&namespace).map(u64::cast_signed);
             let name = Name::namespace_with(&namespace).to_string();
             let (size_bytes, artifact_count) = (size_bytes.cast_signed(), artifact_count.cast_signed());
-            Ok(pb::NamespaceUsage { name, size_bytes, artifact_count, quota_bytes })
+            Ok(pb::NamespaceUsage { name, size_bytes, artifact_count, quota_bytes: None })
         };
-        self.page(Source::Kind(kinds::USAGE), Vec::new(), page, read).await
+        let mut listed = self.page(Source::Kind(kinds::USAGE), Vec::new(), page, read).await?;
+        for usage in &mut listed.items {
+            let name = Name::canonical(&NAMESPACES, &usage.name);
+            let limit = limit(&*self.store, &self.limits, name.id()).await?;
+            usage.quota_bytes = limit.map(u64::cast_signed);
+        }
+        Ok(listed)
     }
 }
 
@@ -72,11 +79,19 @@ async fn usage<R: Read + ?Sized>(records: &R, namespace: &str) -> Result<UsageRe
     Ok(record.map(|record| decode(&record)).transpose()?.unwrap_or_default())
 }
 
+/// The most that a namespace may have: its own quota, or that of every namespace.
+async fn limit<R: Read + ?Sized>(records: &R, limits: &Limits, namespace: &str) -> Result<Option<u64>, Error> {
+    let record = records.get(pb::Namespace::KIND, &Name::namespace_with(namespace).key()).await?;
+    let own = record.map(|record| decode::<pb::Namespace>(&record)).transpose()?.and_then(|own| own.quota_bytes);
+    Ok(own.map(i64::unsigned_abs).or(limits.namespace))
+}
+
 /// Counts an artifact that is added, if it fits.
 pub(super) async fn take(tx: &mut Tx<'_>, limits: &Limits, namespace: &str, size: u64) -> Result<(), Error> {
     let mut usage = usage(&*tx.store, namespace).await?;
     limits.admit_size(size)?;
-    limits.admit(namespace, usage.size_bytes, size)?;
+    let limit = limit(&*tx.store, limits, namespace).await?;
+    Quota { namespace: namespace.to_owned(), used: usage.size_bytes, limit }.admit(size)?;
     usage.size_bytes += size;
     usage.artifact_count += 1;
     tx.put(kinds::USAGE, namespace.as_bytes().to_vec(), &usage, Vec::new()).await

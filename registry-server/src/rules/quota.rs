@@ -1,16 +1,12 @@
 //! How much may be stored.
 
-use std::collections::BTreeMap;
-
 /// The limits that a server keeps to, in bytes. `None` is no limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Of one artifact.
     pub artifact: Option<u64>,
-    /// Of all artifacts of a namespace together.
+    /// Of all artifacts of a namespace together, if it has no quota of its own.
     pub namespace: Option<u64>,
-    /// The same for some namespaces, by their ids, in place of the general one.
-    pub namespaces: BTreeMap<String, u64>,
 }
 
 /// What does not fit.
@@ -39,11 +35,6 @@ pub enum Exceeded {
 }
 
 impl Limits {
-    /// The most that a namespace may have.
-    pub(crate) fn of(&self, namespace: &str) -> Option<u64> {
-        self.namespaces.get(namespace).copied().or(self.namespace)
-    }
-
     /// Whether an artifact may have so many bytes.
     pub(crate) fn admit_size(&self, asked: u64) -> Result<(), Exceeded> {
         match self.artifact {
@@ -51,13 +42,24 @@ impl Limits {
             _ => Ok(()),
         }
     }
+}
 
-    /// Whether a namespace that has so many bytes may have some more. None more always fit, also into one that has too many: the
-    /// limit may have been lowered.
-    pub(crate) fn admit(&self, namespace: &str, used: u64, asked: u64) -> Result<(), Exceeded> {
-        match self.of(namespace) {
-            Some(limit) if asked > 0 && used.saturating_add(asked) > limit => {
-                Err(Exceeded::Namespace { namespace: namespace.to_owned(), limit, used, asked })
+/// How much a namespace has and may have, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Quota {
+    /// The id of the namespace.
+    pub(crate) namespace: String,
+    pub(crate) used: u64,
+    /// `None` is no limit.
+    pub(crate) limit: Option<u64>,
+}
+
+impl Quota {
+    /// Whether some more fit. None more always do, also if there is too much: the limit may have been lowered.
+    pub(crate) fn admit(&self, asked: u64) -> Result<(), Exceeded> {
+        match self.limit {
+            Some(limit) if asked > 0 && self.used.saturating_add(asked) > limit => {
+                Err(Exceeded::Namespace { namespace: self.namespace.clone(), limit, used: self.used, asked })
             }
             _ => Ok(()),
         }
@@ -69,28 +71,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fits() {
-        let limits = |artifact, namespace| Limits { artifact, namespace, namespaces: [("risk".to_owned(), 10)].into() };
+    fn an_artifact_has_its_limit() {
+        for (artifact, asked, fits) in
+            [(None, u64::MAX, true), (Some(5), 5, true), (Some(5), 6, false), (Some(0), 0, true)]
+        {
+            let limits = Limits { artifact, namespace: Some(0) };
+            assert_eq!(limits.admit_size(asked).is_ok(), fits, "{limits:?}: {asked}");
+        }
+    }
+
+    #[test]
+    fn what_fits_into_a_namespace() {
         let table = [
-            // The limits, the namespace, what it has, what it is to have more, and whether both may be.
-            (limits(None, None), "other", u64::MAX, u64::MAX, true, true),
-            (limits(Some(5), None), "other", 9, 5, true, true),
-            (limits(Some(5), None), "other", 9, 6, false, true),
-            (limits(Some(0), None), "other", 0, 0, true, true),
-            (limits(None, Some(20)), "other", 15, 5, true, true),
-            (limits(None, Some(20)), "other", 15, 6, true, false),
-            (limits(None, Some(20)), "risk", 5, 5, true, true),
-            (limits(None, Some(20)), "risk", 5, 6, true, false),
-            (limits(None, None), "risk", 10, 0, true, true),
-            (limits(None, None), "risk", 11, 0, true, true),
-            (limits(None, None), "risk", 11, 1, true, false),
-            (limits(None, None), "risk", 1, u64::MAX, true, false),
-            (limits(Some(1), Some(0)), "other", 0, 2, false, false),
+            // The limit, what there is, what is to come, and whether it may.
+            (None, u64::MAX, u64::MAX, true),
+            (Some(20), 15, 5, true),
+            (Some(20), 15, 6, false),
+            (Some(10), 10, 0, true),
+            (Some(10), 11, 0, true),
+            (Some(10), 11, 1, false),
+            (Some(10), 1, u64::MAX, false),
+            (Some(0), 0, 0, true),
+            (Some(0), 0, 1, false),
         ];
-        for (limits, namespace, used, asked, size_fits, fits) in table {
-            let case = format!("{limits:?}: {asked} to {used} of {namespace}");
-            assert_eq!(limits.admit_size(asked).is_ok(), size_fits, "{case}");
-            assert_eq!(limits.admit(namespace, used, asked).is_ok(), fits, "{case}");
+        for (limit, used, asked, fits) in table {
+            let quota = Quota { namespace: "risk".to_owned(), used, limit };
+            assert_eq!(quota.admit(asked).is_ok(), fits, "{quota:?}: {asked}");
         }
     }
 }
