@@ -68,6 +68,11 @@ impl Standard for pb::Namespace {
     }
 }
 
+/// The record of the namespace that a resource is in.
+pub(super) fn record(name: &Name) -> (Kind, Vec<u8>) {
+    (pb::Namespace::KIND, name.within(&NAMESPACES).key())
+}
+
 /// Makes sure that a resource has its namespace: the first one in it makes it.
 ///
 /// # Errors
@@ -77,7 +82,8 @@ pub(super) async fn ensure(tx: &mut Tx<'_>, name: &Name) -> Result<(), Error> {
     if namespace == *name {
         return Ok(());
     }
-    if let Some(record) = tx.store.get(pb::Namespace::KIND, &namespace.key()).await? {
+    let (kind, key) = record(name);
+    if let Some(record) = tx.store.get(kind, &key).await? {
         return must_live(&decode::<pb::Namespace>(&record)?);
     }
     let made = pb::Namespace { name: namespace.to_string(), ..Default::default() };

@@ -10,7 +10,7 @@ use super::lists::{Listed, Page};
 use super::resource::{Resource, Standard, check_etag, exists, must_be_deleted};
 use super::transaction::{Records as _, Tx, event_of};
 use super::updates::Mask;
-use super::{Committed, Mutation, Registry};
+use super::{Committed, Mutation, Registry, namespaces};
 use crate::error::{Error, Violations};
 use crate::rules::names::Name;
 use crate::store::{Kind, Source};
@@ -35,7 +35,7 @@ impl Registry {
 
 /// Makes sure that a resource may come into being, or back, where it lies.
 async fn enter<R: Resource>(tx: &mut Tx<'_>, name: &Name) -> Result<(), Error> {
-    super::namespaces::ensure(tx, name).await?;
+    namespaces::ensure(tx, name).await?;
     R::live_above(tx, name).await
 }
 
@@ -74,7 +74,7 @@ impl<R: Standard> Mutation for Create<R> {
     }
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
-        vec![(R::KIND, self.name.key())]
+        vec![(R::KIND, self.name.key()), namespaces::record(&self.name)]
     }
 }
 

@@ -16,8 +16,8 @@ use super::contents::{Content, Sum};
 use super::resource::{Resource, exists, must_live};
 use super::stages::state;
 use super::transaction::{Tx, decode};
-use super::usage::Room;
-use super::{Committed, Intent, Mutation, Registry, kinds, sweep};
+use super::usage::{self, Room};
+use super::{Committed, Intent, Mutation, Registry, sweep};
 use crate::chunks::incoming::{Cutter, Incoming};
 use crate::error::{Error, Violations};
 use crate::rules::artifacts::{is_late, may_add};
@@ -300,7 +300,7 @@ impl Mutation for AddArtifact {
         if self.sum.is_stored() {
             reads.push(sweep::reads());
         }
-        reads.push((kinds::USAGE, parent.namespace().as_bytes().to_vec()));
+        reads.extend(usage::reads(parent.namespace()));
         if matches!(VersionRef::parse(parent.id()), Ok(VersionRef::Number(_))) {
             reads.push((pb::Artifact::KIND, self.upload.name().key()));
         }

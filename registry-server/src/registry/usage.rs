@@ -14,7 +14,7 @@ use super::{Registry, kinds};
 use crate::error::Error;
 use crate::rules::names::{NAMESPACES, Name};
 use crate::rules::quota::{Limits, Quota};
-use crate::store::{Read, Record, Source};
+use crate::store::{Kind, Read, Record, Source};
 use crate::stored::UsageRecord;
 
 /// The room there was in a namespace when bytes for it began to come. Whether all fits is decided with the artifact's commit: this
@@ -84,6 +84,12 @@ async fn limit<R: Read + ?Sized>(records: &R, limits: &Limits, namespace: &str) 
     let record = records.get(pb::Namespace::KIND, &Name::namespace_with(namespace).key()).await?;
     let own = record.map(|record| decode::<pb::Namespace>(&record)).transpose()?.and_then(|own| own.quota_bytes);
     Ok(own.map(i64::unsigned_abs).or(limits.namespace))
+}
+
+/// What counting reads, as far as a namespace tells.
+pub(super) fn reads(namespace: &str) -> [(Kind, Vec<u8>); 2] {
+    let quota = (pb::Namespace::KIND, Name::namespace_with(namespace).key());
+    [quota, (kinds::USAGE, namespace.as_bytes().to_vec())]
 }
 
 /// Counts an artifact that is added, if it fits.
