@@ -6,7 +6,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use registry_client::known::event_type;
 use registry_client::pb::{ErrorReason, Namespace};
 use registry_client::{Code, RegistryClient, WatchItem};
-use registry_tests::expect::refused;
+use registry_tests::expect::{invalid, refused};
 use registry_tests::{TestServer, events, soon};
 
 async fn names(client: &RegistryClient, show_deleted: bool) -> Vec<String> {
@@ -44,6 +44,10 @@ async fn a_namespace_lives_as_other_resources_do() {
     let late = Namespace { etag: made.etag, ..change };
     assert!(client.update_namespace(late).await.unwrap_err().is_conflict());
 
+    // Nothing is no short form of the default namespace.
+    invalid(&server, client.delete_namespace(""), &[("name", ErrorReason::NameInvalid)]).await;
+    let nameless = Namespace { description: "of all".to_owned(), ..Default::default() };
+    invalid(&server, client.update_namespace(nameless), &[("namespace.name", ErrorReason::NameInvalid)]).await;
     client.delete_namespace("risk").await.unwrap();
     assert_eq!(names(&client, false).await, Vec::<String>::new());
     assert_eq!(names(&client, true).await, ["namespaces/risk"]);

@@ -6,16 +6,17 @@ use tonic::Request;
 
 use super::Services;
 use super::call::{List, Reply};
+use crate::error::Violations;
 use crate::registry::aliases::{DeleteAlias, SetAlias};
 use crate::registry::models::ModelRow;
 use crate::registry::standard::{Create, Delete, Undelete, Update};
-use crate::rules::names::{MODELS, NAMESPACES, VERSIONS, VersionRef, check_alias, check_id};
+use crate::rules::names::{DEFAULT_NAMESPACE, MODELS, NAMESPACES, Name, VERSIONS, VersionRef, check_alias, check_id};
 
 #[tonic::async_trait]
 impl ModelService for Services {
     async fn create_model(&self, request: Request<pb::CreateModelRequest>) -> Reply<pb::Model> {
         self.change(request, |request, found| {
-            let namespace = found.name("parent", &NAMESPACES, &request.parent);
+            let namespace = parent(&request.parent, found);
             if request.model_id.is_empty() {
                 found.required("model_id");
             } else {
@@ -40,7 +41,7 @@ impl ModelService for Services {
         self.list(
             request,
             List::by(&["name", "create_time"]),
-            |request, found| found.name("parent", &NAMESPACES, &request.parent),
+            |request, found| parent(&request.parent, found),
             |registry, namespace, page| async move { registry.list::<ModelRow>(namespace.prefix(), &page).await },
         )
         .await
@@ -97,5 +98,13 @@ impl ModelService for Services {
             Some(DeleteAlias { model: model?, alias: request.alias, etag: request.etag })
         })
         .await
+    }
+}
+
+/// The namespace that models are in; without one, the default one.
+fn parent(text: &str, found: &mut Violations) -> Option<Name> {
+    match text {
+        "" => Some(Name::namespace_with(DEFAULT_NAMESPACE)),
+        text => found.name("parent", &NAMESPACES, text),
     }
 }

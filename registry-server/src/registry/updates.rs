@@ -30,7 +30,7 @@ impl<M: Resource> Mask<M> {
         };
         let paths = match mask {
             None => all(&|field| message.has(field)),
-            Some(mask) if mask.paths.iter().any(|path| path == "*") => all(&|_| true),
+            Some(mask) if mask.paths == ["*"] => all(&|_| true),
             Some(mask) => mask.paths.iter().filter_map(|path| Self::path(path, found)).collect(),
         };
         Self { paths, of: PhantomData }
@@ -129,9 +129,10 @@ mod tests {
 
     #[test]
     fn what_a_caller_may_not_write_is_refused() {
-        for path in ["name", "stage", "state", "number", "etag", "metrics.", "features.x", "", "nonsense"] {
-            let refused = updated(Some(&[path]), &version("", &[]), &version("", &[]));
-            assert!(matches!(refused, Err(Error::Invalid(found)) if found[0].field == "update_mask"), "{path}");
+        let alone = ["name", "stage", "state", "number", "etag", "metrics.", "features.x", "", "nonsense"];
+        for paths in alone.iter().map(std::slice::from_ref).chain([&["*", "name"][..], &["description", "*"]]) {
+            let refused = updated(Some(paths), &version("", &[]), &version("", &[]));
+            assert!(matches!(refused, Err(Error::Invalid(found)) if found[0].field == "update_mask"), "{paths:?}");
         }
     }
 }

@@ -127,9 +127,6 @@ impl fmt::Display for Name {
 impl Name {
     /// Parses the name of something in a collection.
     pub(crate) fn parse(of: &'static Collection, text: &str) -> Result<Self, NameError> {
-        if of.parent.is_none() && text.is_empty() {
-            return Ok(Self::namespace_with(DEFAULT_NAMESPACE));
-        }
         let whole = match text.starts_with("namespaces/") {
             true => Cow::Borrowed(text),
             false => Cow::Owned(format!("namespaces/{DEFAULT_NAMESPACE}/{text}")),

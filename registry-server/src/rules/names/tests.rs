@@ -19,11 +19,12 @@ fn refuses(of: &'static Collection, table: &[(&str, &str)]) {
 
 #[test]
 fn namespaces() {
-    reads(&NAMESPACES, &[("", "namespaces/default"), ("namespaces/risk", "namespaces/risk")]);
+    reads(&NAMESPACES, &[("namespaces/risk", "namespaces/risk")]);
     let form = r#"expected "namespaces/{namespace}""#;
     refuses(
         &NAMESPACES,
         &[
+            ("", form),
             ("risk", form),
             ("namespaces/risk/", form),
             ("/namespaces/risk", form),
