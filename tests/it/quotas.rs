@@ -202,6 +202,23 @@ async fn a_namespace_has_its_own_quota_and_its_own_count() {
 }
 
 #[tokio::test]
+async fn no_bytes_are_taken_for_what_is_deleted_and_no_room_is_asked_for() {
+    let server = server(None, Some(0)).await;
+    let client = server.client();
+    let version = client.get_version(VERSION).await.unwrap();
+    client.delete_model(MODEL).await.unwrap();
+    let (code, reason) = (Code::FailedPrecondition, ErrorReason::ResourceDeleted);
+    refused(&server, send(&server, vec![sized("a", 1)], false), code, reason).await;
+    refused(&server, commit(&server, "a", &[Bytes::from_static(b"a")]), code, reason).await;
+    refused(&server, missing(&server, b"a"), code, reason).await;
+    refused(&server, send_chunks(&server, &[Bytes::from_static(b"a")]), code, reason).await;
+    client.undelete_model(MODEL).await.unwrap();
+    client.delete_version(&version.name).await.unwrap();
+    refused(&server, missing(&server, b"a"), code, reason).await;
+    refused(&server, send_chunks(&server, &[Bytes::from_static(b"a")]), code, reason).await;
+}
+
+#[tokio::test]
 async fn what_is_counted_is_restored_and_a_lower_quota_takes_nothing_away() {
     let mut server = server(None, None).await;
     let client = server.client();

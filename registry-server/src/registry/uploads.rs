@@ -13,9 +13,10 @@ use uuid::Uuid;
 
 use super::artifacts::put_artifact;
 use super::contents::{Content, Sum};
+use super::models::ModelRow;
 use super::resource::{Resource, exists, must_live};
 use super::stages::state;
-use super::transaction::{Tx, decode};
+use super::transaction::{Records as _, Tx, decode};
 use super::usage::{self, Room};
 use super::{Committed, Intent, Mutation, Registry, sweep};
 use crate::chunks::incoming::{Cutter, Incoming};
@@ -100,15 +101,23 @@ impl Registry {
     }
 
     async fn check_upload(&self, upload: &Upload) -> Result<Room, Error> {
-        let version = self.version(&upload.parent).await?;
+        let version = self.version_to_fill(&upload.parent).await?;
         let there = self.stored_artifact(upload, &version).await?;
         admit(&version, upload, &upload.artifact.sha256, there.as_ref())?;
         self.room(upload.parent.namespace(), there.as_ref()).await
     }
 
+    /// The version that bytes are for, if neither it nor its model is deleted.
+    async fn version_to_fill(&self, name: &Name) -> Result<pb::Version, Error> {
+        must_live(&self.store.resource::<ModelRow>(&name.parent()).await?)?;
+        let version = self.version(name).await?;
+        must_live(&version)?;
+        Ok(version)
+    }
+
     /// Which of these chunks a version's namespace lacks, by their places. Refused if it lacks some and is full.
     pub(crate) async fn missing_chunks(&self, parent: &Name, chunks: Vec<[u8; 32]>) -> Result<Vec<u32>, Error> {
-        self.version(parent).await?;
+        self.version_to_fill(parent).await?;
         let namespace = parent.namespace();
         let missing = self.chunks.missing(namespace, chunks).await?;
         if !missing.is_empty() {
@@ -119,7 +128,7 @@ impl Registry {
 
     /// Begins to take chunks for a version, into the room there is.
     pub(crate) async fn begin_chunks(&self, parent: &Name, upload: Option<Uuid>) -> Result<(Incoming, Room), Error> {
-        self.version(parent).await?;
+        self.version_to_fill(parent).await?;
         let room = self.room(parent.namespace(), None).await?;
         self.prepare_key(parent.namespace()).await?;
         Ok((self.incoming(parent, upload), room))
