@@ -32,7 +32,7 @@ async fn limits_are_given_as_flags_and_seen_in_the_usage() {
     let json = ctl.ok(&["--json", "usage"]);
     assert!(json.contains(r#""sizeBytes":"3072""#) && json.contains(r#""quotaBytes":"3072""#), "{json}");
     let general = "namespaces/default may have what the server gives every namespace\n";
-    assert_eq!(ctl.ok(&["namespace", "quota", "default"]), general);
+    assert_eq!(ctl.ok(&["namespace", "quota", "default", "none"]), general);
     client.upload(VERSION, "c.bin", noise(1)).await.unwrap();
     assert!(ctl.ok(&["usage"]).contains("1.00 TiB"));
     assert_eq!(ctl.ok(&["namespace", "create", "risk", "--quota", "5GiB"]), "created namespaces/risk\n");

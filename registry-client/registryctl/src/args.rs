@@ -115,7 +115,7 @@ pub(crate) enum Command {
         #[arg(long)]
         quarantine: bool,
     },
-    /// Show what the artifacts of each namespace add up to, and may.
+    /// Show what the artifacts of each namespace that has or had any add up to, and may.
     Usage,
     /// Write a version into an OCI image layout, as a model that CNCF ModelPack tools read.
     Export(Export),
@@ -250,7 +250,7 @@ pub(crate) struct Prune {
 
 #[derive(Debug, Group)]
 pub(crate) struct Events {
-    /// Of this model or version only.
+    /// Of this namespace, model or version only.
     pub(crate) parent: Option<Name>,
     #[arg(long = "type", value_name = "TYPE", help = event_types())]
     pub(crate) types: Vec<String>,
@@ -271,7 +271,7 @@ pub(crate) struct Events {
 
 #[derive(Debug, Group)]
 pub(crate) struct Watch {
-    /// Of this model or version only.
+    /// Of this namespace, model or version only.
     pub(crate) parent: Option<Name>,
     #[arg(long = "type", value_name = "TYPE", help = event_types())]
     pub(crate) types: Vec<String>,

@@ -9,6 +9,10 @@ use crate::args::pair;
 use crate::output::{bytes, fields, last, pairs, time};
 use crate::{Context, Failure};
 
+/// What a namespace may have, in bytes; `None` is what the server gives every namespace.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quota(Option<i64>);
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Namespace {
     /// Make a namespace before there is a model in it.
@@ -20,8 +24,8 @@ pub(crate) enum Namespace {
         #[arg(long)]
         description: Option<String>,
         /// The most that its artifacts may add up to, for example 5TiB; without it, what the server gives every namespace.
-        #[arg(long, value_name = "SIZE")]
-        quota: Option<ByteSize>,
+        #[arg(long, value_name = "SIZE", value_parser = quota)]
+        quota: Option<Quota>,
         /// A tag for selecting; may be given several times.
         #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
         tags: Vec<(String, String)>,
@@ -30,8 +34,9 @@ pub(crate) enum Namespace {
     Quota {
         /// For example `risk`.
         id: String,
-        /// For example 5TiB. Without it, the namespace has what the server gives every namespace.
-        size: Option<ByteSize>,
+        /// For example 5TiB; `none` for what the server gives every namespace.
+        #[arg(value_parser = quota)]
+        size: Quota,
     },
     /// List the namespaces.
     #[command(visible_alias = "ls")]
@@ -49,7 +54,7 @@ pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(
     let (client, out) = (&context.client, &context.out);
     match command {
         Namespace::Create { id, display_name, description, quota, tags } => {
-            let quota_bytes = quota.map(in_bytes).transpose()?;
+            let quota_bytes = quota.and_then(|Quota(bytes)| bytes);
             let draft = pb::Namespace {
                 display_name: display_name.unwrap_or_default(),
                 description: description.unwrap_or_default(),
@@ -61,8 +66,7 @@ pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(
             let made = client.call(request).await?;
             out.message("Namespace", &made, |made| format!("created {}", made.name))
         }
-        Namespace::Quota { id, size } => {
-            let quota_bytes = size.map(in_bytes).transpose()?;
+        Namespace::Quota { id, size: Quota(quota_bytes) } => {
             let change = pb::Namespace { name: id, quota_bytes, ..Default::default() };
             let changed = client.update_namespace(change).fields(["quota_bytes"]).await?;
             out.message("Namespace", &changed, |changed| match changed.quota_bytes {
@@ -74,11 +78,12 @@ pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(
             let page_size = i32::try_from(limit.min(1000))?;
             let list = pb::ListNamespacesRequest { page_size, show_deleted: deleted, ..Default::default() };
             let namespaces: Vec<_> = client.call(list).stream().take(limit).try_collect().await?;
-            let head = ["namespace", "display name", "created", "deleted", "description"];
+            let head = ["namespace", "display name", "quota", "created", "deleted", "description"];
             out.rows("Namespace", &namespaces, &head, |namespace| {
                 vec![
                     last(&namespace.name).to_owned(),
                     namespace.display_name.clone(),
+                    namespace.quota_bytes.map(bytes).unwrap_or_default(),
                     time(namespace.create_time.as_ref()),
                     time(namespace.delete_time.as_ref()),
                     namespace.description.lines().next().unwrap_or_default().to_owned(),
@@ -88,8 +93,13 @@ pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(
     }
 }
 
-fn in_bytes(size: ByteSize) -> Result<i64, Failure> {
-    i64::try_from(size.as_u64()).map_err(|_| format!("{size} is more than there can be").into())
+fn quota(text: &str) -> Result<Quota, String> {
+    if text == "none" {
+        return Ok(Quota(None));
+    }
+    let size: ByteSize = text.parse().map_err(|_| "expected a size such as 5TiB, or none")?;
+    let bytes = i64::try_from(size.as_u64()).map_err(|_| "is more than there can be")?;
+    Ok(Quota(Some(bytes)))
 }
 
 /// A namespace as text.
