@@ -28,8 +28,6 @@ use crate::stored::ManifestRecord;
 
 #[async_trait]
 impl Resource for pb::Artifact {
-    type Message = Self;
-
     const LAYOUT: KindLayout = KindLayout {
         view: Some(FactView {
             about: "The artifacts of all versions",
@@ -40,18 +38,6 @@ impl Resource for pb::Artifact {
     };
     const LISTED: Source = Source::Kind(Self::KIND);
     const OF: &'static Collection = &ARTIFACTS;
-
-    fn message(&self) -> &Self {
-        self
-    }
-
-    fn message_mut(&mut self) -> &mut Self {
-        self
-    }
-
-    fn into_message(self) -> Self {
-        self
-    }
 
     fn places(&self, _: &Name) -> Vec<Place> {
         Vec::new()

@@ -37,20 +37,17 @@ impl Registry {
             Some(Ok(position)) => Some(Revision::from_be_bytes(position)),
             Some(Err(_)) => return Err(page_token_invalid()),
         };
-        // Revisions between these two, without them.
-        let mut after = match period.start {
-            Some(start) => self.first_since(start).await?.saturating_sub(1),
-            None => 0,
+        // Revisions between these two, without them. A page that is not the first begins where the one before ended.
+        let mut after = match (position, period.start) {
+            (Some(position), _) if !page.reverse => position,
+            (_, Some(start)) => self.first_since(start).await?.saturating_sub(1),
+            (_, None) => 0,
         };
-        let mut before = match period.end {
-            Some(end) => self.first_since(end).await?,
-            None => Revision::MAX,
+        let mut before = match (position, period.end) {
+            (Some(position), _) if page.reverse => position,
+            (_, Some(end)) => self.first_since(end).await?,
+            (_, None) => Revision::MAX,
         };
-        match position {
-            Some(position) if page.reverse => before = before.min(position),
-            Some(position) => after = after.max(position),
-            None => {}
-        }
         let model = selection.parent.as_ref().filter(|parent| parent.of().parent.is_some());
         let model = model.map(|parent| parent.within(&MODELS));
         let (mut items, mut looked_at, mut bytes) = (Vec::new(), 0, 0);

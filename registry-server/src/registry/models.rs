@@ -35,6 +35,8 @@ pub(crate) struct ModelRow {
 }
 
 impl Row for ModelRow {
+    type Message = pb::Model;
+
     fn decode(record: &Record) -> Result<Self, Error> {
         let stored: ModelRecord = decode(record)?;
         let heights = stored.stage_heights.iter().filter_map(|entry| Some((stage(entry.stage)?, entry.height)));
@@ -56,32 +58,6 @@ impl Row for ModelRow {
         };
         Bytes::from(record.encode_to_vec())
     }
-}
-
-impl ModelRow {
-    /// What the model says of a stage, if the stage holds a version.
-    pub(crate) fn stage(&self, stage: Stage) -> Option<&pb::StageSummary> {
-        let number = stage_number(stage);
-        self.model.stages.iter().find(|summary| summary.stage == number)
-    }
-}
-
-#[async_trait]
-impl Resource for ModelRow {
-    type Message = pb::Model;
-
-    const LAYOUT: KindLayout = KindLayout {
-        slots: &[
-            LIVE,
-            LIVE_BY_AGE,
-            BY_AGE,
-            slot(DELETED.slot, "deleted and with versions that are not, by purge time"),
-        ],
-        view: Some(FactView { about: "The models, deleted ones too", facts: facts::MODEL, facts_of: facts::of_model }),
-        ..kind(MODEL, "models")
-    };
-    const LISTED: Source = Source::Index(Self::LIVE);
-    const OF: &'static Collection = &MODELS;
 
     fn message(&self) -> &pb::Model {
         &self.model
@@ -94,6 +70,30 @@ impl Resource for ModelRow {
     fn into_message(self) -> pb::Model {
         self.model
     }
+}
+
+impl ModelRow {
+    /// What the model says of a stage, if the stage holds a version.
+    pub(crate) fn stage(&self, stage: Stage) -> Option<&pb::StageSummary> {
+        let number = stage_number(stage);
+        self.model.stages.iter().find(|summary| summary.stage == number)
+    }
+}
+
+#[async_trait]
+impl Resource for ModelRow {
+    const LAYOUT: KindLayout = KindLayout {
+        slots: &[
+            LIVE,
+            LIVE_BY_AGE,
+            BY_AGE,
+            slot(DELETED.slot, "deleted and with versions that are not, by purge time"),
+        ],
+        view: Some(FactView { about: "The models, deleted ones too", facts: facts::MODEL, facts_of: facts::of_model }),
+        ..kind(MODEL, "models")
+    };
+    const LISTED: Source = Source::Index(Self::LIVE);
+    const OF: &'static Collection = &MODELS;
 
     fn places(&self, name: &Name) -> Vec<Place> {
         let mut places = standard_places(name, self.meta());

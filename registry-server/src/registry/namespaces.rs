@@ -16,8 +16,6 @@ use crate::store::{FactView, Kind, KindLayout, Place, Range, Source};
 
 #[async_trait]
 impl Resource for pb::Namespace {
-    type Message = Self;
-
     const LAYOUT: KindLayout = KindLayout {
         slots: &[LIVE, LIVE_BY_AGE, BY_AGE],
         view: Some(FactView {
@@ -29,18 +27,6 @@ impl Resource for pb::Namespace {
     };
     const LISTED: Source = Source::Index(Self::LIVE);
     const OF: &'static Collection = &NAMESPACES;
-
-    fn message(&self) -> &Self {
-        self
-    }
-
-    fn message_mut(&mut self) -> &mut Self {
-        self
-    }
-
-    fn into_message(self) -> Self {
-        self
-    }
 
     fn places(&self, name: &Name) -> Vec<Place> {
         standard_places(name, self.meta())
@@ -68,11 +54,6 @@ impl Standard for pb::Namespace {
     }
 }
 
-/// The record of the namespace that a resource is in.
-pub(super) fn record(name: &Name) -> (Kind, Vec<u8>) {
-    (pb::Namespace::KIND, name.within(&NAMESPACES).key())
-}
-
 /// Makes sure that a resource has its namespace: the first one in it makes it.
 ///
 /// # Errors
@@ -82,8 +63,7 @@ pub(super) async fn ensure(tx: &mut Tx<'_>, name: &Name) -> Result<(), Error> {
     if namespace == *name {
         return Ok(());
     }
-    let (kind, key) = record(name);
-    if let Some(record) = tx.store.get(kind, &key).await? {
+    if let Some(record) = tx.store.get(pb::Namespace::KIND, &namespace.key()).await? {
         return must_live(&decode::<pb::Namespace>(&record)?);
     }
     let made = pb::Namespace { name: namespace.to_string(), ..Default::default() };

@@ -15,10 +15,9 @@ use crate::store::{Index, Kind, KindLayout, Place, Record, Slot, Source};
 
 /// A kind of resource: what is in its records, one for each.
 #[async_trait]
-pub(crate) trait Resource: Row + Clone + Send + Sync + 'static {
-    /// As callers see it.
-    type Message: registry_proto::resource::Resource + Send + Sync;
-
+pub(crate) trait Resource:
+    Row<Message: registry_proto::resource::Resource + Send + Sync> + Clone + Send + Sync + 'static
+{
     /// What the store knows of its records.
     const LAYOUT: KindLayout;
     /// Of its records.
@@ -27,10 +26,6 @@ pub(crate) trait Resource: Row + Clone + Send + Sync + 'static {
     const OF: &'static Collection;
     /// Those that are not deleted, by name.
     const LISTED: Source;
-
-    fn message(&self) -> &Self::Message;
-    fn message_mut(&mut self) -> &mut Self::Message;
-    fn into_message(self) -> Self::Message;
 
     /// Where indexes list it.
     fn places(&self, name: &Name) -> Vec<Place>;
@@ -54,19 +49,39 @@ pub(crate) trait Resource: Row + Clone + Send + Sync + 'static {
     }
 }
 
-/// What is in a record.
+/// What is in a record: most often the resource itself.
 pub(crate) trait Row: Sized {
+    /// The resource as callers see it.
+    type Message;
+
     fn decode(record: &Record) -> Result<Self, Error>;
     fn encode(&self) -> Bytes;
+    fn message(&self) -> &Self::Message;
+    fn message_mut(&mut self) -> &mut Self::Message;
+    fn into_message(self) -> Self::Message;
 }
 
 impl<M: Message + Default> Row for M {
+    type Message = Self;
+
     fn decode(record: &Record) -> Result<Self, Error> {
         decode(record)
     }
 
     fn encode(&self) -> Bytes {
         Bytes::from(self.encode_to_vec())
+    }
+
+    fn message(&self) -> &Self {
+        self
+    }
+
+    fn message_mut(&mut self) -> &mut Self {
+        self
+    }
+
+    fn into_message(self) -> Self {
+        self
     }
 }
 

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use async_trait::async_trait;
 use prost_types::FieldMask;
 use registry_proto::resource::Resource as _;
+use registry_proto::v1 as pb;
 
 use super::lists::{Listed, Page};
 use super::resource::{Resource, Standard, check_etag, exists, must_be_deleted};
@@ -12,7 +13,7 @@ use super::transaction::{Records as _, Tx, event_of};
 use super::updates::Mask;
 use super::{Committed, Mutation, Registry, namespaces};
 use crate::error::{Error, Violations};
-use crate::rules::names::Name;
+use crate::rules::names::{NAMESPACES, Name};
 use crate::store::{Kind, Source};
 
 impl Registry {
@@ -74,7 +75,9 @@ impl<R: Standard> Mutation for Create<R> {
     }
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
-        vec![(R::KIND, self.name.key()), namespaces::record(&self.name)]
+        let mut reads = pb::Namespace::reads(&self.name.within(&NAMESPACES));
+        reads.push((R::KIND, self.name.key()));
+        reads
     }
 }
 

@@ -200,11 +200,13 @@ pub(crate) trait Records: Read {
 
     /// Fails if there is no model or version with this name.
     async fn must_exist(&self, name: &Name) -> Result<(), Error> {
-        match name.of().segment {
-            "models" => self.resource::<ModelRow>(name).await.map(drop),
-            "versions" => self.resource::<pb::Version>(name).await.map(drop),
-            _ => Ok(()),
+        if std::ptr::eq(name.of(), ModelRow::OF) {
+            return self.resource::<ModelRow>(name).await.map(drop);
         }
+        if std::ptr::eq(name.of(), pb::Version::OF) {
+            return self.resource::<pb::Version>(name).await.map(drop);
+        }
+        Ok(())
     }
 
     /// The name by which a record is kept: with the version's number. A number need not exist.

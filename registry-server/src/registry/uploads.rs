@@ -231,19 +231,18 @@ impl Registry {
     }
 
     async fn stored_artifact(&self, upload: &Upload, version: &pb::Version) -> Result<Option<pb::Artifact>, Error> {
-        let key = key_in(version, &upload.artifact.path);
+        let key = name_in(version, &upload.artifact.path).key();
         self.store.get(pb::Artifact::KIND, &key).await?.map(|record| decode(&record)).transpose()
     }
 }
 
-/// The key of an artifact of a version.
-fn key_in(version: &pb::Version, path: &str) -> Vec<u8> {
-    Name::canonical(&VERSIONS, &version.name).child(&ARTIFACTS, path).key()
+/// The name of an artifact of a version, by the version's number.
+fn name_in(version: &pb::Version, path: &str) -> Name {
+    Name::canonical(&VERSIONS, &version.name).child(&ARTIFACTS, path)
 }
 
 /// Whether a version takes a file with this SHA-256, if that is known. `Ok(true)` if it has just this one already.
 fn admit(version: &pb::Version, upload: &Upload, sha256: &str, there: Option<&pb::Artifact>) -> Result<bool, Error> {
-    must_live(version)?;
     if let Some(there) = there {
         if sha256.is_empty() || sha256 == there.sha256 {
             return Ok(true);
@@ -277,13 +276,13 @@ impl Mutation for AddArtifact {
         if self.sum.is_stored() {
             sweep::check_settled(tx, self.settled, self.upload.name().as_str()).await?;
         }
-        let key = key_in(&version, &self.upload.artifact.path);
-        let there = tx.store.get(pb::Artifact::KIND, &key).await?.map(|record| decode(&record)).transpose()?;
+        let name = name_in(&version, &self.upload.artifact.path);
+        let there = tx.store.get(pb::Artifact::KIND, &name.key()).await?.map(|record| decode(&record)).transpose()?;
         if admit(&version, &self.upload, &self.sum.sha256, there.as_ref())? {
             return Ok(());
         }
         let artifact = pb::Artifact {
-            name: format!("{}/artifacts/{}", version.name, self.upload.artifact.path),
+            name: name.to_string(),
             size_bytes: i64::try_from(self.sum.size).map_err(Error::internal)?,
             sha256: self.sum.sha256.clone(),
             chunks_blake3: self.sum.chunks_blake3.clone(),

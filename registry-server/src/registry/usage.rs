@@ -87,9 +87,10 @@ async fn limit<R: Read + ?Sized>(records: &R, limits: &Limits, namespace: &str) 
 }
 
 /// What counting reads, as far as a namespace tells.
-pub(super) fn reads(namespace: &str) -> [(Kind, Vec<u8>); 2] {
-    let quota = (pb::Namespace::KIND, Name::namespace_with(namespace).key());
-    [quota, (kinds::USAGE, namespace.as_bytes().to_vec())]
+pub(super) fn reads(namespace: &str) -> Vec<(Kind, Vec<u8>)> {
+    let mut reads = pb::Namespace::reads(&Name::namespace_with(namespace));
+    reads.push((kinds::USAGE, namespace.as_bytes().to_vec()));
+    reads
 }
 
 /// Counts an artifact that is added, if it fits.

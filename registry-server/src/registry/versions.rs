@@ -33,8 +33,6 @@ const READS: usize = 4;
 
 #[async_trait]
 impl Resource for pb::Version {
-    type Message = Self;
-
     const LAYOUT: KindLayout = KindLayout {
         slots: &[
             slot(LIVE.slot, "not deleted, by number"),
@@ -51,18 +49,6 @@ impl Resource for pb::Version {
     };
     const LISTED: Source = Source::Index(LIVE);
     const OF: &'static Collection = &VERSIONS;
-
-    fn message(&self) -> &Self {
-        self
-    }
-
-    fn message_mut(&mut self) -> &mut Self {
-        self
-    }
-
-    fn into_message(self) -> Self {
-        self
-    }
 
     fn places(&self, name: &Name) -> Vec<Place> {
         let mut places = Vec::new();
@@ -152,7 +138,7 @@ impl Mutation for CreateVersion {
         if !self.version_id.is_empty() {
             let key = version_id_key(&self.model, &self.version_id);
             if tx.store.get(kinds::VERSION_ID, &key).await?.is_some() {
-                return Err(exists::<pb::Version>(format!("{}/versions/{}", self.model, self.version_id)));
+                return Err(exists::<pb::Version>(self.model.child(&VERSIONS, &self.version_id).as_str()));
             }
             tx.put_number(kinds::VERSION_ID, key, number).await?;
         }
