@@ -42,6 +42,8 @@ pub struct ChunkStore {
     folder: Folder,
     memory: Arc<Semaphore>,
     keys: DataKeys,
+    /// Whether what is stored from now on is encrypted.
+    encrypts: bool,
     /// Since when nobody else writes to the folder, if that is known.
     alone_since: Option<SystemTime>,
 }
@@ -101,7 +103,8 @@ pub(crate) fn place(folder: &Folder, namespace: &str, blake3: &[u8; 32]) -> Path
 impl ChunkStore {
     /// A store in a folder, which others may use as well. Chunks are encrypted with these keys.
     pub(crate) fn new(folder: Folder, keys: DataKeys) -> Self {
-        Self { folder, memory: Arc::new(Semaphore::new(MEMORY_KIB)), keys, alone_since: None }
+        let encrypts = keys.masters().current().is_some();
+        Self { folder, memory: Arc::new(Semaphore::new(MEMORY_KIB)), keys, encrypts, alone_since: None }
     }
 
     /// The same store if nobody else writes to it from now on.
@@ -112,6 +115,11 @@ impl ChunkStore {
     /// The keys that chunks are encrypted with.
     pub(crate) fn keys(&self) -> &DataKeys {
         &self.keys
+    }
+
+    /// Whether a namespace needs a key before it stores chunks.
+    pub(crate) fn encrypts(&self) -> bool {
+        self.encrypts
     }
 
     fn place(&self, namespace: &str, chunk: &Chunk) -> Path {
@@ -137,12 +145,11 @@ impl ChunkStore {
 
     /// With encryption on, the namespace must have its key.
     async fn sealing(&self, namespace: &str, chunk: Chunk, bytes: Bytes) -> Result<PutPayload, StoreError> {
-        let lock = match self.keys.masters().current() {
-            None => None,
-            Some(_) => {
-                let keyless = || StoreError::Unavailable(format!("namespaces/{namespace} has no data key"));
-                Some(self.lock(namespace).await?.ok_or_else(keyless)?)
-            }
+        let lock = if self.encrypts {
+            let keyless = || StoreError::Unavailable(format!("namespaces/{namespace} has no data key"));
+            Some(self.lock(namespace).await?.ok_or_else(keyless)?)
+        } else {
+            None
         };
         let sealed = compute(bytes.len(), move || sealed::seal(bytes, &chunk, lock.as_ref())).await?;
         sealed.map_err(|error| StoreError::Unavailable(error.to_string()))

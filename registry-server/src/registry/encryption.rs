@@ -14,7 +14,7 @@ use crate::store::StoreError;
 use crate::stored::DataKeyRecord;
 
 impl Registry {
-    /// Makes a key for a namespace that has none, if what is stored is to be encrypted. Asked before bytes are stored.
+    /// Makes a key for a namespace that has none, if what is stored is to be encrypted.
     pub(super) async fn prepare_key(&self, namespace: &str) -> Result<(), Error> {
         let keys = self.chunks.keys();
         let Some(master) = keys.masters().current() else { return Ok(()) };

@@ -94,7 +94,7 @@ impl Registry {
     pub(crate) async fn begin_upload(&self, upload: &Upload) -> Result<Receiving, Error> {
         let room = self.check_upload(upload).await?;
         room.admit_artifact(upload.announced().unwrap_or(0))?;
-        self.prepare_key(upload.parent.namespace()).await?;
+        self.prepare_bytes(upload.parent.namespace()).await?;
         let id = Uuid::new_v4();
         let settled = self.settled().await?;
         Ok(Receiving { id, settled, cutter: Cutter::new(self.incoming(&upload.parent, Some(id))), room })
@@ -130,8 +130,13 @@ impl Registry {
     pub(crate) async fn begin_chunks(&self, parent: &Name, upload: Option<Uuid>) -> Result<(Incoming, Room), Error> {
         self.version_to_fill(parent).await?;
         let room = self.room(parent.namespace(), None).await?;
-        self.prepare_key(parent.namespace()).await?;
+        self.prepare_bytes(parent.namespace()).await?;
         Ok((self.incoming(parent, upload), room))
+    }
+
+    /// Asked before bytes are stored in a namespace.
+    async fn prepare_bytes(&self, namespace: &str) -> Result<(), Error> {
+        if self.chunks.encrypts() { self.prepare_key(namespace).await } else { Ok(()) }
     }
 
     fn incoming(&self, parent: &Name, upload: Option<Uuid>) -> Incoming {
@@ -174,7 +179,7 @@ impl Registry {
             // A trial keeps nothing, and so makes no key.
             Source::Bytes(bytes) if intent.validate_only => Sum::of_bytes(&bytes, Bytes::new()),
             Source::Bytes(bytes) => {
-                self.prepare_key(upload.parent.namespace()).await?;
+                self.prepare_bytes(upload.parent.namespace()).await?;
                 self.sum_of_bytes(upload.parent.namespace(), bytes).await?
             }
             Source::Chunks(chunks, id) => {
