@@ -65,7 +65,7 @@
 //! # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
 //! let mut watch = client.watch().parent("fraud").types([event_type::VERSION_STAGE_TRANSITIONED]).stream();
 //! while let Some(item) = watch.try_next().await? {
-//!     if let WatchItem::Events { revision, events } = item {
+//!     if let WatchItem::Events { revision, events, .. } = item {
 //!         println!("{revision}: {} changes", events.len());
 //!     }
 //! }

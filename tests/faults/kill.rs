@@ -90,7 +90,7 @@ pub(crate) async fn see_all(client: RegistryClient, mut head: watch::Receiver<i6
     while seen.last().map_or(0, |(revision, _)| *revision) < *head.borrow_and_update() {
         tokio::select! {
             item = items.try_next() => match item.expect("the watch goes on").expect("a watch has no end") {
-                WatchItem::Events { revision, events } => seen.push((revision, events)),
+                WatchItem::Events { revision, events, .. } => seen.push((revision, events)),
                 WatchItem::Created { .. } | WatchItem::Bookmark { .. } => {}
                 other => panic!("{other:?}"),
             },

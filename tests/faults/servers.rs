@@ -118,7 +118,7 @@ async fn a_rolling_restart_fails_no_call() {
 async fn versions(client: &registry_client::RegistryClient) -> i64 {
     let mut watch = client.watch().stream();
     match futures::TryStreamExt::try_next(&mut watch).await.unwrap() {
-        Some(registry_client::WatchItem::Created { revision }) => revision,
+        Some(registry_client::WatchItem::Created { revision, .. }) => revision,
         other => panic!("{other:?}"),
     }
 }

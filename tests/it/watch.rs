@@ -204,6 +204,36 @@ async fn a_watch_behind_the_head_is_refused() {
     assert_eq!((error.code(), error.violations()[0].field.as_str()), (Some(Code::InvalidArgument), "parent"));
 }
 
+#[tokio::test]
+async fn a_cursor_goes_on_in_its_own_history_only() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model(&client, MODEL).await;
+    let begun = events(&client).await.last().unwrap().clone();
+    model(&client, "models/other").await;
+    let mut watch = client.watch().after(begun.revision).hash(begun.hash.clone()).stream();
+    let first = soon(watch.try_next()).await.unwrap().unwrap();
+    assert_eq!(first, WatchItem::Created { revision: begun.revision, hash: begun.hash.clone() });
+    let Some(WatchItem::Events { revision, hash, .. }) = soon(watch.try_next()).await.unwrap() else { panic!() };
+    // The hash of a message is that of its revision, also if the newest event of it is not one of those that were asked for.
+    assert_eq!(hash, events(&client).await.into_iter().rfind(|event| event.revision == revision).unwrap().hash);
+    let mut elsewhere = client.watch().parent("namespaces/nowhere").after(0).stream();
+    let bookmark = loop {
+        match soon(elsewhere.try_next()).await.unwrap().unwrap() {
+            WatchItem::Bookmark { revision, hash } => break (revision, hash),
+            other => assert!(matches!(other, WatchItem::Created { .. }), "{other:?}"),
+        }
+    };
+    assert_eq!(bookmark, (revision, hash.clone()));
+
+    let strange = client.watch().after(begun.revision).hash(hash.clone()).stream();
+    let error = soon(strange.try_collect::<Vec<_>>()).await.unwrap_err();
+    assert_eq!((error.is_out_of_range(), error.reason()), (true, Some(ErrorReason::HistoryChanged)));
+    let short = client.watch().after(begun.revision).hash(hash.slice(..8)).stream();
+    let error = soon(short.try_collect::<Vec<_>>()).await.unwrap_err();
+    assert_eq!((error.code(), error.violations()[0].field.as_str()), (Some(Code::InvalidArgument), "after_hash"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_watcher_loses_nothing_and_stops_nobody() {
     let server = TestServer::start().await;

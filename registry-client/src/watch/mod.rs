@@ -2,11 +2,12 @@
 
 mod state;
 
+use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use tonic::Streaming;
 use tracing::debug;
 
-use self::state::{Input, State, Step};
+use self::state::{Input, Standing, State, Step};
 use crate::names::complete;
 use crate::pb::watch_events_request::{Now, Snapshot, Start};
 use crate::pool::Route;
@@ -36,6 +37,8 @@ pub enum WatchItem {
     Created {
         /// Where the watch begins.
         revision: i64,
+        /// What tells this revision from the same one of another history.
+        hash: Bytes,
     },
     /// With [`from_snapshot`](Watch::from_snapshot): a part of what there is. The next bookmark says that it was the last one.
     Snapshot {
@@ -44,7 +47,8 @@ pub enum WatchItem {
         /// Of type `resource.snapshot`, each with a resource in `after`.
         events: Vec<pb::Event>,
     },
-    /// The connection broke before the snapshot was whole, and another snapshot follows: forget the parts that came.
+    /// The connection broke before the snapshot was whole, or the registry was restored from a backup, and another snapshot follows:
+    /// forget what came before.
     SnapshotRestarted {
         /// What the new snapshot is of.
         revision: i64,
@@ -55,12 +59,16 @@ pub enum WatchItem {
         revision: i64,
         /// In their order.
         events: Vec<pb::Event>,
+        /// What tells this revision from the same one of another history.
+        hash: Bytes,
     },
     /// Everything up to this revision has been told. Comes when the past has been told, and every few seconds while nothing
     /// happens.
     Bookmark {
         /// Resume behind this one with [`after`](Watch::after).
         revision: i64,
+        /// What tells this revision from the same one of another history.
+        hash: Bytes,
     },
 }
 
@@ -90,6 +98,14 @@ impl Watch {
         self
     }
 
+    /// With [`after`](Self::after): the hash that came with that revision. If the registry was restored from a backup meanwhile and has
+    /// given the revision to another change, the watch fails with [`is_out_of_range`](Error::is_out_of_range) rather than leave
+    /// out what happened.
+    pub fn hash(mut self, hash: impl Into<Bytes>) -> Self {
+        self.request.after_hash = hash.into();
+        self
+    }
+
     /// Start with what there is, as [`WatchItem::Snapshot`], followed by what happens to it.
     pub fn from_snapshot(mut self) -> Self {
         self.start = Start::Snapshot(Snapshot {});
@@ -100,14 +116,16 @@ impl Watch {
     ///
     /// When its server goes away the stream goes on where it was on another one, or waits for the registry, however long that
     /// takes: no event is left out, none comes twice. It never ends, except after an error that waiting would not cure: for example
-    /// [`is_out_of_range`](Error::is_out_of_range) if the revision to start at is gone, or
-    /// [`is_invalid_argument`](Error::is_invalid_argument).
+    /// [`is_out_of_range`](Error::is_out_of_range) if the revision to go on from is not in the log any more, or
+    /// [`is_invalid_argument`](Error::is_invalid_argument). A watch that began [with a snapshot](Self::from_snapshot) takes another
+    /// one in the first case.
     ///
     /// A reader may be slow; that costs the registry nothing. To stop watching, drop the stream.
     pub fn stream(self) -> BoxStream<'static, Result<WatchItem, Error>> {
         let Self { client, request, start } = self;
         let route = client.route();
-        let driver = Driver { client, request, state: State::new(start), route, connection: None };
+        let state = State::new(start, request.after_hash.clone());
+        let driver = Driver { client, request, state, route, connection: None };
         stream::unfold(driver, async |mut driver| driver.next().await.map(|item| (item, driver))).boxed()
     }
 }
@@ -123,7 +141,7 @@ struct Driver {
 
 impl Driver {
     async fn next(&mut self) -> Option<Result<WatchItem, Error>> {
-        while self.state != State::Ended {
+        while self.state.standing != Standing::Ended {
             let input = match self.receive().await {
                 Ok(Some(message)) => Input::Message(message),
                 Ok(None) => Input::Cut(None),
@@ -145,10 +163,11 @@ impl Driver {
     }
 
     async fn receive(&mut self) -> Result<Option<pb::WatchEventsResponse>, Error> {
-        if let State::Starting { start, .. } = self.state
+        if let Standing::Starting { start, hash, .. } = &self.state.standing
             && self.connection.is_none()
         {
-            self.connection = Some(self.open(start).await?);
+            let (start, hash) = (*start, hash.clone());
+            self.connection = Some(self.open(start, hash).await?);
         }
         let Some(connection) = &mut self.connection else { return Ok(None) };
         let message = connection.message().await?;
@@ -156,9 +175,9 @@ impl Driver {
         Ok(message)
     }
 
-    async fn open(&mut self, start: Start) -> Result<Streaming<pb::WatchEventsResponse>, Error> {
+    async fn open(&mut self, start: Start, after_hash: Bytes) -> Result<Streaming<pb::WatchEventsResponse>, Error> {
         let transport = self.route.next();
-        let request = pb::WatchEventsRequest { start: Some(start), ..self.request.clone() };
+        let request = pb::WatchEventsRequest { start: Some(start), after_hash, ..self.request.clone() };
         self.client.receive(transport, request).await
     }
 }

@@ -1,11 +1,21 @@
 //! Where a watch stands: pure, told what came and saying what to do.
 
+use bytes::Bytes;
+
 use super::WatchItem;
 use crate::pb::watch_events_request::{Snapshot, Start};
 use crate::pb::watch_events_response::Response;
 use crate::{Error, pb};
 
-/// Where a watch stands. All it takes to go on after the connection broke.
+/// A watch, and all it takes to go on after the connection broke.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) standing: Standing,
+    /// It began with a snapshot, and may do so again.
+    from_snapshot: bool,
+}
+
+/// Where a watch stands.
 ///
 /// ```text
 ///              created                    created
@@ -14,11 +24,13 @@ use crate::{Error, pb};
 ///      <──────────cut────────┘ behind its revision <──────────────cut──────────────┘
 /// ```
 #[derive(Debug, PartialEq)]
-pub(super) enum State {
+pub(super) enum Standing {
     /// No connection stands, or it has not said `created` yet.
     Starting {
         /// What to ask for.
         start: Start,
+        /// Of the revision to start after, if it is known.
+        hash: Bytes,
         /// What the reader knows.
         told: Told,
         /// Connections in a row that came to nothing.
@@ -33,6 +45,8 @@ pub(super) enum State {
     Live {
         /// This one.
         revision: i64,
+        /// Of this revision.
+        hash: Bytes,
         /// Connections in a row that broke without anything new.
         failures: u32,
     },
@@ -73,8 +87,10 @@ pub(super) enum Step {
 }
 
 impl State {
-    pub(super) fn new(start: Start) -> Self {
-        Self::Starting { start, told: Told::Nothing, failures: 0 }
+    /// `hash` is that of the revision to start after, or empty.
+    pub(super) fn new(start: Start, hash: Bytes) -> Self {
+        let standing = Standing::Starting { start, hash, told: Told::Nothing, failures: 0 };
+        Self { standing, from_snapshot: matches!(start, Start::Snapshot(_)) }
     }
 
     pub(super) fn step(&mut self, input: Input) -> Step {
@@ -82,68 +98,83 @@ impl State {
             Input::Message(message) => message.response,
             Input::Cut(error) => return self.cut(error),
         };
-        match (&mut *self, response) {
-            (Self::Starting { start, told, failures }, Some(Response::Created(created))) => {
-                let (start, told, failures, revision) = (*start, *told, *failures, created.revision);
+        match (&mut self.standing, response) {
+            (Standing::Starting { start, told, failures, .. }, Some(Response::Created(created))) => {
+                let (start, told, failures) = (*start, *told, *failures);
+                let pb::WatchCreated { revision, hash } = created;
                 match start {
                     Start::AfterRevision(after) if revision > after => {
                         return self.fail("the watch left out revisions");
                     }
-                    Start::Snapshot(_) => *self = Self::Snapshotting { failures },
+                    Start::Snapshot(_) => self.standing = Standing::Snapshotting { failures },
                     // An older one would only repeat what is skipped below.
-                    Start::AfterRevision(after) => *self = Self::Live { revision: after, failures },
-                    Start::Now(_) => *self = Self::Live { revision, failures },
+                    Start::AfterRevision(revision) => {
+                        self.standing = Standing::Live { revision, hash: hash.clone(), failures };
+                    }
+                    Start::Now(_) => self.standing = Standing::Live { revision, hash: hash.clone(), failures },
                 }
                 match told {
-                    Told::Nothing => Step::Deliver(WatchItem::Created { revision }),
+                    Told::Nothing => Step::Deliver(WatchItem::Created { revision, hash }),
                     Told::Created => Step::Skip,
                     Told::HalfSnapshot => Step::Deliver(WatchItem::SnapshotRestarted { revision }),
                 }
             }
-            (Self::Snapshotting { .. }, Some(Response::Events(part))) => {
+            (Standing::Snapshotting { .. }, Some(Response::Events(part))) => {
                 Step::Deliver(WatchItem::Snapshot { revision: part.revision, events: part.events })
             }
-            (Self::Snapshotting { .. }, Some(Response::Bookmark(bookmark))) => self.live(bookmark.revision, None),
-            (Self::Live { revision, .. }, Some(Response::Events(events))) if events.revision <= *revision => Step::Skip,
-            (Self::Live { .. }, Some(Response::Events(events))) => self.live(events.revision, Some(events.events)),
-            (Self::Live { revision, .. }, Some(Response::Bookmark(bookmark))) => {
-                let revision = bookmark.revision.max(*revision);
-                self.live(revision, None)
+            (Standing::Snapshotting { .. }, Some(Response::Bookmark(pb::Bookmark { revision, hash }))) => {
+                self.bookmarked(revision, hash)
+            }
+            (Standing::Live { revision, .. }, Some(Response::Events(events))) if events.revision <= *revision => {
+                Step::Skip
+            }
+            (Standing::Live { .. }, Some(Response::Events(pb::WatchedEvents { revision, events, hash }))) => {
+                self.standing = Standing::Live { revision, hash: hash.clone(), failures: 0 };
+                Step::Deliver(WatchItem::Events { revision, events, hash })
+            }
+            (Standing::Live { revision, hash, .. }, Some(Response::Bookmark(bookmark))) => {
+                let known = (*revision, hash.clone());
+                let (revision, hash) =
+                    if bookmark.revision < known.0 { known } else { (bookmark.revision, bookmark.hash) };
+                self.bookmarked(revision, hash)
             }
             _ => self.fail("a watch sent what can't come now"),
         }
     }
 
-    /// The reader is told of everything up to a revision: of events, or that there are none.
-    fn live(&mut self, revision: i64, events: Option<Vec<pb::Event>>) -> Step {
-        *self = Self::Live { revision, failures: 0 };
-        Step::Deliver(match events {
-            Some(events) => WatchItem::Events { revision, events },
-            None => WatchItem::Bookmark { revision },
-        })
+    /// The reader is told that there is nothing else up to a revision.
+    fn bookmarked(&mut self, revision: i64, hash: Bytes) -> Step {
+        self.standing = Standing::Live { revision, hash: hash.clone(), failures: 0 };
+        Step::Deliver(WatchItem::Bookmark { revision, hash })
     }
 
     fn cut(&mut self, error: Option<Error>) -> Step {
+        // The revision to go on from is not in the log any more.
+        let again = self.from_snapshot && error.as_ref().is_some_and(Error::is_out_of_range);
         let error = match error {
-            Some(error) if !error.passes_by_itself() => {
-                *self = Self::Ended;
+            Some(error) if !again && !error.passes_by_itself() => {
+                self.standing = Standing::Ended;
                 return Step::Fail(error);
             }
             error => error,
         };
-        let (start, told, failures) = match *self {
-            Self::Starting { start, told, failures } => (start, told, failures),
-            Self::Snapshotting { failures } => (Start::Snapshot(Snapshot {}), Told::HalfSnapshot, failures),
-            Self::Live { revision, failures } => (Start::AfterRevision(revision), Told::Created, failures),
-            Self::Ended => return Step::Skip,
+        let snapshot = (Start::Snapshot(Snapshot {}), Bytes::new(), Told::HalfSnapshot);
+        let ((start, hash, told), failures) = match std::mem::replace(&mut self.standing, Standing::Ended) {
+            Standing::Starting { failures, .. } | Standing::Live { failures, .. } if again => (snapshot, failures),
+            Standing::Starting { start, hash, told, failures } => ((start, hash, told), failures),
+            Standing::Snapshotting { failures } => (snapshot, failures),
+            Standing::Live { revision, hash, failures } => {
+                ((Start::AfterRevision(revision), hash, Told::Created), failures)
+            }
+            Standing::Ended => return Step::Skip,
         };
         let failures = failures.saturating_add(1);
-        *self = Self::Starting { start, told, failures };
+        self.standing = Standing::Starting { start, hash, told, failures };
         Step::Reconnect { failures, error }
     }
 
     fn fail(&mut self, problem: &'static str) -> Step {
-        *self = Self::Ended;
+        self.standing = Standing::Ended;
         Step::Fail(Error::Protocol(problem))
     }
 }
@@ -158,16 +189,22 @@ mod tests {
         Input::Message(WatchEventsResponse { response: Some(response) })
     }
 
+    /// That of a revision.
+    fn hash(revision: i64) -> Bytes {
+        Bytes::from(vec![u8::try_from(revision).unwrap(); 32])
+    }
+
     fn created(revision: i64) -> Input {
-        message(Response::Created(WatchCreated { revision }))
+        message(Response::Created(WatchCreated { revision, hash: hash(revision) }))
     }
 
     fn events(revision: i64) -> Input {
-        message(Response::Events(WatchedEvents { revision, events: vec![Event { revision, ..Default::default() }] }))
+        let events = vec![Event { revision, ..Default::default() }];
+        message(Response::Events(WatchedEvents { revision, events, hash: hash(revision) }))
     }
 
     fn bookmark(revision: i64) -> Input {
-        message(Response::Bookmark(Bookmark { revision }))
+        message(Response::Bookmark(Bookmark { revision, hash: hash(revision) }))
     }
 
     fn cut() -> Input {
@@ -181,11 +218,11 @@ mod tests {
     /// What a step does, in a word or two.
     fn outcome(step: Step) -> String {
         match step {
-            Step::Deliver(WatchItem::Created { revision }) => format!("created {revision}"),
+            Step::Deliver(WatchItem::Created { revision, .. }) => format!("created {revision}"),
             Step::Deliver(WatchItem::Snapshot { revision, .. }) => format!("snapshot {revision}"),
             Step::Deliver(WatchItem::SnapshotRestarted { revision }) => format!("restarted {revision}"),
             Step::Deliver(WatchItem::Events { revision, .. }) => format!("events {revision}"),
-            Step::Deliver(WatchItem::Bookmark { revision }) => format!("bookmark {revision}"),
+            Step::Deliver(WatchItem::Bookmark { revision, .. }) => format!("bookmark {revision}"),
             Step::Skip => "-".to_owned(),
             Step::Reconnect { failures, .. } => format!("reconnect {failures}"),
             Step::Fail(_) => "fail".to_owned(),
@@ -229,6 +266,21 @@ mod tests {
             ),
             // What waiting does not cure ends it; what the registry says will pass does not.
             (after(9), vec![status(tonic::Status::out_of_range("compacted"))], "fail", None),
+            // With a snapshot it starts anew where its revision is gone.
+            (
+                snapshot,
+                vec![
+                    created(5),
+                    bookmark(5),
+                    cut(),
+                    status(tonic::Status::out_of_range("restored")),
+                    created(4),
+                    bookmark(4),
+                    cut(),
+                ],
+                "created 5, bookmark 5, reconnect 1, reconnect 2, restarted 4, bookmark 4, reconnect 1",
+                Some(after(4)),
+            ),
             (now, vec![created(1), status(tonic::Status::invalid_argument("no"))], "created 1, fail", None),
             (now, vec![created(1), status(tonic::Status::unavailable(""))], "created 1, reconnect 1", Some(after(1))),
             // A server that breaks the contract is not believed.
@@ -238,14 +290,22 @@ mod tests {
             (now, vec![Input::Message(WatchEventsResponse { response: None })], "fail", None),
         ];
         for (i, (start, inputs, expected, next)) in rows.into_iter().enumerate() {
-            let mut state = State::new(start);
+            let mut state = State::new(start, Bytes::new());
             let outcomes: Vec<_> = inputs.into_iter().map(|input| outcome(state.step(input))).collect();
             assert_eq!(outcomes.join(", "), expected, "row {i}");
             match next {
                 Some(next) => {
-                    assert!(matches!(state, State::Starting { start, .. } if start == next), "row {i}: {state:?}")
+                    let Standing::Starting { start, hash: known, .. } = &state.standing else {
+                        panic!("row {i}: {state:?}")
+                    };
+                    assert_eq!(*start, next, "row {i}");
+                    // A revision that a server named is asked for with its hash.
+                    match next {
+                        Start::AfterRevision(revision) => assert_eq!(*known, hash(revision), "row {i}"),
+                        _ => assert!(known.is_empty(), "row {i}"),
+                    }
                 }
-                None => assert_eq!(state, State::Ended, "row {i}"),
+                None => assert_eq!(state.standing, Standing::Ended, "row {i}"),
             }
         }
     }

@@ -64,7 +64,8 @@ async fn a_service_of_the_program_stands_for_a_connection() {
     let parents = Arc::clone(&watched);
     let fake = echo("x-registry-actor").on(move |request: Request<pb::WatchEventsRequest>| {
         parents.lock().unwrap().push(request.into_inner().parent);
-        let created = pb::watch_events_response::Response::Created(pb::WatchCreated { revision: 3 });
+        let created =
+            pb::watch_events_response::Response::Created(pb::WatchCreated { revision: 3, ..Default::default() });
         let answer = pb::WatchEventsResponse { response: Some(created) };
         let answers: Answers<_> = Box::pin(futures::stream::iter([Ok(answer)]));
         Ok(answers)
@@ -72,7 +73,7 @@ async fn a_service_of_the_program_stands_for_a_connection() {
     let client = RegistryClient::with_service(fake.routes()).actor("tester").connect().await.unwrap();
     assert_eq!(client.get_model("fraud").await.unwrap().description, "tester");
     let item = client.watch().parent("fraud").stream().try_next().await.unwrap();
-    assert_eq!(item, Some(WatchItem::Created { revision: 3 }));
+    assert_eq!(item, Some(WatchItem::Created { revision: 3, hash: Default::default() }));
     assert_eq!(*watched.lock().unwrap(), ["models/fraud"]);
 }
 

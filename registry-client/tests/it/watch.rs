@@ -16,15 +16,15 @@ fn answer(response: Response) -> Answer {
 }
 
 fn created(revision: i64) -> Answer {
-    answer(Response::Created(pb::WatchCreated { revision }))
+    answer(Response::Created(pb::WatchCreated { revision, ..Default::default() }))
 }
 
 fn events(revision: i64) -> Answer {
-    answer(Response::Events(pb::WatchedEvents { revision, events: vec![pb::Event::default()] }))
+    answer(Response::Events(pb::WatchedEvents { revision, events: vec![pb::Event::default()], ..Default::default() }))
 }
 
 fn bookmark(revision: i64) -> Answer {
-    answer(Response::Bookmark(pb::Bookmark { revision }))
+    answer(Response::Bookmark(pb::Bookmark { revision, ..Default::default() }))
 }
 
 /// Serves one script for each connection, and keeps what was asked for. A script that ends well stays open.
@@ -49,11 +49,11 @@ fn cut() -> Answer {
 
 fn name(item: &WatchItem) -> String {
     match item {
-        WatchItem::Created { revision } => format!("created {revision}"),
+        WatchItem::Created { revision, .. } => format!("created {revision}"),
         WatchItem::Snapshot { revision, .. } => format!("snapshot {revision}"),
         WatchItem::SnapshotRestarted { revision } => format!("restarted {revision}"),
         WatchItem::Events { revision, .. } => format!("events {revision}"),
-        WatchItem::Bookmark { revision } => format!("bookmark {revision}"),
+        WatchItem::Bookmark { revision, .. } => format!("bookmark {revision}"),
         other => format!("{other:?}"),
     }
 }

@@ -18,6 +18,8 @@ use crate::rules::names::Name;
 
 /// How many types a request may choose.
 const TYPES: usize = 100;
+/// How many bytes the hash of an event has.
+const HASH: usize = 32;
 
 #[tonic::async_trait]
 impl EventService for Services {
@@ -29,13 +31,19 @@ impl EventService for Services {
             request,
             |request, found| {
                 let selection = selection(&request.parent, &request.types, found);
+                let hash = request.after_hash.len();
                 let start = match request.start {
                     None | Some(WatchStart::Now(_)) => Some(Start::Now),
-                    Some(WatchStart::AfterRevision(revision)) => u64::try_from(revision).ok().map(Start::After),
+                    Some(WatchStart::AfterRevision(revision)) => {
+                        u64::try_from(revision).ok().map(|revision| Start::After(revision, request.after_hash))
+                    }
                     Some(WatchStart::Snapshot(_)) => Some(Start::Snapshot),
                 };
                 if start.is_none() {
                     found.invalid("after_revision", "must not be negative");
+                }
+                if !matches!(hash, 0 | HASH) {
+                    found.invalid("after_hash", "must have 32 bytes");
                 }
                 Some((selection?, start?))
             },

@@ -206,7 +206,7 @@ impl<M: Mutation> Pending<M> {
         }
         let request_id = self.intent.request_id.map(|id| id.to_string()).unwrap_or_default();
         let number = revision.cast_signed();
-        let mut log = pb::WatchedEvents { revision: number, events: Vec::new() }.encode_to_vec();
+        let mut log = pb::WatchedEvents { revision: number, ..Default::default() }.encode_to_vec();
         for (index, event) in (0..).zip(&mut tx.events) {
             event.name = format!("events/{revision}-{index}");
             event.revision = number;

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use prost::Message;
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 use super::Registry;
+use super::commit::CHAIN_START;
+use super::transaction::event;
 use crate::error::Error;
 use crate::rules::names::Name;
 use crate::store::{LogEntry, Revision, Store, StoreError};
@@ -93,6 +96,31 @@ impl Tail {
             _ => Ok(Vec::new()),
         }
     }
+}
+
+impl Tail {
+    /// The hash of the last event of a revision: with the revision, a position in just this history.
+    pub(super) async fn hash_at(&self, revision: Revision) -> Result<Bytes, Error> {
+        if revision == 0 {
+            return Ok(Bytes::from_static(&CHAIN_START));
+        }
+        Ok(last_hash(&self.events_of(revision).await?))
+    }
+
+    /// Fails if a position is of another history: its revision has another hash here. What has none is not compared.
+    pub(super) async fn check_position(&self, revision: Revision, hash: &[u8]) -> Result<(), Error> {
+        let here = self.hash_at(revision).await?;
+        if hash.is_empty() || here.is_empty() || here.starts_with(hash) {
+            return Ok(());
+        }
+        let detail = format!("revision {revision} is another one than it was: the registry was restored from a backup");
+        Err(Error::OutOfRange { reason: ErrorReason::HistoryChanged, detail })
+    }
+}
+
+/// The hash of the last event of a revision.
+pub(super) fn last_hash(events: &[pb::Event]) -> Bytes {
+    events.last().map(|event| event.hash.clone()).unwrap_or_default()
 }
 
 /// The revision of events.

@@ -16,6 +16,8 @@ use crate::store::{Range, Revision, SCAN_BYTES, Source};
 
 /// How many revisions a page looks at, at most.
 const LOOKED_AT: usize = 5_000;
+/// How much of a revision's hash a position has: enough to tell two histories apart.
+const HASH_BYTES: usize = 8;
 
 /// When events happened that somebody wants: from the first time on, up to the second.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,10 +34,14 @@ impl Registry {
         period: Period,
         page: &Page,
     ) -> Result<Listed<pb::Event>, Error> {
-        let position = match page.after.as_deref().map(<[u8; 8]>::try_from) {
+        let position = match &page.after {
             None => None,
-            Some(Ok(position)) => Some(Revision::from_be_bytes(position)),
-            Some(Err(_)) => return Err(page_token_invalid()),
+            Some(position) => {
+                let (revision, hash) = position.split_first_chunk().ok_or_else(page_token_invalid)?;
+                let revision = Revision::from_be_bytes(*revision);
+                self.tail.check_position(revision, hash).await?;
+                Some(revision)
+            }
         };
         // Revisions between these two, without them. A page that is not the first begins where the one before ended.
         let mut after = match (position, period.start) {
@@ -63,23 +69,37 @@ impl Registry {
                 return Ok(Listed { items, next: None });
             }
             for entry in entries {
-                let revision = number(&entry);
-                (if page.reverse { before = revision } else { after = revision });
+                let wanted: Vec<_> = entry.events.iter().filter(|event| selection.takes(event)).collect();
+                let size: usize = wanted.iter().map(|event| event.encoded_len()).sum();
+                let position = if page.reverse { before } else { after };
+                // A revision is not split, and may fill a page of its own.
+                if !items.is_empty() && bytes + size > SCAN_BYTES {
+                    return Ok(Listed { items, next: Some(self.position(position).await?) });
+                }
+                bytes += size;
+                (if page.reverse { before = number(&entry) } else { after = number(&entry) });
                 looked_at += 1;
                 let first = items.len();
-                items.extend(entry.events.iter().filter(|event| selection.takes(event)).cloned());
-                bytes += items[first..].iter().map(pb::Event::encoded_len).sum::<usize>();
+                items.extend(wanted.into_iter().cloned());
                 if page.reverse {
                     items[first..].reverse();
                 }
-                if items.len() >= page.size || bytes >= SCAN_BYTES || looked_at >= LOOKED_AT {
-                    return Ok(Listed { items, next: Some(revision.to_be_bytes().to_vec()) });
+                if items.len() >= page.size || looked_at >= LOOKED_AT {
+                    return Ok(Listed { items, next: Some(self.position(number(&entry)).await?) });
                 }
             }
         }
     }
 
-    /// The first revision at or after a time; the one after the newest if there is none. Times never decrease along the log.
+    /// The position after a revision, in this history.
+    async fn position(&self, revision: Revision) -> Result<Vec<u8>, Error> {
+        let hash = self.tail.hash_at(revision).await?;
+        let hash = hash.get(..HASH_BYTES).unwrap_or_default();
+        Ok([revision.to_be_bytes().as_slice(), hash].concat())
+    }
+
+    /// The first revision at or after a time; the one after the newest if there is none. Times never decrease along the log. One that
+    /// can't be read counts as later.
     async fn first_since(&self, time: Timestamp) -> Result<Revision, Error> {
         let (mut low, mut high) = (1, self.store.newest().await? + 1);
         while low < high {
@@ -126,7 +146,11 @@ impl Registry {
         for hit in self.store.scan(Source::Kind(kinds::EVENT_REFERENCE), &range).await? {
             let revision = hit.record.revision;
             let events = self.tail.events_of(revision).await?;
-            entries.push(Arc::new(pb::WatchedEvents { revision: revision.cast_signed(), events }));
+            entries.push(Arc::new(pb::WatchedEvents {
+                revision: revision.cast_signed(),
+                events,
+                ..Default::default()
+            }));
         }
         Ok(entries)
     }

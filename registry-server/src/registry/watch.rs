@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
@@ -13,7 +14,7 @@ use registry_proto::v1::watch_events_response::Response;
 use tokio::sync::{mpsc, watch};
 
 use super::Registry;
-use super::events::{Selection, number};
+use super::events::{Selection, last_hash, number};
 use super::kinds::{RESOURCES, Spec};
 use super::transaction::event;
 use crate::error::Error;
@@ -30,10 +31,11 @@ const PAGE_BYTES: usize = 1024 * 1024;
 const BOOKMARK_EVERY: Duration = Duration::from_secs(5);
 
 /// Where a watch begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Start {
     Now,
-    After(Revision),
+    /// After a revision, which has this hash unless that is empty.
+    After(Revision, Bytes),
     Snapshot,
 }
 
@@ -55,21 +57,25 @@ impl Registry {
         head.borrow_and_update();
         let snapshot = match start {
             Start::Snapshot => Some(self.store.snapshot().await?),
-            Start::Now | Start::After(_) => None,
+            Start::Now | Start::After(..) => None,
         };
         // Asked of the store: the caller may know of a commit by another server that this one has not heard of yet.
         let newest = self.store.newest().await?;
-        let cursor = match (start, &snapshot) {
+        let cursor = match (&start, &snapshot) {
             (_, Some(snapshot)) => snapshot.revision(),
-            (Start::After(revision), _) if revision > newest => {
+            (Start::After(revision, _), _) if *revision > newest => {
                 let detail = format!("revision {revision} is not in the log, which ends at {newest}");
                 return Err(Error::OutOfRange { reason: ErrorReason::RevisionUnknown, detail });
             }
-            (Start::After(revision), _) => revision,
+            (Start::After(revision, hash), _) => {
+                self.tail.check_position(*revision, hash).await?;
+                *revision
+            }
             _ => newest,
         };
         let (out, receiver) = mpsc::channel(WAITING);
-        let watcher = Watcher { registry: self.clone(), selection, out, cursor };
+        let hash = self.tail.hash_at(cursor).await?;
+        let watcher = Watcher { registry: self.clone(), selection, out, cursor, hash };
         tokio::spawn(watcher.run(snapshot, head, draining));
         Ok(receiver)
     }
@@ -81,6 +87,8 @@ struct Watcher {
     out: mpsc::Sender<Message>,
     /// Everything up to here was sent, or not asked for.
     cursor: Revision,
+    /// The hash of the last event of that revision.
+    hash: Bytes,
 }
 
 impl Watcher {
@@ -107,7 +115,8 @@ impl Watcher {
         snapshot: Option<Box<dyn Snapshot>>,
         mut head: watch::Receiver<Revision>,
     ) -> Result<(), End> {
-        self.send(Response::Created(pb::WatchCreated { revision: self.cursor.cast_signed() })).await?;
+        let created = pb::WatchCreated { revision: self.cursor.cast_signed(), hash: self.hash.clone() };
+        self.send(Response::Created(created)).await?;
         if let Some(snapshot) = snapshot {
             self.send_snapshot(&*snapshot).await?;
             self.bookmark().await?;
@@ -134,8 +143,10 @@ impl Watcher {
         let entries = self.registry.tail.read(self.cursor).await?;
         for entry in &entries {
             let events: Vec<_> = entry.events.iter().filter(|event| self.selection.takes(event)).cloned().collect();
+            self.hash = last_hash(&entry.events);
             if !events.is_empty() {
-                self.send(Response::Events(pb::WatchedEvents { revision: entry.revision, events })).await?;
+                let events = pb::WatchedEvents { revision: entry.revision, events, hash: self.hash.clone() };
+                self.send(Response::Events(events)).await?;
             }
             self.cursor = number(entry);
         }
@@ -143,7 +154,8 @@ impl Watcher {
     }
 
     async fn bookmark(&self) -> Result<(), Gone> {
-        self.send(Response::Bookmark(pb::Bookmark { revision: self.cursor.cast_signed() })).await
+        let bookmark = pb::Bookmark { revision: self.cursor.cast_signed(), hash: self.hash.clone() };
+        self.send(Response::Bookmark(bookmark)).await
     }
 
     async fn send(&self, response: Response) -> Result<(), Gone> {
@@ -243,6 +255,6 @@ impl SnapshotPage<'_> {
             return Ok(());
         }
         let revision = self.snapshot.revision().cast_signed();
-        Ok(self.watcher.send(Response::Events(pb::WatchedEvents { revision, events })).await?)
+        Ok(self.watcher.send(Response::Events(pb::WatchedEvents { revision, events, ..Default::default() })).await?)
     }
 }
