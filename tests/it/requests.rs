@@ -185,3 +185,47 @@ async fn without_a_request_id_nothing_ties_a_repetition_to_the_first_call() {
         assert_eq!(service.create_version(create).await.unwrap().into_inner().number, number);
     }
 }
+
+/// Whatever changes between the two calls: what is known is looked up before anything is checked.
+#[tokio::test]
+async fn what_was_asked_once_is_answered_alike_after_any_later_change() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model_with(&client, MODEL, 2).await;
+    let file = |path: &str, bytes: &'static [u8]| client.upload(version(1), path, bytes.to_vec());
+    client.upload(version(1), "there.log", b"there".to_vec()).artifact_type(artifact_type::LOG).await.unwrap();
+
+    let (prune, add, found) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
+    let nothing = client.prune_versions(MODEL, 2).request_id(prune);
+    assert!(nothing.clone().await.unwrap().versions.is_empty());
+    let added = upload(&server, add, "new.log", b"new").await.unwrap();
+    let there = upload(&server, found, "there.log", b"there").await.unwrap();
+    assert_eq!(there.name, format!("namespaces/default/{}/artifacts/there.log", version(1)));
+    let log = events(&client).await;
+    let unchanged_types: Vec<_> = log.iter().rev().take(3).map(|event| event.r#type.as_str()).collect();
+    assert_eq!(unchanged_types, ["request.unchanged", "artifact.created", "request.unchanged"]);
+
+    let again = async || {
+        let pruned = unchanged(&server, nothing.clone()).await.unwrap();
+        assert!(pruned.versions.is_empty(), "{pruned:?}");
+        assert_eq!(unchanged(&server, upload(&server, add, "new.log", b"new")).await.unwrap(), added);
+        assert_eq!(unchanged(&server, upload(&server, found, "there.log", b"there")).await.unwrap(), there);
+    };
+    again().await;
+    for _ in 0..3 {
+        ready(&client, MODEL).await;
+    }
+    again().await;
+    for artifact in [&added, &there] {
+        client.delete_artifact(&artifact.name).await.unwrap();
+    }
+    again().await;
+    file("new.log", b"others").artifact_type(artifact_type::LOG).await.unwrap();
+    again().await;
+    client.delete_version(version(1)).await.unwrap();
+    again().await;
+    client.purge_version(version(1)).await.unwrap();
+    again().await;
+    client.delete_model(MODEL).await.unwrap();
+    again().await;
+}

@@ -43,6 +43,11 @@ impl Services {
             Some(upload)
         });
         let upload = found.unless_any(upload)?;
+        if let Some(artifact) = self.registry.uploaded(&intent).await.map_err(|error| error.within("metadata"))? {
+            // Read to the end: not every client takes a response before it has sent everything.
+            while self.next_of(&mut parts, 0).await?.is_some() {}
+            return Ok(artifact);
+        }
         let mut receiving = self.registry.begin_upload(&upload).await?;
         while let Some(part) = self.next_of(&mut parts, receiving.size()).await? {
             match part.request {

@@ -100,6 +100,9 @@ impl Mutation for Prune {
                 delete(tx, row, version).await?;
             }
         }
+        if tx.events.is_empty() {
+            tx.unchanged(self.model.to_string(), None);
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message;
 use prost_types::Timestamp;
+use registry_proto::known::event_type;
 use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 use uuid::Uuid;
@@ -32,6 +33,7 @@ pub(crate) struct Tx<'a> {
     purge_after: Duration,
     /// Nothing of this will be kept.
     validate_only: bool,
+    has_request_id: bool,
     pub(super) events: Vec<pb::Event>,
 }
 
@@ -42,8 +44,16 @@ impl<'a> Tx<'a> {
         now: Timestamp,
         purge_after: Duration,
     ) -> Self {
-        let Intent { actor, validate_only, .. } = intent;
-        Self { store, now, actor, purge_after, validate_only: *validate_only, events: Vec::new() }
+        let Intent { actor, validate_only, request_id, .. } = intent;
+        Self {
+            store,
+            now,
+            actor,
+            purge_after,
+            validate_only: *validate_only,
+            has_request_id: request_id.is_some(),
+            events: Vec::new(),
+        }
     }
 
     /// When what is deleted now may be purged; `None` if that is never.
@@ -119,6 +129,18 @@ impl<'a> Tx<'a> {
         let before = Some(row.into_message().into_resource());
         self.events.push(pb::Event { resource_name: name.to_string(), before, ..event });
         Ok(())
+    }
+
+    /// How many bytes the events take so far, about.
+    pub(crate) fn event_bytes(&self) -> usize {
+        self.events.iter().map(Message::encoded_len).sum()
+    }
+
+    /// Says that there was nothing to change. With a request id it is an event all the same: the repeated request has to find it.
+    pub(crate) fn unchanged(&mut self, resource_name: String, found: Option<pb::Resource>) {
+        if self.has_request_id {
+            self.record(pb::Event { resource_name, after: found, ..event(event_type::REQUEST_UNCHANGED) });
+        }
     }
 
     /// Records an event that is of no resource, or changes none.

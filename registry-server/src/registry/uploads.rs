@@ -5,7 +5,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use registry_common::chunks::Chunk;
-use registry_proto::known::event_type;
 use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
@@ -16,7 +15,7 @@ use super::contents::{Content, Sum};
 use super::models::ModelRow;
 use super::resource::{Resource, exists, must_live};
 use super::stages::state;
-use super::transaction::{Records as _, Tx, decode};
+use super::transaction::{Records as _, Tx, decode, resource_of};
 use super::usage::{self, Room};
 use super::{Committed, Intent, Mutation, Registry, sweep};
 use crate::chunks::incoming::{Cutter, Incoming};
@@ -145,6 +144,11 @@ impl Registry {
         Incoming::new(self.chunks.clone(), namespace.to_owned(), digesting)
     }
 
+    /// What an upload led to, if it was carried out already.
+    pub(crate) async fn uploaded(&self, intent: &Intent) -> Result<Option<pb::Artifact>, Error> {
+        Ok(self.repeated::<AddArtifact>(intent).await?.flatten())
+    }
+
     /// Makes an artifact of the bytes that came, if they are the announced ones.
     pub(crate) async fn finish_upload(
         &self,
@@ -169,7 +173,7 @@ impl Registry {
         upload: Upload,
         source: Source,
     ) -> Result<pb::Artifact, Error> {
-        if let Some(Some(artifact)) = self.repeated::<AddArtifact>(&intent).await? {
+        if let Some(artifact) = self.uploaded(&intent).await? {
             return Ok(artifact);
         }
         let room = self.check_upload(&upload).await?;
@@ -284,6 +288,8 @@ impl Mutation for AddArtifact {
         let name = name_in(&version, &self.upload.artifact.path);
         let there = tx.store.get(pb::Artifact::KIND, &name.key()).await?.map(|record| decode(&record)).transpose()?;
         if admit(&version, &self.upload, &self.sum.sha256, there.as_ref())? {
+            let there = there.map(|there: pb::Artifact| there.into_resource());
+            tx.unchanged(name.to_string(), there);
             return Ok(());
         }
         let artifact = pb::Artifact {
@@ -301,10 +307,8 @@ impl Mutation for AddArtifact {
     }
 
     fn answer(committed: Committed) -> Result<Self::Answer, Error> {
-        if committed.events.is_empty() {
-            return Ok(None);
-        }
-        committed.resource::<pb::Artifact>(event_type::ARTIFACT_CREATED).map(Some)
+        let event = committed.events.into_iter().next();
+        event.map(resource_of::<pb::Artifact>).transpose()
     }
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
