@@ -200,6 +200,21 @@ impl Resource {
         let (delete_time, delete_time_mut) = time("delete_time");
         let (_, purge_time_mut) = time("purge_time");
         let told = told.name().split('_').map(capitalized).collect::<String>();
+        let changes: String = message
+            .fields()
+            .filter(|field| field.name() != "name")
+            .map(|field| {
+                let (name, field) = (field.name().to_owned(), identifier(field.name()));
+                format!(
+                    "let one = |of: &Self| Self {{ {field}: of.{field}.clone(), ..Self::default() }};
+                    if self.{field} == after.{field} || one(&self).encode_to_vec() == one(after).encode_to_vec() {{
+                        self.{field} = Default::default();
+                    }} else {{
+                        changed.push({name:?});
+                    }}\n"
+                )
+            })
+            .collect();
         format!(
             "impl Resource for crate::v1::{name} {{
             const TYPE: &'static str = \"{type}\";
@@ -229,6 +244,11 @@ impl Resource {
             fn has(&self, field: &str) -> bool {{
                 let empty = Self::default();
                 match field {{ {has} _ => false }}
+            }}
+            fn changes(mut self, after: &Self) -> (Self, Vec<&'static str>) {{
+                let mut changed = Vec::new();
+                {changes}
+                (self, changed)
             }}
             fn into_resource(self) -> crate::v1::Resource {{
                 crate::v1::Resource {{ resource: Some(crate::v1::resource::Resource::{told}(self)) }}

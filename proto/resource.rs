@@ -39,6 +39,10 @@ pub trait Resource: Message + Default + Clone + PartialEq + 'static {
         given
     }
 
+    /// What of this is different in another state of the same resource, besides its name, and the names of these fields.
+    /// A number that is none (NaN) is like itself.
+    fn changes(self, after: &Self) -> (Self, Vec<&'static str>);
+
     /// The resource of an event.
     fn into_resource(self) -> v1::Resource;
     /// The resource in an event, if it is of this type.
@@ -88,7 +92,35 @@ pub struct MetaMut<'a> {
 
 #[allow(clippy::all, unused_variables, reason = "generated code")]
 mod derived {
+    use prost::Message as _;
+
     use super::{Meta, MetaMut, Resource};
 
     include!(concat!(env!("OUT_DIR"), "/resource.rs"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_what_was_there_before_and_the_names_of_all_that_differs() {
+        let metrics = |auc| v1::MetricSet { values: [("auc".to_owned(), auc)].into() };
+        let version = |description: &str, auc, framework: &str| v1::Version {
+            name: "namespaces/default/models/m/versions/1".to_owned(),
+            uid: "u".to_owned(),
+            description: description.to_owned(),
+            framework: framework.to_owned(),
+            metrics: [("test".to_owned(), metrics(auc))].into(),
+            ..Default::default()
+        };
+        let (before, changed) = version("", f64::NAN, "onnx").changes(&version("new", f64::NAN, "onnx"));
+        assert_eq!(changed, ["description"]);
+        assert_eq!(before, v1::Version { name: before.name.clone(), ..Default::default() });
+
+        let (before, changed) = version("old", 0.5, "onnx").changes(&version("old", 0.75, ""));
+        assert_eq!(changed, ["framework", "metrics"]);
+        assert_eq!((before.framework.as_str(), &before.metrics["test"]), ("onnx", &metrics(0.5)));
+        assert_eq!((before.uid.as_str(), before.description.as_str()), ("", ""));
+    }
 }

@@ -33,7 +33,7 @@ fn line(event: &Event) -> String {
         let (from, to) = (stage(change.from_stage().as_str_name()), stage(change.to_stage().as_str_name()));
         line.push_str(&format!(" {from} -> {to}"));
     }
-    if let Some(change) = &event.alias_change {
+    for change in &event.alias_changes {
         line.push_str(&format!(" @{} -> {}", change.alias, change.to_version));
     }
     if !event.comment.is_empty() {

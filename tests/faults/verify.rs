@@ -99,9 +99,7 @@ impl Log {
     /// The aliases of a model that its events amount to.
     fn aliases(&self, model: &str) -> BTreeMap<String, String> {
         let mut aliases = BTreeMap::new();
-        for change in
-            self.events.iter().filter(|event| event.resource_name == model).filter_map(|e| e.alias_change.as_ref())
-        {
+        for change in self.events.iter().filter(|event| event.resource_name == model).flat_map(|e| &e.alias_changes) {
             assert_eq!(change.from_version, aliases.get(&change.alias).cloned().unwrap_or_default(), "{change:?}");
             if change.to_version.is_empty() {
                 aliases.remove(&change.alias);
@@ -141,7 +139,7 @@ fn assert_is(attempt: &Attempt, answer: &Answer, events: &[&pb::Event]) {
             assert!(events[1..].iter().map(|event| &event.resource_name).eq(displaced), "{context}");
         }
         (Change::Alias { alias, to }, Answer::Aliased) => {
-            let change = first.alias_change.as_ref().unwrap();
+            let change = &first.alias_changes[0];
             let to = to.as_deref().unwrap_or_default();
             assert_eq!((events.len(), &change.alias, change.to_version.as_str()), (1, alias, to), "{context}");
         }

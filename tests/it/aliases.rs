@@ -23,7 +23,7 @@ async fn an_alias_points_where_it_was_set_last() {
     assert!(model.aliases.values().all(|to| *to == versions[1].name), "{:?}", model.aliases);
     assert_eq!(client.get_version("models/fraud@champion").await.unwrap().number, 2);
 
-    let changes: Vec<_> = events(&client).await.into_iter().filter_map(|event| event.alias_change).collect();
+    let changes: Vec<_> = events(&client).await.into_iter().flat_map(|event| event.alias_changes).collect();
     assert_eq!((changes[0].from_version.as_str(), &changes[0].to_version), ("", &versions[0].name));
     assert_eq!((&changes[1].from_version, &changes[1].to_version), (&versions[0].name, &versions[1].name));
 }
@@ -54,7 +54,7 @@ async fn a_deleted_alias_leads_nowhere_and_is_logged() {
         (last.r#type.as_str(), last.resource_name.as_str()),
         (event_type::ALIAS_DELETED, "namespaces/default/models/fraud")
     );
-    let change = last.alias_change.unwrap();
+    let change = &last.alias_changes[0];
     assert_eq!(
         (change.alias.as_str(), &change.from_version, change.to_version.as_str()),
         ("champion", &versions[0].name, "")

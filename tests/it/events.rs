@@ -93,7 +93,7 @@ async fn revisions_are_contiguous_and_events_are_named_after_them() {
 }
 
 #[tokio::test]
-async fn before_and_after_are_the_resource_as_it_was_and_is() {
+async fn an_event_has_the_resource_after_the_change_and_of_before_what_the_change_took() {
     let server = TestServer::start().await;
     let client = server.client();
     let made = client.create_model(MODEL).owner("ada").await.unwrap();
@@ -109,9 +109,19 @@ async fn before_and_after_are_the_resource_as_it_was_and_is() {
         let of = |side: &Option<registry_client::pb::Resource>| side.clone().and_then(|side| side.resource);
         (event.r#type.clone(), event.resource_name.clone(), of(&event.before), of(&event.after))
     };
+    assert_eq!(log[1].changed_fields, ["owner"]);
+    let taken = Model {
+        name: made.name.clone(),
+        owner: "ada".to_owned(),
+        etag: made.etag.clone(),
+        update_time: made.update_time,
+        revision: made.revision,
+        ..Default::default()
+    };
+    assert!(log.iter().enumerate().all(|(i, event)| i == 1 || event.changed_fields.is_empty()));
     let expected = [
-        (event_type::MODEL_CREATED.to_owned(), made.name.clone(), None, Some(Of::Model(made.clone()))),
-        (event_type::MODEL_UPDATED.to_owned(), made.name.clone(), Some(Of::Model(made)), Some(Of::Model(updated))),
+        (event_type::MODEL_CREATED.to_owned(), taken.name.clone(), None, Some(Of::Model(made))),
+        (event_type::MODEL_UPDATED.to_owned(), taken.name.clone(), Some(Of::Model(taken)), Some(Of::Model(updated))),
         (event_type::VERSION_CREATED.to_owned(), version.name.clone(), None, Some(Of::Version(version))),
         (event_type::ARTIFACT_CREATED.to_owned(), artifact.name.clone(), None, Some(Of::Artifact(artifact.clone()))),
         (event_type::ARTIFACT_DELETED.to_owned(), artifact.name.clone(), Some(Of::Artifact(artifact)), None),

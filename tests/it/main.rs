@@ -25,6 +25,7 @@ mod requests;
 mod restore;
 mod retention;
 mod scrub;
+mod sizes;
 mod stages;
 mod uploads;
 mod verify;

@@ -202,13 +202,15 @@ pub(crate) fn artifact(artifact: &pb::Artifact) -> String {
 
 /// An event as one line.
 pub(crate) fn event(event: &pb::Event) -> String {
-    let what = match (&event.stage_change, &event.alias_change) {
-        (Some(change), _) => {
+    let mut what = match &event.stage_change {
+        Some(change) => {
             format!(" {} -> {}", short::<pb::Stage>(change.from_stage), short::<pb::Stage>(change.to_stage))
         }
-        (_, Some(change)) => format!(" @{} -> {}", change.alias, last(&change.to_version)),
-        _ => String::new(),
+        None => String::new(),
     };
+    for change in &event.alias_changes {
+        what += &format!(" @{} -> {}", change.alias, last(&change.to_version));
+    }
     let comment = if event.comment.is_empty() { String::new() } else { format!("  \"{}\"", event.comment) };
     format!(
         "{:>6}  {}  {:<26}  {}{what}  by {}{comment}",

@@ -11,6 +11,9 @@ use super::{Committed, Mutation};
 use crate::error::Error;
 use crate::rules::names::Name;
 
+/// How many aliases a model has at most: all of them come with each change of one.
+const ALIASES: usize = 100;
+
 /// An alias to be pointed at a version; the alias itself was checked.
 pub(crate) struct SetAlias {
     pub(crate) version: Name,
@@ -27,7 +30,7 @@ impl Mutation for SetAlias {
         let row: ModelRow = tx.live(&self.version.parent()).await?;
         check_etag(&row, &self.etag)?;
         let version: pb::Version = tx.live(&self.version).await?;
-        point(tx, row, &self.alias, Some(version.name)).await.map(drop)
+        point(tx, row, &self.alias, version.name).await.map(drop)
     }
 
     fn answer(committed: Committed) -> Result<pb::Model, Error> {
@@ -53,7 +56,7 @@ impl Mutation for DeleteAlias {
             let name = format!("{}/versions/@{}", self.model, self.alias);
             return Err(Error::NotFound { of: ALIAS, name });
         }
-        point(tx, row, &self.alias, None).await.map(drop)
+        remove(tx, row, std::slice::from_ref(&self.alias)).await.map(drop)
     }
 
     fn answer(committed: Committed) -> Result<pb::Model, Error> {
@@ -61,20 +64,29 @@ impl Mutation for DeleteAlias {
     }
 }
 
-/// Points an alias elsewhere, or nowhere.
-pub(super) async fn point(
-    tx: &mut Tx<'_>,
-    before: ModelRow,
-    alias: &str,
-    to: Option<String>,
-) -> Result<ModelRow, Error> {
+/// Points an alias at a version.
+async fn point(tx: &mut Tx<'_>, before: ModelRow, alias: &str, to: String) -> Result<ModelRow, Error> {
     let mut row = before.clone();
-    let r#type = if to.is_some() { event_type::ALIAS_SET } else { event_type::ALIAS_DELETED };
-    let from = match &to {
-        Some(to) => row.model.aliases.insert(alias.to_owned(), to.clone()),
-        None => row.model.aliases.remove(alias),
-    };
+    let from = row.model.aliases.insert(alias.to_owned(), to.clone());
+    if row.model.aliases.len() > ALIASES {
+        return Err(Error::TooLarge(format!("{} has {ALIASES} aliases, and no model has more", row.model.name)));
+    }
+    let alias_changes = vec![change(alias, from, Some(to))];
+    tx.write(pb::Event { alias_changes, ..event(event_type::ALIAS_SET) }, Some(before), row).await
+}
+
+/// Removes aliases of a model, in one event: the model comes whole with it.
+pub(super) async fn remove(tx: &mut Tx<'_>, before: ModelRow, aliases: &[String]) -> Result<ModelRow, Error> {
+    if aliases.is_empty() {
+        return Ok(before);
+    }
+    let mut row = before.clone();
+    let removed = aliases.iter().map(|alias| change(alias, row.model.aliases.remove(alias), None));
+    let alias_changes = removed.collect();
+    tx.write(pb::Event { alias_changes, ..event(event_type::ALIAS_DELETED) }, Some(before), row).await
+}
+
+fn change(alias: &str, from: Option<String>, to: Option<String>) -> pb::AliasChange {
     let (from_version, to_version) = (from.unwrap_or_default(), to.unwrap_or_default());
-    let alias_change = Some(pb::AliasChange { alias: alias.to_owned(), from_version, to_version });
-    tx.write(pb::Event { alias_change, ..event(r#type) }, Some(before), row).await
+    pb::AliasChange { alias: alias.to_owned(), from_version, to_version }
 }

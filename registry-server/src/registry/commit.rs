@@ -253,7 +253,7 @@ pub(crate) fn link(previous: &[u8], event: &mut pb::Event) -> Vec<u8> {
 }
 
 /// The number of `Event.hash`.
-const HASH_FIELD: u32 = 15;
+const HASH_FIELD: u32 = 16;
 
 /// The later of a time and perhaps another one.
 fn later(time: Timestamp, other: Option<Timestamp>) -> Timestamp {

@@ -45,12 +45,10 @@ impl Mutation for DeleteVersion {
 }
 
 /// Marks a version as deleted; it leaves its stage and loses its aliases.
-pub(super) async fn delete(tx: &mut Tx<'_>, mut row: ModelRow, mut version: pb::Version) -> Result<pb::Version, Error> {
+pub(super) async fn delete(tx: &mut Tx<'_>, row: ModelRow, mut version: pb::Version) -> Result<pb::Version, Error> {
     let aliases: Vec<_> = row.model.aliases.iter().filter(|(_, to)| **to == version.name).collect();
     let aliases: Vec<String> = aliases.into_iter().map(|(alias, _)| alias.clone()).collect();
-    for alias in aliases {
-        row = aliases::point(tx, row, &alias, None).await?;
-    }
+    let row = aliases::remove(tx, row, &aliases).await?;
     let mut mover = Mover::new(row);
     let mut stage = stage(version.stage).unwrap_or(Stage::Development);
     if stage.is_stacked() {

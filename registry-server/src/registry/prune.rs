@@ -16,6 +16,8 @@ use crate::store::{Hit, Range, Source};
 
 /// How many versions go in one revision.
 const AT_ONCE: usize = 100;
+/// And after how many bytes of events no further one does: those of one more version still fit.
+const BYTES_AT_ONCE: usize = 1024 * 1024;
 /// How many are read at once.
 const PAGE: usize = 200;
 
@@ -36,9 +38,10 @@ impl Registry {
         }
         must_live(&row)?;
         let mut numbers = self.prunable(&row, &model, keep).await?;
-        let more = numbers.len() > AT_ONCE;
+        let found = numbers.len();
         numbers.truncate(AT_ONCE);
         let response = self.commit(intent, Prune { model, numbers }).await?;
+        let more = found > response.versions.len();
         Ok(pb::PruneVersionsResponse { more, ..response })
     }
 
@@ -94,6 +97,9 @@ impl Mutation for Prune {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         for number in &self.numbers {
+            if tx.event_bytes() >= BYTES_AT_ONCE {
+                break;
+            }
             let row: ModelRow = tx.live(&self.model).await?;
             let version: pb::Version = tx.any(&self.model.child(&VERSIONS, *number)).await?;
             if retention::prunable(&standing(&row, &version)) {

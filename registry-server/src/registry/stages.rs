@@ -293,11 +293,11 @@ fn transitioned(from: Stage, to: Stage, cause: pb::StageChangeCause) -> pb::Even
 
 /// The event of a version that is where it was to go.
 fn stayed(version: pb::Version, stage: Stage, cause: pb::StageChangeCause) -> pb::Event {
-    let there = version.clone().into_resource();
+    let before = pb::Version { name: version.name.clone(), ..Default::default() };
     pb::Event {
-        resource_name: version.name,
-        before: Some(there.clone()),
-        after: Some(there),
+        resource_name: version.name.clone(),
+        before: Some(before.into_resource()),
+        after: Some(version.into_resource()),
         ..transitioned(stage, stage, cause)
     }
 }

@@ -23,6 +23,9 @@ use crate::rules::stages::Stage;
 use crate::store::{Index, Kind, Place, Put, Range, Read, Record, Revision, Source, StoreError, Transaction};
 use crate::stored::NumberRecord;
 
+/// What every change changes of its resource, besides what it is about.
+const ALWAYS_CHANGED: [&str; 3] = ["etag", "update_time", "revision"];
+
 /// A store transaction with typed records. Its events become those of its revision.
 pub(crate) struct Tx<'a> {
     pub(crate) store: &'a mut dyn Transaction,
@@ -93,10 +96,19 @@ impl<'a> Tx<'a> {
             *meta.create_time = Some(self.now);
         }
         let after = self.touch(after).await?;
+        let (before, mut changed) = match before {
+            Some(before) => {
+                let (before, changed) = before.into_message().changes(after.message());
+                (Some(before.into_resource()), changed)
+            }
+            None => (None, Vec::new()),
+        };
+        changed.retain(|field| !ALWAYS_CHANGED.contains(field));
         self.events.push(pb::Event {
             resource_name: after.meta().name.to_owned(),
-            before: before.map(|row| row.into_message().into_resource()),
+            before,
             after: Some(after.message().clone().into_resource()),
+            changed_fields: changed.into_iter().map(str::to_owned).collect(),
             ..event
         });
         Ok(after)

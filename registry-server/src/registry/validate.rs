@@ -6,6 +6,7 @@ use std::time::Duration;
 use prost::Message as _;
 use prost_types::value::Kind;
 use prost_types::{Struct, Timestamp, Value};
+use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 
 use super::stages::policy;
@@ -19,6 +20,8 @@ const KEY_CHARACTERS: usize = 128;
 const PAIRS: usize = 64;
 /// A version without its artifacts; its record and events have to stay handy.
 const VERSION_BYTES: usize = 768 * 1024;
+/// A model without what the registry adds.
+const MODEL_BYTES: usize = 384 * 1024;
 /// How deep objects and lists of JSON lie in each other. Each takes up to three of the 100 levels that readers of protobuf allow, and
 /// an event around them takes some more.
 const JSON_LEVELS: usize = 24;
@@ -164,6 +167,10 @@ pub(crate) fn model(model: &pb::Model, found: &mut Violations) {
     if let Some(given) = &model.stage_policy {
         found.within("stage_policy", |found| policy(given, found));
     }
+    let bytes = model.given().encoded_len();
+    if bytes > MODEL_BYTES {
+        found.invalid("", format!("has {bytes} bytes; at most {MODEL_BYTES} are allowed"));
+    }
 }
 
 /// What callers may set of a version. Whether the parents exist is checked where they are looked up.
@@ -209,7 +216,7 @@ pub(crate) fn version(version: &pb::Version, found: &mut Violations) {
     if let Some(training_time) = &version.training_time {
         time(found, "training_time", training_time);
     }
-    let bytes = version.encoded_len();
+    let bytes = version.given().encoded_len();
     if bytes > VERSION_BYTES {
         found.invalid("", format!("has {bytes} bytes; at most {VERSION_BYTES} are allowed"));
     }
