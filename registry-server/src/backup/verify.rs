@@ -89,7 +89,8 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
     async fn log(&mut self, store: &dyn Store, replayed: &SledStore) -> Result<bool, Error> {
         let last = self.report.revision.cast_unsigned();
         let mut at: Revision = 0;
-        let mut hash = Bytes::from_static(&CHAIN_START);
+        // Unknown after a revision that can't be read.
+        let mut hash = Some(Bytes::from_static(&CHAIN_START));
         while at < last {
             let read = store.changes(at, READ).await.map_err(Error::from);
             let read = self.understood(VerifyProblemType::ChainBroken, format!("behind revision {at}"), read)?;
@@ -111,15 +112,19 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
             }
             self.tell(VerifyPhase::Log, at.cast_signed(), last.cast_signed());
         }
-        self.report.chain_head = hash;
+        self.report.chain_head = hash.unwrap_or_default();
         Ok(true)
     }
 
-    fn chain(&mut self, entry: &LogEntry, hash: &mut Bytes) {
+    fn chain(&mut self, entry: &LogEntry, hash: &mut Option<Bytes>) {
         let revision = format!("revision {}", entry.revision);
         let events = match pb::WatchedEvents::decode(entry.events.clone()) {
             Ok(decoded) => decoded.events,
-            Err(error) => return self.problem(VerifyProblemType::ChainBroken, revision, error.to_string()),
+            Err(error) => {
+                *hash = None;
+                let detail = format!("its events can't be read: {error}");
+                return self.problem(VerifyProblemType::ChainBroken, revision, detail);
+            }
         };
         // The chain is over events. So what has none, or those of another revision, has no place in it.
         if events.is_empty() || events.iter().any(|event| event.revision.cast_unsigned() != entry.revision) {
@@ -128,13 +133,15 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
         for mut event in events {
             self.report.events += 1;
             let logged = event.hash.clone();
-            link(hash, &mut event);
+            if let Some(hash) = hash {
+                link(hash, &mut event);
+            }
             if event.hash != logged {
                 let detail = "its hash is not that of the events up to it";
                 self.problem(VerifyProblemType::ChainBroken, event.name, detail);
             }
             // Only the first break is one: what comes behind is linked to what is there.
-            *hash = logged;
+            *hash = Some(logged);
         }
     }
 
@@ -206,4 +213,48 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
 /// Takes the hit if it is the one at this position.
 fn take_at(hit: &mut Option<Hit>, position: &[u8]) -> Option<Hit> {
     hit.take_if(|hit| hit.position == position)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::gc::tests::Setting;
+    use crate::registry::Intent;
+    use crate::registry::standard::Create;
+    use crate::rules::names::{MODELS, Name};
+    use crate::store::{Decision, Transaction};
+
+    /// A revision whose events can't be decoded.
+    struct Garbage;
+
+    #[async_trait]
+    impl Decision for Garbage {
+        async fn decide(&self, _: &mut dyn Transaction) -> Result<Option<Bytes>, StoreError> {
+            Ok(Some(Bytes::from_static(&[0x12, 0x7f])))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_revision_that_cant_be_read_is_the_one_problem_and_stops_no_reader() {
+        let setting = Setting::new().await;
+        let (registry, store) = (&setting.registry, setting.registry.store());
+        let unreadable = store.commit(Arc::new(Garbage)).await.unwrap().unwrap();
+        let mut found = crate::error::Violations::default();
+        let name = Name::namespace_with("default").child(&MODELS, "later");
+        let create = Create::<crate::registry::models::ModelRow>::new(Some(name), None, &mut found).unwrap();
+        registry.commit(Intent::own(), create).await.unwrap();
+
+        let report = verify(&**store, registry.chunks(), false, |_| {}).await.unwrap();
+        let problems: Vec<_> = report.problems.iter().map(|problem| problem.name.as_str()).collect();
+        assert_eq!(problems, [format!("revision {unreadable}")]);
+        let read = registry.event(&format!("events/{unreadable}-0")).await.unwrap();
+        assert_eq!(read.r#type, "revision.unreadable");
+        let newest = store.newest().await.unwrap();
+        let next = registry.event(&format!("events/{newest}-0")).await.unwrap();
+        assert_eq!((newest, next.r#type.as_str()), (unreadable + 1, "model.created"));
+    }
 }

@@ -6,7 +6,7 @@
 mod marks;
 mod scheduled;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};

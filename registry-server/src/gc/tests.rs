@@ -31,14 +31,14 @@ const PLAN: Plan = Plan { dry_run: false, grace: Duration::ZERO };
 const LONG: Duration = Duration::from_secs(3600);
 
 /// A registry with a version to publish in, and two stored chunks that no artifact lists.
-struct Setting {
-    registry: Registry,
+pub(crate) struct Setting {
+    pub(crate) registry: Registry,
     chunks: [Chunk; 2],
     _folder: TempDir,
 }
 
 impl Setting {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(SledStore::open(&folder.path().join("store"), 1 << 20, &LAYOUT).unwrap());
         let keys = DataKeys::new(Arc::clone(&store), MasterKeys::default());

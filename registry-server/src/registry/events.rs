@@ -14,7 +14,7 @@ use super::commit::CHAIN_START;
 use super::transaction::event;
 use crate::error::Error;
 use crate::rules::names::Name;
-use crate::store::{LogEntry, Revision, Store, StoreError};
+use crate::store::{LogEntry, Revision, Store};
 
 /// The type of an event in errors.
 const EVENT: &str = "modelregistry.dev/Event";
@@ -75,7 +75,7 @@ impl Tail {
         let entries = self.store.log(after, READ).await?;
         let mut read = Vec::with_capacity(entries.len());
         for entry in entries {
-            let decoded = Arc::new(decode(&entry)?);
+            let decoded = Arc::new(decode(&entry));
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             kept.keep(entry.revision, Arc::clone(&decoded), entry.events.len());
             read.push(decoded);
@@ -92,7 +92,7 @@ impl Tail {
         }
         let entries = self.store.log(before, 1).await?;
         match entries.first() {
-            Some(entry) if entry.revision == revision => Ok(decode(entry)?.events),
+            Some(entry) if entry.revision == revision => Ok(decode(entry).events),
             _ => Ok(Vec::new()),
         }
     }
@@ -128,8 +128,19 @@ pub(crate) fn number(entry: &pb::WatchedEvents) -> Revision {
     entry.revision.cast_unsigned()
 }
 
-fn decode(entry: &LogEntry) -> Result<pb::WatchedEvents, Error> {
-    Ok(pb::WatchedEvents::decode(entry.events.clone()).map_err(|error| StoreError::Damaged(error.to_string()))?)
+/// The events of a revision. Damaged ones are named, and stop nobody who reads on.
+fn decode(entry: &LogEntry) -> pb::WatchedEvents {
+    pb::WatchedEvents::decode(entry.events.clone()).unwrap_or_else(|error| {
+        let revision = entry.revision.cast_signed();
+        tracing::error!(revision, %error, "the events of a revision can't be read");
+        let unreadable = pb::Event {
+            name: format!("events/{revision}-0"),
+            revision,
+            comment: format!("the events of this revision can't be read: {error}"),
+            ..event(event_type::REVISION_UNREADABLE)
+        };
+        pb::WatchedEvents { revision, events: vec![unreadable], ..Default::default() }
+    })
 }
 
 /// Which events somebody wants.
@@ -143,6 +154,9 @@ pub(crate) struct Selection {
 
 impl Selection {
     pub(crate) fn takes(&self, event: &pb::Event) -> bool {
+        if event.r#type == event_type::REVISION_UNREADABLE {
+            return true;
+        }
         let below = self.parent.as_ref().is_none_or(|parent| parent.contains(&event.resource_name));
         below && (self.types.is_empty() || self.types.iter().any(|types| types.have(&event.r#type)))
     }
@@ -186,5 +200,26 @@ impl Registry {
         let missing = || Error::NotFound { of: EVENT, name: name.to_owned() };
         let events = if revision == 0 { Vec::new() } else { self.tail.events_of(revision).await? };
         events.into_iter().find(|event| event.index == index).ok_or_else(missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_that_cant_be_read_is_named_to_everybody() {
+        let entry = LogEntry { revision: 7, events: Bytes::from_static(&[0x12, 0x7f]) };
+        let read = decode(&entry);
+        let [event] = &read.events[..] else { panic!("{read:?}") };
+        assert_eq!((read.revision, event.name.as_str(), event.revision), (7, "events/7-0", 7));
+        assert_eq!(event.r#type, "revision.unreadable");
+        assert!(event.comment.contains("can't be read"), "{}", event.comment);
+        let narrow = Selection {
+            parent: Some(Name::namespace_with("risk")),
+            types: vec![Types::One(event_type::MODEL_CREATED.to_owned())],
+        };
+        assert!(narrow.takes(event));
+        assert!(last_hash(&read.events).is_empty());
     }
 }

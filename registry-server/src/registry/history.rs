@@ -104,15 +104,23 @@ impl Registry {
         let (mut low, mut high) = (1, self.store.newest().await? + 1);
         while low < high {
             let middle = low + (high - low) / 2;
-            let events = self.tail.events_of(middle).await?;
-            let then = events.first().and_then(|event| event.create_time).unwrap_or_default();
-            if (then.seconds, then.nanos) < (time.seconds, time.nanos) {
-                low = middle + 1;
-            } else {
-                high = middle;
+            match self.first_with_time(middle, high).await? {
+                Some((readable, then)) if (then.seconds, then.nanos) < (time.seconds, time.nanos) => low = readable + 1,
+                _ => high = middle,
             }
         }
         Ok(low)
+    }
+
+    /// The first revision between two, without the second, whose time is known.
+    async fn first_with_time(&self, from: Revision, to: Revision) -> Result<Option<(Revision, Timestamp)>, Error> {
+        for revision in from..to {
+            let events = self.tail.events_of(revision).await?;
+            if let Some(time) = events.first().and_then(|event| event.create_time) {
+                return Ok(Some((revision, time)));
+            }
+        }
+        Ok(None)
     }
 
     /// Some revisions before one, the newest first.
