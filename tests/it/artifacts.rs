@@ -214,3 +214,24 @@ async fn a_published_folder_is_pulled_byte_for_byte() {
     let manifest: String = pulled.artifacts.iter().map(lines).collect();
     assert_eq!(published.manifest_sha256, sha256(manifest.as_bytes()));
 }
+
+#[tokio::test]
+async fn a_version_has_no_file_where_another_one_needs_a_folder() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model(&client, MODEL).await;
+    pending(&client, MODEL).await;
+    for path in ["weights", "deep/er/file", "weights-2", "weighty/x"] {
+        client.upload(VERSION, path, b"x".to_vec()).await.unwrap();
+    }
+    let (code, reason) = (Code::FailedPrecondition, ErrorReason::PathConflict);
+    for path in ["weights/part-1", "weights/a/b", "deep", "deep/er", "deep/er/file/x"] {
+        let error = refused(&server, client.upload(VERSION, path, b"y".to_vec()), code, reason).await;
+        assert!(error.to_string().contains(path), "{error}");
+        let many = noise(INLINE + 1);
+        refused(&server, client.upload(VERSION, path, many), code, reason).await;
+    }
+    // The version of another number has files of its own.
+    let other = pending(&client, MODEL).await.name;
+    client.upload(&other, "weights/part-1", b"y".to_vec()).await.unwrap();
+}

@@ -23,7 +23,7 @@ use crate::error::{Error, Violations};
 use crate::rules::artifacts::{is_late, may_add};
 use crate::rules::names::{ARTIFACTS, Name, VERSIONS, VersionRef};
 use crate::rules::quota::Limits;
-use crate::store::Kind;
+use crate::store::{self, Kind, Range};
 
 /// A file that is to become an artifact; its fields were checked.
 #[derive(Debug, Clone)]
@@ -266,6 +266,27 @@ fn admit(version: &pb::Version, upload: &Upload, sha256: &str, there: Option<&pb
     Err(Error::precondition(ErrorReason::VersionSealed, version.name.clone(), detail))
 }
 
+/// Fails if the version has a file where this artifact needs a folder, or the other way round: no folder could hold both.
+async fn refuse_conflict(tx: &Tx<'_>, name: &Name) -> Result<(), Error> {
+    let conflict = |path: &str, with: &str| {
+        let detail =
+            format!("the version has the file {with:?}, so that it can't have {path:?}: one would have to be a folder");
+        Err(Error::precondition(ErrorReason::PathConflict, name.as_str(), detail))
+    };
+    let (path, version) = (name.id(), name.parent());
+    for (end, _) in path.match_indices('/') {
+        let folder = &path[..end];
+        if tx.store.get(pb::Artifact::KIND, &version.child(&ARTIFACTS, folder).key()).await?.is_some() {
+            return conflict(path, folder);
+        }
+    }
+    let below = Range::first([name.key(), b"/".to_vec()].concat(), 1);
+    match tx.store.scan(store::Source::Kind(pb::Artifact::KIND), &below).await?.first() {
+        Some(hit) => conflict(path, &decode::<pb::Artifact>(&hit.record)?.path),
+        None => Ok(()),
+    }
+}
+
 /// An artifact to be recorded; its bytes are stored, or few.
 struct AddArtifact {
     upload: Upload,
@@ -292,6 +313,7 @@ impl Mutation for AddArtifact {
             tx.unchanged(name.to_string(), there);
             return Ok(());
         }
+        refuse_conflict(tx, &name).await?;
         let artifact = pb::Artifact {
             name: name.to_string(),
             size_bytes: i64::try_from(self.sum.size).map_err(Error::internal)?,

@@ -35,10 +35,18 @@ pub(crate) fn may_remove(state: State, supplementary: bool) -> bool {
     state == State::Pending || supplementary
 }
 
+/// Where a downloaded version keeps what it is, in its own folder.
+const RECEIPT: &str = ".model-registry.json";
+
+/// Whether a character changes the order in which a line is shown, so that a path could look like another one.
+fn reorders(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Checks the path of an artifact in its version's folder.
 ///
-/// An accepted path stays inside the folder on every platform that it may be downloaded to, and fits one line of a
-/// manifest.
+/// An accepted path stays inside the folder on every platform that it may be downloaded to, and fits one line of a manifest. It may
+/// be one that Windows can't have: `:` stands in time stamps and in TensorBoard's names.
 pub(crate) fn check_path(value: &str) -> Result<(), NameError> {
     if value.is_empty() {
         return refuse("must not be empty");
@@ -46,7 +54,15 @@ pub(crate) fn check_path(value: &str) -> Result<(), NameError> {
     if value.len() > MAX_PATH_BYTES {
         return refuse(format!("must have at most {MAX_PATH_BYTES} bytes, not {}", value.len()));
     }
-    check_chars(value, |c| !c.is_control() && c != '\\' && c != ':')?;
+    check_chars(value, |c| !c.is_control() && c != '\\' && !reorders(c))?;
+    if value == RECEIPT {
+        return refuse(format!("must not be {RECEIPT:?}, where a downloaded version keeps what it is"));
+    }
+    if let [drive, b':', ..] = value.as_bytes()
+        && drive.is_ascii_alphabetic()
+    {
+        return refuse("must not begin with a drive");
+    }
     if value.starts_with('/') || value.ends_with('/') {
         return refuse("must be relative and name a file: without a slash at the start or the end");
     }
@@ -119,7 +135,17 @@ mod tests {
     fn paths() {
         let (longest_part, longest) = ("p".repeat(255), format!("{}é/é", "p/".repeat(509) + "p"));
         assert_eq!(longest.len(), 1024);
-        takes(&["m.onnx", "a/b c/d@%.bin", ".hidden", "...", "caf\u{e9}/x", &longest_part, &longest]);
+        takes(&[
+            "m.onnx",
+            "events.out.tfevents.1700000000.host:6006",
+            "a/.model-registry.json",
+            "a/b c/d@%.bin",
+            ".hidden",
+            "...",
+            "caf\u{e9}/x",
+            &longest_part,
+            &longest,
+        ]);
         rules_out(&[
             ("", "empty"),
             (&format!("{longest}x"), "at most 1024 bytes, not 1025"),
@@ -130,7 +156,10 @@ mod tests {
             ("./a", "\".\" as a part"),
             ("a/../b", "\"..\" as a part"),
             ("a\\b", "contain '\\\\'"),
-            ("C:/a", "contain ':'"),
+            ("C:/a", "begin with a drive"),
+            ("c:a", "begin with a drive"),
+            (".model-registry.json", "keeps what it is"),
+            ("weights\u{202e}nib", "contain '\\u{202e}'"),
             ("a\nb", "U+000A"),
             ("a\u{7f}", "U+007F"),
             ("cafe\u{301}/x", "NFC: write \"é\" as U+00E9 at character 4"),
@@ -142,7 +171,8 @@ mod tests {
         fn accepted_paths_stay_inside(value in prop_oneof![any::<String>(), "[a./\\\\:é\u{301}\n]{0,8}"]) {
             if check_path(&value).is_ok() {
                 prop_assert!(value.split('/').all(|part| !matches!(part, "" | "." | "..")));
-                prop_assert!(!value.contains(['\\', ':']) && !value.contains(char::is_control));
+                prop_assert!(!value.contains('\\') && !value.contains(char::is_control));
+                prop_assert!(!value.starts_with(|c: char| c.is_ascii_alphabetic()) || !value[1..].starts_with(':'));
                 prop_assert!(is_nfc(&value));
             }
         }
