@@ -97,6 +97,31 @@ async fn a_deleted_version_is_not_the_latest_and_not_listed() {
 }
 
 #[tokio::test]
+async fn a_version_that_came_to_nothing_gives_its_id_up_to_a_new_one() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model_with(&client, MODEL, 0).await;
+    let with_id = || client.create_version(MODEL).version_id("1.4.0");
+    let taken = async || refused(&server, with_id(), Code::AlreadyExists, ErrorReason::ResourceAlreadyExists).await;
+    with_id().await.unwrap();
+    taken().await;
+    client.finalize_version(version(1)).failed("disk full").await.unwrap();
+    // As long as nobody wants it, it leads to the version that failed.
+    assert_eq!(client.get_version("models/fraud/versions/1.4.0").await.unwrap().number, 1);
+    assert_eq!(with_id().finalize(true).await.unwrap().number, 2);
+    assert_eq!(client.get_version("models/fraud/versions/1.4.0").await.unwrap().number, 2);
+    assert_eq!(client.get_version(version(1)).await.unwrap().version_id, "");
+    taken().await;
+    client.delete_version(version(2)).await.unwrap();
+    taken().await;
+    client.purge_version(version(2)).await.unwrap();
+    assert_eq!(with_id().await.unwrap().number, 3);
+    let log = events(&client).await;
+    let types: Vec<_> = log.iter().rev().take(2).map(|event| event.r#type.as_str()).collect();
+    assert_eq!(types, [event_type::VERSION_CREATED, event_type::VERSION_UPDATED]);
+}
+
+#[tokio::test]
 async fn the_id_of_a_deleted_version_stays_taken_and_leads_to_it() {
     let server = TestServer::start().await;
     let client = server.client();

@@ -17,6 +17,7 @@ use crate::error::{Error, Violations};
 use crate::rules::names::{Collection, MODELS, Name, VERSIONS, VersionRef};
 use crate::rules::stages;
 use crate::store::{FactView, Index, Kind, KindLayout, Place, Record, Source};
+use crate::stored::NumberRecord;
 
 const VERSION: Kind = Kind(2);
 /// Versions that are not deleted, by number.
@@ -137,8 +138,9 @@ impl Mutation for CreateVersion {
         let name = self.model.child(&VERSIONS, number).to_string();
         if !self.version_id.is_empty() {
             let key = version_id_key(&self.model, &self.version_id);
-            if tx.store.get(kinds::VERSION_ID, &key).await?.is_some() {
-                return Err(exists::<pb::Version>(self.model.child(&VERSIONS, &self.version_id).as_str()));
+            if let Some(record) = tx.store.get(kinds::VERSION_ID, &key).await? {
+                let holder = decode::<NumberRecord>(&record)?.number;
+                self.take_id_from(tx, &self.model.child(&VERSIONS, holder)).await?;
             }
             tx.put_number(kinds::VERSION_ID, key, number).await?;
         }
@@ -177,6 +179,19 @@ impl Mutation for CreateVersion {
             reads.push((kinds::VERSION_ID, version_id_key(&self.model, &self.version_id)));
         }
         reads
+    }
+}
+
+impl CreateVersion {
+    /// Takes the id from the version that has it, if nobody can use that one any more: what came to nothing must not keep the name of
+    /// a release.
+    async fn take_id_from(&self, tx: &mut Tx<'_>, holder: &Name) -> Result<(), Error> {
+        let before: pb::Version = tx.any(holder).await?;
+        if before.state() != pb::VersionState::Failed && !before.purged {
+            return Err(exists::<pb::Version>(self.model.child(&VERSIONS, &self.version_id).as_str()));
+        }
+        let after = pb::Version { version_id: String::new(), ..before.clone() };
+        tx.write(event(event_type::VERSION_UPDATED), Some(before), after).await.map(drop)
     }
 }
 
