@@ -3,7 +3,7 @@
 use registry_client::RegistryClient;
 use registry_client::known::event_type;
 use registry_client::pb::{
-    ErrorReason, Event, IncumbentAction, Stage, StageChangeCause, StagePolicy, StageRule, StageTransition,
+    ErrorReason, Event, IncumbentAction, Model, Stage, StageChangeCause, StagePolicy, StageRule, StageTransition,
     TransitionStageRequest, Version,
 };
 use registry_tests::expect::{invalid, refused, unchanged};
@@ -345,4 +345,22 @@ async fn a_stage_is_changed_only_in_the_state_that_the_etag_names() {
     refused(&server, promote, Code::Aborted, ErrorReason::EtagMismatch).await;
     let rollback = client.rollback(MODEL).etag("nonsense");
     refused(&server, rollback, Code::Aborted, ErrorReason::EtagMismatch).await;
+}
+
+#[tokio::test]
+async fn a_rollback_empties_a_stage_that_became_exclusive_as_a_promotion_does() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model_with(&client, MODEL, 3).await;
+    for number in 1..=3 {
+        client.transition_stage(version(number), Stage::Staging).await.unwrap();
+    }
+    let rule = StageRule { stage: Stage::Staging.into(), exclusive: true, ..Default::default() };
+    let policy = StagePolicy { stages: vec![rule], ..Default::default() };
+    let exclusive = Model { name: MODEL.to_owned(), stage_policy: Some(policy), ..Default::default() };
+    client.update_model(exclusive).await.unwrap();
+    let back = client.rollback_stage(MODEL, Stage::Staging).await.unwrap();
+    assert_eq!(back.version.unwrap().number, 2);
+    assert_eq!(back.displaced.iter().map(|version| version.number).collect::<Vec<_>>(), [3, 1]);
+    assert_eq!(stages(&client).await, [Stage::Archived, Stage::Staging, Stage::Archived]);
 }

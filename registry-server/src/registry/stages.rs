@@ -91,11 +91,9 @@ impl Transition {
                     Some(_) => mover.in_stage(tx, self.to).await?,
                     None => Vec::new(),
                 };
+                let entering = version.number;
                 mover.shift(tx, version, self.to, pb::StageChangeCause::Transition, true).await?;
-                for incumbent in incumbents {
-                    let to = leaves.unwrap_or(Stage::Archived);
-                    mover.shift(tx, incumbent, to, pb::StageChangeCause::Displaced, true).await?;
-                }
+                mover.displace(tx, incumbents, entering, leaves).await?;
                 mover.finish(tx).await
             }
         }
@@ -120,21 +118,20 @@ impl Mutation for Rollback {
         check_etag(&row, &self.etag)?;
         let policy = policy_of(&row.model)?;
         let mut mover = Mover::new(row);
-        let holder: Option<pb::Version> = match mover.newest_in(self.stage) {
-            Some(number) => Some(tx.any(&self.model.child(&VERSIONS, number)).await?),
-            None => None,
-        };
+        let holder = mover.newest_in(self.stage);
         let leaves = stages::restore(&policy, self.stage, holder.is_some(), self.incumbent)
             .map_err(|refusal| refused(self.model.as_str(), &refusal))?;
-        let holder_number = holder.as_ref().map(|version| version.number);
-        let Some(earlier) = mover.pop_to_earlier(tx, self.stage, holder_number).await? else {
+        let incumbents = match leaves {
+            Some(_) => mover.in_stage(tx, self.stage).await?,
+            None => Vec::new(),
+        };
+        let Some(earlier) = mover.pop_to_earlier(tx, self.stage, holder).await? else {
             let detail = format!("no earlier version can take STAGE_{} back", self.stage);
             return Err(Error::precondition(ErrorReason::NoPreviousVersion, self.model.as_str(), detail));
         };
+        let back = earlier.number;
         mover.shift(tx, earlier, self.stage, pb::StageChangeCause::Rollback, false).await?;
-        if let (Some(holder), Some(to)) = (holder, leaves) {
-            mover.shift(tx, holder, to, pb::StageChangeCause::Displaced, true).await?;
-        }
+        mover.displace(tx, incumbents, back, leaves).await?;
         mover.finish(tx).await
     }
 
@@ -204,6 +201,21 @@ impl Mover {
             ..before.clone()
         };
         tx.write(transitioned(from, to, cause), Some(before), version).await
+    }
+
+    /// Moves the incumbents of an exclusive stage to where they leave it for, but for the version that has it now.
+    async fn displace(
+        &mut self,
+        tx: &mut Tx<'_>,
+        incumbents: Vec<pb::Version>,
+        holder: i64,
+        leaves: Option<Stage>,
+    ) -> Result<(), Error> {
+        let to = leaves.unwrap_or(Stage::Archived);
+        for incumbent in incumbents.into_iter().filter(|incumbent| incumbent.number != holder) {
+            self.shift(tx, incumbent, to, pb::StageChangeCause::Displaced, true).await?;
+        }
+        Ok(())
     }
 
     /// Writes the model with its stages as they are now.
