@@ -157,7 +157,9 @@ fn code(error: &Error) -> (Code, ErrorReason) {
         Error::Draining => (Code::Unavailable, ErrorReason::ServerDraining),
         Error::Store(StoreError::Unavailable(_)) => (Code::Unavailable, ErrorReason::StoreUnavailable),
         Error::Store(StoreError::Full(_)) => (Code::ResourceExhausted, ErrorReason::StorageFull),
-        Error::Store(StoreError::Damaged(_) | StoreError::TooOld { .. } | StoreError::TooNew { .. })
+        Error::Store(
+            StoreError::Damaged(_) | StoreError::Lost { .. } | StoreError::TooOld { .. } | StoreError::TooNew { .. },
+        )
         | Error::Internal(_) => (Code::Internal, ErrorReason::Internal),
     }
 }

@@ -15,6 +15,7 @@ mod pages;
 pub mod postgres;
 pub mod sled;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::stored;
@@ -151,6 +152,21 @@ pub enum StoreError {
     /// What is stored can't be understood.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// What was acknowledged is not in the store any more.
+    #[error(
+        "the store is damaged: revision {noted} was acknowledged, and {} Restore a backup or the archive into an empty folder \
+         (`registry-server restore`); or remove {} to go on without what is lost",
+        lost(*newest, *noted),
+        file.display()
+    )]
+    Lost {
+        /// The newest revision that there is.
+        newest: Revision,
+        /// The newest one that was acknowledged.
+        noted: Revision,
+        /// Where that was noted.
+        file: PathBuf,
+    },
     /// An earlier program wrote this store, and this one can't read it.
     #[error(
         "the store has schema {found}, and this program needs schema {known}: it was written by an earlier development version; \
@@ -172,6 +188,14 @@ pub enum StoreError {
         /// The newest schema that this program can read.
         known: u32,
     },
+}
+
+fn lost(newest: Revision, noted: Revision) -> String {
+    match noted.checked_sub(newest) {
+        None | Some(0) => format!("the store has another revision {noted} than that."),
+        Some(1) => format!("the store ends at {newest}: the newest revision is lost."),
+        Some(lost) => format!("the store ends at {newest}: the newest {lost} revisions are lost."),
+    }
 }
 
 /// Reads of records.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use prost::Message;
 use uuid::Uuid;
 
+use super::mark::{Mark, Noted};
 use super::physical::{Overrides, PART_BYTES, View};
 use super::staged::Staged;
 use crate::room;
@@ -33,6 +34,7 @@ pub(super) struct Disk {
     state: sled::Tree,
     /// The file that sled writes, opened once more for `fdatasync`.
     file: File,
+    mark: Mark,
     folder: PathBuf,
     layout: &'static Layout,
 }
@@ -91,6 +93,7 @@ impl Disk {
             log: db.open_tree("log").map_err(store_error)?,
             state: db.open_tree("state").map_err(store_error)?,
             file: File::open(folder.join("db")).map_err(|error| io_error(&error))?,
+            mark: Mark::open(folder).map_err(|error| io_error(&error))?,
             folder: folder.to_owned(),
             layout,
             db,
@@ -139,6 +142,21 @@ impl Disk {
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.db.flush().map_err(store_error)?;
         self.file.sync_data().map_err(|error| io_error(&error))
+    }
+
+    /// Notes, beside the store, what it holds durably.
+    pub(super) fn note(&self, noted: Noted) -> Result<(), StoreError> {
+        self.mark.note(noted).map_err(|error| io_error(&error))
+    }
+
+    /// Fails if the store, which ends at a revision, lacks what was acknowledged.
+    pub(super) fn check_noted(&self, newest: Revision) -> Result<(), StoreError> {
+        let Some(noted) = self.mark.read().map_err(|error| io_error(&error))? else { return Ok(()) };
+        let there = self.read_log(noted.revision.saturating_sub(1), 1)?;
+        if there.first().is_some_and(|there| Noted::of(there.revision, &there.events) == noted) {
+            return Ok(());
+        }
+        Err(StoreError::Lost { newest, noted: noted.revision, file: self.mark.path().to_owned() })
     }
 
     /// Adds a group to the log. It is cut into parts, each under the group's first revision and its own number.

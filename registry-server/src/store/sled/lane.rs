@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::disk::Disk;
+use super::mark::Noted;
 use super::physical::{Overrides, View};
 use super::snapshot::Snapshots;
 use super::staged::Staged;
@@ -225,9 +226,11 @@ impl Writer {
 
     /// Makes a group durable, then visible.
     fn write(&self, entries: Vec<LogEntry>, overrides: &Overrides) -> Result<(), StoreError> {
-        let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(()) };
+        let Some(newest) = entries.last() else { return Ok(()) };
+        let (last, noted) = (newest.revision, Noted::of(newest.revision, &newest.events));
         self.disk.append(&LogGroup { entries })?;
         self.disk.sync()?;
+        self.disk.note(noted)?;
         self.snapshots.preserve(self.disk.state(), overrides, || {
             self.disk.apply(overrides, last)?;
             self.head.send_replace(last);

@@ -13,6 +13,7 @@
 
 mod disk;
 mod lane;
+mod mark;
 mod physical;
 mod snapshot;
 mod staged;
@@ -59,9 +60,9 @@ impl SledStore {
     /// # Panics
     /// Outside a Tokio runtime.
     pub fn open(folder: &Path, cache_bytes: u64, layout: &'static Layout) -> Result<Self, StoreError> {
-        let disk = Arc::new(Disk::open(folder, cache_bytes, layout)?);
+        let (disk, newest) = open_disk(folder, cache_bytes, layout)?;
         let snapshots = Arc::new(Snapshots::default());
-        let (head_sender, head) = watch::channel(disk.recover()?);
+        let (head_sender, head) = watch::channel(newest);
         let (health, healthy) = watch::channel(true);
         let (jobs, queue) = mpsc::channel(QUEUE);
         let lane = lane::start(Arc::clone(&disk), Arc::clone(&snapshots), head_sender, health, queue);
@@ -81,6 +82,22 @@ impl SledStore {
         let head = *self.head.borrow();
         limit.min(usize::try_from(head.saturating_sub(after)).unwrap_or(usize::MAX))
     }
+}
+
+/// Opens what is on the disk, and answers its newest revision.
+fn open_disk(folder: &Path, cache_bytes: u64, layout: &'static Layout) -> Result<(Arc<Disk>, Revision), StoreError> {
+    let open = || {
+        let disk = Disk::open(folder, cache_bytes, layout)?;
+        let newest = disk.recover()?;
+        disk.check_noted(newest)?;
+        Ok((Arc::new(disk), newest))
+    };
+    // sled panics over some kinds of damage.
+    std::panic::catch_unwind(open).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        let damage = format!("{} can't be read: {}", folder.join("db").display(), said.unwrap_or("sled panicked"));
+        Err(StoreError::Damaged(damage))
+    })
 }
 
 #[async_trait]

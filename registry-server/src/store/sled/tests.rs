@@ -181,3 +181,61 @@ fn golden_bytes_are_those_of_today() {
     assert_eq!(std::fs::read(folder.join("record-2.bin")).unwrap(), record);
     assert_eq!(std::fs::read(folder.join("group-2.bin")).unwrap(), group);
 }
+
+/// Adds an entry without writes.
+async fn commit(store: &SledStore, events: &'static [u8]) {
+    struct Say(&'static [u8]);
+
+    #[async_trait]
+    impl Decision for Say {
+        async fn decide(&self, _: &mut dyn Transaction) -> Result<Option<Bytes>, StoreError> {
+            Ok(Some(Bytes::from_static(self.0)))
+        }
+    }
+    store.commit(Arc::new(Say(events))).await.unwrap();
+}
+
+/// What was acknowledged and is gone, or is another revision now, is no store to go on with.
+#[tokio::test]
+async fn a_store_that_lost_acknowledged_revisions_is_refused_and_says_how_many() {
+    let (now, earlier) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let copy_of_db = |from: &Path, to: &Path| {
+        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let name = entry.file_name();
+            if entry.file_type().unwrap().is_file() && name != "acknowledged" {
+                std::fs::copy(entry.path(), to.join(name)).unwrap();
+            }
+        }
+    };
+    let store = open(now.path()).unwrap();
+    commit(&store, b"one").await;
+    drop(store);
+    drop(open(now.path()).unwrap());
+    copy_of_db(now.path(), earlier.path());
+    let store = open(now.path()).unwrap();
+    commit(&store, b"two").await;
+    commit(&store, b"three").await;
+    drop(store);
+    // As it was, it is opened.
+    drop(open(now.path()).unwrap());
+
+    let file = now.path().join("acknowledged");
+    std::fs::copy(&file, earlier.path().join("acknowledged")).unwrap();
+    let refused = open(earlier.path()).unwrap_err();
+    assert!(matches!(refused, StoreError::Lost { newest: 1, noted: 3, .. }), "{refused}");
+    let said = refused.to_string();
+    for part in ["revision 3 was acknowledged", "ends at 1: the newest 2 revisions are lost", "Restore a backup"] {
+        assert!(said.contains(part), "{said}");
+    }
+    // Whoever wants to can go on without them; then the numbers are given to others.
+    std::fs::remove_file(earlier.path().join("acknowledged")).unwrap();
+    let store = open(earlier.path()).unwrap();
+    for events in [b"dos".as_slice(), b"tres", b"cuatro"] {
+        commit(&store, events).await;
+    }
+    drop(store);
+    drop(open(earlier.path()).unwrap());
+    std::fs::copy(&file, earlier.path().join("acknowledged")).unwrap();
+    let refused = open(earlier.path()).unwrap_err();
+    assert!(refused.to_string().contains("the store has another revision 3 than that"), "{refused}");
+}
