@@ -62,6 +62,10 @@ impl Server {
             Some(place) => Some(Shipper::open(registry.clone(), place).await?),
             None => None,
         };
+        let registry = match &shipper {
+            Some(shipper) => registry.archived_up_to(shipper.archived()),
+            None => registry,
+        };
         Ok(Self { config, stores, registry, shipper })
     }
 

@@ -208,6 +208,11 @@ async fn every_revision_can_be_restored_as_it_was() {
     for (revision, then) in (0..).zip(&past) {
         let storage = folder.path().join(revision.to_string());
         let until = Until::Revision(revision as u64);
+        if revision == 0 {
+            let nothing = restore_into(&storage, &backup, until).await.unwrap_err();
+            assert!(matches!(nothing, RestoreError::TooEarly(_)), "{nothing}");
+            continue;
+        }
         let restored = restore_into(&storage, &backup, until).await.unwrap();
         assert_eq!((restored.revision, restored.lost), (revision as u64, Vec::new()));
         let restored = serve(&storage).await;
@@ -245,7 +250,11 @@ async fn every_moment_can_be_restored_as_it_was() {
     let mut times: Vec<_> = events(&client).await.iter().map(|event| (event.revision, time_of(event))).collect();
     times.dedup();
     assert_eq!(times.len(), past.len() - 1);
-    let mut moments = vec![(0, times[0].1 - 1), (0, 0), (times.len() as i64, times[times.len() - 1].1 << 1)];
+    for early in [times[0].1 - 1, 0] {
+        let nothing = restore_into(&folder.path().join("early"), &backup, at(early)).await.unwrap_err();
+        assert!(matches!(nothing, RestoreError::TooEarly(_)), "{nothing}");
+    }
+    let mut moments = vec![(times.len() as i64, times[times.len() - 1].1 << 1)];
     for (revision, time) in &times {
         moments.push((*revision, *time));
     }

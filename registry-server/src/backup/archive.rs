@@ -137,6 +137,8 @@ pub(crate) struct Shipper {
     archive: Archived,
     /// What is in the archive.
     shipped: Revision,
+    /// Tells of it.
+    tell: watch::Sender<Revision>,
 }
 
 impl Shipper {
@@ -156,7 +158,12 @@ impl Shipper {
         let go_on =
             |shipped, segment: &Segment| if segment.after <= shipped { segment.last.max(shipped) } else { shipped };
         let shipped = segments.iter().fold(0, go_on);
-        Ok(Self { registry, archive, shipped })
+        Ok(Self { registry, archive, shipped, tell: watch::Sender::new(shipped) })
+    }
+
+    /// The newest revision that is in the archive.
+    pub(crate) fn archived(&self) -> watch::Receiver<Revision> {
+        self.tell.subscribe()
     }
 
     /// Ships what is new, again and again, until the server has ended; then once more.
@@ -212,6 +219,7 @@ impl Shipper {
             let path = self.archive.folder.path(["log", &segment.file()]);
             self.archive.folder.put(&path, PutPayload::from(Bytes::from(bytes))).await?;
             self.shipped = last;
+            self.tell.send_replace(last);
         }
         Ok(())
     }

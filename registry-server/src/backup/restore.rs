@@ -64,6 +64,9 @@ pub enum RestoreError {
         /// What was asked for.
         wanted: Revision,
     },
+    /// The point that was asked for lies before the first revision.
+    #[error("{0} has no revision that early: nothing would be restored")]
+    TooEarly(String),
     /// There is nothing that could be restored.
     #[error("{0} has no backup and no archive")]
     Nothing(String),
@@ -131,6 +134,9 @@ pub async fn restore(
         && filling.restored.revision < wanted
     {
         return Err(RestoreError::TooShort { place: from.to_owned(), last, wanted });
+    }
+    if until != Until::End && filling.restored.revision == 0 {
+        return Err(RestoreError::TooEarly(from.to_owned()));
     }
     // What was deleted since need not be there.
     filling.restored.lost = named(store, &filling.wanted).await?;

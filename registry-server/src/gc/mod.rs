@@ -55,7 +55,11 @@ pub(crate) async fn collect(
     }
     let snapshot = registry.store().snapshot().await?;
     let Some(marks) = Marks::of(&*snapshot, |read| tell(Phase::Mark, read)).await? else { return Ok(report) };
+    let read = snapshot.revision();
     drop(snapshot);
+    if !plan.dry_run {
+        registry.wait_for_archive(read).await?;
+    }
     report.listed_chunks = marks.count();
     let mut collection = Collection { registry, intent, plan, marks, garbage: Vec::new(), report };
     let mut stored = std::pin::pin!(registry.chunks().list());

@@ -1,7 +1,7 @@
 //! From a mutation to one revision with its events: the same path for every change.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -124,6 +124,15 @@ impl Registry {
         let Some(revision) = intent.revision_of(id, &*self.store).await? else { return Ok(None) };
         let events = self.tail.events_of(revision).await?;
         M::answer(Committed { revision, events }).map(Some)
+    }
+}
+
+impl Registry {
+    /// When the newest event was; `None` if there is none.
+    pub(crate) async fn newest_time(&self) -> Result<Option<SystemTime>, Error> {
+        let head = self.store.get(kinds::CHAIN_HEAD, &[]).await?;
+        let head = head.map(|record| decode::<ChainHeadRecord>(&record)).transpose()?;
+        Ok(head.and_then(|head| SystemTime::try_from(head.create_time?).ok()))
     }
 }
 

@@ -35,11 +35,19 @@ pub(crate) mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
+use registry_proto::v1::ErrorReason;
+use tokio::sync::watch::Receiver;
+use tokio::time::timeout;
+
 pub(crate) use self::commit::{Committed, Intent, Mutation};
 use crate::chunks::ChunkStore;
 use crate::chunks::digests::Digests;
+use crate::error::Error;
 use crate::rules::quota::Limits;
-use crate::store::Store;
+use crate::store::{Revision, Store};
+
+/// How long a collection waits for the archive.
+const ARCHIVE_WAIT: Duration = Duration::from_secs(30);
 
 /// The registry over a store of records and one of bytes.
 #[derive(Clone)]
@@ -52,6 +60,8 @@ pub struct Registry {
     purge_after: Duration,
     tail: Arc<events::Tail>,
     sweeps: Arc<sweep::Sweeps>,
+    /// The newest revision that this server has archived; absent without an archive.
+    archived: Option<Receiver<Revision>>,
 }
 
 impl Registry {
@@ -59,7 +69,36 @@ impl Registry {
     pub fn new(store: Arc<dyn Store>, chunks: ChunkStore, limits: Limits, purge_after: Duration) -> Self {
         let tail = Arc::new(events::Tail::new(Arc::clone(&store)));
         let digests = Digests::new(chunks.clone());
-        Self { store, chunks, digests, limits: Arc::new(limits), purge_after, tail, sweeps: Arc::default() }
+        Self {
+            store,
+            chunks,
+            digests,
+            limits: Arc::new(limits),
+            purge_after,
+            tail,
+            sweeps: Arc::default(),
+            archived: None,
+        }
+    }
+
+    /// The same registry with an archive, which may be behind: chunks are removed only when it has them.
+    pub(crate) fn archived_up_to(self, archived: Receiver<Revision>) -> Self {
+        Self { archived: Some(archived), ..self }
+    }
+
+    /// Waits until everything up to a revision is archived, if there is an archive.
+    ///
+    /// # Errors
+    /// `ARCHIVE_BEHIND` if that takes long.
+    pub(crate) async fn wait_for_archive(&self, revision: Revision) -> Result<(), Error> {
+        let Some(mut archived) = self.archived.clone() else { return Ok(()) };
+        let there = timeout(ARCHIVE_WAIT, archived.wait_for(|archived| *archived >= revision)).await;
+        if there.is_ok_and(|there| there.is_ok()) {
+            return Ok(());
+        }
+        let detail =
+            format!("is at revision {}: what is not in it, up to {revision}, is not removed", *archived.borrow());
+        Err(Error::precondition(ErrorReason::ArchiveBehind, "archive", detail))
     }
 
     /// Its store of records.
