@@ -89,8 +89,9 @@ async fn a_backup_by_command_becomes_a_registry_by_command() {
     assert_eq!(fs::read(out.join("by-url")).unwrap(), bytes);
     let said = offline_ok(&path("by-url"), &["restore", "--from", &url, "--revision", "2"]);
     assert_eq!(said.trim(), "restored revision 2 and 0 chunks of artifacts");
-    let said = offline_ok(&path("by-time"), &["restore", "--from", to, "--time", "2020-01-01T00:00:00Z"]);
-    assert_eq!(said.trim(), "restored revision 0 and 0 chunks of artifacts");
+    let early = offline(&path("by-time"), &["restore", "--from", to, "--time", "2020-01-01T00:00:00Z"]);
+    assert_eq!(early.status.code(), Some(1));
+    assert!(text(&early.stderr).contains("has no revision that early: nothing would be restored"), "{early:?}");
     let nothing = offline(&path("nothing"), &["restore", "--from", &format!("{url}-typo")]);
     assert_eq!(nothing.status.code(), Some(1));
     assert!(text(&nothing.stderr).contains("has no backup and no archive"), "{nothing:?}");
