@@ -205,6 +205,21 @@ async fn staging_holds_several_and_is_rolled_back_as_well() {
 }
 
 #[tokio::test]
+async fn a_rollback_of_a_stage_that_may_hold_several_moves_its_newest_version_only() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model_with(&client, MODEL, 4).await;
+    for number in 1..=4 {
+        client.transition_stage(version(number), Stage::Staging).await.unwrap();
+    }
+    client.transition_stage(version(3), Stage::Archived).await.unwrap();
+    let back = client.rollback_stage(MODEL, Stage::Staging).await.unwrap();
+    assert_eq!(back.version.unwrap().number, 3);
+    assert_eq!(back.displaced.iter().map(|version| version.number).collect::<Vec<_>>(), [4]);
+    assert_eq!(stages(&client).await, [Stage::Staging, Stage::Staging, Stage::Staging, Stage::Archived]);
+}
+
+#[tokio::test]
 async fn a_policy_rules_transitions_out() {
     let server = TestServer::start().await;
     let client = server.client();

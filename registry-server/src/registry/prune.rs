@@ -96,14 +96,15 @@ impl Mutation for Prune {
     type Answer = pb::PruneVersionsResponse;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
+        let mut row: ModelRow = tx.live(&self.model).await?;
         for number in &self.numbers {
             if tx.event_bytes() >= BYTES_AT_ONCE {
                 break;
             }
-            let row: ModelRow = tx.live(&self.model).await?;
             let version: pb::Version = tx.any(&self.model.child(&VERSIONS, *number)).await?;
             if retention::prunable(&standing(&row, &version)) {
                 delete(tx, row, version).await?;
+                row = tx.any(&self.model).await?;
             }
         }
         if tx.events.is_empty() {

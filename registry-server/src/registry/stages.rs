@@ -121,8 +121,10 @@ impl Mutation for Rollback {
         let holder = mover.newest_in(self.stage);
         let leaves = stages::restore(&policy, self.stage, holder.is_some(), self.incumbent)
             .map_err(|refusal| refused(self.model.as_str(), &refusal))?;
-        let incumbents = match leaves {
-            Some(_) => mover.in_stage(tx, self.stage).await?,
+        let incumbents = match holder {
+            // It may hold several, from before it was exclusive.
+            Some(_) if policy.is_exclusive(self.stage) => mover.in_stage(tx, self.stage).await?,
+            Some(number) => vec![tx.any(&self.model.child(&VERSIONS, number)).await?],
             None => Vec::new(),
         };
         let Some(earlier) = mover.pop_to_earlier(tx, self.stage, holder).await? else {

@@ -179,6 +179,11 @@ impl Policy {
         self.incumbents[stage as usize]
     }
 
+    /// Whether a stage holds one version at most.
+    pub(crate) fn is_exclusive(&self, stage: Stage) -> bool {
+        self.incumbent(stage).is_some()
+    }
+
     fn allows(&self, from: Stage, to: Stage) -> bool {
         self.transitions.as_ref().is_none_or(|legal| legal.contains(&(from, to)))
     }
