@@ -13,6 +13,7 @@ mod import;
 mod kill;
 mod limits;
 mod objects;
+mod random;
 mod servers;
 mod standby;
 mod start;
