@@ -29,7 +29,7 @@ async fn as_deep_as_allowed_it_can_be_read_everywhere() {
     server.ok("ListVersions", json!({ "parent": "models/-" })).await;
     server.ok("WatchEvents", json!({ "afterRevision": "0" })).await;
     server.ok("WatchEvents", json!({ "snapshot": {} })).await;
-    log::is_readable(&server).await;
+    log::everything_is_readable(&server).await;
 }
 
 #[tokio::test]
