@@ -37,7 +37,8 @@ fn line(event: &Event) -> String {
         line.push_str(&format!(" @{} -> {}", change.alias, change.to_version));
     }
     if !event.comment.is_empty() {
-        line.push_str(&format!(": {}", event.comment));
+        // Escaped: a line break would begin what looks like another event.
+        line.push_str(&format!(": {:?}", event.comment));
     }
     line
 }

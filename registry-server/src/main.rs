@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use args::{Arguments, Command, RestoreArguments, VerifyArguments};
 use clap::Parser as _;
+use registry_common::shown::{self, LogToStderr};
 use registry_server::backup::restore::restore;
 use registry_server::backup::verify::verify;
 use registry_server::config::{Config, LogFormat};
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
     match runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run(arguments))) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("registry-server: {error}");
+            eprintln!("registry-server: {}", shown::lines(&error.to_string()));
             ExitCode::FAILURE
         }
     }
@@ -38,7 +39,8 @@ fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let config = Config::load(&arguments.flags)?;
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(EnvFilter::try_new(&config.log)?);
+    let log = tracing_subscriber::fmt().with_writer(LogToStderr::default).with_ansi(false);
+    let log = log.with_env_filter(EnvFilter::try_new(&config.log)?);
     match config.log_format {
         LogFormat::Human => log.init(),
         LogFormat::Json => log.json().init(),
@@ -83,7 +85,7 @@ async fn run_restore(config: Config, arguments: RestoreArguments) -> Result<Exit
     bar.finish_and_clear();
     println!("restored revision {} and {} chunks of artifacts", restored.revision, restored.chunks);
     for name in &restored.lost {
-        println!("not there, or damaged: the bytes of {name}");
+        println!("not there, or damaged: the bytes of {}", shown::line(name));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -101,7 +103,7 @@ async fn run_verify(config: Config, arguments: VerifyArguments) -> Result<ExitCo
     let report = report.await?;
     bar.finish_and_clear();
     for problem in &report.problems {
-        println!("{}: {}", problem.name, problem.detail);
+        println!("{}: {}", shown::line(&problem.name), shown::line(&problem.detail));
     }
     println!(
         "revision {}: {} events, {} records, {} artifacts ({} bytes): {}",

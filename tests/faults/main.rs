@@ -13,6 +13,7 @@ mod import;
 mod kill;
 mod limits;
 mod objects;
+mod printed;
 mod random;
 mod servers;
 mod standby;

@@ -109,7 +109,7 @@ pub(crate) async fn verify(context: &Context, skip_artifacts: bool) -> Result<()
     }
 }
 
-fn text(report: &pb::VerifyReport) -> String {
+fn text(report: &pb::VerifyReport) -> Vec<String> {
     let mut lines: Vec<_> =
         report.problems.iter().map(|problem| format!("{}: {}", problem.name, problem.detail)).collect();
     let head = hex(&report.chain_head);
@@ -122,7 +122,7 @@ fn text(report: &pb::VerifyReport) -> String {
         report.artifacts,
         bytes(report.artifact_bytes),
     ));
-    lines.join("\n")
+    lines
 }
 
 pub(crate) async fn usage(context: &Context) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use registry_client::{WatchItem, pb};
 
 use crate::args::{Events, Watch};
-use crate::output::event;
+use crate::output::{event, note};
 use crate::values::timestamp;
 use crate::{Context, Failure};
 
@@ -47,7 +47,7 @@ pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failu
             Some(WatchItem::Events { events, .. } | WatchItem::Snapshot { events, .. }) => {
                 events.iter().try_for_each(|found| context.out.message("Event", found, event))?;
             }
-            Some(WatchItem::SnapshotRestarted { .. }) => eprintln!("the connection broke: the snapshot begins again"),
+            Some(WatchItem::SnapshotRestarted { .. }) => note("the connection broke: the snapshot begins again"),
             // A beginning or a bookmark: nothing happened.
             Some(_) => {}
             None => return Ok(()),

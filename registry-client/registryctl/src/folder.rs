@@ -76,13 +76,13 @@ fn default_folder(version: &pb::Version) -> PathBuf {
     PathBuf::from(format!("{model}-{}", version.number))
 }
 
-pub(crate) async fn verify(out: Output, folder: &Path) -> Result<(), Failure> {
+pub(crate) async fn verify(out: &Output, folder: &Path) -> Result<(), Failure> {
     let bar = Bar::new("verifying");
     let report = registry_client::verify_folder(folder).progress(bar.follow()).await;
     bar.end();
     let report = report?;
     if out.json {
-        out.line(&serde_json::to_string(&report)?)?;
+        out.value(&report)?;
     } else {
         report.problems.iter().try_for_each(|problem| out.line(&problem.to_string()))?;
     }

@@ -66,7 +66,7 @@ pub(crate) async fn scrub(context: &Context, quarantine: bool) -> Result<(), Fai
     }
 }
 
-fn scrub_text(report: &pb::ScrubReport) -> String {
+fn scrub_text(report: &pb::ScrubReport) -> Vec<String> {
     let mut lines = Vec::new();
     for problem in &report.problems {
         lines.push(format!("{}:", problem.detail));
@@ -82,7 +82,7 @@ fn scrub_text(report: &pb::ScrubReport) -> String {
     };
     let size = bytes(report.size_bytes);
     lines.push(format!("read {} artifacts: {} chunks ({size}) are well{put_aside}", report.artifacts, report.chunks));
-    lines.join("\n")
+    lines
 }
 
 pub(crate) async fn purge(context: &Context, name: Name) -> Result<(), Failure> {

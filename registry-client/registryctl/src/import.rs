@@ -33,7 +33,7 @@ pub(crate) async fn import(context: &Context, command: Import) -> Result<(), Fai
     }
     bar.finish_and_clear();
     if context.out.json {
-        return context.out.line(&serde_json::to_string(&summary)?);
+        return context.out.value(&summary);
     }
     let Summary { models, models_created, versions, versions_created, promotions } = summary;
     context.out.line(&format!(

@@ -6,7 +6,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use registry_client::pb;
 
 use crate::args::pair;
-use crate::output::{bytes, fields, last, pairs, time};
+use crate::output::{self, bytes, fields, last, pairs, time};
 use crate::{Context, Failure};
 
 /// What a namespace may have, in bytes; `None` is what the server gives every namespace.
@@ -103,18 +103,18 @@ fn quota(text: &str) -> Result<Quota, String> {
 }
 
 /// A namespace as text.
-pub(crate) fn text(namespace: &pb::Namespace) -> String {
+pub(crate) fn text(namespace: &pb::Namespace) -> Vec<String> {
     fields(vec![
-        ("name", namespace.name.clone()),
-        ("display name", namespace.display_name.clone()),
-        ("description", namespace.description.clone()),
-        ("quota", namespace.quota_bytes.map(bytes).unwrap_or_default()),
+        ("name", namespace.name.clone().into()),
+        ("display name", namespace.display_name.clone().into()),
+        ("description", output::text(&namespace.description)),
+        ("quota", namespace.quota_bytes.map(bytes).unwrap_or_default().into()),
         ("tags", pairs(&namespace.tags)),
-        ("creator", namespace.creator.clone()),
-        ("created", time(namespace.create_time.as_ref())),
-        ("updated", time(namespace.update_time.as_ref())),
-        ("deleted", time(namespace.delete_time.as_ref())),
-        ("revision", namespace.revision.to_string()),
-        ("etag", namespace.etag.clone()),
+        ("creator", namespace.creator.clone().into()),
+        ("created", time(namespace.create_time.as_ref()).into()),
+        ("updated", time(namespace.update_time.as_ref()).into()),
+        ("deleted", time(namespace.delete_time.as_ref()).into()),
+        ("revision", namespace.revision.to_string().into()),
+        ("etag", namespace.etag.clone().into()),
     ])
 }

@@ -23,7 +23,7 @@ pub(crate) async fn export(context: &Context, command: Export) -> Result<(), Fai
             "reference": exported.reference,
             "digest": exported.digest,
         });
-        return context.out.line(&json.to_string());
+        return context.out.value(&json);
     }
     context.out.line(&format!(
         "exported {} to {} as {}: {}",

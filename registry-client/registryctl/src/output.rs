@@ -1,43 +1,61 @@
-//! What commands print: tables and lines for people, protobuf's JSON form for scripts.
+//! What commands print: tables and lines for people, protobuf's JSON form for scripts. All of it goes through here, where each line
+//! is made one in which everything is seen: what the registry says is data, and drives no terminal.
+
+pub(crate) mod json;
 
 use std::io::Write as _;
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use registry_client::pb;
+use registry_common::shown;
+use serde::Serialize;
 
 use crate::Failure;
 use crate::values::short;
 
-static DESCRIPTORS: LazyLock<Option<DescriptorPool>> =
-    LazyLock::new(|| DescriptorPool::decode(registry_proto::DESCRIPTORS).ok());
+/// Lines of text: a break within one of them is escaped when it is printed.
+#[derive(Debug, Default)]
+pub(crate) struct Lines(Vec<String>);
+
+impl From<String> for Lines {
+    fn from(line: String) -> Self {
+        Self(vec![line])
+    }
+}
+
+impl From<Vec<String>> for Lines {
+    fn from(lines: Vec<String>) -> Self {
+        Self(lines)
+    }
+}
 
 /// How to print.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) json: bool,
+    /// How many messages could not be printed.
+    unprinted: AtomicUsize,
 }
 
 impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json, unprinted: AtomicUsize::new(0) }
+    }
+
     /// Prints a message of the contract as one line of JSON, or what `text` makes of it.
-    pub(crate) fn message<M: Message>(
+    pub(crate) fn message<M: Message, L: Into<Lines>>(
         &self,
         name: &str,
         message: &M,
-        text: impl FnOnce(&M) -> String,
+        text: impl FnOnce(&M) -> L,
     ) -> Result<(), Failure> {
-        if self.json { self.line(&json(name, message)?) } else { self.line(&text(message)) }
-    }
-
-    /// Prints a line. A reader that has gone away, such as `head`, is no error.
-    pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
-        match writeln!(std::io::stdout(), "{}", text.trim_end()) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-            printed => Ok(printed?),
+        if !self.json {
+            return self.lines(text(message));
         }
+        self.json_of(name, std::slice::from_ref(message)).iter().try_for_each(|json| print(json))
     }
 
     /// Prints rows under a head, or in JSON each message in a line.
@@ -49,36 +67,79 @@ impl Output {
         row: impl Fn(&M) -> Vec<String>,
     ) -> Result<(), Failure> {
         if self.json {
-            return messages.iter().try_for_each(|message| self.line(&json(name, message)?));
+            return self.json_of(name, messages).iter().try_for_each(|json| print(json));
         }
         let head: Vec<_> = head.iter().map(|name| name.to_uppercase()).collect();
-        self.line(&table(&head, messages.iter().map(row)))
+        self.lines(table(&head, messages.iter().map(row)))
+    }
+
+    /// Prints a line.
+    pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
+        print(&shown::line(text.trim_end()))
+    }
+
+    /// Prints lines.
+    pub(crate) fn lines(&self, lines: impl Into<Lines>) -> Result<(), Failure> {
+        lines.into().0.iter().try_for_each(|line| self.line(line))
+    }
+
+    /// Prints a text of our own, line breaks and all.
+    pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
+        text.lines().try_for_each(print)
+    }
+
+    /// Prints as JSON what is no message of the contract.
+    pub(crate) fn value(&self, value: &impl Serialize) -> Result<(), Failure> {
+        print(&json::value(value)?)
+    }
+
+    /// The messages as JSON, a line each. One that JSON can't say does not keep the others from being printed: which one it is is
+    /// said at once, and [`finish`](Self::finish) fails.
+    fn json_of<M: Message>(&self, name: &str, messages: &[M]) -> Vec<String> {
+        let mut lines = Vec::with_capacity(messages.len());
+        for message in messages {
+            match json::message(name, message) {
+                Ok(json) => lines.push(json),
+                Err(error) => {
+                    self.unprinted.fetch_add(1, Ordering::Relaxed);
+                    note(&format!("{}: can't be printed as JSON: {error}", json::name_of(name, message)));
+                }
+            }
+        }
+        lines
+    }
+
+    /// Fails if not everything could be printed.
+    pub(crate) fn finish(&self) -> Result<(), Failure> {
+        match self.unprinted.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            1 => Err("1 answer is missing above: it can't be printed as JSON".into()),
+            count => Err(format!("{count} answers are missing above: they can't be printed as JSON").into()),
+        }
     }
 }
 
-/// A table without lines, that scripts for people can cut as well.
-pub(crate) fn table(head: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(head);
-    table.add_rows(rows);
-    // Each cell is padded by a space on both sides.
-    table
-        .lines()
-        .map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned())
-        .collect::<Vec<_>>()
-        .join("\n")
+/// Prints a line as it is.
+fn print(line: &str) -> Result<(), Failure> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
 }
 
-/// The JSON form of a message of the contract, with its defaults left out as grpcurl does.
-pub(crate) fn json(name: &str, message: &impl Message) -> Result<String, Failure> {
-    let pool = DESCRIPTORS.as_ref().ok_or("the contract's descriptors are damaged")?;
-    let descriptor =
-        pool.get_message_by_name(&format!("modelregistry.v1.{name}")).ok_or("the contract has no such message")?;
-    let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())?;
-    let mut out = Vec::new();
-    dynamic.serialize_with_options(&mut serde_json::Serializer::new(&mut out), &SerializeOptions::new())?;
-    Ok(String::from_utf8(out)?)
+/// Says something beside the output, on standard error.
+pub(crate) fn note(text: &str) {
+    // Where nobody listens, nobody can be told.
+    let _ = writeln!(std::io::stderr(), "registryctl: {}", shown::lines(text));
+}
+
+/// A table without lines, that scripts for people can cut as well.
+pub(crate) fn table(head: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> Vec<String> {
+    // Before the layout, which would take a line break in a cell for one of its own.
+    let seen = |cells: &[String]| cells.iter().map(|cell| shown::line(cell).into_owned()).collect::<Vec<_>>();
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(seen(head));
+    table.add_rows(rows.into_iter().map(|row| seen(&row)));
+    // Each cell is padded by a space on both sides.
+    table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect()
 }
 
 /// A time as people write it, to the second, in UTC.
@@ -103,100 +164,111 @@ pub(crate) fn brief(name: &str) -> &str {
 }
 
 /// Fields under each other, those that are empty left out.
-pub(crate) fn fields(fields: Vec<(&str, String)>) -> String {
-    let shown: Vec<_> = fields.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+pub(crate) fn fields(fields: Vec<(&str, Lines)>) -> Vec<String> {
+    let shown: Vec<_> = fields.into_iter().filter(|(_, value)| value.0.iter().any(|line| !line.is_empty())).collect();
     let width = shown.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let indent = format!("\n{:width$}  ", "");
-    shown.iter().map(|(name, value)| format!("{name:width$}  {}\n", value.replace('\n', &indent))).collect()
+    let lines = shown.iter().flat_map(|(name, value)| {
+        let names = std::iter::once(*name).chain(std::iter::repeat(""));
+        names.zip(&value.0).map(|(name, line)| format!("{name:width$}  {line}"))
+    });
+    lines.collect()
+}
+
+/// A text that may have several lines.
+pub(crate) fn text(text: &str) -> Lines {
+    Lines(text.lines().map(|line| line.replace('\t', "    ")).collect())
 }
 
 /// Names and values, one a line.
-pub(crate) fn pairs<K: std::fmt::Display, V: std::fmt::Display>(pairs: impl IntoIterator<Item = (K, V)>) -> String {
-    pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("\n")
+pub(crate) fn pairs<K: std::fmt::Display, V: std::fmt::Display>(pairs: impl IntoIterator<Item = (K, V)>) -> Lines {
+    Lines(pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect())
+}
+
+/// A double to its last digit, without a fraction that says nothing.
+pub(crate) fn double(number: f64) -> String {
+    // Debug, unlike Display, goes over to an exponent where digits would be zeros only.
+    let text = format!("{number:?}");
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
 
 /// A version as text.
-pub(crate) fn version(version: &pb::Version) -> String {
-    let metrics = version
-        .metrics
-        .iter()
-        .flat_map(|(split, set)| set.values.iter().map(move |(metric, value)| (format!("{split}.{metric}"), *value)));
+pub(crate) fn version(version: &pb::Version) -> Vec<String> {
+    let metrics = version.metrics.iter().flat_map(|(split, set)| {
+        set.values.iter().map(move |(metric, value)| (format!("{split}.{metric}"), double(*value)))
+    });
     let size = format!("{} in {} files", bytes(version.size_bytes), version.artifact_count);
     fields(vec![
-        ("name", version.name.clone()),
-        ("version id", version.version_id.clone()),
-        ("state", short::<pb::VersionState>(version.state)),
-        ("failure", version.failure_reason.clone()),
-        ("stage", short::<pb::Stage>(version.stage)),
-        ("since", time(version.stage_time.as_ref())),
-        ("description", version.description.clone()),
-        ("framework", format!("{} {}", version.framework, version.framework_version).trim().to_owned()),
-        ("source", version.source_uri.clone()),
+        ("name", version.name.clone().into()),
+        ("version id", version.version_id.clone().into()),
+        ("state", short::<pb::VersionState>(version.state).into()),
+        ("failure", text(&version.failure_reason)),
+        ("stage", short::<pb::Stage>(version.stage).into()),
+        ("since", time(version.stage_time.as_ref()).into()),
+        ("description", text(&version.description)),
+        ("framework", format!("{} {}", version.framework, version.framework_version).trim().to_owned().into()),
+        ("source", version.source_uri.clone().into()),
         ("metrics", pairs(metrics)),
-        (
-            "datasets",
-            version.datasets.iter().map(|d| format!("{} {}", d.name, d.digest)).collect::<Vec<_>>().join("\n"),
-        ),
-        ("features", version.features.iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ")),
-        ("base versions", version.base_versions.join("\n")),
+        ("datasets", version.datasets.iter().map(|d| format!("{} {}", d.name, d.digest)).collect::<Vec<_>>().into()),
+        ("features", version.features.iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ").into()),
+        ("base versions", version.base_versions.clone().into()),
         ("tags", pairs(&version.tags)),
-        ("trained", time(version.training_time.as_ref())),
-        ("creator", version.creator.clone()),
-        ("created", time(version.create_time.as_ref())),
-        ("deleted", time(version.delete_time.as_ref())),
-        (if version.purged { "purged" } else { "purge due" }, time(version.purge_time.as_ref())),
-        ("size", size),
-        ("manifest", version.manifest_sha256.clone()),
-        ("revision", version.revision.to_string()),
-        ("etag", version.etag.clone()),
+        ("trained", time(version.training_time.as_ref()).into()),
+        ("creator", version.creator.clone().into()),
+        ("created", time(version.create_time.as_ref()).into()),
+        ("deleted", time(version.delete_time.as_ref()).into()),
+        (if version.purged { "purged" } else { "purge due" }, time(version.purge_time.as_ref()).into()),
+        ("size", size.into()),
+        ("manifest", version.manifest_sha256.clone().into()),
+        ("revision", version.revision.to_string().into()),
+        ("etag", version.etag.clone().into()),
     ])
 }
 
 /// A model as text.
-pub(crate) fn model(model: &pb::Model) -> String {
+pub(crate) fn model(model: &pb::Model) -> Vec<String> {
     let stages = model.stages.iter().map(|summary| {
         let more =
             if summary.version_count > 1 { format!(" and {} more", summary.version_count - 1) } else { String::new() };
         (short::<pb::Stage>(summary.stage), format!("{}{more}", last(&summary.version)))
     });
     fields(vec![
-        ("name", model.name.clone()),
-        ("display name", model.display_name.clone()),
-        ("type", model.model_type.clone()),
-        ("description", model.description.clone()),
-        ("owner", model.owner.clone()),
-        ("team", model.team.clone()),
-        ("project", model.project.clone()),
-        ("domain", model.business_domain.clone()),
-        ("purpose", model.purpose.clone()),
+        ("name", model.name.clone().into()),
+        ("display name", model.display_name.clone().into()),
+        ("type", model.model_type.clone().into()),
+        ("description", text(&model.description)),
+        ("owner", model.owner.clone().into()),
+        ("team", model.team.clone().into()),
+        ("project", model.project.clone().into()),
+        ("domain", model.business_domain.clone().into()),
+        ("purpose", text(&model.purpose)),
         ("tags", pairs(&model.tags)),
-        ("versions", model.version_count.to_string()),
-        ("latest", last(&model.latest_version).to_owned()),
+        ("versions", model.version_count.to_string().into()),
+        ("latest", last(&model.latest_version).to_owned().into()),
         ("stages", pairs(stages)),
         ("aliases", pairs(model.aliases.iter().map(|(alias, version)| (alias, last(version))))),
-        ("creator", model.creator.clone()),
-        ("created", time(model.create_time.as_ref())),
-        ("updated", time(model.update_time.as_ref())),
-        ("deleted", time(model.delete_time.as_ref())),
-        ("purge due", time(model.purge_time.as_ref())),
-        ("revision", model.revision.to_string()),
-        ("etag", model.etag.clone()),
+        ("creator", model.creator.clone().into()),
+        ("created", time(model.create_time.as_ref()).into()),
+        ("updated", time(model.update_time.as_ref()).into()),
+        ("deleted", time(model.delete_time.as_ref()).into()),
+        ("purge due", time(model.purge_time.as_ref()).into()),
+        ("revision", model.revision.to_string().into()),
+        ("etag", model.etag.clone().into()),
     ])
 }
 
 /// An artifact as text.
-pub(crate) fn artifact(artifact: &pb::Artifact) -> String {
+pub(crate) fn artifact(artifact: &pb::Artifact) -> Vec<String> {
     fields(vec![
-        ("name", artifact.name.clone()),
-        ("type", artifact.r#type.clone()),
-        ("media type", artifact.media_type.clone()),
-        ("size", bytes(artifact.size_bytes)),
-        ("sha256", artifact.sha256.clone()),
+        ("name", artifact.name.clone().into()),
+        ("type", artifact.r#type.clone().into()),
+        ("media type", artifact.media_type.clone().into()),
+        ("size", bytes(artifact.size_bytes).into()),
+        ("sha256", artifact.sha256.clone().into()),
         ("tags", pairs(&artifact.tags)),
-        ("creator", artifact.creator.clone()),
-        ("created", time(artifact.create_time.as_ref())),
-        ("revision", artifact.revision.to_string()),
-        ("etag", artifact.etag.clone()),
+        ("creator", artifact.creator.clone().into()),
+        ("created", time(artifact.create_time.as_ref()).into()),
+        ("revision", artifact.revision.to_string().into()),
+        ("etag", artifact.etag.clone().into()),
     ])
 }
 
@@ -221,3 +293,6 @@ pub(crate) fn event(event: &pb::Event) -> String {
         event.actor,
     )
 }
+
+#[cfg(test)]
+mod tests;

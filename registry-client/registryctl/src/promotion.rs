@@ -37,12 +37,13 @@ pub(crate) async fn rollback(context: &Context, command: Rollback) -> Result<(),
     })
 }
 
-fn text(version: Option<&pb::Version>, displaced: &[pb::Version], revision: i64) -> String {
+fn text(version: Option<&pb::Version>, displaced: &[pb::Version], revision: i64) -> Vec<String> {
     let (is, at) = if revision == 0 { ("would be", String::new()) } else { ("is", format!(" (revision {revision})")) };
     let stands =
         |version: &pb::Version| format!("{} {is} in {}", brief(&version.name), short::<pb::Stage>(version.stage));
-    let lines: Vec<_> = version.into_iter().chain(displaced).map(stands).collect();
-    format!("{}{at}", lines.join("\n"))
+    let mut lines: Vec<_> = version.into_iter().chain(displaced).map(stands).collect();
+    lines.last_mut().into_iter().for_each(|line| line.push_str(&at));
+    lines
 }
 
 pub(crate) async fn alias(context: &Context, command: Alias) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use registry_client::{Kind, Name, pb};
 
 use crate::args::Prune;
-use crate::output::{brief, table};
+use crate::output::{brief, note, table};
 use crate::{Context, Failure};
 
 pub(crate) async fn compare(context: &Context, names: Vec<Name>) -> Result<(), Failure> {
@@ -23,7 +23,7 @@ pub(crate) async fn compare(context: &Context, names: Vec<Name>) -> Result<(), F
 }
 
 /// A row for each metric: the values, the best marked by `*`, and their distance to the first.
-fn comparison_text(comparison: &pb::CompareVersionsResponse) -> String {
+fn comparison_text(comparison: &pb::CompareVersionsResponse) -> Vec<String> {
     let mut head = vec!["METRIC".to_owned(), "BETTER".to_owned()];
     head.extend(comparison.names.iter().map(|name| brief(name).to_owned()));
     let rows = comparison.metrics.iter().map(|metric| {
@@ -58,10 +58,10 @@ pub(crate) async fn prune(context: &Context, command: Prune) -> Result<(), Failu
             let done = if command.dry_run { "would delete" } else { "deleted" };
             let lines: Vec<_> =
                 pruned.versions.iter().map(|version| format!("{done} {}", brief(&version.name))).collect();
-            if lines.is_empty() { "nothing to delete".to_owned() } else { lines.join("\n") }
+            if lines.is_empty() { vec!["nothing to delete".to_owned()] } else { lines }
         })?;
         if command.dry_run && pruned.more {
-            eprintln!("and more: a dry run shows the first ones only");
+            note("and more: a dry run shows the first ones only");
         }
         if command.dry_run || !pruned.more {
             return Ok(());

@@ -1,8 +1,10 @@
-//! What the server and the clients of Model Registry share beside the contract: how artifacts are cut, and where bytes lie.
+//! What the server and the clients of Model Registry share beside the contract: how artifacts are cut, where bytes lie, and how text
+//! from elsewhere is shown.
 
 pub mod chunks;
 #[cfg(feature = "places")]
 pub mod places;
+pub mod shown;
 
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {

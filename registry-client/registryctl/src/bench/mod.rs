@@ -164,7 +164,7 @@ async fn clean_up(setup: &Setup) -> Result<(), Failure> {
 
 fn print(out: &Output, figures: &[Figure]) -> Result<(), Failure> {
     if out.json {
-        return out.line(&serde_json::to_string_pretty(figures)?);
+        return out.value(&figures);
     }
     let head =
         ["FIGURE", "VALUE", "FLOOR", "RATIO", "TARGET", "P50 US", "P99 US", "UNIT", "FLOOR IS"].map(str::to_owned);
@@ -182,5 +182,5 @@ fn print(out: &Output, figures: &[Figure]) -> Result<(), Failure> {
             figure.floor_name.to_owned(),
         ]
     });
-    out.line(&table(&head, rows))
+    out.lines(table(&head, rows))
 }

@@ -13,7 +13,7 @@ use super::load::{Times, percentile, time_calls};
 use super::run_id;
 use super::unary::typical_version;
 use crate::args::Bench;
-use crate::output::table;
+use crate::output::{note, table};
 use crate::{Context, Failure};
 
 /// One call of so many makes a version, the others read one.
@@ -68,7 +68,7 @@ async fn measure(context: &Context, options: &Bench, parent: &str) -> Result<Ste
             if let Err(error) = called
                 && failed.fetch_add(1, Ordering::Relaxed) < FAILURES_PRINTED
             {
-                eprintln!("registryctl: a call failed: {error}");
+                note(&format!("a call failed: {error}"));
             }
             Ok::<_, Infallible>(())
         }
@@ -125,7 +125,7 @@ impl Newest {
 
 fn print(context: &Context, steady: &Steady) -> Result<(), Failure> {
     if context.out.json {
-        return context.out.line(&serde_json::to_string_pretty(steady)?);
+        return context.out.value(steady);
     }
     let head = ["CLIENTS", "SECONDS", "CALLS", "FAILED", "CALLS/S", "P50 US", "P99 US", "MAX US"].map(str::to_owned);
     let row = vec![
@@ -138,7 +138,7 @@ fn print(context: &Context, steady: &Steady) -> Result<(), Failure> {
         format!("{:.0}", steady.p99_micros),
         format!("{:.0}", steady.max_micros),
     ];
-    context.out.line(&table(&head, [row]))
+    context.out.lines(table(&head, [row]))
 }
 
 #[cfg(test)]

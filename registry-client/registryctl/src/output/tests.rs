@@ -1,0 +1,82 @@
+//! What becomes of answers that were written to mislead.
+
+use prost_types::value::Kind;
+use prost_types::{Struct, Timestamp, Value};
+
+use super::*;
+
+/// What is printed of lines.
+fn printed(lines: impl Into<Lines>) -> Vec<String> {
+    lines.into().0.iter().map(|line| shown::line(line).into_owned()).collect()
+}
+
+#[test]
+fn a_comment_forges_no_event_and_erases_none() {
+    let comment = "fine\"\n   123  2026-11-20 09:00:00  version.stage_transitioned\u{1b}[1A\u{1b}[2K\r\u{202e}";
+    let lines = printed(event(&pb::Event { revision: 7, comment: comment.to_owned(), ..Default::default() }));
+    assert_eq!(lines.len(), 1);
+    let expected = r#"fine"\n   123  2026-11-20 09:00:00  version.stage_transitioned\u{1b}[1A\u{1b}[2K\r\u{202e}""#;
+    assert!(lines[0].ends_with(expected), "{lines:?}");
+}
+
+#[test]
+fn fields_of_one_line_stay_in_it_and_texts_keep_theirs_indented() {
+    let model = pb::Model {
+        name: "n".to_owned(),
+        owner: "ana\nstate  ready".to_owned(),
+        description: "two\r\n\tlines\u{1b}]0;title\u{7}".to_owned(),
+        tags: [("a".to_owned(), "b\nc=d".to_owned())].into(),
+        ..Default::default()
+    };
+    let lines = printed(super::model(&model));
+    let expected = [
+        "name         n",
+        "description  two",
+        r"                 lines\u{1b}]0;title\u{7}",
+        r"owner        ana\nstate  ready",
+        r"tags         a=b\nc=d",
+        "versions     0",
+        "revision     0",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn cells_break_no_row() {
+    let row = vec!["a\nb  c".to_owned(), "\u{1b}[8m\u{200b}x".to_owned()];
+    let lines = table(&["ONE".to_owned(), "TWO".to_owned()], [row]);
+    assert_eq!(lines, ["ONE      TWO", r"a\nb  c  \u{1b}[8m\u{200b}x"]);
+}
+
+#[test]
+fn an_answer_that_json_can_not_say_does_not_keep_the_others_from_being_printed() {
+    let event = |revision: i64, version: pb::Version| pb::Event {
+        name: format!("events/{revision}-0"),
+        after: Some(pb::Resource { resource: Some(pb::resource::Resource::Version(version)) }),
+        ..Default::default()
+    };
+    let nan = Value { kind: Some(Kind::NumberValue(f64::NAN)) };
+    let params = Some(Struct { fields: [("missing".to_owned(), nan)].into() });
+    let late = Some(Timestamp { seconds: 400_000_000_000, nanos: 0 });
+    let events = [
+        event(1, pb::Version::default()),
+        event(2, pb::Version { hyperparameters: params, ..Default::default() }),
+        event(3, pb::Version { training_time: late, ..Default::default() }),
+        event(4, pb::Version::default()),
+    ];
+    let out = Output::new(true);
+    let lines = out.json_of("Event", &events);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("events/1-0") && lines[1].contains("events/4-0"), "{lines:?}");
+    assert_eq!(json::name_of("Event", &events[1]), "events/2-0");
+    assert!(out.finish().unwrap_err().to_string().starts_with("2 answers are missing"));
+    assert!(Output::new(true).finish().is_ok());
+}
+
+#[test]
+fn doubles_are_written_to_their_last_digit_and_no_further() {
+    for (number, text) in [(100.0, "100"), (0.982_456, "0.982456"), (1e-7, "1e-7"), (1.5e308, "1.5e308"), (-0.0, "-0")]
+    {
+        assert_eq!(double(number), text);
+    }
+}

@@ -1,0 +1,59 @@
+//! What the command line prints, and what it takes from its surroundings.
+
+use std::fs;
+use std::process::Stdio;
+
+use registry_tests::process::registryctl;
+
+use crate::cli::{Ctl, server};
+
+/// Erases the line above, colours, breaks the line, and reverses what follows.
+const HOSTILE: &str = "fine\"\n   123  forged\u{1b}[1A\u{1b}[2K\r\u{9b}31m\u{202e}\u{200b}";
+
+#[test]
+fn text_from_the_registry_drives_no_terminal() {
+    let (folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("notes.txt"), "good").unwrap();
+    ctl.ok(&["create", "fraud", "--description", "two\nlines"]);
+    ctl.ok(&["publish", out.to_str().unwrap(), "fraud", "--description", HOSTILE]);
+    ctl.ok(&["promote", "fraud/versions/1", "production", "-m", HOSTILE]);
+    let is_plain = |text: &str| text.chars().all(|c| c == '\n' || registry_common::shown::is_plain(c));
+    for command in [
+        &["get", "fraud"][..],
+        &["get", "fraud/versions/1"],
+        &["list", "fraud"],
+        &["events"],
+        &["--json", "events"],
+        &["--json", "get", "fraud/versions/1"],
+    ] {
+        let said = ctl.ok(command);
+        assert!(is_plain(&said), "{command:?}: {said:?}");
+        let lines_of_text = said.lines().filter(|line| line.trim_start().starts_with("123  forged")).count();
+        // Only a description keeps its lines, below its own name.
+        assert!(lines_of_text == 0 || command[0] == "get", "{command:?}: {said}");
+        assert!(!said.lines().any(|line| line.starts_with("   123  forged")), "{command:?}: {said}");
+    }
+    assert!(ctl.ok(&["get", "fraud"]).contains("description  two\n             lines\n"));
+    for command in [&["get", HOSTILE][..], &["create", HOSTILE], &["alias", "set", "fraud", HOSTILE, "1"]] {
+        let complaint = ctl.fails(command).1;
+        assert!(is_plain(&complaint) && !complaint.is_empty(), "{command:?}: {complaint:?}");
+    }
+    let complaint = ctl.fails(&["promote", "fraud/versions/1", HOSTILE]).1;
+    assert!(is_plain(&complaint) && complaint.contains("forged\\r\\u{9b}31m"), "{complaint:?}");
+    assert_eq!(ctl.json(&["get", "fraud/versions/1"])[0]["description"], HOSTILE);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let (_folder, server) = server();
+    for arguments in [&["completions", "bash"][..], &["events"]] {
+        let mut command = registryctl(&server.endpoint());
+        let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
+    }
+}
