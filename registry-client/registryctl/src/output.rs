@@ -294,5 +294,20 @@ pub(crate) fn event(event: &pb::Event) -> String {
     )
 }
 
+/// A double to six significant digits, or to its last one before the point if that is more.
+pub(crate) fn significant(number: f64) -> String {
+    let scientific = format!("{number:.5e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
+    let without_zeros = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
+    match exponent.parse::<i32>() {
+        // Up to where a double has all whole numbers.
+        Ok(exponent @ -4..16) => without_zeros(&format!("{number:.*}", usize::try_from(5 - exponent).unwrap_or(0))),
+        _ => format!("{}e{exponent}", without_zeros(digits)),
+    }
+}
+
 #[cfg(test)]
 mod tests;

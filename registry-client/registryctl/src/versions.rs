@@ -3,7 +3,7 @@
 use registry_client::{Kind, Name, pb};
 
 use crate::args::Prune;
-use crate::output::{brief, note, table};
+use crate::output::{brief, note, significant, table};
 use crate::{Context, Failure};
 
 pub(crate) async fn compare(context: &Context, names: Vec<Name>) -> Result<(), Failure> {
@@ -36,8 +36,11 @@ fn comparison_text(comparison: &pb::CompareVersionsResponse) -> Vec<String> {
             let best = if metric.best.contains(&i) { "*" } else { " " };
             match (value.value, value.delta) {
                 (None, _) => "-".to_owned(),
-                (Some(value), Some(delta)) if i > 0 => format!("{value:.6}{best} ({delta:+.6})"),
-                (Some(value), _) => format!("{value:.6}{best}"),
+                (Some(value), Some(delta)) if i > 0 => {
+                    let sign = if delta.is_sign_negative() { "" } else { "+" };
+                    format!("{}{best} ({sign}{})", significant(value), significant(delta))
+                }
+                (Some(value), _) => format!("{}{best}", significant(value)),
             }
         });
         [format!("{}.{}", metric.split, metric.metric), better.to_owned()].into_iter().chain(values).collect()

@@ -74,6 +74,26 @@ fn an_answer_that_json_can_not_say_does_not_keep_the_others_from_being_printed()
 }
 
 #[test]
+fn comparisons_have_significant_digits() {
+    for (number, text) in [
+        (0.982_456_140_35, "0.982456"),
+        (0.000_877_193, "0.000877193"),
+        (1e-7, "1e-7"),
+        (-3.25e-7, "-3.25e-7"),
+        (1.5e308, "1.5e308"),
+        (1_234_567.25, "1234567"),
+        (9_007_199_254_740_991.0, "9007199254740991"),
+        (100.0, "100"),
+        (0.5, "0.5"),
+        (0.0, "0"),
+        (f64::NAN, "NaN"),
+        (f64::INFINITY, "inf"),
+    ] {
+        assert_eq!(significant(number), text);
+    }
+}
+
+#[test]
 fn doubles_are_written_to_their_last_digit_and_no_further() {
     for (number, text) in [(100.0, "100"), (0.982_456, "0.982456"), (1e-7, "1e-7"), (1.5e308, "1.5e308"), (-0.0, "-0")]
     {
