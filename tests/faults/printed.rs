@@ -47,6 +47,33 @@ fn text_from_the_registry_drives_no_terminal() {
 }
 
 #[test]
+fn numbers_and_maps_come_back_as_they_were_given() {
+    let (folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("notes.txt"), "good").unwrap();
+    let publish = ["publish", out.to_str().unwrap(), "fraud", "--create"];
+    let params = ["seed=9007199254740993", "n_estimators=100", "tol=1e-400", "missing=NaN", "lr=0.1", "list=[1,1e999]"];
+    let params: Vec<_> = params.iter().flat_map(|param| ["--param", param]).collect();
+    ctl.ok(&[&publish[..], &params, &["--metric", "test.auc=1", "--metric", "test.loss=1e-7"]].concat());
+    let printed = ctl.ok(&["--json", "get", "fraud/versions/1"]);
+    let expected = r#""hyperparameters":{"list":[1,"1e999"],"lr":0.1,"missing":"NaN","n_estimators":100,"seed":"9007199254740993","tol":"1e-400"}"#;
+    assert!(printed.contains(expected), "{printed}");
+    assert!(printed.contains(r#""metrics":{"test":{"values":{"auc":1,"loss":1e-7}}}"#), "{printed}");
+    let shown = ctl.ok(&["get", "fraud/versions/1"]);
+    assert!(shown.contains("test.auc=1\n") && shown.contains("test.loss=1e-7\n"), "{shown}");
+    for metric in ["test.n=9007199254740993", "test.n=1e-400", "test.n=1e400"] {
+        let (code, complaint) = ctl.fails(&[&publish[..], &["--metric", metric]].concat());
+        assert_eq!(code, Some(2), "{complaint}");
+    }
+    ctl.ok(&[&publish[..], &["--metric", "test.auc=1e300", "--metric", "test.loss=3e-7"]].concat());
+    let compared = ctl.ok(&["compare", "fraud/versions/1", "fraud/versions/2"]);
+    assert!(compared.contains("1e300") && compared.contains("3e-7") && compared.contains("(+2e-7)"), "{compared}");
+    assert!(compared.lines().all(|line| line.len() < 100), "{compared}");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let (_folder, server) = server();
     for arguments in [&["completions", "bash"][..], &["events"]] {

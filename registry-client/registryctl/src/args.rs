@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use registry_client::{Name, known, pb};
 
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
+use crate::numbers;
 
 /// Model Registry from the command line.
 ///
@@ -340,8 +341,11 @@ fn metric(text: &str) -> Result<(String, String, f64), String> {
     let form = "expected SPLIT.NAME=VALUE, for example validation.rmse=0.42";
     let (name, value) = text.split_once('=').ok_or(form)?;
     let (split, name) = name.split_once('.').ok_or(form)?;
-    let value = value.parse().map_err(|_| format!("{value:?} is not a number"))?;
-    Ok((split.to_owned(), name.to_owned(), value))
+    let number = value.parse().map_err(|_| format!("{value:?} is not a number"))?;
+    if value.contains(|c: char| c.is_ascii_digit()) && !numbers::fits(value) {
+        return Err(format!("{value} can't be a metric: as a double it would be {number:?}"));
+    }
+    Ok((split.to_owned(), name.to_owned(), number))
 }
 
 /// The help of an option that takes a value of an open set.
@@ -416,7 +420,9 @@ mod tests {
     fn values_are_read() {
         assert_eq!(metric("validation.rmse=0.42"), Ok(("validation".into(), "rmse".into(), 0.42)));
         assert_eq!(metric("test.top.5=1"), Ok(("test".into(), "top.5".into(), 1.0)));
-        for wrong in ["rmse=1", "validation.rmse", "validation.rmse=x"] {
+        for wrong in
+            ["rmse=1", "validation.rmse", "validation.rmse=x", "a.b=9007199254740993", "a.b=1e-400", "a.b=1e400"]
+        {
             assert!(metric(wrong).is_err(), "{wrong}");
         }
         assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));

@@ -8,7 +8,7 @@ use crate::args::{Publish, Pull};
 use crate::output::{Output, brief, bytes};
 use crate::progress::{Bar, Moved};
 use crate::values::value;
-use crate::{Context, Failure};
+use crate::{Context, Failure, numbers};
 
 pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), Failure> {
     let mut version = pb::Version {
@@ -24,7 +24,7 @@ pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), F
     }
     if !command.params.is_empty() {
         let fields = command.params.into_iter().map(|(name, text)| {
-            let json = serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text));
+            let json = numbers::read(&text).unwrap_or(serde_json::Value::String(text));
             (name, value(json))
         });
         version.hyperparameters = Some(prost_types::Struct { fields: fields.collect() });

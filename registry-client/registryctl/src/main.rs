@@ -11,6 +11,7 @@ mod import;
 mod legacy;
 mod models;
 mod namespaces;
+mod numbers;
 mod objects;
 mod oci;
 mod output;

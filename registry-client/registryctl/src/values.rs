@@ -69,7 +69,7 @@ pub(crate) fn timestamp(time: DateTime<Utc>) -> Timestamp {
     SystemTime::from(time).into()
 }
 
-/// JSON as protobuf keeps it. A number too large for a double loses its last digits, as in any JavaScript.
+/// JSON as protobuf keeps it; [`read`](crate::numbers::read) has made strings of numbers that no double holds.
 pub(crate) fn value(json: Json) -> Value {
     let kind = match json {
         Json::Null => Kind::NullValue(0),

@@ -29,7 +29,8 @@ pub(crate) struct Publish {
     /// A metric, for example `validation.rmse=0.42`; may be given several times.
     #[arg(long = "metric", value_name = "SPLIT.NAME=VALUE", value_parser = metric)]
     pub(crate) metrics: Vec<(String, String, f64)>,
-    /// A hyper-parameter, its value as JSON or plain text; may be given several times.
+    /// A hyper-parameter, its value as JSON or plain text; may be given several times. A number that a double can't hold, such as
+    /// 9007199254740993 or 1e-400, is kept as the text that it is.
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) params: Vec<(String, String)>,
     /// A tag for selecting; may be given several times.
