@@ -74,6 +74,31 @@ fn numbers_and_maps_come_back_as_they_were_given() {
 }
 
 #[test]
+fn a_list_that_is_cut_off_says_so() {
+    let (_folder, server) = server();
+    let ctl = Ctl::new(&server);
+    for model in ["a", "b", "c"] {
+        ctl.ok(&["create", model]);
+    }
+    for (list, which) in [(&["list"][..], "first"), (&["events"], "newest"), (&["events", "--asc"], "oldest")] {
+        let run = |limit: &str| {
+            let output = ctl.run(&[list, &["--limit", limit]].concat());
+            assert!(output.status.success());
+            let text = |bytes| String::from_utf8(bytes).unwrap();
+            (text(output.stdout), text(output.stderr))
+        };
+        let (_, said) = run("2");
+        let expected = format!("registryctl: these are the {which} 2, and there are more: see --limit\n");
+        assert_eq!(said, expected, "{list:?}");
+        assert_eq!(run("4").1, "", "{list:?}");
+    }
+    assert!(ctl.ok(&["events", "--limit", "1"]).contains(" c "), "the newest is not the one that is left out");
+    ctl.ok(&["namespace", "create", "risk"]);
+    let cut = ctl.run(&["namespace", "list", "--limit", "1"]);
+    assert!(String::from_utf8_lossy(&cut.stderr).contains("first 1"), "{cut:?}");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let (_folder, server) = server();
     for arguments in [&["completions", "bash"][..], &["events"]] {

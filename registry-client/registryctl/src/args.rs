@@ -1,17 +1,17 @@
 //! The command line.
 
 mod files;
+mod lists;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use registry_client::{Name, known, pb};
 
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
+pub(crate) use self::lists::{Events, List, Watch};
 use crate::numbers;
 
 /// Model Registry from the command line.
@@ -171,18 +171,6 @@ pub(crate) struct Create {
 }
 
 #[derive(Debug, Group)]
-pub(crate) struct List {
-    /// Nothing (models), a namespace (its models), a model (its versions) or a version (its artifacts).
-    pub(crate) parent: Option<Name>,
-    /// How many at most.
-    #[arg(long, default_value_t = 100)]
-    pub(crate) limit: usize,
-    /// What is deleted as well.
-    #[arg(long)]
-    pub(crate) deleted: bool,
-}
-
-#[derive(Debug, Group)]
 pub(crate) struct Promote {
     /// The version.
     pub(crate) name: Name,
@@ -247,41 +235,6 @@ pub(crate) struct Prune {
     /// Only say what would go.
     #[arg(long)]
     pub(crate) dry_run: bool,
-}
-
-#[derive(Debug, Group)]
-pub(crate) struct Events {
-    /// Of this namespace, model or version only.
-    pub(crate) parent: Option<Name>,
-    #[arg(long = "type", value_name = "TYPE", help = event_types())]
-    pub(crate) types: Vec<String>,
-    /// The newest first, in place of the oldest first.
-    #[arg(long)]
-    pub(crate) desc: bool,
-    /// What happened at this time or later: `2026-01-26T10:30:00Z`, `2026-01-26 10:30:00` or `2026-01-26` in UTC, or how long ago,
-    /// for example `2h`.
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) since: Option<DateTime<Utc>>,
-    /// What happened before this time.
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) until: Option<DateTime<Utc>>,
-    /// How many at most.
-    #[arg(long, default_value_t = 1000)]
-    pub(crate) limit: usize,
-}
-
-#[derive(Debug, Group)]
-pub(crate) struct Watch {
-    /// Of this namespace, model or version only.
-    pub(crate) parent: Option<Name>,
-    #[arg(long = "type", value_name = "TYPE", help = event_types())]
-    pub(crate) types: Vec<String>,
-    /// Begin after this revision; 0 is the whole log.
-    #[arg(long, conflicts_with = "snapshot")]
-    pub(crate) after: Option<i64>,
-    /// Begin with what there is.
-    #[arg(long)]
-    pub(crate) snapshot: bool,
 }
 
 /// What can be measured.
@@ -353,29 +306,10 @@ fn known_values(what: &str, known: &[&str]) -> String {
     format!("{what}: {}, or any other value", known.join(", "))
 }
 
-/// The help of an option that selects events.
-fn event_types() -> String {
-    let known = known::event_type::all().collect::<Vec<_>>().join(", ");
-    format!("Of this type, or of all types of a kind as in `version.*`; may be given several times. There are: {known}")
-}
-
 /// A value of an open set; the registry says which texts are values.
 #[expect(clippy::unnecessary_wraps, reason = "clap takes parsers that can fail")]
 fn open_value(text: &str, known: &[&str]) -> Result<String, Infallible> {
     Ok(crate::values::open(text, known))
-}
-
-/// A time, or how long ago it was.
-fn time(text: &str) -> Result<DateTime<Utc>, String> {
-    if let Ok(ago) = humantime::parse_duration(text) {
-        return Ok((SystemTime::now() - ago).into());
-    }
-    let date = format!("{text}T00:00:00Z");
-    let read = |text: &str| DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).ok();
-    let utc = || Some(NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").ok()?.and_utc());
-    read(text).or_else(utc).or_else(|| read(&date)).ok_or_else(|| {
-        "expected a time such as 2026-01-26T10:30:00Z, 2026-01-26 10:30:00 or 2026-01-26, or how long ago, such as 2h".to_owned()
-    })
 }
 
 /// An enum of the contract, by the end of its value's name, in any case: `production` for `STAGE_PRODUCTION`.
@@ -385,8 +319,6 @@ fn enum_value<E: crate::values::Named>(text: &str) -> Result<E, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use clap::CommandFactory as _;
 
     use super::*;
@@ -436,19 +368,5 @@ mod tests {
         let wrong = enum_value::<pb::Stage>("live").unwrap_err();
         assert_eq!(wrong, "expected one of development, staging, production, archived");
         assert!(enum_value::<pb::Stage>("unspecified").is_err());
-    }
-
-    #[test]
-    fn times_are_read() {
-        let noon = DateTime::from_timestamp(1_769_428_800, 0).unwrap();
-        for text in ["2026-01-26T12:00:00Z", "2026-01-26T13:00:00+01:00", "2026-01-26 12:00:00"] {
-            assert_eq!(time(text), Ok(noon), "{text}");
-        }
-        assert_eq!(time("2026-01-26"), Ok(noon - Duration::from_hours(12)));
-        let ago = SystemTime::now().duration_since(time("2h").unwrap().into()).unwrap();
-        assert!((7199..7260).contains(&ago.as_secs()), "{ago:?}");
-        for wrong in ["", "yesterday", "2026-01-26 25:00:00"] {
-            assert!(time(wrong).is_err(), "{wrong}");
-        }
     }
 }

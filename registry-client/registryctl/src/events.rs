@@ -1,10 +1,10 @@
 //! `events` and `watch`.
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use registry_client::{WatchItem, pb};
 
 use crate::args::{Events, Watch};
-use crate::output::{event, note};
+use crate::output::{event, note, note_cut, page_size};
 use crate::values::timestamp;
 use crate::{Context, Failure};
 
@@ -12,15 +12,19 @@ pub(crate) async fn list(context: &Context, command: Events) -> Result<(), Failu
     let request = pb::ListEventsRequest {
         parent: command.parent.map(Into::into).unwrap_or_default(),
         types: command.types,
-        page_size: i32::try_from(command.limit.min(1000))?,
-        order_by: if command.desc { "revision desc" } else { "revision" }.to_owned(),
+        page_size: page_size(command.limit),
+        order_by: if command.asc { "revision" } else { "revision desc" }.to_owned(),
         start_time: command.since.map(timestamp),
         end_time: command.until.map(timestamp),
         ..Default::default()
     };
-    let mut events = context.client.call(request).stream().take(command.limit);
-    while let Some(found) = events.try_next().await? {
+    let mut events = context.client.call(request).stream();
+    for _ in 0..command.limit {
+        let Some(found) = events.try_next().await? else { return Ok(()) };
         context.out.message("Event", &found, event)?;
+    }
+    if events.try_next().await?.is_some() {
+        note_cut(if command.asc { "oldest" } else { "newest" }, command.limit);
     }
     Ok(())
 }

@@ -1,10 +1,9 @@
 //! `create`, `get`, `list`.
 
-use futures::{StreamExt as _, TryStreamExt as _};
 use registry_client::{Kind, Name, pb};
 
 use crate::args::{Create, List};
-use crate::output::{self, brief, bytes, last, time};
+use crate::output::{self, brief, bytes, first, last, page_size, time};
 use crate::values::short;
 use crate::{Context, Failure, namespaces};
 
@@ -39,13 +38,13 @@ pub(crate) async fn get(context: &Context, name: Name) -> Result<(), Failure> {
 
 pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure> {
     let (client, out, limit) = (&context.client, &context.out, command.limit);
-    let page_size = i32::try_from(limit.min(1000))?;
+    let page_size = page_size(limit);
     let show_deleted = command.deleted;
     let kind = command.parent.as_ref().map_or(Kind::Namespace, Name::kind);
     let parent = command.parent.map(String::from).unwrap_or_default();
     if kind == Kind::Namespace {
         let list = pb::ListModelsRequest { parent, page_size, show_deleted, ..Default::default() };
-        let models: Vec<_> = client.call(list).stream().take(limit).try_collect().await?;
+        let models = first(client.call(list).stream(), limit, "first").await?;
         return out.rows(
             "Model",
             &models,
@@ -65,7 +64,7 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
     }
     if kind == Kind::Version {
         let list = pb::ListArtifactsRequest { parent, page_size, ..Default::default() };
-        let artifacts: Vec<_> = client.call(list).stream().take(limit).try_collect().await?;
+        let artifacts = first(client.call(list).stream(), limit, "first").await?;
         return out.rows("Artifact", &artifacts, &["path", "type", "size", "sha256"], |artifact| {
             vec![
                 artifact.path.clone(),
@@ -78,7 +77,7 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
     // The newest are what people look for.
     let order_by = "number desc".to_owned();
     let list = pb::ListVersionsRequest { parent, page_size, show_deleted, order_by, ..Default::default() };
-    let versions: Vec<_> = client.call(list).stream().take(limit).try_collect().await?;
+    let versions = first(client.call(list).stream(), limit, "newest").await?;
     let head = ["version", "version_id", "state", "stage", "framework", "size", "created", "description"];
     out.rows("Version", &versions, &head, |version| {
         vec![

@@ -2,11 +2,10 @@
 
 use bytesize::ByteSize;
 use clap::Subcommand;
-use futures::{StreamExt as _, TryStreamExt as _};
 use registry_client::pb;
 
 use crate::args::pair;
-use crate::output::{self, bytes, fields, last, pairs, time};
+use crate::output::{self, bytes, fields, first, last, page_size, pairs, time};
 use crate::{Context, Failure};
 
 /// What a namespace may have, in bytes; `None` is what the server gives every namespace.
@@ -75,9 +74,9 @@ pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(
             })
         }
         Namespace::List { limit, deleted } => {
-            let page_size = i32::try_from(limit.min(1000))?;
+            let page_size = page_size(limit);
             let list = pb::ListNamespacesRequest { page_size, show_deleted: deleted, ..Default::default() };
-            let namespaces: Vec<_> = client.call(list).stream().take(limit).try_collect().await?;
+            let namespaces = first(client.call(list).stream(), limit, "first").await?;
             let head = ["namespace", "display name", "quota", "created", "deleted", "description"];
             out.rows("Namespace", &namespaces, &head, |namespace| {
                 vec![

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
+use futures::{StreamExt as _, TryStreamExt as _};
 use prost::Message;
-use registry_client::pb;
+use registry_client::{Error, pb};
 use registry_common::shown;
 use serde::Serialize;
 
@@ -128,6 +129,30 @@ fn print(line: &str) -> Result<(), Failure> {
 pub(crate) fn note(text: &str) {
     // Where nobody listens, nobody can be told.
     let _ = writeln!(std::io::stderr(), "registryctl: {}", shown::lines(text));
+}
+
+/// How long to ask a page to be for so many of a list, and one more that tells that it goes on.
+pub(crate) fn page_size(limit: usize) -> i32 {
+    i32::try_from(limit.saturating_add(1).min(1000)).unwrap_or(1000)
+}
+
+/// Says that a list goes on behind its limit.
+pub(crate) fn note_cut(which: &str, limit: usize) {
+    note(&format!("these are the {which} {limit}, and there are more: see --limit"));
+}
+
+/// At most so many of a list; if it goes on behind them, that is said.
+pub(crate) async fn first<T>(
+    list: impl futures::Stream<Item = Result<T, Error>>,
+    limit: usize,
+    which: &str,
+) -> Result<Vec<T>, Error> {
+    let mut found: Vec<_> = list.take(limit.saturating_add(1)).try_collect().await?;
+    if found.len() > limit {
+        found.truncate(limit);
+        note_cut(which, limit);
+    }
+    Ok(found)
 }
 
 /// A table without lines, that scripts for people can cut as well.

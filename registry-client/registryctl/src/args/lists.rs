@@ -1,0 +1,115 @@
+//! The arguments of the commands that list things and events.
+
+use std::time::SystemTime;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use clap::Args as Group;
+use registry_client::{Name, known};
+
+#[derive(Debug, Group)]
+pub(crate) struct List {
+    /// Nothing (models), a namespace (its models), a model (its versions) or a version (its artifacts).
+    #[arg(value_parser = parent)]
+    pub(crate) parent: Option<Name>,
+    /// How many at most.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) limit: usize,
+    /// What is deleted as well.
+    #[arg(long)]
+    pub(crate) deleted: bool,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Events {
+    /// Of this namespace, model or version only.
+    pub(crate) parent: Option<Name>,
+    #[arg(long = "type", value_name = "TYPE", help = event_types())]
+    pub(crate) types: Vec<String>,
+    /// The oldest first, in place of the newest first.
+    #[arg(long)]
+    pub(crate) asc: bool,
+    /// What happened at this time or later: `2026-01-26T10:30:00Z`, `2026-01-26 10:30:00` or `2026-01-26` in UTC, or how long ago,
+    /// for example `2h`.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) since: Option<DateTime<Utc>>,
+    /// What happened before this time.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) until: Option<DateTime<Utc>>,
+    /// How many at most.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Watch {
+    /// Of this namespace, model or version only.
+    pub(crate) parent: Option<Name>,
+    #[arg(long = "type", value_name = "TYPE", help = event_types())]
+    pub(crate) types: Vec<String>,
+    /// Begin after this revision; 0 is the whole log.
+    #[arg(long, conflicts_with = "snapshot")]
+    pub(crate) after: Option<i64>,
+    /// Begin with what there is.
+    #[arg(long)]
+    pub(crate) snapshot: bool,
+}
+
+/// What has what is to be listed.
+fn parent(text: &str) -> Result<Name, String> {
+    match text.trim_end_matches('/') {
+        "namespaces" => Err("namespaces are listed by `registryctl namespace list`".to_owned()),
+        "models" => Err("models are listed without a name, or by their namespace's".to_owned()),
+        "events" => Err("events are listed by `registryctl events`".to_owned()),
+        _ => text.parse().map_err(|error: registry_client::InvalidName| error.to_string()),
+    }
+}
+
+/// The help of an option that selects events.
+fn event_types() -> String {
+    let known = known::event_type::all().collect::<Vec<_>>().join(", ");
+    format!("Of this type, or of all types of a kind as in `version.*`; may be given several times. There are: {known}")
+}
+
+/// A time, or how long ago it was.
+fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(ago) = humantime::parse_duration(text) {
+        return Ok((SystemTime::now() - ago).into());
+    }
+    let date = format!("{text}T00:00:00Z");
+    let read = |text: &str| DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).ok();
+    let utc = || Some(NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").ok()?.and_utc());
+    read(text).or_else(utc).or_else(|| read(&date)).ok_or_else(|| {
+        "expected a time such as 2026-01-26T10:30:00Z, 2026-01-26 10:30:00 or 2026-01-26, or how long ago, such as 2h".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_collection_is_no_parent_and_there_is_a_hint() {
+        assert_eq!(parent("namespaces/risk").map(|name| name.to_string()), Ok("namespaces/risk".to_owned()));
+        for (text, hint) in
+            [("namespaces", "namespace list"), ("models/", "without a name"), ("events", "registryctl events")]
+        {
+            assert!(parent(text).unwrap_err().contains(hint), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_read() {
+        let noon = DateTime::from_timestamp(1_769_428_800, 0).unwrap();
+        for text in ["2026-01-26T12:00:00Z", "2026-01-26T13:00:00+01:00", "2026-01-26 12:00:00"] {
+            assert_eq!(time(text), Ok(noon), "{text}");
+        }
+        assert_eq!(time("2026-01-26"), Ok(noon - Duration::from_hours(12)));
+        let ago = SystemTime::now().duration_since(time("2h").unwrap().into()).unwrap();
+        assert!((7199..7260).contains(&ago.as_secs()), "{ago:?}");
+        for wrong in ["", "yesterday", "2026-01-26 25:00:00"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
+}
