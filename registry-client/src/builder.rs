@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use registry_common::shown;
 use registry_proto::{ACTOR_BIN_HEADER, ACTOR_HEADER};
 use tonic::body::Body;
-use tonic::codegen::http::uri::Scheme;
+use tonic::codegen::http::Uri;
+use tonic::codegen::http::uri::{InvalidUri, Scheme};
 use tonic::codegen::{Body as HttpBody, Service, StdError, http};
 use tonic::metadata::{Ascii, AsciiMetadataKey, MetadataMap, MetadataValue};
 use tonic::service::{Interceptor, InterceptorLayer};
@@ -17,6 +19,7 @@ use tonic::transport::Endpoint;
 use tower::Layer;
 
 use crate::client::Shared;
+use crate::endpoint::problem_of;
 use crate::pool::Pool;
 use crate::transport::{Address, Layers, Origin, Transport};
 use crate::{Error, RegistryClient, RetryPolicy};
@@ -41,7 +44,7 @@ pub struct Builder {
     headers: Vec<(String, String)>,
     actor: Option<String>,
     #[cfg(feature = "tls")]
-    tls: ClientTlsConfig,
+    tls: Option<ClientTlsConfig>,
     connections: usize,
     connect_timeout: Duration,
     timeout: Duration,
@@ -53,8 +56,8 @@ impl RegistryClient {
     /// the default options.
     ///
     /// # Errors
-    /// [`Error::Connect`] if nobody answers at any of them, [`Error::InvalidOption`] if one is no URL, or begins with `https://`
-    /// and the crate's feature `tls` is off.
+    /// [`Error::Connect`] if nobody answers at any of them, [`Error::InvalidOption`] if one is no URL, has more than a host and a
+    /// port, or begins with `https://` and the crate's feature `tls` is off.
     pub async fn connect(endpoints: impl Into<String>) -> Result<Self, Error> {
         Self::builder(endpoints).connect().await
     }
@@ -99,7 +102,7 @@ impl Builder {
             headers: Vec::new(),
             actor: None,
             #[cfg(feature = "tls")]
-            tls: ClientTlsConfig::new().with_enabled_roots(),
+            tls: None,
             connections: 2,
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(30),
@@ -178,9 +181,10 @@ impl Builder {
     }
 
     /// How servers at `https://` are recognised, and this client to them. Without it, the roots of the system and Mozilla's count.
+    /// With it, an endpoint that begins with `http://` is refused.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: ClientTlsConfig) -> Self {
-        self.tls = tls;
+        self.tls = Some(tls);
         self
     }
 
@@ -236,11 +240,17 @@ impl Builder {
         let address = |name: &str, origin| Address { name: name.to_owned(), origin, layers: self.layers.clone() };
         let service = self.service.iter().map(|service| address("the service", Origin::Service(service.clone())));
         let mut addresses: Vec<_> = service.collect();
-        let named = self.endpoints.iter().flat_map(|list| list.split(',')).map(str::trim);
-        for name in named.filter(|name| !name.is_empty()) {
-            // A server that is named twice gets no double share.
-            if !addresses.iter().any(|known| known.name == name) {
-                addresses.push(address(name, Origin::Endpoint(Box::new(self.endpoint_at(name)?))));
+        for list in &self.endpoints {
+            for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+                // A server that is named twice gets no double share.
+                if !addresses.iter().any(|known| known.name == name) {
+                    let endpoint = self.endpoint_at(name).map_err(|problem| {
+                        // A password may have a comma, so that only a part of it is in the name.
+                        let value = shown::url(if list.contains('@') { list } else { name });
+                        Error::InvalidOption { option: "endpoint", value, problem }
+                    })?;
+                    addresses.push(address(name, Origin::Endpoint(Box::new(endpoint))));
+                }
             }
         }
         if addresses.is_empty() {
@@ -250,13 +260,18 @@ impl Builder {
         Ok(addresses)
     }
 
-    fn endpoint_at(&self, name: &str) -> Result<Endpoint, Error> {
-        let invalid = |problem: String| Error::InvalidOption { option: "endpoint", value: name.to_owned(), problem };
-        let endpoint = Endpoint::from_shared(name.to_owned()).map_err(|error| invalid(error.to_string()))?;
-        let endpoint = match endpoint.uri().scheme() {
-            None => return Err(invalid("not a URL such as http://127.0.0.1:50051".to_owned())),
-            Some(scheme) if *scheme == Scheme::HTTPS => self.secured(endpoint).map_err(invalid)?,
-            Some(_) => endpoint,
+    /// The endpoint of that name, or what is wrong with it.
+    fn endpoint_at(&self, name: &str) -> Result<Endpoint, String> {
+        // A socket of this machine, which is not in the language of URLs.
+        let endpoint = if name.starts_with("unix:") {
+            Endpoint::from_shared(name.to_owned()).map_err(|error| error.to_string())?
+        } else {
+            let uri: Uri = name.parse().map_err(|error: InvalidUri| error.to_string())?;
+            if let Some(problem) = problem_of(name, &uri) {
+                return Err(problem);
+            }
+            let is_https = uri.scheme() == Some(&Scheme::HTTPS);
+            self.secured(Endpoint::from(uri), is_https)?
         };
         Ok(endpoint
             .connect_timeout(self.connect_timeout)
@@ -270,13 +285,22 @@ impl Builder {
     }
 
     #[cfg(feature = "tls")]
-    fn secured(&self, endpoint: Endpoint) -> Result<Endpoint, String> {
-        endpoint.tls_config(self.tls.clone()).map_err(|error| crate::error::causes(&error))
+    fn secured(&self, endpoint: Endpoint, is_https: bool) -> Result<Endpoint, String> {
+        match &self.tls {
+            Some(_) if !is_https => Err("TLS is configured, and needs https".to_owned()),
+            _ if !is_https => Ok(endpoint),
+            tls => {
+                let tls = tls.clone().unwrap_or_else(|| ClientTlsConfig::new().with_enabled_roots());
+                endpoint.tls_config(tls).map_err(|error| crate::error::causes(&error))
+            }
+        }
     }
 
     #[cfg(not(feature = "tls"))]
-    fn secured(&self, _: Endpoint) -> Result<Endpoint, String> {
-        Err("https needs the feature `tls` of the crate registry-client".to_owned())
+    #[expect(clippy::unused_self, reason = "the feature `tls` needs it")]
+    fn secured(&self, endpoint: Endpoint, is_https: bool) -> Result<Endpoint, String> {
+        let missing = || "https needs the feature `tls` of the crate registry-client".to_owned();
+        if is_https { Err(missing()) } else { Ok(endpoint) }
     }
 
     fn build(self, pool: Pool) -> Result<RegistryClient, Error> {
@@ -315,9 +339,10 @@ fn ascii(text: &str) -> Option<MetadataValue<Ascii>> {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the headers, which may be secrets.
+        // Without the headers, which may be secrets, and what may be one in an endpoint.
         let mut debug = f.debug_struct("Builder");
-        debug.field("endpoints", &self.endpoints).field("service", &self.service).field("layers", &self.layers);
+        let endpoints: Vec<_> = self.endpoints.iter().map(|list| shown::url(list)).collect();
+        debug.field("endpoints", &endpoints).field("service", &self.service).field("layers", &self.layers);
         debug.field("actor", &self.actor).field("connections", &self.connections);
         debug.field("connect_timeout", &self.connect_timeout).field("timeout", &self.timeout);
         debug.field("retry", &self.retry).finish_non_exhaustive()

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::encryption::master::{KeyError, MasterKeys};
 use crate::rules::quota::Limits;
+pub use crate::settings::StoreChoice;
 use crate::settings::{Secret, Size};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -102,54 +103,6 @@ impl Default for Config {
     }
 }
 
-/// Which store keeps the records.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum StoreChoice {
-    /// The embedded one, in the storage path: for one server.
-    Sled,
-    /// A PostgreSQL database by its URL: for several servers.
-    Postgres(String),
-}
-
-impl FromStr for StoreChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "sled" => Ok(Self::Sled),
-            url if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
-                Ok(Self::Postgres(url.to_owned()))
-            }
-            _ => Err("expected `sled` or postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned()),
-        }
-    }
-}
-
-impl TryFrom<String> for StoreChoice {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<StoreChoice> for String {
-    fn from(choice: StoreChoice) -> Self {
-        match choice {
-            StoreChoice::Sled => "sled".to_owned(),
-            StoreChoice::Postgres(url) => url,
-        }
-    }
-}
-
-/// Without the URL: there may be a password in it.
-impl std::fmt::Debug for StoreChoice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if matches!(self, Self::Sled) { "Sled" } else { "Postgres" })
-    }
-}
-
 /// A length of time, as people write it: `5s`, `500ms`, `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -191,10 +144,12 @@ pub struct Flags {
     /// Where the records are: `sled`, embedded, or postgres://... for several servers on one database [default: sled]
     ///
     /// Several hosts may be named, separated by commas: the one that takes writes is used. `sslmode` (disable, prefer, require,
-    /// verify-ca, verify-full) and `sslrootcert` are as libpq has them. The schema is the first of the search path.
+    /// verify-ca, verify-full) and `sslrootcert` are as libpq has them. The schema is the first of the search path. Others can see the
+    /// flags of a process: a URL with a password belongs into MODEL_REGISTRY_STORE or the file.
+    // A text for clap, which would repeat what it can't parse.
     #[arg(long, global = true, value_name = "sled|URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    store: Option<StoreChoice>,
+    store: Option<String>,
     /// How many connections to a database to use for reads [default: 16]
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -307,70 +262,4 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    fn flags(arguments: &[&str]) -> Flags {
-        #[derive(Parser)]
-        struct Command {
-            #[command(flatten)]
-            flags: Flags,
-        }
-        Command::parse_from(std::iter::once(&"registry-server").chain(arguments)).flags
-    }
-
-    #[test]
-    #[expect(clippy::result_large_err, reason = "the signature of figment's jail")]
-    fn flags_go_over_environment_over_file_over_defaults() {
-        figment::Jail::expect_with(|jail| {
-            jail.create_file("registry.toml", "listen = \"127.0.0.1:1\"\nmax_calls = 1\ncache_mib = 1")?;
-            jail.set_env("MODEL_REGISTRY_MAX_CALLS", "2");
-            jail.set_env("MODEL_REGISTRY_CACHE_MIB", "2");
-            jail.set_env("MODEL_REGISTRY_ENDPOINT", "http://the-client-s-own");
-            let flags = flags(&["--config", "registry.toml", "--cache-mib", "3", "--archive-every", "1m 30s"]);
-            let config = Config::load(&flags).map_err(|error| *error)?;
-            let expected = Config {
-                listen: SocketAddr::from(([127, 0, 0, 1], 1)),
-                max_calls: 2,
-                cache_mib: 3,
-                archive_every: Period(Duration::from_secs(90)),
-                ..Config::default()
-            };
-            assert_eq!(config, expected);
-            Ok(())
-        });
-    }
-
-    #[test]
-    #[expect(clippy::result_large_err, reason = "the signature of figment's jail")]
-    fn what_can_not_be_understood_is_refused() {
-        figment::Jail::expect_with(|jail| {
-            jail.create_file("typo.toml", "listenn = \"127.0.0.1:1\"")?;
-            assert!(Config::load(&flags(&["--config", "typo.toml"])).is_err());
-            assert!(Config::load(&flags(&["--config", "missing.toml"])).is_err());
-            jail.set_env("MODEL_REGISTRY_STORE", "postgres://host/registry");
-            let url = StoreChoice::Postgres("postgres://host/registry".to_owned());
-            assert_eq!(Config::load(&Flags::default()).unwrap().store, url);
-            jail.set_env("MODEL_REGISTRY_STORE", "mysql://host/registry");
-            assert!(Config::load(&Flags::default()).unwrap_err().to_string().contains("postgres://"));
-            jail.set_env("MODEL_REGISTRY_STORE", "sled");
-            jail.set_env("MODEL_REGISTRY_MAX_CALLS", "many");
-            assert!(Config::load(&Flags::default()).is_err());
-            Ok(())
-        });
-    }
-
-    #[test]
-    #[expect(clippy::result_large_err, reason = "the signature of figment's jail")]
-    fn limits_are_exact() {
-        figment::Jail::expect_with(|jail| {
-            jail.create_file("registry.toml", "max_artifact_size = 1000001\nnamespace_quota = \"1TiB\"")?;
-            jail.set_env("MODEL_REGISTRY_NAMESPACE_QUOTA", "10GiB");
-            let limits = Config::load(&flags(&["--config", "registry.toml"])).map_err(|error| *error)?.limits();
-            assert_eq!(limits, Limits { artifact: Some(1_000_001), namespace: Some(10 << 30) });
-            Ok(())
-        });
-    }
-}
+mod tests;

@@ -12,7 +12,6 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig};
 use registry_common::places::{self, UrlError};
-use url::Url;
 
 use crate::room;
 use crate::store::StoreError;
@@ -58,6 +57,12 @@ impl PlaceError {
     }
 }
 
+impl From<UrlError> for PlaceError {
+    fn from(UrlError { place, problem }: UrlError) -> Self {
+        Self::Unknown { place, problem }
+    }
+}
+
 impl From<PlaceError> for StoreError {
     fn from(error: PlaceError) -> Self {
         match &error {
@@ -81,10 +86,10 @@ pub(crate) struct Folder {
 impl Folder {
     /// A folder by its path or URL: a local one is made if it is missing, an object store has to answer.
     pub(crate) async fn open(place: &str) -> Result<Self, PlaceError> {
-        let local = match Url::parse(place) {
-            Ok(url) if url.scheme() == "file" => url.to_file_path().ok(),
-            _ if !place.contains("://") => Some(FilePath::new(place).to_owned()),
-            _ => None,
+        let local = match places::url(place)? {
+            Some(url) if url.scheme() == "file" => url.to_file_path().ok(),
+            Some(_) => None,
+            None => Some(FilePath::new(place).to_owned()),
         };
         let Some(folder) = local else {
             let (objects, prefix) = by_url(place)?;
@@ -154,8 +159,7 @@ impl Folder {
 
 /// The object store at a URL, and the path in it.
 fn by_url(place: &str) -> Result<(Arc<dyn ObjectStore>, Path), PlaceError> {
-    let opened = places::open(place, retry(), Connector);
-    opened.map_err(|UrlError { place, problem }| PlaceError::Unknown { place, problem })
+    Ok(places::open(place, retry(), Connector)?)
 }
 
 fn retry() -> RetryConfig {
@@ -174,7 +178,7 @@ pub(crate) enum Source {
 
 /// What lies at a path or URL.
 pub(crate) async fn source(place: &str) -> Result<Source, PlaceError> {
-    if !place.contains("://") {
+    if places::url(place)?.is_none() {
         let unknown = |error: std::io::Error| PlaceError::unknown(place, error);
         if tokio::fs::metadata(place).await.map_err(unknown)?.is_dir() {
             return Ok(Source::Archive(Folder::open(place).await?));

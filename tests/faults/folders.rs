@@ -174,7 +174,7 @@ fn a_layout_takes_many_models() {
     let import = ["import", "--oci", dir, "--model", "churn", "--create"];
     for wrong in [&[][..], &["--ref", "worst"]] {
         let (code, complaint) = ctl.fails(&[&import[..], wrong].concat());
-        assert_eq!(code, Some(1));
+        assert_eq!(code, Some(4), "{complaint}");
         assert!(complaint.contains("fraud-1, best"), "{complaint}");
     }
     let by_digest = there["manifests"][1]["digest"].as_str().unwrap();

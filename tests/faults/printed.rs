@@ -109,3 +109,19 @@ fn a_reader_that_goes_away_is_no_error() {
         assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
     }
 }
+
+#[test]
+fn whatever_of_an_endpoint_is_not_used_is_refused() {
+    for (endpoint, problem) in [
+        ("http://ana:secret@127.0.0.1:1", "a user or a password"),
+        ("http:/ana:secret@127.0.0.1:1", "\"...@127.0.0.1:1\""),
+        ("http://127.0.0.1:1/registry", "a path"),
+        ("http://127.0.0.1:1?token=secret", "a query"),
+        ("http://127.0.0.1:1#secret", "a fragment"),
+        ("grpc://127.0.0.1:1", "the scheme grpc is unknown"),
+    ] {
+        let (code, complaint) = Ctl::at(endpoint).fails(&["list"]);
+        assert_eq!(code, Some(4), "{complaint}");
+        assert!(complaint.contains(problem) && !complaint.contains("secret"), "{complaint}");
+    }
+}

@@ -6,7 +6,7 @@ use futures::TryStreamExt as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use object_store::buffered::BufWriter;
 use registry_client::{Error, pb};
-use registry_common::hex;
+use registry_common::{hex, places};
 
 use crate::args::Backup;
 use crate::output::{bytes, last};
@@ -26,7 +26,7 @@ pub(crate) async fn backup(context: &Context, command: Backup) -> Result<(), Fai
         let size = bytes(step.bytes);
         moved.set_message(format!("chunk {}/{}, {size}", step.chunks, step.of_chunks));
     });
-    let completed = if command.to.contains("://") {
+    let completed = if places::url(&command.to)?.is_some() {
         let (objects, path) = objects::open(&command.to).await?;
         let mut object = BufWriter::new(objects, path);
         let completed = backup.write_to(&mut object).await;

@@ -134,6 +134,7 @@ fn exit_code(error: &(dyn std::error::Error + 'static)) -> u8 {
     let of_client = successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref::<Error>());
     match of_client {
         Some(error) if error.is_not_found() => 3,
+        Some(Error::InvalidOption { .. }) => 4,
         Some(error) if error.is_invalid_argument() => 4,
         Some(error) if error.is_already_exists() || error.is_conflict() || error.is_failed_precondition() => 5,
         Some(error) if error.is_unavailable() => 6,

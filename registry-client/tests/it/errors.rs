@@ -166,3 +166,32 @@ async fn options_that_are_no_good_are_named() {
         assert!(matches!(&error, Error::InvalidOption { option, .. } if *option == expected), "{error:?}");
     }
 }
+
+#[tokio::test]
+async fn what_an_endpoint_asks_for_is_done_or_refused_and_no_password_is_repeated() {
+    for endpoint in [
+        "http://ana:secret@localhost",
+        "http://ana:sec,secret@localhost",
+        "http:/ana:secret@localhost",
+        "ana:secret@localhost",
+        "http://localhost/registry",
+        "http://localhost?token=secret",
+        "http://localhost#secret",
+        "http://localhost:99999",
+        "grpc://localhost",
+    ] {
+        let builder = RegistryClient::builder(endpoint);
+        assert!(!format!("{builder:?}").contains("secret"), "{builder:?}");
+        let error = builder.connect_lazy().unwrap_err();
+        assert!(matches!(&error, Error::InvalidOption { option: "endpoint", .. }), "{error:?}");
+        assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+    }
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn tls_that_was_configured_is_not_left_out() {
+    let tls = tonic::transport::ClientTlsConfig::new();
+    let error = RegistryClient::builder("http://localhost").tls(tls).connect_lazy().unwrap_err();
+    assert!(error.to_string().contains("TLS is configured"), "{error}");
+}
