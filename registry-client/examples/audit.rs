@@ -14,7 +14,8 @@ use registry_client::pb::Event;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let resource = std::env::args().nth(1).unwrap_or_default();
-    let endpoint = std::env::var("MODEL_REGISTRY_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:50051".to_owned());
+    let endpoint = std::env::var("MODEL_REGISTRY_ENDPOINT").ok().filter(|set| !set.is_empty());
+    let endpoint = endpoint.unwrap_or_else(|| "http://127.0.0.1:50051".to_owned());
     let client = RegistryClient::connect(endpoint).await?;
 
     let mut events = client.list_events().parent(resource).stream();

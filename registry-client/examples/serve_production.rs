@@ -18,7 +18,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let model = arguments.next().unwrap_or_else(|| "models/mean".to_owned());
     let folder = PathBuf::from(arguments.next().unwrap_or_else(|| "served".to_owned()));
-    let endpoint = std::env::var("MODEL_REGISTRY_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:50051".to_owned());
+    let endpoint = std::env::var("MODEL_REGISTRY_ENDPOINT").ok().filter(|set| !set.is_empty());
+    let endpoint = endpoint.unwrap_or_else(|| "http://127.0.0.1:50051".to_owned());
     // The service may be up before the registry is.
     let client = RegistryClient::builder(endpoint).actor("serve-production").connect_lazy()?;
 

@@ -27,7 +27,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     };
 
-    let endpoint = std::env::var("MODEL_REGISTRY_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:50051".to_owned());
+    let endpoint = std::env::var("MODEL_REGISTRY_ENDPOINT").ok().filter(|set| !set.is_empty());
+    let endpoint = endpoint.unwrap_or_else(|| "http://127.0.0.1:50051".to_owned());
     let client = RegistryClient::builder(endpoint).actor("train-and-publish").connect().await?;
     let mut publication = client
         .publish(&folder, model)

@@ -318,12 +318,13 @@ impl Builder {
             headers.append(key, value);
         }
         if let Some(actor) = self.actor {
-            match ascii(&actor) {
+            if actor.contains(char::is_control) {
+                let problem = "has control characters".to_owned();
+                return Err(Error::InvalidOption { option: "actor", value: actor, problem });
+            }
+            // Spaces at its ends may get lost in a header of text.
+            match ascii(&actor).filter(|_| actor.trim() == actor) {
                 Some(text) => drop(headers.insert(ACTOR_HEADER, text)),
-                None if actor.contains(char::is_control) => {
-                    let problem = "has control characters".to_owned();
-                    return Err(Error::InvalidOption { option: "actor", value: actor, problem });
-                }
                 None => drop(headers.insert_bin(ACTOR_BIN_HEADER, MetadataValue::from_bytes(actor.as_bytes()))),
             }
         }

@@ -15,6 +15,9 @@ use crate::rules::quota::Limits;
 pub use crate::settings::StoreChoice;
 use crate::settings::{Secret, Size};
 
+/// The variable that names the file with settings.
+const CONFIG: &str = "MODEL_REGISTRY_CONFIG";
+
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// What the server can be told, with its defaults. Each has a flag, a variable `MODEL_REGISTRY_...`, and a key in the file.
@@ -130,7 +133,7 @@ pub enum LogFormat {
 #[derive(Debug, Default, Args, Serialize)]
 pub struct Flags {
     /// A TOML file with settings: the flags' names with `_` [env: MODEL_REGISTRY_CONFIG]
-    #[arg(long, global = true, value_name = "FILE", env = "MODEL_REGISTRY_CONFIG", hide_env = true)]
+    #[arg(long, global = true, value_name = "FILE")]
     #[serde(skip)]
     config: Option<PathBuf>,
     /// Where to listen; port 0 picks a free one [default: 127.0.0.1:50051]
@@ -242,10 +245,15 @@ impl Config {
     /// If the file can't be read, or a setting is unknown or has no meaning.
     pub fn load(flags: &Flags) -> Result<Self, Box<figment::Error>> {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
-        if let Some(file) = &flags.config {
+        let variable = || std::env::var_os(CONFIG).filter(|file| !file.is_empty()).map(PathBuf::from);
+        if let Some(file) = flags.config.clone().or_else(variable) {
             figment = figment.merge(Toml::file_exact(file));
         }
         let environment = Env::prefixed("MODEL_REGISTRY_").ignore(&["config", "endpoint", "actor"]);
+        // One that is set but empty is as one that is not: that is how CI unsets them.
+        let set = environment.iter().filter(|(_, value)| !value.is_empty());
+        let set: Vec<_> = set.map(|(name, _)| name.into_string()).collect();
+        let environment = environment.only(&set.iter().map(String::as_str).collect::<Vec<_>>());
         figment.merge(environment).merge(Serialized::defaults(flags)).extract().map_err(Box::new)
     }
 

@@ -1,6 +1,8 @@
 //! What the command line prints, and what it takes from its surroundings.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Stdio;
 
 use registry_tests::process::registryctl;
@@ -108,6 +110,37 @@ fn a_reader_that_goes_away_is_no_error() {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
     }
+}
+
+#[test]
+fn a_variable_that_is_set_but_empty_is_unset() {
+    let (_folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let creator = |model: &str, variables: &[(&str, &OsStr)]| {
+        let mut command = registryctl(&server.endpoint());
+        command.args(["create", model]).env_remove("USER").envs(variables.iter().copied());
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        if !output.status.success() {
+            return Err(said);
+        }
+        assert_eq!(said, "");
+        Ok(ctl.json(&["get", model])[0]["creator"].as_str().unwrap().to_owned())
+    };
+    let (actor, user, empty) = ("MODEL_REGISTRY_ACTOR", "USER", OsStr::new(""));
+    let made = |model: &str, variables: &[(&str, &OsStr)]| creator(model, variables).unwrap();
+    assert_eq!(made("a", &[(actor, empty), (user, OsStr::new("ana"))]), "ana");
+    assert_eq!(made("b", &[(actor, empty), (user, empty), ("RUST_LOG", empty)]), "anonymous");
+    assert_eq!(made("c", &[(actor, OsStr::new("Žofie 模型"))]), "Žofie 模型");
+    assert_eq!(made("d", &[(user, OsStr::new("Zoë"))]), "Zoë");
+    for unfit in [&b"a\tb"[..], b"\xff"] {
+        let said = creator("e", &[(user, OsStr::from_bytes(unfit))]).unwrap_err();
+        assert!(said.contains("the login name in USER") && said.contains("--actor"), "{said}");
+    }
+    let mut elsewhere = registryctl("unused");
+    elsewhere.args(["get", "a"]).env("MODEL_REGISTRY_ENDPOINT", "");
+    let said = String::from_utf8(elsewhere.output().unwrap().stderr).unwrap();
+    assert!(said.contains("\"unused\": not a URL"), "what is given counts: {said}");
 }
 
 #[test]

@@ -62,6 +62,14 @@ async fn an_actor_may_have_a_name_in_any_script() {
 }
 
 #[tokio::test]
+async fn an_actor_has_no_control_characters() {
+    let server = TestServer::start().await;
+    for bad in ["a\tb", "\t"] {
+        invalid(&server, create(&server, "a", "", header(ACTOR, bad)), &[(ACTOR, ErrorReason::FieldInvalid)]).await;
+    }
+}
+
+#[tokio::test]
 async fn a_request_id_may_come_in_a_header() {
     let server = TestServer::start().await;
     let (id, other) = (Uuid::new_v4().to_string(), Uuid::new_v4().to_string());

@@ -24,11 +24,12 @@ use crate::numbers;
 #[derive(Debug, Parser)]
 #[command(name = "registryctl", version)]
 pub(crate) struct Args {
-    /// Where the registry is; if it has several servers, all of them, separated by commas.
-    #[arg(long, global = true, env = "MODEL_REGISTRY_ENDPOINT", default_value = "http://127.0.0.1:50051")]
-    pub(crate) endpoint: String,
-    /// Who calls, for the audit trail; by default whoever is logged in.
-    #[arg(long, global = true, env = "MODEL_REGISTRY_ACTOR")]
+    /// Where the registry is; if it has several servers, all of them, separated by commas [env: MODEL_REGISTRY_ENDPOINT] [default:
+    /// http://127.0.0.1:50051]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) endpoint: Option<String>,
+    /// Who calls, for the audit trail [env: MODEL_REGISTRY_ACTOR] [default: whoever is logged in]
+    #[arg(long, global = true, value_name = "NAME")]
     pub(crate) actor: Option<String>,
     /// Print JSON instead of text: the contract's messages in protobuf's JSON form; one a line where there are several.
     #[arg(long, global = true)]

@@ -17,6 +17,7 @@ mod oci;
 mod output;
 mod progress;
 mod promotion;
+mod settings;
 mod values;
 mod versions;
 
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use registry_client::{Error, RegistryClient};
-use registry_common::shown::{self, LogToStderr};
+use registry_common::shown;
 
 use self::args::{Args, Command, Verify};
 use self::output::{Output, note};
@@ -83,16 +84,14 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Verify(Verify { folder: Some(folder), .. }) => return folder::verify(&out, folder).await,
         _ => {}
     }
-    let log = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_writer(LogToStderr::default).with_ansi(false).with_env_filter(log).init();
-
-    let mut builder = RegistryClient::builder(&args.endpoint);
-    let logged_in = || std::env::var("USER").ok().filter(|user| !user.is_empty());
-    if let Some(actor) = args.actor.or_else(logged_in) {
+    settings::log()?;
+    let endpoint = settings::endpoint(args.endpoint)?;
+    let mut builder = RegistryClient::builder(&endpoint);
+    if let Some(actor) = settings::actor(args.actor)? {
         builder = builder.actor(actor);
     }
     let context = Context { client: builder.connect_lazy()?, out };
-    call(&context, &args.endpoint, args.command).await?;
+    call(&context, &endpoint, args.command).await?;
     context.out.finish()
 }
 

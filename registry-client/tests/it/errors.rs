@@ -161,6 +161,7 @@ async fn options_that_are_no_good_are_named() {
         ("http://localhost,localhost", "me", "endpoint"),
         (" , ", "me", "endpoint"),
         ("http://localhost", "line\nbreak", "actor"),
+        ("http://localhost", "a\ttab", "actor"),
     ] {
         let error = RegistryClient::builder(endpoint).actor(actor).connect_lazy().unwrap_err();
         assert!(matches!(&error, Error::InvalidOption { option, .. } if *option == expected), "{error:?}");

@@ -78,6 +78,29 @@ async fn a_service_of_the_program_stands_for_a_connection() {
 }
 
 #[tokio::test]
+async fn a_name_that_a_header_can_not_carry_as_text_is_sent_as_bytes() {
+    let names = Fake::default().on(move |request: Request<pb::GetModelRequest>| {
+        let headers = request.metadata();
+        let text = headers.get("x-registry-actor").map(|value| value.to_str().unwrap().to_owned());
+        let bytes = headers.get_bin("x-registry-actor-bin").map(|value| value.to_bytes().unwrap().to_vec());
+        let name = text.map(|text| format!("text {text}"));
+        let name = name.or(bytes.map(|bytes| format!("bytes {}", String::from_utf8(bytes).unwrap())));
+        Ok(pb::Model { description: name.unwrap_or_default(), ..Default::default() })
+    });
+    let endpoint = format!("http://{}", names.serve().await);
+    for (actor, expected) in [
+        ("ana", "text ana"),
+        ("Zoë", "bytes Zoë"),
+        ("模型", "bytes 模型"),
+        (" ana ", "bytes  ana "),
+        ("a b", "text a b"),
+    ] {
+        let client = RegistryClient::builder(&endpoint).actor(actor).connect_lazy().unwrap();
+        assert_eq!(client.get_model("fraud").await.unwrap().description, expected);
+    }
+}
+
+#[tokio::test]
 async fn headers_that_can_not_be_sent_are_refused() {
     for (name, value) in [("two words", "x"), ("x-bin", "x"), ("authorization", "line\nline")] {
         let made = RegistryClient::builder("http://127.0.0.1:1").header(name, value).connect_lazy();

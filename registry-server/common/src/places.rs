@@ -1,5 +1,7 @@
 //! Object stores by their URL.
 
+use std::ffi::OsString;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -62,7 +64,7 @@ pub fn url(place: &str) -> Result<Option<Url>, UrlError> {
 }
 
 /// The object store at a URL, and the path in it. Credentials, endpoints and further settings come from the variables that
-/// object_store knows: `AWS_...`, `GOOGLE_...`, `AZURE_...`. Nothing is asked of the store yet.
+/// object_store knows: `AWS_...`, `GOOGLE_...`, `AZURE_...`; one that is empty is unset. Nothing is asked of the store yet.
 ///
 /// # Errors
 /// If the URL is malformed, of an unknown kind or has a part that would not be used, or the variables do not fit together.
@@ -79,21 +81,49 @@ pub fn open(
     let objects: Arc<dyn ObjectStore> = match scheme {
         ObjectStoreScheme::Local => Arc::new(LocalFileSystem::new().with_fsync(true)),
         ObjectStoreScheme::AmazonS3 => {
-            let builder = AmazonS3Builder::from_env().with_url(place).with_retry(retry);
+            let set = settings("AWS_").into_iter();
+            let builder = set.fold(AmazonS3Builder::new(), |builder, (key, value)| builder.with_config(key, value));
+            let builder = builder.with_url(place).with_retry(retry);
             check_endpoint(&builder).map_err(|problem| UrlError::new(place, problem))?;
             Arc::new(builder.with_http_connector(http).build().map_err(unknown)?)
         }
         ObjectStoreScheme::GoogleCloudStorage => {
-            let builder = GoogleCloudStorageBuilder::from_env().with_url(place).with_retry(retry);
+            let account = variable("SERVICE_ACCOUNT").into_iter();
+            let builder = GoogleCloudStorageBuilder::new();
+            let builder = account.fold(builder, GoogleCloudStorageBuilder::with_service_account_path);
+            let set = settings("GOOGLE_").into_iter();
+            let builder = set.fold(builder, |builder, (key, value)| builder.with_config(key, value));
+            let builder = builder.with_url(place).with_retry(retry);
             Arc::new(builder.with_http_connector(http).build().map_err(unknown)?)
         }
         ObjectStoreScheme::MicrosoftAzure => {
-            let builder = MicrosoftAzureBuilder::from_env().with_url(place).with_retry(retry);
+            let set = settings("AZURE_").into_iter();
+            let builder =
+                set.fold(MicrosoftAzureBuilder::new(), |builder, (key, value)| builder.with_config(key, value));
+            let identity = variable("IDENTITY_ENDPOINT").into_iter();
+            let builder = identity.fold(builder, MicrosoftAzureBuilder::with_msi_endpoint);
+            let builder = builder.with_url(place).with_retry(retry);
             Arc::new(builder.with_http_connector(http).build().map_err(unknown)?)
         }
         _ => return Err(not_understood()),
     };
     Ok((objects, path))
+}
+
+/// The settings of one kind of store in the environment, as object_store reads them; but one that is set and empty is left out, since
+/// that is how CI unsets them.
+fn settings<K: FromStr>(prefix: &str) -> Vec<(K, String)> {
+    let setting = |(name, value): (OsString, OsString)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with(prefix))?;
+        let value = value.into_string().ok().filter(|value| !value.is_empty())?;
+        Some((name.to_ascii_lowercase().parse().ok()?, value))
+    };
+    std::env::vars_os().filter_map(setting).collect()
+}
+
+/// A variable that is set and not empty.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// What is wrong with the endpoint in the environment. object_store panics at one that is no URL, and refuses http with nothing

@@ -56,6 +56,23 @@ fn what_can_not_be_understood_is_refused() {
 
 #[test]
 #[expect(clippy::result_large_err, reason = "the signature of figment's jail")]
+fn a_variable_that_is_set_but_empty_is_unset() {
+    figment::Jail::expect_with(|jail| {
+        for name in ["CONFIG", "STORE", "ARCHIVE", "ENCRYPTION_KEY", "MAX_CALLS", "LOG", "GC_EVERY"] {
+            jail.set_env(format!("MODEL_REGISTRY_{name}"), "");
+        }
+        assert_eq!(Config::load(&Flags::default()).map_err(|error| *error)?, Config::default());
+        jail.create_file("registry.toml", "max_calls = 7")?;
+        jail.set_env("MODEL_REGISTRY_CONFIG", "registry.toml");
+        assert_eq!(Config::load(&Flags::default()).map_err(|error| *error)?.max_calls, 7);
+        jail.set_env("MODEL_REGISTRY_CONFIG", "missing.toml");
+        assert!(Config::load(&Flags::default()).is_err());
+        Ok(())
+    });
+}
+
+#[test]
+#[expect(clippy::result_large_err, reason = "the signature of figment's jail")]
 fn no_password_of_a_store_is_repeated() {
     figment::Jail::expect_with(|jail| {
         for url in [

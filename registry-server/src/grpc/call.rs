@@ -181,7 +181,10 @@ pub(super) fn actor(headers: &MetadataMap, found: &mut Violations) -> String {
     }
     let Some(value) = headers.get(ACTOR_HEADER) else { return "anonymous".to_owned() };
     match value.to_str() {
-        Ok(actor) if !actor.is_empty() && actor.len() <= CHARACTERS => actor.to_owned(),
+        // A tab is text to HTTP.
+        Ok(actor) if !actor.is_empty() && actor.len() <= CHARACTERS && !actor.contains(char::is_control) => {
+            actor.to_owned()
+        }
         _ => {
             found.invalid(ACTOR_HEADER, format!("must be 1 to {CHARACTERS} visible ASCII characters"));
             String::new()
