@@ -91,6 +91,55 @@ async fn an_imported_tree_comes_back_byte_for_byte() {
     assert_eq!(head(&client).await, before, "importing again changes nothing");
 }
 
+#[test]
+fn nothing_is_sent_while_something_is_bad_and_the_rest_with_skip_bad() {
+    let (folder, server) = crate::cli::server();
+    let ctl = Ctl::new(&server);
+    let tree = folder.path().join("tree");
+    let secret = folder.path().join("secret.json");
+    fs::write(&secret, r#"{"description": "secret"}"#).unwrap();
+    let version = |model: &str, id: &str, metadata: &str| {
+        let folder = tree.join(model).join(id);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("metadata.json"), metadata).unwrap();
+        folder
+    };
+    version("fraud", "20260101_000000", r#"{"training_date": "2026-01-26T10:30:00", "hyperparameters": {"x": NaN}}"#);
+    let linked = version("fraud", "20260102_000000", "{}").join("metadata.json");
+    fs::remove_file(&linked).unwrap();
+    std::os::unix::fs::symlink(&secret, &linked).unwrap();
+    let piped = version("fraud", "20260103_000000", "{}").join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(piped).status().unwrap().success());
+    version("fraud", "20260104_000000", r#"{"features": [{"name": ""}]}"#);
+    version("two words", "20260101_000000", "{}");
+    version("fraud", "v5", "{}");
+    let tree = tree.to_str().unwrap();
+
+    let (code, complaint) = ctl.fails(&["import", tree]);
+    assert_eq!(code, Some(1), "{complaint}");
+    for said in [
+        "bad: TREE/fraud/20260102_000000: metadata.json: is a link that leads out of the tree",
+        "bad: TREE/fraud/20260103_000000: pipe: is no file",
+        "bad: TREE/two words: model_id: must not contain ' '",
+        "not taken: TREE/fraud/v5: is not named as versions are",
+        "TREE/fraud/20260101_000000/metadata.json: training_date: 2026-01-26T10:30:00 has no time zone",
+        "nothing was imported",
+    ] {
+        assert!(complaint.contains(&said.replace("TREE", tree)), "{said}: {complaint}");
+    }
+    assert!(ctl.json(&["events"]).is_empty(), "something was sent");
+
+    let summary = &ctl.json(&["import", tree, "--skip-bad"])[0];
+    let expected = serde_json::json!({
+        "models": 1, "models_created": 1, "versions": 1, "versions_created": 1, "promotions": 0, "not_taken": 1, "left_out": 4,
+    });
+    assert_eq!(summary, &expected);
+    assert_eq!(ctl.json(&["get", "fraud/versions/20260101_000000"])[0]["hyperparameters"]["x"], "NaN");
+    assert!(!ctl.ok(&["--json", "events"]).contains("secret"));
+    let said = ctl.ok(&["import", tree, "--skip-bad"]);
+    assert_eq!(said, "1 models (0 new), 1 versions (0 new), 0 promotions, 1 not taken, 4 left out\n");
+}
+
 async fn head(client: &RegistryClient) -> i64 {
     registry_tests::events(client).await.last().map_or(0, |event| event.revision)
 }

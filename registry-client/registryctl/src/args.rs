@@ -122,7 +122,8 @@ pub(crate) enum Command {
     /// Write a version into an OCI image layout, as a model that CNCF ModelPack tools read.
     Export(Export),
     /// Take versions over: with --oci, one from an OCI image layout; otherwise the file tree of an older registry,
-    /// `MODEL/YYYYMMDD_HHMMSS/` with `metadata.json`, of which only what is missing is taken when it is run again.
+    /// `MODEL/YYYYMMDD_HHMMSS/` with `metadata.json`, of which only what is missing is taken when it is run again. Links are followed
+    /// within the tree. What is not taken is said; what is bad, all of it at once, before anything is sent.
     Import(Import),
     /// Measure a registry against what the machine can do without one. Makes models of its own and deletes them.
     Bench(Bench),

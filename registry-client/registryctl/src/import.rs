@@ -1,14 +1,18 @@
 //! `import`: takes a file tree of an older registry over, unless it is from an image layout.
 //!
-//! What is in the registry already stays as it is, so that an import that broke off can be run again, and one that was complete
-//! changes nothing. The time stamps become version ids; they tell what is there.
+//! All of the tree is read and checked before anything is sent. What is in the registry already stays as it is, so that an import
+//! that broke off can be run again, and one that was complete changes nothing. The time stamps become version ids; they tell what is
+//! there.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use registry_client::pb;
+use registry_client::{Error, pb};
 
 use crate::args::Import;
-use crate::legacy::{self, LegacyModel, LegacyVersion};
-use crate::output::brief;
+use crate::legacy::{self, About, LegacyModel, LegacyVersion, Tree};
+use crate::output::{brief, note};
 use crate::{Context, Failure, oci};
 
 /// What an import did.
@@ -19,87 +23,166 @@ struct Summary {
     versions: usize,
     versions_created: usize,
     promotions: usize,
+    /// What is no part of the layout.
+    not_taken: usize,
+    /// What is bad, and was left out as it was asked for.
+    left_out: usize,
+}
+
+/// An error of the client's, and the file or folder that it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .path.display())]
+struct Of {
+    path: PathBuf,
+    source: Error,
+}
+
+impl Of {
+    fn of(path: impl Into<PathBuf>) -> impl FnOnce(Error) -> Self {
+        let path = path.into();
+        move |source| Self { path, source }
+    }
 }
 
 pub(crate) async fn import(context: &Context, command: Import) -> Result<(), Failure> {
     let Some(folder) = command.folder else { return oci::import(context, command.image).await };
-    let models = legacy::read(&folder)?;
+    let Tree { mut models, not_taken, mut bad, notes } = legacy::read(&folder)?;
+    for (model, error) in refused(context, &command.namespace, &models).await? {
+        models.retain(|known| known.folder != model);
+        bad.push(About { path: model, what: error.to_string() });
+    }
+    notes.iter().for_each(|about| note(&about.to_string()));
+    not_taken.iter().for_each(|about| note(&format!("not taken: {about}")));
+    let how = if command.skip_bad { "left out" } else { "bad" };
+    bad.iter().for_each(|about| note(&format!("{how}: {about}")));
+    if !bad.is_empty() && !command.skip_bad {
+        return Err("nothing was imported: mend what is named above, or leave it out with --skip-bad".into());
+    }
+    if models.is_empty() {
+        return Err(format!("{}: there is no MODEL/YYYYMMDD_HHMMSS/ to import below it", folder.display()).into());
+    }
     let total: usize = models.iter().map(|model| model.versions.len()).sum();
     let style = ProgressStyle::with_template("importing {wide_bar} {pos}/{len} versions  {eta} left")?;
     let bar = ProgressBar::new(total as u64).with_style(style);
-    let mut summary = Summary::default();
+    let left_out = bad.iter().map(|about| &about.path).collect::<BTreeSet<_>>().len();
+    let summary = Summary { not_taken: not_taken.len(), left_out, ..Summary::default() };
+    let mut run = Run { context, namespace: &command.namespace, skip_bad: command.skip_bad, bar: bar.clone(), summary };
     for model in models {
-        import_model(context, &command.namespace, model, &bar, &mut summary).await?;
+        run.model(model).await?;
     }
     bar.finish_and_clear();
+    let summary = run.summary;
     if context.out.json {
         return context.out.value(&summary);
     }
-    let Summary { models, models_created, versions, versions_created, promotions } = summary;
+    let Summary { models, models_created, versions, versions_created, promotions, not_taken, left_out } = summary;
+    let unless_none = |count: usize, what: &str| if count == 0 { String::new() } else { format!(", {count} {what}") };
     context.out.line(&format!(
-        "{models} models ({models_created} new), {versions} versions ({versions_created} new), {promotions} promotions"
+        "{models} models ({models_created} new), {versions} versions ({versions_created} new), {promotions} promotions{}{}",
+        unless_none(not_taken, "not taken"),
+        unless_none(left_out, "left out"),
     ))
 }
 
-async fn import_model(
-    context: &Context,
-    namespace: &str,
-    legacy: LegacyModel,
-    bar: &ProgressBar,
-    summary: &mut Summary,
-) -> Result<(), Failure> {
-    let name = format!("namespaces/{namespace}/models/{}", legacy.id);
-    summary.models += 1;
-    match context.client.create_model(&name).model(legacy.model).await {
-        Ok(_) => summary.models_created += 1,
-        Err(error) if error.is_already_exists() => {}
-        Err(error) => return Err(error.into()),
-    }
-    let mut promoted_at = None;
-    for version in legacy.versions {
-        summary.versions += 1;
-        if Some(&version.version_id) == legacy.production.as_ref() {
-            promoted_at.clone_from(&version.promoted_at);
+/// The folders of models that the registry would not take, and why. Nothing is changed.
+async fn refused(context: &Context, namespace: &str, models: &[LegacyModel]) -> Result<Vec<(PathBuf, Error)>, Failure> {
+    let mut refused = Vec::new();
+    for legacy in models {
+        let name = format!("namespaces/{namespace}/models/{}", legacy.id);
+        match context.client.create_model(name).model(legacy.model.clone()).validate_only(true).await {
+            Err(error) if error.is_invalid_argument() => refused.push((legacy.folder.clone(), error)),
+            Err(error) if !error.is_already_exists() => return Err(Of::of(&legacy.folder)(error).into()),
+            _ => {}
         }
-        if import_version(context, &name, version).await? {
-            summary.versions_created += 1;
-        }
-        bar.inc(1);
     }
-    if let Some(version_id) = legacy.production {
-        summary.promotions += usize::from(promote(context, &name, &version_id, promoted_at).await?);
-    }
-    Ok(())
+    Ok(refused)
 }
 
-/// Makes a version unless it is there and complete. Answers whether it did anything.
-async fn import_version(context: &Context, model: &str, legacy: LegacyVersion) -> Result<bool, Failure> {
-    let client = &context.client;
-    let version_id = &legacy.version_id;
-    let version = match client.get_version(format!("{model}/versions/{version_id}")).await {
-        Ok(version) if version.state() == pb::VersionState::Ready => return Ok(false),
-        // An import that broke off left it: the files that are there are not sent again.
-        Ok(version) if version.state() == pb::VersionState::Pending => version,
-        Ok(version) => {
-            return Err(
-                format!("{}: is there, but not complete: {}", brief(&version.name), version.failure_reason).into()
-            );
+/// An import that is under way.
+struct Run<'a> {
+    context: &'a Context,
+    namespace: &'a str,
+    skip_bad: bool,
+    bar: ProgressBar,
+    summary: Summary,
+}
+
+/// What became of a version.
+enum Outcome {
+    Made,
+    /// It was there, and complete.
+    There,
+    /// The registry does not take it.
+    LeftOut,
+}
+
+impl Run<'_> {
+    async fn model(&mut self, legacy: LegacyModel) -> Result<(), Failure> {
+        let name = format!("namespaces/{}/models/{}", self.namespace, legacy.id);
+        self.summary.models += 1;
+        match self.context.client.create_model(&name).model(legacy.model).await {
+            Ok(_) => self.summary.models_created += 1,
+            Err(error) if error.is_already_exists() => {}
+            Err(error) => return Err(Of::of(legacy.folder)(error).into()),
         }
-        Err(error) if error.is_not_found() => {
-            client.create_version(model).version(legacy.version).version_id(version_id).await?
+        let mut production = None;
+        for version in legacy.versions {
+            let (version_id, promoted_at) = (version.version_id.clone(), version.promoted_at.clone());
+            match self.version(&name, version).await? {
+                Outcome::LeftOut => {
+                    self.summary.left_out += 1;
+                    continue;
+                }
+                Outcome::Made => self.summary.versions_created += 1,
+                Outcome::There => {}
+            }
+            self.summary.versions += 1;
+            self.bar.inc(1);
+            if legacy.production.as_ref() == Some(&version_id) {
+                production = Some((version_id, promoted_at));
+            }
         }
-        Err(error) => return Err(error.into()),
-    };
-    for entry in std::fs::read_dir(&legacy.folder)? {
-        let entry = entry?;
-        if !entry.file_type()?.is_file() {
-            return Err(format!("{}: is not a file", entry.path().display()).into());
+        if let Some((version_id, promoted_at)) = production {
+            self.summary.promotions += usize::from(promote(self.context, &name, &version_id, promoted_at).await?);
         }
-        let path = entry.file_name().into_string().map_err(|name| format!("{}: is not UTF-8", name.display()))?;
-        client.upload(&version.name, path, entry.path()).send().await?;
+        Ok(())
     }
-    client.finalize_version(version.name).await?;
-    Ok(true)
+
+    /// Makes a version unless it is there and complete.
+    async fn version(&self, model: &str, legacy: LegacyVersion) -> Result<Outcome, Failure> {
+        let client = &self.context.client;
+        let version_id = &legacy.version_id;
+        let version = match client.get_version(format!("{model}/versions/{version_id}")).await {
+            Ok(version) if version.state() == pb::VersionState::Ready => return Ok(Outcome::There),
+            // An import that broke off left it: the files that are there are not sent again.
+            Ok(version) if version.state() == pb::VersionState::Pending => version,
+            Ok(version) => {
+                return Err(format!(
+                    "{}: is there, but not complete: {}",
+                    brief(&version.name),
+                    version.failure_reason
+                )
+                .into());
+            }
+            Err(error) if error.is_not_found() => {
+                match client.create_version(model).version(legacy.version).version_id(version_id).await {
+                    Ok(version) => version,
+                    Err(error) if error.is_invalid_argument() && self.skip_bad => {
+                        note(&format!("left out: {}: {error}", legacy.folder.display()));
+                        return Ok(Outcome::LeftOut);
+                    }
+                    Err(error) => return Err(Of::of(legacy.folder)(error).into()),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for file in legacy.files {
+            let path = legacy.folder.join(&file);
+            client.upload(&version.name, file, path.clone()).send().await.map_err(Of::of(path))?;
+        }
+        client.finalize_version(version.name).await?;
+        Ok(Outcome::Made)
+    }
 }
 
 /// Puts what was in production there into production here, unless the model has something in production already: since the first

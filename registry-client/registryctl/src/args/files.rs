@@ -88,6 +88,9 @@ pub(crate) struct Import {
     /// Where the models of an older registry go.
     #[arg(long, default_value = "default", conflicts_with = "ImportOci")]
     pub(crate) namespace: String,
+    /// Leave out what can't be imported, and import the rest; otherwise nothing is.
+    #[arg(long, conflicts_with = "ImportOci")]
+    pub(crate) skip_bad: bool,
     #[command(flatten)]
     pub(crate) image: ImportOci,
 }
