@@ -62,12 +62,18 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let name = |kind, prefix: &str| Ok(Self { kind, text: format!("{prefix}{text}") });
-        let unknown = |collection: &str, known: &str| {
-            let problem = format!("unknown collection {collection:?}, expected {known}");
-            Err(InvalidName { name: text.to_owned(), problem })
+        let invalid = |problem: String| Err(InvalidName { name: text.to_owned(), problem });
+        // What stands where a collection should, with what follows it.
+        let unknown = |rest: &str, known: &str| match first(rest) {
+            collection if collection == known => invalid(format!("nothing is named in the collection {collection:?}")),
+            collection => invalid(format!("unknown collection {collection:?}, expected {known}")),
         };
         if text.is_empty() {
-            return Err(InvalidName { name: text.to_owned(), problem: "it is empty".to_owned() });
+            return invalid("it is empty".to_owned());
+        }
+        // A model can't go by these names alone: whoever writes them means something else.
+        if let "namespaces" | "models" | "events" = text {
+            return unknown(text, text);
         }
         if text.starts_with("events/") {
             return name(Kind::Event, "");
@@ -77,7 +83,7 @@ impl FromStr for Name {
             Some(None) => return name(Kind::Namespace, ""),
             Some(Some((_, rest))) => match rest.split_once('/') {
                 Some(("models", model)) => model,
-                _ => return unknown(first(rest), "models"),
+                _ => return unknown(rest, "models"),
             },
             None => text.strip_prefix("models/").unwrap_or(text),
         };
@@ -89,14 +95,16 @@ impl FromStr for Name {
             None => match model[end + 1..].split_once('/') {
                 Some(("versions", version)) => version,
                 // There is no model's name that this could begin with.
-                _ if short => return unknown(first(model), "namespaces, models or events"),
-                _ => return unknown(first(&model[end + 1..]), "versions"),
+                _ if short && first(&model[end + 1..]) != "versions" => {
+                    return unknown(model, "namespaces, models or events");
+                }
+                _ => return unknown(&model[end + 1..], "versions"),
             },
         };
         match below.split_once('/') {
             None => name(Kind::Version, prefix),
             Some((_, rest)) if rest.starts_with("artifacts/") => name(Kind::Artifact, prefix),
-            Some((_, rest)) => unknown(first(rest), "artifacts"),
+            Some((_, rest)) => unknown(rest, "artifacts"),
         }
     }
 }
@@ -179,6 +187,14 @@ mod tests {
             ("namespaces/risk/experiments/7", r#"unknown collection "experiments", expected models"#),
             ("models/fraud/runs/7", r#"unknown collection "runs", expected versions"#),
             ("models/fraud/versions/7/runs/1", r#"unknown collection "runs", expected artifacts"#),
+            ("namespaces", r#"nothing is named in the collection "namespaces""#),
+            ("models", r#"nothing is named in the collection "models""#),
+            ("events", r#"nothing is named in the collection "events""#),
+            ("namespaces/risk/models", r#"nothing is named in the collection "models""#),
+            ("fraud/versions", r#"nothing is named in the collection "versions""#),
+            ("models/fraud/versions", r#"nothing is named in the collection "versions""#),
+            ("fraud@live/artifacts", r#"nothing is named in the collection "artifacts""#),
+            ("fraud/versions/7/artifacts", r#"nothing is named in the collection "artifacts""#),
             ("fraud@live/runs/1", r#"unknown collection "runs", expected artifacts"#),
         ] {
             assert_eq!(name.parse::<Name>().unwrap_err().problem, problem, "{name}");

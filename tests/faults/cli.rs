@@ -200,6 +200,15 @@ fn namespaces_are_made_listed_and_deleted() {
     let shown = &ctl.json(&["get", "namespaces/risk"])[0];
     assert_eq!((&shown["displayName"], &shown["tags"]["floor"]), (&"Risk".into(), &"3".into()));
 
+    let (code, complaint) = ctl.fails(&["get", "risk"]);
+    assert_eq!(code, Some(3), "{complaint}");
+    assert!(complaint.contains("there is a namespace of that name: namespaces/risk"), "{complaint}");
+    assert!(ctl.fails(&["list", "risk"]).1.contains("namespaces/risk"));
+    assert!(!ctl.fails(&["get", "churn"]).1.contains("namespace of that name"));
+    let (code, complaint) = ctl.fails(&["list", "namespaces"]);
+    assert_eq!(code, Some(2), "{complaint}");
+    assert!(complaint.contains("registryctl namespace list"), "{complaint}");
+
     let (code, complaint) = ctl.fails(&["delete", "namespaces/default"]);
     assert_eq!(code, Some(5), "{complaint}");
     assert!(complaint.contains("namespaces/default: has models"), "{complaint}");
@@ -207,6 +216,25 @@ fn namespaces_are_made_listed_and_deleted() {
     assert_eq!(ctl.json(&["namespace", "list"]).len(), 1);
     assert_eq!(ctl.json(&["namespace", "list", "--deleted"]).len(), 2);
     assert_eq!(ctl.ok(&["undelete", "namespaces/risk"]), "undeleted namespaces/risk\n");
+}
+
+#[test]
+fn what_a_namespace_says_of_itself_is_changed() {
+    let (_folder, server) = server();
+    let ctl = Ctl::new(&server);
+    assert_eq!(
+        ctl.ok(&["namespace", "create", "namespaces/risk", "--tag", "a=1", "--tag", "b=2"]),
+        "created namespaces/risk\n"
+    );
+    let update = |arguments: &[&str]| ctl.ok(&[&["namespace", "update"], arguments].concat());
+    assert_eq!(update(&["risk", "--display-name", "Risk", "--description", "Ours"]), "updated namespaces/risk\n");
+    update(&["namespaces/risk", "--tag", "a=3", "--tag", "c=4", "--remove-tag", "b", "--description", ""]);
+    let risk = &ctl.json(&["get", "namespaces/risk"])[0];
+    assert_eq!((&risk["displayName"], risk.get("description")), (&"Risk".into(), None));
+    assert_eq!(risk["tags"], serde_json::json!({"a": "3", "c": "4"}));
+    ctl.ok(&["namespace", "quota", "namespaces/risk", "1KiB"]);
+    assert_eq!(ctl.fails(&["namespace", "update", "risk"]).0, Some(2));
+    assert_eq!(ctl.fails(&["namespace", "update", "churn", "--tag", "a=1"]).0, Some(3));
 }
 
 #[test]

@@ -97,7 +97,7 @@ pub(crate) enum Command {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Make or list namespaces; the first model in one makes it as well.
+    /// Make, change or list namespaces; the first model in one makes it as well.
     #[command(subcommand)]
     Namespace(crate::namespaces::Namespace),
     /// List what happened: the audit trail.

@@ -1,9 +1,9 @@
 //! `create`, `get`, `list`.
 
-use registry_client::{Kind, Name, pb};
+use registry_client::{Error, Kind, Name, pb};
 
 use crate::args::{Create, List};
-use crate::output::{self, brief, bytes, first, last, page_size, time};
+use crate::output::{self, brief, bytes, first, last, note, page_size, time};
 use crate::values::short;
 use crate::{Context, Failure, namespaces};
 
@@ -30,10 +30,24 @@ pub(crate) async fn get(context: &Context, name: Name) -> Result<(), Failure> {
         Kind::Event => out.message("Event", &client.get_event(name).await?, output::event),
         Kind::Artifact => out.message("Artifact", &client.get_artifact(name).await?, output::artifact),
         Kind::Version => out.message("Version", &client.get_version(name).await?, output::version),
-        Kind::Model => out.message("Model", &client.get_model(name).await?, output::model),
+        Kind::Model => match client.get_model(name.as_str()).await {
+            Ok(model) => out.message("Model", &model, output::model),
+            Err(error) => Err(hinted(context, &name, error).await),
+        },
         Kind::Namespace => out.message("Namespace", &client.get_namespace(name).await?, namespaces::text),
         kind => Err(format!("{kind:?}s can't be shown").into()),
     }
+}
+
+/// Tells who asked for a model that there is a namespace of that name, if that is so.
+async fn hinted(context: &Context, name: &Name, error: Error) -> Failure {
+    if error.is_not_found()
+        && let Some(id) = name.as_str().strip_prefix("models/")
+        && context.client.get_namespace(id).await.is_ok()
+    {
+        note(&format!("there is a namespace of that name: namespaces/{id}"));
+    }
+    error.into()
 }
 
 pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure> {
@@ -41,7 +55,7 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
     let page_size = page_size(limit);
     let show_deleted = command.deleted;
     let kind = command.parent.as_ref().map_or(Kind::Namespace, Name::kind);
-    let parent = command.parent.map(String::from).unwrap_or_default();
+    let parent = command.parent.as_ref().map(ToString::to_string).unwrap_or_default();
     if kind == Kind::Namespace {
         let list = pb::ListModelsRequest { parent, page_size, show_deleted, ..Default::default() };
         let models = first(client.call(list).stream(), limit, "first").await?;
@@ -77,7 +91,10 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
     // The newest are what people look for.
     let order_by = "number desc".to_owned();
     let list = pb::ListVersionsRequest { parent, page_size, show_deleted, order_by, ..Default::default() };
-    let versions = first(client.call(list).stream(), limit, "newest").await?;
+    let versions = match (first(client.call(list).stream(), limit, "newest").await, &command.parent) {
+        (Err(error), Some(model)) => return Err(hinted(context, model, error).await),
+        (versions, _) => versions?,
+    };
     let head = ["version", "version_id", "state", "stage", "framework", "size", "created", "description"];
     out.rows("Version", &versions, &head, |version| {
         vec![

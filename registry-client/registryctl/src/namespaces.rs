@@ -1,7 +1,9 @@
 //! `namespace`.
 
+use std::convert::Infallible;
+
 use bytesize::ByteSize;
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use registry_client::pb;
 
 use crate::args::pair;
@@ -17,6 +19,7 @@ pub(crate) enum Namespace {
     /// Make a namespace before there is a model in it.
     Create {
         /// For example `risk`.
+        #[arg(value_parser = id)]
         id: String,
         #[arg(long)]
         display_name: Option<String>,
@@ -29,9 +32,12 @@ pub(crate) enum Namespace {
         #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
         tags: Vec<(String, String)>,
     },
+    /// Change what a namespace says of itself; what is not given stays as it is.
+    Update(Update),
     /// Limit what the artifacts of a namespace may add up to; what is there already stays, whatever its size.
     Quota {
         /// For example `risk`.
+        #[arg(value_parser = id)]
         id: String,
         /// For example 5TiB; `none` for what the server gives every namespace.
         #[arg(value_parser = quota)]
@@ -47,6 +53,27 @@ pub(crate) enum Namespace {
         #[arg(long)]
         deleted: bool,
     },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("change").required(true).multiple(true)
+    .args(["display_name", "description", "tags", "remove_tags"]))]
+pub(crate) struct Update {
+    /// For example `risk`.
+    #[arg(value_parser = id)]
+    id: String,
+    /// Empty for none.
+    #[arg(long)]
+    display_name: Option<String>,
+    /// Empty for none.
+    #[arg(long)]
+    description: Option<String>,
+    /// A tag to add or to change; may be given several times.
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
+    tags: Vec<(String, String)>,
+    /// A tag to remove; may be given several times.
+    #[arg(long = "remove-tag", value_name = "KEY")]
+    remove_tags: Vec<String>,
 }
 
 pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(), Failure> {
@@ -65,6 +92,7 @@ pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(
             let made = client.call(request).await?;
             out.message("Namespace", &made, |made| format!("created {}", made.name))
         }
+        Namespace::Update(update) => change(context, update).await,
         Namespace::Quota { id, size: Quota(quota_bytes) } => {
             let change = pb::Namespace { name: id, quota_bytes, ..Default::default() };
             let changed = client.update_namespace(change).fields(["quota_bytes"]).await?;
@@ -90,6 +118,35 @@ pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(
             })
         }
     }
+}
+
+async fn change(context: &Context, update: Update) -> Result<(), Failure> {
+    let mut change = pb::Namespace { name: update.id.clone(), ..Default::default() };
+    let mut changed = Vec::new();
+    if let Some(name) = update.display_name {
+        change.display_name = name;
+        changed.push("display_name");
+    }
+    if let Some(text) = update.description {
+        change.description = text;
+        changed.push("description");
+    }
+    if !update.tags.is_empty() || !update.remove_tags.is_empty() {
+        // All tags are one field: those that somebody else changes meanwhile are not lost, since the etag tells.
+        let namespace = context.client.get_namespace(&update.id).await?;
+        (change.etag, change.tags) = (namespace.etag, namespace.tags);
+        change.tags.extend(update.tags);
+        change.tags.retain(|key, _| !update.remove_tags.contains(key));
+        changed.push("tags");
+    }
+    let namespace = context.client.update_namespace(change).fields(changed).await?;
+    context.out.message("Namespace", &namespace, |namespace| format!("updated {}", namespace.name))
+}
+
+/// A namespace's id, also when its whole name was given.
+#[expect(clippy::unnecessary_wraps, reason = "clap takes parsers that can fail")]
+fn id(text: &str) -> Result<String, Infallible> {
+    Ok(text.strip_prefix("namespaces/").unwrap_or(text).to_owned())
 }
 
 fn quota(text: &str) -> Result<Quota, String> {
