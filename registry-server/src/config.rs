@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::encryption::master::{KeyError, MasterKeys};
 use crate::rules::quota::Limits;
 pub use crate::settings::StoreChoice;
-use crate::settings::{Secret, Size};
+use crate::settings::{Secret, Size, warn_if_open};
 
 /// The variable that names the file with settings.
 const CONFIG: &str = "MODEL_REGISTRY_CONFIG";
@@ -238,6 +238,14 @@ pub struct Flags {
     drain_seconds: Option<u64>,
 }
 
+impl Flags {
+    /// The file with settings, if one is named.
+    fn file(&self) -> Option<PathBuf> {
+        let variable = || std::env::var_os(CONFIG).filter(|file| !file.is_empty()).map(PathBuf::from);
+        self.config.clone().or_else(variable)
+    }
+}
+
 impl Config {
     /// The settings that come of these flags, the environment and the file.
     ///
@@ -245,8 +253,7 @@ impl Config {
     /// If the file can't be read, or a setting is unknown or has no meaning.
     pub fn load(flags: &Flags) -> Result<Self, Box<figment::Error>> {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
-        let variable = || std::env::var_os(CONFIG).filter(|file| !file.is_empty()).map(PathBuf::from);
-        if let Some(file) = flags.config.clone().or_else(variable) {
+        if let Some(file) = flags.file() {
             figment = figment.merge(Toml::file_exact(file));
         }
         let environment = Env::prefixed("MODEL_REGISTRY_").ignore(&["config", "endpoint", "actor"]);
@@ -255,6 +262,16 @@ impl Config {
         let set: Vec<_> = set.map(|(name, _)| name.into_string()).collect();
         let environment = environment.only(&set.iter().map(String::as_str).collect::<Vec<_>>());
         figment.merge(environment).merge(Serialized::defaults(flags)).extract().map_err(Box::new)
+    }
+
+    /// Logs what is wrong with how the settings are kept: secrets in a file that others may read.
+    pub fn warn(flags: &Flags) {
+        let Some(file) = flags.file() else { return };
+        let settings = Figment::from(Toml::file_exact(&file));
+        let store = settings.extract_inner::<String>("store").unwrap_or_default();
+        if settings.contains("encryption_key") || store.contains('@') {
+            warn_if_open(&file, "the secrets in the settings");
+        }
     }
 
     /// The master keys.

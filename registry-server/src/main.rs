@@ -14,6 +14,8 @@ use registry_server::config::{Config, LogFormat};
 use registry_server::encryption::master::new_key;
 use registry_server::server::Server;
 use registry_server::stores::{ServeError, Stores};
+use rustix::fs::Mode;
+use rustix::process::umask;
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,6 +28,8 @@ const BLOCKING_THREADS: usize = 64;
 
 fn main() -> ExitCode {
     allocator::configure();
+    // Whatever is written is its owner's alone: the store, the artifacts, archives.
+    umask(Mode::RWXG | Mode::RWXO);
     let arguments = Arguments::parse();
     let runtime = runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build();
     match runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run(arguments))) {
@@ -45,6 +49,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         LogFormat::Human => log.init(),
         LogFormat::Json => log.json().init(),
     }
+    Config::warn(&arguments.flags);
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(config).await,
         Command::Restore(arguments) => run_restore(config, arguments).await,

@@ -1,5 +1,7 @@
 //! Values of settings, as people write them.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::str::FromStr;
 
 use bytesize::ByteSize;
@@ -119,6 +121,18 @@ fn check_postgres_url(url: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Warns of a file with a secret that others may read. Refused it is not: where an orchestrator mounts secrets, all of the container may
+/// read them.
+pub(crate) fn warn_if_open(file: &Path, what: &str) {
+    // Whoever reads the file says what is wrong with it.
+    let Ok(metadata) = file.metadata() else { return };
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let mode = format!("{mode:o}");
+        tracing::warn!(file = %file.display(), mode, "others may read or replace {what}: chmod 600");
+    }
 }
 
 /// A text that is not shown, and is overwritten when it is dropped.

@@ -1,5 +1,6 @@
 //! Encryption by command: making a key, giving it, and what is said without it.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Output;
 
@@ -21,6 +22,35 @@ fn made(file: &Path) -> String {
     assert!(output.status.success(), "{said}");
     let id = said.trim().strip_prefix("made master key ").and_then(|said| said.split_once(" in "));
     id.unwrap_or_else(|| panic!("{said}")).0.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_others_can_read_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let [storage, file] = ["storage", "key"].map(|name| folder.path().join(name));
+    made(&file);
+    for (mode, warned) in [(0o600, false), (0o640, true), (0o604, true)] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let flag = ["--encryption-key-file", file.to_str().unwrap()];
+        let server = ServerProcess::start_with(&storage, LISTEN, &flag);
+        assert_eq!(server.log().contains("chmod 600"), warned, "{mode:o}: {}", server.log());
+        assert!(server.terminate().success());
+    }
+    // The same key in the file with settings.
+    let settings = folder.path().join("registry.toml");
+    let key = std::fs::read_to_string(&file).unwrap();
+    for (text, mode, warned) in [
+        (format!("encryption_key = \"{}\"", key.trim()), 0o644, true),
+        (format!("encryption_key = \"{}\"", key.trim()), 0o600, false),
+        ("log = \"info\"".to_owned(), 0o644, false),
+    ] {
+        std::fs::write(&settings, text).unwrap();
+        std::fs::set_permissions(&settings, std::fs::Permissions::from_mode(mode)).unwrap();
+        let flag = ["--config", settings.to_str().unwrap()];
+        let server = ServerProcess::start_with(&folder.path().join("other"), LISTEN, &flag);
+        assert_eq!(server.log().contains("chmod 600"), warned, "{mode:o}: {}", server.log());
+        assert!(server.terminate().success());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

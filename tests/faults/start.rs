@@ -1,8 +1,10 @@
 //! Starting: how fast, how small, and only once on a folder.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use registry_tests::process::{ServerProcess, binary, sled_command};
+use registry_tests::{files, noise, pending};
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -52,6 +54,26 @@ async fn the_artifacts_of_another_registry_are_left_alone() {
     std::fs::remove_file(place.join("registry-id")).unwrap();
     assert!(ServerProcess::spawn(on("second")).terminate().success());
     assert_eq!(on("first").output().unwrap().status.code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_writes_is_its_owners_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (storage, archive) = (folder.path().join("storage"), folder.path().join("archive"));
+    let mut command = sled_command(&storage, LISTEN);
+    command.arg("--archive").arg(&archive);
+    let server = ServerProcess::spawn(command);
+    let client = patient(&server.endpoint());
+    client.create_model("models/fraud").await.unwrap();
+    let version = pending(&client, "models/fraud").await.name;
+    client.upload(&version, "a.bin", noise(100_000)).await.unwrap();
+    assert!(server.terminate().success());
+    let (stored, archived) = (files(&storage), files(&archive));
+    assert!(!stored.is_empty() && !archived.is_empty());
+    for path in [stored, archived, vec![storage, archive]].concat() {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}: {mode:o}", path.display());
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use registry_common::hex;
 use zeroize::Zeroizing;
 
 use super::{CipherFailed, KEY, Key};
-use crate::settings::Secret;
+use crate::settings::{Secret, warn_if_open};
 use crate::stored::DataKeyRecord;
 
 /// Why there are no keys to work with.
@@ -91,6 +91,7 @@ impl MasterKey {
     fn from_file(file: &Path) -> Result<Self, KeyError> {
         let failed = |error: std::io::Error| KeyError::File { file: file.to_owned(), problem: error.to_string() };
         let text = Zeroizing::new(std::fs::read_to_string(file).map_err(failed)?);
+        warn_if_open(file, "the encryption key");
         Self::parse(&text, &file.display().to_string())
     }
 
