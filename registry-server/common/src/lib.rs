@@ -1,10 +1,12 @@
-//! What the server and the clients of Model Registry share beside the contract: how artifacts are cut, where bytes lie, and how text
-//! from elsewhere is shown.
+//! What the server and the clients of Model Registry share beside the contract: how artifacts are cut, what their paths may be, where
+//! bytes lie, and how text from elsewhere is shown.
 
 pub mod chunks;
+pub mod paths;
 #[cfg(feature = "places")]
 pub mod places;
 pub mod shown;
+pub mod text;
 
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {

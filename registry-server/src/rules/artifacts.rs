@@ -1,12 +1,9 @@
 //! Artifacts: what a file of a version may be, and until when it may be added.
 
-use super::names::{NameError, check_chars, check_nfc, refuse};
-use super::stages::State;
+use registry_common::paths;
 
-/// The most bytes that an artifact's path has.
-const MAX_PATH_BYTES: usize = 1024;
-/// The most bytes between two slashes of a path: what file systems take as one name.
-const MAX_PART_BYTES: usize = 255;
+use super::names::NameError;
+use super::stages::State;
 
 /// The media type of a file: the given one, unless it is none; without one what the path's ending suggests.
 pub(crate) fn media_type(given: &str, path: &str) -> Option<String> {
@@ -35,48 +32,9 @@ pub(crate) fn may_remove(state: State, supplementary: bool) -> bool {
     state == State::Pending || supplementary
 }
 
-/// Where a downloaded version keeps what it is, in its own folder.
-const RECEIPT: &str = ".model-registry.json";
-
-/// Whether a character changes the order in which a line is shown, so that a path could look like another one.
-fn reorders(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// Checks the path of an artifact in its version's folder.
-///
-/// An accepted path stays inside the folder on every platform that it may be downloaded to, and fits one line of a manifest. It may
-/// be one that Windows can't have: `:` stands in time stamps and in TensorBoard's names.
 pub(crate) fn check_path(value: &str) -> Result<(), NameError> {
-    if value.is_empty() {
-        return refuse("must not be empty");
-    }
-    if value.len() > MAX_PATH_BYTES {
-        return refuse(format!("must have at most {MAX_PATH_BYTES} bytes, not {}", value.len()));
-    }
-    check_chars(value, |c| !c.is_control() && c != '\\' && !reorders(c))?;
-    if value == RECEIPT {
-        return refuse(format!("must not be {RECEIPT:?}, where a downloaded version keeps what it is"));
-    }
-    if let [drive, b':', ..] = value.as_bytes()
-        && drive.is_ascii_alphabetic()
-    {
-        return refuse("must not begin with a drive");
-    }
-    if value.starts_with('/') || value.ends_with('/') {
-        return refuse("must be relative and name a file: without a slash at the start or the end");
-    }
-    for part in value.split('/') {
-        match part {
-            "" => return refuse("must not contain \"//\""),
-            "." | ".." => return refuse(format!("must not have {part:?} as a part")),
-            _ if part.len() > MAX_PART_BYTES => {
-                return refuse(format!("must have at most {MAX_PART_BYTES} bytes between slashes, not {}", part.len()));
-            }
-            _ => {}
-        }
-    }
-    check_nfc(value)
+    paths::check(value).map_err(NameError)
 }
 
 #[cfg(test)]
@@ -159,6 +117,8 @@ mod tests {
             ("C:/a", "begin with a drive"),
             ("c:a", "begin with a drive"),
             (".model-registry.json", "keeps what it is"),
+            (".model-registry.pull/a", "keeps what it is"),
+            ("a/.model-registry.part-1", "keeps what it is"),
             ("weights\u{202e}nib", "contain '\\u{202e}'"),
             ("a\nb", "U+000A"),
             ("a\u{7f}", "U+007F"),

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use unicode_normalization::{UnicodeNormalization, is_nfc};
+use registry_common::text;
 
 use super::artifacts::check_path;
 use super::stages::Stage;
@@ -417,27 +417,15 @@ fn is_id_char(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+')
 }
 
-pub(super) fn check_chars(value: &str, allowed: impl Fn(char) -> bool) -> Result<(), NameError> {
-    match value.chars().find(|c| !allowed(*c)) {
-        None => Ok(()),
-        Some(c) if c.is_control() => {
-            refuse(format!("must not contain control characters, here U+{:04X}", u32::from(c)))
-        }
-        Some(c) => refuse(format!("must not contain {c:?}")),
-    }
+fn check_chars(value: &str, allowed: impl Fn(char) -> bool) -> Result<(), NameError> {
+    text::check_chars(value, allowed).map_err(NameError)
 }
 
-pub(super) fn check_nfc(value: &str) -> Result<(), NameError> {
-    if is_nfc(value) {
-        return Ok(());
-    }
-    // The two forms look alike, so the message has to point at the place and give the code.
-    let place = value.chars().zip(value.nfc()).zip(1..).find(|((given, nfc), _)| given != nfc);
-    let hint = place.map(|((_, nfc), at)| format!(": write \"{nfc}\" as U+{:04X} at character {at}", u32::from(nfc)));
-    refuse(format!("must be in Unicode normal form NFC{}", hint.unwrap_or_default()))
+fn check_nfc(value: &str) -> Result<(), NameError> {
+    text::check_nfc(value).map_err(NameError)
 }
 
-pub(super) fn refuse(message: impl Into<String>) -> Result<(), NameError> {
+fn refuse(message: impl Into<String>) -> Result<(), NameError> {
     Err(NameError(message.into()))
 }
 
