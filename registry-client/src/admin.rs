@@ -1,13 +1,20 @@
 //! Backups, and what the namespaces hold.
 
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use registry_proto::v1::backup_response::Response as BackupMessage;
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _, BufWriter};
+use tokio::task::spawn_blocking;
 
 use crate::artifacts::Hasher;
+use crate::destination::{Destination, NewFile};
 use crate::work::Callback;
 use crate::{Call, Error, RegistryClient, pb};
+
+/// How many bytes are written to a file at once.
+const BUFFER: usize = 1 << 20;
 
 /// A backup that has not begun; see [`RegistryClient::backup`].
 #[must_use = "nothing is backed up before write_to()"]
@@ -67,6 +74,29 @@ impl Backup {
         self
     }
 
+    /// Writes the backup to a file, which is there, durably and for its owner's eyes only, once it is complete. A link is followed to
+    /// its target; what is no regular file there (a device, a pipe) is written through.
+    ///
+    /// # Errors
+    /// Those of [`write_to`](Self::write_to), with the path of the file.
+    pub async fn to_file(self, path: impl Into<PathBuf>) -> Result<pb::BackupCompleted, Error> {
+        let path = path.into();
+        let given = path.clone();
+        let opened = spawn_blocking(move || Open::at(&given)).await;
+        let Open { new, file } = opened.map_err(|error| Error::io(&path, error.into()))??;
+        let out = file.try_clone().map_err(|error| Error::io(&path, error))?;
+        let out = BufWriter::with_capacity(BUFFER, tokio::fs::File::from_std(out));
+        let completed = self.write_to(out).await.map_err(|error| match error {
+            Error::Io { source, .. } => Error::io(&path, source),
+            error => error,
+        })?;
+        if let Some(new) = new {
+            let finished = spawn_blocking(move || new.finish(&file)).await;
+            finished.map_err(Into::into).and_then(|done| done).map_err(|error| Error::io(&path, error))?;
+        }
+        Ok(completed)
+    }
+
     /// Writes the backup and flushes the writer. What was written is a backup only if this ends well.
     ///
     /// # Errors
@@ -104,6 +134,24 @@ impl Backup {
             }
         }
         Err(Error::Protocol("a backup without its end"))
+    }
+}
+
+/// What a backup is written to.
+struct Open {
+    /// Absent if it was there before, and can't be replaced.
+    new: Option<NewFile>,
+    file: File,
+}
+
+impl Open {
+    /// Blocks.
+    fn at(path: &Path) -> Result<Self, Error> {
+        let opened = match Destination::of(path)? {
+            Destination::File(path) => NewFile::beside(&path, true).map(|(new, file)| Self { new: Some(new), file }),
+            Destination::Stream(path) => OpenOptions::new().write(true).open(path).map(|file| Self { new: None, file }),
+        };
+        opened.map_err(|error| Error::io(path, error))
     }
 }
 

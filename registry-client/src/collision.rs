@@ -7,9 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use uuid::Uuid;
-
 use crate::Error;
+use crate::destination::part_name;
 use crate::folder::create_folder;
 
 /// Names in one folder that differ in case only, or nearly so: `(folder, names)`, where the folder is empty or ends in `/`.
@@ -36,7 +35,7 @@ pub(crate) fn refuse<'a>(folder: &Path, paths: impl IntoIterator<Item = &'a str>
     if groups.is_empty() {
         return Ok(());
     }
-    let scratch = Scratch(folder.join(format!(".part-{}", Uuid::new_v4())));
+    let scratch = Scratch(folder.join(part_name("")));
     create_folder(&scratch.0)?;
     refuse_by(folder, groups, |group, name| scratch.put(group, name))
 }

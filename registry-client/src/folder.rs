@@ -1,10 +1,8 @@
 //! Local folders: what is in one, and where in one an artifact may go.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
-
-use uuid::Uuid;
 
 use crate::Error;
 
@@ -118,32 +116,6 @@ pub(crate) fn create_parent(folder: &Path, file: &Path) -> Result<(), Error> {
 /// Makes a folder with those above it. Blocks.
 pub(crate) fn create_folder(folder: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(|error: io::Error| Error::io(folder, error))
-}
-
-/// Writes a file beside its place, and puts it there once it is on the disk. Blocks.
-pub(crate) fn write_whole(file: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut part = file.as_os_str().to_owned();
-    part.push(format!(".part-{}", Uuid::new_v4()));
-    let part = PathBuf::from(part);
-    let written = fs::File::create_new(&part).and_then(|mut out| {
-        out.write_all(bytes)?;
-        out.sync_all()?;
-        fs::rename(&part, file)?;
-        sync_folder_of(file)
-    });
-    written.map_err(|error| {
-        // If it can't be removed either, its name says what it is.
-        let _ = fs::remove_file(&part);
-        Error::io(file, error)
-    })
-}
-
-/// Makes a rename durable, where folders can be synchronised.
-fn sync_folder_of(file: &Path) -> io::Result<()> {
-    match file.parent() {
-        Some(folder) if cfg!(unix) && !folder.as_os_str().is_empty() => fs::File::open(folder)?.sync_all(),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

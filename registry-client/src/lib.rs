@@ -107,6 +107,7 @@ mod builder;
 mod call;
 mod client;
 mod collision;
+mod destination;
 mod endpoint;
 mod error;
 mod folder;

@@ -125,7 +125,7 @@ pub(crate) async fn fetch(
     if holds.map_err(|error| Error::io(&file, error.into()))? {
         counted.there(size);
     } else {
-        Download::of(client, artifact).part_of(meter).to_file(file).await?;
+        Download::of(client, artifact).part_of(meter).in_place(file).await?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::Hasher;
+use crate::destination::write_whole;
 use crate::folder::{self, RECEIPT};
 use crate::{Error, pb};
 
@@ -67,7 +68,7 @@ impl Receipt {
     pub(crate) fn write(&self, folder: &Path) -> Result<(), Error> {
         let file = folder.join(RECEIPT);
         let json = serde_json::to_vec_pretty(self).map_err(|error| Error::io(&file, error.into()))?;
-        folder::write_whole(&file, &json)
+        write_whole(&file, &json)
     }
 
     /// Removes the receipt of a folder unless it is this one: what the folder holds is about to change. Blocks.

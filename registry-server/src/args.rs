@@ -31,7 +31,7 @@ pub(crate) enum Command {
     Verify(VerifyArguments),
     /// Make a master key for --encryption-key-file: without it, what it encrypts is lost, so keep a copy elsewhere
     NewKey {
-        /// The file to write; there must be none
+        /// The file to write, of which there must be none, or `-` for standard output
         file: PathBuf,
     },
 }

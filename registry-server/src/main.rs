@@ -3,6 +3,7 @@
 mod allocator;
 mod args;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use args::{Arguments, Command, RestoreArguments, VerifyArguments};
@@ -55,7 +56,13 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Restore(arguments) => run_restore(config, arguments).await,
         Command::Verify(arguments) => run_verify(config, arguments).await,
         Command::NewKey { file } => {
-            println!("made master key {} in {}", new_key(&file)?, file.display());
+            let id = new_key(&file)?;
+            if file == Path::new("-") {
+                // Standard output has the key.
+                eprintln!("made master key {id}");
+            } else {
+                println!("made master key {id} in {}", file.display());
+            }
             Ok(ExitCode::SUCCESS)
         }
     }

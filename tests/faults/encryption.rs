@@ -61,6 +61,9 @@ async fn a_key_is_made_given_and_asked_for_by_command() {
     let output = new_key(&file);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(1) && said.contains(file.to_str().unwrap()), "{said}");
+    let piped =
+        server_command(folder.path(), LISTEN).current_dir(folder.path()).args(["new-key", "-"]).output().unwrap();
+    assert!(piped.stdout.len() == 45 && !folder.path().join("-").exists(), "{piped:?}");
     let flag = ["--encryption-key-file", file.to_str().unwrap()];
     let server = ServerProcess::start_with(&storage, LISTEN, &flag);
     let client = patient(&server.endpoint());

@@ -1,6 +1,6 @@
 //! `backup`, `verify` and `usage`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use futures::TryStreamExt as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -9,6 +9,7 @@ use registry_client::{Error, pb};
 use registry_common::{hex, places};
 
 use crate::args::Backup;
+use crate::artifacts::is_stdout;
 use crate::output::{bytes, last};
 use crate::{Context, Failure, objects};
 
@@ -26,6 +27,7 @@ pub(crate) async fn backup(context: &Context, command: Backup) -> Result<(), Fai
         let size = bytes(step.bytes);
         moved.set_message(format!("chunk {}/{}, {size}", step.chunks, step.of_chunks));
     });
+    let piped = is_stdout(Path::new(&command.to));
     let completed = if places::url(&command.to)?.is_some() {
         let (objects, path) = objects::open(&command.to).await?;
         let mut object = BufWriter::new(objects, path);
@@ -37,22 +39,23 @@ pub(crate) async fn backup(context: &Context, command: Backup) -> Result<(), Fai
             tracing::warn!(%error, "what was uploaded could not be removed");
         }
         completed
+    } else if piped {
+        backup.write_to(tokio::io::stdout()).await
     } else {
-        let part = Part::beside(Path::new(&command.to));
-        let file =
-            tokio::fs::File::create_new(&part.0).await.map_err(|error| format!("{}: {error}", part.0.display()))?;
-        let completed = backup.write_to(tokio::io::BufWriter::with_capacity(1 << 20, file)).await;
-        if completed.is_ok() {
-            part.becomes(Path::new(&command.to)).map_err(|error| format!("{}: {error}", command.to))?;
-        }
-        completed
+        backup.to_file(&command.to).await
     };
     bar.finish_and_clear();
     let completed = completed?;
-    context.out.message("BackupCompleted", &completed, |completed| {
+    let text = |completed: &pb::BackupCompleted| {
         let size = bytes(completed.size_bytes);
         format!("backed up revision {}: {size}, sha256 {}, to {}", completed.revision, completed.sha256, command.to)
-    })?;
+    };
+    if piped {
+        // On standard output it would be a part of the backup.
+        eprintln!("{}", text(&completed));
+    } else {
+        context.out.message("BackupCompleted", &completed, text)?;
+    }
     match completed.lost_artifacts.as_slice() {
         [] => Ok(()),
         lost => {
@@ -61,32 +64,6 @@ pub(crate) async fn backup(context: &Context, command: Backup) -> Result<(), Fai
             let names = lost.join(", ");
             Err(Damaged(format!("the bytes of {names}{more} are missing or damaged, and not in the backup")).into())
         }
-    }
-}
-
-/// A file that is not complete. Removed when dropped, unless it got its name.
-struct Part(PathBuf);
-
-impl Part {
-    fn beside(file: &Path) -> Self {
-        let mut part = file.as_os_str().to_owned();
-        part.push(format!(".part-{}", std::process::id()));
-        Self(part.into())
-    }
-
-    /// Gives it its name once its bytes are on the disk.
-    fn becomes(&self, file: &Path) -> std::io::Result<()> {
-        std::fs::File::open(&self.0)?.sync_all()?;
-        std::fs::rename(&self.0, file)?;
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::File::open(folder)?.sync_all()
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        // Once it has its name, there is no such file any more.
-        let _ = std::fs::remove_file(&self.0);
     }
 }
 

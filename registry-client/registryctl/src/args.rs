@@ -138,7 +138,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Group)]
 pub(crate) struct Backup {
-    /// Where to: a file, or the URL of an object such as s3://bucket/backup. It is there only once it is complete.
+    /// Where to: a file, the URL of an object such as s3://bucket/backup, or `-`. It is there only once it is complete.
     #[arg(long, value_name = "FILE|URL")]
     pub(crate) to: String,
     /// Leave the bytes of the artifacts out.

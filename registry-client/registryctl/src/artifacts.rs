@@ -44,7 +44,7 @@ pub(crate) async fn download(context: &Context, name: Name, output: Option<PathB
     let file = output.unwrap_or_else(|| PathBuf::from(last(name.as_str())));
     let bar = Bar::new("downloading");
     let download = context.client.download(name).progress(bar.follow());
-    if file == Path::new("-") {
+    if is_stdout(&file) {
         let printed = print(download).await;
         bar.end();
         return printed;
@@ -55,6 +55,11 @@ pub(crate) async fn download(context: &Context, name: Name, output: Option<PathB
         let size = moved.of(artifact.size_bytes, "fetched");
         format!("downloaded {}: {size}, verified, to {}", brief(&artifact.name), file.display())
     })
+}
+
+/// Whether a command is to write to standard output, so that it can't say anything else there.
+pub(crate) fn is_stdout(path: &Path) -> bool {
+    ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|name| path == Path::new(name))
 }
 
 /// Prints the bytes, each chunk once it is checked, and nothing else.

@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use registry_common::chunks::{Chunk, ListDigest};
+use tokio::fs::OpenOptions;
+use tokio::io::AsyncWriteExt as _;
 use tokio::task::spawn_blocking;
 use tonic::Streaming;
 use tracing::debug;
 
 use super::received::{PartFile, Placed};
+use crate::destination::Destination;
 use crate::pool::Route;
 use crate::progress::{FileMeter, Meter};
 use crate::{Error, Progress, RegistryClient, pb};
@@ -82,16 +85,27 @@ impl Download {
     }
 
     /// Downloads to a file: to a partial one beside it, which takes its place once it is whole and checked. Until then what was at
-    /// `path` before is there.
+    /// `path` before is there. A link is followed to its target. What is no regular file there (a device, a pipe) is written
+    /// through, in order, each piece once it is checked.
     ///
-    /// When this is cut off in whatever way the partial file stays, and the next download of the same artifact to the same path
-    /// goes on with it. The file is not forced to the disk: after a crash of the machine, check it.
+    /// When this is cut off in whatever way the partial file stays if it may be large, and the next download of the same artifact to
+    /// the same path goes on with it. The file is not forced to the disk: after a crash of the machine, check it.
     ///
     /// # Errors
     /// [`is_not_found`](Error::is_not_found), [`is_data_loss`](Error::is_data_loss) if the bytes are not what was stored,
     /// [`Error::Io`] if they can't be written.
     pub async fn to_file(self, path: impl Into<PathBuf>) -> Result<pb::Artifact, Error> {
         let path = path.into();
+        let given = path.clone();
+        let there = spawn_blocking(move || Destination::of(&given)).await;
+        match there.map_err(|error| Error::io(path, error.into()))?? {
+            Destination::File(path) => self.in_place(path).await,
+            Destination::Stream(path) => self.through(path).await,
+        }
+    }
+
+    /// Downloads to a file, or in place of a link.
+    pub(crate) async fn in_place(self, path: PathBuf) -> Result<pb::Artifact, Error> {
         let (artifact, chunks) = self.begin().await?;
         let (meter, name) = (self.meter(&artifact), artifact.name.clone());
         let size = |placed: &[Placed]| placed.iter().map(|(_, chunk)| chunk.size as usize).sum::<usize>();
@@ -115,6 +129,18 @@ impl Download {
         Ok(artifact)
     }
 
+    /// Downloads to what is there, and can't be replaced.
+    async fn through(self, path: PathBuf) -> Result<pb::Artifact, Error> {
+        let failed = |error| Error::io(&path, error);
+        let mut out = OpenOptions::new().write(true).open(&path).await.map_err(failed)?;
+        let (artifact, mut chunks) = self.checked().await?;
+        while let Some(bytes) = chunks.try_next().await? {
+            out.write_all(&bytes).await.map_err(failed)?;
+        }
+        out.flush().await.map_err(failed)?;
+        Ok(artifact)
+    }
+
     /// Downloads into memory.
     ///
     /// # Errors
@@ -129,10 +155,15 @@ impl Download {
     /// [`is_not_found`](Error::is_not_found); in the stream, [`is_data_loss`](Error::is_data_loss) if the bytes are not what
     /// was stored.
     pub async fn stream(self) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
+        self.checked().await.map(|(_, chunks)| chunks)
+    }
+
+    /// The artifact, and the stream of its chunks.
+    async fn checked(self) -> Result<(pb::Artifact, BoxStream<'static, Result<Bytes, Error>>), Error> {
         let (artifact, chunks) = self.begin().await?;
         let chunks = Chunks::new(&self.client, &self.meter(&artifact), &artifact.name, chunks);
         let next = async |mut chunks: Chunks| Ok(chunks.next().await?.map(|(_, bytes)| (bytes, chunks)));
-        Ok(stream::try_unfold(chunks, next).boxed())
+        Ok((artifact, stream::try_unfold(chunks, next).boxed()))
     }
 
     /// The artifact under its canonical name, so that an alias which moves on the way does not mix two versions; and its chunks.

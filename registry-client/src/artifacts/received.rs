@@ -1,7 +1,7 @@
 //! A file that is being downloaded: beside its place until it is whole, and taken up again after a break.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,19 +9,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use registry_common::chunks::Chunk;
 use tokio::task::spawn_blocking;
-use uuid::Uuid;
 
 use super::cut::{self, Cut};
+use super::digest::Hasher;
 use super::upload::Source;
 use crate::Error;
+use crate::destination::{folder_of, is_at, open_regular, part_name, part_stem, take_place};
 
 /// A chunk and where it begins.
 pub(super) type Placed = (u64, Chunk);
 
 /// A file that does not have its name yet.
 ///
-/// Dropped before it has, it stays if there is something in it: its name says what it will be, and the next download of the same
-/// bytes to the same place goes on with it.
+/// Dropped before it has, it stays if there is something in it that is worth going on with: the next download of the same bytes to
+/// the same place does.
 #[derive(Debug, Clone)]
 pub(super) struct PartFile(Arc<Part>);
 
@@ -29,17 +30,18 @@ pub(super) struct PartFile(Arc<Part>);
 struct Part {
     part: PathBuf,
     destination: PathBuf,
-    /// Locked, so that no other process writes it.
     file: Mutex<File>,
+    /// Somebody else may take it up: it is locked while this one is at work, and has several chunks.
+    shared: bool,
     /// A chunk of it is there.
     begun: AtomicBool,
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if !*self.begun.get_mut() {
-            // If it can't be removed, its name says what it is.
-            let _ = std::fs::remove_file(&self.part);
+        if !(self.shared && *self.begun.get_mut()) {
+            // There is none any more if it has its name. If it can't be removed, its name says what it is.
+            let _ = fs::remove_file(&self.part);
         }
     }
 }
@@ -56,7 +58,10 @@ impl PartFile {
         chunks: Vec<Placed>,
     ) -> Result<(Self, Vec<Placed>), Error> {
         let open = move || {
-            let (part, mut file) = own(&destination, &digest)?;
+            let several = chunks.len() > 1;
+            let own =
+                own(&destination, &digest, several, File::try_lock).map_err(|error| Error::io(&destination, error));
+            let Own { part, mut file, locked } = own?;
             let failed = |error| Error::io(&part, error);
             let size = chunks.last().map_or(0, |(begin, chunk)| begin + u64::from(chunk.size));
             let old = file.metadata().map_err(failed)?.len() > 0;
@@ -71,7 +76,8 @@ impl PartFile {
                     .collect::<Result<_, _>>()
                     .map_err(failed)?;
             }
-            let part = Part { part, destination, file: Mutex::new(file), begun: AtomicBool::new(old) };
+            let (shared, begun) = (several && locked, AtomicBool::new(old));
+            let part = Part { part, destination, file: Mutex::new(file), shared, begun };
             Ok((Self(Arc::new(part)), missing))
         };
         blocking(open).await
@@ -113,30 +119,70 @@ impl PartFile {
     pub(super) async fn finish(self) -> Result<(), Error> {
         blocking(move || {
             let Part { part, destination, .. } = &*self.0;
-            std::fs::rename(part, destination).map_err(|error| Error::io(destination, error))
+            take_place(part, destination).map_err(|error| Error::io(destination, error))
         })
         .await
     }
 }
 
-/// The part of a file beside it, locked. If somebody else works on the same, another one.
-fn own(destination: &Path, digest: &str) -> Result<(PathBuf, File), Error> {
-    let named = |id: &str| {
-        let mut part = destination.to_owned().into_os_string();
-        part.push(format!(".part-{id}"));
-        PathBuf::from(part)
-    };
-    let open = |part: PathBuf| {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&part);
-        file.map(|file| (part.clone(), file)).map_err(|error| Error::io(&part, error))
-    };
-    let (part, file) = open(named(digest.get(..16).unwrap_or(digest)))?;
-    match file.try_lock() {
-        // The other one may have given it its name in between.
-        Ok(()) if part.exists() => Ok((part, file)),
-        Ok(()) | Err(TryLockError::WouldBlock) => open(named(&Uuid::new_v4().to_string())),
-        Err(TryLockError::Error(error)) => Err(Error::io(&part, error)),
+/// How a file is locked.
+type Lock = fn(&File) -> Result<(), TryLockError>;
+
+/// The part of a file, which nobody else writes.
+struct Own {
+    part: PathBuf,
+    file: File,
+    /// There are locks, so that nobody else takes it up meanwhile.
+    locked: bool,
+}
+
+/// A part of a file: one that a download of the same left, if it is `sought`, or a new one.
+fn own(destination: &Path, digest: &str, sought: bool, lock: Lock) -> io::Result<Own> {
+    let mut hasher = Hasher::default();
+    hasher.update(digest.as_bytes());
+    hasher.update(b" ");
+    hasher.update(destination.file_name().unwrap_or_default().as_encoded_bytes());
+    let stem = format!("{}-", &hasher.finish()[..16]);
+    let folder = folder_of(destination);
+    if sought {
+        for entry in fs::read_dir(folder)? {
+            let name = entry?.file_name();
+            let part = folder.join(&name);
+            if name.as_encoded_bytes().starts_with(part_stem(&stem).as_bytes())
+                && let Some(file) = take_up(&part, lock)
+            {
+                return Ok(Own { part, file, locked: true });
+            }
+        }
     }
+    loop {
+        let part = folder.join(part_name(&stem));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&part)?;
+        match lock(&file) {
+            Ok(()) => return Ok(Own { part, file, locked: true }),
+            // Another download was quick to take it up.
+            Err(TryLockError::WouldBlock) => {}
+            // Without locks it can't be told whose it is, so that nobody takes it up.
+            Err(TryLockError::Error(_)) => return Ok(Own { part, file, locked: false }),
+        }
+    }
+}
+
+/// Opens a part that nobody works on, unless it is none of this user's: who put it there might change it.
+fn take_up(part: &Path, lock: Lock) -> Option<File> {
+    let file = open_regular(part, OpenOptions::new().read(true).write(true)).ok()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let there = file.metadata().ok()?;
+        // A second name of it may be in another folder.
+        if there.uid() != rustix::process::geteuid().as_raw() || there.nlink() != 1 {
+            return None;
+        }
+    }
+    lock(&file).ok()?;
+    // The other one may have given it its name in between.
+    is_at(&file, part).is_ok_and(|at| at).then_some(file)
 }
 
 /// Whether a chunk is at its place already.
@@ -145,4 +191,56 @@ fn has(file: &mut File, (begin, chunk): &Placed) -> io::Result<bool> {
     file.seek(SeekFrom::Start(*begin))?;
     file.read_exact(&mut bytes)?;
     Ok(Chunk::of(&bytes) == *chunk)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<PathBuf> {
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    #[test]
+    fn without_locks_everybody_has_a_part_of_their_own() {
+        let unsupported: Lock = |_| Err(TryLockError::Error(io::ErrorKind::Unsupported.into()));
+        let folder = tempfile::tempdir().unwrap();
+        let destination = folder.path().join("model.bin");
+        let [one, two] = [(), ()].map(|()| own(&destination, "digest", true, unsupported).unwrap());
+        assert!(!one.locked && one.part != two.part);
+        assert_eq!(names(folder.path()).len(), 2);
+    }
+
+    #[test]
+    fn a_part_is_taken_up_when_nobody_works_on_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = |name: &str, digest| own(&folder.path().join(name), digest, true, File::try_lock).unwrap();
+        let first = own("model.bin", "digest");
+        let second = own("model.bin", "digest");
+        assert_ne!(first.part, second.part);
+        let left = first.part.clone();
+        drop(first);
+        // As names of a file, "a b" and "c" are not "b c" and "a".
+        for (name, digest) in [("model.bin", "other"), ("other", "digest"), ("bin", "digest model.")] {
+            assert_ne!(own(name, digest).part, left);
+        }
+        assert_eq!(own("model.bin", "digest").part, left);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_place_of_a_part_is_not_followed() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let destination = folder.path().join("model.bin");
+        let own = || own(&destination, "digest", true, File::try_lock).unwrap();
+        let part = own().part;
+        let victim = outside.path().join("victim");
+        fs::write(&victim, "theirs").unwrap();
+        for link in [std::os::unix::fs::symlink::<&Path, &Path>, fs::hard_link] {
+            fs::remove_file(&part).unwrap();
+            link(&victim, &part).unwrap();
+            assert_ne!(own().part, part);
+        }
+        assert_eq!(fs::read(&victim).unwrap(), b"theirs");
+    }
 }

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::Error;
 use crate::artifacts::{Hasher, hash_file};
-use crate::folder::{create_folder, create_parent, write_whole};
+use crate::destination::write_whole;
+use crate::folder::{create_folder, create_parent};
 use crate::progress::FileMeter;
 
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

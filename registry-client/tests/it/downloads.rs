@@ -8,6 +8,7 @@ use registry_common::chunks::{Chunk, ListDigest};
 use tonic::{Request, Status};
 
 use crate::fake::{Answers, Fake, Proxy, client, client_of};
+use crate::receipts::sha256;
 use crate::uploads::{cut, noise};
 
 const NAME: &str = "namespaces/default/models/m/versions/1/artifacts/model.bin";
@@ -160,10 +161,11 @@ async fn another_download_to_the_same_place_goes_on_where_one_ended() {
     let digest = known.artifact.chunks_blake3.clone();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.bin");
-    let part = folder.path().join(format!("model.bin.part-{}", &digest[..16]));
     std::fs::write(&file, "what was there before").unwrap();
     let (fake, _) = sender(known.clone(), breaking(&bytes, 450, Status::internal));
     fake.client().await.download(NAME).to_file(&file).await.unwrap_err();
+    let part = folder.path().join(names_in(folder.path()).remove(0));
+    assert!(part.to_str().unwrap().starts_with(part_stem(&file, &digest).to_str().unwrap()), "{part:?}");
     assert_eq!(std::fs::read(&file).unwrap(), b"what was there before");
     assert_eq!(std::fs::read(&part).unwrap()[..400], bytes[..400]);
 
@@ -185,14 +187,20 @@ async fn another_download_to_the_same_place_goes_on_where_one_ended() {
     assert_eq!(names_in(folder.path()), ["model.bin"]);
 }
 
+/// What the name of a partial file begins with.
+fn part_stem(file: &Path, digest: &str) -> std::path::PathBuf {
+    let id = sha256(format!("{digest} {}", file.file_name().unwrap().to_str().unwrap()));
+    file.with_file_name(format!(".model-registry.part-{}-", &id[..16]))
+}
+
 #[tokio::test]
 async fn a_part_of_something_else_is_of_no_use() {
     let bytes = noise(6, 1000);
     let known = manifest(&bytes, 100);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.bin");
-    let digest = &known.artifact.chunks_blake3[..16];
-    let part = folder.path().join(format!("model.bin.part-{digest}"));
+    let mut part = part_stem(&file, &known.artifact.chunks_blake3).into_os_string();
+    part.push("0123");
     for length in [0, 1, 999, 1000, 5000] {
         std::fs::write(&part, noise(7, length)).unwrap();
         let (fake, ranges) = honest(known.clone(), &bytes);
@@ -258,6 +266,47 @@ async fn no_bytes_are_a_file_too() {
         (vec!["empty".into()], Bytes::new())
     );
     assert_eq!(*ranges.lock().unwrap(), []);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_no_file_is_written_through_and_a_link_is_followed() {
+    let bytes = noise(13, 100_000);
+    let (fake, _) = honest(manifest(&bytes, 1000), &bytes);
+    let client = fake.client().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+
+    crate::receipts::pipe(&path("pipe"));
+    let reader = std::thread::spawn({
+        let pipe = path("pipe");
+        move || std::fs::read(pipe).unwrap()
+    });
+    client.download(NAME).to_file(path("pipe")).await.unwrap();
+    assert!(reader.join().unwrap() == bytes);
+    assert!(!path("pipe").symlink_metadata().unwrap().is_file());
+
+    for target in ["there", "not-yet"] {
+        std::fs::write(path("there"), "old").unwrap();
+        std::os::unix::fs::symlink(target, path("link")).unwrap();
+        client.download(NAME).to_file(path("link")).await.unwrap();
+        assert!(path("link").symlink_metadata().unwrap().is_symlink());
+        assert!(std::fs::read(path(target)).unwrap() == bytes);
+        std::fs::remove_file(path("link")).unwrap();
+    }
+    assert_eq!(names_in(folder.path()), ["not-yet", "pipe", "there"]);
+    let error = client.download(NAME).to_file(folder.path()).await.unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_file_of_the_longest_name_is_downloaded() {
+    let bytes = noise(14, 1000);
+    let (fake, _) = honest(manifest(&bytes, 100), &bytes);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("n".repeat(255));
+    fake.client().await.download(NAME).to_file(&file).await.unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), bytes);
 }
 
 #[tokio::test]

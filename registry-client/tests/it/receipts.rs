@@ -47,6 +47,13 @@ async fn pull(client: &RegistryClient, folder: &Path) -> Result<(), Error> {
     client.pull("models/m@production", folder).await.map(drop)
 }
 
+/// Makes a named pipe.
+#[cfg(unix)]
+pub(crate) fn pipe(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+}
+
 fn receipt(folder: &Path) -> Value {
     serde_json::from_slice(&fs::read(folder.join(RECEIPT)).unwrap()).unwrap()
 }

@@ -112,7 +112,7 @@ impl MasterKey {
     }
 }
 
-/// Makes a master key, in a new file that only its owner can read. Answers its id.
+/// Makes a master key, in a new file that only its owner can read, or on standard output for `-`. Answers its id.
 ///
 /// # Errors
 /// If there is such a file, or it can't be written.
@@ -121,6 +121,9 @@ pub fn new_key(file: &Path) -> Result<String, KeyError> {
     let key = Key::random().map_err(|error| failed(error.to_string()))?;
     let text = Zeroizing::new(STANDARD.encode(key.bytes()) + "\n");
     let write = || {
+        if file == Path::new("-") {
+            return std::io::stdout().write_all(text.as_bytes());
+        }
         let mut out = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
         out.write_all(text.as_bytes())?;
         out.sync_all()
