@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     match publication.await {
         Ok(version) => println!("{}", version.name),
-        Err(Error::UnsafePath { path, problem }) => eprintln!("can't publish {}: {problem}", path.display()),
+        Err(Error::UnfitFiles { files }) => files.iter().for_each(|file| eprintln!("can't publish {file}")),
         Err(error) => return Err(error.into()),
     }
     Ok(())

@@ -11,6 +11,11 @@ use crate::Error;
 use crate::destination::part_name;
 use crate::folder::create_folder;
 
+/// What texts have in common that may differ in case only. Coarser than any file system: `ß` and `SS` count as similar.
+pub(crate) fn fold(text: &str) -> String {
+    text.to_uppercase().to_lowercase()
+}
+
 /// Names in one folder that differ in case only, or nearly so: `(folder, names)`, where the folder is empty or ends in `/`.
 ///
 /// Folders count as well: two of them that become one would not hold what either of them did.
@@ -19,14 +24,28 @@ pub(crate) fn similar<'a>(paths: impl IntoIterator<Item = &'a str>) -> Vec<(&'a 
     for path in paths {
         let mut start = 0;
         for part in path.split('/') {
-            // Coarser than any file system: `ß` and `SS` count as similar.
-            let folded = part.to_uppercase().to_lowercase();
-            names.entry((&path[..start], folded)).or_default().insert(part);
+            names.entry((&path[..start], fold(part))).or_default().insert(part);
             start += part.len() + 1;
         }
     }
     let groups = names.into_iter().filter(|(_, names)| names.len() > 1);
     groups.map(|((folder, _), names)| (folder, names.into_iter().collect())).collect()
+}
+
+/// Whether Windows can't hold a path: a part of it has a character that is not allowed there, ends in what is dropped, or names a device
+/// whatever its ending.
+pub(crate) fn not_on_windows(path: &str) -> bool {
+    let device = |part: &str| {
+        let name = part.split('.').next().unwrap_or(part).trim_end().to_ascii_uppercase();
+        let numbered = name.strip_prefix("COM").or_else(|| name.strip_prefix("LPT"));
+        matches!(name.as_str(), "CON" | "PRN" | "AUX" | "NUL")
+            || numbered.is_some_and(|rest| {
+                let mut rest = rest.chars();
+                rest.next().is_some_and(|digit| "123456789¹²³".contains(digit)) && rest.next().is_none()
+            })
+    };
+    path.split('/')
+        .any(|part| part.contains(['<', '>', ':', '"', '|', '?', '*']) || part.ends_with(['.', ' ']) || device(part))
 }
 
 /// Refuses paths that would overwrite each other in a folder, which has to exist. Blocks.
@@ -122,6 +141,18 @@ mod tests {
         }
         for paths in [&["a/README", "b/readme"][..], &["a", "b"], &["a/b", "a/c"], &["straße", "strasse"], &[]] {
             assert_eq!(collision(paths), None, "{paths:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_windows_does_not_have() {
+        for path in
+            ["con", "a/NUL.txt", "aux.tar.gz", "com1", "LPT9.x", "COM²", "a./b", "a ", "a?", "12:30", "nul .txt"]
+        {
+            assert!(not_on_windows(path), "{path}");
+        }
+        for path in ["console", "com", "com10", "com0", "a.b/c d", "nu", ".hidden", "lpt.1"] {
+            assert!(!not_on_windows(path), "{path}");
         }
     }
 

@@ -55,6 +55,11 @@ pub(crate) fn folder_of(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Whether a file or folder of this name was left by something that did not end.
+pub(crate) fn is_part(name: &str) -> bool {
+    name.starts_with(PART)
+}
+
 /// A name for what is not complete. What belongs to the same `stem` is found again by that.
 pub(crate) fn part_name(stem: &str) -> String {
     format!("{}{}", part_stem(stem), Uuid::new_v4().simple())

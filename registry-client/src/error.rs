@@ -63,6 +63,28 @@ pub enum Error {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// Files that can't be artifacts. Nothing was sent: rename or remove them.
+    #[error("can't be published:{}", lines(files))]
+    UnfitFiles {
+        /// All of them.
+        files: Vec<UnfitFile>,
+    },
+    /// A file could not be published, while others may have been.
+    #[error("{path}")]
+    Upload {
+        /// Its path as an artifact.
+        path: String,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// A version is not whole, or not what it is taken for: its state rules it out.
+    #[error("{version} {problem}")]
+    Incomplete {
+        /// The version's name.
+        version: String,
+        /// What is with it.
+        problem: String,
+    },
     /// Two paths of a version are one and the same where they would go: that file system ignores case. Choose another one.
     #[error("{first} and {second} are the same file in {}, which ignores case", .folder.display())]
     PathCollision {
@@ -106,6 +128,21 @@ pub enum Error {
     /// The server broke the contract: it is of another version, or no registry.
     #[error("unexpected answer: {0}")]
     Protocol(&'static str),
+}
+
+/// A file that can't be an artifact.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {problem}", .path.display())]
+pub struct UnfitFile {
+    /// Its path in the folder.
+    pub path: PathBuf,
+    /// What is wrong with it, for people.
+    pub problem: String,
+}
+
+/// Files, each on a line of its own.
+fn lines(files: &[UnfitFile]) -> String {
+    files.iter().map(|file| format!("\n  {file}")).collect()
 }
 
 /// An endpoint at which nobody answered.
@@ -166,6 +203,9 @@ impl Error {
             Self::Connect { .. } | Self::Transport(_) => Some(Code::Unavailable),
             Self::DeadlineExceeded => Some(Code::DeadlineExceeded),
             Self::DigestMismatch { .. } | Self::SizeMismatch { .. } => Some(Code::DataLoss),
+            Self::Upload { source, .. } => source.code(),
+            Self::UnfitFiles { .. } => Some(Code::InvalidArgument),
+            Self::Incomplete { .. } => Some(Code::FailedPrecondition),
             Self::InvalidOption { .. }
             | Self::Io { .. }
             | Self::UnsafePath { .. }
@@ -189,6 +229,7 @@ impl Error {
     pub fn status(&self) -> Option<&StatusError> {
         match self {
             Self::Status(status) => Some(status),
+            Self::Upload { source, .. } => source.status(),
             _ => None,
         }
     }
@@ -208,12 +249,12 @@ impl Error {
         self.code() == Some(Code::Aborted)
     }
 
-    /// The state of the resource rules the call out.
+    /// The state of the resource, or of the version, rules the call out.
     pub fn is_failed_precondition(&self) -> bool {
         self.code() == Some(Code::FailedPrecondition)
     }
 
-    /// The request is wrong; see [`violations`](Self::violations).
+    /// The request is wrong, see [`violations`](Self::violations); or files are.
     pub fn is_invalid_argument(&self) -> bool {
         self.code() == Some(Code::InvalidArgument)
     }
@@ -261,10 +302,13 @@ impl Error {
             Self::Status(status) => {
                 matches!(status.code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
             }
+            Self::Upload { source, .. } => source.is_outcome_unknown(),
             Self::Connect { .. }
             | Self::InvalidOption { .. }
             | Self::Io { .. }
             | Self::UnsafePath { .. }
+            | Self::UnfitFiles { .. }
+            | Self::Incomplete { .. }
             | Self::PathCollision { .. }
             | Self::Malformed { .. }
             | Self::DigestMismatch { .. }

@@ -124,9 +124,11 @@ mod publish;
 mod pull;
 mod receipt;
 mod retry;
+mod stamp;
 mod transport;
 mod verify_folder;
 mod versions;
+mod walk;
 mod watch;
 mod work;
 
@@ -135,7 +137,7 @@ pub use artifacts::{Download, DownloadRange, Source, Upload, artifact_type_of};
 pub use builder::Builder;
 pub use call::Call;
 pub use client::RegistryClient;
-pub use error::{Error, FieldViolation, ResourceInfo, StatusError, Unreachable};
+pub use error::{Error, FieldViolation, ResourceInfo, StatusError, UnfitFile, Unreachable};
 pub use names::{InvalidName, Kind, Name};
 #[cfg(feature = "oci")]
 pub use oci::{ExportOci, Exported, ImportOci};

@@ -1,18 +1,21 @@
 //! A version out of a local folder.
 
+use std::collections::HashSet;
 use std::future::IntoFuture;
 use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
+use futures::stream::TryStreamExt as _;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use registry_proto::resource::Resource as _;
 
-use crate::folder::{LocalFile, walk};
+use crate::error::causes;
 use crate::names::complete;
 use crate::progress::Meter;
 use crate::versions::version_setters;
+use crate::walk::{LocalFile, walk};
 use crate::{Error, Progress, RegistryClient, collision, parallel, pb};
 
 impl RegistryClient {
@@ -21,7 +24,7 @@ impl RegistryClient {
     pub fn publish(&self, folder: impl Into<PathBuf>, model: impl Into<String>) -> Publish {
         Publish {
             client: self.clone(),
-            files: Files::In(folder.into()),
+            files: Files::In { folder: folder.into(), follow_links: false },
             request: pb::CreateVersionRequest { parent: complete(model), ..Default::default() },
             model: None,
             meter: Meter::default(),
@@ -32,10 +35,16 @@ impl RegistryClient {
 /// A publication that has not begun: say what is known of the version, then `.await` it for the READY
 /// [`Version`](pb::Version).
 ///
-/// Links in the folder are followed as long as they stay in it. The folder is read before the registry is asked for anything.
+/// The folder is read, and all that is wrong with it is found, before the registry is asked for anything. Links in it are followed as
+/// long as they stay in it, or [everywhere](Self::follow_links). A file that changes between that and its last byte fails the
+/// publication; to a log, something may be added.
+///
 /// After an error the version is FAILED, with the error as the reason, if that much can still be done; if the publication is
-/// dropped, it stays PENDING. Paths that differ only in case are published, with a warning in the log: file systems that ignore
-/// case can't hold the version.
+/// dropped, it stays PENDING. A publication under the same [version id](Self::version_id) goes on with a PENDING version that was
+/// described alike, and has no other files: what is there is not sent again.
+///
+/// Paths that differ only in case, or that Windows can't hold, are published with a warning in the log. Of a file's mode, only
+/// is kept whether its owner may run it; times and empty folders are not.
 #[must_use = "nothing is published until this is awaited"]
 #[derive(Debug, Clone)]
 pub struct Publish {
@@ -49,8 +58,8 @@ pub struct Publish {
 /// What is to be published.
 #[derive(Debug, Clone)]
 enum Files {
-    /// All files in a folder.
-    In(PathBuf),
+    /// All files in a folder, and, if that is asked for, those that its links lead to.
+    In { folder: PathBuf, follow_links: bool },
     /// These.
     #[cfg(feature = "oci")]
     These(Vec<LocalFile>),
@@ -72,6 +81,17 @@ impl Publish {
         self
     }
 
+    /// Follow links that lead out of the folder, as the snapshots of a Hugging Face cache have them. Whoever made the folder chooses
+    /// then what is published of this machine.
+    pub fn follow_links(mut self, follow: bool) -> Self {
+        match &mut self.files {
+            Files::In { follow_links, .. } => *follow_links = follow,
+            #[cfg(feature = "oci")]
+            Files::These(_) => {}
+        }
+        self
+    }
+
     /// Calls back after each piece sent.
     pub fn progress(mut self, callback: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.meter.report_to(callback);
@@ -81,30 +101,64 @@ impl Publish {
     /// Publishes; the same as `.await` on it.
     ///
     /// # Errors
-    /// [`Error::UnsafePath`] for what can't be an artifact, [`Error::Io`] for what can't be read or if there is nothing in the
-    /// folder; [`is_not_found`](Error::is_not_found) without the model, [`is_already_exists`](Error::is_already_exists) if the
-    /// version's id is taken.
+    /// [`Error::UnfitFiles`] for what can't be an artifact, [`Error::Io`] for a folder that can't be read or is empty;
+    /// [`is_not_found`](Error::is_not_found) without the model, [`is_already_exists`](Error::is_already_exists) if the
+    /// version's id is taken, [`Error::Incomplete`] if that is by a PENDING version which this can't go on with;
+    /// [`Error::Upload`] if a file could not be uploaded, for example because it changed.
     pub async fn send(mut self) -> Result<pb::Version, Error> {
         let files = match &mut self.files {
-            Files::In(folder) => list(folder).await?,
+            Files::In { folder, follow_links } => list(folder, *follow_links).await?,
             #[cfg(feature = "oci")]
             Files::These(files) => std::mem::take(files),
         };
         self.meter.total = Some(files.iter().map(|file| file.size).sum());
-        let version = self.create_version().await?;
-        match self.fill(&version.name, files).await {
+        let begun = self.begin(&files).await?;
+        match self.fill(&begun, files).await {
             Ok(version) => Ok(version),
+            // It was there before.
+            Err(error) if begun.taken_up => Err(error),
             Err(error) => {
-                let given_up = self.client.finalize_version(&version.name).failed(error.to_string()).await;
+                let given_up = self.client.finalize_version(&begun.name).failed(causes(&error)).await;
                 if let Err(error) = given_up {
-                    warn!(version = version.name, %error, "a version whose upload failed stays PENDING");
+                    warn!(version = begun.name, %error, "a version whose upload failed stays PENDING");
                 }
                 Err(error)
             }
         }
     }
 
-    async fn create_version(&self) -> Result<pb::Version, Error> {
+    /// Makes the version, or takes up the one that a publication like this left.
+    async fn begin(&self, files: &[LocalFile]) -> Result<Begun, Error> {
+        let error = match self.create().await {
+            Ok(version) => return Ok(Begun { name: version.name, taken_up: false }),
+            Err(error) => error,
+        };
+        let id = &self.request.version_id;
+        let resource = error.status().and_then(|status| status.resource.as_ref());
+        let taken = error.is_already_exists() && resource.is_some_and(|there| there.resource_type == pb::Version::TYPE);
+        if id.is_empty() || !taken {
+            return Err(error);
+        }
+        let there = self.client.get_version(format!("{}/versions/{id}", self.request.parent)).await?;
+        if there.state() != pb::VersionState::Pending || there.delete_time.is_some() {
+            return Err(error);
+        }
+        let refuse = |problem: String| Err(Error::Incomplete { version: there.name.clone(), problem });
+        if described(&there) != described(&self.request.version.clone().unwrap_or_default()) {
+            let problem = "is PENDING, and was described differently when it was made: describe this one alike, or give that one up";
+            return refuse(problem.to_owned());
+        }
+        let ours: HashSet<_> = files.iter().map(|file| file.path.as_str()).collect();
+        let mut artifacts = self.client.list_artifacts(&there.name).page_size(1000).stream();
+        while let Some(pb::Artifact { path, .. }) = artifacts.try_next().await? {
+            if !ours.contains(path.as_str()) {
+                return refuse(format!("is PENDING, and has {path}, which is not to be published: delete that first"));
+            }
+        }
+        Ok(Begun { name: there.name, taken_up: true })
+    }
+
+    async fn create(&self) -> Result<pb::Version, Error> {
         let created = self.client.call(self.request.clone()).await;
         let (error, model) = match (created, &self.model) {
             (Err(error), Some(model)) => (error, model),
@@ -121,10 +175,26 @@ impl Publish {
         }
     }
 
-    async fn fill(&self, version: &str, files: Vec<LocalFile>) -> Result<pb::Version, Error> {
-        let upload = |file: LocalFile| file.upload(&self.client, version, &self.meter);
+    async fn fill(&self, begun: &Begun, files: Vec<LocalFile>) -> Result<pb::Version, Error> {
+        let count = i64::try_from(files.len()).unwrap_or(i64::MAX);
+        let upload = async |file: LocalFile| {
+            let path = file.path.clone();
+            let uploaded = file.upload(&self.client, &begun.name, &self.meter).await;
+            uploaded.map_err(|error| Error::Upload { path, source: Box::new(error) })
+        };
         parallel::each(files, |file| file.size, upload).await?;
-        self.client.finalize_version(version).await
+        let finalize = self.client.finalize_version(&begun.name);
+        if self.request.version_id.is_empty() {
+            return finalize.await;
+        }
+        // Another publication under the same id may go on with this version: it is sealed as one of them has it, or not at all.
+        let there = self.client.get_version(&begun.name).await?;
+        if there.artifact_count != count {
+            let problem =
+                format!("has {} files, and {count} were published: somebody else adds to it", there.artifact_count);
+            return Err(Error::Incomplete { version: there.name, problem });
+        }
+        finalize.etag(there.etag).await
     }
 
     fn creation(&mut self) -> &mut pb::CreateVersionRequest {
@@ -132,10 +202,22 @@ impl Publish {
     }
 }
 
+/// The version that files go to.
+struct Begun {
+    name: String,
+    /// It was PENDING already.
+    taken_up: bool,
+}
+
+/// What is said of a version when it is made, as far as the registry keeps it word by word: the names of versions become canonical.
+fn described(version: &pb::Version) -> pb::Version {
+    pb::Version { base_versions: Vec::new(), version_id: String::new(), ..version.given() }
+}
+
 impl LocalFile {
     /// Uploads the file, as what is known of it. A change since that became known is noticed.
     pub(crate) async fn upload(self, client: &RegistryClient, version: &str, meter: &Meter) -> Result<(), Error> {
-        let mut upload = client.upload(version, self.path, self.file).part_of(meter);
+        let mut upload = client.upload(version, self.path, self.file).seen_as(self.stamp).part_of(meter);
         let Some(known) = self.known else { return upload.send().await.map(drop) };
         upload = upload.artifact_type(known.artifact_type).media_type(known.media_type);
         let artifact = upload.send().await?;
@@ -155,15 +237,19 @@ impl IntoFuture for Publish {
     }
 }
 
-async fn list(folder: &Path) -> Result<Vec<LocalFile>, Error> {
+async fn list(folder: &Path, follow_links: bool) -> Result<Vec<LocalFile>, Error> {
     let path = folder.to_owned();
     let failed = |error| Error::io(folder, error);
-    let files = spawn_blocking(move || walk(&path)).await.map_err(|error| failed(error.into()))??;
+    let files = spawn_blocking(move || walk(&path, follow_links)).await.map_err(|error| failed(error.into()))??;
     if files.is_empty() {
         return Err(failed(std::io::Error::other("no files to publish")));
     }
-    for (parent, names) in collision::similar(files.iter().map(|file| file.path.as_str())) {
+    let paths = || files.iter().map(|file| file.path.as_str());
+    for (parent, names) in collision::similar(paths()) {
         warn!(folder = parent, ?names, "these can't be pulled where the file system ignores case");
+    }
+    for path in paths().filter(|path| collision::not_on_windows(path)) {
+        warn!(path, "can't be pulled on Windows");
     }
     Ok(files)
 }

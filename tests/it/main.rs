@@ -12,6 +12,7 @@ mod deletion;
 mod encryption;
 mod errors;
 mod events;
+mod folders;
 mod garbage;
 mod garbage_load;
 mod lists;

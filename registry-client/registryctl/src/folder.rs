@@ -30,7 +30,8 @@ pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), F
         version.hyperparameters = Some(prost_types::Struct { fields: fields.collect() });
     }
     let bar = Bar::new("uploading");
-    let mut publish = context.client.publish(command.folder, command.model).version(version).progress(bar.follow());
+    let publish = context.client.publish(command.folder, command.model).version(version).progress(bar.follow());
+    let mut publish = publish.follow_links(command.follow_links);
     if let Some(version_id) = command.version_id {
         publish = publish.version_id(version_id);
     }

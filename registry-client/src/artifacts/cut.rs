@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::upload::Source;
+use crate::stamp::Stamp;
 
 /// How much is read at once, at most and at least.
 const READ: usize = 4 << 20;
@@ -37,14 +38,14 @@ pub(super) struct Piece {
     pub(super) bytes: Bytes,
 }
 
-/// Begins to cut. An error is the last that comes.
-pub(super) fn begin(source: Source) -> mpsc::Receiver<io::Result<Cut>> {
+/// Begins to cut. An error is the last that comes; so it is if a file is not what it was, as `stamp` says, or when it was opened.
+pub(super) fn begin(source: Source, stamp: Option<Stamp>) -> mpsc::Receiver<io::Result<Cut>> {
     let (queue, cuts) = mpsc::channel(WAITING);
     let runtime = Handle::current();
     spawn_blocking(move || {
         let mut cutter = Cutter { queue, rest: BytesMut::new(), position: 0 };
         let ended = match source {
-            Source::File(path) => cutter.file(&path),
+            Source::File(path) => cutter.file(&path, stamp),
             Source::Bytes(bytes) => cutter.slices(bytes),
             Source::Reader(mut reader) => {
                 let wanted = cutter.queue.clone();
@@ -90,14 +91,20 @@ struct Cutter {
 
 impl Cutter {
     /// Cuts a file.
-    fn file(&mut self, path: &Path) -> io::Result<()> {
+    fn file(&mut self, path: &Path, stamp: Option<Stamp>) -> io::Result<()> {
         let mut file = File::open(path)?;
-        let mut left = file.metadata()?.len();
+        let opened = file.metadata()?;
+        let stamp = stamp.unwrap_or_else(|| Stamp::of(&opened));
+        let mut left = opened.len();
         self.all(|rest| {
-            // No more memory than it has bytes, as far as is known: most files are small. It may have grown.
+            // No more memory than it has bytes, as far as is known: most files are small.
             let most = usize::try_from(left).unwrap_or(READ).clamp(LEAST, READ);
             let read = fill(&mut file, most, rest)?;
             left = left.saturating_sub(read as u64);
+            // What is written to a pipe while it is read was not there before.
+            if read == 0 && opened.is_file() {
+                stamp.check(&file.metadata()?)?;
+            }
             Ok(read)
         })
     }

@@ -89,7 +89,7 @@ impl PartFile {
         for (begin, chunk) in &missing {
             wanted.entry(*chunk).or_default().push(*begin);
         }
-        let mut cuts = cut::begin(Source::File(like));
+        let mut cuts = cut::begin(Source::File(like), None);
         // What can't be read is downloaded.
         while let Some(Ok(Cut::Chunk(piece))) = cuts.recv().await {
             for begin in wanted.remove(&piece.chunk).unwrap_or_default() {

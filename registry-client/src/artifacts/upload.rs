@@ -15,9 +15,11 @@ use uuid::Uuid;
 use super::cut::{self, Cut};
 use super::kind::artifact_type_of;
 use super::sending::{BATCH, Sending};
+use registry_proto::known::artifact_type;
 use registry_proto::rpc::Request as _;
 
 use crate::progress::Meter;
+use crate::stamp::Stamp;
 use crate::{Error, Progress, RegistryClient, call, pb, transport};
 
 /// Where the bytes of an upload come from.
@@ -54,12 +56,9 @@ impl Source {
     }
 
     /// As far as it is known; to open a file says more about what is wrong with it.
-    fn size(&self) -> Option<u64> {
-        match self {
-            Self::File(path) => std::fs::metadata(path).ok().map(|metadata| metadata.len()),
-            Self::Bytes(bytes) => Some(bytes.len() as u64),
-            Self::Reader(_) => None,
-        }
+    fn stamp(&self) -> Option<Stamp> {
+        let there = std::fs::metadata(self.path()?).ok()?;
+        there.is_file().then(|| Stamp::of(&there))
     }
 }
 
@@ -116,6 +115,8 @@ struct Target {
     commit: pb::CreateArtifactRequest,
     /// What the artifact will be, as far as that is known.
     artifact: pb::Artifact,
+    /// What the file was when it was looked at first.
+    stamp: Option<Stamp>,
     meter: Meter,
 }
 
@@ -123,7 +124,8 @@ impl Upload {
     pub(super) fn new(client: &RegistryClient, version: String, path: String, source: Source) -> Self {
         let commit = pb::CreateArtifactRequest { parent: version, ..Default::default() };
         let artifact = pb::Artifact { r#type: artifact_type_of(&path).to_owned(), path, ..Default::default() };
-        Self { target: Target { client: client.clone(), commit, artifact, meter: Meter::default() }, source }
+        let (client, meter) = (client.clone(), Meter::default());
+        Self { target: Target { client, commit, artifact, stamp: None, meter }, source }
     }
 
     /// What the file is; otherwise [guessed from its name](artifact_type_of).
@@ -150,6 +152,12 @@ impl Upload {
         self
     }
 
+    /// Fails if the file is no longer what it was.
+    pub(crate) fn seen_as(mut self, stamp: Option<Stamp>) -> Self {
+        self.target.stamp = stamp;
+        self
+    }
+
     /// Counts this file as a part of many.
     pub(crate) fn part_of(mut self, meter: &Meter) -> Self {
         self.target.meter = meter.clone();
@@ -159,7 +167,8 @@ impl Upload {
     /// Uploads; the same as `.await` on it.
     ///
     /// # Errors
-    /// [`Error::Io`] if the source can't be read, and what `UploadArtifact` in [`registry_proto::v1`] says.
+    /// [`Error::Io`] if the source can't be read, or is a file that changes while it is (to a log, something may be added), and what
+    /// `UploadArtifact` in [`registry_proto::v1`] says.
     pub async fn send(self) -> Result<pb::Artifact, Error> {
         let Self { mut target, source } = self;
         call::identify(&mut target.commit);
@@ -197,6 +206,11 @@ impl Target {
     async fn send(mut self, source: Source) -> Result<pb::Artifact, Error> {
         let mut again = source.again();
         let mut source = source;
+        // Whatever is read in several goes is the same each time. Logs are written to while they are read.
+        self.stamp = self.stamp.or_else(|| source.stamp());
+        if self.artifact.r#type == artifact_type::LOG {
+            self.stamp = self.stamp.map(Stamp::of_log);
+        }
         // With another one, the commit would be another request under the same request id.
         self.commit.upload_id = Uuid::new_v4().to_string();
         loop {
@@ -215,12 +229,14 @@ impl Target {
 
     async fn upload(&mut self, source: Source) -> Result<Uploaded, Error> {
         let origin = source.path().unwrap_or_else(|| PathBuf::from(&self.artifact.path));
-        if let Some(size) = source.size() {
-            self.meter.total = self.meter.total.or(Some(size));
-        }
+        let size = match &source {
+            Source::Bytes(bytes) => Some(bytes.len() as u64),
+            _ => self.stamp.as_ref().map(|stamp| stamp.size),
+        };
+        self.meter.total = self.meter.total.or(size);
         let meter = self.meter.file(&self.artifact.path);
         let mut sending = Sending::new(&self.client, &self.commit.parent, &self.commit.upload_id, meter.clone());
-        let mut cuts = cut::begin(source);
+        let mut cuts = cut::begin(source, self.stamp.clone());
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             if cuts.recv_many(&mut batch, BATCH).await == 0 {

@@ -11,9 +11,9 @@ use tokio::task::spawn_blocking;
 
 use super::layout::{Descriptor, Layout, Manifest, malformed};
 use super::model::{Layer, Unpacked, check_type, unpack};
-use crate::folder::{Known, LocalFile};
 use crate::names::complete;
 use crate::progress::Meter;
+use crate::walk::{Known, LocalFile};
 use crate::{Error, Progress, Publish, RegistryClient, pb};
 
 impl RegistryClient {
@@ -148,6 +148,8 @@ fn local(layout: &Layout, layer: Layer) -> Result<LocalFile, Error> {
     Ok(LocalFile {
         file: layout.place(&layer.blob)?,
         size: layer.blob.size,
+        // What it has to hold is known.
+        stamp: None,
         known: Some(Known {
             artifact_type: layer.artifact_type,
             media_type: layer.media_type,

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::stream::{self, StreamExt};
@@ -13,7 +14,7 @@ use crate::receipts::sha256;
 pub(crate) const VERSION: &str = "namespaces/default/models/m/versions/1";
 
 pub(crate) fn version() -> pb::Version {
-    pb::Version { name: VERSION.to_owned(), ..Default::default() }
+    pb::Version { name: VERSION.to_owned(), state: pb::VersionState::Ready.into(), ..Default::default() }
 }
 
 fn refusal(code: Code, reason: ErrorReason) -> Status {
@@ -40,6 +41,8 @@ fn registry(model_exists: bool) -> (Fake, Told) {
     };
     let exists = Arc::new(Mutex::new(model_exists));
     let (create, created, upload, finalize) = (note(&told), note(&told), note(&told), note(&told));
+    let count = Arc::new(AtomicI64::new(0));
+    let counted = Arc::clone(&count);
     let made = Arc::clone(&exists);
     let fake = Fake::default()
         .on(move |request: Request<pb::CreateModelRequest>| {
@@ -63,12 +66,16 @@ fn registry(model_exists: bool) -> (Fake, Told) {
                 return Err(refusal(Code::ResourceExhausted, ErrorReason::StorageFull));
             }
             upload(format!("{path} of {} bytes", request.data.len()));
+            counted.fetch_add(1, Ordering::Relaxed);
             Ok(pb::Artifact::default())
+        })
+        .on(move |_: Request<pb::GetVersionRequest>| {
+            Ok(pb::Version { artifact_count: count.load(Ordering::Relaxed), ..version() })
         })
         .on(move |request: Request<pb::FinalizeVersionRequest>| {
             let request = request.into_inner();
             finalize(format!("{:?} {}", request.state(), request.failure_reason));
-            Ok(pb::Version { state: pb::VersionState::Ready.into(), ..version() })
+            Ok(version())
         });
     (fake, told)
 }
@@ -103,7 +110,8 @@ async fn a_failed_upload_gives_the_version_up() {
     let (fake, told) = registry(true);
     let error = fake.client().await.publish(folder.path(), "models/m").await.unwrap_err();
     assert_eq!(error.reason(), Some(ErrorReason::StorageFull));
-    assert_eq!(*told.lock().unwrap(), ["version ", "Failed refused"]);
+    assert!(matches!(&error, Error::Upload { path, .. } if path == "bad.txt"), "{error:?}");
+    assert_eq!(*told.lock().unwrap(), ["version ", "Failed bad.txt: refused"]);
 }
 
 #[tokio::test]
@@ -190,9 +198,9 @@ async fn an_artifact_that_would_land_elsewhere_stops_the_pull_before_it_writes()
 async fn only_a_sealed_version_with_files_is_exported() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("layout");
-    let ready =
-        |_: Request<pb::GetVersionRequest>| Ok(pb::Version { state: pb::VersionState::Ready.into(), ..version() });
-    for (fake, problem) in [(shelf(&["a"]), "is not READY"), (shelf(&[]).on(ready), "has no artifacts")] {
+    let pending =
+        |_: Request<pb::GetVersionRequest>| Ok(pb::Version { state: pb::VersionState::Pending.into(), ..version() });
+    for (fake, problem) in [(shelf(&["a"]).on(pending), "is not READY"), (shelf(&[]), "has no artifacts")] {
         let error = fake.client().await.export_oci("models/m@production", &target).await.unwrap_err();
         assert!(matches!(&error, Error::InvalidOption { option: "version", .. }), "{error:?}");
         assert!(error.to_string().ends_with(problem), "{error}");

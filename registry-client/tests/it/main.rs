@@ -5,6 +5,7 @@ mod downloads;
 mod errors;
 mod fake;
 mod folders;
+mod publishing;
 mod receipts;
 mod requests;
 mod servers;

@@ -16,7 +16,10 @@ pub(crate) struct Publish {
     /// Make the model if it is missing.
     #[arg(long)]
     pub(crate) create: bool,
-    /// Another name for the version, for example `1.4.0`.
+    /// Follow links that lead out of the folder, as the snapshots of a Hugging Face cache have them.
+    #[arg(long)]
+    pub(crate) follow_links: bool,
+    /// Another name for the version, for example `1.4.0`. If a publish under this name broke off, this one goes on with it.
     #[arg(long)]
     pub(crate) version_id: Option<String>,
     #[arg(long)]

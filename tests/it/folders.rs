@@ -1,0 +1,66 @@
+//! Folders that become versions, and versions that become folders.
+
+use std::fs;
+
+use registry_client::pb::{ErrorReason, VersionState};
+use registry_client::Error;
+use registry_tests::{TestServer, model};
+
+const MODEL: &str = "models/fraud";
+
+fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let file = folder.path().join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+    folder
+}
+
+#[tokio::test]
+async fn a_version_id_is_not_spent_on_what_can_not_be_published() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model(&client, MODEL).await;
+    let folder = folder_with(&[("model.bin", "weights"), ("a\\b.log", "")]);
+    let error = client.publish(folder.path(), MODEL).version_id("1.4.0").await.unwrap_err();
+    assert!(matches!(error, Error::UnfitFiles { .. }), "{error:?}");
+    fs::remove_file(folder.path().join("a\\b.log")).unwrap();
+    let version = client.publish(folder.path(), MODEL).version_id("1.4.0").await.unwrap();
+    assert_eq!((version.number, version.state()), (1, VersionState::Ready));
+}
+
+#[tokio::test]
+async fn a_publish_that_broke_off_is_taken_up_under_its_id() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model(&client, MODEL).await;
+    let folder = folder_with(&[("model.bin", "weights"), ("notes.txt", "notes")]);
+    let publish = |description: &str| {
+        let publish = client.publish(folder.path(), MODEL).version_id("1.4.0").metric("test", "auc", 0.5).tag("a", "b");
+        publish.hyperparameter("depth", 6.0).framework("onnx", "1").description(description)
+    };
+    // What a publish leaves that is killed after its first file.
+    let begun = client.create_version(MODEL).version_id("1.4.0").metric("test", "auc", 0.5).tag("a", "b");
+    let begun = begun.hyperparameter("depth", 6.0).framework("onnx", "1").description("better").await.unwrap();
+    client.upload(&begun.name, "notes.txt", b"notes".to_vec()).await.unwrap();
+    client.upload(&begun.name, "left.txt", b"left".to_vec()).await.unwrap();
+
+    let error = publish("worse").await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Incomplete { problem, .. } if problem.contains("described differently")),
+        "{error:?}"
+    );
+    let error = publish("better").await.unwrap_err();
+    assert!(matches!(&error, Error::Incomplete { problem, .. } if problem.contains("left.txt")), "{error:?}");
+    client.delete_artifact(format!("{}/artifacts/left.txt", begun.name)).await.unwrap();
+    fs::write(folder.path().join("notes.txt"), "other notes").unwrap();
+    let error = publish("better").await.unwrap_err();
+    assert_eq!(error.reason(), Some(ErrorReason::ResourceAlreadyExists), "{error:?}");
+    // It is not given up for that.
+    fs::write(folder.path().join("notes.txt"), "notes").unwrap();
+    let version = publish("better").await.unwrap();
+    assert_eq!((&version.name, version.state(), version.artifact_count), (&begun.name, VersionState::Ready, 2));
+    assert!(publish("better").await.unwrap_err().is_already_exists());
+}
