@@ -85,6 +85,12 @@ pub enum Error {
         /// What is with it.
         problem: String,
     },
+    /// Another pull works in the folder, or has taken it over. Pull when it has ended, or into another folder.
+    #[error("{}: another pull is at work there", .folder.display())]
+    FolderInUse {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Two paths of a version are one and the same where they would go: that file system ignores case. Choose another one.
     #[error("{first} and {second} are the same file in {}, which ignores case", .folder.display())]
     PathCollision {
@@ -206,6 +212,7 @@ impl Error {
             Self::Upload { source, .. } => source.code(),
             Self::UnfitFiles { .. } => Some(Code::InvalidArgument),
             Self::Incomplete { .. } => Some(Code::FailedPrecondition),
+            Self::FolderInUse { .. } => Some(Code::Aborted),
             Self::InvalidOption { .. }
             | Self::Io { .. }
             | Self::UnsafePath { .. }
@@ -244,7 +251,7 @@ impl Error {
         self.code() == Some(Code::AlreadyExists)
     }
 
-    /// The resource has changed since its etag was read: read it again, decide again.
+    /// The resource has changed since its etag was read, or somebody else works on the folder: look again, decide again.
     pub fn is_conflict(&self) -> bool {
         self.code() == Some(Code::Aborted)
     }
@@ -309,6 +316,7 @@ impl Error {
             | Self::UnsafePath { .. }
             | Self::UnfitFiles { .. }
             | Self::Incomplete { .. }
+            | Self::FolderInUse { .. }
             | Self::PathCollision { .. }
             | Self::Malformed { .. }
             | Self::DigestMismatch { .. }

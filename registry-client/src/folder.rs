@@ -1,22 +1,26 @@
-//! Local folders: what is in one, and where in one an artifact may go.
+//! Local folders: what is in one, where in one an artifact may go, and what goes out of one.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::Error;
+use registry_common::paths::{CLAIM, RECEIPT};
 
-/// Where a folder says what it holds: written by `pull`, never published.
-pub(crate) const RECEIPT: &str = ".model-registry.json";
+use crate::Error;
+use crate::artifacts::hash_file;
+use crate::destination::is_part;
+use crate::receipt::ReceiptFile;
 
 pub(crate) fn canonical(path: &Path) -> Result<PathBuf, Error> {
     path.canonicalize().map_err(|error| Error::io(path, error))
 }
 
-/// Where in `folder` an artifact goes. Trusts the path as little as if it came from an attacker: it has to stay in the folder on
-/// every operating system.
+/// Where in `folder` an artifact goes. Trusts the path as little as if it came from an attacker: it has to stay in the folder.
 pub(crate) fn join(folder: &Path, path: &str) -> Result<PathBuf, Error> {
-    let bad = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains(['\\', ':']);
+    // In a time stamp, or in the name of a file of TensorBoard's, a colon is harmless except where it follows a drive's letter.
+    let drive = |part: &str| cfg!(windows) && part.contains(':');
+    let bad = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\\') || drive(part);
     if path.split('/').any(bad) || path.chars().any(char::is_control) {
         return Err(Error::UnsafePath { path: path.into(), problem: "not a path inside a folder" });
     }
@@ -40,6 +44,68 @@ pub(crate) fn create_folder(folder: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(|error: io::Error| Error::io(folder, error))
 }
 
+/// What is in a folder.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    /// The paths of everything that is no folder, but for the client's own files.
+    pub(crate) files: BTreeSet<String>,
+    /// Files and folders that something left that did not end.
+    pub(crate) parts: Vec<PathBuf>,
+}
+
+/// Looks at all that is in a folder. Links are not followed. Blocks.
+pub(crate) fn contents(folder: &Path) -> Result<Contents, Error> {
+    let mut found = Contents::default();
+    let mut folders = vec![(folder.to_owned(), String::new())];
+    while let Some((folder, prefix)) = folders.pop() {
+        let failed = |error| Error::io(&folder, error);
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let path = format!("{prefix}{}", name.display());
+            if name.to_str().is_some_and(is_part) {
+                found.parts.push(entry.path());
+            } else if entry.file_type().map_err(failed)?.is_dir() {
+                folders.push((entry.path(), format!("{path}/")));
+            } else {
+                found.files.insert(path);
+            }
+        }
+    }
+    found.files.remove(RECEIPT);
+    found.files.remove(CLAIM);
+    Ok(found)
+}
+
+/// Removes files that were put into a folder, unless they were changed since, and folders that are empty then. Blocks.
+pub(crate) fn retire<'a>(folder: &Path, files: impl IntoIterator<Item = &'a ReceiptFile>) -> Result<(), Error> {
+    let root = canonical(folder)?;
+    for file in files {
+        let at = join(folder, &file.path)?;
+        // Not through a link that leads out.
+        let inside = at.parent().and_then(|parent| parent.canonicalize().ok()).is_some_and(|at| at.starts_with(&root));
+        if !inside || !holds(&at, file.size, &file.sha256) {
+            continue;
+        }
+        fs::remove_file(&at).map_err(|error| Error::io(&at, error))?;
+        let above = at.ancestors().skip(1).take_while(|above| *above != folder);
+        // The first that is not empty ends it.
+        for above in above {
+            if fs::remove_dir(above).is_err() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file holds these bytes. What can't be read holds nothing. Blocks.
+pub(crate) fn holds(file: &Path, size: u64, sha256: &str) -> bool {
+    // Of a link, only the link would be replaced, so that what it points at is no matter.
+    fs::symlink_metadata(file).is_ok_and(|there| there.is_file() && there.len() == size)
+        && hash_file(file, |_| {}).is_ok_and(|hasher| hasher.finish() == sha256)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,9 +113,12 @@ mod tests {
     #[test]
     fn artifacts_stay_in_their_folder() {
         let folder = Path::new("in");
-        for (path, expected) in
-            [("model.onnx", "in/model.onnx"), ("a/b c/ü.txt", "in/a/b c/ü.txt"), ("..a/b..", "in/..a/b..")]
-        {
+        for (path, expected) in [
+            ("model.onnx", "in/model.onnx"),
+            ("a/b c/ü.txt", "in/a/b c/ü.txt"),
+            ("..a/b..", "in/..a/b.."),
+            ("12:30", "in/12:30"),
+        ] {
             assert_eq!(join(folder, path).unwrap(), Path::new(expected));
         }
         for path in [
@@ -65,8 +134,6 @@ mod tests {
             "./a",
             "a\\b",
             "..\\a",
-            "C:a",
-            "c:/a",
             "a\0b",
             "a\nb",
         ] {

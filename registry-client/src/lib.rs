@@ -105,6 +105,7 @@ mod artifacts;
 mod balance;
 mod builder;
 mod call;
+mod claim;
 mod client;
 mod collision;
 mod destination;

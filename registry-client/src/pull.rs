@@ -1,41 +1,50 @@
 //! A local folder out of a version.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::future::IntoFuture;
 use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
 use futures::stream::TryStreamExt;
+use registry_common::paths::{self, CLAIM, RECEIPT};
 use tokio::task::spawn_blocking;
 
-use crate::artifacts::hash_file;
-use crate::folder::RECEIPT;
+use crate::artifacts::remove_part;
+use crate::claim::Claim;
+use crate::destination::is_at;
+use crate::folder::{Contents, contents, holds, retire};
 use crate::names::complete;
 use crate::progress::Meter;
-use crate::receipt::Receipt;
+use crate::receipt::{Receipt, ReceiptFile};
 use crate::{Download, Error, Progress, RegistryClient, collision, folder, parallel, pb};
 
 impl RegistryClient {
     /// Fetches all artifacts of a version into a folder, which is made if it is missing.
     pub fn pull(&self, version: impl Into<String>, folder: impl Into<PathBuf>) -> Pull {
-        Pull { client: self.clone(), version: complete(version), folder: folder.into(), meter: Meter::default() }
+        let (version, folder) = (complete(version), folder.into());
+        Pull { client: self.clone(), version, folder, partial: false, meter: Meter::default() }
     }
 }
 
 /// A pull that has not begun: `.await` it for what was [`Pulled`].
 ///
 /// Every file is written beside its place, checked, and then takes it, so that none is ever there by half. But the folder as a
-/// whole is complete only when this is answered: to replace a folder that is in use, pull into a new one.
+/// whole is complete only when this is answered: to replace a folder that is in use, pull into a new one. One pull works in a folder
+/// at a time.
 ///
-/// A file that is there already, with the right size and SHA-256, is not fetched again; what else is in the folder stays. The last
-/// thing written is `.model-registry.json`, which says what the folder holds: the version, its manifest digest, and path, size and
-/// SHA-256 of each file. [`verify_folder`](crate::verify_folder) compares the two.
+/// A file that is there already, with the right size and SHA-256, is not fetched again. Files that an earlier pull put there and this
+/// version does not have are removed, unless they were changed since; what else is in the folder stays. The last thing written is
+/// `.model-registry.json`, which says what the folder holds: the version, its manifest digest, and path, size and SHA-256 of each
+/// file. [`verify_folder`](crate::verify_folder) compares the two. Until then `.model-registry.pull` says that the folder is not
+/// complete.
 #[must_use = "nothing is pulled until this is awaited"]
 #[derive(Debug, Clone)]
 pub struct Pull {
     client: RegistryClient,
     version: String,
     folder: PathBuf,
+    partial: bool,
     meter: Meter,
 }
 
@@ -48,9 +57,18 @@ pub struct Pulled {
     pub artifacts: Vec<pb::Artifact>,
     /// Where they are now, in the same order.
     pub files: Vec<PathBuf>,
+    /// The paths of what else is in the folder, which is not the version's.
+    pub others: Vec<String>,
 }
 
 impl Pull {
+    /// Take also a version that is not READY, or whose content is elsewhere: what the registry has of it, which nothing proves to
+    /// be all.
+    pub fn partial(mut self, partial: bool) -> Self {
+        self.partial = partial;
+        self
+    }
+
     /// Calls back after each piece received.
     pub fn progress(mut self, callback: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.meter.report_to(callback);
@@ -61,83 +79,157 @@ impl Pull {
     ///
     /// # Errors
     /// [`is_not_found`](Error::is_not_found), [`is_data_loss`](Error::is_data_loss) if bytes, or the artifacts as a whole, are not
-    /// what was stored, [`Error::Io`] if they can't be written; before anything is fetched, [`Error::UnsafePath`] if an artifact
-    /// would not land in the folder or in place of `.model-registry.json`, [`Error::PathCollision`] if two would be one file
-    /// because the folder's file system ignores case.
+    /// what was stored, [`Error::Io`] if they can't be written; before anything is fetched, [`Error::Incomplete`] for a version that
+    /// is not [whole](Self::partial) or was purged, [`Error::FolderInUse`] if another pull works in the folder,
+    /// [`Error::UnsafePath`] if an artifact would not land in the folder or in place of what else is there,
+    /// [`Error::PathCollision`] if two would be one file because the folder's file system ignores case.
     pub async fn send(mut self) -> Result<Pulled, Error> {
         let version = self.client.get_version(&self.version).await?;
+        if let Some(problem) = incomplete(&version).filter(|_| !self.partial || version.purged) {
+            return Err(Error::Incomplete { version: version.name, problem });
+        }
         // By the canonical name: what the alias meant a moment ago is what all the files are of.
         let artifacts: Vec<_> =
             self.client.list_artifacts(&version.name).page_size(1000).stream().try_collect().await?;
         let receipt = Receipt::of(&version, &artifacts);
         receipt.check_manifest()?;
-        let files = artifacts.iter().map(|artifact| place(&self.folder, &artifact.path));
-        let files: Vec<_> = files.collect::<Result<_, _>>()?;
+        let files = places(&self.folder, artifacts.iter().map(|artifact| artifact.path.as_str()))?;
         self.meter.total = Some(artifacts.iter().map(|artifact| artifact.size_bytes.cast_unsigned()).sum());
 
-        let receipt = self.blocking(receipt, prepare).await?;
+        let folder = self.folder.clone();
+        let prepared = self.blocking(move || Prepared::of(&folder, receipt)).await?;
         let places = artifacts.clone().into_iter().zip(files.clone()).collect();
-        let fetch = |(artifact, file)| fetch(&self.client, artifact, file, &self.meter);
+        let claim = Some(&prepared.claim);
+        let fetch = |(artifact, file)| fetch(&self.client, artifact, file, claim, &self.meter);
         parallel::each(places, |(artifact, _): &(pb::Artifact, _)| artifact.size_bytes.cast_unsigned(), fetch).await?;
-        self.blocking(receipt, |folder, receipt| receipt.write(folder)).await?;
-        Ok(Pulled { version, artifacts, files })
+        let folder = self.folder.clone();
+        let others = self.blocking(move || prepared.finish(&folder)).await?;
+        Ok(Pulled { version, artifacts, files, others })
     }
 
-    /// Does something with the folder, off the runtime's threads.
-    async fn blocking(
+    /// Works on the folder, off the runtime's threads.
+    async fn blocking<T: Send + 'static>(
         &self,
-        receipt: Receipt,
-        work: fn(&Path, &Receipt) -> Result<(), Error>,
-    ) -> Result<Receipt, Error> {
-        let folder = self.folder.clone();
-        let work = move || work(&folder, &receipt).map(|()| receipt);
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         spawn_blocking(work).await.map_err(|error| Error::io(&self.folder, error.into()))?
     }
 }
 
+/// What there is not of a version.
+pub(crate) fn incomplete(version: &pb::Version) -> Option<String> {
+    let pb::Version { source_uri, failure_reason, .. } = version;
+    match version.state() {
+        _ if version.purged => Some("was purged: the registry has none of its files any more".to_owned()),
+        pb::VersionState::Ready if source_uri.is_empty() => None,
+        pb::VersionState::Ready => Some(format!("has its content at {source_uri}, not in the registry")),
+        pb::VersionState::Failed => Some(format!("has FAILED, its files may be incomplete: {failure_reason}")),
+        _ => Some("is not READY: files of it may still be missing".to_owned()),
+    }
+}
+
+/// Where in a folder artifacts go. One folder has to be able to hold them all.
+pub(crate) fn places<'a>(folder: &Path, paths: impl Iterator<Item = &'a str> + Clone) -> Result<Vec<PathBuf>, Error> {
+    if let Some((file, _)) = paths::conflict(paths.clone()) {
+        return Err(Error::UnsafePath {
+            path: file.into(),
+            problem: "the version has a file and a folder of this name",
+        });
+    }
+    paths.map(|path| place(folder, path)).collect()
+}
+
 /// Where in a folder an artifact goes.
 pub(crate) fn place(folder: &Path, path: &str) -> Result<PathBuf, Error> {
-    if path.split('/').next() == Some(RECEIPT) {
+    if paths::is_reserved(path) {
         return Err(Error::UnsafePath { path: path.into(), problem: "in its place the folder says what it holds" });
     }
     folder::join(folder, path)
 }
 
-/// Makes a folder ready for the files of a receipt. Blocks.
-fn prepare(folder: &Path, receipt: &Receipt) -> Result<(), Error> {
-    folder::create_folder(folder)?;
-    let mut paths = receipt.files.iter().map(|file| file.path.as_str());
-    collision::refuse(folder, paths.clone().chain([RECEIPT]))?;
-    receipt.retract_others(folder)?;
-    paths.try_for_each(|path| folder::create_parent(folder, &folder::join(folder, path)?))
+/// A folder that is ready for the files of a receipt.
+struct Prepared {
+    receipt: Receipt,
+    claim: Claim,
+    /// What earlier pulls put there.
+    before: Vec<ReceiptFile>,
 }
 
-/// Puts the bytes of an artifact into a file, unless they are there already.
+impl Prepared {
+    /// Makes the folder and room in it. Blocks.
+    fn of(folder: &Path, receipt: Receipt) -> Result<Self, Error> {
+        folder::create_folder(folder)?;
+        let (claim, before) = Claim::of(folder, &receipt)?;
+        let paths = || receipt.files.iter().map(|file| file.path.as_str());
+        collision::refuse(folder, paths().chain([RECEIPT, CLAIM]))?;
+        receipt.retract_others(folder)?;
+        let (files, folders): (HashSet<_>, HashSet<_>) =
+            (paths().collect(), paths().flat_map(paths::folders).collect());
+        let in_the_way =
+            |path: &str| folders.contains(path) || paths::folders(path).any(|folder| files.contains(folder));
+        retire(folder, before.iter().filter(|file| in_the_way(&file.path)))?;
+        paths().try_for_each(|path| room_for(folder, path))?;
+        Ok(Self { claim, before, receipt })
+    }
+
+    /// Leaves nothing of earlier pulls, and says what the folder holds; answers what else is in it. Blocks.
+    fn finish(self, folder: &Path) -> Result<Vec<String>, Error> {
+        let Self { receipt, claim, before } = self;
+        claim.check()?;
+        let ours: HashSet<_> = receipt.files.iter().map(|file| file.path.as_str()).collect();
+        let alike: HashMap<_, _> = ours.iter().map(|path| (collision::fold(path), *path)).collect();
+        // Where case is ignored, a file of theirs may be one of ours.
+        let is_ours = |path: &str| {
+            let twin = alike.get(&collision::fold(path));
+            ours.contains(path) || twin.is_some_and(|twin| same(&folder.join(path), &folder.join(twin)))
+        };
+        retire(folder, before.iter().filter(|file| !is_ours(&file.path)))?;
+        let Contents { files, parts } = contents(folder)?;
+        parts.iter().for_each(|part| remove_part(part));
+        receipt.write(folder)?;
+        claim.end()?;
+        Ok(files.into_iter().filter(|path| !ours.contains(path.as_str())).collect())
+    }
+}
+
+/// Whether two paths are of one file. Blocks.
+fn same(one: &Path, other: &Path) -> bool {
+    fs::File::open(one).and_then(|opened| is_at(&opened, other)).unwrap_or(false)
+}
+
+/// Makes the folder that a file goes to, if nothing is in the way of either. Blocks.
+fn room_for(folder: &Path, path: &str) -> Result<(), Error> {
+    let refuse = |path: &str, problem| Err(Error::UnsafePath { path: folder.join(path), problem });
+    for above in paths::folders(path) {
+        if fs::metadata(folder::join(folder, above)?).is_ok_and(|there| !there.is_dir()) {
+            return refuse(above, "is in the way: the version has a folder of this name");
+        }
+    }
+    let file = folder::join(folder, path)?;
+    match fs::symlink_metadata(&file) {
+        Ok(there) if there.is_dir() => refuse(path, "is in the way: the version has a file of this name"),
+        Ok(there) if !there.is_file() && !there.is_symlink() => refuse(path, "is in the way, and is no file"),
+        _ => folder::create_parent(folder, &file),
+    }
+}
+
+/// Puts the bytes of an artifact into a file, unless they are there already. A link is replaced, not followed.
 pub(crate) async fn fetch(
     client: &RegistryClient,
     artifact: pb::Artifact,
     file: PathBuf,
+    claim: Option<&Claim>,
     meter: &Meter,
 ) -> Result<(), Error> {
-    let (sought, there, counted) = (artifact.clone(), file.clone(), meter.file(&artifact.path));
-    let size = artifact.size_bytes as usize;
-    let holds = spawn_blocking(move || holds(&there, &sought)).await;
+    let (size, sha256, there) = (artifact.size_bytes.cast_unsigned(), artifact.sha256.clone(), file.clone());
+    let counted = meter.file(&artifact.path);
+    let holds = spawn_blocking(move || holds(&there, size, &sha256)).await;
     if holds.map_err(|error| Error::io(&file, error.into()))? {
-        counted.there(size);
+        counted.there(artifact.size_bytes as usize);
     } else {
-        Download::of(client, artifact).part_of(meter).in_place(file).await?;
+        Download::of(client, artifact).part_of(meter).in_place(file, claim.cloned()).await?;
     }
     Ok(())
-}
-
-/// Whether a file holds the bytes of an artifact. What can't be read holds nothing: it is about to be replaced. Blocks.
-fn holds(file: &Path, artifact: &pb::Artifact) -> bool {
-    // Of a link, only the link would be replaced, so that what it points at is no matter.
-    let size = artifact.size_bytes.cast_unsigned();
-    if !fs::symlink_metadata(file).is_ok_and(|there| there.is_file() && there.len() == size) {
-        return false;
-    }
-    hash_file(file, |_| {}).is_ok_and(|hasher| hasher.finish() == artifact.sha256)
 }
 
 impl IntoFuture for Pull {

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::{fs, io};
 
+use registry_common::paths::RECEIPT;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::Hasher;
 use crate::destination::write_whole;
-use crate::folder::{self, RECEIPT};
+use crate::folder;
 use crate::{Error, pb};
 
 /// The content of [`RECEIPT`].
@@ -16,13 +17,13 @@ use crate::{Error, pb};
 pub(crate) struct Receipt {
     /// The version's canonical name.
     pub(crate) version: String,
-    /// As the registry has it; empty if the version was PENDING.
+    /// As the registry has it; empty if the version was not sealed.
     pub(crate) manifest_sha256: String,
     pub(crate) files: Vec<ReceiptFile>,
 }
 
 /// A file of the folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct ReceiptFile {
     pub(crate) path: String,
     pub(crate) size: u64,
@@ -42,7 +43,12 @@ impl Receipt {
         };
         Self {
             version: version.name.clone(),
-            manifest_sha256: version.manifest_sha256.clone(),
+            // Of content that is elsewhere, the manifest says nothing.
+            manifest_sha256: if version.source_uri.is_empty() {
+                version.manifest_sha256.clone()
+            } else {
+                String::new()
+            },
             files: artifacts.iter().map(file).collect(),
         }
     }
@@ -50,7 +56,12 @@ impl Receipt {
     /// Reads the receipt of a folder. Its paths stay in the folder, and there is one file for each. Blocks.
     pub(crate) fn read(folder: &Path) -> Result<Self, Error> {
         let file = folder.join(RECEIPT);
-        let bytes = fs::read(&file).map_err(|error| Error::io(&file, error))?;
+        // Before it is read: what is not a file may have no end.
+        let read = fs::metadata(&file).and_then(|there| match there.is_file() {
+            true => fs::read(&file),
+            false => Err(io::Error::other("is not a file")),
+        });
+        let bytes = read.map_err(|error| Error::io(&file, error))?;
         let malformed = |field: String, problem: String| Error::Malformed { path: file.clone(), field, problem };
         let receipt: Self =
             serde_json::from_slice(&bytes).map_err(|error| malformed("json".to_owned(), error.to_string()))?;

@@ -1,6 +1,5 @@
 //! Checks a folder against what it says that it holds.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::future::IntoFuture;
@@ -10,11 +9,12 @@ use std::thread::available_parallelism;
 
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use registry_common::paths::RECEIPT;
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
 use crate::artifacts::hash_file;
-use crate::folder::{self, RECEIPT};
+use crate::folder::{self, contents};
 use crate::progress::{FileMeter, Meter};
 use crate::receipt::{Receipt, ReceiptFile};
 use crate::{Error, Progress};
@@ -53,7 +53,7 @@ pub struct VerifyFolder {
 pub struct FolderReport {
     /// The version that it holds.
     pub version: String,
-    /// The version's manifest digest; empty if it was PENDING when it was pulled.
+    /// The version's manifest digest; empty if it was not sealed when it was pulled.
     pub manifest_sha256: String,
     /// How many files the version has.
     pub files: usize,
@@ -81,6 +81,8 @@ pub enum FolderProblem {
     Unexpected { path: String },
     /// The files that should be there are not those that the version was sealed with.
     Manifest { expected: String, actual: String },
+    /// The version was not sealed when it was pulled: nothing says which files it should have.
+    Unsealed,
 }
 
 impl FolderProblem {
@@ -92,7 +94,7 @@ impl FolderProblem {
             | Self::Digest { path, .. }
             | Self::Unreadable { path, .. }
             | Self::Unexpected { path } => path,
-            Self::Manifest { .. } => RECEIPT,
+            Self::Manifest { .. } | Self::Unsealed => RECEIPT,
         }
     }
 }
@@ -107,6 +109,7 @@ impl fmt::Display for FolderProblem {
             Self::Unreadable { detail, .. } => f.write_str(detail),
             Self::Unexpected { .. } => f.write_str("does not belong to the version"),
             Self::Manifest { expected, actual } => write!(f, "the manifest of its files is {actual}, not {expected}"),
+            Self::Unsealed => f.write_str("the version was not whole when it was pulled: files may be missing"),
         }
     }
 }
@@ -121,7 +124,7 @@ impl VerifyFolder {
     async fn run(mut self) -> Result<FolderReport, Error> {
         let folder = self.folder.clone();
         let read = spawn_blocking(move || Ok::<_, Error>((Receipt::read(&folder)?, contents(&folder)?)));
-        let (receipt, mut others) = read.await.map_err(|error| Error::io(&self.folder, error.into()))??;
+        let (receipt, others) = read.await.map_err(|error| Error::io(&self.folder, error.into()))??;
         let bytes = receipt.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
         self.meter.total = Some(bytes);
 
@@ -132,6 +135,7 @@ impl VerifyFolder {
             .try_collect()
             .await?;
         let mut problems: Vec<_> = checked.into_iter().flatten().collect();
+        let mut others = others.files;
         for file in &receipt.files {
             others.remove(&file.path);
         }
@@ -142,6 +146,9 @@ impl VerifyFolder {
                 .filter(|actual| *actual != receipt.manifest_sha256)
                 .map(|actual| FolderProblem::Manifest { expected: receipt.manifest_sha256.clone(), actual }),
         );
+        if receipt.manifest_sha256.is_empty() {
+            problems.push(FolderProblem::Unsealed);
+        }
         problems.sort_by(|a, b| a.path().cmp(b.path()));
         let (version, manifest_sha256) = (receipt.version, receipt.manifest_sha256);
         Ok(FolderReport { version, manifest_sha256, files: receipt.files.len(), bytes, problems })
@@ -181,24 +188,4 @@ fn problem(at: &Path, file: ReceiptFile, meter: &FileMeter) -> Option<FolderProb
             (actual != sha256).then_some(FolderProblem::Digest { path, expected: sha256, actual })
         }
     }
-}
-
-/// The paths of everything in a folder that is no folder, but for the receipt. Links are not followed. Blocks.
-fn contents(folder: &Path) -> Result<BTreeSet<String>, Error> {
-    let mut found = BTreeSet::new();
-    let mut folders = vec![(folder.to_owned(), String::new())];
-    while let Some((folder, prefix)) = folders.pop() {
-        let failed = |error| Error::io(&folder, error);
-        for entry in fs::read_dir(&folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let path = format!("{prefix}{}", entry.file_name().display());
-            if entry.file_type().map_err(failed)?.is_dir() {
-                folders.push((entry.path(), format!("{path}/")));
-            } else {
-                found.insert(path);
-            }
-        }
-    }
-    found.remove(RECEIPT);
-    Ok(found)
 }

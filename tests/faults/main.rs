@@ -5,6 +5,7 @@ mod archive;
 mod backup;
 mod cli;
 mod database;
+mod destinations;
 mod encryption;
 mod folders;
 mod full;

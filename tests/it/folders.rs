@@ -1,9 +1,10 @@
 //! Folders that become versions, and versions that become folders.
 
 use std::fs;
+use std::path::Path;
 
 use registry_client::pb::{ErrorReason, VersionState};
-use registry_client::Error;
+use registry_client::{Error, verify_folder};
 use registry_tests::{TestServer, model};
 
 const MODEL: &str = "models/fraud";
@@ -16,6 +17,10 @@ fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
         fs::write(file, text).unwrap();
     }
     folder
+}
+
+fn read(folder: &Path, file: &str) -> String {
+    fs::read_to_string(folder.join(file)).unwrap()
 }
 
 #[tokio::test]
@@ -63,4 +68,37 @@ async fn a_publish_that_broke_off_is_taken_up_under_its_id() {
     let version = publish("better").await.unwrap();
     assert_eq!((&version.name, version.state(), version.artifact_count), (&begun.name, VersionState::Ready, 2));
     assert!(publish("better").await.unwrap_err().is_already_exists());
+}
+
+#[tokio::test]
+async fn a_folder_follows_from_version_to_version() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model(&client, MODEL).await;
+    for files in [&[("weights", "1"), ("old/a", "a")][..], &[("weights/part-1", "2"), ("new", "n")]] {
+        client.publish(folder_with(files).path(), MODEL).await.unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (version, file, text) in [("1", "weights", "1"), ("2", "weights/part-1", "2"), ("1", "weights", "1")] {
+        let pulled = client.pull(format!("{MODEL}/versions/{version}"), folder.path()).await.unwrap();
+        assert!(pulled.others.is_empty());
+        assert_eq!(read(folder.path(), file), text);
+        assert_eq!(verify_folder(folder.path()).await.unwrap().problems, []);
+    }
+}
+
+#[tokio::test]
+async fn a_purged_version_says_so_and_a_deleted_one_is_still_there() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model(&client, MODEL).await;
+    let version = client.publish(folder_with(&[("a", "a")]).path(), MODEL).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    client.delete_version(&version.name).await.unwrap();
+    let pulled = client.pull(&version.name, folder.path()).await.unwrap();
+    assert!(pulled.version.delete_time.is_some());
+    client.purge_version(&version.name).await.unwrap();
+    let error = client.pull(&version.name, folder.path()).await.unwrap_err();
+    assert!(matches!(&error, Error::Incomplete { problem, .. } if problem.contains("was purged")), "{error:?}");
+    assert_eq!(read(folder.path(), "a"), "a");
 }

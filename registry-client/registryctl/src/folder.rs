@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use registry_client::pb;
+use registry_client::{Pulled, pb};
 
 use crate::args::{Publish, Pull};
 use crate::output::{Output, brief, bytes};
@@ -63,18 +63,36 @@ pub(crate) async fn pull(context: &Context, command: Pull) -> Result<(), Failure
         }
     };
     let bar = Bar::new("downloading");
-    let pulled = context.client.pull(name, &folder).progress(bar.follow()).send().await;
+    let pull = context.client.pull(name, &folder).partial(command.partial).progress(bar.follow());
+    let pulled = pull.send().await;
     let moved = bar.end();
-    context.out.message("Version", &pulled?.version, |version| {
+    let Pulled { version, others, .. } = pulled?;
+    if version.delete_time.is_some() {
+        eprintln!("registryctl: {} is deleted", brief(&version.name));
+    }
+    for path in others {
+        eprintln!("registryctl: {}: does not belong to the version, and stays", folder.join(path).display());
+    }
+    context.out.message("Version", &version, |version| {
         let (files, size) = (version.artifact_count, moved.of(version.size_bytes, "fetched"));
-        format!("pulled {}: {files} files, {size}, verified, to {}", brief(&version.name), folder.display())
+        // Each file was checked; whether they are all, only a manifest tells.
+        let sealed = if version.manifest_sha256.is_empty() || !version.source_uri.is_empty() {
+            "incomplete"
+        } else {
+            "verified"
+        };
+        format!("pulled {}: {files} files, {size}, {sealed}, to {}", brief(&version.name), folder.display())
     })
 }
 
-/// `fraud-7`: no two versions of a model are mixed in one.
+/// `fraud-7`, and `risk~fraud-7` in another namespace: no two versions are mixed in one. No name has a `~`, and no number a `-`.
 fn default_folder(version: &pb::Version) -> PathBuf {
-    let model = version.name.split('/').nth(3).unwrap_or_default();
-    PathBuf::from(format!("{model}-{}", version.number))
+    let parts: Vec<_> = version.name.split('/').skip(1).step_by(2).collect();
+    PathBuf::from(match parts[..] {
+        ["default", model, number] => format!("{model}-{number}"),
+        [namespace, model, number] => format!("{namespace}~{model}-{number}"),
+        _ => version.number.to_string(),
+    })
 }
 
 pub(crate) async fn verify(out: &Output, folder: &Path) -> Result<(), Failure> {

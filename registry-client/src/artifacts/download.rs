@@ -13,6 +13,7 @@ use tonic::Streaming;
 use tracing::debug;
 
 use super::received::{PartFile, Placed};
+use crate::claim::Claim;
 use crate::destination::Destination;
 use crate::pool::Route;
 use crate::progress::{FileMeter, Meter};
@@ -99,13 +100,13 @@ impl Download {
         let given = path.clone();
         let there = spawn_blocking(move || Destination::of(&given)).await;
         match there.map_err(|error| Error::io(path, error.into()))?? {
-            Destination::File(path) => self.in_place(path).await,
+            Destination::File(path) => self.in_place(path, None).await,
             Destination::Stream(path) => self.through(path).await,
         }
     }
 
-    /// Downloads to a file, or in place of a link.
-    pub(crate) async fn in_place(self, path: PathBuf) -> Result<pb::Artifact, Error> {
+    /// Downloads to a file, or in place of a link, if the folder is still the claimed one.
+    pub(crate) async fn in_place(self, path: PathBuf, claim: Option<Claim>) -> Result<pb::Artifact, Error> {
         let (artifact, chunks) = self.begin().await?;
         let (meter, name) = (self.meter(&artifact), artifact.name.clone());
         let size = |placed: &[Placed]| placed.iter().map(|(_, chunk)| chunk.size as usize).sum::<usize>();
@@ -125,7 +126,7 @@ impl Download {
             Ok::<_, Error>(())
         };
         stream::iter(runs(missing)).map(receive).buffer_unordered(AT_ONCE).try_for_each(async |()| Ok(())).await?;
-        part.finish().await?;
+        part.finish(claim).await?;
         Ok(artifact)
     }
 

@@ -11,6 +11,7 @@ mod upload;
 pub(crate) use digest::{Hasher, hash_file};
 pub use download::{Download, DownloadRange};
 pub use kind::artifact_type_of;
+pub(crate) use received::remove_part;
 pub use upload::{Source, Upload};
 
 use crate::call::setters;

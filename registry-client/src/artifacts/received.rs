@@ -14,6 +14,7 @@ use super::cut::{self, Cut};
 use super::digest::Hasher;
 use super::upload::Source;
 use crate::Error;
+use crate::claim::Claim;
 use crate::destination::{folder_of, is_at, open_regular, part_name, part_stem, take_place};
 
 /// A chunk and where it begins.
@@ -115,9 +116,10 @@ impl PartFile {
         blocking(write).await
     }
 
-    /// Gives the file its name.
-    pub(super) async fn finish(self) -> Result<(), Error> {
+    /// Gives the file its name, if the folder is still the claimed one.
+    pub(super) async fn finish(self, claim: Option<Claim>) -> Result<(), Error> {
         blocking(move || {
+            claim.map_or(Ok(()), |claim| claim.check())?;
             let Part { part, destination, .. } = &*self.0;
             take_place(part, destination).map_err(|error| Error::io(destination, error))
         })
@@ -185,6 +187,19 @@ fn take_up(part: &Path, lock: Lock) -> Option<File> {
     is_at(&file, part).is_ok_and(|at| at).then_some(file)
 }
 
+/// Removes what a transfer left, or a test of the file system, unless somebody works on it. Blocks.
+pub(crate) fn remove_part(part: &Path) {
+    // What can't be removed says by its name what it is.
+    let _ = match fs::symlink_metadata(part) {
+        Ok(there) if there.is_dir() => fs::remove_dir_all(part),
+        Ok(there) if !there.is_file() => fs::remove_file(part),
+        _ => match take_up(part, File::try_lock) {
+            Some(_locked) => fs::remove_file(part),
+            None => Ok(()),
+        },
+    };
+}
+
 /// Whether a chunk is at its place already.
 fn has(file: &mut File, (begin, chunk): &Placed) -> io::Result<bool> {
     let mut bytes = vec![0; chunk.size as usize];
@@ -225,6 +240,11 @@ mod tests {
             assert_ne!(own(name, digest).part, left);
         }
         assert_eq!(own("model.bin", "digest").part, left);
+        remove_part(&second.part);
+        assert!(second.part.exists());
+        drop(second);
+        names(folder.path()).iter().for_each(|part| remove_part(part));
+        assert!(names(folder.path()).is_empty());
     }
 
     #[cfg(unix)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
 use futures::stream::TryStreamExt;
@@ -13,7 +13,7 @@ use super::media;
 use super::model::{Documents, pack};
 use crate::names::complete;
 use crate::progress::Meter;
-use crate::pull::fetch;
+use crate::pull::{fetch, incomplete, places};
 use crate::receipt::Receipt;
 use crate::{Error, Progress, RegistryClient, parallel, pb};
 
@@ -57,8 +57,8 @@ pub struct Exported {
 }
 
 impl ExportOci {
-    /// Its name in the layout, taken from what had it; by default the model and the version's number, `fraud-7`, behind the
-    /// namespace if that is not the default one. It has to be given for a model whose name has other letters than ASCII's.
+    /// Its name in the layout, taken from what had it; by default the model and the version's number, `fraud-7`, or `risk/fraud-7`
+    /// if the namespace is not the default one. It has to be given for names with other letters than ASCII's.
     pub fn reference(mut self, reference: impl Into<String>) -> Self {
         self.reference = Some(reference.into());
         self
@@ -74,24 +74,25 @@ impl ExportOci {
     ///
     /// # Errors
     /// [`is_not_found`](Error::is_not_found), [`is_data_loss`](Error::is_data_loss) if bytes are not what was stored,
-    /// [`Error::InvalidOption`] for a version that is not READY, or has no artifacts or too many for a manifest of 4 MiB, and for a reference that is none,
+    /// [`Error::Incomplete`] for a version that is not READY, was purged or has no artifacts, [`Error::UnsafePath`] for one that no
+    /// folder can hold, [`Error::InvalidOption`] for more artifacts than fit into a manifest of 4 MiB, and for a reference that is none,
     /// [`Error::Malformed`] if there is something else in the folder, [`Error::Io`] if it can't be written.
     pub async fn send(mut self) -> Result<Exported, Error> {
         let version = self.client.get_version(&self.version).await?;
-        let refuse = |problem: &str| {
-            Err(Error::InvalidOption { option: "version", value: version.name.clone(), problem: problem.to_owned() })
-        };
-        if version.state() != pb::VersionState::Ready {
-            return refuse("is not READY");
+        let refuse = |problem: String| Err(Error::Incomplete { version: version.name.clone(), problem });
+        if let Some(problem) = incomplete(&version) {
+            return refuse(problem);
         }
         let reference = self.reference.take().unwrap_or_else(|| default_reference(&version.name));
         check_reference(&reference)?;
         let artifacts: Vec<_> =
             self.client.list_artifacts(&version.name).page_size(1000).stream().try_collect().await?;
         if artifacts.is_empty() {
-            return refuse("has no artifacts");
+            return refuse("has no artifacts".to_owned());
         }
         Receipt::of(&version, &artifacts).check_manifest()?;
+        // What no folder can hold is of no use elsewhere.
+        places(Path::new(""), artifacts.iter().map(|artifact| artifact.path.as_str()))?;
         let documents = pack(&version, &artifacts)?;
 
         let folder = self.layout.clone();
@@ -102,7 +103,7 @@ impl ExportOci {
             blobs.insert(blob.ok_or(Error::Protocol("an artifact without a SHA-256"))?, artifact);
         }
         self.meter.total = Some(blobs.values().map(|artifact| artifact.size_bytes.cast_unsigned()).sum());
-        let fetch = |(blob, artifact)| fetch(&self.client, artifact, blob, &self.meter);
+        let fetch = |(blob, artifact)| fetch(&self.client, artifact, blob, None, &self.meter);
         let size = |(_, artifact): &(_, pb::Artifact)| artifact.size_bytes.cast_unsigned();
         parallel::each(blobs.into_iter().collect(), size, fetch).await?;
         let named = reference.clone();
@@ -139,10 +140,15 @@ fn finish(layout: &Layout, documents: &Documents, reference: &str) -> Result<Str
     Ok(digest)
 }
 
-/// `fraud-7` for `namespaces/default/models/fraud/versions/7`, and `risk-fraud-7` in another namespace.
+/// `fraud-7` for `namespaces/default/models/fraud/versions/7`, and `risk/fraud-7` in another namespace: no two versions have the
+/// same one. No name has a `/`, and no number a `-`.
 pub(super) fn default_reference(version: &str) -> String {
-    let parts: Vec<_> = version.split('/').skip(1).step_by(2).filter(|part| *part != "default").collect();
-    parts.join("-")
+    let parts: Vec<_> = version.split('/').skip(1).step_by(2).collect();
+    match parts[..] {
+        ["default", model, number] => format!("{model}-{number}"),
+        [namespace, model, number] => format!("{namespace}/{model}-{number}"),
+        _ => String::new(),
+    }
 }
 
 /// What the image specification allows: letters and digits with single separators between them.

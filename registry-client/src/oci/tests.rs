@@ -207,7 +207,9 @@ fn fields_at_fault_are_named() {
         damage(&mut manifest);
         assert_eq!(unpack(&manifest, &config).unwrap_err().field, expected);
     }
-    for wrong in ["../a", "/etc/passwd", "a/../../b", "C:a", "a\\b", "", ".", "a\0", ".model-registry.json"] {
+    for wrong in
+        ["../a", "/etc/passwd", "a/../../b", "a\\b", "", ".", "a\0", ".model-registry.json"]
+    {
         let (mut manifest, config) = whole.clone();
         path(&mut manifest, wrong);
         assert_eq!(unpack(&manifest, &config).unwrap_err().field, "layers[1].annotations", "{wrong}");
@@ -231,7 +233,9 @@ fn only_models_are_read() {
 #[test]
 fn references() {
     assert_eq!(default_reference("namespaces/default/models/fraud/versions/7"), "fraud-7");
-    assert_eq!(default_reference("namespaces/risk/models/fraud/versions/7"), "risk-fraud-7");
+    assert_eq!(default_reference("namespaces/risk/models/fraud/versions/7"), "risk/fraud-7");
+    // Not that of the model `risk-fraud` in the default namespace.
+    assert_eq!(default_reference("namespaces/default/models/risk-fraud/versions/7"), "risk-fraud-7");
     for right in ["v1", "1.4.0", "fraud-7", "team/fraud:7", "a--b", "latest@1_0+x"] {
         assert!(check_reference(right).is_ok(), "{right}");
     }

@@ -202,8 +202,9 @@ async fn only_a_sealed_version_with_files_is_exported() {
         |_: Request<pb::GetVersionRequest>| Ok(pb::Version { state: pb::VersionState::Pending.into(), ..version() });
     for (fake, problem) in [(shelf(&["a"]).on(pending), "is not READY"), (shelf(&[]), "has no artifacts")] {
         let error = fake.client().await.export_oci("models/m@production", &target).await.unwrap_err();
-        assert!(matches!(&error, Error::InvalidOption { option: "version", .. }), "{error:?}");
-        assert!(error.to_string().ends_with(problem), "{error}");
+        assert!(matches!(&error, Error::Incomplete { .. }) && error.to_string().contains(problem), "{error:?}");
         assert!(!target.exists());
     }
+    let error = shelf(&["a", "a/b"]).client().await.export_oci("models/m@production", &target).await.unwrap_err();
+    assert!(matches!(error, Error::UnsafePath { .. }) && !target.exists(), "{error:?}");
 }

@@ -6,6 +6,7 @@ mod errors;
 mod fake;
 mod folders;
 mod publishing;
+mod pulls;
 mod receipts;
 mod requests;
 mod servers;

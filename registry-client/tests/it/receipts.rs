@@ -21,7 +21,7 @@ pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
 }
 
 /// The digest that the registry seals a version with whose artifacts hold their own paths.
-fn manifest(paths: &[&str]) -> String {
+pub(crate) fn manifest(paths: &[&str]) -> String {
     sha256(paths.iter().map(|path| format!("{} {} {path}\n", sha256(path), path.len())).collect::<String>())
 }
 
@@ -112,6 +112,21 @@ async fn a_pull_that_breaks_off_leaves_no_word_of_another_version() {
     assert!(matches!(&error, Error::Io { path, .. } if path.ends_with(RECEIPT)), "{error:?}");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_in_place_of_the_receipt_holds_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    pipe(&folder.path().join(RECEIPT));
+    let error = verify_folder(folder.path()).await.unwrap_err();
+    assert!(matches!(&error, Error::Io { path, .. } if path.ends_with(RECEIPT)), "{error:?}");
+    // One in place of a file is not replaced.
+    let place = folder.path().join("c.txt");
+    pipe(&place);
+    let error = pull(&shelf(PATHS).client().await, folder.path()).await.unwrap_err();
+    assert!(matches!(&error, Error::UnsafePath { path, .. } if *path == place), "{error:?}");
+    assert!(!place.symlink_metadata().unwrap().is_file());
+}
+
 #[tokio::test]
 async fn artifacts_that_the_version_was_not_sealed_with_are_not_fetched() {
     let folder = tempfile::tempdir().unwrap();
@@ -125,7 +140,12 @@ async fn artifacts_that_the_version_was_not_sealed_with_are_not_fetched() {
 async fn no_artifact_takes_the_place_of_the_receipt() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("target");
-    for paths in [&[".model-registry.json"][..], &["a", ".model-registry.json/b"]] {
+    for paths in [
+        &[".model-registry.json"][..],
+        &["a", ".model-registry.json/b"],
+        &[".model-registry.pull"],
+        &["a/.model-registry.part-0123456789abcdef-0123"],
+    ] {
         let error = pull(&shelf(paths).client().await, &target).await.unwrap_err();
         assert!(matches!(error, Error::UnsafePath { .. }), "{error:?}");
         assert!(!target.exists());

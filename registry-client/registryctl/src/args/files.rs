@@ -48,9 +48,13 @@ pub(crate) struct Publish {
 pub(crate) struct Pull {
     /// The version, for example `fraud@production`.
     pub(crate) name: Name,
-    /// The folder, made if missing; by default the model and the version's number, for example `fraud-7`.
-    #[arg(short, long, value_name = "FOLDER")]
+    /// The folder, made if missing; by default the model and the version's number, for example `fraud-7`, after the namespace as in
+    /// `risk~fraud-7` if that is not the default one.
+    #[arg(short, long, value_name = "FOLDER", value_parser = folder)]
     pub(crate) output: Option<PathBuf>,
+    /// Take also a version that is not READY, or was given up, or has its content elsewhere: what the registry has of it.
+    #[arg(long)]
+    pub(crate) partial: bool,
 }
 
 #[derive(Debug, Group)]
@@ -76,9 +80,10 @@ pub(crate) struct Export {
     /// The version, for example `fraud@production`.
     pub(crate) name: Name,
     /// The folder of the OCI image layout; made if missing, and others may be in it.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_parser = folder)]
     pub(crate) oci: PathBuf,
-    /// Its name in the layout, taken from what has it; by default the model and the version's number, for example `fraud-7`.
+    /// Its name in the layout, taken from what has it; by default the model and the version's number, for example `fraud-7`, after
+    /// the namespace as in `risk/fraud-7` if that is not the default one.
     #[arg(long = "ref", value_name = "NAME")]
     pub(crate) reference: Option<String>,
 }
@@ -116,6 +121,11 @@ pub(crate) struct ImportOci {
     /// Make the model if it is missing.
     #[arg(long, requires = "oci")]
     pub(crate) create: bool,
+}
+
+/// A folder to write to.
+fn folder(text: &str) -> Result<PathBuf, &'static str> {
+    if text == "-" { Err("a folder is needed, and standard output is none") } else { Ok(text.into()) }
 }
 
 #[derive(Debug, Group)]
