@@ -100,6 +100,19 @@ impl NewFile {
         self.sync_folder()
     }
 
+    /// The same, unless there is something of that name by now: that stays. Blocks.
+    #[cfg(feature = "oci")]
+    fn finish_if_new(self, file: &File) -> io::Result<()> {
+        file.sync_all()?;
+        match fs::hard_link(&self.part, &self.destination) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            // The file system has no links.
+            Err(_) => take_place(&self.part, &self.destination)?,
+            Ok(()) => {}
+        }
+        self.sync_folder()
+    }
+
     fn sync_folder(&self) -> io::Result<()> {
         if cfg!(unix) { File::open(folder_of(&self.destination))?.sync_all() } else { Ok(()) }
     }
@@ -125,10 +138,20 @@ pub(crate) fn take_place(part: &Path, destination: &Path) -> io::Result<()> {
 
 /// Makes bytes a file. Blocks.
 pub(crate) fn write_whole(file: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write(file, bytes, NewFile::finish)
+}
+
+/// The same if there is none. Blocks.
+#[cfg(feature = "oci")]
+pub(crate) fn write_new(file: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write(file, bytes, NewFile::finish_if_new)
+}
+
+fn write(file: &Path, bytes: &[u8], finish: fn(NewFile, &File) -> io::Result<()>) -> Result<(), Error> {
     let write = || {
         let (new, mut out) = NewFile::beside(file, false)?;
         out.write_all(bytes)?;
-        new.finish(&out)
+        finish(new, &out)
     };
     write().map_err(|error| Error::io(file, error))
 }

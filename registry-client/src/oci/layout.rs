@@ -4,7 +4,7 @@
 //! version has to give the same bytes.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,12 +13,14 @@ use serde_json::{Value, json};
 
 use crate::Error;
 use crate::artifacts::{Hasher, hash_file};
-use crate::destination::write_whole;
+use crate::destination::{is_at, is_part, write_new, write_whole};
 use crate::folder::{create_folder, create_parent};
 use crate::progress::FileMeter;
 
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Says that a folder is a layout. Whoever changes the index holds its lock.
+const MARKER: &str = "oci-layout";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The largest document: what registries take for a manifest as well.
 pub(super) const MAX_DOCUMENT_BYTES: u64 = 4 << 20;
@@ -78,7 +80,7 @@ pub(super) struct Layout(PathBuf);
 impl Layout {
     /// The layout in a folder.
     pub(super) fn open(folder: &Path) -> Result<Self, Error> {
-        let marker = folder.join("oci-layout");
+        let marker = folder.join(MARKER);
         let said: Value = parse(&marker, &read(&marker)?)?;
         if said["imageLayoutVersion"] != "1.0.0" {
             return Err(malformed(&marker, "imageLayoutVersion", "is not 1.0.0"));
@@ -90,11 +92,16 @@ impl Layout {
     pub(super) fn open_or_create(folder: &Path) -> Result<Self, Error> {
         create_folder(folder)?;
         let failed = |error| Error::io(folder, error);
-        let marker = folder.join("oci-layout");
-        if fs::read_dir(folder).map_err(failed)?.next().is_none() {
-            write_whole(&marker, json!({ "imageLayoutVersion": "1.0.0" }).to_string().as_bytes())?;
+        let marker = folder.join(MARKER);
+        // What another export begins is nobody's yet.
+        let is_other = |entry: &io::Result<fs::DirEntry>| {
+            !entry.as_ref().is_ok_and(|entry| entry.file_name().to_str().is_some_and(is_part))
+        };
+        if !fs::read_dir(folder).map_err(failed)?.any(|entry| is_other(&entry)) {
+            // Another export may be making it at this moment, and hold its lock.
+            write_new(&marker, json!({ "imageLayoutVersion": "1.0.0" }).to_string().as_bytes())?;
         } else if !marker.exists() {
-            return Err(malformed(folder, "oci-layout", "is missing, though there is something else in the folder"));
+            return Err(malformed(folder, MARKER, "is missing, though there is something else in the folder"));
         }
         let layout = Self::open(folder)?;
         create_parent(folder, &folder.join("blobs/sha256/blob"))?;
@@ -148,7 +155,7 @@ impl Layout {
             reference.is_none_or(|wanted| called(manifest) == wanted || manifest.digest == wanted)
         };
         let mut found: Vec<_> = manifests.into_iter().filter(asked).collect();
-        // One that several names point at is one.
+        // Several tags of one manifest are a single match.
         found.dedup_by(|a, b| a.digest == b.digest);
         match (found.pop(), found.is_empty()) {
             (Some(manifest), true) if manifest.media_type == MANIFEST => Ok(manifest),
@@ -170,6 +177,7 @@ impl Layout {
     /// Names a manifest in the index, in place of what had that name. What else is in the index stays as it is.
     pub(super) fn tag(&self, mut manifest: Descriptor, reference: &str) -> Result<(), Error> {
         let file = self.index();
+        let _locked = self.lock()?;
         let mut index: Value = match read(&file) {
             Ok(bytes) => parse(&file, &bytes)?,
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -187,6 +195,21 @@ impl Layout {
             None => manifests.push(manifest),
         }
         write_whole(&file, index.to_string().as_bytes())
+    }
+
+    /// Waits until nobody else changes the index. Where the file system has no locks, it can't be told.
+    fn lock(&self) -> Result<File, Error> {
+        let marker = self.0.join(MARKER);
+        loop {
+            // To lock a file on NFS, one has to be allowed to write it.
+            let open = OpenOptions::new().read(true).write(true).open(&marker).or_else(|_| File::open(&marker));
+            let file = open.map_err(|error| Error::io(&marker, error))?;
+            let locked = file.lock().is_ok();
+            // Where there are no links, two that make a layout at once both put it there.
+            if !locked || is_at(&file, &marker).map_err(|error| Error::io(&marker, error))? {
+                return Ok(file);
+            }
+        }
     }
 
     /// Where a blob is, for errors as well.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
+use registry_common::paths;
 use registry_proto::known::framework;
 use registry_proto::resource::Resource as _;
 use serde_json::{Map, Value, json};
@@ -137,14 +138,17 @@ pub(super) fn unpack(manifest: &Manifest, config: &Value) -> Result<Unpacked, Fa
     if manifest.layers.is_empty() {
         return Err(Fault::new("layers", "there are none"));
     }
-    let mut paths = BTreeSet::new();
+    let mut seen = BTreeSet::new();
     let mut layers = Vec::new();
     for (i, blob) in manifest.layers.iter().enumerate() {
         let layer = file(blob).map_err(|fault| Fault { field: format!("layers[{i}].{}", fault.field), ..fault })?;
-        if !paths.insert(layer.path.clone()) {
+        if !seen.insert(layer.path.clone()) {
             return Err(Fault::new(format!("layers[{i}].annotations"), format!("{} is there twice", layer.path)));
         }
         layers.push(layer);
+    }
+    if let Some((file, below)) = paths::conflict(seen.iter().map(String::as_str)) {
+        return Err(Fault::new("layers", format!("{file} is a file, and a folder of {below}")));
     }
     let version = match manifest.annotations.get(VERSION) {
         Some(json) => {
@@ -174,6 +178,7 @@ fn file(blob: &Descriptor) -> Result<Layer, Fault> {
     let path = note(FILE_PATH).or_else(|| note(TITLE));
     let path = path.ok_or_else(|| Fault::new("annotations", format!("no {FILE_PATH}")))?;
     place(Path::new(""), path).map_err(|error| Fault::new("annotations", error.to_string()))?;
+    paths::check(path).map_err(|problem| Fault::new("annotations", format!("the path {path:?} {problem}")))?;
     let likely = media::type_of(&blob.media_type, path)
         .map_err(|problem| Fault::new("mediaType", format!("{} {problem}", blob.media_type)))?;
     Ok(Layer {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::export::{check_reference, default_reference};
-use super::layout::{Descriptor, Manifest};
+use super::layout::{Descriptor, Layout, Manifest};
 use super::media;
 use super::model::{Fault, Unpacked, check_type, pack, unpack};
 use crate::Error;
@@ -208,12 +208,17 @@ fn fields_at_fault_are_named() {
         assert_eq!(unpack(&manifest, &config).unwrap_err().field, expected);
     }
     for wrong in
-        ["../a", "/etc/passwd", "a/../../b", "a\\b", "", ".", "a\0", ".model-registry.json"]
+        ["../a", "/etc/passwd", "a/../../b", "C:a", "a\\b", "", ".", "a\0", ".model-registry.json", "cafe\u{301}"]
     {
         let (mut manifest, config) = whole.clone();
         path(&mut manifest, wrong);
         assert_eq!(unpack(&manifest, &config).unwrap_err().field, "layers[1].annotations", "{wrong}");
     }
+    // No folder could hold both.
+    let (mut manifest, config) = whole.clone();
+    path(&mut manifest, "a/part-1");
+    let Fault { field, problem } = unpack(&manifest, &config).unwrap_err();
+    assert_eq!((field.as_str(), problem.as_str()), ("layers", "a is a file, and a folder of a/part-1"));
 }
 
 #[test]
@@ -242,6 +247,23 @@ fn references() {
     for wrong in ["", "-", "a-", "-a", "a..b", "a b", "ä", "a//b", "a---b"] {
         assert!(check_reference(wrong).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn exports_at_the_same_time_name_all_their_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = folder.path().join("layout");
+    std::thread::scope(|scope| {
+        for i in 0..16 {
+            let layout = &layout;
+            scope.spawn(move || {
+                let layout = Layout::open_or_create(layout).unwrap();
+                layout.tag(Descriptor::of("text/plain", &[i]), &format!("v{i}")).unwrap();
+            });
+        }
+    });
+    let index: Value = serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 16);
 }
 
 fn json_value() -> impl Strategy<Value = prost_types::Value> {
