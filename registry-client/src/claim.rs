@@ -120,6 +120,7 @@ mod tests {
             size: 1,
             sha256: "1".to_owned(),
             supplementary: false,
+            executable: false,
         };
         Receipt { version: "v".to_owned(), manifest_sha256: String::new(), files: vec![file] }
     }

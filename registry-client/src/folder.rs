@@ -11,6 +11,7 @@ use crate::Error;
 use crate::artifacts::hash_file;
 use crate::destination::is_part;
 use crate::receipt::ReceiptFile;
+use crate::stamp;
 
 pub(crate) fn canonical(path: &Path) -> Result<PathBuf, Error> {
     path.canonicalize().map_err(|error| Error::io(path, error))
@@ -97,6 +98,22 @@ pub(crate) fn retire<'a>(folder: &Path, files: impl IntoIterator<Item = &'a Rece
         }
     }
     Ok(())
+}
+
+/// Lets those run a file who may read it, or nobody, unless that is so for its owner already. Blocks.
+pub(crate) fn set_executable(file: &Path, executable: bool) {
+    #[cfg(unix)]
+    if let Ok(there) = fs::metadata(file)
+        && stamp::executable(&there) != executable
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = there.permissions().mode();
+        let mode = if executable { mode | (mode & 0o444) >> 2 } else { mode & !0o111 };
+        // There are file systems that have no modes.
+        let _ = fs::set_permissions(file, fs::Permissions::from_mode(mode));
+    }
+    #[cfg(not(unix))]
+    let _ = (file, executable);
 }
 
 /// Whether a file holds these bytes. What can't be read holds nothing. Blocks.

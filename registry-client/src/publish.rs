@@ -219,7 +219,7 @@ impl LocalFile {
     pub(crate) async fn upload(self, client: &RegistryClient, version: &str, meter: &Meter) -> Result<(), Error> {
         let mut upload = client.upload(version, self.path, self.file).seen_as(self.stamp).part_of(meter);
         let Some(known) = self.known else { return upload.send().await.map(drop) };
-        upload = upload.artifact_type(known.artifact_type).media_type(known.media_type);
+        upload = upload.artifact_type(known.artifact_type).media_type(known.media_type).executable(known.executable);
         let artifact = upload.send().await?;
         if artifact.sha256 == known.sha256 {
             return Ok(());

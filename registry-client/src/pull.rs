@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use crate::artifacts::remove_part;
 use crate::claim::Claim;
 use crate::destination::is_at;
-use crate::folder::{Contents, contents, holds, retire};
+use crate::folder::{Contents, contents, holds, retire, set_executable};
 use crate::names::complete;
 use crate::progress::Meter;
 use crate::receipt::{Receipt, ReceiptFile};
@@ -222,9 +222,15 @@ pub(crate) async fn fetch(
     meter: &Meter,
 ) -> Result<(), Error> {
     let (size, sha256, there) = (artifact.size_bytes.cast_unsigned(), artifact.sha256.clone(), file.clone());
-    let counted = meter.file(&artifact.path);
-    let holds = spawn_blocking(move || holds(&there, size, &sha256)).await;
-    if holds.map_err(|error| Error::io(&file, error.into()))? {
+    let (counted, executable) = (meter.file(&artifact.path), artifact.executable);
+    let keep = move || {
+        let holds = holds(&there, size, &sha256);
+        if holds {
+            set_executable(&there, executable);
+        }
+        holds
+    };
+    if spawn_blocking(keep).await.map_err(|error| Error::io(&file, error.into()))? {
         counted.there(artifact.size_bytes as usize);
     } else {
         Download::of(client, artifact).part_of(meter).in_place(file, claim.cloned()).await?;

@@ -31,6 +31,9 @@ pub(crate) struct ReceiptFile {
     /// Not covered by the manifest.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) supplementary: bool,
+    /// May be run. Not covered by the manifest, either, and not checked: some file systems can't tell.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) executable: bool,
 }
 
 impl Receipt {
@@ -40,6 +43,7 @@ impl Receipt {
             size: artifact.size_bytes.cast_unsigned(),
             sha256: artifact.sha256.clone(),
             supplementary: artifact.supplementary,
+            executable: artifact.executable,
         };
         Self {
             version: version.name.clone(),

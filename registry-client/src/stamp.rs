@@ -9,6 +9,8 @@ use std::time::SystemTime;
 pub(crate) struct Stamp {
     /// In bytes.
     pub(crate) size: u64,
+    /// Its owner may run it.
+    pub(crate) executable: bool,
     modified: Option<SystemTime>,
     #[cfg(unix)]
     inode: Inode,
@@ -24,12 +26,26 @@ struct Inode {
     changed: (i64, i64),
 }
 
+/// Whether a file's owner may run it.
+pub(crate) fn executable(there: &Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::PermissionsExt::mode(&there.permissions()) & 0o100 != 0
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = there;
+        false
+    }
+}
+
 impl Stamp {
     pub(crate) fn of(there: &Metadata) -> Self {
         #[cfg(unix)]
         use std::os::unix::fs::MetadataExt as _;
         Self {
             size: there.len(),
+            executable: executable(there),
             modified: there.modified().ok(),
             #[cfg(unix)]
             inode: Inode { file: (there.dev(), there.ino()), changed: (there.ctime(), there.ctime_nsec()) },

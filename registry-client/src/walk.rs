@@ -30,6 +30,7 @@ pub(crate) struct Known {
     pub(crate) artifact_type: String,
     /// Empty if that is not known.
     pub(crate) media_type: String,
+    pub(crate) executable: bool,
     pub(crate) sha256: String,
 }
 

@@ -88,6 +88,32 @@ async fn a_folder_follows_from_version_to_version() {
 }
 
 #[tokio::test]
+async fn what_may_be_run_may_be_run_again() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let server = TestServer::start().await;
+    let client = server.client();
+    model(&client, MODEL).await;
+    let out = folder_with(&[("run.sh", "#!/bin/sh"), ("data", "#!/bin/sh")]);
+    let set = |file: &Path, mode| fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+    set(&out.path().join("run.sh"), 0o755);
+    let first = client.publish(out.path(), MODEL).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (pulled, layout) = (folder.path().join("pulled"), folder.path().join("layout"));
+    client.pull(&first.name, &pulled).await.unwrap();
+    client.export_oci(&first.name, &layout).await.unwrap();
+    let second = client.import_oci(&layout, MODEL).await.unwrap();
+    let runs = |file: &str| fs::metadata(pulled.join(file)).unwrap().permissions().mode() & 0o100 != 0;
+    for version in [first, second] {
+        // Files that are there already get what is missing.
+        client.pull(&version.name, &pulled).await.unwrap();
+        assert!(runs("run.sh") && !runs("data"));
+        set(&pulled.join("run.sh"), 0o644);
+        set(&pulled.join("data"), 0o755);
+    }
+}
+
+#[tokio::test]
 async fn a_purged_version_says_so_and_a_deleted_one_is_still_there() {
     let server = TestServer::start().await;
     let client = server.client();

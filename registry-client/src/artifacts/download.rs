@@ -126,7 +126,7 @@ impl Download {
             Ok::<_, Error>(())
         };
         stream::iter(runs(missing)).map(receive).buffer_unordered(AT_ONCE).try_for_each(async |()| Ok(())).await?;
-        part.finish(claim).await?;
+        part.finish(artifact.executable, claim).await?;
         Ok(artifact)
     }
 

@@ -16,6 +16,7 @@ use super::upload::Source;
 use crate::Error;
 use crate::claim::Claim;
 use crate::destination::{folder_of, is_at, open_regular, part_name, part_stem, take_place};
+use crate::folder::set_executable;
 
 /// A chunk and where it begins.
 pub(super) type Placed = (u64, Chunk);
@@ -117,10 +118,11 @@ impl PartFile {
     }
 
     /// Gives the file its name, if the folder is still the claimed one.
-    pub(super) async fn finish(self, claim: Option<Claim>) -> Result<(), Error> {
+    pub(super) async fn finish(self, executable: bool, claim: Option<Claim>) -> Result<(), Error> {
         blocking(move || {
             claim.map_or(Ok(()), |claim| claim.check())?;
             let Part { part, destination, .. } = &*self.0;
+            set_executable(part, executable);
             take_place(part, destination).map_err(|error| Error::io(destination, error))
         })
         .await

@@ -117,6 +117,8 @@ struct Target {
     artifact: pb::Artifact,
     /// What the file was when it was looked at first.
     stamp: Option<Stamp>,
+    /// Whether it may be run, unless the file tells.
+    executable: Option<bool>,
     meter: Meter,
 }
 
@@ -125,7 +127,7 @@ impl Upload {
         let commit = pb::CreateArtifactRequest { parent: version, ..Default::default() };
         let artifact = pb::Artifact { r#type: artifact_type_of(&path).to_owned(), path, ..Default::default() };
         let (client, meter) = (client.clone(), Meter::default());
-        Self { target: Target { client, commit, artifact, stamp: None, meter }, source }
+        Self { target: Target { client, commit, artifact, stamp: None, executable: None, meter }, source }
     }
 
     /// What the file is; otherwise [guessed from its name](artifact_type_of).
@@ -137,6 +139,12 @@ impl Upload {
     /// For example `text/csv`; otherwise the registry guesses it from the path's ending.
     pub fn media_type(mut self, media_type: impl Into<String>) -> Self {
         self.target.artifact.media_type = media_type.into();
+        self
+    }
+
+    /// Whether the file may be run; otherwise whether its owner may, if the source is a file.
+    pub fn executable(mut self, executable: bool) -> Self {
+        self.target.executable = Some(executable);
         self
     }
 
@@ -208,6 +216,8 @@ impl Target {
         let mut source = source;
         // Whatever is read in several goes is the same each time. Logs are written to while they are read.
         self.stamp = self.stamp.or_else(|| source.stamp());
+        let of_file = || self.stamp.as_ref().is_some_and(|stamp| stamp.executable);
+        self.artifact.executable = self.executable.unwrap_or_else(of_file);
         if self.artifact.r#type == artifact_type::LOG {
             self.stamp = self.stamp.map(Stamp::of_log);
         }

@@ -100,7 +100,9 @@ impl ExportOci {
         let mut blobs = BTreeMap::new();
         for artifact in artifacts {
             let blob = layout.blob(&format!("sha256:{}", artifact.sha256));
-            blobs.insert(blob.ok_or(Error::Protocol("an artifact without a SHA-256"))?, artifact);
+            // Several artifacts may have its bytes: whether they may be run says the manifest.
+            let bytes = pb::Artifact { executable: false, ..artifact };
+            blobs.insert(blob.ok_or(Error::Protocol("an artifact without a SHA-256"))?, bytes);
         }
         self.meter.total = Some(blobs.values().map(|artifact| artifact.size_bytes.cast_unsigned()).sum());
         let fetch = |(blob, artifact)| fetch(&self.client, artifact, blob, None, &self.meter);

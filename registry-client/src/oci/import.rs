@@ -153,6 +153,7 @@ fn local(layout: &Layout, layer: Layer) -> Result<LocalFile, Error> {
         known: Some(Known {
             artifact_type: layer.artifact_type,
             media_type: layer.media_type,
+            executable: layer.executable,
             sha256: layer.blob.digest.trim_start_matches("sha256:").to_owned(),
         }),
         path: layer.path,

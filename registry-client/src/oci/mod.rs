@@ -10,6 +10,7 @@
 //! | `org.modelregistry.artifact.type` | layer | `Artifact.type` |
 //! | `org.modelregistry.artifact.media-type` | layer | the artifact's media type |
 //! | `org.modelregistry.artifact.supplementary` | layer | `true` if it was added after the version was READY |
+//! | `org.modelregistry.artifact.executable` | layer | `true` if the file may be run |
 
 mod export;
 mod import;

@@ -23,6 +23,7 @@ const VERSION: &str = "org.modelregistry.version+json";
 const TYPE: &str = "org.modelregistry.artifact.type";
 const MEDIA_TYPE: &str = "org.modelregistry.artifact.media-type";
 const SUPPLEMENTARY: &str = "org.modelregistry.artifact.supplementary";
+const EXECUTABLE: &str = "org.modelregistry.artifact.executable";
 
 static VERSION_MESSAGE: LazyLock<Option<MessageDescriptor>> = LazyLock::new(|| {
     let pool = DescriptorPool::decode(registry_proto::DESCRIPTORS).ok()?;
@@ -52,6 +53,7 @@ pub(super) struct Layer {
     /// Empty if nobody said.
     pub(super) media_type: String,
     pub(super) supplementary: bool,
+    pub(super) executable: bool,
     pub(super) blob: Descriptor,
 }
 
@@ -124,6 +126,9 @@ fn layer(artifact: &pb::Artifact) -> Descriptor {
     if artifact.supplementary {
         say(SUPPLEMENTARY, "true");
     }
+    if artifact.executable {
+        say(EXECUTABLE, "true");
+    }
     Descriptor {
         media_type: media::layer(&artifact.r#type).to_owned(),
         artifact_type: None,
@@ -186,6 +191,7 @@ fn file(blob: &Descriptor) -> Result<Layer, Fault> {
         artifact_type: note(TYPE).filter(|said| !said.is_empty()).unwrap_or(likely).to_owned(),
         media_type: note(MEDIA_TYPE).unwrap_or_default().to_owned(),
         supplementary: note(SUPPLEMENTARY) == Some("true"),
+        executable: note(EXECUTABLE) == Some("true"),
         blob: blob.clone(),
     })
 }
