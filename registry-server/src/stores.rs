@@ -31,6 +31,16 @@ pub enum ServeError {
     /// Another server uses the folder.
     #[error("another server is running on {0}: stop it, or choose another --storage-path")]
     InUse(String),
+    /// The file system of the folder has no locks that would keep a second server away.
+    #[error(
+        "{path} can't be locked, which keeps a second server from it: {source}; put it on a file system that has file locks"
+    )]
+    NoLocks {
+        /// The folder.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Nothing is there.
     #[error("there is no store in {0}")]
     NoStore(String),
@@ -173,6 +183,7 @@ fn lock(folder: &Path) -> Result<File, ServeError> {
     match file.map(|file| (file.try_lock(), file)) {
         Ok((Ok(()), file)) => Ok(file),
         Ok((Err(TryLockError::WouldBlock), _)) => Err(ServeError::InUse(path)),
-        Ok((Err(TryLockError::Error(source)), _)) | Err(source) => Err(ServeError::Folder { path, source }),
+        Ok((Err(TryLockError::Error(source)), _)) => Err(ServeError::NoLocks { path, source }),
+        Err(source) => Err(ServeError::Folder { path, source }),
     }
 }

@@ -7,13 +7,13 @@ use tonic::Request;
 use super::Services;
 use super::call::{List, Reply};
 use crate::registry::standard::{Create, Delete, Undelete, Update};
-use crate::rules::names::{NAMESPACES, Name, check_id};
+use crate::rules::names::{NAMESPACES, Name, check_namespace_id};
 
 #[tonic::async_trait]
 impl NamespaceService for Services {
     async fn create_namespace(&self, request: Request<pb::CreateNamespaceRequest>) -> Reply<pb::Namespace> {
         self.change(request, |request, found| {
-            let name = found.parsed("namespace_id", check_id(&request.namespace_id));
+            let name = found.parsed("namespace_id", check_namespace_id(&request.namespace_id));
             let name = name.map(|()| Name::namespace_with(&request.namespace_id));
             Create::<pb::Namespace>::new(name, request.namespace, found)
         })

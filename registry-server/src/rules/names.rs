@@ -42,7 +42,7 @@ enum Ids {
 
 /// Namespaces.
 pub(crate) static NAMESPACES: Collection =
-    Collection { segment: "namespaces", singular: "namespace", parent: None, ids: Ids::Text(check_id) };
+    Collection { segment: "namespaces", singular: "namespace", parent: None, ids: Ids::Text(check_namespace_id) };
 /// The models of a namespace.
 pub(crate) static MODELS: Collection =
     Collection { segment: "models", singular: "model", parent: Some(&NAMESPACES), ids: Ids::Text(check_id) };
@@ -340,6 +340,8 @@ fn cut(text: &str) -> (&str, Option<&str>) {
 
 /// The most characters that an id has.
 const MAX_ID_CHARS: usize = 128;
+/// What file systems take as the name of a folder.
+const MAX_FOLDER_CHARS: usize = 255;
 
 /// What an alias that the registry computes stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -386,6 +388,18 @@ pub(crate) fn check_id(value: &str) -> Result<(), NameError> {
     check_chars(value, is_id_char)?;
     if !value.starts_with(char::is_alphanumeric) {
         return refuse("must begin with a letter or digit");
+    }
+    Ok(())
+}
+
+/// Checks a namespace's id: an id that can be the name of a folder, in which what is not ASCII takes three characters a byte.
+pub(crate) fn check_namespace_id(value: &str) -> Result<(), NameError> {
+    check_id(value)?;
+    let length: usize = value.bytes().map(|byte| if byte.is_ascii() { 1 } else { 3 }).sum();
+    if length > MAX_FOLDER_CHARS {
+        return refuse(format!(
+            "must take at most {MAX_FOLDER_CHARS} characters when it is percent-encoded, not {length}"
+        ));
     }
     Ok(())
 }

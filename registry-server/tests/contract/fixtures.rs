@@ -24,6 +24,11 @@ pub(crate) fn long_id() -> String {
     "\u{10400}".repeat(128)
 }
 
+/// As long as that of a namespace may be.
+pub(crate) fn long_namespace() -> String {
+    "n".repeat(128)
+}
+
 /// As long as a path may be.
 pub(crate) fn long_path() -> String {
     ["y".repeat(255), "y".repeat(255), "y".repeat(255), "y".repeat(255)].join("/")
@@ -109,9 +114,9 @@ fn steps() -> Vec<(&'static str, Json)> {
         ("CreateVersion", ready),
     ]);
     steps.extend(std::iter::repeat_n(("CreateVersion", json!({ "parent": "models/old", "finalize": true })), 3));
-    let long = long_id();
+    let (outer, long) = (long_namespace(), long_id());
     for (namespace, model, path) in
-        [("risk", "score", "a.bin"), ("play", "score", "a.bin"), (&long, &long, &long_path())]
+        [("risk", "score", "a.bin"), ("play", "score", "a.bin"), (&outer, &long, &long_path())]
     {
         let parent = format!("namespaces/{namespace}");
         steps.push(("CreateModel", json!({ "parent": parent, "modelId": model })));

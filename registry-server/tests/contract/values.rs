@@ -9,7 +9,7 @@ use proptest::sample::select;
 use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 
 use crate::descriptors::{IDENTIFIER, REQUIRED, behaviors, reference, resources};
-use crate::fixtures::{CHUNKS, long_id, long_path};
+use crate::fixtures::{CHUNKS, long_id, long_namespace, long_path};
 
 /// Requests of a type.
 pub(crate) fn messages(of: &MessageDescriptor) -> BoxedStrategy<DynamicMessage> {
@@ -238,8 +238,8 @@ fn names(of: &str, of_children: bool) -> Vec<String> {
         _ => panic!("no names of the type {of}"),
     };
     // As long as names get.
-    let (id, path) = (long_id(), long_path());
-    let long = [("namespaces", &*id), ("models", &id), ("versions", "1"), ("artifacts", &path)];
+    let (namespace, id, path) = (long_namespace(), long_id(), long_path());
+    let long = [("namespaces", &namespace), ("models", &id), ("versions", &"1".to_owned()), ("artifacts", &path)];
     let long = long.iter().take(parts).map(|(segment, id)| format!("{segment}/{id}")).collect::<Vec<_>>().join("/");
     names.iter().map(|name| (*name).to_owned()).chain([long]).collect()
 }

@@ -227,8 +227,7 @@ fn replay(log: &[pb::Event], attempts: &[Attempt]) -> Spec {
         });
     };
     still_open(&spec, 0, &mut refusals);
-    let mut expected = 1;
-    for events in log.chunk_by(|one, other| one.revision == other.revision) {
+    for (expected, events) in (1..).zip(log.chunk_by(|one, other| one.revision == other.revision)) {
         let revision = events[0].revision;
         assert_eq!(revision, expected, "the log has no gap");
         let attempt = by_id.get(&events[0].request_id).unwrap_or_else(|| panic!("nobody asked for {events:?}"));
@@ -238,7 +237,6 @@ fn replay(log: &[pb::Event], attempts: &[Attempt]) -> Spec {
         assert_eq!(wanted.as_ref().ok(), Some(&found), "revision {revision}: {:?} on {spec:?}", attempt.op);
         acknowledged -= 1;
         still_open(&spec, revision, &mut refusals);
-        expected += 1;
     }
     assert_eq!((acknowledged, refusals.len()), (0, 0), "each acknowledged change is in the log, once");
     spec

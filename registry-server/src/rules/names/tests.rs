@@ -248,6 +248,11 @@ fn rules_out(check: Check, values: &[(&str, &str)]) {
 fn ids() {
     takes(check_id, &["a", "7", "fraud", "Fraud_v2.1+gpu-x", "caf\u{e9}", "モデル", "модель", "९"]);
     takes(check_id, &[&"é".repeat(128)]);
+    takes(check_namespace_id, &[&"n".repeat(128), &"モデル".repeat(9), &("é".repeat(42) + "abc")]);
+    rules_out(
+        check_namespace_id,
+        &[(&"モデル".repeat(10), "at most 255 characters when it is percent-encoded, not 270")],
+    );
     rules_out(
         check_id,
         &[
