@@ -22,3 +22,4 @@ mod status;
 pub mod store;
 pub mod stored;
 pub mod stores;
+mod vital;

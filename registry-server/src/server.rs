@@ -19,6 +19,7 @@ use crate::grpc::Services;
 use crate::layers::{CallLayer, tell_cut_from_end};
 use crate::registry::Registry;
 use crate::stores::{ServeError, Stores};
+use crate::vital::Tasks;
 
 /// Large frames: a stream of megabytes costs a third less processor time than with HTTP/2's 16 KiB.
 const FRAME_BYTES: u32 = 256 * 1024;
@@ -29,6 +30,11 @@ const CONNECTION_BYTES: u32 = 2 * STREAM_BYTES;
 /// How long the last segment of the archive may take behind the last call.
 const SHIPPING: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+// What goes on beside the calls.
+const HEALTH: &str = "health";
+const ARCHIVE: &str = "archive";
+const COLLECTING: &str = "garbage collection";
 
 /// A server with its stores open, ready to serve.
 pub struct Server {
@@ -78,13 +84,18 @@ impl Server {
         let Self { config, stores, registry, shipper } = self;
         let (drain, draining) = watch::channel(false);
         let (health, health_service) = tonic_health::server::health_reporter();
-        tokio::spawn(tell_health(health, stores.store.healthy(), draining.clone()));
+        let mut tasks = Tasks::default();
+        tasks.spawn(HEALTH, tell_health(health.clone(), stores.store.healthy(), draining.clone()));
         let (served, serving_ended) = watch::channel(false);
-        let shipping = shipper.map(|shipper| tokio::spawn(shipper.run(config.archive_every.0, serving_ended)));
+        if let Some(shipper) = shipper {
+            tasks.spawn(ARCHIVE, shipper.run(config.archive_every.0, serving_ended));
+        }
         let idle = Duration::from_secs(config.upload_idle_seconds);
         let plan = Plan { dry_run: false, grace: config.gc_grace.0 };
         let schedule = Schedule { every: config.gc_every.0, plan: plan.clone() };
-        let collecting = tokio::spawn(gc::run(registry.clone(), schedule, draining.clone()));
+        if !schedule.every.is_zero() {
+            tasks.spawn(COLLECTING, gc::run(registry.clone(), schedule, draining.clone()));
+        }
         let routes = Services::new(registry, draining.clone(), idle, plan)
             .routes(config.max_message_bytes)
             .add_service(health_service)
@@ -105,9 +116,14 @@ impl Server {
                 let _ = stopping.wait_for(|draining| *draining).await;
             });
         tokio::pin!(serving);
-        tokio::select! {
+        let failed = tokio::select! {
             served = &mut serving => return Ok(served?),
-            () = stop => {}
+            task = tasks.one_ended() => Some(task),
+            () = stop => None,
+        };
+        if let Some(task) = failed {
+            tracing::error!(task, "a task has ended that the server can't do without");
+            tell(&health, ServingStatus::NotServing).await;
         }
         tracing::info!("draining");
         drain.send_replace(true);
@@ -117,36 +133,42 @@ impl Server {
             Err(_) => tracing::warn!(seconds = config.drain_seconds, "calls were still going on and were ended"),
         }
         // A sweep that is left in the middle holds up the other servers.
-        if timeout_at(end, collecting).await.is_err() {
+        if let Some(collecting) = tasks.take(COLLECTING)
+            && timeout_at(end, collecting).await.is_err()
+        {
             tracing::warn!("a collection of garbage was ended");
         }
         // The last commits are shipped as well.
         served.send_replace(true);
-        if let Some(shipping) = shipping
+        if let Some(shipping) = tasks.take(ARCHIVE)
             && timeout_at(end + SHIPPING, shipping).await.is_err()
         {
             tracing::warn!("the newest revisions are not in the archive yet");
         }
-        Ok(())
+        failed.map_or(Ok(()), |task| Err(ServeError::Ended(task)))
     }
 }
 
-/// Says of each service, and of the server as a whole, that it can't be used while the store can't, or when the server stops.
+/// Says of each service, and of the server as a whole, that it can't be used while the store can't, or when the server stops. Ends when
+/// there is no store to tell of any more.
 async fn tell_health(health: HealthReporter, mut healthy: watch::Receiver<bool>, mut draining: watch::Receiver<bool>) {
     loop {
         let serving = *healthy.borrow_and_update() && !*draining.borrow_and_update();
-        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for service in registry_proto::SERVICES.iter().chain(&[""]) {
-            health.set_service_status(service, status).await;
-        }
+        tell(&health, if serving { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
         // An error means that the store or the server is gone.
         let changed = tokio::select! {
             changed = healthy.changed() => changed,
             changed = draining.changed() => changed,
         };
         if changed.is_err() {
-            return;
+            return tell(&health, ServingStatus::NotServing).await;
         }
+    }
+}
+
+async fn tell(health: &HealthReporter, status: ServingStatus) {
+    for service in registry_proto::SERVICES.iter().chain(&[""]) {
+        health.set_service_status(service, status).await;
     }
 }
 
@@ -156,4 +178,32 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         // So that grpcurl can print the details of errors.
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_health::pb::HealthCheckRequest;
+
+    use super::*;
+
+    async fn status(service: &impl tonic_health::pb::health_server::Health) -> i32 {
+        let request = tonic::Request::new(HealthCheckRequest::default());
+        service.check(request).await.expect("it is known").into_inner().status
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_gone_is_not_well() {
+        let reporter = HealthReporter::new();
+        let service = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
+        let (store, healthy) = watch::channel(true);
+        let (_drain, draining) = watch::channel(false);
+        let telling = tokio::spawn(tell_health(reporter, healthy, draining));
+        while status(&service).await != ServingStatus::Serving as i32 {
+            tokio::task::yield_now().await;
+        }
+        // As the panic of a task that holds it would.
+        drop(store);
+        telling.await.expect("it ends");
+        assert_eq!(status(&service).await, ServingStatus::NotServing as i32);
+    }
 }

@@ -84,6 +84,9 @@ pub enum ServeError {
     /// The network can't be used.
     #[error("can't serve: {0}")]
     Transport(#[from] tonic::transport::Error),
+    /// Something has ended that should not have: its log has the reason.
+    #[error("the server can't go on: {0} has ended")]
+    Ended(&'static str),
     /// Reflection can't be offered.
     #[error("can't describe the services: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),

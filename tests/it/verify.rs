@@ -2,7 +2,7 @@
 
 use registry_client::pb::{Stage, VerifyProblem, VerifyProblemType};
 use registry_server::config::StoreChoice;
-use registry_tests::restore::{replace, tamper, verified};
+use registry_tests::restore::{as_logged, replace, replace_in_log, tamper, verified};
 use registry_tests::{TestServer, events, model, pending, ready};
 
 const CHAIN: VerifyProblemType = VerifyProblemType::ChainBroken;
@@ -111,10 +111,10 @@ async fn a_record_that_can_not_be_read_is_found() {
 #[tokio::test]
 async fn a_changed_event_breaks_the_chain_once() {
     // A comment is in the log only; the chain goes on behind it with the hashes that are there.
-    let problems = problems_after(|log, _| replace(log, b"", "because-it-is-good", "because-it-is-evil")).await;
+    let problems = problems_after(|log, _| replace_in_log(log, b"", "because-it-is-good", "because-it-is-evil")).await;
     assert_are(&problems, &[(CHAIN, "events/4-0", "its hash")]);
     // What a revision wrote may stand in its events only: then the state that they give is another one too.
-    let problems = problems_after(|log, _| replace(log, b"\0\0\0\0\0\0\0\x01", "the-owner", "no-owners")).await;
+    let problems = problems_after(|log, _| replace_in_log(log, b"\0\0\0\0\0\0\0\x01", "the-owner", "no-owners")).await;
     assert!(
         problems.iter().any(|problem| problem.r#type() == CHAIN && problem.name.starts_with("events/1-")),
         "{problems:#?}"
@@ -158,7 +158,7 @@ async fn what_was_slipped_into_the_log_without_an_event_is_found() {
         };
         let entry = LogEntry { revision: 8, events: Default::default(), writes: vec![write] };
         let key = [8_u64.to_be_bytes().as_slice(), &[0; 4]].concat();
-        log.insert(key, LogGroup { entries: vec![entry] }.encode_to_vec()).unwrap();
+        log.insert(key, as_logged(&LogGroup { entries: vec![entry] }.encode_to_vec())).unwrap();
         assert_eq!(first(state, CHAIN_HEAD).0, CHAIN_HEAD);
     });
     assert_are(&problems.await, &[(CHAIN, "revision 8", "no events")]);

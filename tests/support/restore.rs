@@ -173,3 +173,21 @@ pub fn replace(tree: &sled::Tree, keys: &[u8], text: &str, by: &str) {
     }
     assert!(replaced > 0, "{text} is nowhere");
 }
+
+/// How many bytes come before a group in the log of the embedded store.
+const GROUP_HEADER: usize = 37;
+
+/// A group of one part as the log has it.
+pub fn as_logged(group: &[u8]) -> Vec<u8> {
+    let digest = registry_common::chunks::Chunk::of(group).blake3;
+    [&[1, 0, 0, 0, 1], digest.as_slice(), group].concat()
+}
+
+/// Replaces a text in a log by another one, so well that the groups are as they should be.
+pub fn replace_in_log(log: &sled::Tree, keys: &[u8], text: &str, by: &str) {
+    replace(log, keys, text, by);
+    for entry in log.scan_prefix(keys) {
+        let (key, value) = entry.unwrap();
+        log.insert(key, as_logged(&value[GROUP_HEADER..])).unwrap();
+    }
+}

@@ -16,13 +16,17 @@ use crate::room;
 use crate::store::{Layout, LogEntry, Revision, SCAN_BYTES, StoreError, logged};
 
 /// How everything lies in the store. It is the only schema that this program can read; the one before was never released.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 const SCHEMA_KEY: &[u8] = b"schema";
 const IDENTITY_KEY: &[u8] = b"identity";
 /// There as long as the store is in the middle of a restore.
 const RESTORING_KEY: &[u8] = b"restoring";
 /// In the state: the newest revision that was applied to it. Not a prefix of any other key.
 const APPLIED_KEY: &[u8] = b"A";
+/// What a group begins with in the log: a format, then how many parts it has, and the BLAKE3 of what follows. So what was not
+/// written whole can be told.
+const GROUP_FORMAT: u8 = 1;
+const GROUP_HEADER: usize = 1 + 4 + 32;
 /// sled puts a node of more than a quarter of this into a file that it never syncs; see [`super`].
 pub(super) const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 
@@ -162,7 +166,7 @@ impl Disk {
     /// Adds a group to the log. It is cut into parts, each under the group's first revision and its own number.
     pub(super) fn append(&self, group: &stored::LogGroup) -> Result<(), StoreError> {
         let Some(first) = group.entries.first() else { return Ok(()) };
-        let bytes = group.encode_to_vec();
+        let bytes = with_header(&group.encode_to_vec());
         let mut batch = sled::Batch::default();
         for (part, bytes) in (0u32..).zip(bytes.chunks(PART_BYTES)) {
             batch.insert([first.revision.to_be_bytes().as_slice(), &part.to_be_bytes()].concat(), bytes);
@@ -183,11 +187,36 @@ impl Disk {
         self.state.apply_batch(batch).map_err(store_error)
     }
 
+    /// Removes the last group if only some of its parts were written, as a process leaves it that ends amid them. It was not synced, so
+    /// nobody was told of it.
+    fn drop_incomplete(&self, applied: Revision) -> Result<(), StoreError> {
+        let Some((last, _)) = self.log.last().map_err(store_error)? else { return Ok(()) };
+        let first = &last[..8];
+        let parts: Vec<_> = self.log.scan_prefix(first).collect::<Result<_, _>>().map_err(store_error)?;
+        let begins = parts.first().filter(|(key, _)| key[8..] == [0; 4]);
+        // What is there in another way is damage, and found when it is read.
+        let expected = begins.map(|(_, part)| part.get(1..5).filter(|_| part[0] == GROUP_FORMAT).map_or(0, number));
+        if expected.is_some_and(|expected| expected <= parts.len() as u64) {
+            return Ok(());
+        }
+        let revision = number(first);
+        let noted = self.mark.read().map_err(|error| io_error(&error))?.map_or(0, |noted| noted.revision);
+        if revision <= applied.max(noted) {
+            return Err(damaged(format!("revision {revision} has lost a part of what was logged")));
+        }
+        tracing::warn!(revision, "the last commits were not written whole, and are dropped: nobody was told of them");
+        let mut batch = sled::Batch::default();
+        parts.iter().for_each(|(key, _)| batch.remove(key));
+        self.log.apply_batch(batch).map_err(store_error)?;
+        self.sync()
+    }
+
     /// Applies what the log has and the state lacks. Answers the newest revision.
     pub(super) fn recover(&self) -> Result<Revision, StoreError> {
         const GROUPS_AT_ONCE: usize = 16;
         let applied = self.state.get(APPLIED_KEY).map_err(store_error)?;
         let mut revision = applied.map_or(0, |applied| number(&applied));
+        self.drop_incomplete(revision)?;
         loop {
             let mut entries = Vec::new();
             for group in self.groups(revision).take(GROUPS_AT_ONCE) {
@@ -266,7 +295,29 @@ impl Disk {
             {
                 bytes.extend_from_slice(&part);
             }
-            Some(stored::LogGroup::decode(Bytes::from(bytes)).map_err(damaged))
+            Some(without_header(bytes).and_then(|bytes| stored::LogGroup::decode(bytes).map_err(damaged)))
         })
     }
+}
+
+/// A group as it is cut into parts.
+fn with_header(group: &[u8]) -> Vec<u8> {
+    let parts = (GROUP_HEADER + group.len()).div_ceil(PART_BYTES);
+    // A group that does not fit 4 billion parts of 32 KiB can't be in memory.
+    let parts = u32::try_from(parts).unwrap_or(u32::MAX);
+    let digest = blake3::hash(group);
+    [&[GROUP_FORMAT], parts.to_be_bytes().as_slice(), digest.as_bytes(), group].concat()
+}
+
+/// The group in its parts.
+fn without_header(parts: Vec<u8>) -> Result<Bytes, StoreError> {
+    let mut header = Bytes::from(parts);
+    if header.len() < GROUP_HEADER || header[0] != GROUP_FORMAT {
+        return Err(damaged("a group of the log has no beginning"));
+    }
+    let group = header.split_off(GROUP_HEADER);
+    if blake3::hash(&group).as_bytes() != &header[5..] {
+        return Err(damaged("a group of the log is not what was written"));
+    }
+    Ok(group)
 }

@@ -19,6 +19,7 @@ use super::snapshot::Snapshots;
 use super::staged::Staged;
 use crate::store::{Decision, Revision, StoreError, logged};
 use crate::stored::{LogEntry, LogGroup};
+use crate::vital::vital;
 
 /// How many decisions share a sync at most.
 const GROUP: usize = 256;
@@ -62,9 +63,8 @@ pub(super) struct Guard(Vec<JoinHandle<()>>);
 impl Drop for Guard {
     fn drop(&mut self) {
         for thread in self.0.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("the store's lane panicked");
-            }
+            // A panic has ended the process.
+            let _ = thread.join();
         }
     }
 }
@@ -88,8 +88,8 @@ pub(super) fn start(
     };
     let writer = Writer { disk, snapshots, head, healthy, failed, runtime: Handle::current() };
     Guard(vec![
-        std::thread::spawn(move || futures::executor::block_on(decider.run(queue, out))),
-        std::thread::spawn(move || writer.run(groups)),
+        std::thread::spawn(move || vital("decisions", || futures::executor::block_on(decider.run(queue, out)))),
+        std::thread::spawn(move || vital("writes", || writer.run(groups))),
     ])
 }
 

@@ -98,6 +98,55 @@ async fn what_is_in_the_log_but_not_in_the_state_is_applied_on_opening() {
     }
 }
 
+/// The keys of the parts of a group in the log.
+fn parts(log: &sled::Tree, first: u64) -> Vec<sled::IVec> {
+    log.scan_prefix(first.to_be_bytes()).keys().collect::<Result<_, _>>().unwrap()
+}
+
+/// Changes the log of a store that nobody has open.
+fn in_the_log<T>(folder: &Path, change: impl FnOnce(&sled::Tree) -> T) -> T {
+    let config = sled::Config::new().path(folder).segment_size(super::disk::SEGMENT_BYTES);
+    let db = reopen(|| config.open().map_err(store_error)).unwrap();
+    change(&db.open_tree("log").unwrap())
+}
+
+#[tokio::test]
+async fn a_last_group_that_was_not_written_whole_is_dropped() {
+    let payload = Bytes::from(vec![7; 100_000]);
+    for missing in 0..7 {
+        let folder = tempfile::tempdir().unwrap();
+        {
+            let disk = Disk::open(folder.path(), CACHE, &LAYOUT).unwrap();
+            disk.append(&logged(1, &payload)).unwrap();
+            disk.append(&logged(3, &payload)).unwrap();
+            disk.sync().unwrap();
+        }
+        in_the_log(folder.path(), |log| {
+            let parts = parts(log, 3);
+            assert!(parts.len() >= 7, "{}", parts.len());
+            log.remove(&parts[missing]).unwrap();
+        });
+        let store = open(folder.path()).unwrap();
+        assert_eq!(*store.head().borrow(), 2, "part {missing}");
+        drop(store);
+        assert_eq!(in_the_log(folder.path(), |log| parts(log, 3).len()), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_group_that_was_told_of_and_lost_a_part_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let disk = Disk::open(folder.path(), CACHE, &LAYOUT).unwrap();
+        disk.append(&logged(1, &Bytes::from(vec![7; 100_000]))).unwrap();
+        disk.sync().unwrap();
+    }
+    drop(open(folder.path()).unwrap());
+    in_the_log(folder.path(), |log| log.remove(&parts(log, 1)[1]).unwrap());
+    let refused = open(folder.path()).unwrap_err();
+    assert!(matches!(&refused, StoreError::Damaged(what) if what.contains("lost a part")), "{refused}");
+}
+
 #[tokio::test]
 async fn a_gap_in_the_log_is_damage() {
     let folder = tempfile::tempdir().unwrap();
@@ -123,9 +172,9 @@ async fn a_store_of_another_schema_is_refused() {
         open(folder.path()).unwrap_err()
     };
     let refused = with_schema(7);
-    assert!(matches!(refused, StoreError::TooNew { found: 7, known: 2 }), "{refused}");
-    let refused = with_schema(1);
-    assert!(matches!(refused, StoreError::TooOld { found: 1, known: 2 }), "{refused}");
+    assert!(matches!(refused, StoreError::TooNew { found: 7, known: 3 }), "{refused}");
+    let refused = with_schema(2);
+    assert!(matches!(refused, StoreError::TooOld { found: 2, known: 3 }), "{refused}");
     assert!(refused.to_string().contains("earlier development version; make a new one"), "{refused}");
 }
 
