@@ -67,6 +67,14 @@ pub struct Config {
     pub namespace_quota: Option<Size>,
     /// How many calls may be worked on at once.
     pub max_calls: usize,
+    /// How many uploads may send their bytes at once.
+    pub max_uploads: usize,
+    /// How many watches, downloads and other streams may be open at once.
+    pub max_streams: usize,
+    /// How many connections there may be at once; no more than half of the files that the process may open.
+    pub max_connections: usize,
+    /// How long a connection may be without a call.
+    pub connection_idle: Period,
     /// How long a call may take, in seconds, if its caller's deadline is not sooner; uploads and streams may take longer.
     pub call_timeout_seconds: u64,
     /// How long an upload may wait for its next bytes, in seconds.
@@ -99,6 +107,10 @@ impl Default for Config {
             max_artifact_size: None,
             namespace_quota: None,
             max_calls: 1024,
+            max_uploads: 256,
+            max_streams: 4096,
+            max_connections: 4096,
+            connection_idle: Period(Duration::from_secs(10 * 60)),
             call_timeout_seconds: 30,
             upload_idle_seconds: 60,
             drain_seconds: 8,
@@ -224,6 +236,22 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_calls: Option<usize>,
+    /// How many uploads may send their bytes at once [default: 256]
+    #[arg(long, global = true, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_uploads: Option<usize>,
+    /// How many watches, downloads and other streams may be open at once [default: 4096]
+    #[arg(long, global = true, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_streams: Option<usize>,
+    /// How many connections there may be at once; no more than half of the files that the process may open [default: 4096]
+    #[arg(long, global = true, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_connections: Option<usize>,
+    /// How long a connection may be without a call [default: 10m]
+    #[arg(long, global = true, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection_idle: Option<Period>,
     /// How long a call may take; uploads and streams may take longer [default: 30]
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]

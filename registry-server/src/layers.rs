@@ -1,5 +1,10 @@
-//! What happens around every call: a limit on how many, a deadline, a line in the log, and typed errors for what fails before a
+//! What happens around every call: a place among the others, a deadline, a line in the log, and typed errors for what fails before a
 //! handler has the message.
+
+mod answering;
+mod arriving;
+mod kinds;
+mod places;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -7,48 +12,38 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
-use http_body_util::BodyExt as _;
-use registry_proto::rpc::Request as _;
-use registry_proto::v1::{self as pb, ErrorReason};
-use tokio::sync::Semaphore;
+use registry_proto::v1::ErrorReason;
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
+use self::answering::Answering;
+use self::arriving::Arriving;
+use self::kinds::Kind;
+pub(crate) use self::places::Capacity;
+use self::places::{Places, Shared, lock};
+use crate::connections::Activity;
 use crate::status::plain;
-
-/// The calls whose answer may take as long as it takes: they move bytes, and watch over the pace themselves.
-const TRANSFERS: &[&str] =
-    &[pb::UploadArtifactRequest::PATH, pb::UploadChunksRequest::PATH, pb::CreateArtifactRequest::PATH];
-
-/// Makes an upload that its caller cancels fail. tonic 0.14 takes a request stream that breaks off with CANCELLED for one that
-/// has ended, so that half a file would pass for a whole one.
-pub(crate) fn tell_cut_from_end(request: Request<Body>) -> Request<Body> {
-    if !TRANSFERS.contains(&request.uri().path()) {
-        return request;
-    }
-    request.map(|body| Body::new(body.map_err(|error| Status::aborted(error.to_string()))))
-}
 
 /// Puts [`Calls`] around a service.
 #[derive(Debug, Clone)]
 pub(crate) struct CallLayer {
-    room: Arc<Semaphore>,
+    places: Arc<Places>,
     deadline: Duration,
 }
 
 impl CallLayer {
-    /// At most `calls` at once, each answered or ended within `deadline`, or the time that its caller gives it if that is less. What
-    /// ends is dropped with all that it waits for: a statement that runs in a database, or a commit whose turn has not come.
-    pub(crate) fn new(calls: usize, deadline: Duration) -> Self {
-        Self { room: Arc::new(Semaphore::new(calls.min(Semaphore::MAX_PERMITS))), deadline }
+    /// At most so many calls at once, each answered or ended within `deadline`, or the time that its caller gives it if that is less.
+    /// What ends is dropped with all that it waits for: a statement that runs in a database, or a commit whose turn has not come.
+    pub(crate) fn new(capacity: Capacity, deadline: Duration) -> Self {
+        Self { places: Arc::new(Places::new(capacity)), deadline }
     }
 
     /// How long a call may take.
     fn time_for<B>(&self, request: &Request<B>) -> Option<Duration> {
-        let ours = (!TRANSFERS.contains(&request.uri().path())).then_some(self.deadline);
+        let ours = (!kinds::is_unhurried(request.uri().path())).then_some(self.deadline);
         ours.into_iter().chain(timeout(request.headers())).min()
     }
 }
@@ -68,44 +63,41 @@ pub(crate) struct Calls<S> {
     layer: CallLayer,
 }
 
-impl<S, In, Out> Service<Request<In>> for Calls<S>
+impl<S> Service<Request<Body>> for Calls<S>
 where
-    S: Service<Request<In>, Response = Response<Out>> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Send,
-    In: Send + 'static,
-    Out: Default + Send,
 {
-    type Response = Response<Out>;
+    type Response = Response<Answering>;
     type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<Out>, S::Error>>;
+    type Future = BoxFuture<'static, Result<Response<Answering>, S::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<In>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         // The clone is fresh; the one that was polled ready has to do the work.
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
         let began = Instant::now();
         // From now on, and not from when the call is polled: tonic counts as well, and says CANCELLED.
         let time = self.layer.time_for(&request);
-        let Ok(permit) = Arc::clone(&self.layer.room).try_acquire_owned() else {
-            let full =
-                plain(Code::ResourceExhausted, ErrorReason::Overloaded, "the server works on as many calls as it may");
-            return Box::pin(async move { Ok(full.into_http()) });
-        };
+        let until = began + time.unwrap_or(self.layer.deadline);
         let path = request.uri().path().to_owned();
         let span = tracing::debug_span!("call", method = path.trim_start_matches('/'));
+        let (kind, held) = (Kind::of(&path), Shared::default());
+        let open = request.extensions().get::<Activity>().map(Activity::begin);
+        let places = Arc::clone(&self.layer.places);
+        let request = request.map(|body| Body::new(Arriving::new(body, kind, places, Arc::clone(&held))));
         let call = async move {
-            // A stream gives its place back when it has begun: watchers are many, and wait most of the time.
-            let _permit = permit;
             let answered = match time {
                 None => Ok(inner.call(request).await),
                 Some(time) => timeout_at(began + time, inner.call(request)).await.map_err(|_| time),
             };
             let response = match answered {
+                Ok(response) if kind == Kind::Health => response?,
                 Ok(response) => typed(response?),
                 Err(time) => {
                     let late = format!("not done within {time:?}");
@@ -116,7 +108,8 @@ where
                 let status = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
                 tracing::debug!(?status, micros = began.elapsed().as_micros(), "answered");
             }
-            Ok(response)
+            let held = std::mem::take(&mut *lock(&held));
+            Ok(response.map(|body| Answering::new(body, kind, held, until, open)))
         };
         Box::pin(call.instrument(span))
     }
@@ -139,7 +132,7 @@ fn timeout(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Gives the errors of the transport, which come without details, a reason. The server's own always have one.
-fn typed<Out: Default>(response: Response<Out>) -> Response<Out> {
+fn typed(response: Response<Body>) -> Response<Body> {
     match transport_error(response.headers()) {
         Some(status) => status.into_http(),
         None => response,
@@ -165,11 +158,15 @@ fn transport_error(headers: &HeaderMap) -> Option<Status> {
 
 #[cfg(test)]
 mod tests {
+    use registry_proto::rpc::Request as _;
+    use registry_proto::v1::UploadArtifactRequest;
+
     use super::*;
 
     #[test]
     fn a_callers_time_counts_if_it_is_less_than_the_servers() {
-        let layer = CallLayer::new(1, Duration::from_secs(30));
+        let capacity = Capacity { calls: 1, uploads: 1, streams: 1 };
+        let layer = CallLayer::new(capacity, Duration::from_secs(30));
         let time = |path: &str, value: &str| {
             let request = Request::builder().uri(path).header("grpc-timeout", value).body(()).unwrap();
             layer.time_for(&request)
@@ -181,8 +178,8 @@ mod tests {
         }
         for value in ["", "S", "1", "1s", "-1S", "1.5S", "1000000000000H"] {
             assert_eq!(time("/any", value), Some(Duration::from_secs(30)), "{value}");
-            assert_eq!(time(TRANSFERS[0], value), None, "{value}");
+            assert_eq!(time(UploadArtifactRequest::PATH, value), None, "{value}");
         }
-        assert_eq!(time(TRANSFERS[0], "2M"), Some(Duration::from_secs(120)));
+        assert_eq!(time(UploadArtifactRequest::PATH, "2M"), Some(Duration::from_secs(120)));
     }
 }

@@ -7,6 +7,7 @@
 pub mod backup;
 pub mod chunks;
 pub mod config;
+mod connections;
 pub mod encryption;
 pub mod error;
 mod gc;

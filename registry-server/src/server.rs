@@ -7,16 +7,15 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::Server as Transport;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
-use tower::util::MapRequestLayer;
 
 use crate::backup::archive::Shipper;
 use crate::config::{Config, StoreChoice};
+use crate::connections::{self, Limits};
 use crate::gc::{self, Plan, Schedule};
 use crate::grpc::Services;
-use crate::layers::{CallLayer, tell_cut_from_end};
+use crate::layers::{CallLayer, Capacity};
 use crate::registry::Registry;
 use crate::stores::{ServeError, Stores};
 use crate::vital::Tasks;
@@ -27,9 +26,12 @@ const FRAME_BYTES: u32 = 256 * 1024;
 /// of 1 Gbit/s at 8 ms.
 const STREAM_BYTES: u32 = 512 * 1024;
 const CONNECTION_BYTES: u32 = 2 * STREAM_BYTES;
+/// How many calls one connection may have open: HTTP/2's own limit, which a client waits for.
+const STREAMS: u32 = 256;
 /// How long the last segment of the archive may take behind the last call.
 const SHIPPING: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 // What goes on beside the calls.
 const HEALTH: &str = "health";
@@ -101,17 +103,19 @@ impl Server {
             .add_service(health_service)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
-        let calls = CallLayer::new(config.max_calls, Duration::from_secs(config.call_timeout_seconds));
+        let capacity = Capacity { calls: config.max_calls, uploads: config.max_uploads, streams: config.max_streams };
+        let calls = CallLayer::new(capacity, Duration::from_secs(config.call_timeout_seconds));
+        let limits = Limits { most: config.max_connections, handshake: HANDSHAKE, idle: config.connection_idle.0 };
         let mut stopping = draining;
         let serving = Transport::builder()
             .layer(calls)
-            .layer(MapRequestLayer::new(tell_cut_from_end))
             .max_frame_size(FRAME_BYTES)
             .initial_stream_window_size(STREAM_BYTES)
             .initial_connection_window_size(CONNECTION_BYTES)
+            .max_concurrent_streams(STREAMS)
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .add_routes(routes)
-            .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
+            .serve_with_incoming_shutdown(connections::accept(listener, limits.within_open_files()), async move {
                 // An error means that the sender is gone, and so is the server.
                 let _ = stopping.wait_for(|draining| *draining).await;
             });

@@ -3,6 +3,7 @@
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use registry_proto::v1 as pb;
 use registry_proto::v1::artifact_service_server::ArtifactService;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
@@ -24,7 +25,8 @@ impl ArtifactService for Services {
         let (headers, _, parts) = request.into_parts();
         let services = self.clone();
         // A task of its own: on the connection's, the bytes would wait while others are hashed and written.
-        let uploaded = tokio::spawn(async move { services.receive(headers, parts).await });
+        // It goes when the call does: what nobody waits for any more must not become an artifact.
+        let uploaded = AbortOnDropHandle::new(tokio::spawn(async move { services.receive(headers, parts).await }));
         Ok(Response::new(uploaded.await.map_err(|error| Status::from(Error::internal(error)))??))
     }
 
@@ -65,7 +67,8 @@ impl ArtifactService for Services {
         let (headers, _, messages) = request.into_parts();
         let services = self.clone();
         // As above.
-        let stored = tokio::spawn(async move { services.receive_chunks(headers, messages).await });
+        let stored =
+            AbortOnDropHandle::new(tokio::spawn(async move { services.receive_chunks(headers, messages).await }));
         Ok(Response::new(stored.await.map_err(|error| Status::from(Error::internal(error)))??))
     }
 

@@ -6,7 +6,7 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use registry_proto::v1::upload_artifact_request::Request as Part;
 use tonic::metadata::MetadataMap;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use uuid::Uuid;
 
 use super::Services;
@@ -63,6 +63,8 @@ impl Services {
                 return Err(Error::field("metadata.artifact.size_bytes", ErrorReason::SizeMismatch, more).into());
             }
         }
+        // A caller that takes it back in the same breath is heard first.
+        tokio::task::yield_now().await;
         let made = self.registry.finish_upload(intent, upload, receiving).await;
         Ok(made.map_err(|error| error.within("metadata"))?)
     }
@@ -119,12 +121,12 @@ impl Services {
         };
         match next {
             Ok(Ok(message)) => Ok(message),
-            // The message was too large for the decoder: the layer above says so in the service's own terms.
-            Ok(Err(error)) if error.code() == tonic::Code::OutOfRange => Err(error),
+            // The message was too large for the decoder, or the server is full: the layer above says so in the service's own terms.
+            Ok(Err(error)) if matches!(error.code(), Code::OutOfRange | Code::ResourceExhausted) => Err(error),
             Ok(Err(_)) => Err(Error::UploadIncomplete { received }.into()),
             Err(_) => {
                 let idle = format!("no bytes came for {} s", self.idle.as_secs());
-                Err(plain(tonic::Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, &idle))
+                Err(plain(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, &idle))
             }
         }
     }

@@ -8,7 +8,7 @@ use tonic::body::Body;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use super::*;
-use crate::layers::CallLayer;
+use crate::layers::{CallLayer, Capacity};
 use crate::store::Read as _;
 
 /// Waits until no connection of a schema's store is waiting for a lock.
@@ -27,13 +27,15 @@ async fn a_call_whose_time_is_up_leaves_no_statement_behind() {
     let options = PostgresOptions { pool_size: 1, ..schema.options() };
     let store = Arc::new(PostgresStore::open(options).await.unwrap());
     let reads = Arc::clone(&store);
-    let service = CallLayer::new(1, Duration::from_secs(30)).layer(service_fn(move |_: Request<Body>| {
-        let store = Arc::clone(&reads);
-        async move {
-            store.get(PORT, b"model").await.unwrap();
-            Ok::<_, Infallible>(http::Response::new(Body::empty()))
-        }
-    }));
+    let service = CallLayer::new(Capacity { calls: 1, uploads: 1, streams: 1 }, Duration::from_secs(30)).layer(
+        service_fn(move |_: Request<Body>| {
+            let store = Arc::clone(&reads);
+            async move {
+                store.get(PORT, b"model").await.unwrap();
+                Ok::<_, Infallible>(http::Response::new(Body::empty()))
+            }
+        }),
+    );
     let call = |time: &str| Request::builder().uri("/any").header("grpc-timeout", time).body(Body::empty()).unwrap();
 
     // By now the follower has prepared its statements, and waits for no lock.

@@ -1,0 +1,262 @@
+//! Connections: how many there may be, how long one may take to say what it wants, and to want nothing.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::{Stream, stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tonic::transport::server::Connected;
+
+/// How many bytes the first words of a connection have: what every HTTP/2 client sends before anything else.
+const GREETING: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
+/// How long to wait when the system has no room for another connection.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What connections may do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// How many there may be at once.
+    pub(crate) most: usize,
+    /// How long one may take for its first words.
+    pub(crate) handshake: Duration,
+    /// How long one may be without a call.
+    pub(crate) idle: Duration,
+}
+
+impl Limits {
+    /// Leaves half of the files that the process may open to the stores.
+    pub(crate) fn within_open_files(self) -> Self {
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+        Self { most: self.most.min(files / 2), ..self }
+    }
+}
+
+/// The connections that come to a listener. One too many is closed at once: its client may go to another server.
+pub(crate) fn accept(listener: TcpListener, limits: Limits) -> impl Stream<Item = io::Result<Connection<TcpStream>>> {
+    let places = Arc::new(Semaphore::new(limits.most.min(Semaphore::MAX_PERMITS)));
+    stream::unfold((listener, false), move |(listener, mut was_full)| {
+        let places = Arc::clone(&places);
+        async move {
+            loop {
+                let stream = match listener.accept().await {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        tracing::error!(%error, "a connection can't be taken");
+                        sleep(PAUSE).await;
+                        continue;
+                    }
+                };
+                let place = Arc::clone(&places).try_acquire_owned().ok();
+                if place.is_none() && !was_full {
+                    tracing::warn!(
+                        most = limits.most,
+                        "there are as many connections as there may be; others are closed"
+                    );
+                }
+                was_full = place.is_none();
+                if let Some(place) = place {
+                    // Without it small answers wait for the caller's next packet. It only fails on one that is gone already.
+                    let _ = stream.set_nodelay(true);
+                    return Some((Ok(Connection::new(stream, limits, Some(place))), (listener, was_full)));
+                }
+            }
+        }
+    })
+}
+
+/// A connection that ends itself when it says nothing, or wants nothing, for too long.
+pub(crate) struct Connection<IO> {
+    io: IO,
+    idle: Duration,
+    activity: Activity,
+    /// How many bytes came, up to a greeting.
+    greeting: usize,
+    alarm: Pin<Box<Sleep>>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl<IO> Connection<IO> {
+    fn new(io: IO, limits: Limits, place: Option<OwnedSemaphorePermit>) -> Self {
+        let alarm = Box::pin(sleep(limits.handshake));
+        Self { io, idle: limits.idle, activity: Activity::default(), greeting: 0, alarm, _place: place }
+    }
+
+    /// When it is to be closed, as far as is known now.
+    fn end(&self) -> Instant {
+        if self.greeting < GREETING { self.alarm.deadline() } else { self.activity.last() + self.idle }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Connection<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buffer.filled().len();
+        if let Poll::Ready(read) = Pin::new(&mut this.io).poll_read(context, buffer) {
+            if this.greeting < GREETING {
+                this.greeting += buffer.filled().len() - before;
+            }
+            return Poll::Ready(read);
+        }
+        while this.alarm.as_mut().poll(context).is_ready() {
+            let end = this.end();
+            if end <= Instant::now() {
+                // Read as the end of the connection.
+                return Poll::Ready(Ok(()));
+            }
+            this.alarm.set(sleep_until(end));
+        }
+        Poll::Pending
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
+
+impl<IO> Connected for Connection<IO> {
+    type ConnectInfo = Activity;
+
+    fn connect_info(&self) -> Activity {
+        self.activity.clone()
+    }
+}
+
+/// What goes on on a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Activity(Arc<Mutex<Calls>>);
+
+#[derive(Debug)]
+struct Calls {
+    open: usize,
+    /// When the last one began or ended.
+    last: Instant,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Calls { open: 0, last: Instant::now() })))
+    }
+}
+
+impl Activity {
+    /// Notes that a call has begun, until that is dropped.
+    pub(crate) fn begin(&self) -> Open {
+        self.note(|calls| calls.open += 1);
+        Open(self.clone())
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Calls)) {
+        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut calls);
+        calls.last = Instant::now();
+    }
+
+    /// When something went on the last time: now, if a call is open.
+    fn last(&self) -> Instant {
+        let calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if calls.open > 0 { Instant::now() } else { calls.last }
+    }
+}
+
+/// A call that is open.
+#[derive(Debug)]
+pub(crate) struct Open(Activity);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.note(|calls| calls.open -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { most: 1, handshake: Duration::from_millis(20), idle: Duration::from_millis(50) };
+
+    fn connection() -> (DuplexStream, Connection<DuplexStream>) {
+        let (client, server) = duplex(1024);
+        (client, Connection::new(server, LIMITS, None))
+    }
+
+    /// How long it takes until the connection ends.
+    async fn ends(connection: &mut Connection<DuplexStream>) -> Duration {
+        let began = Instant::now();
+        assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), 0);
+        began.elapsed()
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_greet_is_closed() {
+        let (mut client, mut connection) = connection();
+        client.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+        assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), 16);
+        ends(&mut connection).await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_calls_is_closed_and_one_with_a_call_is_not() {
+        let (mut client, mut connection) = connection();
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), GREETING);
+        let call = connection.connect_info().begin();
+        assert!(timeout(5 * LIMITS.idle, connection.read(&mut [0; 64])).await.is_err(), "a call is open");
+        drop(call);
+        assert!(ends(&mut connection).await >= LIMITS.idle / 2);
+    }
+
+    #[tokio::test]
+    async fn a_connection_too_many_is_closed_and_makes_way_for_another_one() {
+        use futures::StreamExt as _;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut accepted = Box::pin(accept(listener, LIMITS));
+        let _first = TcpStream::connect(address).await.unwrap();
+        let served = accepted.next().await.unwrap().unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        let mut byte = [0; 1];
+        tokio::select! {
+            _ = accepted.next() => panic!("it was taken"),
+            read = second.read(&mut byte) => assert_eq!(read.unwrap_or(0), 0),
+        }
+        drop(served);
+        let _third = TcpStream::connect(address).await.unwrap();
+        assert!(accepted.next().await.unwrap().is_ok());
+    }
+}
