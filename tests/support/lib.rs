@@ -10,6 +10,7 @@ pub mod proxy;
 pub mod restore;
 pub mod server;
 pub mod store;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -66,6 +66,11 @@ impl TestServer {
         format!("http://{}", self.address)
     }
 
+    /// The same, without a scheme.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Its settings.
     pub fn config(&self) -> Config {
         self.config.clone()
