@@ -25,6 +25,7 @@ use self::kinds::Kind;
 pub(crate) use self::places::Capacity;
 use self::places::{Places, Shared, lock};
 use crate::connections::Activity;
+use crate::error::quoted;
 use crate::status::plain;
 
 /// Puts [`Calls`] around a service.
@@ -98,7 +99,7 @@ where
             };
             let response = match answered {
                 Ok(response) if kind == Kind::Health => response?,
-                Ok(response) => typed(response?),
+                Ok(response) => typed(&path, response?),
                 Err(time) => {
                     let late = format!("not done within {time:?}");
                     plain(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, &late).into_http()
@@ -132,29 +133,46 @@ fn timeout(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Gives the errors of the transport, which come without details, a reason. The server's own always have one.
-fn typed(response: Response<Body>) -> Response<Body> {
-    match transport_error(response.headers()) {
+fn typed(path: &str, response: Response<Body>) -> Response<Body> {
+    match transport_error(path, response.headers()) {
         Some(status) => status.into_http(),
         None => response,
     }
 }
 
-fn transport_error(headers: &HeaderMap) -> Option<Status> {
+fn transport_error(path: &str, headers: &HeaderMap) -> Option<Status> {
     if !headers.contains_key("grpc-status") || headers.contains_key("grpc-status-details-bin") {
         return None;
     }
     let status = Status::from_header_map(headers)?;
-    match status.code() {
-        Code::OutOfRange => Some(plain(Code::ResourceExhausted, ErrorReason::MessageTooLarge, status.message())),
+    let said = status.message();
+    let (code, reason, text) = match status.code() {
+        // Larger as it came, or when it was unpacked.
+        Code::OutOfRange | Code::ResourceExhausted => (Code::ResourceExhausted, ErrorReason::MessageTooLarge, said),
         // The message is not the protobuf that it should be.
-        Code::Internal => Some(plain(Code::InvalidArgument, ErrorReason::FieldInvalid, status.message())),
+        Code::Internal => (Code::InvalidArgument, ErrorReason::FieldInvalid, said),
         // The caller's own deadline has passed.
-        Code::Cancelled | Code::DeadlineExceeded => {
-            Some(plain(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, status.message()))
+        Code::Cancelled | Code::DeadlineExceeded => (Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, said),
+        Code::Unimplemented if said.is_empty() => {
+            let unknown = format!("there is no method {}", quoted(path));
+            return Some(plain(Code::Unimplemented, ErrorReason::MethodUnknown, &unknown));
         }
-        _ => None,
-    }
+        Code::Unimplemented => {
+            let mut status = plain(Code::Unimplemented, ErrorReason::CompressionUnsupported, said);
+            let known = headers.get(ACCEPT_ENCODING).and_then(|known| known.to_str().ok()?.parse().ok());
+            if let Some(known) = known {
+                status.metadata_mut().insert(ACCEPT_ENCODING, known);
+            }
+            return Some(status);
+        }
+        Code::Ok => return None,
+        code => (code, ErrorReason::Internal, said),
+    };
+    Some(plain(code, reason, text))
 }
+
+/// What says which ways of compression the server takes.
+const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
+use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::transport::Server as Transport;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -100,9 +101,9 @@ impl Server {
         }
         let routes = Services::new(registry, draining.clone(), idle, plan)
             .routes(config.max_message_bytes)
-            .add_service(health_service)
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?);
+            .add_service(health_service.accept_compressed(Gzip).accept_compressed(Zstd))
+            .add_service(reflection().build_v1()?.accept_compressed(Gzip).accept_compressed(Zstd))
+            .add_service(reflection().build_v1alpha()?.accept_compressed(Gzip).accept_compressed(Zstd));
         let capacity = Capacity { calls: config.max_calls, uploads: config.max_uploads, streams: config.max_streams };
         let calls = CallLayer::new(capacity, Duration::from_secs(config.call_timeout_seconds));
         let limits = Limits { most: config.max_connections, handshake: HANDSHAKE, idle: config.connection_idle.0 };

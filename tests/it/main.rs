@@ -30,6 +30,7 @@ mod retention;
 mod scrub;
 mod sizes;
 mod stages;
+mod transport;
 mod uploads;
 mod verify;
 mod versions;

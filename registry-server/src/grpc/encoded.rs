@@ -13,13 +13,13 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::version_service_server::{SERVICE_NAME, VersionServiceServer};
 use tonic::body::Body;
 use tonic::codec::{Codec, EncodeBuf, Encoder};
-use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::server::{NamedService, UnaryService};
 use tonic::{Response, Status};
 use tonic_prost::ProstDecoder;
 use tower::Service;
 
-use super::Services;
 use super::call::Reply;
+use super::{Services, taking};
 use crate::rules::names::VERSIONS;
 use crate::store::Record;
 
@@ -50,7 +50,7 @@ impl Service<Request<Body>> for Versions {
         }
         let (services, max_message) = (self.services.clone(), self.max_message);
         Box::pin(async move {
-            let mut grpc = Grpc::new(EncodedVersion).max_decoding_message_size(max_message);
+            let mut grpc = taking(EncodedVersion, max_message);
             Ok(grpc.unary(Get(services), request).await)
         })
     }

@@ -22,6 +22,8 @@ use registry_proto::v1::model_service_server::ModelServiceServer;
 use registry_proto::v1::namespace_service_server::NamespaceServiceServer;
 use registry_proto::v1::version_service_server::VersionServiceServer;
 use tokio::sync::watch;
+use tonic::codec::{Codec, CompressionEncoding};
+use tonic::server::Grpc;
 
 use crate::gc::Plan;
 use crate::registry::Registry;
@@ -44,17 +46,31 @@ impl Services {
     }
 
     pub(crate) fn routes(self, max_message: usize) -> tonic::service::Routes {
-        let versions = encoded::Versions {
-            services: self.clone(),
-            max_message,
-            others: VersionServiceServer::new(self.clone()).max_decoding_message_size(max_message),
-        };
-        tonic::service::Routes::new(ModelServiceServer::new(self.clone()).max_decoding_message_size(max_message))
-            .add_service(NamespaceServiceServer::new(self.clone()).max_decoding_message_size(max_message))
+        // Also what is compressed is no larger than this when it is unpacked.
+        macro_rules! server {
+            ($server:ident) => {
+                $server::new(self.clone())
+                    .max_decoding_message_size(max_message)
+                    .accept_compressed(CompressionEncoding::Gzip)
+                    .accept_compressed(CompressionEncoding::Zstd)
+            };
+        }
+        let services = || self.clone();
+        let versions = encoded::Versions { services: services(), max_message, others: server!(VersionServiceServer) };
+        tonic::service::Routes::new(server!(ModelServiceServer))
+            .add_service(server!(NamespaceServiceServer))
             .add_service(versions)
-            .add_service(LifecycleServiceServer::new(self.clone()).max_decoding_message_size(max_message))
-            .add_service(EventServiceServer::new(self.clone()).max_decoding_message_size(max_message))
-            .add_service(ArtifactServiceServer::new(self.clone()).max_decoding_message_size(max_message))
-            .add_service(AdminServiceServer::new(self).max_decoding_message_size(max_message))
+            .add_service(server!(LifecycleServiceServer))
+            .add_service(server!(EventServiceServer))
+            .add_service(server!(ArtifactServiceServer))
+            .add_service(server!(AdminServiceServer))
     }
+}
+
+/// What is served without the generated code takes the same requests.
+fn taking<C: Codec>(codec: C, max_message: usize) -> Grpc<C> {
+    Grpc::new(codec)
+        .max_decoding_message_size(max_message)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
 }
