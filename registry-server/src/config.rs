@@ -75,6 +75,10 @@ pub struct Config {
     pub max_connections: usize,
     /// How long a connection may be without a call.
     pub connection_idle: Period,
+    /// How long a watch says nothing before it tells how far it is.
+    pub bookmark_every: Period,
+    /// How long a watch's snapshot is kept for a reader that takes nothing.
+    pub snapshot_patience: Period,
     /// How long a call may take, in seconds, if its caller's deadline is not sooner; uploads and streams may take longer.
     pub call_timeout_seconds: u64,
     /// How long an upload may wait for its next bytes, in seconds.
@@ -111,6 +115,8 @@ impl Default for Config {
             max_streams: 4096,
             max_connections: 4096,
             connection_idle: Period(Duration::from_secs(10 * 60)),
+            bookmark_every: Period(Duration::from_secs(5)),
+            snapshot_patience: Period(Duration::from_secs(60)),
             call_timeout_seconds: 30,
             upload_idle_seconds: 60,
             drain_seconds: 8,
@@ -252,6 +258,14 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     connection_idle: Option<Period>,
+    /// How long a watch says nothing before it tells how far it is [default: 5s]
+    #[arg(long, global = true, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bookmark_every: Option<Period>,
+    /// How long a watch's snapshot is kept for a reader that takes nothing [default: 60s]
+    #[arg(long, global = true, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot_patience: Option<Period>,
     /// How long a call may take; uploads and streams may take longer [default: 30]
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -79,6 +79,9 @@ pub enum Error {
     /// Send less.
     #[error("{0}")]
     TooLarge(String),
+    /// Come back later.
+    #[error("{0}")]
+    Overloaded(String),
     /// Send less, delete something, or ask whoever runs the server for more.
     #[error(transparent)]
     Exceeded(#[from] Exceeded),

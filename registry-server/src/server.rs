@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::transport::Server as Transport;
@@ -18,6 +18,7 @@ use crate::gc::{self, Plan, Schedule};
 use crate::grpc::Services;
 use crate::layers::{CallLayer, Capacity};
 use crate::registry::Registry;
+use crate::registry::watch::Watching;
 use crate::stores::{ServeError, Stores};
 use crate::vital::Tasks;
 
@@ -29,6 +30,7 @@ const STREAM_BYTES: u32 = 512 * 1024;
 const CONNECTION_BYTES: u32 = 2 * STREAM_BYTES;
 /// How many calls one connection may have open: HTTP/2's own limit, which a client waits for.
 const STREAMS: u32 = 256;
+const SNAPSHOTS: usize = 8;
 /// How long the last segment of the archive may take behind the last call.
 const SHIPPING: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -99,7 +101,12 @@ impl Server {
         if !schedule.every.is_zero() {
             tasks.spawn(COLLECTING, gc::run(registry.clone(), schedule, draining.clone()));
         }
-        let routes = Services::new(registry, draining.clone(), idle, plan)
+        let watching = Watching {
+            bookmark_every: config.bookmark_every.0,
+            snapshot_patience: config.snapshot_patience.0,
+            turns: Arc::new(Semaphore::new(snapshots(&config))),
+        };
+        let routes = Services::new(registry, draining.clone(), idle, plan, watching)
             .routes(config.max_message_bytes)
             .add_service(health_service.accept_compressed(Gzip).accept_compressed(Zstd))
             .add_service(reflection().build_v1()?.accept_compressed(Gzip).accept_compressed(Zstd))
@@ -151,6 +158,14 @@ impl Server {
             tracing::warn!("the newest revisions are not in the archive yet");
         }
         failed.map_or(Ok(()), |task| Err(ServeError::Ended(task)))
+    }
+}
+
+/// How many snapshots are sent to watches at once. In a database each has a connection of its own, and backups need some too.
+fn snapshots(config: &Config) -> usize {
+    match config.store {
+        StoreChoice::Sled => SNAPSHOTS,
+        StoreChoice::Postgres(_) => SNAPSHOTS.min(config.store_connections.div_ceil(2)),
     }
 }
 

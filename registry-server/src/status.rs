@@ -52,7 +52,7 @@ pub(crate) fn status(error: &Error) -> Status {
             details.set_retry_info(Some(RETRY_AFTER));
         }
         Error::Exceeded(exceeded) => metadata = limits(exceeded),
-        Error::Draining | Error::Store(StoreError::Unavailable(_)) => {
+        Error::Draining | Error::Overloaded(_) | Error::Store(StoreError::Unavailable(_)) => {
             details.set_retry_info(Some(RETRY_AFTER));
         }
         Error::Unsupported(_)
@@ -152,6 +152,7 @@ fn code(error: &Error) -> (Code, ErrorReason) {
         Error::Exceeded(Exceeded::Artifact { .. }) => (Code::ResourceExhausted, ErrorReason::ArtifactTooLarge),
         Error::Exceeded(Exceeded::Namespace { .. }) => (Code::ResourceExhausted, ErrorReason::QuotaExceeded),
         Error::TooLarge(_) => (Code::ResourceExhausted, ErrorReason::MessageTooLarge),
+        Error::Overloaded(_) => (Code::ResourceExhausted, ErrorReason::Overloaded),
         Error::Damaged { .. } => (Code::DataLoss, ErrorReason::ArtifactDamaged),
         Error::ChunksCollected(_) => (Code::Unavailable, ErrorReason::ChunksCollected),
         Error::Draining => (Code::Unavailable, ErrorReason::ServerDraining),

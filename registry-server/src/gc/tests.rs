@@ -21,6 +21,7 @@ use crate::grpc::Services;
 use crate::places::Folder;
 use crate::registry::kinds::LAYOUT;
 use crate::registry::sweep::Begun;
+use crate::registry::watch::Watching;
 use crate::rules::quota::Limits;
 use crate::store::Store;
 use crate::store::sled::SledStore;
@@ -91,7 +92,9 @@ impl Setting {
 
 fn services(registry: &Registry) -> Services {
     let (_, draining) = watch::channel(false);
-    Services::new(registry.clone(), draining, LONG, PLAN)
+    let watching =
+        Watching { bookmark_every: LONG, snapshot_patience: LONG, turns: Arc::new(tokio::sync::Semaphore::new(1)) };
+    Services::new(registry.clone(), draining, LONG, PLAN, watching)
 }
 
 fn assert_running(collected: Result<pb::CollectGarbageReport, Error>) {

@@ -4,16 +4,17 @@ use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 use registry_proto::v1::event_service_server::EventService;
 use registry_proto::v1::watch_events_request::Start as WatchStart;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Request;
+use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstDecoder;
 
 use super::Services;
-use super::call::{List, Messages, Reply, no_filter};
+use super::call::{List, Reply, actor, no_filter};
+use super::watching::Messages;
 use crate::error::{Violations, quoted};
 use crate::registry::events::{Selection, Types};
 use crate::registry::history::Period;
 use crate::registry::validate;
-use crate::registry::watch::Start;
+use crate::registry::watch::{Pieces, Start};
 use crate::rules::names::Name;
 
 /// How many types a request may choose.
@@ -23,36 +24,13 @@ const HASH: usize = 32;
 
 #[tonic::async_trait]
 impl EventService for Services {
-    type WatchEventsStream = Messages<pb::WatchEventsResponse>;
+    type WatchEventsStream = Streaming<pb::WatchEventsResponse>;
 
+    // `watching` answers this call before it comes here; the service's trait wants the method all the same.
     async fn watch_events(&self, request: Request<pb::WatchEventsRequest>) -> Reply<Self::WatchEventsStream> {
-        no_filter(&request.get_ref().filter)?;
-        self.stream(
-            request,
-            |request, found| {
-                let selection = selection(&request.parent, &request.types, found);
-                let hash = request.after_hash.len();
-                let start = match request.start {
-                    None | Some(WatchStart::Now(_)) => Some(Start::Now),
-                    Some(WatchStart::AfterRevision(revision)) => {
-                        u64::try_from(revision).ok().map(|revision| Start::After(revision, request.after_hash))
-                    }
-                    Some(WatchStart::Snapshot(_)) => Some(Start::Snapshot),
-                };
-                if start.is_none() {
-                    found.invalid("after_revision", "must not be negative");
-                }
-                if !matches!(hash, 0 | HASH) {
-                    found.invalid("after_hash", "must have 32 bytes");
-                }
-                Some((selection?, start?))
-            },
-            |services, _, (selection, start)| async move {
-                let messages = services.registry.watch(selection, start, services.draining).await?;
-                Ok(ReceiverStream::new(messages))
-            },
-        )
-        .await
+        let messages = Messages::new(self.begin_watch(request).await?);
+        let decoder = ProstDecoder::default();
+        Ok(Response::new(Streaming::new_response(decoder, messages, http::StatusCode::OK, None, None)))
     }
 
     async fn list_events(&self, request: Request<pb::ListEventsRequest>) -> Reply<pb::ListEventsResponse> {
@@ -74,6 +52,32 @@ impl EventService for Services {
     async fn get_event(&self, request: Request<pb::GetEventRequest>) -> Reply<pb::Event> {
         self.read(request, |request, _| Some(request.name), |registry, name| async move { registry.event(&name).await })
             .await
+    }
+}
+
+impl Services {
+    /// Begins a watch: its messages, in their frames.
+    pub(super) async fn begin_watch(&self, request: Request<pb::WatchEventsRequest>) -> Result<Pieces, Status> {
+        let (headers, _, request) = request.into_parts();
+        no_filter(&request.filter)?;
+        let mut found = Violations::default();
+        actor(&headers, &mut found);
+        let selection = selection(&request.parent, &request.types, &mut found);
+        let start = match request.start {
+            None | Some(WatchStart::Now(_)) => Some(Start::Now),
+            Some(WatchStart::AfterRevision(revision)) => {
+                u64::try_from(revision).ok().map(|revision| Start::After(revision, request.after_hash.clone()))
+            }
+            Some(WatchStart::Snapshot(_)) => Some(Start::Snapshot),
+        };
+        if start.is_none() {
+            found.invalid("after_revision", "must not be negative");
+        }
+        if !matches!(request.after_hash.len(), 0 | HASH) {
+            found.invalid("after_hash", "must have 32 bytes");
+        }
+        let (selection, start) = found.unless_any(selection.zip(start))?;
+        Ok(self.registry.watch(selection, start, self.watching.clone(), self.draining.clone()).await?)
     }
 }
 

@@ -11,6 +11,7 @@ mod namespaces;
 mod paging;
 mod uploads;
 mod versions;
+mod watching;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use tonic::server::Grpc;
 
 use crate::gc::Plan;
 use crate::registry::Registry;
+use crate::registry::watch::Watching;
 
 /// The services over one registry.
 #[derive(Clone)]
@@ -38,11 +40,18 @@ pub(crate) struct Services {
     idle: Duration,
     /// How garbage is collected, unless a request says otherwise.
     plan: Plan,
+    watching: Watching,
 }
 
 impl Services {
-    pub(crate) fn new(registry: Registry, draining: watch::Receiver<bool>, idle: Duration, plan: Plan) -> Self {
-        Self { registry, draining, idle, plan }
+    pub(crate) fn new(
+        registry: Registry,
+        draining: watch::Receiver<bool>,
+        idle: Duration,
+        plan: Plan,
+        watching: Watching,
+    ) -> Self {
+        Self { registry, draining, idle, plan, watching }
     }
 
     pub(crate) fn routes(self, max_message: usize) -> tonic::service::Routes {
@@ -57,11 +66,12 @@ impl Services {
         }
         let services = || self.clone();
         let versions = encoded::Versions { services: services(), max_message, others: server!(VersionServiceServer) };
+        let events = watching::Events { services: services(), max_message, others: server!(EventServiceServer) };
         tonic::service::Routes::new(server!(ModelServiceServer))
             .add_service(server!(NamespaceServiceServer))
             .add_service(versions)
             .add_service(server!(LifecycleServiceServer))
-            .add_service(server!(EventServiceServer))
+            .add_service(events)
             .add_service(server!(ArtifactServiceServer))
             .add_service(server!(AdminServiceServer))
     }

@@ -8,10 +8,12 @@ use prost::Message;
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Registry;
 use super::commit::CHAIN_START;
 use super::transaction::event;
+use super::watch::frames;
 use crate::error::Error;
 use crate::rules::names::Name;
 use crate::store::{LogEntry, Revision, Store};
@@ -24,60 +26,93 @@ const KEPT: usize = 1024;
 const KEPT_BYTES: usize = 8 * 1024 * 1024;
 /// How many revisions are read from the log at once.
 pub(super) const READ: usize = 64;
+/// How many watchers may hold what they read of the log behind the tail.
+const READERS: usize = 8;
+
+/// The events of a revision, and the frame in which a watch of everything sends them.
+pub(super) type Entry = (Arc<pb::WatchedEvents>, Bytes);
+
+/// Some revisions, and a place among those that hold what they read.
+pub(super) struct Entries {
+    pub(super) entries: Vec<Entry>,
+    _place: Option<OwnedSemaphorePermit>,
+}
 
 /// The log, with its newest entries decoded once for all watchers.
 pub(crate) struct Tail {
     store: Arc<dyn Store>,
     kept: Mutex<Kept>,
+    readers: Arc<Semaphore>,
 }
 
 #[derive(Default)]
 struct Kept {
-    entries: BTreeMap<Revision, (Arc<pb::WatchedEvents>, usize)>,
+    entries: BTreeMap<Revision, Entry>,
     bytes: usize,
 }
 
 impl Kept {
     /// What is kept of the revisions behind `after`, without a gap.
-    fn behind(&self, after: Revision, limit: usize) -> Vec<Arc<pb::WatchedEvents>> {
+    fn behind(&self, after: Revision, limit: usize) -> Vec<Entry> {
         let behind = self.entries.range(after.saturating_add(1)..).take(limit);
         let contiguous = (1..).zip(behind).take_while(|(step, (found, _))| *found - after == *step);
-        contiguous.map(|(_, (_, (entry, _)))| Arc::clone(entry)).collect()
+        contiguous.map(|(_, (_, entry))| entry.clone()).collect()
     }
 
-    fn keep(&mut self, revision: Revision, entry: Arc<pb::WatchedEvents>, bytes: usize) {
+    fn keep(&mut self, revision: Revision, entry: Entry) {
         let newest = self.entries.last_key_value().map_or(0, |(revision, _)| *revision);
         // Old entries, read by somebody who is far behind, must not drive out new ones.
         if revision + (KEPT as Revision) < newest {
             return;
         }
-        if self.entries.insert(revision, (entry, bytes)).is_none() {
+        let bytes = entry.1.len();
+        if self.entries.insert(revision, entry).is_none() {
             self.bytes += bytes;
         }
         while self.entries.len() > KEPT || self.bytes > KEPT_BYTES {
-            let Some((_, (_, bytes))) = self.entries.pop_first() else { break };
-            self.bytes -= bytes;
+            let Some((_, (_, frame))) = self.entries.pop_first() else { break };
+            self.bytes -= frame.len();
         }
     }
 }
 
 impl Tail {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, kept: Mutex::default() }
+        Self { store, kept: Mutex::default(), readers: Arc::new(Semaphore::new(READERS)) }
+    }
+
+    fn kept(&self, after: Revision, limit: usize) -> Vec<Entry> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).behind(after, limit)
     }
 
     /// Some revisions after one, oldest first; empty only at the end of the log.
     pub(crate) async fn read(&self, after: Revision) -> Result<Vec<Arc<pb::WatchedEvents>>, Error> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).behind(after, READ);
-        if !kept.is_empty() {
-            return Ok(kept);
+        let kept = self.kept(after, READ);
+        let entries = if kept.is_empty() { self.read_log(after).await? } else { kept };
+        Ok(entries.into_iter().map(|(entry, _)| entry).collect())
+    }
+
+    /// The same for a watcher, which may hold them for a while. What the tail has, all of them share; behind it only some may read
+    /// at once.
+    pub(super) async fn follow(&self, after: Revision) -> Result<Entries, Error> {
+        let kept = self.kept(after, READ);
+        if !kept.is_empty() || *self.store.head().borrow() <= after {
+            return Ok(Entries { entries: kept, _place: None });
         }
+        let place = Arc::clone(&self.readers).acquire_owned().await.ok();
+        let kept = self.kept(after, READ);
+        let entries = if kept.is_empty() { self.read_log(after).await? } else { kept };
+        Ok(Entries { entries, _place: place })
+    }
+
+    async fn read_log(&self, after: Revision) -> Result<Vec<Entry>, Error> {
         let entries = self.store.log(after, READ).await?;
         let mut read = Vec::with_capacity(entries.len());
         for entry in entries {
-            let decoded = Arc::new(decode(&entry));
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.keep(entry.revision, Arc::clone(&decoded), entry.events.len());
+            let (decoded, events) = decode(&entry);
+            let frame = frames::whole(&events, &last_hash(&decoded.events));
+            let decoded = (Arc::new(decoded), frame);
+            self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(entry.revision, decoded.clone());
             read.push(decoded);
         }
         Ok(read)
@@ -86,13 +121,13 @@ impl Tail {
     /// The events of one revision.
     pub(crate) async fn events_of(&self, revision: Revision) -> Result<Vec<pb::Event>, Error> {
         let before = revision.saturating_sub(1);
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).behind(before, 1);
-        if let Some(entry) = kept.first().filter(|entry| number(entry) == revision) {
+        let kept = self.kept(before, 1);
+        if let Some((entry, _)) = kept.first().filter(|(entry, _)| number(entry) == revision) {
             return Ok(entry.events.clone());
         }
         let entries = self.store.log(before, 1).await?;
         match entries.first() {
-            Some(entry) if entry.revision == revision => Ok(decode(entry).events),
+            Some(entry) if entry.revision == revision => Ok(decode(entry).0.events),
             _ => Ok(Vec::new()),
         }
     }
@@ -128,9 +163,10 @@ pub(crate) fn number(entry: &pb::WatchedEvents) -> Revision {
     entry.revision.cast_unsigned()
 }
 
-/// The events of a revision. Damaged ones are named, and stop nobody who reads on.
-fn decode(entry: &LogEntry) -> pb::WatchedEvents {
-    pb::WatchedEvents::decode(entry.events.clone()).unwrap_or_else(|error| {
+/// The events of a revision, and their bytes. Damaged ones are named, and stop nobody who reads on.
+fn decode(entry: &LogEntry) -> (pb::WatchedEvents, Bytes) {
+    let decoded = pb::WatchedEvents::decode(entry.events.clone()).map(|events| (events, entry.events.clone()));
+    decoded.unwrap_or_else(|error| {
         let revision = entry.revision.cast_signed();
         tracing::error!(revision, %error, "the events of a revision can't be read");
         let unreadable = pb::Event {
@@ -139,7 +175,9 @@ fn decode(entry: &LogEntry) -> pb::WatchedEvents {
             comment: format!("the events of this revision can't be read: {error}"),
             ..event(event_type::REVISION_UNREADABLE)
         };
-        pb::WatchedEvents { revision, events: vec![unreadable], ..Default::default() }
+        let events = pb::WatchedEvents { revision, events: vec![unreadable], ..Default::default() };
+        let bytes = events.encode_to_vec().into();
+        (events, bytes)
     })
 }
 
@@ -210,7 +248,8 @@ mod tests {
     #[test]
     fn a_revision_that_cant_be_read_is_named_to_everybody() {
         let entry = LogEntry { revision: 7, events: Bytes::from_static(&[0x12, 0x7f]) };
-        let read = decode(&entry);
+        let (read, bytes) = decode(&entry);
+        assert_eq!(pb::WatchedEvents::decode(bytes).unwrap(), read);
         let [event] = &read.events[..] else { panic!("{read:?}") };
         assert_eq!((read.revision, event.name.as_str(), event.revision), (7, "events/7-0", 7));
         assert_eq!(event.r#type, "revision.unreadable");

@@ -1,34 +1,47 @@
 //! Watching the log: a cursor for each watcher, which reads on from where it is whenever the head has moved.
 //!
-//! The log is the truth, the head's signal only a hint, so that a slow watcher costs nothing: it holds a number and a few
-//! messages, blocks nobody, and finds everything still there.
+//! The log is the truth, the head's signal only a hint, so that a slow watcher costs little: it holds a number and a few pieces of
+//! messages, blocks nobody, and finds everything still there. Only a snapshot has to be kept for its reader, so it is not kept long.
 
+pub(super) mod frames;
+mod out;
+mod snapshot;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
-use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use registry_proto::v1::watch_events_response::Response;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{timeout, timeout_at};
 
+use self::frames::Frame;
+pub(crate) use self::frames::PIECE;
+use self::out::Out;
+pub(crate) use self::out::Pieces;
+use self::snapshot::SnapshotPage;
 use super::Registry;
-use super::events::{Selection, last_hash, number};
-use super::kinds::{RESOURCES, Spec};
-use super::transaction::event;
+use super::events::{Entry, Selection, last_hash, number};
 use crate::error::Error;
-use crate::rules::names::Collection;
-use crate::store::{Pages, Record, Revision, Snapshot};
+use crate::store::Revision;
 
-/// How many messages wait for a watcher's connection.
-const WAITING: usize = 16;
-/// How many resources a message of a snapshot has.
-const PAGE: usize = 100;
-/// And after how many bytes it is sent: one more resource fits the 4 MiB that clients take.
-const PAGE_BYTES: usize = 1024 * 1024;
-/// How often an idle watcher hears that it has missed nothing.
-const BOOKMARK_EVERY: Duration = Duration::from_secs(5);
+/// How long a watcher keeps what it has read for a reader that takes nothing. Behind that it reads it again.
+const HELD: Duration = Duration::from_millis(100);
+/// How long a watch waits for its turn to send one.
+const TURN: Duration = Duration::from_secs(30);
+
+/// How watches are served.
+#[derive(Debug, Clone)]
+pub(crate) struct Watching {
+    /// How long a watch says nothing before it tells how far it is.
+    pub(crate) bookmark_every: Duration,
+    /// How long a snapshot is kept for a reader that takes nothing.
+    pub(crate) snapshot_patience: Duration,
+    /// Turns to send a snapshot: each that is open costs every commit something, and in a database a connection.
+    pub(crate) turns: Arc<Semaphore>,
+}
 
 /// Where a watch begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +52,6 @@ pub(crate) enum Start {
     Snapshot,
 }
 
-type Message = Result<pb::WatchEventsResponse, Error>;
-
 /// The watcher has gone.
 struct Gone;
 
@@ -50,33 +61,30 @@ impl Registry {
         &self,
         selection: Selection,
         start: Start,
+        watching: Watching,
         draining: watch::Receiver<bool>,
-    ) -> Result<mpsc::Receiver<Message>, Error> {
+    ) -> Result<Pieces, Error> {
         // Taken first: it wakes for whatever comes behind what is read now.
         let mut head = self.store.head();
         head.borrow_and_update();
-        let snapshot = match start {
-            Start::Snapshot => Some(self.store.snapshot().await?),
-            Start::Now | Start::After(..) => None,
-        };
-        // Asked of the store: the caller may know of a commit by another server that this one has not heard of yet.
-        let newest = self.store.newest().await?;
-        let cursor = match (&start, &snapshot) {
-            (_, Some(snapshot)) => snapshot.revision(),
-            (Start::After(revision, _), _) if *revision > newest => {
-                let detail = format!("revision {revision} is not in the log, which ends at {newest}");
-                return Err(Error::OutOfRange { reason: ErrorReason::RevisionUnknown, detail });
-            }
-            (Start::After(revision, hash), _) => {
+        let cursor = match &start {
+            Start::Snapshot => 0,
+            // Asked of the store: the caller may know of a commit by another server that this one has not heard of yet.
+            Start::Now => self.store.newest().await?,
+            Start::After(revision, hash) => {
+                let newest = self.store.newest().await?;
+                if *revision > newest {
+                    let detail = format!("revision {revision} is not in the log, which ends at {newest}");
+                    return Err(Error::OutOfRange { reason: ErrorReason::RevisionUnknown, detail });
+                }
                 self.tail.check_position(*revision, hash).await?;
                 *revision
             }
-            _ => newest,
         };
-        let (out, receiver) = mpsc::channel(WAITING);
+        let (out, receiver) = Out::new();
         let hash = self.tail.hash_at(cursor).await?;
-        let watcher = Watcher { registry: self.clone(), selection, out, cursor, hash };
-        tokio::spawn(watcher.run(snapshot, head, draining));
+        let watcher = Watcher { registry: self.clone(), selection, watching, out, cursor, hash };
+        tokio::spawn(watcher.run(start == Start::Snapshot, head, draining));
         Ok(receiver)
     }
 }
@@ -84,7 +92,8 @@ impl Registry {
 struct Watcher {
     registry: Registry,
     selection: Selection,
-    out: mpsc::Sender<Message>,
+    watching: Watching,
+    out: Out,
     /// Everything up to here was sent, or not asked for.
     cursor: Revision,
     /// The hash of the last event of that revision.
@@ -92,44 +101,41 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn run(
-        mut self,
-        snapshot: Option<Box<dyn Snapshot>>,
-        head: watch::Receiver<Revision>,
-        mut draining: watch::Receiver<bool>,
-    ) {
-        let out = self.out.clone();
+    async fn run(mut self, snapshot: bool, head: watch::Receiver<Revision>, mut draining: watch::Receiver<bool>) {
+        let reader = self.out.sender();
         let end = tokio::select! {
             end = self.send_all(snapshot, head) => end,
             _ = draining.wait_for(|draining| *draining) => Err(End::Failed(Error::Draining)),
-            () = out.closed() => return,
+            () = reader.closed() => return,
         };
+        // What it holds need not wait for the reader as well.
+        drop(self);
         if let Err(End::Failed(error)) = end {
             // The connection may be gone as well; then nobody is left to be told.
-            let _ = out.send(Err(error)).await;
+            let _ = reader.send(Err(error)).await;
         }
     }
 
-    async fn send_all(
-        &mut self,
-        snapshot: Option<Box<dyn Snapshot>>,
-        mut head: watch::Receiver<Revision>,
-    ) -> Result<(), End> {
-        let created = pb::WatchCreated { revision: self.cursor.cast_signed(), hash: self.hash.clone() };
-        self.send(Response::Created(created)).await?;
-        if let Some(snapshot) = snapshot {
-            self.send_snapshot(&*snapshot).await?;
-            self.bookmark().await?;
+    async fn send_all(&mut self, snapshot: bool, mut head: watch::Receiver<Revision>) -> Result<(), End> {
+        if snapshot {
+            self.send_snapshot().await?;
+        } else {
+            self.created().await?;
         }
         let mut bookmarked = false;
         loop {
             head.borrow_and_update();
-            while self.send_some().await? {}
+            while self.send_some().await? {
+                if !self.out.is_amid() && self.out.sent.elapsed() >= self.watching.bookmark_every {
+                    self.bookmark().await?;
+                }
+            }
             if !bookmarked {
                 self.bookmark().await?;
                 bookmarked = true;
             }
-            match tokio::time::timeout(BOOKMARK_EVERY, head.changed()).await {
+            // Whatever others write meanwhile: the reader's cursor moves, and it hears that the watch is alive.
+            match timeout_at(self.out.sent + self.watching.bookmark_every, head.changed()).await {
                 Ok(Ok(())) => {}
                 // The store is closed: so is the server.
                 Ok(Err(_)) => return Err(Error::Draining.into()),
@@ -140,48 +146,59 @@ impl Watcher {
 
     /// Sends some of what is behind the cursor; false if there is nothing.
     async fn send_some(&mut self) -> Result<bool, End> {
-        let entries = self.registry.tail.read(self.cursor).await?;
-        for entry in &entries {
-            let events: Vec<_> = entry.events.iter().filter(|event| self.selection.takes(event)).cloned().collect();
-            self.hash = last_hash(&entry.events);
-            if !events.is_empty() {
-                let events = pb::WatchedEvents { revision: entry.revision, events, hash: self.hash.clone() };
-                self.send(Response::Events(events)).await?;
+        let behind = self.registry.tail.follow(self.cursor).await?;
+        for entry in &behind.entries {
+            if let Some(frame) = self.frame(entry)?
+                && !self.out.send(&frame, HELD).await?
+            {
+                drop((frame, behind));
+                self.out.room().await?;
+                return Ok(true);
             }
-            self.cursor = number(entry);
+            (self.cursor, self.hash) = (number(&entry.0), last_hash(&entry.0.events));
         }
-        Ok(!entries.is_empty())
+        Ok(!behind.entries.is_empty())
     }
 
-    async fn bookmark(&self) -> Result<(), Gone> {
+    /// What the reader gets of a revision.
+    fn frame(&self, (entry, whole): &Entry) -> Result<Option<Frame>, Error> {
+        let chosen: Vec<_> = entry.events.iter().map(|event| self.selection.takes(event)).collect();
+        if chosen.iter().all(|chosen| *chosen) {
+            return Ok(Some(Frame::whole(whole.clone())));
+        }
+        if !chosen.contains(&true) {
+            return Ok(None);
+        }
+        Ok(Some(Frame::some(whole, chosen)?))
+    }
+
+    async fn created(&mut self) -> Result<(), Gone> {
+        let created = pb::WatchCreated { revision: self.cursor.cast_signed(), hash: self.hash.clone() };
+        self.out.send_small(&Frame::of(&message(Response::Created(created)))).await
+    }
+
+    async fn bookmark(&mut self) -> Result<(), Gone> {
         let bookmark = pb::Bookmark { revision: self.cursor.cast_signed(), hash: self.hash.clone() };
-        self.send(Response::Bookmark(bookmark)).await
+        self.out.send_small(&Frame::of(&message(Response::Bookmark(bookmark)))).await
     }
 
-    async fn send(&self, response: Response) -> Result<(), Gone> {
-        self.out.send(Ok(pb::WatchEventsResponse { response: Some(response) })).await.map_err(|_| Gone)
+    async fn send_snapshot(&mut self) -> Result<(), End> {
+        let Ok(turn) = timeout(TURN, Arc::clone(&self.watching.turns).acquire_owned()).await else {
+            return Err(Error::Overloaded("the server sends as many snapshots as it may".to_owned()).into());
+        };
+        let snapshot = self.registry.store.snapshot().await?;
+        self.cursor = snapshot.revision();
+        self.hash = self.registry.tail.hash_at(self.cursor).await?;
+        self.created().await?;
+        SnapshotPage::new(&mut self.out, &*snapshot, self.watching.snapshot_patience).send(&self.selection).await?;
+        drop((snapshot, turn));
+        self.bookmark().await?;
+        Ok(())
     }
+}
 
-    /// Sends what there is below the parent, each resource before those that lie in it.
-    async fn send_snapshot(&self, snapshot: &dyn Snapshot) -> Result<(), End> {
-        let mut page = SnapshotPage { watcher: self, snapshot, events: Vec::new(), bytes: 0 };
-        match &self.selection.parent {
-            None => {
-                for kind in RESOURCES.iter().filter(|kind| kind.of.parent.and_then(Spec::of_collection).is_none()) {
-                    page.all(kind, Vec::new()).await?;
-                }
-            }
-            Some(name) => match Spec::of_collection(name.of()) {
-                Some(kind) => {
-                    if let Some(record) = snapshot.get(kind.kind, &name.key()).await? {
-                        page.with_all_below(kind, &record).await?;
-                    }
-                }
-                None => page.below(name.of(), name.prefix()).await?,
-            },
-        }
-        page.flush().await
-    }
+fn message(response: Response) -> pb::WatchEventsResponse {
+    pb::WatchEventsResponse { response: Some(response) }
 }
 
 /// Why a watch ended.
@@ -199,62 +216,5 @@ impl From<Gone> for End {
 impl<E: Into<Error>> From<E> for End {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
-    }
-}
-
-/// Resources of a snapshot on their way into messages.
-struct SnapshotPage<'a> {
-    watcher: &'a Watcher,
-    snapshot: &'a dyn Snapshot,
-    events: Vec<pb::Event>,
-    /// Of their records.
-    bytes: usize,
-}
-
-impl SnapshotPage<'_> {
-    /// Sends the resources of all kinds that lie in something, whose keys begin with this.
-    fn below<'a>(&'a mut self, parent: &'static Collection, prefix: Vec<u8>) -> BoxFuture<'a, Result<(), End>> {
-        Box::pin(async move {
-            for kind in RESOURCES.iter().filter(|kind| kind.of.parent.is_some_and(|of| std::ptr::eq(of, parent))) {
-                self.all(kind, prefix.clone()).await?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Sends the resources of a kind whose keys begin with this, each with what lies in it.
-    async fn all(&mut self, kind: &Spec, prefix: Vec<u8>) -> Result<(), End> {
-        let mut listed = Pages::under(kind.listed, prefix);
-        while let Some(hit) = listed.next(self.snapshot).await? {
-            self.with_all_below(kind, &hit.record).await?;
-        }
-        Ok(())
-    }
-
-    /// Sends a resource, unless it is deleted, and what lies in it.
-    async fn with_all_below(&mut self, kind: &Spec, record: &Record) -> Result<(), End> {
-        let Some((name, resource)) = (kind.shown)(record)? else { return Ok(()) };
-        let below = name.prefix();
-        self.bytes += record.payload.len();
-        self.events.push(pb::Event {
-            revision: self.snapshot.revision().cast_signed(),
-            resource_name: name.to_string(),
-            after: Some(resource),
-            ..event(event_type::RESOURCE_SNAPSHOT)
-        });
-        if self.events.len() >= PAGE || self.bytes >= PAGE_BYTES {
-            self.flush().await?;
-        }
-        self.below(kind.of, below).await
-    }
-
-    async fn flush(&mut self) -> Result<(), End> {
-        let events = std::mem::take(&mut self.events);
-        self.bytes = 0;
-        if events.is_empty() {
-            return Ok(());
-        }
-        let revision = self.snapshot.revision().cast_signed();
-        Ok(self.watcher.send(Response::Events(pb::WatchedEvents { revision, events, ..Default::default() })).await?)
     }
 }

@@ -12,19 +12,24 @@ use super::disk::Disk;
 use super::physical::{Overrides, View};
 use crate::store::{Hit, Kind, Range, Read, Record, Revision, Snapshot, Source, StoreError};
 
-/// The snapshots that are open.
+/// The snapshots that are open: those of one revision share what they keep.
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
-    open: Mutex<Vec<Weak<Mutex<Overrides>>>>,
+    open: Mutex<Vec<(Revision, Weak<Mutex<Overrides>>)>>,
 }
 
 impl Snapshots {
     pub(super) fn take(&self, disk: &Arc<Disk>, head: &watch::Receiver<Revision>) -> SledSnapshot {
-        let former = Arc::new(Mutex::new(Overrides::new()));
         // Under the lock no group is being applied, so that the head is the revision of the state.
         let mut open = lock(&self.open);
-        open.push(Arc::downgrade(&former));
-        SledSnapshot { disk: Arc::clone(disk), former, revision: *head.borrow() }
+        let revision = *head.borrow();
+        let newest = open.last().filter(|(of, _)| *of == revision).and_then(|(_, former)| former.upgrade());
+        let former = newest.unwrap_or_else(|| {
+            let former = Arc::new(Mutex::new(Overrides::new()));
+            open.push((revision, Arc::downgrade(&former)));
+            former
+        });
+        SledSnapshot { disk: Arc::clone(disk), former, revision }
     }
 
     /// Lets `apply` overwrite the keys in `overrides` and move the head, after the keys' values were kept for the open snapshots.
@@ -35,16 +40,23 @@ impl Snapshots {
         apply: impl FnOnce() -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut open = lock(&self.open);
-        open.retain(|snapshot| snapshot.strong_count() > 0);
-        for snapshot in open.iter().filter_map(Weak::upgrade) {
-            let mut former = lock(&snapshot);
+        open.retain(|(_, snapshot)| snapshot.strong_count() > 0);
+        let mut formers: Vec<_> = open.iter().filter_map(|(_, snapshot)| snapshot.upgrade()).collect();
+        let mut formers: Vec<_> = formers.iter_mut().map(|former| lock(former)).collect();
+        if !formers.is_empty() {
             for key in overrides.keys() {
-                if !former.contains_key(key) {
-                    let value = View::of(tree).value(key)?;
+                // Read once for all of them, and shared.
+                let mut value = None;
+                for former in formers.iter_mut().filter(|former| !former.contains_key(key)) {
+                    let value = match &value {
+                        Some(value) => Option::clone(value),
+                        None => value.insert(View::of(tree).value(key)?).clone(),
+                    };
                     former.insert(key.clone(), value);
                 }
             }
         }
+        drop(formers);
         apply()
     }
 }

@@ -1,0 +1,149 @@
+//! `WatchEvents` without encoding: the log keeps events as they go over the wire, and what waits for readers is shared.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
+use futures::stream::{Empty, empty};
+use http::{HeaderMap, Request};
+use http_body::Frame;
+use registry_proto::rpc::Request as _;
+use registry_proto::v1 as pb;
+use registry_proto::v1::event_service_server::{EventServiceServer, SERVICE_NAME};
+use tonic::body::Body;
+use tonic::server::{NamedService, ServerStreamingService};
+use tonic::{Response, Status};
+use tonic_prost::ProstCodec;
+use tower::Service;
+
+use super::{Services, taking};
+use crate::error::Error;
+use crate::registry::watch::{PIECE, Pieces};
+use crate::status::status;
+
+/// The service of events, with `WatchEvents` answered from the log's bytes.
+#[derive(Clone)]
+pub(super) struct Events {
+    pub(super) services: Services,
+    pub(super) max_message: usize,
+    pub(super) others: EventServiceServer<Services>,
+}
+
+impl NamedService for Events {
+    const NAME: &'static str = SERVICE_NAME;
+}
+
+impl Service<Request<Body>> for Events {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if request.uri().path() != pb::WatchEventsRequest::PATH {
+            return self.others.call(request);
+        }
+        let (services, max_message) = (self.services.clone(), self.max_message);
+        Box::pin(async move {
+            let codec = ProstCodec::<pb::WatchEventsResponse, _>::default();
+            let mut grpc = taking(codec, max_message);
+            let pieces = Arc::default();
+            let watch = Watch { services, pieces: Arc::clone(&pieces) };
+            let response = grpc.server_streaming(watch, request).await;
+            let pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner).take();
+            Ok(match pieces {
+                Some(pieces) => response.map(|_| Body::new(Messages::new(pieces))),
+                None => response,
+            })
+        })
+    }
+}
+
+/// Begins a watch, and leaves its messages where the service finds them.
+struct Watch {
+    services: Services,
+    pieces: Arc<Mutex<Option<Pieces>>>,
+}
+
+impl ServerStreamingService<pb::WatchEventsRequest> for Watch {
+    type Response = pb::WatchEventsResponse;
+    type ResponseStream = Empty<Result<pb::WatchEventsResponse, Status>>;
+    type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<pb::WatchEventsRequest>) -> Self::Future {
+        let (services, left) = (self.services.clone(), Arc::clone(&self.pieces));
+        Box::pin(async move {
+            let pieces = services.begin_watch(request).await?;
+            *left.lock().unwrap_or_else(PoisonError::into_inner) = Some(pieces);
+            Ok(Response::new(empty()))
+        })
+    }
+}
+
+/// The body of an answer whose messages are in frames already. It ends with a status.
+pub(super) struct Messages {
+    pieces: Pieces,
+    /// Came behind what was handed over.
+    next: Option<Result<Bytes, Error>>,
+    ended: bool,
+}
+
+impl Messages {
+    pub(super) fn new(pieces: Pieces) -> Self {
+        Self { pieces, next: None, ended: false }
+    }
+
+    /// As many pieces behind this one as are there, and fit into one together.
+    fn join(&mut self, first: Bytes, context: &mut Context<'_>) -> Bytes {
+        let mut joined = BytesMut::new();
+        while let Poll::Ready(Some(next)) = self.pieces.poll_recv(context) {
+            match next {
+                Ok(piece) if first.len().max(joined.len()) + piece.len() <= PIECE => {
+                    if joined.is_empty() {
+                        joined.extend_from_slice(&first);
+                    }
+                    joined.extend_from_slice(&piece);
+                }
+                other => {
+                    self.next = Some(other);
+                    break;
+                }
+            }
+        }
+        if joined.is_empty() { first } else { joined.freeze() }
+    }
+}
+
+impl http_body::Body for Messages {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let next = match this.next.take() {
+            Some(next) => Some(next),
+            None => ready!(this.pieces.poll_recv(context)),
+        };
+        let end = match next {
+            Some(Ok(piece)) => {
+                let piece = this.join(piece, context);
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            Some(Err(error)) => status(&error),
+            // The watcher is gone: the server stops.
+            None => status(&Error::Draining),
+        };
+        this.ended = true;
+        let mut trailers = HeaderMap::new();
+        Poll::Ready(Some(end.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+    }
+}

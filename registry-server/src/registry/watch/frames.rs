@@ -1,0 +1,170 @@
+//! Messages of a watch as they go over the wire: gRPC's prefix, then a `WatchEventsResponse`.
+//!
+//! The log has the events of a revision as a `WatchedEvents`, which is what a watch sends. So nothing is encoded again: a message is
+//! made of parts of the log's bytes, which all watchers share.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use prost::Message as _;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field};
+use registry_proto::v1 as pb;
+
+use crate::store::StoreError;
+
+/// How much of a message is handed to the connection at once: HTTP/2's usual frame. So much waits, a few times, for each reader that
+/// takes nothing.
+pub(crate) const PIECE: usize = 16 * 1024;
+const PREFIX: usize = 5;
+/// The number of `WatchEventsResponse.events`.
+const EVENTS: u32 = 2;
+/// The number of `WatchedEvents.events`.
+const EVENT: u32 = 2;
+/// The number of `WatchedEvents.hash`, which the log does not have.
+const HASH: u32 = 3;
+
+/// A message in its frame.
+#[derive(Debug)]
+pub(super) struct Frame {
+    parts: Vec<Bytes>,
+}
+
+impl Frame {
+    /// Of a whole revision, as [`whole`] made it.
+    pub(super) fn whole(frame: Bytes) -> Self {
+        Self { parts: vec![frame] }
+    }
+
+    /// Of a message that is not in the log.
+    pub(super) fn of(response: &pb::WatchEventsResponse) -> Self {
+        Self::whole([prefix(response.encoded_len()).as_slice(), &response.encode_to_vec()].concat().into())
+    }
+
+    /// Of those events of a revision that are chosen, in the order in which they were decoded.
+    pub(super) fn some(whole: &Bytes, chosen: impl IntoIterator<Item = bool>) -> Result<Self, StoreError> {
+        let damaged = |error: prost::DecodeError| StoreError::Damaged(error.to_string());
+        let Split { revision, events, hash } = split(whole).map_err(damaged)?;
+        let events: Vec<_> = events.into_iter().zip(chosen).filter(|(_, chosen)| *chosen).collect();
+        let length = revision.len() + events.iter().map(|(event, _)| event.len()).sum::<usize>() + hash.len();
+        let mut parts = vec![head(length), revision];
+        parts.extend(events.into_iter().map(|(event, _)| event).chain([hash]));
+        Ok(Self { parts })
+    }
+
+    /// What comes behind an offset; `None` at the end. A short message is shared. Of a long one the piece is a copy: the connection
+    /// would keep all of it for a part.
+    pub(super) fn piece(&self, offset: usize) -> Option<Bytes> {
+        if let [only] = self.parts.as_slice()
+            && offset == 0
+            && only.len() <= PIECE
+        {
+            return Some(only.clone());
+        }
+        let mut piece = BytesMut::new();
+        let mut skip = offset;
+        for part in &self.parts {
+            let rest = part.get(skip..).unwrap_or_default();
+            skip = skip.saturating_sub(part.len());
+            piece.extend_from_slice(&rest[..rest.len().min(PIECE - piece.len())]);
+        }
+        (!piece.is_empty()).then(|| piece.freeze())
+    }
+}
+
+/// The frame of all events of a revision, from the log's bytes, with the hash of the last one.
+pub(in crate::registry) fn whole(events: &Bytes, hash: &Bytes) -> Bytes {
+    let mut field = Vec::new();
+    if !hash.is_empty() {
+        prost::encoding::bytes::encode(HASH, hash, &mut field);
+    }
+    [head(events.len() + field.len()).as_ref(), events, &field].concat().into()
+}
+
+/// What gRPC puts before a message of this length: that it is not compressed, and the length.
+fn prefix(length: usize) -> [u8; PREFIX] {
+    // No revision is longer than 4 MiB.
+    let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    [0, a, b, c, d]
+}
+
+/// What comes before a `WatchedEvents` of this length.
+fn head(length: usize) -> Bytes {
+    let mut field = Vec::new();
+    encode_key(EVENTS, WireType::LengthDelimited, &mut field);
+    encode_varint(length as u64, &mut field);
+    [prefix(field.len() + length).as_slice(), &field].concat().into()
+}
+
+/// The fields of a whole frame.
+#[derive(Default)]
+struct Split {
+    revision: Bytes,
+    events: Vec<Bytes>,
+    hash: Bytes,
+}
+
+fn split(whole: &Bytes) -> Result<Split, prost::DecodeError> {
+    let mut rest = whole.slice(PREFIX.min(whole.len())..);
+    decode_key(&mut rest)?;
+    decode_varint(&mut rest)?;
+    let mut split = Split::default();
+    while rest.has_remaining() {
+        let field = rest.clone();
+        let (tag, wire_type) = decode_key(&mut rest)?;
+        skip_field(wire_type, tag, &mut rest, DecodeContext::default())?;
+        let field = field.slice(..field.len() - rest.len());
+        match tag {
+            EVENT => split.events.push(field),
+            HASH => split.hash = field,
+            _ => split.revision = field,
+        }
+    }
+    Ok(split)
+}
+
+#[cfg(test)]
+mod tests {
+    use registry_proto::v1::watch_events_response::Response;
+
+    use super::*;
+
+    const HASHED: Bytes = Bytes::from_static(&[7; 32]);
+
+    fn event(name: &str, comment: usize) -> pb::Event {
+        pb::Event { resource_name: name.to_owned(), comment: "x".repeat(comment), ..Default::default() }
+    }
+
+    /// What a reader makes of it, and in how many pieces it came.
+    fn read(frame: &Frame) -> (pb::WatchEventsResponse, usize) {
+        let (mut bytes, mut pieces) = (Vec::new(), 0);
+        while let Some(piece) = frame.piece(bytes.len()) {
+            assert!(piece.len() <= PIECE);
+            bytes.extend_from_slice(&piece);
+            pieces += 1;
+        }
+        assert_eq!(bytes[0], 0, "not compressed");
+        assert_eq!(u32::from_be_bytes(bytes[1..5].try_into().unwrap()) as usize, bytes.len() - PREFIX);
+        (pb::WatchEventsResponse::decode(&bytes[PREFIX..]).unwrap(), pieces)
+    }
+
+    fn response(events: &[pb::Event]) -> pb::WatchEventsResponse {
+        let events = pb::WatchedEvents { revision: 7, events: events.to_vec(), hash: HASHED };
+        pb::WatchEventsResponse { response: Some(Response::Events(events)) }
+    }
+
+    #[test]
+    fn a_frame_is_the_message_that_would_be_encoded() {
+        for comment in [0, 100, PIECE, 3 * PIECE + 1] {
+            let events = [event("a", comment), event("b", 1), event("c", comment)];
+            let log = pb::WatchedEvents { revision: 7, events: events.to_vec(), ..Default::default() }.encode_to_vec();
+            let bytes = whole(&Bytes::from(log), &HASHED);
+            let (read_back, pieces) = read(&Frame::whole(bytes.clone()));
+            assert_eq!(read_back, response(&events));
+            assert_eq!(pieces, bytes.len().div_ceil(PIECE));
+            for chosen in [[true, false, true], [false, true, false], [true, true, true]] {
+                let kept: Vec<_> =
+                    events.iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(event, _)| event.clone()).collect();
+                assert_eq!(read(&Frame::some(&bytes, chosen).unwrap()).0, response(&kept), "{chosen:?}");
+            }
+            assert_eq!(read(&Frame::of(&response(&events))).0, response(&events));
+        }
+    }
+}
