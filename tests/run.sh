@@ -9,9 +9,12 @@ step() { printf '\n== %s\n' "$*"; }
 
 step tools
 rustup component add rustfmt clippy >/dev/null 2>&1 || { cargo fmt --version && cargo clippy --version; }
-if ! command -v strace >/dev/null; then # the tests look at the server's system calls
+# The tests look at the server's system calls, and put proxies in front of it.
+missing=$(PATH=$PATH:/usr/sbin; for tool in strace nginx haproxy; do command -v $tool >/dev/null || echo $tool; done)
+if [ -n "$missing" ]; then
     as_root=$([ "$(id -u)" = 0 ] || echo sudo)
-    $as_root apt-get update -qq && $as_root apt-get install -y -qq strace
+    # Not to be started: the tests run their own.
+    $as_root apt-get update -qq && $as_root env RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing
 fi
 cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny

@@ -15,6 +15,7 @@ mod kill;
 mod limits;
 mod objects;
 mod printed;
+mod proxies;
 mod random;
 mod servers;
 mod standby;

@@ -1,10 +1,13 @@
 //! What comes in for `ArtifactService`: streams of bytes and of chunks, and what is to become of them.
 
+use std::time::Duration;
+
 use registry_common::chunks::{self, Chunk};
 use registry_proto::rpc::Request as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use registry_proto::v1::upload_artifact_request::Request as Part;
+use tokio::time::timeout;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status, Streaming};
 use uuid::Uuid;
@@ -18,6 +21,10 @@ use crate::rules::artifacts::media_type;
 use crate::rules::names::VERSIONS;
 use crate::status::plain;
 
+/// How much of an upload that was refused is read on, so that its caller gets the reason: a proxy between may lose it if the stream is
+/// given up amid what is being sent.
+const READ_ON: Duration = Duration::from_secs(1);
+
 impl Services {
     /// `UploadArtifact`.
     pub(super) async fn receive(
@@ -25,7 +32,19 @@ impl Services {
         headers: MetadataMap,
         mut parts: Streaming<pb::UploadArtifactRequest>,
     ) -> Result<pb::Artifact, Status> {
-        let first = self.next_of(&mut parts, 0).await?.and_then(|part| part.request);
+        let received = self.receive_parts(headers, &mut parts).await;
+        if received.is_err() {
+            read_on(parts);
+        }
+        received
+    }
+
+    async fn receive_parts(
+        &self,
+        headers: MetadataMap,
+        parts: &mut Streaming<pb::UploadArtifactRequest>,
+    ) -> Result<pb::Artifact, Status> {
+        let first = self.next_of(parts, 0).await?.and_then(|part| part.request);
         let Some(Part::Metadata(mut metadata)) = first else {
             return Err(Error::field("metadata", ErrorReason::FieldRequired, "must come in the first message").into());
         };
@@ -45,11 +64,11 @@ impl Services {
         let upload = found.unless_any(upload)?;
         if let Some(artifact) = self.registry.uploaded(&intent).await.map_err(|error| error.within("metadata"))? {
             // Read to the end: not every client takes a response before it has sent everything.
-            while self.next_of(&mut parts, 0).await?.is_some() {}
+            while self.next_of(parts, 0).await?.is_some() {}
             return Ok(artifact);
         }
         let mut receiving = self.registry.begin_upload(&upload).await?;
-        while let Some(part) = self.next_of(&mut parts, receiving.size()).await? {
+        while let Some(part) = self.next_of(parts, receiving.size()).await? {
             match part.request {
                 Some(Part::Data(data)) => receiving.write(&data).await?,
                 Some(Part::Metadata(_)) => {
@@ -75,7 +94,19 @@ impl Services {
         headers: MetadataMap,
         mut messages: Streaming<pb::UploadChunksRequest>,
     ) -> Result<pb::UploadChunksResponse, Status> {
-        let Some(first) = self.next_of(&mut messages, 0).await? else {
+        let received = self.receive_messages(headers, &mut messages).await;
+        if received.is_err() {
+            read_on(messages);
+        }
+        received
+    }
+
+    async fn receive_messages(
+        &self,
+        headers: MetadataMap,
+        messages: &mut Streaming<pb::UploadChunksRequest>,
+    ) -> Result<pb::UploadChunksResponse, Status> {
+        let Some(first) = self.next_of(messages, 0).await? else {
             return Err(Error::field("parent", ErrorReason::FieldRequired, "must come in the first message").into());
         };
         let mut found = Violations::default();
@@ -100,7 +131,7 @@ impl Services {
                     answer.size_bytes = sum;
                 }
             }
-            next = self.next_of(&mut messages, answer.size_bytes.unsigned_abs()).await?;
+            next = self.next_of(messages, answer.size_bytes.unsigned_abs()).await?;
             let Some(message) = &next else { break };
             if !message.parent.is_empty() || !message.upload_id.is_empty() {
                 let field = if message.parent.is_empty() { "upload_id" } else { "parent" };
@@ -116,7 +147,7 @@ impl Services {
     async fn next_of<M>(&self, messages: &mut Streaming<M>, received: u64) -> Result<Option<M>, Status> {
         let mut draining = self.draining.clone();
         let next = tokio::select! {
-            next = tokio::time::timeout(self.idle, messages.message()) => next,
+            next = timeout(self.idle, messages.message()) => next,
             _ = draining.wait_for(|draining| *draining) => return Err(Error::Draining.into()),
         };
         match next {
@@ -130,6 +161,11 @@ impl Services {
             }
         }
     }
+}
+
+/// Reads what still comes on a stream that is answered already, for a while.
+fn read_on<M: Send + 'static>(mut messages: Streaming<M>) {
+    tokio::spawn(timeout(READ_ON, async move { while let Ok(Some(_)) = messages.message().await {} }));
 }
 
 /// The chunk that a message says to hold, or to tell the place of.
