@@ -5,6 +5,7 @@
 //! one) the chunks are read again.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,10 @@ const IDLE: Duration = Duration::from_secs(120);
 const QUEUE: usize = 4;
 /// How many chunks are read at once when they have to be read again.
 const READ_AHEAD: usize = 2;
+/// How many artifacts are hashed as they arrive; others are read again.
+const ARTIFACTS: usize = 256;
+/// How many chunks of an artifact may have come before their turn; one that is further ahead is read again, as a whole.
+const EARLY: usize = 4096;
 
 /// A SHA-256 on its way, and what it covers.
 #[derive(Debug, Clone, Default)]
@@ -103,20 +108,27 @@ type Key = (String, Uuid);
 struct Hashing {
     chunks: ChunkStore,
     early: Arc<Semaphore>,
+    /// Half of the processors, for what has to be read again: of a list that names one chunk over and over, that may be 256 GiB.
+    again: Arc<Semaphore>,
 }
 
 impl Digests {
     pub(crate) fn new(chunks: ChunkStore) -> Self {
-        let hashing = Hashing { chunks, early: Arc::new(Semaphore::new(EARLY_KIB)) };
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let again = Arc::new(Semaphore::new(processors.div_ceil(2)));
+        let hashing = Hashing { chunks, early: Arc::new(Semaphore::new(EARLY_KIB)), again };
         Self { hashing, running: Arc::default() }
     }
 
-    /// The artifact that a caller calls by this id.
-    pub(crate) fn of(&self, namespace: &str, upload: Uuid) -> Digesting {
+    /// The artifact that a caller calls by this id; `None` if as many as may be are being hashed.
+    pub(crate) fn of(&self, namespace: &str, upload: Uuid) -> Option<Digesting> {
         let key = (namespace.to_owned(), upload);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let known = running.get(&key).filter(|sender| !sender.is_closed());
-        Digesting(known.cloned().unwrap_or_else(|| {
+        if known.is_none() && running.len() >= ARTIFACTS {
+            return None;
+        }
+        Some(Digesting(known.cloned().unwrap_or_else(|| {
             let (sender, queue) = mpsc::channel(QUEUE);
             running.insert(key.clone(), sender.clone());
             // Not the senders: they would keep the task waiting.
@@ -131,7 +143,7 @@ impl Digests {
                 }
             });
             sender
-        }))
+        })))
     }
 
     /// The SHA-256 of an artifact with these chunks, all of which are stored.
@@ -156,6 +168,8 @@ impl Digests {
             async |chunk: &Chunk| Ok::<_, ChunkError>((*chunk, self.hashing.chunks.get(namespace, chunk).await?));
         let mut read = stream::iter(rest).map(read).buffered(READ_AHEAD);
         while let Some((chunk, bytes)) = read.try_next().await? {
+            // A turn for each chunk: nobody waits for all of another one's. The semaphore is never closed.
+            let _turn = self.hashing.again.acquire().await;
             running = running.add(chunk, bytes).await?;
         }
         Ok(running.finish())
@@ -182,6 +196,9 @@ impl Hashing {
                     let next = position as usize == running.chunks;
                     let bytes = if next { bytes } else { bytes.and_then(|(bytes, _)| self.keep(bytes)) };
                     early.insert(position, (chunk, bytes));
+                    if early.len() > EARLY {
+                        return;
+                    }
                 }
                 Message::Finish(outcome) => {
                     // Who asked may be gone.
@@ -210,5 +227,29 @@ impl Hashing {
         let kib = u32::try_from(bytes.len().div_ceil(1024)).ok()?;
         let memory = Arc::clone(&self.early).try_acquire_many_owned(kib).ok()?;
         Some((bytes, Arc::new(memory)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encryption::data::DataKeys;
+    use crate::encryption::master::MasterKeys;
+    use crate::places::Folder;
+    use crate::registry::kinds::LAYOUT;
+    use crate::store::sled::SledStore;
+
+    #[tokio::test]
+    async fn uploads_without_end_are_hashed_only_up_to_a_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(SledStore::open(&folder.path().join("store"), 1 << 20, &LAYOUT).unwrap());
+        let keys = DataKeys::new(store, MasterKeys::default());
+        let digests = Digests::new(ChunkStore::new(Folder::local(folder.path()).unwrap(), keys));
+        let ids: Vec<_> = (0..ARTIFACTS).map(|_| Uuid::new_v4()).collect();
+        assert!(ids.iter().all(|id| digests.of("default", *id).is_some()));
+        assert!(digests.of("default", Uuid::new_v4()).is_none());
+        assert!(digests.of("default", ids[7]).is_some(), "one that is known goes on");
+        digests.outcome("default", ids[7]).await.unwrap();
+        assert!(digests.of("default", Uuid::new_v4()).is_some());
     }
 }

@@ -140,7 +140,7 @@ impl Registry {
 
     fn incoming(&self, parent: &Name, upload: Option<Uuid>) -> Incoming {
         let namespace = parent.namespace();
-        let digesting = upload.map(|upload| self.digests.of(namespace, upload));
+        let digesting = upload.and_then(|upload| self.digests.of(namespace, upload));
         Incoming::new(self.chunks.clone(), namespace.to_owned(), digesting)
     }
 
