@@ -10,6 +10,7 @@ mod encryption;
 mod folders;
 mod full;
 mod garbage;
+mod held;
 mod import;
 mod kill;
 mod limits;
