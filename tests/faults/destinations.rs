@@ -117,9 +117,11 @@ fn what_is_not_whole_is_not_said_to_be_verified() {
     let (code, complaint) = ctl.fails(&["verify", dir]);
     assert!(code == Some(1) && complaint.contains("1 problem"), "{code:?} {complaint}");
 
-    // A deleted one is told of.
+    // A deleted one is told of; so is what else is in the folder, and that moves no cursor.
+    fs::write(target.join("theirs\u{1b}[2K"), "").unwrap();
     ctl.ok(&["delete", "fraud/versions/1"]);
     let output = ctl.run(&["pull", "fraud/versions/1", "-o", dir]);
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && complaint.contains("fraud/versions/1 is deleted"), "{complaint}");
+    assert!(complaint.contains("theirs\\u{1b}[2K: does not belong"), "{complaint}");
 }

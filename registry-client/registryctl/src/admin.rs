@@ -10,7 +10,7 @@ use registry_common::{hex, places};
 
 use crate::args::Backup;
 use crate::artifacts::is_stdout;
-use crate::output::{bytes, last};
+use crate::output::{bytes, last, note};
 use crate::{Context, Failure, objects};
 
 /// The registry is not what it should be.
@@ -52,7 +52,7 @@ pub(crate) async fn backup(context: &Context, command: Backup) -> Result<(), Fai
     };
     if piped {
         // On standard output it would be a part of the backup.
-        eprintln!("{}", text(&completed));
+        note(&text(&completed));
     } else {
         context.out.message("BackupCompleted", &completed, text)?;
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use registry_client::{Pulled, pb};
 
 use crate::args::{Publish, Pull};
-use crate::output::{Output, brief, bytes};
+use crate::output::{Output, brief, bytes, note};
 use crate::progress::{Bar, Moved};
 use crate::values::value;
 use crate::{Context, Failure, numbers};
@@ -68,10 +68,10 @@ pub(crate) async fn pull(context: &Context, command: Pull) -> Result<(), Failure
     let moved = bar.end();
     let Pulled { version, others, .. } = pulled?;
     if version.delete_time.is_some() {
-        eprintln!("registryctl: {} is deleted", brief(&version.name));
+        note(&format!("{} is deleted", brief(&version.name)));
     }
     for path in others {
-        eprintln!("registryctl: {}: does not belong to the version, and stays", folder.join(path).display());
+        note(&format!("{}: does not belong to the version, and stays", folder.join(path).display()));
     }
     context.out.message("Version", &version, |version| {
         let (files, size) = (version.artifact_count, moved.of(version.size_bytes, "fetched"));

@@ -287,6 +287,7 @@ pub(crate) fn artifact(artifact: &pb::Artifact) -> Vec<String> {
         ("name", artifact.name.clone().into()),
         ("type", artifact.r#type.clone().into()),
         ("media type", artifact.media_type.clone().into()),
+        ("executable", if artifact.executable { "yes" } else { "" }.to_owned().into()),
         ("size", bytes(artifact.size_bytes).into()),
         ("sha256", artifact.sha256.clone().into()),
         ("tags", pairs(&artifact.tags)),
