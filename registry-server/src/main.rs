@@ -44,11 +44,11 @@ fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let config = Config::load(&arguments.flags)?;
-    let log = tracing_subscriber::fmt().with_writer(LogToStderr::default).with_ansi(false);
-    let log = log.with_env_filter(EnvFilter::try_new(&config.log)?);
+    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&config.log)?);
     match config.log_format {
-        LogFormat::Human => log.init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Human => log.with_writer(LogToStderr::default).with_ansi(false).init(),
+        // For programs: what is escaped for people would be no JSON.
+        LogFormat::Json => log.with_writer(std::io::stderr).json().init(),
     }
     Config::warn(&arguments.flags);
     match arguments.command.unwrap_or(Command::Serve) {

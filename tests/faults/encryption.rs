@@ -36,6 +36,19 @@ async fn a_key_that_others_can_read_is_warned_of() {
         assert_eq!(server.log().contains("chmod 600"), warned, "{mode:o}: {}", server.log());
         assert!(server.terminate().success());
     }
+    // Also one whose name a terminal does not show, in a log for programs.
+    let hidden = folder.path().join("k\u{200b}ey");
+    std::fs::copy(&file, &hidden).unwrap();
+    for (format, shown) in [("human", "k\\u{200b}ey"), ("json", "k\u{200b}ey")] {
+        let flags = ["--encryption-key-file", hidden.to_str().unwrap(), "--log-format", format];
+        let server = ServerProcess::start_with(&storage, LISTEN, &flags);
+        let log = server.log();
+        assert!(log.contains(shown), "{log}");
+        if format == "json" {
+            log.lines().for_each(|line| drop(serde_json::from_str::<serde_json::Value>(line).unwrap()));
+        }
+        assert!(server.terminate().success());
+    }
     // The same key in the file with settings.
     let settings = folder.path().join("registry.toml");
     let key = std::fs::read_to_string(&file).unwrap();
