@@ -47,7 +47,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
-/// A text that may have several [lines](line): those after the first are indented, so that none of them passes for another message.
+/// A text that may have several [lines](line()): those after the first are indented, so that none of them passes for another message.
 pub fn lines(text: &str) -> String {
     let mut lines = text.lines();
     let first = line(lines.next().unwrap_or_default()).into_owned();
@@ -73,7 +73,7 @@ pub fn url(text: &str) -> String {
     format!("{scheme}{user}{}{more}", &rest[..end])
 }
 
-/// Standard error for a log: each write is one entry, and becomes one [line].
+/// Standard error for a log: each write is one entry, and becomes one [line](line()).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LogToStderr;
 
