@@ -258,15 +258,17 @@ async fn verify_by_command_says_what_it_found() {
     let (events, records) = (report.events, report.records);
     let expected = format!("revision 6: {events} events, {records} records, 2 artifacts (20 bytes): all is well");
     assert_eq!(said.trim(), expected);
-    tamper(&storage, |_, state| replace(state, b"R\x01", "the-owner", "no-owners")).await;
-    tamper(&storage, |log, _| replace(log, b"\0\0\0\0\0\0\0\x03", "0.bin", "9.bin")).await;
-    let output = offline(&storage, &["verify"]);
-    let said = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    for expected in ["models default\\x00fraud: is not what the log says", "events/3-0: its hash"] {
+    let found = |expected: &str| {
+        let output = offline(&storage, &["verify"]);
+        let said = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.lines().any(|line| line.starts_with(expected)), "{said}");
-    }
-    assert!(said.trim().ends_with("problems"), "{said}");
+        assert!(said.trim().ends_with("problems") || said.trim().ends_with("problem"), "{said}");
+    };
+    tamper(&storage, |_, state| replace(state, b"R\x01", "the-owner", "no-owners")).await;
+    found("models default\\x00fraud: is not what the log says");
+    tamper(&storage, |log, _| replace(log, b"\0\0\0\0\0\0\0\x03", "0.bin", "9.bin")).await;
+    found("behind revision 0: a group of the log is not what was written");
 }
 
 #[test]
