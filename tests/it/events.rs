@@ -154,7 +154,17 @@ async fn one_event_is_answered_by_its_name() {
     for missing in ["events/0-0", "events/1-9", "events/6-0", "events/9223372036854775807-0"] {
         refused(&server, client.get_event(missing), Code::NotFound, ErrorReason::ResourceNotFound).await;
     }
-    for bad in ["", "events/", "events/1", "events/1-x", "events/-1-0", "models/fraud"] {
+    for bad in [
+        "",
+        "events/",
+        "events/1",
+        "events/1-x",
+        "events/-1-0",
+        "events/01-0",
+        "events/+1-0",
+        "events/1-00",
+        "models/fraud",
+    ] {
         invalid(&server, client.get_event(bad), &[("name", ErrorReason::NameInvalid)]).await;
     }
 }

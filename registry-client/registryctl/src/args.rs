@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// http://127.0.0.1:50051]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) endpoint: Option<String>,
-    /// Who calls, for the audit trail [env: MODEL_REGISTRY_ACTOR] [default: whoever is logged in]
+    /// Who calls, for the audit trail [env: MODEL_REGISTRY_ACTOR] [default: the login name in USER]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) actor: Option<String>,
     /// Print JSON instead of text: the contract's messages in protobuf's JSON form; one a line where there are several.

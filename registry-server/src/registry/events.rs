@@ -232,6 +232,8 @@ impl Registry {
     pub(crate) async fn event(&self, name: &str) -> Result<pb::Event, Error> {
         let parts = name.strip_prefix("events/").and_then(|id| id.split_once('-'));
         let numbers = parts.and_then(|(revision, index)| Some((revision.parse().ok()?, index.parse::<i32>().ok()?)));
+        // `events/01-0` is no second name of an event.
+        let numbers = numbers.filter(|(revision, index)| name == format!("events/{revision}-{index}"));
         let Some((revision, index)) = numbers else {
             return Err(Error::field("name", ErrorReason::NameInvalid, "expected \"events/{revision}-{index}\""));
         };

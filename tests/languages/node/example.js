@@ -1,5 +1,6 @@
 // A model's life over plain gRPC: node example.js HOST:PORT
 //
+// Amid it the server is to be restarted: it prints `restart` and goes on when a line comes in, as run.sh does it.
 // The proto files are read as they are. Calls that change something carry a request id, so that the retries of
 // service_config.json do them once. Watches and transfers are not in that file: they take as long as they take.
 'use strict';

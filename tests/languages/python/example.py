@@ -1,5 +1,7 @@
 """A model's life over plain gRPC: python example.py HOST:PORT
 
+Amid it the server is to be restarted: it prints `restart` and goes on when a line comes in, as run.sh does it.
+
 The stubs come from proto/ (see tests/languages/run.sh). Calls that change something carry a request id, so that the retries of
 service_config.json do them once. Watches and transfers are not in that file: they take as long as they take.
 """
