@@ -1,6 +1,6 @@
 //! A version out of a local folder.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::future::IntoFuture;
 use std::path::{Path, PathBuf};
 
@@ -144,18 +144,42 @@ impl Publish {
             return Err(error);
         }
         let refuse = |problem: String| Err(Error::Incomplete { version: there.name.clone(), problem });
-        if described(&there) != described(&self.request.version.clone().unwrap_or_default()) {
-            let problem = "is PENDING, and was described differently when it was made: describe this one alike, or give that one up";
-            return refuse(problem.to_owned());
+        let differs = self.described_differently(&there).await?;
+        if !differs.is_empty() {
+            let differs = differs.join(", ");
+            return refuse(format!(
+                "is PENDING, and was described differently when it was made ({differs}): describe this one alike, or delete and purge that one"
+            ));
         }
-        let ours: HashSet<_> = files.iter().map(|file| file.path.as_str()).collect();
+        let ours: HashMap<_, _> = files.iter().map(|file| (file.path.as_str(), file.is_executable())).collect();
         let mut artifacts = self.client.list_artifacts(&there.name).page_size(1000).stream();
-        while let Some(pb::Artifact { path, .. }) = artifacts.try_next().await? {
-            if !ours.contains(path.as_str()) {
-                return refuse(format!("is PENDING, and has {path}, which is not to be published: delete that first"));
+        while let Some(pb::Artifact { name, path, executable, .. }) = artifacts.try_next().await? {
+            match ours.get(path.as_str()) {
+                Some(ours) if *ours == executable => {}
+                // Its bytes are there; what is said of them is not what it is now.
+                Some(_) => drop(self.client.delete_artifact(name).await?),
+                None => {
+                    return refuse(format!(
+                        "is PENDING, and has {path}, which is not to be published: delete that first"
+                    ));
+                }
             }
         }
         Ok(Begun { name: there.name, taken_up: true })
+    }
+
+    /// The fields in which a version is not what this publication says.
+    async fn described_differently(&self, there: &pb::Version) -> Result<Vec<&'static str>, Error> {
+        let wanted = self.request.version.clone().unwrap_or_default();
+        let (_, mut differs) = described(there).changes(&described(&wanted));
+        let mut bases = Vec::new();
+        for base in wanted.base_versions {
+            bases.push(self.client.get_version(base).await?.name);
+        }
+        if bases != there.base_versions {
+            differs.push("base_versions");
+        }
+        Ok(differs)
     }
 
     async fn create(&self) -> Result<pb::Version, Error> {

@@ -24,6 +24,14 @@ pub(crate) struct LocalFile {
     pub(crate) known: Option<Known>,
 }
 
+impl LocalFile {
+    /// Whether it may be run, as somebody said or as it was found.
+    pub(crate) fn is_executable(&self) -> bool {
+        let found = self.stamp.as_ref().is_some_and(|stamp| stamp.executable);
+        self.known.as_ref().map_or(found, |known| known.executable)
+    }
+}
+
 /// What somebody said of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Known {

@@ -106,6 +106,9 @@ async fn a_version_that_came_to_nothing_gives_its_id_up_to_a_new_one() {
     with_id().await.unwrap();
     taken().await;
     client.finalize_version(version(1)).failed("disk full").await.unwrap();
+    // By the name that it has, it may be what the new one is derived from.
+    let derived = with_id().base_versions(["models/fraud/versions/1.4.0"]).validate_only(true).await.unwrap();
+    assert_eq!(derived.base_versions, ["namespaces/default/models/fraud/versions/1"]);
     // As long as nobody wants it, it leads to the version that failed.
     assert_eq!(client.get_version("models/fraud/versions/1.4.0").await.unwrap().number, 1);
     assert_eq!(with_id().finalize(true).await.unwrap().number, 2);

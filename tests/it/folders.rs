@@ -5,7 +5,7 @@ use std::path::Path;
 
 use registry_client::pb::{ErrorReason, VersionState};
 use registry_client::{Error, verify_folder};
-use registry_tests::{TestServer, model};
+use registry_tests::{TestServer, model, model_with};
 
 const MODEL: &str = "models/fraud";
 
@@ -68,6 +68,28 @@ async fn a_publish_that_broke_off_is_taken_up_under_its_id() {
     let version = publish("better").await.unwrap();
     assert_eq!((&version.name, version.state(), version.artifact_count), (&begun.name, VersionState::Ready, 2));
     assert!(publish("better").await.unwrap_err().is_already_exists());
+}
+
+#[tokio::test]
+async fn a_publish_is_taken_up_with_what_it_says_now_or_not_at_all() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let server = TestServer::start().await;
+    let client = server.client();
+    model_with(&client, MODEL, 2).await;
+    let folder = folder_with(&[("run.sh", "#!/bin/sh")]);
+    let publish = |base: &str| {
+        let publish = client.publish(folder.path(), MODEL).version_id("1.4.0").metric("test", "auc", f64::NAN);
+        publish.base_versions([format!("{MODEL}/versions/{base}")])
+    };
+    let begun = client.create_version(MODEL).version_id("1.4.0").metric("test", "auc", f64::NAN);
+    let begun = begun.base_versions([format!("{MODEL}@latest")]).await.unwrap();
+    client.upload(&begun.name, "run.sh", b"#!/bin/sh".to_vec()).await.unwrap();
+    let error = publish("1").await.unwrap_err();
+    assert!(matches!(&error, Error::Incomplete { problem, .. } if problem.contains("(base_versions)")), "{error:?}");
+    fs::set_permissions(folder.path().join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    let version = publish("2").await.unwrap();
+    assert_eq!((&version.name, version.state()), (&begun.name, VersionState::Ready));
+    assert!(client.get_artifact(format!("{}/artifacts/run.sh", begun.name)).await.unwrap().executable);
 }
 
 #[tokio::test]

@@ -106,6 +106,7 @@ async fn an_upload_sent_twice_happens_once_also_across_a_restart() {
     assert_eq!(unchanged(&server, upload(&server, id, "train.log", b"bytes")).await.unwrap(), first);
     let reused = [("metadata.request_id", ErrorReason::RequestIdReused)];
     invalid(&server, upload(&server, id, "other.log", b"bytes"), &reused).await;
+    invalid(&server, upload(&server, id, "train.log", b"other"), &reused).await;
     let files = server.client().list_artifacts(version(1)).await.unwrap().artifacts;
     assert_eq!(files, [first]);
 }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use registry_common::chunks::{self, Chunk};
+use registry_common::hex;
 use registry_proto::rpc::Request as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use registry_proto::v1::upload_artifact_request::Request as Part;
+use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status, Streaming};
@@ -63,8 +65,17 @@ impl Services {
         });
         let upload = found.unless_any(upload)?;
         if let Some(artifact) = self.registry.uploaded(&intent).await.map_err(|error| error.within("metadata"))? {
+            let mut sha256 = Sha256::new();
             // Read to the end: not every client takes a response before it has sent everything.
-            while self.next_of(parts, 0).await?.is_some() {}
+            while let Some(part) = self.next_of(parts, 0).await? {
+                if let Some(Part::Data(data)) = part.request {
+                    sha256.update(&data);
+                }
+            }
+            if hex(&sha256.finalize()) != artifact.sha256 {
+                let other = "was used for other bytes";
+                return Err(Error::field("metadata.request_id", ErrorReason::RequestIdReused, other).into());
+            }
             return Ok(artifact);
         }
         let mut receiving = self.registry.begin_upload(&upload).await?;

@@ -144,11 +144,12 @@ impl Tail {
 
     /// Fails if a position is of another history: its revision has another hash here. What has none is not compared.
     pub(super) async fn check_position(&self, revision: Revision, hash: &[u8]) -> Result<(), Error> {
+        let newest = self.store.newest().await?;
         let here = self.hash_at(revision).await?;
-        if hash.is_empty() || here.is_empty() || here.starts_with(hash) {
+        if revision <= newest && (hash.is_empty() || here.is_empty() || here.starts_with(hash)) {
             return Ok(());
         }
-        let detail = format!("revision {revision} is another one than it was: the registry was restored from a backup");
+        let detail = format!("revision {revision} is not the one that it was: the registry was restored from a backup");
         Err(Error::OutOfRange { reason: ErrorReason::HistoryChanged, detail })
     }
 }

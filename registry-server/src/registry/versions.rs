@@ -136,6 +136,8 @@ impl Mutation for CreateVersion {
         let mut row: ModelRow = tx.live(&self.model).await?;
         let number = row.last_number + 1;
         let name = self.model.child(&VERSIONS, number).to_string();
+        // As they are called now: one of them may lose its id to this version.
+        let base_versions = resolve_bases(tx, &self.base_versions).await?;
         if !self.version_id.is_empty() {
             let key = version_id_key(&self.model, &self.version_id);
             if let Some(record) = tx.store.get(kinds::VERSION_ID, &key).await? {
@@ -152,7 +154,7 @@ impl Mutation for CreateVersion {
             number,
             state: state.into(),
             stage: pb::Stage::Development.into(),
-            base_versions: resolve_bases(tx, &self.base_versions).await?,
+            base_versions,
             manifest_sha256: if ready { manifest_of_nothing() } else { String::new() },
             stage_time: Some(tx.now),
             stage_revision: tx.revision().cast_signed(),
