@@ -12,3 +12,12 @@ cargo nextest run --release --locked -p registry-tests --run-ignored only --no-c
 
 step "clients of other languages"
 tests/languages/run.sh target/release/registry-server
+
+step "what odd requests leave, read with the limits that everybody has"
+stores=$(mktemp -d)
+trap 'rm -rf "$stores"' EXIT
+FUZZ_CASES=${FUZZ_CASES:-2000} FUZZ_STORES=$stores cargo nextest run --locked -p registry-server -E 'test(no_request_breaks_the_server)'
+tests/languages/read.sh target/release/registry-server "$stores"
+
+step "random changes under kills, held against a model"
+TEST_RANDOM_STEPS=${TEST_RANDOM_STEPS:-200000} cargo test --locked -p registry-tests --test faults random_changes -- --nocapture

@@ -293,3 +293,19 @@ async fn what_can_not_be_listed_is_refused() {
     let negative = client.call(ListEventsRequest { page_size: -1, ..Default::default() });
     invalid(&server, negative, &[("page_size", ErrorReason::FieldInvalid)]).await;
 }
+
+/// The next page of another registry is not the next one here: whether the head is behind the token, at it, or past it.
+#[tokio::test]
+async fn a_page_token_goes_on_in_its_own_history_only() {
+    let (server, other) = (TestServer::start().await, TestServer::start().await);
+    let (here, there) = (server.client(), other.client());
+    model_with(&here, MODEL, 2).await;
+    let first = here.list_events().page_size(1).await.unwrap();
+    let token = here.list_events().page_size(1).page_token(first.next_page_token).await.unwrap().next_page_token;
+    assert!(here.list_events().page_size(1).page_token(&token).await.is_ok());
+    for number in 0..3 {
+        model(&there, &format!("models/m{number}")).await;
+        let error = there.list_events().page_size(1).page_token(&token).await.unwrap_err();
+        assert_eq!((error.is_out_of_range(), error.reason()), (true, Some(ErrorReason::HistoryChanged)), "{number}");
+    }
+}

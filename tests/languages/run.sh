@@ -11,6 +11,7 @@ languages=("$@")
 work=$(mktemp -d)
 server_id=
 trap 'kill $server_id 2>/dev/null || true; rm -rf "$work"' EXIT
+. "$here/python/environment.sh"
 
 apt() {
     local as_root
@@ -45,11 +46,7 @@ example() {
 }
 
 python() {
-    [ -d "$work/python" ] || python3 -m venv "$work/python" || { apt python3-venv && python3 -m venv "$work/python"; }
-    "$work/python/bin/pip" install --quiet grpcio grpcio-tools grpcio-status
-    mkdir "$work/stubs"
-    "$work/python/bin/python" -m grpc_tools.protoc -I "$proto" --python_out="$work/stubs" --grpc_python_out="$work/stubs" \
-        "$proto"/modelregistry/v1/*.proto
+    python_environment "$work" "$proto"
     PYTHONPATH=$work/stubs example "$work/python/bin/python" "$here/python/example.py"
 }
 

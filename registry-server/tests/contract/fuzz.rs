@@ -1,6 +1,7 @@
 //! Requests that nobody should send: none may break the server, or change anything and fail.
 //!
-//! `FUZZ_CASES` says how many requests are sent; `FUZZ_SEED`, which a failure tells, makes them the same again.
+//! `FUZZ_CASES` says how many requests are sent; `FUZZ_SEED`, which a failure tells, makes them the same again. `FUZZ_STORES` is a folder
+//! in which the registries are left.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

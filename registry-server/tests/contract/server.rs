@@ -33,7 +33,7 @@ pub(crate) struct TestServer {
 
 impl TestServer {
     pub(crate) async fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder();
         let config = Config {
             storage_path: folder.path().to_owned(),
             cache_mib: 16,
@@ -100,6 +100,15 @@ impl TestServer {
         let newest = events.as_list().and_then(|events| events.first()?.as_message().cloned());
         newest.and_then(|event| get(&event, "revision")?.as_i64()).unwrap_or_default()
     }
+}
+
+/// A folder that goes with the test, or stays, in `FUZZ_STORES`, for others to read.
+fn folder() -> TempDir {
+    let folder = match std::env::var_os("FUZZ_STORES") {
+        Some(stores) => tempfile::Builder::new().prefix("store-").disable_cleanup(true).tempdir_in(stores),
+        None => tempfile::tempdir(),
+    };
+    folder.expect("a folder")
 }
 
 /// The headers of a call.
