@@ -89,6 +89,9 @@ impl Server {
         let Self { config, stores, registry, shipper } = self;
         let (drain, draining) = watch::channel(false);
         let (health, health_service) = tonic_health::server::health_reporter();
+        // Before the first call, so that health knows every service when it is asked.
+        let serving = *stores.store.healthy().borrow();
+        tell(&health, status(serving)).await;
         let mut tasks = Tasks::default();
         tasks.spawn(HEALTH, tell_health(health.clone(), stores.store.healthy(), draining.clone()));
         let (served, serving_ended) = watch::channel(false);
@@ -174,7 +177,7 @@ fn snapshots(config: &Config) -> usize {
 async fn tell_health(health: HealthReporter, mut healthy: watch::Receiver<bool>, mut draining: watch::Receiver<bool>) {
     loop {
         let serving = *healthy.borrow_and_update() && !*draining.borrow_and_update();
-        tell(&health, if serving { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+        tell(&health, status(serving)).await;
         // An error means that the store or the server is gone.
         let changed = tokio::select! {
             changed = healthy.changed() => changed,
@@ -184,6 +187,10 @@ async fn tell_health(health: HealthReporter, mut healthy: watch::Receiver<bool>,
             return tell(&health, ServingStatus::NotServing).await;
         }
     }
+}
+
+fn status(serving: bool) -> ServingStatus {
+    if serving { ServingStatus::Serving } else { ServingStatus::NotServing }
 }
 
 async fn tell(health: &HealthReporter, status: ServingStatus) {

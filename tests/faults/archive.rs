@@ -10,6 +10,7 @@ use registry_client::{Error, RegistryClient};
 use registry_tests::process::{ServerProcess, refusal, sled_command};
 use registry_tests::restore::verified;
 use registry_tests::{PATIENCE, events, files, noise, soon, until};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -271,8 +272,8 @@ async fn an_archive_that_can_not_be_written_stops_nobody_and_catches_up() {
     let newest = write_some(&client, "still").await;
     assert!(!server.log().contains("up to date again"));
 
-    fs::remove_file(&folder).unwrap();
-    fs::rename(&aside, &folder).unwrap();
+    // At once: if nothing were in the way, the server would make a new folder.
+    renameat_with(CWD, &aside, CWD, &folder, RenameFlags::EXCHANGE).unwrap();
     until(PATIENCE, || async { server.log().contains("the archive is up to date again").then_some(()) }).await;
     place.holds("archive", newest).await;
     let log = log_of(&server).await;
