@@ -21,16 +21,11 @@ pub(crate) enum Namespace {
         /// For example `risk`.
         #[arg(value_parser = id)]
         id: String,
-        #[arg(long)]
-        display_name: Option<String>,
-        #[arg(long)]
-        description: Option<String>,
+        #[command(flatten)]
+        words: Words,
         /// The most that its artifacts may add up to, for example 5TiB; without it, what the server gives every namespace.
         #[arg(long, value_name = "SIZE", value_parser = quota)]
         quota: Option<Quota>,
-        /// A tag for selecting; may be given several times.
-        #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
-        tags: Vec<(String, String)>,
     },
     /// Change what a namespace says of itself; what is not given stays as it is.
     Update(Update),
@@ -55,6 +50,20 @@ pub(crate) enum Namespace {
     },
 }
 
+/// What a namespace says of itself.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Words {
+    /// Empty for none.
+    #[arg(long)]
+    display_name: Option<String>,
+    /// Empty for none.
+    #[arg(long)]
+    description: Option<String>,
+    /// A tag for selecting; may be given several times.
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
+    tags: Vec<(String, String)>,
+}
+
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("change").required(true).multiple(true)
     .args(["display_name", "description", "tags", "remove_tags"]))]
@@ -62,15 +71,8 @@ pub(crate) struct Update {
     /// For example `risk`.
     #[arg(value_parser = id)]
     id: String,
-    /// Empty for none.
-    #[arg(long)]
-    display_name: Option<String>,
-    /// Empty for none.
-    #[arg(long)]
-    description: Option<String>,
-    /// A tag to add or to change; may be given several times.
-    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
-    tags: Vec<(String, String)>,
+    #[command(flatten)]
+    words: Words,
     /// A tag to remove; may be given several times.
     #[arg(long = "remove-tag", value_name = "KEY")]
     remove_tags: Vec<String>,
@@ -79,7 +81,7 @@ pub(crate) struct Update {
 pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(), Failure> {
     let (client, out) = (&context.client, &context.out);
     match command {
-        Namespace::Create { id, display_name, description, quota, tags } => {
+        Namespace::Create { id, words: Words { display_name, description, tags }, quota } => {
             let quota_bytes = quota.and_then(|Quota(bytes)| bytes);
             let draft = pb::Namespace {
                 display_name: display_name.unwrap_or_default(),
@@ -123,19 +125,19 @@ pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(
 async fn change(context: &Context, update: Update) -> Result<(), Failure> {
     let mut change = pb::Namespace { name: update.id.clone(), ..Default::default() };
     let mut changed = Vec::new();
-    if let Some(name) = update.display_name {
+    if let Some(name) = update.words.display_name {
         change.display_name = name;
         changed.push("display_name");
     }
-    if let Some(text) = update.description {
+    if let Some(text) = update.words.description {
         change.description = text;
         changed.push("description");
     }
-    if !update.tags.is_empty() || !update.remove_tags.is_empty() {
+    if !update.words.tags.is_empty() || !update.remove_tags.is_empty() {
         // All tags are one field: those that somebody else changes meanwhile are not lost, since the etag tells.
         let namespace = context.client.get_namespace(&update.id).await?;
         (change.etag, change.tags) = (namespace.etag, namespace.tags);
-        change.tags.extend(update.tags);
+        change.tags.extend(update.words.tags);
         change.tags.retain(|key, _| !update.remove_tags.contains(key));
         changed.push("tags");
     }

@@ -2,57 +2,35 @@
 //!
 //! It is the call that scoring services make; decoding and encoding again cost a quarter of its throughput.
 
-use std::convert::Infallible;
-use std::task::{Context, Poll};
-
 use bytes::{BufMut as _, Bytes};
 use futures::future::BoxFuture;
 use http::Request;
 use registry_proto::rpc::Request as _;
 use registry_proto::v1 as pb;
-use registry_proto::v1::version_service_server::{SERVICE_NAME, VersionServiceServer};
 use tonic::body::Body;
 use tonic::codec::{Codec, EncodeBuf, Encoder};
-use tonic::server::{NamedService, UnaryService};
+use tonic::server::UnaryService;
 use tonic::{Response, Status};
 use tonic_prost::ProstDecoder;
-use tower::Service;
 
+use super::Services;
+use super::beside::{Direct, taking};
 use super::call::Reply;
-use super::{Services, taking};
 use crate::rules::names::VERSIONS;
 use crate::store::Record;
 
-/// The service of versions, with `GetVersion` answered from the store's bytes.
+/// `GetVersion`, answered from the store's bytes.
 #[derive(Clone)]
-pub(super) struct Versions {
+pub(super) struct GetVersion {
     pub(super) services: Services,
     pub(super) max_message: usize,
-    pub(super) others: VersionServiceServer<Services>,
 }
 
-impl NamedService for Versions {
-    const NAME: &'static str = SERVICE_NAME;
-}
+impl Direct for GetVersion {
+    const PATH: &'static str = pb::GetVersionRequest::PATH;
 
-impl Service<Request<Body>> for Versions {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if request.uri().path() != pb::GetVersionRequest::PATH {
-            return self.others.call(request);
-        }
-        let (services, max_message) = (self.services.clone(), self.max_message);
-        Box::pin(async move {
-            let mut grpc = taking(EncodedVersion, max_message);
-            Ok(grpc.unary(Get(services), request).await)
-        })
+    fn answer(self, request: Request<Body>) -> BoxFuture<'static, http::Response<Body>> {
+        Box::pin(async move { taking(EncodedVersion, self.max_message).unary(Get(self.services), request).await })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod admin;
 mod artifacts;
+mod beside;
 mod call;
 mod encoded;
 mod events;
@@ -23,9 +24,9 @@ use registry_proto::v1::model_service_server::ModelServiceServer;
 use registry_proto::v1::namespace_service_server::NamespaceServiceServer;
 use registry_proto::v1::version_service_server::VersionServiceServer;
 use tokio::sync::watch;
-use tonic::codec::{Codec, CompressionEncoding};
-use tonic::server::Grpc;
+use tonic::codec::CompressionEncoding;
 
+use self::beside::Beside;
 use crate::gc::Plan;
 use crate::registry::Registry;
 use crate::registry::watch::Watching;
@@ -64,9 +65,10 @@ impl Services {
                     .accept_compressed(CompressionEncoding::Zstd)
             };
         }
-        let services = || self.clone();
-        let versions = encoded::Versions { services: services(), max_message, others: server!(VersionServiceServer) };
-        let events = watching::Events { services: services(), max_message, others: server!(EventServiceServer) };
+        let get = encoded::GetVersion { services: self.clone(), max_message };
+        let versions = Beside { others: server!(VersionServiceServer), direct: get };
+        let watch = watching::WatchEvents { services: self.clone(), max_message };
+        let events = Beside { others: server!(EventServiceServer), direct: watch };
         tonic::service::Routes::new(server!(ModelServiceServer))
             .add_service(server!(NamespaceServiceServer))
             .add_service(versions)
@@ -75,12 +77,4 @@ impl Services {
             .add_service(server!(ArtifactServiceServer))
             .add_service(server!(AdminServiceServer))
     }
-}
-
-/// What is served without the generated code takes the same requests.
-fn taking<C: Codec>(codec: C, max_message: usize) -> Grpc<C> {
-    Grpc::new(codec)
-        .max_decoding_message_size(max_message)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Zstd)
 }

@@ -1,6 +1,5 @@
 //! `WatchEvents` without encoding: the log keeps events as they go over the wire, and what waits for readers is shared.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -12,55 +11,39 @@ use http::{HeaderMap, Request};
 use http_body::Frame;
 use registry_proto::rpc::Request as _;
 use registry_proto::v1 as pb;
-use registry_proto::v1::event_service_server::{EventServiceServer, SERVICE_NAME};
 use tonic::body::Body;
-use tonic::server::{NamedService, ServerStreamingService};
+use tonic::server::ServerStreamingService;
 use tonic::{Response, Status};
 use tonic_prost::ProstCodec;
-use tower::Service;
 
-use super::{Services, taking};
+use super::Services;
+use super::beside::{Direct, taking};
 use crate::error::Error;
 use crate::registry::watch::{PIECE, Pieces};
 use crate::status::status;
 
-/// The service of events, with `WatchEvents` answered from the log's bytes.
+/// `WatchEvents`, answered from the log's bytes.
 #[derive(Clone)]
-pub(super) struct Events {
+pub(super) struct WatchEvents {
     pub(super) services: Services,
     pub(super) max_message: usize,
-    pub(super) others: EventServiceServer<Services>,
 }
 
-impl NamedService for Events {
-    const NAME: &'static str = SERVICE_NAME;
-}
+impl Direct for WatchEvents {
+    const PATH: &'static str = pb::WatchEventsRequest::PATH;
 
-impl Service<Request<Body>> for Events {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if request.uri().path() != pb::WatchEventsRequest::PATH {
-            return self.others.call(request);
-        }
-        let (services, max_message) = (self.services.clone(), self.max_message);
+    fn answer(self, request: Request<Body>) -> BoxFuture<'static, http::Response<Body>> {
         Box::pin(async move {
             let codec = ProstCodec::<pb::WatchEventsResponse, _>::default();
-            let mut grpc = taking(codec, max_message);
+            let mut grpc = taking(codec, self.max_message);
             let pieces = Arc::default();
-            let watch = Watch { services, pieces: Arc::clone(&pieces) };
+            let watch = Watch { services: self.services, pieces: Arc::clone(&pieces) };
             let response = grpc.server_streaming(watch, request).await;
             let pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner).take();
-            Ok(match pieces {
+            match pieces {
                 Some(pieces) => response.map(|_| Body::new(Messages::new(pieces))),
                 None => response,
-            })
+            }
         })
     }
 }

@@ -120,34 +120,38 @@ impl Tail {
 
     /// The events of one revision.
     pub(crate) async fn events_of(&self, revision: Revision) -> Result<Vec<pb::Event>, Error> {
+        let entry = self.entry(revision).await?;
+        Ok(entry.map(|entry| Arc::unwrap_or_clone(entry).events).unwrap_or_default())
+    }
+
+    async fn entry(&self, revision: Revision) -> Result<Option<Arc<pb::WatchedEvents>>, Error> {
         let before = revision.saturating_sub(1);
-        let kept = self.kept(before, 1);
-        if let Some((entry, _)) = kept.first().filter(|(entry, _)| number(entry) == revision) {
-            return Ok(entry.events.clone());
+        if let Some((entry, _)) = self.kept(before, 1).into_iter().find(|(entry, _)| number(entry) == revision) {
+            return Ok(Some(entry));
         }
         let entries = self.store.log(before, 1).await?;
-        match entries.first() {
-            Some(entry) if entry.revision == revision => Ok(decode(entry).0.events),
-            _ => Ok(Vec::new()),
-        }
+        Ok(entries.first().filter(|entry| entry.revision == revision).map(|entry| Arc::new(decode(entry).0)))
     }
-}
 
-impl Tail {
     /// The hash of the last event of a revision: with the revision, a position in just this history.
     pub(super) async fn hash_at(&self, revision: Revision) -> Result<Bytes, Error> {
         if revision == 0 {
             return Ok(Bytes::from_static(&CHAIN_START));
         }
-        Ok(last_hash(&self.events_of(revision).await?))
+        Ok(self.entry(revision).await?.map(|entry| last_hash(&entry.events)).unwrap_or_default())
     }
 
-    /// Fails if a position is of another history: its revision has another hash here. What has none is not compared.
-    pub(super) async fn check_position(&self, revision: Revision, hash: &[u8]) -> Result<(), Error> {
-        let newest = self.store.newest().await?;
+    /// Fails if a position is of another history, the newest revision of which is known: it has another hash here, or is behind the
+    /// end. What has no hash is not compared. Answers the whole hash.
+    pub(super) async fn check_position(
+        &self,
+        revision: Revision,
+        hash: &[u8],
+        newest: Revision,
+    ) -> Result<Bytes, Error> {
         let here = self.hash_at(revision).await?;
         if revision <= newest && (hash.is_empty() || here.is_empty() || here.starts_with(hash)) {
-            return Ok(());
+            return Ok(here);
         }
         let detail = format!("revision {revision} is not the one that it was: the registry was restored from a backup");
         Err(Error::OutOfRange { reason: ErrorReason::HistoryChanged, detail })

@@ -7,7 +7,7 @@ use prost_types::Timestamp;
 use registry_proto::v1 as pb;
 
 use super::commit::event_reference;
-use super::events::{READ, Selection, number};
+use super::events::{READ, Selection, last_hash, number};
 use super::lists::{Listed, Page, page_token_invalid};
 use super::{Registry, kinds};
 use crate::error::Error;
@@ -39,7 +39,7 @@ impl Registry {
             Some(position) => {
                 let (revision, hash) = position.split_first_chunk().ok_or_else(page_token_invalid)?;
                 let revision = Revision::from_be_bytes(*revision);
-                self.tail.check_position(revision, hash).await?;
+                self.tail.check_position(revision, hash, self.store.newest().await?).await?;
                 Some(revision)
             }
         };
@@ -57,6 +57,8 @@ impl Registry {
         let model = selection.parent.as_ref().filter(|parent| parent.of().parent.is_some());
         let model = model.map(|parent| parent.within(&MODELS));
         let (mut items, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
+        // The page ends after the revision that was looked at last.
+        let mut next = None;
         loop {
             let entries = match (&model, page.reverse) {
                 (Some(model), reverse) => self.entries_of(model, after, before, reverse).await?,
@@ -71,31 +73,24 @@ impl Registry {
             for entry in entries {
                 let wanted: Vec<_> = entry.events.iter().filter(|event| selection.takes(event)).collect();
                 let size: usize = wanted.iter().map(|event| event.encoded_len()).sum();
-                let position = if page.reverse { before } else { after };
                 // A revision is not split, and may fill a page of its own.
                 if !items.is_empty() && bytes + size > SCAN_BYTES {
-                    return Ok(Listed { items, next: Some(self.position(position).await?) });
+                    return Ok(Listed { items, next });
                 }
                 bytes += size;
                 (if page.reverse { before = number(&entry) } else { after = number(&entry) });
                 looked_at += 1;
+                next = Some(position_after(&entry));
                 let first = items.len();
                 items.extend(wanted.into_iter().cloned());
                 if page.reverse {
                     items[first..].reverse();
                 }
                 if items.len() >= page.size || looked_at >= LOOKED_AT {
-                    return Ok(Listed { items, next: Some(self.position(number(&entry)).await?) });
+                    return Ok(Listed { items, next });
                 }
             }
         }
-    }
-
-    /// The position after a revision, in this history.
-    async fn position(&self, revision: Revision) -> Result<Vec<u8>, Error> {
-        let hash = self.tail.hash_at(revision).await?;
-        let hash = hash.get(..HASH_BYTES).unwrap_or_default();
-        Ok([revision.to_be_bytes().as_slice(), hash].concat())
     }
 
     /// The first revision at or after a time; the one after the newest if there is none. Times never decrease along the log. One that
@@ -162,4 +157,10 @@ impl Registry {
         }
         Ok(entries)
     }
+}
+
+/// The position after a revision, in its history.
+fn position_after(entry: &pb::WatchedEvents) -> Vec<u8> {
+    let hash = last_hash(&entry.events);
+    [number(entry).to_be_bytes().as_slice(), hash.get(..HASH_BYTES).unwrap_or_default()].concat()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use registry_common::chunks::Chunk;
+use registry_common::paths;
 use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
@@ -274,8 +275,7 @@ async fn refuse_conflict(tx: &Tx<'_>, name: &Name) -> Result<(), Error> {
         Err(Error::precondition(ErrorReason::PathConflict, name.as_str(), detail))
     };
     let (path, version) = (name.id(), name.parent());
-    for (end, _) in path.match_indices('/') {
-        let folder = &path[..end];
+    for folder in paths::folders(path) {
         if tx.store.get(pb::Artifact::KIND, &version.child(&ARTIFACTS, folder).key()).await?.is_some() {
             return conflict(path, folder);
         }

@@ -67,22 +67,24 @@ impl Registry {
         // Taken first: it wakes for whatever comes behind what is read now.
         let mut head = self.store.head();
         head.borrow_and_update();
-        let cursor = match &start {
-            Start::Snapshot => 0,
+        let (cursor, hash) = match &start {
+            // Known when the snapshot is taken.
+            Start::Snapshot => (0, Bytes::new()),
             // Asked of the store: the caller may know of a commit by another server that this one has not heard of yet.
-            Start::Now => self.store.newest().await?,
+            Start::Now => {
+                let newest = self.store.newest().await?;
+                (newest, self.tail.hash_at(newest).await?)
+            }
             Start::After(revision, hash) => {
                 let newest = self.store.newest().await?;
                 if *revision > newest {
                     let detail = format!("revision {revision} is not in the log, which ends at {newest}");
                     return Err(Error::OutOfRange { reason: ErrorReason::RevisionUnknown, detail });
                 }
-                self.tail.check_position(*revision, hash).await?;
-                *revision
+                (*revision, self.tail.check_position(*revision, hash, newest).await?)
             }
         };
         let (out, receiver) = Out::new();
-        let hash = self.tail.hash_at(cursor).await?;
         let watcher = Watcher { registry: self.clone(), selection, watching, out, cursor, hash };
         tokio::spawn(watcher.run(start == Start::Snapshot, head, draining));
         Ok(receiver)
