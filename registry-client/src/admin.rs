@@ -9,6 +9,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _, BufWriter};
 use tokio::task::spawn_blocking;
 
 use crate::artifacts::Hasher;
+use crate::call::setters;
 use crate::destination::{Destination, NewFile};
 use crate::work::Callback;
 use crate::{Call, Error, RegistryClient, pb};
@@ -55,11 +56,21 @@ impl RegistryClient {
         Backup { client: self.clone(), request: pb::BackupRequest::default(), progress: None }
     }
 
+    /// Lays a tombstone on a revision whose events can't be read, so that verifications count it as known.
+    pub fn tombstone_revision(&self, revision: i64) -> Call<pb::TombstoneRevisionRequest> {
+        self.call(pb::TombstoneRevisionRequest { revision, ..Default::default() })
+    }
+
     /// What the artifacts of each namespace add up to, and may.
     pub fn list_usage(&self) -> Call<pb::ListUsageRequest> {
         self.call(pb::ListUsageRequest::default())
     }
 }
+
+setters!(TombstoneRevisionRequest {
+    /// Why, for the audit trail.
+    comment(comment: impl Into<String>) |r| r.comment = comment.into();
+});
 
 impl Backup {
     /// Leave the bytes of the artifacts out.

@@ -1,4 +1,4 @@
-//! `backup`, `verify` and `usage`.
+//! `backup`, `verify`, `tombstone` and `usage`.
 
 use std::path::Path;
 
@@ -89,6 +89,9 @@ pub(crate) async fn verify(context: &Context, skip_artifacts: bool) -> Result<()
 fn text(report: &pb::VerifyReport) -> Vec<String> {
     let mut lines: Vec<_> =
         report.problems.iter().map(|problem| format!("{}: {}", problem.name, problem.detail)).collect();
+    if report.tombstoned_revisions > 0 {
+        lines.push(format!("revisions that can't be read and have a tombstone: {}", report.tombstoned_revisions));
+    }
     let head = hex(&report.chain_head);
     lines.push(format!(
         "verified revision {}: {} events (chain {}), {} records, {} artifacts of {}",
@@ -100,6 +103,11 @@ fn text(report: &pb::VerifyReport) -> Vec<String> {
         bytes(report.artifact_bytes),
     ));
     lines
+}
+
+pub(crate) async fn tombstone(context: &Context, revision: i64, comment: Option<String>) -> Result<(), Failure> {
+    let laid = context.client.tombstone_revision(revision).comment(comment.unwrap_or_default()).await?;
+    context.out.message("Event", &laid, |laid| format!("revision {revision} has a tombstone: {}", laid.name))
 }
 
 pub(crate) async fn usage(context: &Context) -> Result<(), Failure> {

@@ -117,6 +117,15 @@ pub(crate) enum Command {
         #[arg(long)]
         quarantine: bool,
     },
+    /// Lay a tombstone on a revision whose events can't be read, so that `verify` counts it as known and passes. Nothing is erased.
+    Tombstone {
+        /// The revision that `verify` named.
+        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+        revision: i64,
+        /// Why.
+        #[arg(short, long)]
+        comment: Option<String>,
+    },
     /// Show what the artifacts of each namespace that has or had any add up to, and may.
     Usage,
     /// Write a version into an OCI image layout, as a model that CNCF ModelPack tools read.

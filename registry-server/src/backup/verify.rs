@@ -10,6 +10,7 @@ use crate::chunks::ChunkStore;
 use crate::error::Error;
 use crate::registry::commit::{CHAIN_START, link};
 use crate::registry::kinds::LAYOUT;
+use crate::registry::tombstones::tombstone_of;
 use crate::store::sled::SledStore;
 use crate::store::{Hit, Pages, Revision, Snapshot, Source, Store, StoreError};
 use crate::stored::LogEntry;
@@ -97,7 +98,7 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
             let Some(mut entries) = read else { return Ok(false) };
             entries.retain(|entry| entry.revision <= last);
             for entry in &entries {
-                self.chain(entry, &mut hash);
+                self.chain(store, entry, &mut hash).await?;
             }
             let newest = replayed.restore(entries, true).await.map_err(Error::from);
             let newest = self.understood(VerifyProblemType::StateDiffers, format!("behind revision {at}"), newest)?;
@@ -116,14 +117,20 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
         Ok(true)
     }
 
-    fn chain(&mut self, entry: &LogEntry, hash: &mut Option<Bytes>) {
+    async fn chain(&mut self, store: &dyn Store, entry: &LogEntry, hash: &mut Option<Bytes>) -> Result<(), Error> {
         let revision = format!("revision {}", entry.revision);
         let events = match pb::WatchedEvents::decode(entry.events.clone()) {
             Ok(decoded) => decoded.events,
             Err(error) => {
-                *hash = None;
-                let detail = format!("its events can't be read: {error}");
-                return self.problem(VerifyProblemType::ChainBroken, revision, detail);
+                let tombstone = tombstone_of(store, entry.revision, &entry.events).await?;
+                if tombstone.is_some() {
+                    self.report.tombstoned_revisions += 1;
+                } else {
+                    let detail = format!("its events can't be read: {error}");
+                    self.problem(VerifyProblemType::ChainBroken, revision, detail);
+                }
+                *hash = tombstone.map(|found| found.hash);
+                return Ok(());
             }
         };
         // The chain is over events. So what has none, or those of another revision, has no place in it.
@@ -143,6 +150,7 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
             // Only the first break is one: what comes behind is linked to what is there.
             *hash = Some(logged);
         }
+        Ok(())
     }
 
     /// Compares the state with what the log made.
@@ -256,5 +264,24 @@ mod tests {
         let newest = store.newest().await.unwrap();
         let next = registry.event(&format!("events/{newest}-0")).await.unwrap();
         assert_eq!((newest, next.r#type.as_str()), (unreadable + 1, "model.created"));
+
+        // Under a tombstone it is known, and the chain is whole over it.
+        let intent = Intent { comment: "deep JSON".to_owned(), ..Intent::own() };
+        let lay = || registry.tombstone_revision(intent.clone(), unreadable.cast_signed());
+        let laid = lay().await.unwrap();
+        assert_eq!((laid.resource_name, laid.comment.as_str()), (format!("revisions/{unreadable}"), "deep JSON"));
+        assert!(lay().await.unwrap_err().to_string().contains("has a tombstone"));
+        let other = registry.tombstone_revision(intent.clone(), newest.cast_signed()).await.unwrap_err();
+        assert!(other.to_string().contains("can be read"), "{other}");
+        let report = verify(&**store, registry.chunks(), false, |_| {}).await.unwrap();
+        assert_eq!((report.problems, report.tombstoned_revisions), (Vec::new(), 1));
+        let read = registry.event(&format!("events/{unreadable}-0")).await.unwrap();
+        assert!(read.comment.contains(&format!("; {} is its tombstone", laid.name)), "{}", read.comment);
+        // Elsewhere, too.
+        let folder = tempfile::tempdir().unwrap();
+        let copy = SledStore::open(folder.path(), CACHE_BYTES, &LAYOUT).unwrap();
+        copy.restore(store.changes(0, READ).await.unwrap(), true).await.unwrap();
+        let report = verify(&copy, registry.chunks(), true, |_| {}).await.unwrap();
+        assert_eq!((report.problems, report.tombstoned_revisions), (Vec::new(), 1));
     }
 }

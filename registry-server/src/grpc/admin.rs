@@ -108,6 +108,15 @@ impl AdminService for Services {
         .await
     }
 
+    async fn tombstone_revision(&self, request: Request<pb::TombstoneRevisionRequest>) -> Reply<pb::Event> {
+        self.act(
+            request,
+            |request, _| Some(request.revision),
+            |registry, intent, revision| async move { registry.tombstone_revision(intent, revision).await },
+        )
+        .await
+    }
+
     async fn list_usage(&self, request: Request<pb::ListUsageRequest>) -> Reply<pb::ListUsageResponse> {
         self.list(
             request,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use prost::Message;
+use prost::{DecodeError, Message};
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Registry;
 use super::commit::CHAIN_START;
+use super::tombstones::tombstone_of;
 use super::transaction::event;
 use super::watch::frames;
 use crate::error::Error;
@@ -19,7 +20,7 @@ use crate::rules::names::Name;
 use crate::store::{LogEntry, Revision, Store};
 
 /// The type of an event in errors.
-const EVENT: &str = "modelregistry.dev/Event";
+pub(super) const EVENT: &str = "modelregistry.dev/Event";
 /// How many revisions the tail keeps decoded.
 const KEPT: usize = 1024;
 /// And of at most how many bytes, as they are in the log.
@@ -109,13 +110,42 @@ impl Tail {
         let entries = self.store.log(after, READ).await?;
         let mut read = Vec::with_capacity(entries.len());
         for entry in entries {
-            let (decoded, events) = decode(&entry);
+            let (decoded, events, readable) = match pb::WatchedEvents::decode(entry.events.clone()) {
+                Ok(decoded) => (decoded, entry.events, true),
+                Err(error) => {
+                    let decoded = self.stand_in(&entry, &error).await?;
+                    let events = decoded.encode_to_vec().into();
+                    (decoded, events, false)
+                }
+            };
             let frame = frames::whole(&events, &last_hash(&decoded.events));
             let decoded = (Arc::new(decoded), frame);
-            self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(entry.revision, decoded.clone());
+            // What can't be read may get a tombstone.
+            if readable {
+                self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(entry.revision, decoded.clone());
+            }
             read.push(decoded);
         }
         Ok(read)
+    }
+
+    /// What stands for the events of a revision that can't be read: it is named, and stops nobody who reads on.
+    async fn stand_in(&self, entry: &LogEntry, error: &DecodeError) -> Result<pb::WatchedEvents, Error> {
+        let revision = entry.revision.cast_signed();
+        let mut comment = format!("the events of this revision can't be read: {error}");
+        let tombstone = tombstone_of(&*self.store, entry.revision, &entry.events).await?;
+        match &tombstone {
+            Some(found) => comment += &format!("; events/{}-0 is its tombstone", found.laid_by),
+            None => tracing::error!(revision, %error, "the events of a revision can't be read"),
+        }
+        let unreadable = pb::Event {
+            name: format!("events/{revision}-0"),
+            revision,
+            comment,
+            hash: tombstone.map(|found| found.hash).unwrap_or_default(),
+            ..event(event_type::REVISION_UNREADABLE)
+        };
+        Ok(pb::WatchedEvents { revision, events: vec![unreadable], ..Default::default() })
     }
 
     /// The events of one revision.
@@ -130,7 +160,11 @@ impl Tail {
             return Ok(Some(entry));
         }
         let entries = self.store.log(before, 1).await?;
-        Ok(entries.first().filter(|entry| entry.revision == revision).map(|entry| Arc::new(decode(entry).0)))
+        let Some(entry) = entries.first().filter(|entry| entry.revision == revision) else { return Ok(None) };
+        Ok(Some(Arc::new(match pb::WatchedEvents::decode(entry.events.clone()) {
+            Ok(decoded) => decoded,
+            Err(error) => self.stand_in(entry, &error).await?,
+        })))
     }
 
     /// The hash of the last event of a revision: with the revision, a position in just this history.
@@ -168,24 +202,6 @@ pub(crate) fn number(entry: &pb::WatchedEvents) -> Revision {
     entry.revision.cast_unsigned()
 }
 
-/// The events of a revision, and their bytes. Damaged ones are named, and stop nobody who reads on.
-fn decode(entry: &LogEntry) -> (pb::WatchedEvents, Bytes) {
-    let decoded = pb::WatchedEvents::decode(entry.events.clone()).map(|events| (events, entry.events.clone()));
-    decoded.unwrap_or_else(|error| {
-        let revision = entry.revision.cast_signed();
-        tracing::error!(revision, %error, "the events of a revision can't be read");
-        let unreadable = pb::Event {
-            name: format!("events/{revision}-0"),
-            revision,
-            comment: format!("the events of this revision can't be read: {error}"),
-            ..event(event_type::REVISION_UNREADABLE)
-        };
-        let events = pb::WatchedEvents { revision, events: vec![unreadable], ..Default::default() };
-        let bytes = events.encode_to_vec().into();
-        (events, bytes)
-    })
-}
-
 /// Which events somebody wants.
 #[derive(Debug, Clone)]
 pub(crate) struct Selection {
@@ -197,7 +213,8 @@ pub(crate) struct Selection {
 
 impl Selection {
     pub(crate) fn takes(&self, event: &pb::Event) -> bool {
-        if event.r#type == event_type::REVISION_UNREADABLE {
+        // Of a revision without a tombstone nobody knows whom it was about.
+        if event.r#type == event_type::REVISION_UNREADABLE && event.hash.is_empty() {
             return true;
         }
         let below = self.parent.as_ref().is_none_or(|parent| parent.contains(&event.resource_name));
@@ -253,19 +270,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_revision_that_cant_be_read_is_named_to_everybody() {
-        let entry = LogEntry { revision: 7, events: Bytes::from_static(&[0x12, 0x7f]) };
-        let (read, bytes) = decode(&entry);
-        assert_eq!(pb::WatchedEvents::decode(bytes).unwrap(), read);
-        let [event] = &read.events[..] else { panic!("{read:?}") };
-        assert_eq!((read.revision, event.name.as_str(), event.revision), (7, "events/7-0", 7));
-        assert_eq!(event.r#type, "revision.unreadable");
-        assert!(event.comment.contains("can't be read"), "{}", event.comment);
+    fn only_what_has_no_tombstone_is_told_to_everybody() {
         let narrow = Selection {
             parent: Some(Name::namespace_with("risk")),
             types: vec![Types::One(event_type::MODEL_CREATED.to_owned())],
         };
-        assert!(narrow.takes(event));
-        assert!(last_hash(&read.events).is_empty());
+        let everything = Selection { parent: None, types: Vec::new() };
+        let unreadable = event(event_type::REVISION_UNREADABLE);
+        let buried = pb::Event { hash: Bytes::from_static(&CHAIN_START), ..unreadable.clone() };
+        assert!(narrow.takes(&unreadable));
+        assert!(everything.takes(&buried) && !narrow.takes(&buried));
     }
 }

@@ -31,6 +31,9 @@ pub(crate) const DATA_KEY: Kind = Kind(136);
 /// What the artifacts of a namespace add up to.
 pub(crate) const USAGE: Kind = Kind(137);
 
+/// What stands for a revision that can't be read.
+pub(crate) const TOMBSTONE: Kind = Kind(138);
+
 /// Manifests by what they list.
 pub(crate) const CONTENTS: Index = Index { kind: MANIFEST, slot: 1 };
 
@@ -63,6 +66,7 @@ kinds! {
         kind(CONDEMNED, "condemned_chunks"),
         kind(DATA_KEY, "data_keys"),
         kind(USAGE, "usages"),
+        kind(TOMBSTONE, "tombstones"),
 }
 
 /// A kind of resource, as data: what can be done without knowing which kind it is.

@@ -24,6 +24,7 @@ pub(crate) mod resource;
 pub(crate) mod stages;
 pub(crate) mod standard;
 pub(crate) mod sweep;
+pub(crate) mod tombstones;
 pub(crate) mod transaction;
 pub(crate) mod updates;
 pub(crate) mod uploads;

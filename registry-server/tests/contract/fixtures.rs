@@ -136,7 +136,15 @@ fn upload_chunk((position, bytes): (usize, &&[u8])) -> Json {
 
 /// A server with that registry.
 pub(crate) async fn prepared() -> TestServer {
-    let server = TestServer::start().await;
+    fill(TestServer::start().await).await
+}
+
+/// The same, but its first revision can't be read.
+pub(crate) async fn prepared_and_damaged() -> TestServer {
+    fill(TestServer::damaged().await).await
+}
+
+async fn fill(server: TestServer) -> TestServer {
     for (method, request) in steps() {
         server.ok(method, request).await;
     }
@@ -210,6 +218,7 @@ pub(crate) fn mutations() -> Vec<Case> {
             named("models/fraud/versions/3/artifacts/b/c.bin"),
         ),
         case("CollectGarbage", json!({ "grace": "0s" }), json!({})),
+        case("TombstoneRevision", json!({ "revision": 1 }), json!({ "revision": 2 })),
     ]);
     cases
 }

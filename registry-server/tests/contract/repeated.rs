@@ -7,7 +7,7 @@ use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
 use crate::descriptors::{method, methods, request, set, takes};
-use crate::fixtures::{mutations, prepared};
+use crate::fixtures::{mutations, prepared_and_damaged};
 use crate::server::{headers, refused, text};
 
 fn with(mut messages: Vec<DynamicMessage>, field: &str, value: Value) -> Vec<DynamicMessage> {
@@ -27,7 +27,7 @@ fn every_mutation_has_a_case() {
 
 #[tokio::test]
 async fn what_is_only_checked_changes_nothing() {
-    let server = prepared().await;
+    let server = prepared_and_damaged().await;
     let head = server.head().await;
     for case in mutations() {
         let method = method(case.method);
@@ -47,7 +47,7 @@ async fn a_request_that_is_repeated_happens_once() {
         if !takes(&method, "request_id") {
             continue;
         }
-        let server = prepared().await;
+        let server = prepared_and_damaged().await;
         let id = Uuid::new_v4().to_string();
         let of = |json| request(&method, json);
         let named = |json| with(of(json), "request_id", text(&id));

@@ -1,13 +1,17 @@
 //! A server in this process, and a client that knows its methods from their descriptors alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor, Value};
 use registry_proto::v1::ErrorReason;
 use registry_proto::{ACTOR_HEADER, REQUEST_ID_HEADER};
 use registry_server::config::{Config, Period};
 use registry_server::server::Server;
+use registry_server::store::{Decision, StoreError, Transaction};
+use registry_server::stores::Stores;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -23,6 +27,16 @@ use crate::descriptors::{self, get};
 /// How long a watch is listened to.
 const QUIET: Duration = Duration::from_millis(50);
 
+/// A revision whose events can't be decoded.
+struct Garbage;
+
+#[tonic::async_trait]
+impl Decision for Garbage {
+    async fn decide(&self, _: &mut dyn Transaction) -> Result<Option<Bytes>, StoreError> {
+        Ok(Some(Bytes::from_static(&[0x12, 0x7f])))
+    }
+}
+
 /// A server on an empty store, which goes with this.
 pub(crate) struct TestServer {
     pub(crate) channel: Channel,
@@ -33,7 +47,21 @@ pub(crate) struct TestServer {
 
 impl TestServer {
     pub(crate) async fn start() -> Self {
+        Self::start_in(folder()).await
+    }
+
+    /// The same, on a store whose first revision can't be read.
+    pub(crate) async fn damaged() -> Self {
         let folder = folder();
+        let config = Config { storage_path: folder.path().to_owned(), ..Config::default() };
+        let stores = Stores::open(&config).await.expect("a store");
+        let revision = stores.store.commit(Arc::new(Garbage)).await.expect("a commit");
+        assert_eq!(revision, Some(1));
+        drop(stores);
+        Self::start_in(folder).await
+    }
+
+    async fn start_in(folder: TempDir) -> Self {
         let config = Config {
             storage_path: folder.path().to_owned(),
             cache_mib: 16,
