@@ -21,3 +21,11 @@ tests/languages/read.sh target/release/registry-server "$stores"
 
 step "random changes under kills, held against a model"
 TEST_RANDOM_STEPS=${TEST_RANDOM_STEPS:-200000} cargo test --locked -p registry-tests --test faults random_changes -- --nocapture
+
+step "three servers, and everything that was ever done to them, ten times"
+TEST_S3=$(tests/garage.sh start "$stores/garage")
+export TEST_S3
+trap 'tests/garage.sh stop "$stores/garage"; rm -rf "$stores"' EXIT
+for _ in $(seq 10); do
+    TEST_CHAOS_SECONDS=${TEST_CHAOS_SECONDS:-60} cargo test --release --locked -p registry-tests --test faults chaos:: -- --nocapture
+done

@@ -4,10 +4,11 @@
 #   postgres.sh standby FOLDER URL   makes and starts a synchronous standby of that one, and prints its URL
 #   postgres.sh promote FOLDER   makes a primary of a standby
 #   postgres.sh kill FOLDER    ends it with SIGKILL
+#   postgres.sh run FOLDER     starts it again where it was
 #   postgres.sh stop FOLDER    stops it, and removes the folder
 set -euo pipefail
 
-usage() { sed -n '2,7s/^# *//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,8s/^# *//p' "$0" >&2; exit 2; }
 [ $# = 2 ] || [ "$1 $#" = 'standby 3' ] || usage
 command=$1
 folder=$2
@@ -64,16 +65,21 @@ launch() {
     for _ in $(seq 20); do
         port=$((20000 + RANDOM % 12000))
         if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then continue; fi
-        if as_server "$bin/pg_ctl" --pgdata="$folder/data" --log="$folder/log" --wait --silent start >&2 --options="\
-            -c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories='$folder' -c max_connections=500 \
-            -c fsync=on -c synchronous_commit=on -c shared_buffers=512MB -c max_wal_size=4GB \
-            -c ssl=on -c ssl_cert_file='$folder/server.crt' -c ssl_key_file='$folder/server.key'"; then
+        if listen_on "$port"; then
+            echo "$port" >"$folder/port"
             echo "postgres://postgres@127.0.0.1:$port/postgres?sslmode=disable"
             return
         fi
     done
     cat "$folder/log" >&2
     return 1
+}
+
+listen_on() {
+    as_server "$(programs)/pg_ctl" --pgdata="$folder/data" --log="$folder/log" --wait --silent start >&2 --options="\
+        -c listen_addresses=127.0.0.1 -c port=$1 -c unix_socket_directories='$folder' -c max_connections=500 \
+        -c fsync=on -c synchronous_commit=on -c shared_buffers=512MB -c max_wal_size=4GB \
+        -c ssl=on -c ssl_cert_file='$folder/server.crt' -c ssl_key_file='$folder/server.key'"
 }
 
 # A copy of a primary that follows it, and that the primary waits for with every commit.
@@ -97,6 +103,16 @@ promote() { as_server "$(programs)/pg_ctl" --pgdata="$folder/data" --wait --sile
 # Ends it at once, as a crash would: its processes notice that the first one is gone.
 kill_it() { kill -9 "$(head -n 1 "$folder/data/postmaster.pid")"; }
 
+# The processes of the one that was killed may still be about to notice it.
+run() {
+    for _ in $(seq 50); do
+        if listen_on "$(cat "$folder/port")"; then return; fi
+        sleep 0.1
+    done
+    cat "$folder/log" >&2
+    return 1
+}
+
 stop() {
     as_server "$(programs)/pg_ctl" --pgdata="$folder/data" --wait --silent --mode=immediate stop >&2 || true
     rm -rf "$folder"
@@ -107,6 +123,7 @@ case $command in
     standby) standby ;;
     promote) promote ;;
     kill) kill_it ;;
+    run) run ;;
     stop) stop ;;
     *) usage ;;
 esac

@@ -3,6 +3,7 @@
 
 mod archive;
 mod backup;
+mod chaos;
 mod cli;
 mod database;
 mod destinations;

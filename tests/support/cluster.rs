@@ -35,6 +35,11 @@ impl Cluster {
         Self { folder, url }
     }
 
+    /// The URL of its database.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Where it listens, on 127.0.0.1.
     ///
     /// # Panics
@@ -46,6 +51,11 @@ impl Cluster {
     /// Ends it with SIGKILL.
     pub fn kill(&self) {
         script("kill", self.folder.path(), None);
+    }
+
+    /// Starts it again after [`kill`](Self::kill), where it was.
+    pub fn run(&self) {
+        script("run", self.folder.path(), None);
     }
 
     /// Makes a primary of a standby.

@@ -119,6 +119,22 @@ impl ServerProcess {
         self.child.wait().expect("it ends");
     }
 
+    /// Stops it with SIGSTOP, until [`go_on`](Self::go_on).
+    ///
+    /// # Panics
+    /// If it can't be signalled.
+    pub fn pause(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).expect("it can be signalled");
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    ///
+    /// # Panics
+    /// If it can't be signalled.
+    pub fn go_on(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).expect("it can be signalled");
+    }
+
     /// Asks it to end with SIGTERM, and does not wait.
     pub fn begin_termination(&self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it can be signalled");
