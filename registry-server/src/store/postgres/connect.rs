@@ -1,4 +1,4 @@
-//! Connections to the server that takes writes, whichever of the hosts it is, all with the same settings.
+//! Connections to the server that takes writes, whichever of the hosts it is, all with the same settings, and all to the same store.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{AsyncMessage, Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use uuid::Uuid;
 
 use super::PostgresOptions;
-use super::error::Failure;
+use super::error::{Cause, Failure};
+use super::home::{self, FIND, Found, Home, last_row, text};
 use super::tls::Security;
 use crate::store::{Layout, Revision, StoreError};
 
@@ -45,9 +47,48 @@ const WATCH_THE_CLIENT: &str = "
     EXCEPTION WHEN undefined_object OR invalid_parameter_value THEN
     END $$";
 
+/// What can be known of a database before it is known what is in it; and whether another client has had the session.
+const LOOK: &str = "
+    SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', current_schema() IS NULL, pg_backend_pid(),
+        coalesce(current_setting('model_registry.session', true), ''),";
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Reads: when it is dropped, the server stops what it does for it.
+    Read,
+    /// To hear of commits.
+    Listen,
+    /// Commits.
+    Commit,
+}
+
+/// Statements that are prepared as a connection is made.
+pub(super) trait Prepare: Sized + Send {
+    fn prepare(client: &Client) -> impl Future<Output = Result<Self, Failure>> + Send;
+}
+
+/// No statements.
+impl Prepare for () {
+    async fn prepare(_: &Client) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// A connection that was made a moment ago.
+pub(super) struct Connected<P> {
+    pub(super) connection: Connection,
+    /// `None`: there is no store yet.
+    pub(super) found: Option<Found>,
+    pub(super) prepared: Result<P, Failure>,
+}
+
 /// An open connection; it is closed when it is dropped.
 pub(super) struct Connection {
     client: Client,
+    /// The process that serves it.
+    backend: i32,
+    home: Arc<Home>,
     /// The server warned of something since [`Connection::take_warning`] was asked last.
     warned: Arc<AtomicBool>,
     /// Something took so long that the connection can't be trusted any more.
@@ -92,6 +133,15 @@ impl Connection {
         self.layout
     }
 
+    /// The store that it led to when it was made.
+    pub(super) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    pub(super) fn backend(&self) -> i32 {
+        self.backend
+    }
+
     pub(super) fn is_usable(&self) -> bool {
         !self.client.is_closed() && !self.doubtful.load(Ordering::Relaxed)
     }
@@ -119,7 +169,9 @@ pub(super) struct Connector {
     last: AtomicUsize,
     connect_timeout: Duration,
     statement_timeout: Duration,
+    patience: Duration,
     layout: &'static Layout,
+    home: Arc<Home>,
 }
 
 impl Connector {
@@ -146,7 +198,6 @@ impl Connector {
                 .application_name(config.get_application_name().unwrap_or("model-registry"))
                 .ssl_negotiation(config.get_ssl_negotiation())
                 .channel_binding(config.get_channel_binding())
-                .target_session_attrs(TargetSessionAttrs::ReadWrite)
                 .connect_timeout(options.connect_timeout)
                 .tcp_user_timeout(KEEP_ALIVE * PROBES)
                 .keepalives_idle(KEEP_ALIVE)
@@ -164,36 +215,48 @@ impl Connector {
             last: AtomicUsize::new(0),
             connect_timeout: options.connect_timeout,
             statement_timeout: options.statement_timeout,
+            patience: options.patience,
             layout: options.layout,
+            home: Arc::new(Home::new()),
         })
     }
 
-    /// A connection to the first host that takes writes. It tells `notified` of the revisions that the server notifies it of.
-    pub(super) async fn connect(&self, notified: Option<watch::Sender<Revision>>) -> Result<Connection, Failure> {
+    pub(super) fn home(&self) -> &Arc<Home> {
+        &self.home
+    }
+
+    /// A connection to the first host that takes writes, or would if it were not read-only; one for commits only to one that does.
+    /// It tells `notified` of the revisions that the server notifies it of.
+    pub(super) async fn connect<P: Prepare>(
+        &self,
+        purpose: Purpose,
+        notified: Option<watch::Sender<Revision>>,
+    ) -> Result<Connected<P>, Failure> {
         let first = self.last.load(Ordering::Relaxed);
         let mut failures = Vec::new();
         for at in (0..self.hosts.len()).map(|step| (first + step) % self.hosts.len()) {
+            self.home.is_here()?;
             // Also a host that takes the connection and then says nothing must not keep us from the others.
-            let connected = tokio::time::timeout(self.connect_timeout, self.connect_to(at, notified.clone())).await;
+            let connecting = self.connect_to(at, purpose, notified.clone());
+            let connected = tokio::time::timeout(self.connect_timeout, connecting).await;
             match connected.unwrap_or_else(|_| Err(Failure::broken("the database does not answer"))) {
-                Ok(connection) => {
+                Ok(connected) => {
                     self.last.store(at, Ordering::Relaxed);
-                    return Ok(connection);
+                    return Ok(connected);
                 }
                 Err(failure) => failures.push(failure.message),
             }
         }
+        self.home.is_here()?;
         Err(Failure::broken(failures.join("; ")))
     }
 
-    /// A connection for reads: when it is dropped, the server stops what it does for it.
-    pub(super) async fn connect_for_reads(&self) -> Result<Connection, Failure> {
-        let connection = self.connect(None).await?;
-        connection.client.batch_execute(WATCH_THE_CLIENT).await?;
-        Ok(connection)
-    }
-
-    async fn connect_to(&self, host: usize, notified: Option<watch::Sender<Revision>>) -> Result<Connection, Failure> {
+    async fn connect_to<P: Prepare>(
+        &self,
+        host: usize,
+        purpose: Purpose,
+        notified: Option<watch::Sender<Revision>>,
+    ) -> Result<Connected<P>, Failure> {
         let (client, mut connection) = self.hosts[host].connect(self.tls.clone()).await?;
         let encoding = connection.parameter("server_encoding").unwrap_or_default().to_owned();
         let warned = Arc::new(AtomicBool::new(false));
@@ -219,13 +282,55 @@ impl Connector {
         let doubtful = AtomicBool::new(false);
         // The server ends what takes too long, and says so: give it the time to.
         let limit = self.statement_timeout + Duration::from_secs(1);
-        let connection = Connection { client, warned, doubtful, driver, limit, layout: self.layout };
+        let home = Arc::clone(&self.home);
+        let mut connection =
+            Connection { client, backend: 0, home, warned, doubtful, driver, limit, layout: self.layout };
         if encoding != "UTF8" {
             return Err(Failure::broken(format!("the database's encoding is {encoding}, and has to be UTF8")));
         }
-        let timeout = self.statement_timeout.as_millis();
-        let settings = format!("{SETTINGS} SET statement_timeout = {timeout}");
-        connection.client.batch_execute(&settings).await?;
-        Ok(connection)
+        let settings = self.settings(purpose);
+        let client = &connection.client;
+        // In one round trip: who is far from the database makes few.
+        let (looked, found, prepared) =
+            futures::join!(client.simple_query(&settings), client.simple_query(FIND), P::prepare(client));
+        let looked = looked?;
+        let looked = last_row(&looked).ok_or_else(|| Failure::broken("the database does not say what it is"))?;
+        let is = |column| Ok::<_, Failure>(text(looked, column)? == "t");
+        if is(0)? {
+            return Err(Failure::broken("the database takes no writes: it is a standby"));
+        }
+        if is(1)? && purpose == Purpose::Commit {
+            return Err(Failure::broken("the database is read-only (default_transaction_read_only)"));
+        }
+        if is(2)? {
+            return Err(Failure::broken("the schema in the database's search_path does not exist"));
+        }
+        if !text(looked, 4)?.is_empty() {
+            return Err(home::pooled());
+        }
+        connection.backend = text(looked, 3)?.parse().map_err(Failure::damaged)?;
+        let found = match found.map_err(Failure::from) {
+            Ok(answer) => Some(Found::of(&answer)?),
+            Err(failure) if failure.cause == Cause::NoTable && self.home.identity().is_none() => None,
+            Err(failure) => return Err(failure),
+        };
+        if let Some(found) = &found {
+            self.home.check(found.identity, found.schema)?;
+        }
+        Ok(Connected { connection, found, prepared })
+    }
+
+    /// Makes the settings of a session, and asks [`LOOK`].
+    fn settings(&self, purpose: Purpose) -> String {
+        let (timeout, session) = (self.statement_timeout.as_millis(), Uuid::new_v4());
+        let own = match purpose {
+            Purpose::Read => WATCH_THE_CLIENT.to_owned(),
+            Purpose::Listen => String::new(),
+            // A server that vanishes in a transaction holds the lock: the database must not wait for it for long.
+            Purpose::Commit => format!("SET idle_in_transaction_session_timeout = {}", self.patience.as_millis()),
+        };
+        // A session that has a mark already is somebody else's.
+        let mark = format!("{LOOK} set_config('model_registry.session', '{session}', false)");
+        format!("{SETTINGS} SET statement_timeout = {timeout}; {own}; {mark}")
     }
 }

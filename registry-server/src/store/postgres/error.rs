@@ -17,6 +17,8 @@ pub(super) enum Cause {
     Full,
     /// What is stored can't be understood.
     Damaged,
+    /// A table is not there.
+    NoTable,
     /// The database will not do it, now or later.
     Refused,
 }
@@ -57,7 +59,7 @@ impl From<tokio_postgres::Error> for Failure {
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure.cause {
-            Cause::Broken | Cause::Again | Cause::Refused => Self::Unavailable(failure.message),
+            Cause::Broken | Cause::Again | Cause::NoTable | Cause::Refused => Self::Unavailable(failure.message),
             Cause::Full => Self::Full(failure.message),
             Cause::Damaged | Cause::Duplicate => Self::Damaged(failure.message),
         }
@@ -86,6 +88,7 @@ fn cause(said: &DbError) -> Cause {
         "23505" => Cause::Duplicate,
         "53100" | "53200" => Cause::Full,
         "XX001" | "XX002" => Cause::Damaged,
+        "42P01" => Cause::NoTable,
         _ if code.starts_with("08") => Cause::Broken,
         _ => Cause::Refused,
     }

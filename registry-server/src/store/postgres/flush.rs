@@ -9,6 +9,7 @@ use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
 use super::cache::Cell;
+use super::connect::Prepare;
 use super::error::Failure;
 use super::facts;
 use super::overlay::{Base, Entry, Overlay};
@@ -26,16 +27,15 @@ pub(super) struct Flush {
     insert_places: Statement,
     remove_places: Statement,
     log: Statement,
-    /// Moves the head, and tells the other servers.
-    head: Statement,
-    channel: String,
+    /// Tells the other servers of the head.
+    notify: Statement,
 }
 
 /// How many columns a bare record has.
 const BARE: usize = 4;
 
-impl Flush {
-    pub(super) async fn prepare(client: &Client, channel: &str) -> Result<Self, Failure> {
+impl Prepare for Flush {
+    async fn prepare(client: &Client) -> Result<Self, Failure> {
         let prepare = async |sql: &str| client.prepare(sql).await;
         let slots = slots::columns();
         let columns = format!("kind, key, revision, payload, {slots}, places, facts");
@@ -74,9 +74,7 @@ impl Flush {
         let log = "INSERT INTO log (revision, batch, events, writes)
             SELECT revision, $1, events, writes
             FROM unnest($2::bigint[], $3::bytea[], $4::bytea[]) AS new (revision, events, writes)";
-        let head = "WITH moved AS (UPDATE head SET revision = $1 RETURNING revision)
-            SELECT pg_notify($2, revision::text) FROM moved";
-        let (insert, insert_bare, update, remove, insert_places, remove_places, log, head) = futures::try_join!(
+        let (insert, insert_bare, update, remove, insert_places, remove_places, log, notify) = futures::try_join!(
             prepare(&insert),
             prepare(&bare),
             prepare(&update),
@@ -84,16 +82,17 @@ impl Flush {
             prepare(insert_places),
             prepare(remove_places),
             prepare(log),
-            prepare(head),
+            prepare("SELECT pg_notify($1, $2)"),
         )?;
-        let channel = channel.to_owned();
-        Ok(Self { insert, insert_bare, update, remove, insert_places, remove_places, log, head, channel })
+        Ok(Self { insert, insert_bare, update, remove, insert_places, remove_places, log, notify })
     }
+}
 
-    /// Sends everything; the answers come together.
-    pub(super) async fn run(&self, client: &Client, changes: &Changes<'_>) -> Result<(), Failure> {
+impl Flush {
+    /// Sends everything, with a notification over `channel`; the answers come together.
+    pub(super) async fn run(&self, client: &Client, channel: &str, changes: &Changes<'_>) -> Result<(), Failure> {
         let Changes { insert, insert_bare, update, removed, added_places, removed_places, log } = changes;
-        let head = log.revisions.last().copied().unwrap_or_default();
+        let head = log.revisions.last().copied().unwrap_or_default().to_string();
         futures::try_join!(
             execute(client, &self.update, update.len(), update.columns()),
             execute(client, &self.remove, removed.0.len(), vec![&removed.0, &removed.1]),
@@ -103,7 +102,7 @@ impl Flush {
             execute(client, &self.remove_places, removed_places.keys.len(), removed_places.columns()),
             execute(client, &self.insert_places, added_places.keys.len(), added_places.columns()),
             execute(client, &self.log, log.revisions.len(), vec![&log.batch, &log.revisions, &log.events, &log.writes]),
-            execute(client, &self.head, 1, vec![&head, &self.channel]),
+            execute(client, &self.notify, 1, vec![&channel, &head]),
         )?;
         Ok(())
     }

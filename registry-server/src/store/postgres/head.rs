@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::connect::Connector;
+use super::connect::{Connector, Purpose};
 use super::error::Failure;
 use super::read::Reader;
 use crate::store::Revision;
@@ -72,7 +72,7 @@ async fn follow_once(
     reached: &mut bool,
 ) -> Result<std::convert::Infallible, Failure> {
     let (sender, mut notified) = watch::channel(0);
-    let reader = Reader::new(connector.connect(Some(sender)).await?).await?;
+    let reader = Reader::connect(connector, Purpose::Listen, Some(sender)).await?;
     reader.connection.client().batch_execute(&format!("LISTEN {channel}")).await?;
     loop {
         let before = *head.0.borrow();

@@ -1,6 +1,6 @@
 //! The one lane of this server that all its commits go through, a batch at a time.
 //!
-//! A batch is a transaction that begins with the lock of the head's row, which orders it among the batches of all servers. Its
+//! A batch is a transaction that begins with a lock, which orders it among the batches of all servers. Its
 //! decisions are run one after the other, each above what those before it staged; then all that they changed is written and
 //! committed at once. Until the commit was sent, a batch whose connection breaks is simply run again. After that its outcome is
 //! asked for, under the same lock, before anything else is done.
@@ -115,12 +115,9 @@ impl Batch {
 /// What a lane needs.
 pub(super) struct Setup {
     pub(super) connector: Arc<Connector>,
-    /// Where the other servers are told of commits.
-    pub(super) channel: String,
     pub(super) layout: &'static Layout,
     pub(super) head: Head,
     pub(super) cache_bytes: usize,
-    pub(super) patience: Duration,
 }
 
 pub(super) struct Lane {
@@ -253,10 +250,10 @@ impl Lane {
     }
 
     async fn connect(&mut self) -> Result<Session, Failure> {
-        let connection = self.setup.connector.connect(None).await?;
+        let session = Session::connect(&self.setup.connector).await?;
         // What this connection will see may be older than what the last one saw.
         self.cache.clear();
-        Session::new(connection, &self.setup.channel, self.setup.patience).await
+        Ok(session)
     }
 
     /// Takes the lock, and brings the cache up to what is true under it, with what the batch will probably read.

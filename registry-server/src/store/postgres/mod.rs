@@ -1,8 +1,13 @@
 //! The store of many servers: PostgreSQL, from version 12 on.
 //!
-//! Every server has one lane, a connection on which it commits in batches (`lane`); the lock of the one row of the table `head`
-//! orders the batches of all servers, so that revisions become visible in their order. Reads have a pool of connections. One more
-//! connection listens to what the other servers commit (`head`).
+//! Every server has one lane, a connection on which it commits in batches (`lane`); an advisory lock orders the batches of all
+//! servers, so that revisions become visible in their order. Reads have a pool of connections. One more connection listens to what
+//! the other servers commit (`head`).
+//!
+//! *Invariant:* every connection leads to the same store, as it says itself before it is used, and again under each lock (`home`).
+//! When one does not, this process reads and writes nothing any more.
+//!
+//! *Invariant:* a commit updates no row that all commits update: an old snapshot, which keeps all versions of a row, would slow it.
 //!
 //! *Invariant:* a commit is answered only when it is known to have happened. If the connection breaks while the database commits,
 //! the lane finds out over another one, by the batch's id in the log.
@@ -16,6 +21,7 @@ mod error;
 mod facts;
 mod flush;
 mod head;
+mod home;
 mod lane;
 mod overlay;
 mod pool;
@@ -30,6 +36,7 @@ mod tls;
 mod views;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -38,12 +45,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::connect::Connector;
+use self::connect::{Connected, Connector, Prepare as _, Purpose};
 use self::error::Failure;
 use self::head::Head;
 use self::lane::{Job, Lane, Setup, Work};
 use self::pool::Pool;
-use self::read::Reader;
+use self::read::{Reader, Reads};
 use super::{
     Decision, Hit, Kind, Layout, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError,
 };
@@ -75,6 +82,8 @@ pub struct PostgresOptions {
 /// A store in a PostgreSQL database.
 pub struct PostgresStore {
     connector: Arc<Connector>,
+    identity: Uuid,
+    whole: AtomicBool,
     pool: Pool,
     snapshots: Arc<Semaphore>,
     patience: Duration,
@@ -104,22 +113,28 @@ impl PostgresStore {
     /// If the database can't be reached or used, or another version of this program wrote what is there that this one can't read.
     pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
         let connector = Arc::new(Connector::new(&options)?);
-        let connection = connector.connect(None).await?;
-        schema::migrate(&connection).await?;
-        let channel = channel(&connection).await?;
-        let head = Head::new(Reader::new(connection).await?.newest().await?);
+        let Connected { connection, found, prepared } = connector.connect::<Reads>(Purpose::Read, None).await?;
+        let found = schema::migrate(&connection, found).await?;
+        connector.home().settle(found.identity);
+        let reads = match prepared {
+            Ok(reads) => reads,
+            // There were no tables yet.
+            Err(_) => Reads::prepare(connection.client()).await?,
+        };
+        let pool = Pool::new(Arc::clone(&connector), options.pool_size, options.patience);
+        pool.add(Reader::new(connection, reads));
+        let head = Head::new(found.newest);
         let (health, healthy) = watch::channel(true);
         let (jobs, queue) = mpsc::channel(QUEUE);
         let setup = Setup {
             connector: Arc::clone(&connector),
-            channel: channel.clone(),
             layout: options.layout,
             head: head.clone(),
             cache_bytes: CACHE_BYTES,
-            patience: options.patience,
         };
         let lane_ended = lane::start(Lane::new(setup, queue))?;
-        let follow = head::follow(Arc::clone(&connector), channel, head.clone(), health.clone());
+        let follow = head::follow(Arc::clone(&connector), found.channel, head.clone(), health.clone());
+        let home = Arc::clone(connector.home());
         let follower = tokio::spawn(async move {
             tokio::select! {
                 () = follow => {}
@@ -127,10 +142,16 @@ impl PostgresStore {
                     tracing::error!("the store's lane has ended; the store takes no more writes");
                     health.send_replace(false);
                 }
+                why = home.until_left() => {
+                    tracing::error!(why, "the store can't be used any more");
+                    health.send_replace(false);
+                }
             }
         });
         Ok(Self {
-            pool: Pool::new(Arc::clone(&connector), options.pool_size, options.patience),
+            identity: found.identity,
+            whole: AtomicBool::new(found.whole),
+            pool,
             snapshots: Arc::new(Semaphore::new(options.pool_size.max(1))),
             patience: options.patience,
             connector,
@@ -143,9 +164,10 @@ impl PostgresStore {
 
     /// Notes whether the store is whole.
     async fn set_whole(&self, whole: bool) -> Result<(), StoreError> {
-        let connection = self.connector.connect(None).await?;
-        let sql = "UPDATE head SET whole = $1 WHERE whole <> $1";
-        connection.client().execute(sql, &[&whole]).await.map_err(Failure::from)?;
+        let connected = self.connector.connect::<()>(Purpose::Read, None).await?;
+        let sql = "UPDATE store SET whole = $1 WHERE whole <> $1";
+        connected.connection.client().execute(sql, &[&whole]).await.map_err(Failure::from)?;
+        self.whole.store(whole, Ordering::Relaxed);
         Ok(())
     }
 
@@ -156,13 +178,6 @@ impl PostgresStore {
         self.jobs.send(job).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
-}
-
-/// Where servers on this schema notify each other. Channels belong to the database, so each schema has its own.
-async fn channel(connection: &connect::Connection) -> Result<String, StoreError> {
-    let sql = "SELECT 'model_registry_' || md5(current_schema())";
-    let row = connection.client().query_one(sql, &[]).await.map_err(Failure::from)?;
-    Ok(row.get(0))
 }
 
 #[async_trait]
@@ -210,15 +225,11 @@ impl Store for PostgresStore {
     }
 
     async fn identity(&self) -> Result<Uuid, StoreError> {
-        let connection = self.connector.connect(None).await?;
-        let row = connection.client().query_one("SELECT identity FROM head", &[]).await.map_err(Failure::from)?;
-        Ok(row.get(0))
+        Ok(self.identity)
     }
 
     async fn whole(&self) -> Result<bool, StoreError> {
-        let connection = self.connector.connect(None).await?;
-        let row = connection.client().query_one("SELECT whole FROM head", &[]).await.map_err(Failure::from)?;
-        Ok(row.get(0))
+        Ok(self.whole.load(Ordering::Relaxed))
     }
 
     async fn commit(&self, decision: Arc<dyn Decision>) -> Result<Option<Revision>, StoreError> {
@@ -230,7 +241,7 @@ impl Store for PostgresStore {
         let Ok(Ok(place)) = place else {
             return Err(StoreError::Unavailable("too many snapshots are open".to_owned()));
         };
-        let reader = Reader::new(self.connector.connect_for_reads().await?).await?;
+        let reader = Reader::connect(&self.connector, Purpose::Read, None).await?;
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         reader.connection.client().batch_execute(begin).await.map_err(Failure::from)?;
         // The first read fixes what all others will see.

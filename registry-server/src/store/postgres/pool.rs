@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::connect::Connector;
+use super::connect::{Connector, Purpose};
 use super::error::{Cause, Failure};
 use super::read::Reader;
 
@@ -22,16 +22,22 @@ impl Pool {
         Self { connector, places: Arc::new(Semaphore::new(size.max(1))), idle: Arc::default(), patience }
     }
 
+    /// Takes a connection that was made for something else.
+    pub(super) fn add(&self, reader: Reader) {
+        lock(&self.idle).push(reader);
+    }
+
     async fn take(&self) -> Result<Pooled, Failure> {
         let place = tokio::time::timeout(self.patience, Arc::clone(&self.places).acquire_owned()).await;
         let Ok(Ok(place)) = place else { return Err(Failure::broken("all connections for reads are in use")) };
+        self.connector.home().is_here()?;
         loop {
             let Some(reader) = lock(&self.idle).pop() else { break };
             if reader.connection.is_usable() {
                 return Ok(Pooled { reader: Some(reader), idle: Arc::clone(&self.idle), _place: place });
             }
         }
-        let reader = Reader::new(self.connector.connect_for_reads().await?).await?;
+        let reader = Reader::connect(&self.connector, Purpose::Read, None).await?;
         Ok(Pooled { reader: Some(reader), idle: Arc::clone(&self.idle), _place: place })
     }
 

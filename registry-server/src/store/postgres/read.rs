@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use tokio_postgres::{Row, Statement};
+use tokio::sync::watch;
+use tokio_postgres::{Client, Row, Statement};
 
-use super::connect::Connection;
+use super::connect::{Connection, Connector, Prepare, Purpose};
 use super::error::Failure;
+use super::home;
 use super::slots::{self, SLOTS};
 use crate::store::{Hit, Index, Kind, LogEntry, Range, Record, Revision, SCAN_BYTES, Source};
 use crate::stored;
@@ -19,6 +21,11 @@ const BEHIND_ALL: [u8; 2_705] = [u8::MAX; 2_705];
 /// A connection with its statements prepared.
 pub(super) struct Reader {
     pub(super) connection: Connection,
+    statements: Reads,
+}
+
+/// The prepared statements of reads.
+pub(super) struct Reads {
     get: Statement,
     records: [Statement; 2],
     /// Of the slots that are columns.
@@ -75,9 +82,8 @@ fn scan_places(order: &str) -> String {
     bounded("position, key, revision, payload", "octet_length(payload)", &page)
 }
 
-impl Reader {
-    pub(super) async fn new(connection: Connection) -> Result<Self, Failure> {
-        let client = connection.client();
+impl Prepare for Reads {
+    async fn prepare(client: &Client) -> Result<Self, Failure> {
         let prepare = async |sql: &str| client.prepare(sql).await;
         let both = async |forward: String, reverse: String| {
             let (forward, reverse) = futures::try_join!(prepare(&forward), prepare(&reverse))?;
@@ -91,34 +97,49 @@ impl Reader {
             &format!("SELECT revision, events, writes {log}"),
         );
         let log = bounded("revision, events", "octet_length(events)", &format!("SELECT revision, events {log}"));
-        let prepared = async {
-            Ok(futures::try_join!(
-                prepare("SELECT revision, payload FROM record WHERE kind = $1 AND key = $2"),
-                both(scan_records("ASC"), scan_records("DESC")),
-                futures::future::try_join_all(slots),
-                both(scan_places("ASC"), scan_places("DESC")),
-                prepare(&log),
-                prepare(&changes),
-                prepare("SELECT revision, pg_is_in_recovery() FROM head"),
-            )?)
-        };
-        let (get, records, slots, places, log, changes, newest) = connection.limited(prepared).await?;
-        Ok(Self { connection, get, records, slots, places, log, changes, newest })
+        let (get, records, slots, places, log, changes, newest) = futures::try_join!(
+            prepare("SELECT revision, payload FROM record WHERE kind = $1 AND key = $2"),
+            both(scan_records("ASC"), scan_records("DESC")),
+            futures::future::try_join_all(slots),
+            both(scan_places("ASC"), scan_places("DESC")),
+            prepare(&log),
+            prepare(&changes),
+            prepare("SELECT coalesce(max(revision), 0), pg_is_in_recovery(), pg_backend_pid() FROM log"),
+        )?;
+        Ok(Self { get, records, slots, places, log, changes, newest })
+    }
+}
+
+impl Reader {
+    pub(super) fn new(connection: Connection, statements: Reads) -> Self {
+        Self { connection, statements }
+    }
+
+    /// Reads over a connection of their own.
+    pub(super) async fn connect(
+        connector: &Connector,
+        purpose: Purpose,
+        notified: Option<watch::Sender<Revision>>,
+    ) -> Result<Self, Failure> {
+        let connected = connector.connect(purpose, notified).await?;
+        Ok(Self::new(connected.connection, connected.prepared?))
     }
 
     pub(super) async fn newest(&self) -> Result<Revision, Failure> {
-        let row = self.connection.limited(async { Ok(self.connection.client().query_one(&self.newest, &[]).await?) });
+        let newest = &self.statements.newest;
+        let row = self.connection.limited(async { Ok(self.connection.client().query_one(newest, &[]).await?) });
         let row = row.await?;
         if row.try_get::<_, bool>(1)? {
             return Err(Failure::broken("the database takes no writes"));
         }
+        home::same_backend(row.try_get(2)?, self.connection.backend())?;
         revision(&row, 0)
     }
 
     pub(super) async fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, Failure> {
-        let row = self
-            .connection
-            .limited(async { Ok(self.connection.client().query_opt(&self.get, &[&number(kind), &key]).await?) });
+        let row = self.connection.limited(async {
+            Ok(self.connection.client().query_opt(&self.statements.get, &[&number(kind), &key]).await?)
+        });
         let Some(row) = row.await? else { return Ok(None) };
         Ok(Some(Record { key: key.to_vec(), revision: revision(&row, 0)?, payload: bytes(&row, 1)? }))
     }
@@ -141,18 +162,23 @@ impl Reader {
     /// The first rows of a range.
     pub(super) async fn page(&self, source: Source, range: &Range) -> Result<Page, Failure> {
         let Some((from, to)) = bounds(range) else { return Ok(Page { hits: Vec::new(), complete: true }) };
-        let (client, direction, limit) = (self.connection.client(), usize::from(range.reverse), range.limit.min(PAGE));
+        let (client, statements) = (self.connection.client(), &self.statements);
+        let (direction, limit) = (usize::from(range.reverse), range.limit.min(PAGE));
         let wanted = limit as i64;
         let rows = self.connection.limited(async {
             Ok(match source {
                 Source::Kind(kind) => {
-                    client.query(&self.records[direction], &[&number(kind), &from, &to, &wanted]).await?
+                    client.query(&statements.records[direction], &[&number(kind), &from, &to, &wanted]).await?
                 }
                 Source::Index(Index { kind, slot }) => match slots::at(self.connection.layout(), kind, slot) {
-                    Some(at) => client.query(&self.slots[at][direction], &[&number(kind), &from, &to, &wanted]).await?,
+                    Some(at) => {
+                        client.query(&statements.slots[at][direction], &[&number(kind), &from, &to, &wanted]).await?
+                    }
                     None => {
                         let slot = i16::from(slot);
-                        client.query(&self.places[direction], &[&number(kind), &slot, &from, &to, &wanted]).await?
+                        client
+                            .query(&statements.places[direction], &[&number(kind), &slot, &from, &to, &wanted])
+                            .await?
                     }
                 },
             })
@@ -163,13 +189,13 @@ impl Reader {
     }
 
     pub(super) async fn log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, Failure> {
-        let rows = self.read_log(&self.log, after, limit).await?;
+        let rows = self.read_log(&self.statements.log, after, limit).await?;
         let entry = |row: &Row| Ok(LogEntry { revision: revision(row, 0)?, events: bytes(row, 1)? });
         rows.iter().map(entry).collect()
     }
 
     pub(super) async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, Failure> {
-        let rows = self.read_log(&self.changes, after, limit).await?;
+        let rows = self.read_log(&self.statements.changes, after, limit).await?;
         let entry = |row: &Row| {
             let stored::LogEntry { writes, .. } = writes(row, 2)?;
             Ok(stored::LogEntry { revision: revision(row, 0)?, events: bytes(row, 1)?, writes })

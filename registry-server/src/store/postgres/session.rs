@@ -1,4 +1,4 @@
-//! The lane's connection: reads and writes under the lock of the head's row.
+//! The lane's connection: reads and writes under the lock that orders the batches of all servers.
 
 use std::sync::Arc;
 
@@ -7,15 +7,20 @@ use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
 use super::cache::{Cell, State};
-use super::connect::Connection;
+use super::connect::{Connected, Connection, Connector, Prepare, Purpose};
 use super::error::Failure;
 use super::flush::{Changes, Flush};
-use super::read::{Reader, bytes, number, revision, writes};
+use super::home::{AT_HOME, LOCK};
+use super::read::{Reader, Reads, bytes, number, revision, writes};
 use super::slots::{self, SLOTS};
 use crate::store::{Kind, Place, Revision};
 
 /// After so many revisions of others it is cheaper to forget everything than to look at each.
 const STRANGERS: i64 = 1000;
+
+/// What is read behind the lock has to be what its former holder left, whatever the database's default is. Whether it may write is the
+/// administrator's to say.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// Without a limit: PostgreSQL calls a commit a success if the wait for its standby was cancelled.
 const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
@@ -34,37 +39,53 @@ pub(super) struct Begun {
 /// The connection with its statements.
 pub(super) struct Session {
     pub(super) reader: Reader,
+    commits: Commits,
+    /// Where the other servers are told of commits.
+    channel: String,
+}
+
+/// The prepared statements of commits.
+struct Commits {
     lock: Statement,
+    at_home: Statement,
     fetch: Statement,
     strangers: Statement,
     settle: Statement,
     flush: Flush,
 }
 
-impl Session {
-    /// Prepares a connection that notifies others over `channel`.
-    pub(super) async fn new(
-        connection: Connection,
-        channel: &str,
-        patience: std::time::Duration,
-    ) -> Result<Self, Failure> {
-        let client = connection.client();
-        // A server that vanishes in a transaction holds the lock: the database must not wait for it for long.
-        let settings = format!("SET idle_in_transaction_session_timeout = {}", patience.as_millis());
-        client.batch_execute(&settings).await?;
+impl Prepare for Commits {
+    async fn prepare(client: &Client) -> Result<Self, Failure> {
+        let prepare = async |sql: &str| Ok(client.prepare(sql).await?);
         let fetch = format!(
             "SELECT kind, key, revision, payload, {}, places
              FROM unnest($1::smallint[], $2::bytea[]) AS wanted (kind, key) JOIN record USING (kind, key)",
             slots::columns()
         );
-        let (lock, fetch, strangers, settle) = futures::try_join!(
-            client.prepare("SELECT revision FROM head FOR UPDATE"),
-            client.prepare(&fetch),
-            client.prepare("SELECT revision, writes FROM log WHERE revision > $1 ORDER BY revision LIMIT $2"),
-            client.prepare("SELECT EXISTS (SELECT FROM log WHERE revision = $1 AND batch = $2)"),
+        let (lock, at_home, fetch, strangers, settle, flush) = futures::try_join!(
+            prepare(LOCK),
+            prepare(AT_HOME),
+            prepare(&fetch),
+            prepare("SELECT revision, writes FROM log WHERE revision > $1 ORDER BY revision LIMIT $2"),
+            prepare("SELECT EXISTS (SELECT FROM log WHERE revision = $1 AND batch = $2)"),
+            Flush::prepare(client),
         )?;
-        let flush = Flush::prepare(client, channel).await?;
-        Ok(Self { reader: Reader::new(connection).await?, lock, fetch, strangers, settle, flush })
+        Ok(Self { lock, at_home, fetch, strangers, settle, flush })
+    }
+}
+
+impl Prepare for (Reads, Commits) {
+    async fn prepare(client: &Client) -> Result<Self, Failure> {
+        futures::try_join!(Reads::prepare(client), Commits::prepare(client))
+    }
+}
+
+impl Session {
+    pub(super) async fn connect(connector: &Connector) -> Result<Self, Failure> {
+        let Connected { connection, found, prepared } = connector.connect(Purpose::Commit, None).await?;
+        let (reads, commits) = prepared?;
+        let found = found.ok_or_else(|| Failure::broken("there is no store"))?;
+        Ok(Self { reader: Reader::new(connection, reads), commits, channel: found.channel })
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -75,13 +96,14 @@ impl Session {
         self.reader.connection.client()
     }
 
-    /// Begins a transaction, locks the head, and reads some records and, from a revision on, what others wrote. All of that is asked
-    /// at once; under READ COMMITTED, what is read behind the lock is what its former holder left.
+    /// Begins a transaction, takes the lock, and reads the head, some records and, from a revision on, what others wrote. All of that
+    /// is asked at once; under READ COMMITTED, what is read by the statements behind the lock's is what its former holder left.
     pub(super) async fn begin(&self, keys: &[(Kind, Vec<u8>)], after: Option<Revision>) -> Result<Begun, Failure> {
         let client = self.client();
         let begun = async {
-            let begin = async { Ok(client.batch_execute("BEGIN").await?) };
-            let lock = async { Ok(client.query_one(&self.lock, &[]).await?) };
+            let begin = async { Ok(client.batch_execute(BEGIN).await?) };
+            let lock = async { Ok(client.execute(&self.commits.lock, &[]).await?) };
+            let at_home = async { Ok(client.query_one(&self.commits.at_home, &[]).await?) };
             let fetch = self.fetched(keys);
             let strangers = async {
                 match after {
@@ -89,10 +111,11 @@ impl Session {
                     None => Ok(None),
                 }
             };
-            futures::try_join!(begin, lock, fetch, strangers)
+            futures::try_join!(begin, lock, at_home, fetch, strangers)
         };
-        let ((), head, fetched, strangers) = self.connection().limited(begun).await?;
-        Ok(Begun { head: revision(&head, 0)?, fetched, strangers })
+        let ((), _, at_home, fetched, strangers) = self.connection().limited(begun).await?;
+        let head = self.connection().home().under_lock(&at_home, self.connection().backend())?;
+        Ok(Begun { head, fetched, strangers })
     }
 
     /// What others wrote behind a revision, or `None` if that is a lot.
@@ -102,7 +125,7 @@ impl Session {
 
     async fn strangers_behind(&self, after: Revision) -> Result<Option<Vec<stored::LogEntry>>, Failure> {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
-        let rows = self.client().query(&self.strangers, &[&after, &STRANGERS]).await?;
+        let rows = self.client().query(&self.commits.strangers, &[&after, &STRANGERS]).await?;
         if rows.len() as i64 >= STRANGERS {
             return Ok(None);
         }
@@ -121,7 +144,7 @@ impl Session {
         }
         let kinds: Vec<_> = keys.iter().map(|(kind, _)| number(*kind)).collect();
         let wanted: Vec<_> = keys.iter().map(|(_, key)| key.as_slice()).collect();
-        let rows = self.client().query(&self.fetch, &[&kinds, &wanted]).await?;
+        let rows = self.client().query(&self.commits.fetch, &[&kinds, &wanted]).await?;
         let mut found = std::collections::HashMap::with_capacity(rows.len());
         for row in &rows {
             let mut places = Vec::new();
@@ -149,7 +172,7 @@ impl Session {
         let committed = async {
             let flush = async {
                 match changes {
-                    Some(changes) => self.flush.run(self.client(), changes).await,
+                    Some(changes) => self.commits.flush.run(self.client(), &self.channel, changes).await,
                     None => Ok(()),
                 }
             };
@@ -172,7 +195,7 @@ impl Session {
         let client = self.client();
         let Begun { head, .. } = self.begin(&[], None).await?;
         let first = i64::try_from(first).map_err(Failure::damaged)?;
-        let there = async { Ok(client.query_one(&self.settle, &[&first, &batch]).await?.try_get(0)?) };
+        let there = async { Ok(client.query_one(&self.commits.settle, &[&first, &batch]).await?.try_get(0)?) };
         let there = self.connection().limited(there).await?;
         match self.commit(None).await? {
             true => Ok((there, head)),

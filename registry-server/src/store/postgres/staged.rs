@@ -14,7 +14,7 @@ use crate::store::{
 };
 use crate::stored;
 
-/// What the decisions of a batch share. The database's head is locked: what is read stays true until the batch is committed.
+/// What the decisions of a batch share. The lock of all commits is held: what is read stays true until the batch is committed.
 pub(super) struct Ground<'a> {
     pub(super) layout: &'static Layout,
     pub(super) session: &'a Session,

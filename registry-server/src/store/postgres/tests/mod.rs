@@ -2,6 +2,7 @@
 
 mod deadlines;
 mod faults;
+mod home;
 #[expect(dead_code, unreachable_pub, reason = "the integration tests use more of it")]
 #[path = "../../../../../tests/support/proxy.rs"]
 mod proxy;

@@ -26,9 +26,9 @@ async fn another_schema_is_refused() {
         PostgresStore::open(schema.options()).await.unwrap_err()
     };
     let refused = with_version(99).await;
-    assert!(matches!(refused, StoreError::TooNew { found: 99, known: 2 }), "{refused}");
-    let refused = with_version(1).await;
-    assert!(matches!(refused, StoreError::TooOld { found: 1, known: 2 }), "{refused}");
+    assert!(matches!(refused, StoreError::TooNew { found: 99, known: 3 }), "{refused}");
+    let refused = with_version(2).await;
+    assert!(matches!(refused, StoreError::TooOld { found: 2, known: 3 }), "{refused}");
     assert!(refused.to_string().contains("earlier development version; make a new one"), "{refused}");
 }
 

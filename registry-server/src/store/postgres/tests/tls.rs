@@ -1,13 +1,13 @@
 //! TLS, as the URL asks for it. The server's certificate is that of `localhost`, signed by an authority of its own.
 
 use super::*;
-use crate::store::postgres::connect::Connector;
+use crate::store::postgres::connect::{Connector, Purpose};
 
 /// Whether a connection with these parameters comes about, and is encrypted.
 async fn encrypted(host: &str, parameters: &str) -> Result<bool, StoreError> {
     let port = server().parse::<tokio_postgres::Config>().unwrap().get_ports()[0];
     let url = format!("postgres://postgres@{host}:{port}/postgres?{parameters}");
-    let connection = Connector::new(&options(url))?.connect(None).await?;
+    let connection = Connector::new(&options(url))?.connect::<()>(Purpose::Read, None).await?.connection;
     let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
     Ok(connection.client().query_one(sql, &[]).await.unwrap().get(0))
 }

@@ -1,12 +1,11 @@
 -- Names are unqualified: everything lies in the first schema of the search path.
 
-CREATE TABLE head (
-    revision bigint NOT NULL,
-    whole boolean NOT NULL DEFAULT true,
+CREATE TABLE store (
     identity uuid NOT NULL DEFAULT gen_random_uuid(),
+    whole boolean NOT NULL DEFAULT true,
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row)
 );
-INSERT INTO head (revision) VALUES (0);
+INSERT INTO store DEFAULT VALUES;
 
 CREATE TABLE log (
     revision bigint PRIMARY KEY,
@@ -65,11 +64,10 @@ COMMENT ON TABLE schema_version IS 'Which migrations of Model Registry were run 
 COMMENT ON COLUMN schema_version.version IS 'The number of the migration';
 COMMENT ON COLUMN schema_version.time IS 'When it was run';
 
-COMMENT ON TABLE head IS 'One row; who writes locks it, so that commits have an order over all servers';
-COMMENT ON COLUMN head.revision IS 'The newest revision';
-COMMENT ON COLUMN head.whole IS 'False in the middle of a restore: nothing may be served then';
-COMMENT ON COLUMN head.identity IS 'Which store this is, whatever is in it: the place of the artifacts names it as its owner';
-COMMENT ON COLUMN head.only_row IS 'Makes sure that there is one row';
+COMMENT ON TABLE store IS 'One row. Commits do not write it: the newest revision is that of the log';
+COMMENT ON COLUMN store.identity IS 'Which store this is, whatever is in it: the place of the artifacts names it as its owner, and servers stop when it changes';
+COMMENT ON COLUMN store.whole IS 'False in the middle of a restore: nothing may be served then';
+COMMENT ON COLUMN store.only_row IS 'Makes sure that there is one row';
 
 COMMENT ON TABLE log IS 'Every revision: the truth that record can be made from';
 COMMENT ON COLUMN log.revision IS 'Contiguous from 1';

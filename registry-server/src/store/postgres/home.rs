@@ -1,0 +1,166 @@
+//! Which store every connection has to lead to. A name, a pooler or a setting of the database may lead the next connection to
+//! another one; then nothing more is read or written, for nobody could tell the two apart.
+
+use std::sync::OnceLock;
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+use tokio_postgres::{Row, SimpleQueryMessage, SimpleQueryRow};
+use uuid::Uuid;
+
+use super::error::{Cause, Failure};
+use super::read::revision;
+use super::schema::NEWEST;
+use crate::store::Revision;
+
+/// Waits for the lock that orders the batches of all servers, and keeps migrations apart from them. It goes with the transaction.
+/// What is read in the same statement may be older than the lock: read in the next one.
+pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('model-registry'), hashtext(current_schema()))";
+
+/// What a connection is asked first of all.
+pub(super) const FIND: &str = "
+    SELECT identity, (SELECT max(version) FROM schema_version), whole, (SELECT coalesce(max(revision), 0) FROM log),
+        (SELECT encode(sha256(convert_to(definition, 'UTF8')), 'hex') FROM layout),
+        'model_registry_' || md5(current_schema())
+    FROM store";
+
+/// What is asked under the lock: the newest revision, and whether the connection is still what it was. The table `store` is not
+/// written by commits: a row that every commit wrote would be slow to find while an old snapshot is held.
+pub(super) const AT_HOME: &str = "
+    SELECT (SELECT coalesce(max(revision), 0) FROM log), (SELECT identity FROM store),
+        (SELECT max(version) FROM schema_version), pg_backend_pid()";
+
+/// What a connection found.
+pub(super) struct Found {
+    pub(super) identity: Uuid,
+    pub(super) schema: u32,
+    /// It is not in the middle of a restore.
+    pub(super) whole: bool,
+    pub(super) newest: Revision,
+    /// The digest of the statements that made the views.
+    views: Option<String>,
+    /// Where servers on this schema notify each other. Channels belong to the database, so each schema has its own.
+    pub(super) channel: String,
+}
+
+impl Found {
+    /// Reads the answer to [`FIND`].
+    pub(super) fn of(answer: &[SimpleQueryMessage]) -> Result<Self, Failure> {
+        let row = last_row(answer).ok_or_else(|| Failure::damaged("the row of the table \"store\" is missing"))?;
+        let number = |column| text(row, column)?.parse::<i64>().map_err(Failure::damaged);
+        Ok(Self {
+            identity: text(row, 0)?.parse().map_err(Failure::damaged)?,
+            schema: u32::try_from(number(1)?).map_err(Failure::damaged)?,
+            whole: text(row, 2)? == "t",
+            newest: u64::try_from(number(3)?).map_err(Failure::damaged)?,
+            views: row.try_get(4)?.map(str::to_owned),
+            channel: text(row, 5)?.to_owned(),
+        })
+    }
+
+    /// Whether the schema and its views are what this program makes.
+    pub(super) fn is_current(&self, views: &str) -> bool {
+        let digest: String = Sha256::digest(views).iter().map(|byte| format!("{byte:02x}")).collect();
+        self.schema == NEWEST && self.views.as_ref() == Some(&digest)
+    }
+}
+
+/// The last row of an answer to several statements.
+pub(super) fn last_row(answer: &[SimpleQueryMessage]) -> Option<&SimpleQueryRow> {
+    let row = |message: &'_ SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(_));
+    match answer.iter().rfind(|message| row(message)) {
+        Some(SimpleQueryMessage::Row(row)) => Some(row),
+        _ => None,
+    }
+}
+
+pub(super) fn text(row: &SimpleQueryRow, column: usize) -> Result<&str, Failure> {
+    row.try_get(column)?.ok_or_else(|| Failure::damaged(format!("column {column} of an answer is null")))
+}
+
+/// The store that all connections of a process lead to.
+pub(super) struct Home {
+    identity: OnceLock<Uuid>,
+    /// Why no connection is used any more.
+    left: watch::Sender<Option<String>>,
+}
+
+impl Home {
+    pub(super) fn new() -> Self {
+        Self { identity: OnceLock::new(), left: watch::Sender::new(None) }
+    }
+
+    /// From now on it has to be this one.
+    pub(super) fn settle(&self, identity: Uuid) {
+        // It is settled once, when the store is opened.
+        let _ = self.identity.set(identity);
+    }
+
+    pub(super) fn identity(&self) -> Option<Uuid> {
+        self.identity.get().copied()
+    }
+
+    /// Fails if a connection led elsewhere; for good, also if this one does.
+    pub(super) fn check(&self, identity: Uuid, schema: u32) -> Result<(), Failure> {
+        let Some(own) = self.identity() else { return Ok(()) };
+        if identity != own {
+            self.leave(format!("the database's connections lead to another registry now ({identity}; it was {own})"));
+        } else if schema != NEWEST {
+            let migrated =
+                format!("another program has changed the database's schema to {schema}; this one needs {NEWEST}");
+            self.leave(migrated);
+        }
+        self.is_here()
+    }
+
+    fn leave(&self, why: String) {
+        self.left.send_if_modified(|left| {
+            let first = left.is_none();
+            left.get_or_insert(why);
+            first
+        });
+    }
+
+    /// Fails if a connection led elsewhere.
+    pub(super) fn is_here(&self) -> Result<(), Failure> {
+        match &*self.left.borrow() {
+            None => Ok(()),
+            Some(why) => Err(Failure { cause: Cause::Refused, aborted: false, message: why.clone() }),
+        }
+    }
+
+    /// Checks the answer to [`AT_HOME`] over a connection to the backend with a process id. Answers the newest revision.
+    pub(super) fn under_lock(&self, row: &Row, backend: i32) -> Result<Revision, Failure> {
+        let missing = || Failure::damaged("the row of the table \"store\", or the schema's number, is missing");
+        let identity: Option<Uuid> = row.try_get(1)?;
+        let schema: Option<i32> = row.try_get(2)?;
+        let (identity, schema) = identity.zip(schema).ok_or_else(missing)?;
+        self.check(identity, u32::try_from(schema).map_err(Failure::damaged)?)?;
+        same_backend(row.try_get(3)?, backend)?;
+        revision(row, 0)
+    }
+
+    /// Waits until a connection led elsewhere. Answers why nothing can be done any more.
+    pub(super) async fn until_left(&self) -> String {
+        let mut left = self.left.subscribe();
+        let why = left.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        // The sender is part of this.
+        why.unwrap_or_default()
+    }
+}
+
+/// Fails if something between here and the database has changed the session.
+pub(super) fn same_backend(now: i32, before: i32) -> Result<(), Failure> {
+    if now == before {
+        return Ok(());
+    }
+    Err(pooled())
+}
+
+/// A session that is not this connection's own.
+pub(super) fn pooled() -> Failure {
+    Failure::broken(
+        "something between this server and the database gives its session to others: a pooler has to be in session mode \
+         (PgBouncer: pool_mode = session), and to reset a session before others get it (server_reset_query = DISCARD ALL)",
+    )
+}

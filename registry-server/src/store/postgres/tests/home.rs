@@ -1,0 +1,120 @@
+//! Every connection leads to the same store, and says so.
+
+use super::*;
+use crate::store::{Read as _, Source};
+
+/// Ends all connections of a schema's stores.
+async fn end_all(schema: &Schema) {
+    let all = "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity WHERE application_name = $1";
+    client(&server()).await.query_one(all, &[&schema.name]).await.unwrap();
+}
+
+/// Whether a store refuses everything, in words that say why; it is not well by then.
+async fn assert_stopped(store: &PostgresStore, why: &str) {
+    let mut healthy = store.healthy();
+    healthy.wait_for(|healthy| !healthy).await.unwrap();
+    // So that the server, which waits for it, ends.
+    assert!(healthy.changed().await.is_err());
+    let refused = store.commit(Increment::hinted()).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Unavailable(said) if said.contains(why)), "{refused}");
+    let read = store.get(COUNTER, KEY).await.unwrap_err();
+    assert!(read.to_string().contains(why), "{read}");
+    assert!(store.scan(Source::Kind(COUNT), &crate::store::Range::first(Vec::new(), 1)).await.is_err());
+    assert!(store.snapshot().await.is_err());
+    assert!(store.log(0, 1).await.is_err());
+}
+
+/// As a setting of the database, a host name or a pooler may do it.
+#[tokio::test]
+async fn a_connection_that_leads_to_another_registry_stops_the_store() {
+    let (schema, other) = (Schema::new().await, Schema::new().await);
+    let elsewhere = other.open().await;
+    let role = format!("role_{}", Uuid::new_v4().simple());
+    let admin = client(&server()).await;
+    admin.batch_execute(&format!("CREATE ROLE {role} LOGIN SUPERUSER")).await.unwrap();
+    let lead_to = async |schema: &Schema| {
+        admin.batch_execute(&format!("ALTER ROLE {role} SET search_path = {}", schema.name)).await.unwrap();
+    };
+    lead_to(&schema).await;
+    let separator = if server().contains('?') { '&' } else { '?' };
+    let url =
+        format!("{}{separator}application_name={}", server().replace("postgres@", &format!("{role}@")), schema.name);
+    let store = PostgresStore::open(options(url)).await.unwrap();
+    store.commit(Increment::hinted()).await.unwrap();
+
+    lead_to(&other).await;
+    end_all(&schema).await;
+    assert_stopped(&store, "lead to another registry").await;
+    assert_eq!(elsewhere.newest().await.unwrap(), 0, "nothing was written there");
+    drop(store);
+    end_all(&schema).await;
+    admin.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_schema_that_a_newer_program_has_migrated_stops_the_store_at_its_next_commit() {
+    let schema = Schema::new().await;
+    let store = schema.open().await;
+    store.commit(Increment::hinted()).await.unwrap();
+    let newer = "INSERT INTO schema_version (version) VALUES (99)";
+    client(&schema.url).await.batch_execute(newer).await.unwrap();
+    // Over the connection that it has.
+    let refused = store.commit(Increment::hinted()).await.unwrap_err();
+    assert!(refused.to_string().contains("schema to 99; this one needs 3"), "{refused}");
+    assert_stopped(&store, "schema to 99").await;
+    let log = "SELECT count(*) FROM log";
+    assert_eq!(client(&schema.url).await.query_one(log, &[]).await.unwrap().get::<_, i64>(0), 1);
+}
+
+#[tokio::test]
+async fn another_identity_under_a_connection_stops_the_store_at_its_next_commit() {
+    let schema = Schema::new().await;
+    let store = schema.open().await;
+    store.commit(Increment::hinted()).await.unwrap();
+    client(&schema.url).await.batch_execute("UPDATE store SET identity = gen_random_uuid()").await.unwrap();
+    let refused = store.commit(Increment::hinted()).await.unwrap_err();
+    assert!(refused.to_string().contains("another registry"), "{refused}");
+    assert_stopped(&store, "another registry").await;
+}
+
+#[tokio::test]
+async fn a_migration_waits_for_commits_and_they_for_it() {
+    let schema = Schema::new().await;
+    let store = schema.open().await;
+    let other = client(&schema.url).await;
+    other.batch_execute(&format!("BEGIN; {}", super::super::home::LOCK)).await.unwrap();
+    let commit = store.commit(Increment::hinted());
+    tokio::pin!(commit);
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+        AND pid IN (SELECT pid FROM pg_stat_activity WHERE application_name = $1)";
+    let watching = client(&server()).await;
+    let waits = async { while watching.query_one(waiting, &[&schema.name]).await.unwrap().get::<_, i64>(0) == 0 {} };
+    tokio::select! {
+        done = &mut commit => panic!("{done:?}"),
+        () = waits => {}
+    }
+    other.batch_execute("INSERT INTO schema_version (version) VALUES (99); COMMIT").await.unwrap();
+    let refused = commit.await.unwrap_err();
+    assert!(refused.to_string().contains("schema to 99"), "{refused}");
+}
+
+/// What is read behind the lock is what its former holder left, also where the default is another.
+#[tokio::test]
+async fn the_default_isolation_of_the_database_is_not_that_of_commits() {
+    for isolation in ["repeatable read", "serializable"] {
+        let schema = Schema::new().await;
+        let url = schema.url.replace(
+            "options=",
+            &format!("options=-c%20default_transaction_isolation%3D{}%20", isolation.replace(' ', "%5C%20")),
+        );
+        let stores = [
+            PostgresStore::open(options(url.clone())).await.unwrap(),
+            PostgresStore::open(options(url)).await.unwrap(),
+        ];
+        let commits = (0..64).map(|at| stores[at % 2].commit(Increment::hinted()));
+        for done in futures::future::join_all(commits).await {
+            done.unwrap();
+        }
+        assert_counted(&stores[0], 64).await;
+    }
+}
