@@ -52,7 +52,11 @@ impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(said) = error.as_db_error() else { return Self::broken(described(&error)) };
         let aborted = matches!(said.parsed_severity(), Some(Severity::Error));
-        Self { cause: cause(said), aborted, message: said.to_string() }
+        let message = match said.code().code() {
+            ROWS_MISSING => "a row that is to be replaced is not there, or not what it was when it was read".to_owned(),
+            _ => said.to_string(),
+        };
+        Self { cause: cause(said), aborted, message }
     }
 }
 
@@ -77,6 +81,9 @@ fn described(error: &tokio_postgres::Error) -> String {
     text
 }
 
+/// A division by zero: see [`super::flush`].
+const ROWS_MISSING: &str = "22012";
+
 fn cause(said: &DbError) -> Cause {
     let code = said.code().code();
     match code {
@@ -87,7 +94,7 @@ fn cause(said: &DbError) -> Cause {
         "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25006" | "53300" => Cause::Broken,
         "23505" => Cause::Duplicate,
         "53100" | "53200" => Cause::Full,
-        "XX001" | "XX002" => Cause::Damaged,
+        "XX001" | "XX002" | ROWS_MISSING => Cause::Damaged,
         "42P01" => Cause::NoTable,
         _ if code.starts_with("08") => Cause::Broken,
         _ => Cause::Refused,

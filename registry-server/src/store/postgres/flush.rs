@@ -48,29 +48,48 @@ impl Prepare for Flush {
         let types = types.concat();
         let arrays: Vec<_> = (1..).zip(types).map(|(at, r#type): (usize, _)| format!("${at}::{type}[]")).collect();
         let rows = format!("unnest({}) AS new ({columns})", arrays.join(", "));
+        // What is there already has another revision, and is run into. Each is looked for by itself: a plan that was made when the
+        // table was empty would read all of it.
+        let revision = "coalesce(there.revision, new.revision)";
+        let there = "LEFT JOIN LATERAL (
+                SELECT revision FROM record WHERE kind = new.kind AND key = new.key ORDER BY revision DESC LIMIT 1
+            ) AS there ON true";
         let insert = format!(
             "INSERT INTO record ({columns})
-             SELECT kind, key, revision, payload, {slots}, places, facts::jsonb FROM {rows}"
+             SELECT kind, key, {revision}, payload, {slots}, places, facts::jsonb FROM {rows} {there}"
         );
         let bare = format!(
-            "INSERT INTO record (kind, key, revision, payload) SELECT * FROM unnest({})",
+            "INSERT INTO record (kind, key, revision, payload)
+             SELECT kind, key, {revision}, payload FROM unnest({}) AS new (kind, key, revision, payload) {there}",
             arrays[..BARE].join(", ")
         );
         let set: Vec<_> = (1..=SLOTS).map(slots::column).map(|column| format!("{column} = new.{column}")).collect();
-        let update = format!(
-            "UPDATE record
-             SET revision = new.revision, payload = new.payload, {}, places = new.places, facts = new.facts::jsonb
-             FROM {rows} WHERE record.kind = new.kind AND record.key = new.key",
-            set.join(", ")
+        let base = arrays.len() + 1;
+        let update = all_of(
+            &format!(
+                "UPDATE record
+                 SET revision = new.revision, payload = new.payload, {}, places = new.places, facts = new.facts::jsonb
+                 FROM unnest({}, ${base}::bigint[]) AS new ({columns}, base)
+                 WHERE record.kind = new.kind AND record.key = new.key AND record.revision = new.base",
+                set.join(", "),
+                arrays.join(", ")
+            ),
+            base + 1,
         );
-        let remove = "DELETE FROM record USING unnest($1::smallint[], $2::bytea[]) AS old (kind, key)
-            WHERE record.kind = old.kind AND record.key = old.key";
+        let remove = all_of(
+            "DELETE FROM record USING unnest($1::smallint[], $2::bytea[], $3::bigint[]) AS old (kind, key, revision)
+             WHERE record.kind = old.kind AND record.key = old.key AND record.revision = old.revision",
+            4,
+        );
         let insert_places = "INSERT INTO place (kind, slot, position, key)
             SELECT * FROM unnest($1::smallint[], $2::smallint[], $3::bytea[], $4::bytea[])";
-        let remove_places = "DELETE FROM place
-            USING unnest($1::smallint[], $2::smallint[], $3::bytea[], $4::bytea[]) AS old (kind, slot, position, key)
-            WHERE place.kind = old.kind AND place.slot = old.slot AND place.position = old.position
-              AND place.key = old.key";
+        let remove_places = all_of(
+            "DELETE FROM place
+             USING unnest($1::smallint[], $2::smallint[], $3::bytea[], $4::bytea[]) AS old (kind, slot, position, key)
+             WHERE place.kind = old.kind AND place.slot = old.slot AND place.position = old.position
+               AND place.key = old.key",
+            5,
+        );
         let log = "INSERT INTO log (revision, batch, events, writes)
             SELECT revision, $1, events, writes
             FROM unnest($2::bigint[], $3::bytea[], $4::bytea[]) AS new (revision, events, writes)";
@@ -78,9 +97,9 @@ impl Prepare for Flush {
             prepare(&insert),
             prepare(&bare),
             prepare(&update),
-            prepare(remove),
+            prepare(&remove),
             prepare(insert_places),
-            prepare(remove_places),
+            prepare(&remove_places),
             prepare(log),
             prepare("SELECT pg_notify($1, $2)"),
         )?;
@@ -93,36 +112,44 @@ impl Flush {
     pub(super) async fn run(&self, client: &Client, channel: &str, changes: &Changes<'_>) -> Result<(), Failure> {
         let Changes { insert, insert_bare, update, removed, added_places, removed_places, log } = changes;
         let head = log.revisions.last().copied().unwrap_or_default().to_string();
+        let updated = update.len() as i64;
+        let mut update_columns = update.columns();
+        update_columns.extend([&update.bases as &(dyn ToSql + Sync), &updated]);
+        let gone = removed.keys.len() as i64;
+        let places_gone = removed_places.keys.len() as i64;
+        let mut removed_columns = removed_places.columns();
+        removed_columns.push(&places_gone);
         futures::try_join!(
-            execute(client, &self.update, update.len(), update.columns()),
-            execute(client, &self.remove, removed.0.len(), vec![&removed.0, &removed.1]),
-            execute(client, &self.insert, insert.len(), insert.columns()),
-            execute(client, &self.insert_bare, insert_bare.len(), insert_bare.columns()[..BARE].to_vec()),
+            execute(client, &self.update, updated, update_columns),
+            execute(client, &self.remove, gone, vec![&removed.kinds, &removed.keys, &removed.revisions, &gone]),
+            execute(client, &self.insert, insert.len() as i64, insert.columns()),
+            execute(client, &self.insert_bare, insert_bare.len() as i64, insert_bare.columns()[..BARE].to_vec()),
             // First those that are no longer there: another record may be listed there now.
-            execute(client, &self.remove_places, removed_places.keys.len(), removed_places.columns()),
-            execute(client, &self.insert_places, added_places.keys.len(), added_places.columns()),
-            execute(client, &self.log, log.revisions.len(), vec![&log.batch, &log.revisions, &log.events, &log.writes]),
+            execute(client, &self.remove_places, places_gone, removed_columns),
+            execute(client, &self.insert_places, added_places.keys.len() as i64, added_places.columns()),
+            execute(client, &self.log, 1, vec![&log.batch, &log.revisions, &log.events, &log.writes]),
             execute(client, &self.notify, 1, vec![&channel, &head]),
         )?;
         Ok(())
     }
 }
 
-/// Runs a statement that has to change so many rows; without any it is left out.
+/// A statement that changes as many rows as its parameter of this number says, or fails: the commit is on its way by then.
+fn all_of(change: &str, parameter: usize) -> String {
+    format!("WITH changed AS ({change} RETURNING 1) SELECT 1 / (count(*) = ${parameter}::bigint)::integer FROM changed")
+}
+
+/// Runs a statement on so many rows; without any it is left out.
 async fn execute(
     client: &Client,
     statement: &Statement,
-    rows: usize,
+    rows: i64,
     parameters: Vec<&(dyn ToSql + Sync)>,
 ) -> Result<(), Failure> {
-    if rows == 0 {
-        return Ok(());
+    if rows > 0 {
+        client.execute(statement, &parameters).await?;
     }
-    let changed = client.execute(statement, &parameters).await?;
-    match changed == rows as u64 {
-        true => Ok(()),
-        false => Err(Failure::damaged(format!("{changed} rows changed where {rows} had to"))),
-    }
+    Ok(())
 }
 
 /// Rows of the table `record`, column by column.
@@ -131,6 +158,8 @@ pub(super) struct Rows<'a> {
     kinds: Vec<i16>,
     keys: Vec<&'a [u8]>,
     revisions: Vec<i64>,
+    /// The revisions of the rows that they replace.
+    bases: Vec<i64>,
     payloads: Vec<&'a [u8]>,
     slots: [Vec<Option<&'a [u8]>>; SLOTS as usize],
     /// The places in the table.
@@ -164,6 +193,14 @@ impl<'a> Rows<'a> {
         let rest: [&(dyn ToSql + Sync); 2] = [&self.places, &self.facts];
         content.into_iter().chain(slots).chain(rest).collect()
     }
+}
+
+/// Rows of the table `record` that are to go.
+#[derive(Default)]
+struct Removed<'a> {
+    kinds: Vec<i16>,
+    keys: Vec<&'a [u8]>,
+    revisions: Vec<i64>,
 }
 
 /// Rows of the table `place`.
@@ -204,7 +241,7 @@ pub(super) struct Changes<'a> {
     insert: Rows<'a>,
     insert_bare: Rows<'a>,
     update: Rows<'a>,
-    removed: (Vec<i16>, Vec<&'a [u8]>),
+    removed: Removed<'a>,
     added_places: PlaceRows<'a>,
     removed_places: PlaceRows<'a>,
     log: LogRows<'a>,
@@ -220,7 +257,7 @@ impl<'a> Changes<'a> {
             insert: Rows::default(),
             insert_bare: Rows::default(),
             update: Rows::default(),
-            removed: Default::default(),
+            removed: Removed::default(),
             added_places: PlaceRows::default(),
             removed_places: PlaceRows::default(),
             log: LogRows {
@@ -247,12 +284,14 @@ impl<'a> Changes<'a> {
                 None if cell.places.is_empty() => self.insert_bare.push(layout, kind, key, cell, None),
                 facts => self.insert.push(layout, kind, key, cell, facts),
             },
-            (Some(_), Some(cell)) => {
+            (Some(before), Some(cell)) => {
+                self.update.bases.push(before.revision as i64);
                 self.update.push(layout, kind, key, cell, facts::json(layout, kind, &cell.payload));
             }
-            (Some(_), None) => {
-                self.removed.0.push(number(kind));
-                self.removed.1.push(key);
+            (Some(before), None) => {
+                self.removed.kinds.push(number(kind));
+                self.removed.keys.push(key);
+                self.removed.revisions.push(before.revision as i64);
             }
         }
         let in_table = |cell: Option<&'a Arc<Cell>>| {

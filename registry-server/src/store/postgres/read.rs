@@ -15,6 +15,10 @@ use crate::stored;
 /// How many rows a scan asks for at once.
 const PAGE: usize = 1000;
 
+/// The newest version of a row is found first: older ones are there for as long as an old snapshot is held, and are not walked.
+pub(super) const GET: &str =
+    "SELECT revision, payload FROM record WHERE kind = $1 AND key = $2 ORDER BY revision DESC LIMIT 1";
+
 /// Longer than any key: an index of PostgreSQL takes no more than 2,704 bytes.
 const BEHIND_ALL: [u8; 2_705] = [u8::MAX; 2_705];
 
@@ -76,7 +80,10 @@ fn scan_slot(slot: u8, order: &str) -> String {
 
 fn scan_places(order: &str) -> String {
     let page = format!(
-        "SELECT position, key, revision, payload FROM place JOIN record USING (kind, key)
+        "SELECT position, key, newest.revision, payload FROM place CROSS JOIN LATERAL (
+            SELECT revision, payload FROM record
+            WHERE kind = place.kind AND key = place.key ORDER BY revision DESC LIMIT 1
+         ) AS newest
          WHERE kind = $1 AND slot = $2 AND position >= $3 AND position < $4 ORDER BY position {order} LIMIT $5"
     );
     bounded("position, key, revision, payload", "octet_length(payload)", &page)
@@ -98,7 +105,7 @@ impl Prepare for Reads {
         );
         let log = bounded("revision, events", "octet_length(events)", &format!("SELECT revision, events {log}"));
         let (get, records, slots, places, log, changes, newest) = futures::try_join!(
-            prepare("SELECT revision, payload FROM record WHERE kind = $1 AND key = $2"),
+            prepare(GET),
             both(scan_records("ASC"), scan_records("DESC")),
             futures::future::try_join_all(slots),
             both(scan_places("ASC"), scan_places("DESC")),

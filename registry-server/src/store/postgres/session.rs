@@ -58,8 +58,11 @@ impl Prepare for Commits {
     async fn prepare(client: &Client) -> Result<Self, Failure> {
         let prepare = async |sql: &str| Ok(client.prepare(sql).await?);
         let fetch = format!(
-            "SELECT kind, key, revision, payload, {}, places
-             FROM unnest($1::smallint[], $2::bytea[]) AS wanted (kind, key) JOIN record USING (kind, key)",
+            "SELECT wanted.kind, wanted.key, revision, payload, {}, places
+             FROM unnest($1::smallint[], $2::bytea[]) AS wanted (kind, key)
+             CROSS JOIN LATERAL (
+                SELECT * FROM record WHERE kind = wanted.kind AND key = wanted.key ORDER BY revision DESC LIMIT 1
+             ) AS newest",
             slots::columns()
         );
         let (lock, at_home, fetch, strangers, settle, flush) = futures::try_join!(

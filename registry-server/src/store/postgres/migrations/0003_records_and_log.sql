@@ -15,6 +15,9 @@ CREATE TABLE log (
     writes bytea NOT NULL
 );
 
+-- The revision is part of the primary key so that a record that is written again and again is found at once: its newest version comes
+-- first, and versions that an old snapshot keeps are not walked. There is one row for each kind and key.
+--
 -- The place of a record in an index is in a column of its row: rows are what costs. Only those in slots where a record may have
 -- several places, or beyond the sixth, are rows of their own.
 CREATE TABLE record (
@@ -30,7 +33,7 @@ CREATE TABLE record (
     slot_6 bytea,
     places bytea,
     facts jsonb,
-    PRIMARY KEY (kind, key)
+    PRIMARY KEY (kind, key, revision)
 );
 CREATE INDEX slot_1 ON record (kind, (slot_1 || key)) WHERE slot_1 IS NOT NULL;
 CREATE INDEX slot_2 ON record (kind, (slot_2 || key)) WHERE slot_2 IS NOT NULL;

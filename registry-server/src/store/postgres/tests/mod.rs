@@ -8,6 +8,7 @@ mod home;
 mod proxy;
 mod schema;
 mod servers;
+mod snapshots;
 mod tls;
 
 use std::sync::Arc;
