@@ -9,8 +9,8 @@ step() { printf '\n== %s\n' "$*"; }
 
 step tools
 rustup component add rustfmt clippy >/dev/null 2>&1 || { cargo fmt --version && cargo clippy --version; }
-# The tests look at the server's system calls, and put proxies in front of it.
-missing=$(PATH=$PATH:/usr/sbin; for tool in strace nginx haproxy; do command -v $tool >/dev/null || echo $tool; done)
+# The tests look at the server's system calls, put proxies in front of it, and set its clock.
+missing=$(PATH=$PATH:/usr/sbin; for tool in strace nginx haproxy faketime; do command -v $tool >/dev/null || echo $tool; done)
 if [ -n "$missing" ]; then
     as_root=$([ "$(id -u)" = 0 ] || echo sudo)
     # Not to be started: the tests run their own.

@@ -5,6 +5,7 @@ mod archive;
 mod backup;
 mod chaos;
 mod cli;
+mod clocks;
 mod database;
 mod destinations;
 mod encryption;

@@ -9,7 +9,7 @@ mod scheduled;
 pub(crate) mod tests;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use self::marks::Marks;
 use futures::TryStreamExt as _;
@@ -46,7 +46,7 @@ pub(crate) async fn collect(
     plan: &Plan,
     tell: impl Fn(Phase, i64) -> bool + Send + Sync,
 ) -> Result<pb::CollectGarbageReport, Error> {
-    let now = SystemTime::now();
+    let now = registry.store().time().await?;
     let purging = |purged| tell(Phase::Purge, purged);
     let purged_versions = registry.purge_due(intent, now, plan.dry_run, purging).await?;
     let mut report = pb::CollectGarbageReport { purged_versions, ..Default::default() };

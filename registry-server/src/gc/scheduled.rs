@@ -12,6 +12,8 @@ use crate::registry::{Intent, Registry};
 
 /// A clock that is further ahead of the newest event may be wrong, and what is purged by it is gone for good.
 const FAR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// If the clocks of server and store are further apart, one of them is wrong.
+const APART: Duration = Duration::from_secs(60);
 
 /// What a server does by itself.
 #[derive(Debug, Clone)]
@@ -36,14 +38,20 @@ pub(crate) async fn run(registry: Registry, schedule: Schedule, mut draining: wa
             // An error means that the server is gone.
             _ = draining.wait_for(|draining| *draining) => return,
         }
-        match ahead(&registry, SystemTime::now()).await {
+        match doubt(&registry, SystemTime::now()).await {
             Ok(None) => {}
-            Ok(Some(ahead)) => {
-                let days = ahead.as_secs() / (24 * 60 * 60);
+            Ok(Some(Doubt::Ahead(by))) => {
                 tracing::warn!(
-                    days,
+                    days = by.as_secs() / (24 * 60 * 60),
                     "the clock is far ahead of the newest event: nothing is collected until there is another one, or \
                      `registryctl gc` is run"
+                );
+                continue;
+            }
+            Ok(Some(Doubt::Apart(by))) => {
+                tracing::warn!(
+                    seconds = by.as_secs(),
+                    "the clocks of this server and of its database differ: this server collects nothing until they agree"
                 );
                 continue;
             }
@@ -67,10 +75,30 @@ pub(crate) async fn run(registry: Registry, schedule: Schedule, mut draining: wa
     }
 }
 
-/// How far the clock is ahead of the newest event, if that is far.
-async fn ahead(registry: &Registry, now: SystemTime) -> Result<Option<Duration>, Error> {
-    let newest = registry.newest_time().await?;
-    Ok(newest.and_then(|newest| now.duration_since(newest).ok()).filter(|ahead| *ahead > FAR))
+/// Why the clocks are not to be trusted.
+#[derive(Debug, PartialEq, Eq)]
+enum Doubt {
+    /// The store's is so far ahead of the newest event.
+    Ahead(Duration),
+    /// The server's and the store's are so far apart.
+    Apart(Duration),
+}
+
+async fn doubt(registry: &Registry, own: SystemTime) -> Result<Option<Doubt>, Error> {
+    Ok(rule(own, registry.store().time().await?, registry.newest_time().await?))
+}
+
+/// Whether a server may purge by itself. It does so by the store's clock, which all servers share.
+fn rule(own: SystemTime, store: SystemTime, newest: Option<SystemTime>) -> Option<Doubt> {
+    let apart = own.duration_since(store).unwrap_or_else(|error| error.duration());
+    let ahead = newest.and_then(|newest| store.duration_since(newest).ok()).unwrap_or_default();
+    if apart > APART {
+        Some(Doubt::Apart(apart))
+    } else if ahead > FAR {
+        Some(Doubt::Ahead(ahead))
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -78,13 +106,23 @@ mod tests {
     use super::super::tests::Setting;
     use super::*;
 
-    #[tokio::test]
-    async fn a_clock_is_far_ahead_a_week_after_the_newest_event() {
-        let setting = Setting::new().await;
-        let newest = setting.registry.newest_time().await.unwrap().unwrap();
+    #[test]
+    fn nothing_is_purged_by_a_clock_that_may_be_wrong() {
         let second = Duration::from_secs(1);
-        for (now, far) in [(newest - second, false), (newest + FAR, false), (newest + FAR + second, true)] {
-            assert_eq!(ahead(&setting.registry, now).await.unwrap().is_some(), far);
+        let store = SystemTime::UNIX_EPOCH + 3 * FAR;
+        let (near, far) = (store - FAR, store - FAR - second);
+        for (own, newest, expected) in [
+            (store, None, None),
+            (store, Some(store), None),
+            (store, Some(store + FAR), None),
+            (store, Some(near), None),
+            (store, Some(far), Some(Doubt::Ahead(FAR + second))),
+            (store + APART, Some(store), None),
+            (store - APART, Some(store), None),
+            (store + APART + second, Some(store), Some(Doubt::Apart(APART + second))),
+            (store - APART - second, Some(far), Some(Doubt::Apart(APART + second))),
+        ] {
+            assert_eq!(rule(own, store, newest), expected, "{own:?} {newest:?}");
         }
     }
 

@@ -190,8 +190,8 @@ impl<M: Mutation> Pending<M> {
             Some(record) => decode(&record)?,
             None => ChainHeadRecord { hash: Bytes::from_static(&CHAIN_START), create_time: None },
         };
-        // Times never decrease along the log, whatever the clocks of servers say.
-        let now = later(now(), head.create_time);
+        // Times never decrease along the log, even if the clock is set back.
+        let now = later(transaction.time().into(), head.create_time);
         let mut tx = Tx::new(transaction, &self.intent, now, self.purge_after);
         self.mutation.apply(&mut tx).await?;
         if tx.events.is_empty() || self.intent.validate_only {
@@ -270,12 +270,6 @@ fn later(time: Timestamp, other: Option<Timestamp>) -> Timestamp {
         Some(other) if (other.seconds, other.nanos) > (time.seconds, time.nanos) => other,
         _ => time,
     }
-}
-
-/// The time now.
-fn now() -> Timestamp {
-    let now = chrono::Utc::now();
-    Timestamp { seconds: now.timestamp(), nanos: i32::try_from(now.timestamp_subsec_nanos()).unwrap_or(0) }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod sled;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::stored;
 use async_trait::async_trait;
@@ -214,6 +215,9 @@ pub trait Transaction: Read {
     /// The revision that this commit will be.
     fn revision(&self) -> Revision;
 
+    /// What [`Store::time`] said a moment ago.
+    fn time(&self) -> SystemTime;
+
     /// Writes a record.
     async fn put(&mut self, put: Put) -> Result<(), StoreError>;
 
@@ -245,6 +249,9 @@ pub trait Store: Read {
     /// The newest revision that this process knows of; it changes once the commit can be read and is on the disk. Where others
     /// write to the same store it may lag behind [`Store::newest`]: it wakes, the log tells.
     fn head(&self) -> watch::Receiver<Revision>;
+
+    /// What time it is by the store's clock: where several servers share a store, the one clock that they share.
+    async fn time(&self) -> Result<SystemTime, StoreError>;
 
     /// The newest revision there is.
     async fn newest(&self) -> Result<Revision, StoreError>;

@@ -2,6 +2,7 @@
 //! another one; then nothing more is read or written, for nobody could tell the two apart.
 
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
@@ -24,11 +25,11 @@ pub(super) const FIND: &str = "
         'model_registry_' || md5(current_schema())
     FROM store";
 
-/// What is asked under the lock: the newest revision, and whether the connection is still what it was. The table `store` is not
+/// What is asked under the lock: the newest revision, the time, and whether the connection is still what it was. The table `store` is not
 /// written by commits: a row that every commit wrote would be slow to find while an old snapshot is held.
 pub(super) const AT_HOME: &str = "
     SELECT (SELECT coalesce(max(revision), 0) FROM log), (SELECT identity FROM store),
-        (SELECT max(version) FROM schema_version), pg_backend_pid()";
+        (SELECT max(version) FROM schema_version), pg_backend_pid(), clock_timestamp()";
 
 /// What a connection found.
 pub(super) struct Found {
@@ -129,15 +130,16 @@ impl Home {
         }
     }
 
-    /// Checks the answer to [`AT_HOME`] over a connection to the backend with a process id. Answers the newest revision.
-    pub(super) fn under_lock(&self, row: &Row, backend: i32) -> Result<Revision, Failure> {
+    /// Checks the answer to [`AT_HOME`] over a connection to the backend with a process id. Answers the newest revision
+    /// and the time.
+    pub(super) fn under_lock(&self, row: &Row, backend: i32) -> Result<(Revision, SystemTime), Failure> {
         let missing = || Failure::damaged("the row of the table \"store\", or the schema's number, is missing");
         let identity: Option<Uuid> = row.try_get(1)?;
         let schema: Option<i32> = row.try_get(2)?;
         let (identity, schema) = identity.zip(schema).ok_or_else(missing)?;
         self.check(identity, u32::try_from(schema).map_err(Failure::damaged)?)?;
         same_backend(row.try_get(3)?, backend)?;
-        revision(row, 0)
+        Ok((revision(row, 0)?, row.try_get(4)?))
     }
 
     /// Waits until a connection led elsewhere. Answers why nothing can be done any more.

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::stored;
 use futures::FutureExt as _;
@@ -129,6 +129,8 @@ pub(super) struct Lane {
     cache: Cache,
     /// The revision as of which the cache is true.
     seen: Revision,
+    /// The database's time when the lock was taken last.
+    time: SystemTime,
     /// Others wrote before the last batch, and will probably again.
     shared: bool,
     /// So many of those that wait get a batch of their own.
@@ -153,7 +155,8 @@ pub(super) fn start(lane: Lane) -> Result<oneshot::Receiver<()>, StoreError> {
 impl Lane {
     pub(super) fn new(setup: Setup, queue: mpsc::Receiver<Job>) -> Self {
         let cache = Cache::new(setup.cache_bytes);
-        Self { setup, queue, waiting: VecDeque::new(), session: None, cache, seen: 0, shared: false, alone: 0 }
+        let (waiting, time) = (VecDeque::new(), SystemTime::UNIX_EPOCH);
+        Self { setup, queue, waiting, session: None, cache, seen: 0, time, shared: false, alone: 0 }
     }
 
     /// Serves the queue until it is closed and empty.
@@ -260,7 +263,7 @@ impl Lane {
     async fn begin(&mut self, session: &Session, batch: &mut Batch) -> Result<(), Failure> {
         let mut keys = self.to_fetch(&batch.jobs);
         keys.append(&mut batch.unknown);
-        let Begun { head, fetched, strangers } = session.begin(&keys, self.shared.then_some(self.seen)).await?;
+        let Begun { head, time, fetched, strangers } = session.begin(&keys, self.shared.then_some(self.seen)).await?;
         self.shared = head != self.seen;
         if self.shared {
             let strangers = match strangers {
@@ -270,6 +273,7 @@ impl Lane {
             self.forget(strangers.unwrap_or_default(), head)?;
         }
         self.seen = head;
+        self.time = time;
         self.cache.insert(fetched);
         // Those that came while it waited for the lock.
         let before = batch.jobs.len();
@@ -305,7 +309,8 @@ impl Lane {
 
     async fn decide_and_commit(&mut self, session: &Session, batch: &mut Batch) -> Result<(), Failure> {
         let layout = self.setup.layout;
-        let ground = Ground { layout, session, cache: &self.cache, careful: batch.careful, failed: OnceLock::new() };
+        let (cache, time) = (&self.cache, self.time);
+        let ground = Ground { layout, session, cache, time, careful: batch.careful, failed: OnceLock::new() };
         let mut overlay = Overlay::default();
         let mut log = Vec::new();
         let mut bytes = 0;

@@ -37,7 +37,7 @@ mod views;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -195,6 +195,10 @@ impl Read for PostgresStore {
 impl Store for PostgresStore {
     fn head(&self) -> watch::Receiver<Revision> {
         self.head.watch()
+    }
+
+    async fn time(&self) -> Result<SystemTime, StoreError> {
+        Ok(self.pool.read(|pooled| async move { pooled.reader()?.time().await }).await?)
     }
 
     async fn newest(&self) -> Result<Revision, StoreError> {

@@ -1,5 +1,7 @@
 //! Reads over one connection: of what is committed, of a snapshot, or of a transaction.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use prost::Message as _;
 use tokio::sync::watch;
@@ -130,6 +132,12 @@ impl Reader {
     ) -> Result<Self, Failure> {
         let connected = connector.connect(purpose, notified).await?;
         Ok(Self::new(connected.connection, connected.prepared?))
+    }
+
+    pub(super) async fn time(&self) -> Result<SystemTime, Failure> {
+        let time = "SELECT clock_timestamp()";
+        let row = self.connection.limited(async { Ok(self.connection.client().query_one(time, &[]).await?) });
+        Ok(row.await?.try_get(0)?)
     }
 
     pub(super) async fn newest(&self) -> Result<Revision, Failure> {

@@ -1,6 +1,7 @@
 //! The lane's connection: reads and writes under the lock that orders the batches of all servers.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::stored;
 use tokio_postgres::{Client, Row, Statement};
@@ -31,6 +32,7 @@ pub(super) type Fetched = Vec<(Kind, Vec<u8>, State)>;
 /// What the beginning of a transaction found.
 pub(super) struct Begun {
     pub(super) head: Revision,
+    pub(super) time: SystemTime,
     pub(super) fetched: Fetched,
     /// What others wrote since; `None` if it is too much to tell, or was not asked for.
     pub(super) strangers: Option<Vec<stored::LogEntry>>,
@@ -117,8 +119,8 @@ impl Session {
             futures::try_join!(begin, lock, at_home, fetch, strangers)
         };
         let ((), _, at_home, fetched, strangers) = self.connection().limited(begun).await?;
-        let head = self.connection().home().under_lock(&at_home, self.connection().backend())?;
-        Ok(Begun { head, fetched, strangers })
+        let (head, time) = self.connection().home().under_lock(&at_home, self.connection().backend())?;
+        Ok(Begun { head, time, fetched, strangers })
     }
 
     /// What others wrote behind a revision, or `None` if that is a lot.

@@ -1,6 +1,7 @@
 //! A commit in the making: what a decision reads and writes, above what is committed and what the decisions before it staged.
 
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,6 +20,8 @@ pub(super) struct Ground<'a> {
     pub(super) layout: &'static Layout,
     pub(super) session: &'a Session,
     pub(super) cache: &'a Cache,
+    /// By the database's clock, when the lock was taken.
+    pub(super) time: SystemTime,
     /// Ask what is there before a record is written, instead of trusting that a new one is new.
     pub(super) careful: bool,
     /// The first read that failed: the batch can't go on then, whatever the decision made of it.
@@ -170,6 +173,10 @@ impl Found {
 impl Transaction for Staged<'_> {
     fn revision(&self) -> Revision {
         self.revision
+    }
+
+    fn time(&self) -> SystemTime {
+        self.ground.time
     }
 
     async fn put(&mut self, put: Put) -> Result<(), StoreError> {

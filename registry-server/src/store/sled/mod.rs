@@ -22,6 +22,7 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::stored;
 use async_trait::async_trait;
@@ -115,6 +116,10 @@ impl Read for SledStore {
 impl Store for SledStore {
     fn head(&self) -> watch::Receiver<Revision> {
         self.head.clone()
+    }
+
+    async fn time(&self) -> Result<SystemTime, StoreError> {
+        Ok(SystemTime::now())
     }
 
     async fn newest(&self) -> Result<Revision, StoreError> {

@@ -1,5 +1,7 @@
 //! A commit in the making: writes that are staged above the committed state.
 
+use std::time::SystemTime;
+
 use crate::stored;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -99,6 +101,10 @@ impl Read for Staged<'_> {
 impl Transaction for Staged<'_> {
     fn revision(&self) -> Revision {
         self.revision
+    }
+
+    fn time(&self) -> SystemTime {
+        SystemTime::now()
     }
 
     async fn put(&mut self, put: Put) -> Result<(), StoreError> {
