@@ -83,6 +83,7 @@ mod own {
             ALIAS_DELETED = "alias.deleted": "an alias was removed.",
             SWEEP_STARTED = "sweep.started": "chunks that no artifact lists are about to be removed.",
             SWEEP_ENDED = "sweep.ended": "these chunks are removed.",
+            SWEEP_GIVEN_UP = "sweep.given_up": "these chunks may be removed at any time: whoever stores one uses a new name.",
             ENCRYPTION_KEY_CREATED = "encryption_key.created": "a namespace got the key of its artifacts.",
             ENCRYPTION_KEY_ROTATED = "encryption_key.rotated": "this key is under another master key.",
             REQUEST_UNCHANGED = "request.unchanged": "a request with a request id had nothing to change.",

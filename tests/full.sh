@@ -10,6 +10,9 @@ step "what is held for those who read nothing"
 cargo build --release --workspace --bins --locked
 cargo nextest run --release --locked -p registry-tests --run-ignored only --no-capture -E 'test(held::)'
 
+step "everything that can happen in three sweeps"
+cargo nextest run --release --locked -p registry-server --run-ignored only --no-capture -E 'test(in_three_sweeps)'
+
 step "clients of other languages"
 tests/languages/run.sh target/release/registry-server
 

@@ -1,6 +1,7 @@
 //! Where bytes lie that are not in the store: a file, a folder, or a bucket of an object store by its URL.
 
 mod answers;
+mod settling;
 
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::store::StoreError;
 
 use answers::Connector;
 pub use answers::Trouble;
+pub(crate) use settling::settling;
 
 /// How long a request that fails is tried again; object_store's own three minutes are longer than any caller waits.
 const PATIENCE: Duration = Duration::from_secs(4);

@@ -35,9 +35,13 @@ pub(crate) async fn collect(context: &Context, command: Gc) -> Result<(), Failur
     let report = collect.await;
     bar.finish_and_clear();
     context.out.message("CollectGarbageReport", &report?, |report| {
+        let refused = match report.refused_chunks {
+            0 => String::new(),
+            count => format!("; the object store refuses to remove {count}: see the server's log"),
+        };
         let (purged, removed) = if command.dry_run { ("would purge", "would remove") } else { ("purged", "removed") };
         format!(
-            "{purged} {} versions, {removed} {} of {} chunks ({}) and {} leftovers; {} more are too recent",
+            "{purged} {} versions, {removed} {} of {} chunks ({}) and {} leftovers; {} more are too recent{refused}",
             report.purged_versions,
             report.removed_chunks,
             report.stored_chunks,

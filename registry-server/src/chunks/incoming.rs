@@ -1,12 +1,14 @@
 //! Chunks that are coming in: checked, hashed and stored, several at once.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use registry_common::chunks::{self, Chunk};
 use registry_proto::v1::ErrorReason;
 use tokio::task::JoinSet;
 
 use super::digests::Digesting;
-use super::{ChunkStore, Memory, compute, stopped};
+use super::{ChunkStore, Memory, Names, compute, stopped};
 use crate::error::Error;
 
 /// How many chunks of one stream are on their way to the store at once.
@@ -16,6 +18,7 @@ const AT_ONCE: usize = 8;
 #[derive(Debug, Clone)]
 struct Destination {
     store: ChunkStore,
+    names: Arc<Names>,
     namespace: String,
     digesting: Option<Digesting>,
 }
@@ -47,7 +50,7 @@ impl Destination {
                 digesting.arrived(position, chunk, Some((bytes.clone(), Memory::clone(&memory)))).await;
             }
         };
-        let (stored, ()) = tokio::join!(self.store.put(&self.namespace, &chunk, bytes.clone()), hashing);
+        let (stored, ()) = tokio::join!(self.store.put(&self.names, &self.namespace, &chunk, bytes.clone()), hashing);
         stored?;
         Ok((position, chunk))
     }
@@ -61,9 +64,9 @@ impl Drop for Incoming {
 }
 
 impl Incoming {
-    /// Chunks for a namespace. `digesting` hears of each.
-    pub(crate) fn new(store: ChunkStore, namespace: String, digesting: Option<Digesting>) -> Self {
-        Self { to: Destination { store, namespace, digesting }, storing: JoinSet::new(), stored: Vec::new() }
+    /// Chunks for a namespace, as they are called by `names`. `digesting` hears of each.
+    pub(crate) fn new(store: ChunkStore, names: Arc<Names>, namespace: String, digesting: Option<Digesting>) -> Self {
+        Self { to: Destination { store, names, namespace, digesting }, storing: JoinSet::new(), stored: Vec::new() }
     }
 
     /// Takes a chunk, at its place in the artifact; waits while too many are on their way.

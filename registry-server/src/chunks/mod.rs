@@ -1,4 +1,5 @@
-//! The bytes of artifacts: chunks, each an immutable object in an object store, named by its namespace and its BLAKE3.
+//! The bytes of artifacts: chunks, each an immutable object in an object store, named by its namespace and its BLAKE3, and, if a
+//! sweep that had it was given up, by that sweep's generation (see [`crate::rules::garbage`]).
 //!
 //! What has a chunk's name has its bytes: a chunk gets its name when all of it is on the disk, and is checked whenever it is
 //! read. To put one that is there already is harmless, and mends it if it is damaged.
@@ -9,6 +10,7 @@
 pub(crate) mod digests;
 pub(crate) mod garbage;
 pub(crate) mod incoming;
+mod names;
 mod sealed;
 
 use std::sync::Arc;
@@ -16,12 +18,14 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use object_store::PutPayload;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt as _, PutPayload};
 use registry_common::chunks::{Chunk, INLINE};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
+pub(crate) use self::names::{Names, Place, place};
+use self::names::{Naming, named};
 use self::sealed::{Damage, Lock};
 use crate::encryption::data::DataKeys;
 use crate::error::Error;
@@ -42,6 +46,7 @@ pub struct ChunkStore {
     folder: Folder,
     memory: Arc<Semaphore>,
     keys: DataKeys,
+    naming: Naming,
     /// Whether what is stored from now on is encrypted.
     encrypts: bool,
     /// Since when nobody else writes to the folder, if that is known.
@@ -94,17 +99,12 @@ async fn compute<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Sen
     if bytes <= INLINE { Ok(work()) } else { spawn_blocking(work).await.map_err(stopped) }
 }
 
-/// Where a chunk lies in a folder.
-pub(crate) fn place(folder: &Folder, namespace: &str, blake3: &[u8; 32]) -> Path {
-    let hex = blake3::Hash::from_bytes(*blake3).to_hex();
-    folder.path(["chunks", namespace, &hex[..2], &hex])
-}
-
 impl ChunkStore {
     /// A store in a folder, which others may use as well. Chunks are encrypted with these keys.
     pub(crate) fn new(folder: Folder, keys: DataKeys) -> Self {
         let encrypts = keys.masters().current().is_some();
-        Self { folder, memory: Arc::new(Semaphore::new(MEMORY_KIB)), keys, encrypts, alone_since: None }
+        let (memory, naming) = (Arc::new(Semaphore::new(MEMORY_KIB)), Naming::new(Arc::clone(keys.store())));
+        Self { folder, memory, keys, naming, encrypts, alone_since: None }
     }
 
     /// The same store if nobody else writes to it from now on.
@@ -122,8 +122,20 @@ impl ChunkStore {
         self.encrypts
     }
 
-    fn place(&self, namespace: &str, chunk: &Chunk) -> Path {
-        place(&self.folder, namespace, &chunk.blake3)
+    /// Whether nobody else writes to it, or removes anything from it.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone_since.is_some()
+    }
+
+    /// What chunks are called now.
+    pub(crate) async fn names(&self) -> Result<Arc<Names>, StoreError> {
+        self.naming.now().await
+    }
+
+    /// Where a chunk is stored, and looked for.
+    fn place(&self, names: &Names, namespace: &str, blake3: [u8; 32]) -> Path {
+        let generation = names.newest(&(namespace.to_owned(), blake3));
+        named(&self.folder, namespace, &blake3, generation)
     }
 
     /// Waits until there is memory for so many bytes.
@@ -137,10 +149,16 @@ impl ChunkStore {
         Arc::clone(&self.memory).try_acquire_many_owned(kib(bytes)).ok().map(Arc::new)
     }
 
-    /// Stores a chunk durably; the bytes must be its own.
-    pub(crate) async fn put(&self, namespace: &str, chunk: &Chunk, bytes: Bytes) -> Result<(), StoreError> {
+    /// Stores a chunk durably, as it is called; the bytes must be its own.
+    pub(crate) async fn put(
+        &self,
+        names: &Names,
+        namespace: &str,
+        chunk: &Chunk,
+        bytes: Bytes,
+    ) -> Result<(), StoreError> {
         let sealed = self.sealing(namespace, *chunk, bytes).await?;
-        Ok(self.folder.put(&self.place(namespace, chunk), sealed).await?)
+        Ok(self.folder.put(&self.place(names, namespace, chunk.blake3), sealed).await?)
     }
 
     /// With encryption on, the namespace must have its key.
@@ -163,7 +181,8 @@ impl ChunkStore {
     /// Stores a chunk as it was kept elsewhere, if it is intact.
     pub(crate) async fn put_sealed(&self, namespace: &str, chunk: &Chunk, sealed: Bytes) -> Result<(), ChunkError> {
         self.unseal(namespace, sealed.clone(), *chunk).await?;
-        let put = self.folder.put(&self.place(namespace, chunk), sealed.into()).await;
+        let names = self.names().await?;
+        let put = self.folder.put(&self.place(&names, namespace, chunk.blake3), sealed.into()).await;
         Ok(put.map_err(StoreError::from)?)
     }
 
@@ -181,12 +200,32 @@ impl ChunkStore {
 
     /// A chunk as it is stored, and its bytes.
     async fn checked(&self, namespace: &str, chunk: &Chunk) -> Result<(Bytes, Bytes), ChunkError> {
-        let sealed = self.read(namespace, chunk).await?.ok_or_else(|| ChunkError::Missing(chunk.hex()))?;
-        Ok((sealed.clone(), self.unseal(namespace, sealed, *chunk).await?))
+        match self.read(&self.naming.known(), namespace, chunk).await {
+            Err(ChunkError::Missing(_) | ChunkError::Damaged { .. }) => {}
+            read => return read,
+        }
+        // Once more: it may have been damaged on the way here only, or have got another name.
+        self.read(&*self.names().await?, namespace, chunk).await
     }
 
-    async fn read(&self, namespace: &str, chunk: &Chunk) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.folder.get(&self.place(namespace, chunk)).await?)
+    /// The first that is intact of the copies of a chunk: as long as it is listed, none that is goes away.
+    async fn read(&self, names: &Names, namespace: &str, chunk: &Chunk) -> Result<(Bytes, Bytes), ChunkError> {
+        let mut found = ChunkError::Missing(chunk.hex());
+        for place in self.places(names, namespace, chunk) {
+            let Some(sealed) = self.folder.get(&place).await.map_err(StoreError::from)? else { continue };
+            match self.unseal(namespace, sealed.clone(), *chunk).await {
+                Ok(bytes) => return Ok((sealed, bytes)),
+                Err(damaged @ ChunkError::Damaged { .. }) => found = damaged,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(found)
+    }
+
+    /// Wherever a chunk may be.
+    fn places(&self, names: &Names, namespace: &str, chunk: &Chunk) -> Vec<Path> {
+        let generations = names.all(&(namespace.to_owned(), chunk.blake3));
+        generations.map(|generation| named(&self.folder, namespace, &chunk.blake3, generation)).collect()
     }
 
     /// The bytes of a chunk that is kept elsewhere, checked.
@@ -204,30 +243,17 @@ impl ChunkStore {
         Ok(self.sealing(namespace, *chunk, bytes).await?.into())
     }
 
-    /// The places, in the list, of the chunks that are not there.
-    pub(crate) async fn missing(&self, namespace: &str, chunks: Vec<[u8; 32]>) -> Result<Vec<u32>, StoreError> {
+    /// The places, in the list, of the chunks that are not there, as they are called.
+    pub(crate) async fn missing(
+        &self,
+        names: &Names,
+        namespace: &str,
+        chunks: Vec<[u8; 32]>,
+    ) -> Result<Vec<u32>, StoreError> {
         let lookups = stream::iter((0_u32..).zip(chunks)).map(async |(at, blake3)| {
-            let there = self.folder.has(&place(&self.folder, namespace, &blake3)).await?;
+            let there = self.folder.has(&self.place(names, namespace, blake3)).await?;
             Ok((!there).then_some(at))
         });
         lookups.buffered(LOOKUPS).try_filter_map(|missing| std::future::ready(Ok(missing))).try_collect().await
-    }
-
-    /// Puts a chunk aside if it is damaged, so that it counts as missing and may be looked at. Answers what it took in the store,
-    /// or `None` if it is intact or missing.
-    pub(crate) async fn quarantine(&self, namespace: &str, chunk: &Chunk) -> Result<Option<u64>, StoreError> {
-        let Some(sealed) = self.read(namespace, chunk).await? else { return Ok(None) };
-        let size = sealed.len() as u64;
-        match self.unseal(namespace, sealed, *chunk).await {
-            Err(ChunkError::Damaged { .. }) => {}
-            Err(ChunkError::Failed(error)) => return Err(error),
-            Ok(_) | Err(ChunkError::Missing(_) | ChunkError::OtherSize(..)) => return Ok(None),
-        }
-        let aside = self.folder.path(["quarantine", namespace, &chunk.hex()]);
-        match self.folder.objects().rename(&self.place(namespace, chunk), &aside).await {
-            Ok(()) => Ok(Some(size)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.folder.failed(error).into()),
-        }
     }
 }

@@ -45,6 +45,11 @@ impl DataKeys {
         Self { store, masters: Arc::new(masters), known: Arc::default() }
     }
 
+    /// Where they are recorded.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
     /// What the keys are wrapped with.
     pub(crate) fn masters(&self) -> &MasterKeys {
         &self.masters

@@ -61,7 +61,7 @@ pub(crate) async fn collect(
         registry.wait_for_archive(read).await?;
     }
     report.listed_chunks = marks.count();
-    let mut collection = Collection { registry, intent, plan, marks, garbage: Vec::new(), report };
+    let mut collection = Collection { registry, intent, plan, marks, garbage: Vec::new(), denied: false, report };
     let mut stored = std::pin::pin!(registry.chunks().list());
     while let Some(chunk) = stored.try_next().await? {
         let looked_at = &mut collection.report.stored_chunks;
@@ -95,6 +95,8 @@ struct Collection<'a> {
     marks: Marks,
     /// What is to be removed next.
     garbage: Vec<Stored>,
+    /// The store has refused to remove any of the last ones.
+    denied: bool,
     report: pb::CollectGarbageReport,
 }
 
@@ -103,6 +105,10 @@ impl Collection<'_> {
     async fn sweep(&mut self) -> Result<(), Error> {
         let mut garbage = std::mem::take(&mut self.garbage);
         if garbage.is_empty() {
+            return Ok(());
+        }
+        if self.denied {
+            self.report.refused_chunks += count(garbage.len());
             return Ok(());
         }
         if self.plan.dry_run {
@@ -117,14 +123,18 @@ impl Collection<'_> {
         }
         let places: BTreeSet<_> = garbage.iter().map(|chunk| (chunk.namespace.clone(), chunk.blake3)).collect();
         let begun = self.registry.begin_sweep(self.intent, &places, false).await?;
-        self.spare(&mut garbage, begun.revision).await?;
-        let removing = async { Ok(self.registry.chunks().remove(&garbage).await?) };
-        let (chunk_count, size_bytes) = begun.within(removing).await?;
-        let (chunk_count, size_bytes) = (chunk_count.cast_signed(), size_bytes.cast_signed());
-        self.report.removed_chunks += chunk_count;
-        self.report.removed_bytes += size_bytes;
-        let removed = pb::Sweep { chunk_count, size_bytes, ..Default::default() };
-        self.registry.end_sweep(self.intent, &begun, removed).await
+        let spared = self.spare(&mut garbage, begun.revision).await;
+        if spared.is_err() {
+            garbage.clear();
+        }
+        // Also if it is nothing: the sweep ends by that.
+        let removal = self.registry.remove(self.intent, &begun, garbage).await?;
+        spared?;
+        self.denied = removal.refused > 0 && removal.chunks == 0;
+        self.report.removed_chunks += removal.chunks.cast_signed();
+        self.report.removed_bytes += removal.bytes.cast_signed();
+        self.report.refused_chunks += removal.refused.cast_signed();
+        Ok(())
     }
 
     /// Takes out what is listed by a revision.

@@ -65,6 +65,7 @@ pub(crate) async fn run(registry: Registry, schedule: Schedule, mut draining: wa
                 purged_versions = report.purged_versions,
                 removed_chunks = report.removed_chunks,
                 removed_bytes = report.removed_bytes,
+                refused_chunks = report.refused_chunks,
                 "collected garbage"
             ),
             Err(Error::Precondition { reason: ErrorReason::CollectionRunning, .. }) => {

@@ -12,7 +12,9 @@ use registry_proto::v1::model_service_server::ModelService as _;
 use registry_proto::v1::version_service_server::VersionService as _;
 use tempfile::TempDir;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic::{Request, Status};
+use tonic_types::StatusExt as _;
 
 use super::*;
 use crate::chunks::ChunkStore;
@@ -20,9 +22,11 @@ use crate::encryption::data::DataKeys;
 use crate::encryption::master::MasterKeys;
 use crate::grpc::Services;
 use crate::places::Folder;
+use crate::registry::artifacts::DeleteArtifact;
 use crate::registry::kinds::LAYOUT;
 use crate::registry::sweep::Begun;
 use crate::registry::watch::Watching;
+use crate::rules::names::{ARTIFACTS, Name, VERSIONS};
 use crate::rules::quota::Limits;
 use crate::store::Store;
 use crate::store::sled::SledStore;
@@ -59,7 +63,8 @@ impl Setting {
 
     async fn store(&self, chunk: usize) {
         let bytes = Bytes::from_static([b"one", b"two"][chunk]);
-        self.registry.chunks().put("default", &self.chunks[chunk], bytes).await.unwrap();
+        let names = self.registry.chunks().names().await.unwrap();
+        self.registry.chunks().put(&names, "default", &self.chunks[chunk], bytes).await.unwrap();
     }
 
     /// Begins to remove a chunk, and gets no further.
@@ -68,8 +73,33 @@ impl Setting {
         self.registry.begin_sweep(&Intent::own(), &places, false).await.unwrap()
     }
 
+    async fn found(&self) -> Vec<Stored> {
+        self.registry.chunks().list().try_collect().await.unwrap()
+    }
+
     async fn stored(&self) -> usize {
-        self.registry.chunks().list().try_collect::<Vec<_>>().await.unwrap().len()
+        self.found().await.len()
+    }
+
+    /// Carries deletions out that were asked for earlier.
+    async fn delete(&self, found: Vec<Stored>) -> u64 {
+        let removal = self.registry.chunks().remove(found, Instant::now() + LONG).await;
+        assert!(removal.failure.is_none() && !removal.unsettled, "{removal:?}");
+        removal.chunks
+    }
+
+    /// Ends a sweep without having removed anything.
+    async fn end(&self, begun: &Begun) {
+        self.registry.remove(&Intent::own(), begun, Vec::new()).await.unwrap();
+    }
+
+    /// What a reader gets of a chunk.
+    async fn read(&self, chunk: usize) -> Bytes {
+        self.registry.chunks().get("default", &self.chunks[chunk]).await.unwrap()
+    }
+
+    async fn newest(&self) -> Revision {
+        self.registry.store().newest().await.unwrap()
     }
 
     /// Publishes an artifact of a chunk, as another server.
@@ -103,14 +133,18 @@ fn assert_running(collected: Result<pb::CollectGarbageReport, Error>) {
     assert!(refused, "{collected:?}");
 }
 
+fn assert_missing(published: Result<pb::Artifact, Status>) {
+    let refused = published.unwrap_err();
+    assert!(refused.get_error_details().error_info().unwrap().reason == "CHUNKS_MISSING", "{refused}");
+}
+
 #[tokio::test]
-async fn a_sweep_is_left_to_its_sweeper_until_that_must_be_dead() {
+async fn a_sweep_is_left_to_its_sweeper_until_others_give_it_up() {
     let setting = Setting::new().await;
     setting.sweep(0).await;
-    let before = setting.registry.store().newest().await.unwrap();
+    let before = setting.newest().await;
     assert_running(setting.collect(LONG).await);
-    assert_eq!((setting.stored().await, setting.registry.store().newest().await.unwrap()), (2, before));
-    // The one who is back from the dead, as it were, has begun generation 1.
+    assert_eq!((setting.stored().await, setting.newest().await), (2, before));
     assert_eq!(setting.collect(Duration::ZERO).await.unwrap().removed_chunks, 2);
     assert_eq!(setting.stored().await, 0);
     // Everything is in order again.
@@ -119,46 +153,85 @@ async fn a_sweep_is_left_to_its_sweeper_until_that_must_be_dead() {
 }
 
 #[tokio::test]
-async fn on_a_store_of_its_own_a_server_need_not_wait() {
+async fn a_sweeper_that_stood_still_until_its_sweep_was_given_up_harms_nobody() {
+    let setting = Setting::new().await;
+    let found = setting.found().await;
+    let places = found.iter().map(|chunk| (chunk.namespace.clone(), chunk.blake3)).collect();
+    let begun = setting.registry.begin_sweep(&Intent::own(), &places, false).await.unwrap();
+    // Its machine is suspended. Others don't rely on what it may remove at any time.
+    assert_missing(setting.publish(0, Duration::ZERO).await);
+    setting.store(0).await;
+    setting.publish(0, LONG).await.unwrap();
+    // Requests that were on their way arrive; and it would go on.
+    assert_eq!(setting.delete(found.clone()).await, 2);
+    assert!(setting.registry.remove(&Intent::own(), &begun, found.clone()).await.is_err());
+    assert_eq!(setting.read(0).await, "one");
+    // Nor does it matter if that happens once more, after other sweeps.
+    setting.store(1).await;
+    assert_eq!(setting.collect(LONG).await.unwrap().removed_chunks, 1);
+    setting.delete(found).await;
+    assert_eq!((setting.read(0).await, setting.stored().await), (Bytes::from_static(b"one"), 1));
+}
+
+#[tokio::test]
+async fn what_a_sweep_spared_stays_where_it_is_when_it_is_given_up() {
+    let setting = Setting::new().await;
+    setting.publish(0, LONG).await.unwrap();
+    setting.sweep(0).await;
+    assert_eq!(setting.collect(Duration::ZERO).await.unwrap().removed_chunks, 1);
+    assert_eq!((setting.read(0).await, setting.stored().await), (Bytes::from_static(b"one"), 1));
+    // Others send it again; then it is there twice for as long as it is listed.
+    let parent = Name::canonical(&VERSIONS, "namespaces/default/models/fraud/versions/1");
+    let missing = setting.registry.missing_chunks(&parent, vec![setting.chunks[0].blake3]).await.unwrap();
+    assert_eq!(missing, [0]);
+    setting.store(0).await;
+    assert_eq!(setting.collect(LONG).await.unwrap().removed_chunks, 0);
+    assert_eq!(setting.stored().await, 2);
+    let name = parent.child(&ARTIFACTS, "0.bin");
+    setting.registry.commit(Intent::own(), DeleteArtifact { name, etag: String::new() }).await.unwrap();
+    assert_eq!(setting.collect(LONG).await.unwrap().removed_chunks, 2);
+}
+
+#[tokio::test]
+async fn in_a_folder_of_its_own_a_sweep_has_ended_with_its_process() {
+    let setting = Setting::new().await;
+    setting.sweep(0).await;
+    let started_again = setting.registry.with_patience(LONG).alone();
+    started_again.bury_sweep().await.unwrap();
+    let collected = collect(&started_again, &Intent::own(), &PLAN, |_, _| true).await;
+    assert_eq!(collected.unwrap().removed_chunks, 2);
+    assert!(started_again.chunks().names().await.unwrap().given_up().is_empty());
+}
+
+#[tokio::test]
+async fn an_object_store_may_outlive_the_process_that_asked_it_to_delete() {
     let setting = Setting::new().await;
     setting.sweep(0).await;
     let started_again = setting.registry.with_patience(LONG);
     started_again.bury_sweep().await.unwrap();
     let collected = collect(&started_again, &Intent::own(), &PLAN, |_, _| true).await;
     assert_eq!(collected.unwrap().removed_chunks, 2);
+    assert_eq!(started_again.chunks().names().await.unwrap().given_up(), &BTreeSet::from([1]));
 }
 
 #[tokio::test]
 async fn only_publishers_of_its_chunks_wait_for_a_sweep() {
     let setting = Setting::new().await;
+    let mut found = setting.found().await;
     let begun = setting.sweep(0).await;
     setting.publish(1, LONG).await.unwrap();
     let end = async {
         // The publisher has looked: its chunk is still there.
-        let publishing = setting.registry.store().newest().await.unwrap();
-        let chunk = Stored {
-            namespace: "default".to_owned(),
-            blake3: setting.chunks[0].blake3,
-            size: 0,
-            written: SystemTime::now(),
-        };
-        assert_eq!(setting.registry.chunks().remove(&[chunk]).await.unwrap().0, 1);
-        assert_eq!(setting.registry.store().newest().await.unwrap(), publishing);
-        setting.registry.end_sweep(&Intent::own(), &begun, pb::Sweep::default()).await.unwrap();
+        let publishing = setting.newest().await;
+        found.retain(|chunk| chunk.blake3 == setting.chunks[0].blake3);
+        assert_eq!(setting.delete(found).await, 1);
+        assert_eq!(setting.newest().await, publishing);
+        setting.end(&begun).await;
     };
     let (published, ()) = tokio::join!(setting.publish(0, LONG), end);
-    assert_eq!(published.unwrap_err().code(), tonic::Code::FailedPrecondition);
+    assert_missing(published);
     setting.store(0).await;
     setting.publish(0, LONG).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_publisher_goes_on_when_the_sweeper_must_be_dead() {
-    let setting = Setting::new().await;
-    setting.sweep(0).await;
-    setting.publish(0, Duration::ZERO).await.unwrap();
-    assert_eq!(setting.collect(Duration::ZERO).await.unwrap().removed_chunks, 1);
-    assert_eq!(setting.stored().await, 1);
 }
 
 #[tokio::test]
@@ -166,40 +239,46 @@ async fn what_was_published_before_a_sweep_is_spared() {
     let setting = Setting::new().await;
     let snapshot = setting.registry.store().snapshot().await.unwrap();
     let marks = Marks::of(&*snapshot, |_| true).await.unwrap().unwrap();
-    let garbage = setting.registry.chunks().list().try_collect().await.unwrap();
+    let garbage = setting.found().await;
     // The collection has found both chunks.
     setting.publish(0, LONG).await.unwrap();
     let report = pb::CollectGarbageReport::default();
     let intent = Intent::own();
     let registry = &setting.registry;
-    let mut collection = Collection { registry, intent: &intent, plan: &PLAN, marks, garbage, report };
+    let mut collection = Collection { registry, intent: &intent, plan: &PLAN, marks, garbage, denied: false, report };
     collection.sweep().await.unwrap();
     assert_eq!((collection.report.removed_chunks, setting.stored().await), (1, 1));
     setting.publish(0, LONG).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_sweep_that_others_gave_up_is_not_ended_twice() {
+async fn a_sweep_is_over_once() {
     let setting = Setting::new().await;
     let begun = setting.sweep(0).await;
     setting.collect(Duration::ZERO).await.unwrap();
-    let before = setting.registry.store().newest().await.unwrap();
-    setting.registry.end_sweep(&Intent::own(), &begun, pb::Sweep::default()).await.unwrap();
-    assert_eq!(setting.registry.store().newest().await.unwrap(), before);
+    let before = setting.newest().await;
+    setting.end(&begun).await;
+    assert_eq!(setting.newest().await, before);
+    assert_eq!(setting.registry.chunks().names().await.unwrap().given_up(), &BTreeSet::from([1]));
 }
 
 #[tokio::test]
 async fn a_publisher_who_slept_for_long_looks_again() {
     let setting = Setting::new().await;
     let settled = 0;
-    for _ in 0..70 {
-        let begun = setting.sweep(0).await;
-        setting.registry.end_sweep(&Intent::own(), &begun, pb::Sweep::default()).await.unwrap();
+    setting.sweep(0).await;
+    for _ in 1..70 {
+        // The first one is given up, and known for good.
+        let places = BTreeSet::from([("default".to_owned(), setting.chunks[0].blake3)]);
+        let other = setting.registry.with_patience(Duration::ZERO);
+        let begun = other.begin_sweep(&Intent::own(), &places, false).await.unwrap();
+        setting.end(&begun).await;
     }
     let ours = [setting.chunks[1]];
     // What the first sweeps removed is not known any more.
-    assert_eq!(setting.registry.unharmed(settled, VERSION, "default", &ours).await.unwrap(), None);
+    assert_eq!(setting.registry.unharmed(settled + 1, VERSION, "default", &ours).await.unwrap(), None);
     assert_eq!(setting.registry.unharmed(30, VERSION, "default", &ours).await.unwrap(), Some(70));
     assert_eq!(setting.registry.unharmed(30, VERSION, "default", &[setting.chunks[0]]).await.unwrap(), None);
     assert_eq!(setting.registry.unharmed(30, VERSION, "elsewhere", &[setting.chunks[0]]).await.unwrap(), Some(70));
+    assert_eq!(setting.registry.chunks().names().await.unwrap().given_up(), &BTreeSet::from([1]));
 }

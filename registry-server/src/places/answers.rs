@@ -15,6 +15,8 @@ use object_store::client::{
 };
 use object_store::{ClientConfigKey, ClientOptions};
 
+use super::settling::{self, Deletion};
+
 /// How long a store may take to answer, or to go on with an answer.
 const STALL: Duration = Duration::from_secs(10);
 
@@ -93,7 +95,7 @@ struct Refusal {
 impl Refusal {
     /// What S3 calls the error, as do Google and Azure.
     fn code(&self) -> Option<&str> {
-        Some(self.body.split_once("<Code>")?.1.split_once("</Code>")?.0)
+        settling::codes(&self.body).next()
     }
 
     fn trouble(&self) -> Trouble {
@@ -147,13 +149,37 @@ struct Service(HttpClient);
 #[async_trait]
 impl HttpService for Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let response = self.0.execute(request).await?;
-        if !response.status().is_client_error() && !response.status().is_server_error() {
+        let method = request.method().clone();
+        let deletion = Deletion::sent(&method);
+        let response = match self.0.execute(request).await {
+            Err(error) if error.kind() == HttpErrorKind::Connect => {
+                // It was not sent after all.
+                if let Some(deletion) = deletion {
+                    deletion.settle();
+                }
+                return Err(error);
+            }
+            response => response?,
+        };
+        let refused = response.status().is_client_error() || response.status().is_server_error();
+        if !refused && deletion.is_none() {
             return Ok(response);
         }
         let (parts, body) = response.into_parts();
         let body = body.bytes().await?;
-        let refusal = Refusal { status: parts.status, body: String::from_utf8_lossy(&body).into_owned() };
+        let mut refusal = Refusal { status: parts.status, body: String::from_utf8_lossy(&body).into_owned() };
+        if let Some(deletion) = deletion
+            && settling::settles(&method, refusal.status, &refusal.body)
+        {
+            deletion.settle();
+        }
+        if !refused {
+            if !settling::codes(&refusal.body).any(|code| code == settling::SLOW_DOWN) {
+                return Ok(HttpResponse::from_parts(parts, body.into()));
+            }
+            // Some objects are deleted. To ask again for all of them does no harm.
+            refusal.status = StatusCode::SERVICE_UNAVAILABLE;
+        }
         if refusal.has_variant() {
             return Ok(HttpResponse::from_parts(parts, body.into()));
         }

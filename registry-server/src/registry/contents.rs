@@ -20,7 +20,7 @@ use super::resource::Resource as _;
 use super::transaction::decode;
 use super::{Registry, kinds};
 use crate::chunks::incoming::Cut;
-use crate::chunks::{ChunkError, ChunkStore, stopped};
+use crate::chunks::{ChunkError, ChunkStore, Names, stopped};
 use crate::error::Error;
 use crate::store::{Range, Record, Source, StoreError, read_write};
 use crate::stored::{LogEntry, ManifestRecord};
@@ -140,8 +140,15 @@ impl Registry {
     }
 
     /// Fails with CHUNKS_MISSING if some of an artifact's chunks are not stored.
-    pub(super) async fn check_stored(&self, name: &str, namespace: &str, chunks: &[Chunk]) -> Result<(), Error> {
-        let missing = self.chunks.missing(namespace, chunks.iter().map(|chunk| chunk.blake3).collect()).await?;
+    pub(super) async fn check_stored(
+        &self,
+        name: &str,
+        namespace: &str,
+        names: &Names,
+        chunks: &[Chunk],
+    ) -> Result<(), Error> {
+        let digests = chunks.iter().map(|chunk| chunk.blake3).collect();
+        let missing = self.chunks.missing(names, namespace, digests).await?;
         let Some(first) = missing.first() else { return Ok(()) };
         let hex = chunks[*first as usize].hex();
         let detail = format!("{} of {} chunks are missing, the first is {hex}", missing.len(), chunks.len());
@@ -153,11 +160,12 @@ impl Registry {
         &self,
         name: &str,
         namespace: &str,
+        names: &Names,
         upload: Option<Uuid>,
         chunks: Vec<Chunk>,
     ) -> Result<Sum, Error> {
         let lack = |detail: String| Error::precondition(ErrorReason::ChunksMissing, name, detail);
-        self.check_stored(name, namespace, &chunks).await?;
+        self.check_stored(name, namespace, names, &chunks).await?;
         let content = Content { chunks, inline: None };
         let digest = content.digest();
         if let Some(sha256) = self.known(namespace, &digest).await? {

@@ -19,6 +19,7 @@ use super::stages::state;
 use super::transaction::{Records as _, Tx, decode, resource_of};
 use super::usage::{self, Room};
 use super::{Committed, Intent, Mutation, Registry, sweep};
+use crate::chunks::Names;
 use crate::chunks::incoming::{Cutter, Incoming};
 use crate::error::{Error, Violations};
 use crate::rules::artifacts::{is_late, may_add};
@@ -96,8 +97,9 @@ impl Registry {
         room.admit_artifact(upload.announced().unwrap_or(0))?;
         self.prepare_bytes(upload.parent.namespace()).await?;
         let id = Uuid::new_v4();
-        let settled = self.settled().await?;
-        Ok(Receiving { id, settled, cutter: Cutter::new(self.incoming(&upload.parent, Some(id))), room })
+        let look = self.look().await?;
+        let cutter = Cutter::new(self.incoming(&upload.parent, look.names, Some(id)));
+        Ok(Receiving { id, settled: look.settled, cutter, room })
     }
 
     async fn check_upload(&self, upload: &Upload) -> Result<Room, Error> {
@@ -119,7 +121,8 @@ impl Registry {
     pub(crate) async fn missing_chunks(&self, parent: &Name, chunks: Vec<[u8; 32]>) -> Result<Vec<u32>, Error> {
         self.version_to_fill(parent).await?;
         let namespace = parent.namespace();
-        let missing = self.chunks.missing(namespace, chunks).await?;
+        let look = self.look().await?;
+        let missing = self.chunks.missing(&look.names, namespace, chunks).await?;
         if !missing.is_empty() {
             self.room(namespace, None).await?.admit(1)?;
         }
@@ -131,7 +134,8 @@ impl Registry {
         self.version_to_fill(parent).await?;
         let room = self.room(parent.namespace(), None).await?;
         self.prepare_bytes(parent.namespace()).await?;
-        Ok((self.incoming(parent, upload), room))
+        let look = self.look().await?;
+        Ok((self.incoming(parent, look.names, upload), room))
     }
 
     /// Asked before bytes are stored in a namespace.
@@ -139,10 +143,10 @@ impl Registry {
         if self.chunks.encrypts() { self.prepare_key(namespace).await } else { Ok(()) }
     }
 
-    fn incoming(&self, parent: &Name, upload: Option<Uuid>) -> Incoming {
+    fn incoming(&self, parent: &Name, names: Arc<Names>, upload: Option<Uuid>) -> Incoming {
         let namespace = parent.namespace();
         let digesting = upload.and_then(|upload| self.digests.of(namespace, upload));
-        Incoming::new(self.chunks.clone(), namespace.to_owned(), digesting)
+        Incoming::new(self.chunks.clone(), names, namespace.to_owned(), digesting)
     }
 
     /// What an upload led to, if it was carried out already.
@@ -179,7 +183,7 @@ impl Registry {
         }
         let room = self.check_upload(&upload).await?;
         room.admit_artifact(source.size())?;
-        let settled = self.settled().await?;
+        let look = self.look().await?;
         let sum = match source {
             // A trial keeps nothing, and so makes no key.
             Source::Bytes(bytes) if intent.validate_only => Sum::of_bytes(&bytes, Bytes::new()),
@@ -188,10 +192,10 @@ impl Registry {
                 self.sum_of_bytes(upload.parent.namespace(), bytes).await?
             }
             Source::Chunks(chunks, id) => {
-                self.sum_of_chunks(upload.name().as_str(), upload.parent.namespace(), id, chunks).await?
+                self.sum_of_chunks(upload.name().as_str(), upload.parent.namespace(), &look.names, id, chunks).await?
             }
         };
-        self.add_artifact(intent, upload, sum, settled).await
+        self.add_artifact(intent, upload, sum, look.settled).await
     }
 
     /// Makes the artifact. Its chunks were there behind the sweep `settled`.
@@ -227,9 +231,9 @@ impl Registry {
             settled = match self.unharmed(settled, name.as_str(), namespace, chunks).await? {
                 Some(newest) => newest,
                 None => {
-                    let settled = self.settled().await?;
-                    self.check_stored(name.as_str(), namespace, chunks).await?;
-                    settled
+                    let look = self.look().await?;
+                    self.check_stored(name.as_str(), namespace, &look.names, chunks).await?;
+                    look.settled
                 }
             };
         };
