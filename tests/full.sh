@@ -6,9 +6,9 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
 step() { printf '\n== %s\n' "$*"; }
 
-step "what is held for those who read nothing"
+step "what is held for those who read nothing, and a server that is stopped in a sweep"
 cargo build --release --workspace --bins --locked
-cargo nextest run --release --locked -p registry-tests --run-ignored only --no-capture -E 'test(held::)'
+cargo nextest run --release --locked -p registry-tests --run-ignored only --no-capture -E 'test(held::) | test(sweeps::)'
 
 step "everything that can happen in three sweeps"
 cargo nextest run --release --locked -p registry-server --run-ignored only --no-capture -E 'test(in_three_sweeps)'

@@ -24,6 +24,7 @@ mod servers;
 mod standby;
 mod start;
 mod stop;
+mod sweeps;
 mod sync;
 mod trace;
 mod uploads;

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod accidents;
 pub mod bucket;
 pub mod chunks;
 pub mod cluster;
