@@ -6,6 +6,12 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
 step() { printf '\n== %s\n' "$*"; }
 
+work=$(mktemp -d)
+trap 'tests/postgres.sh stop "$work/postgres"; tests/garage.sh stop "$work/garage"; rm -rf "$work"' EXIT
+TEST_POSTGRES=$(tests/postgres.sh start "$work/postgres")
+TEST_S3=$(tests/garage.sh start "$work/garage")
+export TEST_POSTGRES TEST_S3
+
 step "what is held for those who read nothing, and a server that is stopped in a sweep"
 cargo build --release --workspace --bins --locked
 cargo nextest run --release --locked -p registry-tests --run-ignored only --no-capture -E 'test(held::) | test(sweeps::)'
@@ -17,8 +23,8 @@ step "clients of other languages"
 tests/languages/run.sh target/release/registry-server
 
 step "what odd requests leave, read with the limits that everybody has"
-stores=$(mktemp -d)
-trap 'rm -rf "$stores"' EXIT
+stores=$work/stores
+mkdir "$stores"
 FUZZ_CASES=${FUZZ_CASES:-2000} FUZZ_STORES=$stores cargo nextest run --locked -p registry-server -E 'test(no_request_breaks_the_server)'
 tests/languages/read.sh target/release/registry-server "$stores"
 
@@ -26,9 +32,6 @@ step "random changes under kills, held against a model"
 TEST_RANDOM_STEPS=${TEST_RANDOM_STEPS:-200000} cargo test --locked -p registry-tests --test faults random_changes -- --nocapture
 
 step "three servers, and everything that was ever done to them, ten times"
-TEST_S3=$(tests/garage.sh start "$stores/garage")
-export TEST_S3
-trap 'tests/garage.sh stop "$stores/garage"; rm -rf "$stores"' EXIT
 for _ in $(seq 10); do
     TEST_CHAOS_SECONDS=${TEST_CHAOS_SECONDS:-60} cargo test --release --locked -p registry-tests --test faults chaos:: -- --nocapture
 done

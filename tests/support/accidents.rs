@@ -1,9 +1,16 @@
-//! A proxy in front of an S3 store in which deletions, and reads of chunks, meet with accidents. Whatever else is asked passes.
+//! A proxy in front of an S3 store in which requests meet with accidents: all of them in a spell, or deletions, or reads of chunks.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rand::RngExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -34,11 +41,36 @@ pub enum Damage {
     Missing,
 }
 
+/// How a request fails, whatever it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It gets this status, and the store hears nothing of it.
+    Refused(u16),
+    /// It is carried out, and gets this status.
+    Denied(u16),
+    /// It is carried out, and the connection ends without an answer.
+    Cut,
+}
+
+/// A time in which requests fail at random.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spell {
+    /// How.
+    pub fault: Fault,
+    /// How many of a hundred.
+    pub percent: u32,
+}
+
+type Answer = Response<Full<Bytes>>;
+/// An error ends the connection.
+type Answered = Result<Answer, Box<dyn Error + Send + Sync>>;
+
 /// A proxy on a port of its own.
 #[derive(Debug)]
 pub struct Accidents {
     address: SocketAddr,
     store: SocketAddr,
+    spell: Mutex<Option<Spell>>,
     plan: Mutex<Plan>,
     /// Of the next reads.
     damage: Mutex<Vec<Damage>>,
@@ -60,14 +92,18 @@ impl Accidents {
         let address = listener.local_addr().unwrap();
         let (asked, let_go, late) = (watch::Sender::new(0), watch::Sender::new(false), watch::Sender::new(0));
         let (plan, damage) = (Mutex::new(Plan::Pass), Mutex::default());
-        let proxy = Arc::new(Self { address, store, plan, damage, asked, let_go, late });
+        let spell = Mutex::default();
+        let proxy = Arc::new(Self { address, store, spell, plan, damage, asked, let_go, late });
         let serving = Arc::clone(&proxy);
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
                 let proxy = Arc::clone(&serving);
+                let service = service_fn(move |request| Arc::clone(&proxy).answer(request));
                 // How a connection ends does not matter: the server under test sees it.
-                tokio::spawn(async move { proxy.serve(client).await });
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(client), service),
+                );
             }
         });
         proxy
@@ -78,10 +114,18 @@ impl Accidents {
         bucket.with("AWS_ENDPOINT", Some(&format!("http://{}", self.address)))
     }
 
-    /// Says what becomes of deletions from now on.
+    /// Begins a spell, or ends it.
     ///
     /// # Panics
     /// Never: nothing panics while it holds the lock.
+    pub fn set_spell(&self, spell: Option<Spell>) {
+        *self.spell.lock().unwrap() = spell;
+    }
+
+    /// Says what becomes of deletions from now on.
+    ///
+    /// # Panics
+    /// As above.
     pub fn plan(&self, plan: Plan) {
         *self.plan.lock().unwrap() = plan;
     }
@@ -125,70 +169,85 @@ impl Accidents {
         self.let_go.send_replace(false);
     }
 
-    fn befall(&self, answer: &mut Vec<u8>) {
+    /// What befalls a request in a spell.
+    fn fault(&self) -> Option<Fault> {
+        let spell = (*self.spell.lock().unwrap())?;
+        (rand::rng().random_range(0..100) < spell.percent).then_some(spell.fault)
+    }
+
+    fn befall(&self, answer: Answer) -> Answer {
         let mut damage = self.damage.lock().unwrap();
-        if !damage.is_empty() {
-            damage.remove(0).befall(answer);
+        if damage.is_empty() { answer } else { damage.remove(0).befall(answer) }
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answered {
+        let (head, body) = request.into_parts();
+        // All of it is read: otherwise the connection would break before a refusal is.
+        let body = body.collect().await?.to_bytes();
+        let query = head.uri.query().unwrap_or_default();
+        let deletes = head.method == Method::DELETE || (head.method == Method::POST && query.starts_with("delete"));
+        let reads_chunk = head.method == Method::GET && head.uri.path().contains("/chunks/");
+        let plan = if deletes { *self.plan.lock().unwrap() } else { Plan::Pass };
+        if deletes {
+            self.asked.send_modify(|asked| *asked += 1);
+        }
+        let keys = String::from_utf8_lossy(&body).into_owned();
+        let request = Request::from_parts(head, Full::new(body));
+        match (plan, self.fault()) {
+            (Plan::Refuse(status, code), _) => Ok(answer(status, error("", code))),
+            (Plan::RefuseEven(code), _) => {
+                let keys = keys.split("<Key>").skip(1).filter_map(|rest| Some(rest.split_once("</Key>")?.0));
+                let result = |(place, key): (usize, &str)| match place % 2 {
+                    0 => error(key, code),
+                    _ => format!("<Deleted><Key>{key}</Key></Deleted>"),
+                };
+                let results: String = keys.enumerate().map(result).collect();
+                Ok(answer(200, format!("<DeleteResult>{results}</DeleteResult>")))
+            }
+            (Plan::Hold, _) => {
+                // Its client may go away meanwhile, and the connection with it.
+                let held = async move {
+                    let _ = self.let_go.subscribe().wait_for(|let_go| *let_go).await;
+                    self.forward(request).await?;
+                    self.late.send_modify(|late| *late += 1);
+                    Err("it is not answered".into())
+                };
+                tokio::spawn(held).await?
+            }
+            (Plan::Pass, Some(Fault::Refused(status))) => Ok(failure(status)),
+            (Plan::Pass, fault) => {
+                let answer = self.forward(request).await?;
+                match fault {
+                    Some(Fault::Denied(status)) => Ok(failure(status)),
+                    Some(Fault::Cut) => Err("it is cut".into()),
+                    _ if reads_chunk => Ok(self.befall(answer)),
+                    _ => Ok(answer),
+                }
+            }
         }
     }
 
-    async fn serve(&self, client: TcpStream) -> std::io::Result<()> {
-        let (mut from_client, mut to_client) = client.into_split();
-        let (mut from_store, mut to_store) = TcpStream::connect(self.store).await?.into_split();
-        loop {
-            let Some(request) = read_request(&mut from_client).await? else { return Ok(()) };
-            let head = String::from_utf8_lossy(&request[..request.len().min(2048)]);
-            let line = head.lines().next().unwrap_or_default();
-            let deletes = line.starts_with("DELETE ") || (line.starts_with("POST ") && line.contains("?delete"));
-            let plan = if deletes { *self.plan.lock().unwrap() } else { Plan::Pass };
-            if deletes {
-                self.asked.send_modify(|asked| *asked += 1);
-            }
-            match plan {
-                Plan::Pass => {
-                    to_store.write_all(&request).await?;
-                    let mut answer = read_answer(&mut from_store, line.starts_with("HEAD ")).await?;
-                    if line.starts_with("GET ") && line.contains("/chunks/") {
-                        self.befall(&mut answer);
-                    }
-                    to_client.write_all(&answer).await?;
-                }
-                Plan::Refuse(status, code) => to_client.write_all(&answer(status, &error("", code))).await?,
-                Plan::RefuseEven(code) => {
-                    let body = String::from_utf8_lossy(&request);
-                    let keys = body.split("<Key>").skip(1).filter_map(|rest| Some(rest.split_once("</Key>")?.0));
-                    let result = |(place, key): (usize, &str)| match place % 2 {
-                        0 => error(key, code),
-                        _ => format!("<Deleted><Key>{key}</Key></Deleted>"),
-                    };
-                    let results: String = keys.enumerate().map(result).collect();
-                    to_client.write_all(&answer(200, &format!("<DeleteResult>{results}</DeleteResult>"))).await?;
-                }
-                Plan::Hold => {
-                    let _ = self.let_go.subscribe().wait_for(|let_go| *let_go).await;
-                    to_store.write_all(&request).await?;
-                    read_answer(&mut from_store, false).await?;
-                    self.late.send_modify(|late| *late += 1);
-                    return Ok(());
-                }
-            }
-        }
+    async fn forward(&self, request: Request<Full<Bytes>>) -> Answered {
+        let stream = TcpStream::connect(self.store).await?;
+        let (mut store, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let (head, body) = store.send_request(request).await?.into_parts();
+        Ok(Response::from_parts(head, Full::new(body.collect().await?.to_bytes())))
     }
 }
 
 impl Damage {
-    fn befall(self, answer: &mut Vec<u8>) {
+    fn befall(self, answer: Answer) -> Answer {
+        let (head, body) = answer.into_parts();
+        let mut bytes = body.into_inner().unwrap_or_default().to_vec();
         match self {
-            Self::Flip => *answer.last_mut().expect("it is not empty") ^= 1,
-            Self::Empty => {
-                let text = String::from_utf8_lossy(answer);
-                let head = text.split_once("\r\n\r\n").expect("it has headers").0.lines();
-                let others = head.filter(|line| !line.to_ascii_lowercase().starts_with("content-length:"));
-                let head: String = others.map(|line| format!("{line}\r\n")).collect();
-                *answer = format!("{head}content-length: 0\r\n\r\n").into_bytes();
-            }
-            Self::Missing => *answer = self::answer(404, &error("", "NoSuchKey")),
+            Self::Flip => *bytes.last_mut().expect("it is not empty") ^= 1,
+            Self::Empty => bytes.clear(),
+            Self::Missing => return self::answer(404, error("", "NoSuchKey")),
         }
+        let mut head = head;
+        head.headers.remove("content-length");
+        Response::from_parts(head, Full::new(bytes.into()))
     }
 }
 
@@ -196,60 +255,12 @@ fn error(key: &str, code: &str) -> String {
     format!("<Error><Key>{key}</Key><Code>{code}</Code><Message>No.</Message></Error>")
 }
 
-fn answer(status: u16, body: &str) -> Vec<u8> {
-    format!(
-        "HTTP/1.1 {status} Planned\r\ncontent-type: application/xml\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
+fn failure(status: u16) -> Answer {
+    answer(status, error("", if status == 503 { "SlowDown" } else { "InternalError" }))
 }
 
-/// The next request; `None` if there is none.
-async fn read_request(from: &mut (impl tokio::io::AsyncRead + Unpin)) -> std::io::Result<Option<Vec<u8>>> {
-    let Some((mut bytes, head)) = read_head(from).await? else { return Ok(None) };
-    read_body(from, &mut bytes, head).await?;
-    Ok(Some(bytes))
-}
-
-async fn read_answer(from: &mut (impl tokio::io::AsyncRead + Unpin), headless: bool) -> std::io::Result<Vec<u8>> {
-    let Some((mut bytes, head)) = read_head(from).await? else { return Err(std::io::ErrorKind::UnexpectedEof.into()) };
-    let status = bytes.get(9..12).unwrap_or_default();
-    if !headless && ![b"204", b"304"].iter().any(|none| status == *none) {
-        read_body(from, &mut bytes, head).await?;
-    }
-    Ok(bytes)
-}
-
-/// What has come up to the end of the headers and perhaps beyond, and where that end is.
-async fn read_head(from: &mut (impl tokio::io::AsyncRead + Unpin)) -> std::io::Result<Option<(Vec<u8>, usize)>> {
-    let mut bytes = Vec::new();
-    loop {
-        if let Some(at) = bytes.windows(4).position(|end| end == b"\r\n\r\n") {
-            return Ok(Some((bytes, at + 4)));
-        }
-        if from.read_buf(&mut bytes).await? == 0 {
-            return Ok(None);
-        }
-    }
-}
-
-/// Reads the rest of a message.
-async fn read_body(
-    from: &mut (impl tokio::io::AsyncRead + Unpin),
-    bytes: &mut Vec<u8>,
-    head: usize,
-) -> std::io::Result<()> {
-    let headers = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
-    let length = headers.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
-    let is_whole = |bytes: &[u8]| match length {
-        Some(length) => bytes.len() >= head + length,
-        None if headers.contains("transfer-encoding: chunked") => bytes.ends_with(b"0\r\n\r\n"),
-        None => true,
-    };
-    while !is_whole(bytes) {
-        if from.read_buf(bytes).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    Ok(())
+fn answer(status: u16, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
+    answer
 }

@@ -5,7 +5,6 @@ pub mod bucket;
 pub mod chunks;
 pub mod cluster;
 pub mod expect;
-pub mod flaky;
 pub mod gateway;
 pub mod line;
 pub mod process;

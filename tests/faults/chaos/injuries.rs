@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use registry_tests::flaky::{Fault, Spell};
+use registry_tests::accidents::{Fault, Spell};
 use registry_tests::process::ServerProcess;
 use tokio_postgres::NoTls;
 
@@ -67,9 +67,9 @@ impl Injuries {
                     _ => Fault::Cut,
                 };
                 let percent = self.rng.random_range(10..100);
-                self.ground.objects.set(Some(Spell { method: None, about: "", fault, percent }));
+                self.ground.accidents.set_spell(Some(Spell { fault, percent }));
                 tokio::time::sleep(pause(&mut self.rng, 2000)).await;
-                self.ground.objects.set(None);
+                self.ground.accidents.set_spell(None);
                 self.count("spells of failing objects", 1);
             }
             40..65 => self.many("backends ended amid commits", AMID_COMMITS, 100).await,

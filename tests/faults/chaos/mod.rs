@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use registry_client::pb;
+use registry_tests::accidents::Accidents;
 use registry_tests::bucket::Bucket;
 use registry_tests::cluster::Cluster;
 use registry_tests::events;
-use registry_tests::flaky::Flaky;
 use registry_tests::process::{ServerProcess, sled_command};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -40,7 +40,9 @@ const LISTEN: &str = "127.0.0.7:0";
 /// What the servers work on.
 struct Ground {
     cluster: Cluster,
-    objects: Arc<Flaky>,
+    accidents: Arc<Accidents>,
+    /// As the servers reach it.
+    bucket: Bucket,
     folder: TempDir,
 }
 
@@ -48,7 +50,7 @@ impl Ground {
     fn server(&self, listen: &str) -> ServerProcess {
         let mut command = sled_command(self.folder.path(), listen);
         command.args(["--store", self.cluster.url(), "--store-patience", "30s", "--call-timeout-seconds", "60"]);
-        let bucket = &self.objects.bucket;
+        let bucket = &self.bucket;
         command.args(["--artifacts", &bucket.under("artifacts").url, "--gc-every", "1s", "--gc-grace", "0s"]);
         command.args(["--archive", &bucket.under("archive").url, "--archive-every", "500ms"]);
         ServerProcess::spawn(bucket.given_to(command))
@@ -57,7 +59,7 @@ impl Ground {
     /// What the archive makes of a store of its own.
     fn restored(&self) -> ServerProcess {
         let folder = self.folder.path().join("restored");
-        let bucket = &self.objects.bucket;
+        let bucket = &self.bucket;
         let mut command = sled_command(&folder, LISTEN);
         command.args(["restore", "--from", &bucket.under("archive").url]);
         let output = bucket.given_to(command).output().unwrap();
@@ -82,8 +84,10 @@ async fn three_servers_lose_and_mix_nothing_whatever_is_done_to_them() {
     let seconds = number("TEST_CHAOS_SECONDS").unwrap_or(SECONDS);
     println!("TEST_CHAOS_SEED={seed}: {seconds} s");
     let cluster = tokio::task::block_in_place(Cluster::start);
-    let objects = Flaky::to(&Bucket::folder()).await;
-    let ground = Ground { cluster, objects, folder: tempfile::tempdir().unwrap() };
+    let bucket = Bucket::folder();
+    let accidents = Accidents::before(&bucket).await;
+    let bucket = accidents.of(&bucket);
+    let ground = Ground { cluster, accidents, bucket, folder: tempfile::tempdir().unwrap() };
     let servers: Vec<_> = tokio::task::block_in_place(|| (0..SERVERS).map(|_| ground.server(LISTEN)).collect());
     let client = patient(&endpoints(&servers));
     let (reached, head) = watch::channel(i64::MAX);
