@@ -132,6 +132,11 @@ impl ChunkStore {
         self.naming.now().await
     }
 
+    /// What chunks were called when these sweeps were given up, or later.
+    pub(crate) async fn names_as_of(&self, given_up: &[u64]) -> Result<Arc<Names>, StoreError> {
+        self.naming.as_of(given_up).await
+    }
+
     /// Where a chunk is stored, and looked for.
     fn place(&self, names: &Names, namespace: &str, blake3: [u8; 32]) -> Path {
         let generation = names.newest(&(namespace.to_owned(), blake3));

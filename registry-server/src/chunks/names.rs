@@ -36,14 +36,19 @@ impl Naming {
 
     /// The names now.
     pub(super) async fn now(&self) -> Result<Arc<Names>, StoreError> {
-        let Some(sweeps) = self.read::<SweepRecord>(kinds::SWEEP, &[]).await? else { return Ok(self.known()) };
+        let sweeps = self.read::<SweepRecord>(kinds::SWEEP, &[]).await?.unwrap_or_default();
+        self.as_of(&sweeps.given_up).await
+    }
+
+    /// The names when these sweeps were given up, or later.
+    pub(super) async fn as_of(&self, given_up: &[u64]) -> Result<Arc<Names>, StoreError> {
         let known = self.known();
         // No sweep is ever taken from the list.
-        if sweeps.given_up.len() <= known.given_up().len() {
+        if given_up.len() <= known.given_up().len() {
             return Ok(known);
         }
         let mut names = Names::clone(&known);
-        for generation in sweeps.given_up {
+        for generation in given_up.iter().copied() {
             if known.given_up().contains(&generation) {
                 continue;
             }

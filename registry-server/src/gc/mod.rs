@@ -25,6 +25,8 @@ use crate::store::Revision;
 
 /// How many chunks are removed in one sweep.
 const BATCH: usize = 4096;
+/// And in one behind a sweep that was given up: the chunks of such sweeps are kept in mind for good.
+const FEW: usize = 16;
 /// After how many chunks it is told how far things are.
 const TELL_EVERY: i64 = 1000;
 
@@ -61,7 +63,10 @@ pub(crate) async fn collect(
         registry.wait_for_archive(read).await?;
     }
     report.listed_chunks = marks.count();
-    let mut collection = Collection { registry, intent, plan, marks, garbage: Vec::new(), denied: false, report };
+    let careful = !plan.dry_run && registry.gave_up_sweep().await?;
+    let batch = if careful { FEW } else { BATCH };
+    let mut collection =
+        Collection { registry, intent, plan, marks, batch, garbage: Vec::new(), denied: false, report };
     let mut stored = std::pin::pin!(registry.chunks().list());
     while let Some(chunk) = stored.try_next().await? {
         let looked_at = &mut collection.report.stored_chunks;
@@ -74,7 +79,7 @@ pub(crate) async fn collect(
             Fate::Recent => collection.report.recent_chunks += 1,
             Fate::Garbage => collection.garbage.push(chunk),
         }
-        if collection.garbage.len() == BATCH {
+        if collection.garbage.len() == collection.batch {
             collection.sweep().await?;
         }
     }
@@ -93,6 +98,8 @@ struct Collection<'a> {
     intent: &'a Intent,
     plan: &'a Plan,
     marks: Marks,
+    /// How many chunks are removed next.
+    batch: usize,
     /// What is to be removed next.
     garbage: Vec<Stored>,
     /// The store has refused to remove any of the last ones.
@@ -130,6 +137,7 @@ impl Collection<'_> {
         // Also if it is nothing: the sweep ends by that.
         let removal = self.registry.remove(self.intent, &begun, garbage).await?;
         spared?;
+        self.batch = BATCH;
         self.denied = removal.refused > 0 && removal.chunks == 0;
         self.report.removed_chunks += removal.chunks.cast_signed();
         self.report.removed_bytes += removal.bytes.cast_signed();

@@ -245,7 +245,8 @@ async fn what_was_published_before_a_sweep_is_spared() {
     let report = pb::CollectGarbageReport::default();
     let intent = Intent::own();
     let registry = &setting.registry;
-    let mut collection = Collection { registry, intent: &intent, plan: &PLAN, marks, garbage, denied: false, report };
+    let mut collection =
+        Collection { registry, intent: &intent, plan: &PLAN, marks, batch: BATCH, garbage, denied: false, report };
     collection.sweep().await.unwrap();
     assert_eq!((collection.report.removed_chunks, setting.stored().await), (1, 1));
     setting.publish(0, LONG).await.unwrap();
@@ -260,6 +261,31 @@ async fn a_sweep_is_over_once() {
     setting.end(&begun).await;
     assert_eq!(setting.newest().await, before);
     assert_eq!(setting.registry.chunks().names().await.unwrap().given_up(), &BTreeSet::from([1]));
+}
+
+#[tokio::test]
+async fn few_chunks_are_risked_behind_a_sweep_that_was_given_up() {
+    let setting = Setting::new().await;
+    for number in 0..FEW {
+        let bytes = Bytes::from(format!("more {number}"));
+        let names = setting.registry.chunks().names().await.unwrap();
+        setting.registry.chunks().put(&names, "default", &Chunk::of(&bytes), bytes).await.unwrap();
+    }
+    setting.sweep(0).await;
+    setting.registry.with_patience(Duration::ZERO).unharmed(0, VERSION, "default", &[]).await.unwrap();
+    let before = setting.newest().await;
+    assert_eq!(setting.collect(LONG).await.unwrap().removed_chunks, count(FEW + 2));
+    let mut started = Vec::new();
+    for revision in before + 1..=setting.newest().await {
+        let event = setting.registry.event(&format!("events/{revision}-0")).await.unwrap();
+        match event.after.and_then(|after| after.resource) {
+            Some(pb::resource::Resource::Sweep(sweep)) if event.r#type == "sweep.started" => {
+                started.push(sweep.chunk_count);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(started, [count(FEW), 2]);
 }
 
 #[tokio::test]

@@ -18,13 +18,14 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use tokio::time::{Instant, timeout};
 
-use self::records::{Begin, Over, condemned_key, has_one_of, newest};
+use self::records::{Begin, Over, condemned_key, has_one_of, newest, recorded, sweep_of};
 use super::transaction::{Tx, decode};
 use super::{Intent, Registry, kinds};
 use crate::chunks::{Names, Place};
 use crate::error::Error;
 use crate::rules::garbage::Sweep;
 use crate::store::{Kind, Revision};
+use crate::stored::SweepRecord;
 
 /// How long a sweeper may take for one sweep.
 const BUDGET: Duration = Duration::from_secs(60);
@@ -135,28 +136,38 @@ impl Registry {
         Ok(())
     }
 
-    /// The newest sweep. One that was waited for long enough is given up.
-    async fn sweep(&self) -> Result<Sweep, Error> {
-        let sweep = newest(&*self.store).await?;
-        if !sweep.under_way {
-            return Ok(sweep);
+    /// What is recorded of sweeps, as far as it still holds. The newest one is given up if it was waited for long enough.
+    async fn judged(&self) -> Result<SweepRecord, Error> {
+        let record = recorded(&*self.store).await?;
+        if !record.under_way {
+            return Ok(record);
         }
-        match self.sweeps.judge(sweep.generation) {
-            Judged::UnderWay => Ok(sweep),
-            Judged::Ended => Ok(Sweep { under_way: false, ..sweep }),
+        match self.sweeps.judge(record.generation) {
+            Judged::UnderWay => Ok(record),
+            Judged::Ended => Ok(SweepRecord { under_way: false, ..record }),
             Judged::Lost => {
-                tracing::warn!(sweep = sweep.generation, "a sweep is given up: its chunks get new names");
-                let known = pb::Sweep { generation: sweep.generation.cast_signed(), ..Default::default() };
+                tracing::warn!(sweep = record.generation, "a sweep is given up: its chunks get new names");
+                let known = pb::Sweep { generation: record.generation.cast_signed(), ..Default::default() };
                 self.commit(Intent::own(), Over::GivenUp(known)).await?;
-                newest(&*self.store).await
+                recorded(&*self.store).await
             }
         }
     }
 
+    async fn sweep(&self) -> Result<Sweep, Error> {
+        Ok(sweep_of(&self.judged().await?))
+    }
+
+    /// Whether the newest sweep was given up: the next one may be as well.
+    pub(crate) async fn gave_up_sweep(&self) -> Result<bool, Error> {
+        let record = self.judged().await?;
+        Ok(record.given_up.last() == Some(&record.generation))
+    }
+
     /// What is known before chunks are looked at.
     pub(super) async fn look(&self) -> Result<Look, Error> {
-        let settled = self.sweep().await?.settled();
-        Ok(Look { settled, names: self.chunks.names().await? })
+        let record = self.judged().await?;
+        Ok(Look { settled: sweep_of(&record).settled(), names: self.chunks.names_as_of(&record.given_up).await? })
     }
 
     /// For a publisher who saw the effect of all sweeps up to a generation, and found now that there are others. Answers the

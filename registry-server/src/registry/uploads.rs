@@ -183,19 +183,22 @@ impl Registry {
         }
         let room = self.check_upload(&upload).await?;
         room.admit_artifact(source.size())?;
-        let look = self.look().await?;
-        let sum = match source {
+        let namespace = upload.parent.namespace();
+        // Of bytes that are kept with the record no sweep has any.
+        let (sum, settled) = match source {
             // A trial keeps nothing, and so makes no key.
-            Source::Bytes(bytes) if intent.validate_only => Sum::of_bytes(&bytes, Bytes::new()),
+            Source::Bytes(bytes) if intent.validate_only => (Sum::of_bytes(&bytes, Bytes::new()), 0),
             Source::Bytes(bytes) => {
-                self.prepare_bytes(upload.parent.namespace()).await?;
-                self.sum_of_bytes(upload.parent.namespace(), bytes).await?
+                self.prepare_bytes(namespace).await?;
+                (self.sum_of_bytes(namespace, bytes).await?, 0)
             }
             Source::Chunks(chunks, id) => {
-                self.sum_of_chunks(upload.name().as_str(), upload.parent.namespace(), &look.names, id, chunks).await?
+                let look = self.look().await?;
+                let name = upload.name();
+                (self.sum_of_chunks(name.as_str(), namespace, &look.names, id, chunks).await?, look.settled)
             }
         };
-        self.add_artifact(intent, upload, sum, look.settled).await
+        self.add_artifact(intent, upload, sum, settled).await
     }
 
     /// Makes the artifact. Its chunks were there behind the sweep `settled`.

@@ -22,7 +22,7 @@ use crate::stored::{CondemnedRecord, SweepRecord};
 const KEPT: u64 = 64;
 
 /// What is recorded of sweeps.
-async fn recorded<R: Read + ?Sized>(records: &R) -> Result<SweepRecord, Error> {
+pub(super) async fn recorded<R: Read + ?Sized>(records: &R) -> Result<SweepRecord, Error> {
     let record = records.get(kinds::SWEEP, &[]).await?;
     Ok(record.map(|record| decode(&record)).transpose()?.unwrap_or_default())
 }
@@ -32,7 +32,8 @@ pub(super) async fn newest<R: Read + ?Sized>(records: &R) -> Result<Sweep, Error
     recorded(records).await.map(|record| sweep_of(&record))
 }
 
-fn sweep_of(record: &SweepRecord) -> Sweep {
+/// The newest one.
+pub(super) fn sweep_of(record: &SweepRecord) -> Sweep {
     Sweep { generation: record.generation, under_way: record.under_way }
 }
 
