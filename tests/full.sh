@@ -19,6 +19,14 @@ cargo nextest run --release --locked -p registry-tests --run-ignored only --no-c
 step "everything that can happen in three sweeps"
 cargo nextest run --release --locked -p registry-server --run-ignored only --no-capture -E 'test(in_three_sweeps)'
 
+step "commits beside a transaction that is held open"
+postgres=$(mktemp -d)
+trap 'tests/postgres.sh stop "$postgres"' EXIT
+TEST_POSTGRES=$(tests/postgres.sh start "$postgres") \
+    cargo nextest run --release --locked -p registry-tests --run-ignored only --no-capture -E 'test(open_transaction::)'
+tests/postgres.sh stop "$postgres"
+trap - EXIT
+
 step "clients of other languages"
 tests/languages/run.sh target/release/registry-server
 

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use futures::TryStreamExt as _;
+use registry_client::WatchItem;
 use registry_tests::process::{ServerProcess, sled_command};
 use registry_tests::proxy::{Plan, Proxy};
-use registry_tests::{events, soon, store};
+use registry_tests::{events, noise_of, pending, soon, store};
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -75,4 +77,33 @@ async fn a_database_out_of_reach_is_unavailable_and_nothing_is_lost_or_doubled()
         expected.extend([format!("asked-{round}"), format!("answered-{round}")]);
     }
     assert_eq!(ids, expected);
+}
+
+/// Verify and scrub may take hours: the object store's time, with millions of chunks.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_s_limit_for_idle_transactions_ends_neither_verify_nor_scrub_nor_a_watch() {
+    let folder = tempfile::tempdir().unwrap();
+    // A millisecond: whatever holds a transaction open while it does something else is ended.
+    let url = format!("{}%20-c%20idle_in_transaction_session_timeout%3D1", store::postgres(folder.path()));
+    let mut command = sled_command(folder.path(), "127.0.0.1:0");
+    command.args(["--store", &url]);
+    let server = tokio::task::spawn_blocking(|| ServerProcess::spawn(command)).await.unwrap();
+    let client = impatient(&server.endpoint());
+    client.create_model(MODEL).await.unwrap();
+    for number in 0..3 {
+        let version = pending(&client, MODEL).await.name;
+        client.upload(&version, "model.bin", noise_of(number, 3 << 20)).await.unwrap();
+    }
+    let report = soon(client.verify()).await.unwrap();
+    assert_eq!((report.problem_count, report.artifacts), (0, 3));
+    let report = soon(client.scrub()).await.unwrap();
+    assert_eq!((report.problem_count, report.artifacts), (0, 3));
+    let mut watch = client.watch().from_snapshot().stream();
+    let mut resources = 0;
+    // A namespace, a model, and its versions with their artifacts.
+    while resources < 8 {
+        if let Some(WatchItem::Snapshot { events, .. }) = soon(watch.try_next()).await.unwrap() {
+            resources += events.len();
+        }
+    }
 }

@@ -17,6 +17,7 @@ mod import;
 mod kill;
 mod limits;
 mod objects;
+mod open_transaction;
 mod printed;
 mod proxies;
 mod random;

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::registry::contents::{content, namespace_of};
 use crate::registry::resource::Resource as _;
 use crate::registry::{Intent, Registry, count, kinds};
-use crate::store::{Hit, Pages, Snapshot, Source, Store, StoreError};
+use crate::store::{Hit, Pages, Revision, Source, Store, StoreError};
 
 /// How many chunks are read at once.
 const AT_ONCE: usize = 4;
@@ -39,12 +39,13 @@ impl Finding {
     }
 }
 
-/// Reads the artifacts of a snapshot.
+/// Reads all artifacts, each as it is when its turn comes.
 pub(crate) struct Scrubber<'a> {
     store: &'a dyn Store,
     chunks: &'a ChunkStore,
-    snapshot: &'a dyn Snapshot,
     artifacts: Pages,
+    /// What was written later may have put a chunk back that was read before.
+    since: Revision,
     intact: HashSet<Owned>,
     broken: BTreeMap<Owned, Finding>,
     /// Of the chunks that are intact.
@@ -52,25 +53,32 @@ pub(crate) struct Scrubber<'a> {
 }
 
 impl<'a> Scrubber<'a> {
-    pub(crate) fn new(store: &'a dyn Store, chunks: &'a ChunkStore, snapshot: &'a dyn Snapshot) -> Self {
+    /// `since` is a revision that is committed by now.
+    pub(crate) fn new(store: &'a dyn Store, chunks: &'a ChunkStore, since: Revision) -> Self {
         let artifacts = Pages::of(Source::Kind(pb::Artifact::KIND));
-        Self { store, chunks, snapshot, artifacts, intact: HashSet::new(), broken: BTreeMap::new(), bytes: 0 }
+        Self { store, chunks, artifacts, since, intact: HashSet::new(), broken: BTreeMap::new(), bytes: 0 }
     }
 
     /// The next artifact, and what is wrong with it.
     pub(crate) async fn next(&mut self) -> Result<Option<(pb::Artifact, Vec<Finding>)>, Error> {
-        let Some(hit) = self.artifacts.next(self.snapshot).await? else { return Ok(None) };
-        let artifact = artifact(hit.record.payload.clone())?;
-        let mut findings = self.read(&hit, &artifact).await?;
-        // What was deleted since may be gone.
-        if !findings.is_empty() && self.store.get(pb::Artifact::KIND, &hit.record.key).await? != Some(hit.record) {
-            findings.clear();
+        let Some(mut hit) = self.artifacts.next(self.store).await? else { return Ok(None) };
+        loop {
+            let artifact = artifact(hit.record.payload.clone())?;
+            let findings = self.read(&hit, &artifact).await?;
+            if findings.is_empty() {
+                return Ok(Some((artifact, findings)));
+            }
+            // What was deleted since may be gone, and what was replaced may have another list.
+            match self.store.get(pb::Artifact::KIND, &hit.record.key).await? {
+                Some(record) if record == hit.record => return Ok(Some((artifact, findings))),
+                Some(record) => hit.record = record,
+                None => return Ok(Some((artifact, Vec::new()))),
+            }
         }
-        Ok(Some((artifact, findings)))
     }
 
     async fn read(&mut self, hit: &Hit, artifact: &pb::Artifact) -> Result<Vec<Finding>, Error> {
-        let Some(manifest) = self.snapshot.get(kinds::MANIFEST, &hit.record.key).await? else {
+        let Some(manifest) = self.store.get(kinds::MANIFEST, &hit.record.key).await? else {
             return Ok(vec![Finding::of_list(VerifyProblemType::ArtifactMissing, "it has no list of chunks")]);
         };
         let content = match content(&manifest) {
@@ -91,8 +99,8 @@ impl<'a> Scrubber<'a> {
             let owned = (namespace.to_owned(), *chunk);
             match self.broken.get(&owned) {
                 _ if self.intact.contains(&owned) || !seen.insert(*chunk) => {}
-                Some(finding) => findings.push(finding.clone()),
-                None => unread.push(owned),
+                Some(finding) if hit.record.revision <= self.since => findings.push(finding.clone()),
+                Some(_) | None => unread.push(owned),
             }
         }
         let (content, store) = (&content, self.chunks);
@@ -138,9 +146,9 @@ pub(crate) async fn scrub(
     quarantine: bool,
     tell: impl Fn(pb::ScrubProgress) -> bool + Send,
 ) -> Result<pb::ScrubReport, Error> {
-    let snapshot = registry.store().snapshot().await?;
-    let mut report = pb::ScrubReport { revision: snapshot.revision().cast_signed(), ..Default::default() };
-    let mut scrubber = Scrubber::new(&**registry.store(), registry.chunks(), &*snapshot);
+    let revision = registry.store().newest().await?;
+    let mut report = pb::ScrubReport { revision: revision.cast_signed(), ..Default::default() };
+    let mut scrubber = Scrubber::new(&**registry.store(), registry.chunks(), revision);
     // Problems by their chunk, or by the artifact whose list is at fault.
     let mut problems: BTreeMap<(Option<Owned>, String), pb::ScrubProblem> = BTreeMap::new();
     while let Some((artifact, findings)) = scrubber.next().await? {

@@ -5,6 +5,7 @@ use prost::Message as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::{VerifyPhase, VerifyProblemType};
 
+use super::compare::Comparison;
 use super::scrub::{Finding, Scrubber};
 use crate::chunks::ChunkStore;
 use crate::error::Error;
@@ -12,7 +13,7 @@ use crate::registry::commit::{CHAIN_START, link};
 use crate::registry::kinds::LAYOUT;
 use crate::registry::tombstones::tombstone_of;
 use crate::store::sled::SledStore;
-use crate::store::{Hit, Pages, Revision, Snapshot, Source, Store, StoreError};
+use crate::store::{Revision, Source, Store, StoreError};
 use crate::stored::LogEntry;
 
 /// How many revisions are read from the log at once.
@@ -24,7 +25,10 @@ const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// After how many records or artifacts it is told how far things are.
 const TELL_EVERY: i64 = 1000;
 
-/// Checks a registry as it is now. `progress` hears how far it is.
+/// Checks a registry as it is now, and what is written meanwhile as far as it comes by it. `progress` hears how far it is.
+///
+/// It takes as long as reading all bytes does. No snapshot is held for so long: in a database, that would keep the versions of all
+/// rows, and end with the administrator's limit for transactions that are idle.
 ///
 /// The log is carried out again in a store in the system's folder for temporary files; it takes about the room that the store
 /// itself takes.
@@ -37,16 +41,15 @@ pub async fn verify(
     skip_artifacts: bool,
     progress: impl FnMut(pb::VerifyProgress) + Send,
 ) -> Result<pb::VerifyReport, Error> {
-    let snapshot = store.snapshot().await?;
-    let report = pb::VerifyReport { revision: snapshot.revision().cast_signed(), ..Default::default() };
+    let report = pb::VerifyReport { revision: store.newest().await?.cast_signed(), ..Default::default() };
     let mut verification = Verification { report, progress };
     let folder = tempfile::tempdir().map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let replayed = SledStore::open(folder.path(), CACHE_BYTES, &LAYOUT)?;
     if verification.log(store, &replayed).await? {
-        verification.state(&*snapshot, &replayed).await?;
+        verification.state(store, &replayed).await?;
     }
     if !skip_artifacts {
-        let read = verification.artifacts(store, chunks, &*snapshot).await;
+        let read = verification.artifacts(store, chunks).await;
         verification.understood(VerifyProblemType::StateDiffers, "artifacts".to_owned(), read)?;
     }
     Ok(verification.report)
@@ -154,43 +157,25 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
     }
 
     /// Compares the state with what the log made.
-    async fn state(&mut self, snapshot: &dyn Snapshot, replayed: &SledStore) -> Result<(), Error> {
+    async fn state(&mut self, store: &dyn Store, replayed: &SledStore) -> Result<(), Error> {
         for source in LAYOUT.sources() {
-            let compared = self.compare(source, snapshot, replayed).await;
+            let compared = self.compare(source, store, replayed).await;
             self.understood(VerifyProblemType::StateDiffers, LAYOUT.name_of(source), compared)?;
         }
         Ok(())
     }
 
-    async fn compare(&mut self, source: Source, snapshot: &dyn Snapshot, replayed: &SledStore) -> Result<(), Error> {
-        let (mut ours, mut theirs) = (Pages::of(source), Pages::of(source));
-        let (mut found, mut expected) = (ours.next(snapshot).await?, theirs.next(replayed).await?);
-        while let Some(first) = [&found, &expected].into_iter().flatten().map(|hit| &hit.position).min().cloned() {
-            let here = take_at(&mut found, &first);
-            let there = take_at(&mut expected, &first);
-            // What an index leads to is compared as a record of its kind.
-            let same = match (&here, &there) {
-                (Some(here), Some(there)) if matches!(source, Source::Index(_)) => here.record.key == there.record.key,
-                _ => here == there,
-            };
-            if !same {
-                let detail = match (&here, &there) {
-                    (None, _) => "is in the log, and not in the state",
-                    (_, None) => "is in the state, and not in the log",
-                    _ => "is not what the log says",
-                };
-                let name = format!("{} {}", LAYOUT.name_of(source), first.escape_ascii());
-                self.problem(VerifyProblemType::StateDiffers, name, detail);
-            }
-            if here.is_some() {
-                found = ours.next(snapshot).await?;
-            }
-            if there.is_some() {
-                expected = theirs.next(replayed).await?;
+    async fn compare(&mut self, source: Source, store: &dyn Store, replayed: &SledStore) -> Result<(), Error> {
+        let mut comparison = Comparison::new(source, store, replayed);
+        while let Some((records, differences)) = comparison.next().await? {
+            for difference in differences {
+                let name = format!("{} {}", LAYOUT.name_of(source), difference.position.escape_ascii());
+                self.problem(VerifyProblemType::StateDiffers, name, difference.detail);
             }
             if matches!(source, Source::Kind(_)) {
-                self.report.records += 1;
-                if self.report.records % TELL_EVERY == 0 {
+                let told = self.report.records / TELL_EVERY;
+                self.report.records += records;
+                if self.report.records / TELL_EVERY > told {
                     self.tell(VerifyPhase::State, self.report.records, 0);
                 }
             }
@@ -198,13 +183,8 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
         Ok(())
     }
 
-    async fn artifacts(
-        &mut self,
-        store: &dyn Store,
-        chunks: &ChunkStore,
-        snapshot: &dyn Snapshot,
-    ) -> Result<(), Error> {
-        let mut scrubber = Scrubber::new(store, chunks, snapshot);
+    async fn artifacts(&mut self, store: &dyn Store, chunks: &ChunkStore) -> Result<(), Error> {
+        let mut scrubber = Scrubber::new(store, chunks, self.report.revision.cast_unsigned());
         while let Some((artifact, findings)) = scrubber.next().await? {
             self.report.artifacts += 1;
             self.report.artifact_bytes = scrubber.bytes;
@@ -216,11 +196,6 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
         }
         Ok(())
     }
-}
-
-/// Takes the hit if it is the one at this position.
-fn take_at(hit: &mut Option<Hit>, position: &[u8]) -> Option<Hit> {
-    hit.take_if(|hit| hit.position == position)
 }
 
 #[cfg(test)]

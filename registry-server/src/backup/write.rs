@@ -108,7 +108,7 @@ impl Backup {
         }
         self.data(sealer.end(revision)).await?;
         let sha256 = hex(&self.hasher.finalize_reset());
-        let lost_artifacts = named(&*self.registry.store().snapshot().await?, &lost).await?;
+        let lost_artifacts = named(&**self.registry.store(), &lost).await?;
         let completed = pb::BackupCompleted {
             revision: revision.cast_signed(),
             size_bytes: self.size,

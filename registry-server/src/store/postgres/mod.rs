@@ -246,7 +246,9 @@ impl Store for PostgresStore {
             return Err(StoreError::Unavailable("too many snapshots are open".to_owned()));
         };
         let reader = Reader::connect(&self.connector, Purpose::Read, None).await?;
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        // Whoever reads it has a limit of its own for those that it waits for.
+        let begin =
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0";
         reader.connection.client().batch_execute(begin).await.map_err(Failure::from)?;
         // The first read fixes what all others will see.
         let revision = reader.newest().await?;

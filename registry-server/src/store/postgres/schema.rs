@@ -28,7 +28,8 @@ pub(super) async fn migrate(connection: &Connection, found: Option<Found>) -> Re
     let failed = |error: tokio_postgres::Error| StoreError::from(Failure::from(error));
     // A migration may take its time, and so may waiting for another server's.
     let begin = format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; {LOCK};
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0;
+        SET LOCAL idle_in_transaction_session_timeout = 0; {LOCK};
         CREATE TABLE IF NOT EXISTS schema_version (
             version integer PRIMARY KEY, time timestamptz NOT NULL DEFAULT now()
         )"
