@@ -44,8 +44,10 @@ macro_rules! kinds {
         pub(crate) static RESOURCES: &[Spec] = &[$(Spec::of::<$resource>()),+];
 
         /// What the registry's stores are opened with.
-        pub(crate) static LAYOUT: Layout =
-            Layout { kinds: &[$(<$resource as Resource>::LAYOUT,)+ $($other),+] };
+        pub(crate) static LAYOUT: Layout = Layout {
+            kinds: &[$(<$resource as Resource>::LAYOUT,)+ $($other),+],
+            always_written: Some((CHAIN_HEAD, &[])),
+        };
     };
 }
 

@@ -13,6 +13,8 @@ use super::{Index, Kind, Put, Source, StoreError};
 pub struct Layout {
     /// All kinds, each with a number of its own.
     pub kinds: &'static [KindLayout],
+    /// A record that every commit writes, if there is one: a state whose log has lost its end is known by it.
+    pub always_written: Option<(Kind, &'static [u8])>,
 }
 
 /// What a store knows of a kind.

@@ -15,6 +15,7 @@ pub(in crate::store) const BY_FLAG: Index = Index { kind: SHIP, slot: 2 };
 pub(in crate::store) const BY_BERTH: Index = Index { kind: SHIP, slot: 77 };
 
 pub(in crate::store) static LAYOUT: Layout = Layout {
+    always_written: None,
     kinds: &[
         KindLayout {
             kind: SHIP,

@@ -2,6 +2,7 @@
 
 use tokio_postgres::error::{DbError, Severity};
 
+use super::home;
 use crate::store::StoreError;
 
 /// What can be done about a failure.
@@ -54,6 +55,11 @@ impl From<tokio_postgres::Error> for Failure {
         let aborted = matches!(said.parsed_severity(), Some(Severity::Error));
         let message = match said.code().code() {
             ROWS_MISSING => "a row that is to be replaced is not there, or not what it was when it was read".to_owned(),
+            "53300" => format!(
+                "{said}: the database's max_connections are in use; each server takes up to twice its store_connections and two more"
+            ),
+            // A statement of this name is there, or is not: somebody else's.
+            "42P05" | "26000" => format!("{said}: {}", home::pooled().message),
             _ => said.to_string(),
         };
         Self { cause: cause(said), aborted, message }

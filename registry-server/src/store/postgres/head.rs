@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::connect::{Connector, Purpose};
 use super::error::Failure;
+use super::home::WAKE;
 use super::read::Reader;
 use crate::store::Revision;
 
@@ -48,11 +49,18 @@ impl Head {
     }
 }
 
-/// Follows the head for as long as it is not aborted, over a connection of its own; tells whether the database can be reached.
-pub(super) async fn follow(connector: Arc<Connector>, channel: String, head: Head, healthy: watch::Sender<bool>) {
+/// Follows the head for as long as it is not aborted, over a connection of its own; tells whether the database can be reached, and ends
+/// those that stand still with the lock for longer than `patience`.
+pub(super) async fn follow(
+    connector: Arc<Connector>,
+    channel: String,
+    patience: Duration,
+    head: Head,
+    healthy: watch::Sender<bool>,
+) {
     loop {
         let mut reached = false;
-        let Err(failure) = follow_once(&connector, &channel, &head, &healthy, &mut reached).await;
+        let Err(failure) = follow_once(&connector, &channel, patience, &head, &healthy, &mut reached).await;
         if reached {
             // A connection may break: it says more if the next one does not come about.
             continue;
@@ -67,19 +75,30 @@ pub(super) async fn follow(connector: Arc<Connector>, channel: String, head: Hea
 async fn follow_once(
     connector: &Connector,
     channel: &str,
+    patience: Duration,
     head: &Head,
     healthy: &watch::Sender<bool>,
     reached: &mut bool,
 ) -> Result<std::convert::Infallible, Failure> {
     let (sender, mut notified) = watch::channel(0);
     let reader = Reader::connect(connector, Purpose::Listen, Some(sender)).await?;
-    reader.connection.client().batch_execute(&format!("LISTEN {channel}")).await?;
+    let listen = format!("LISTEN {channel}");
+    let client = reader.connection.client();
+    let ((), wake) = futures::try_join!(client.batch_execute(&listen), client.prepare(WAKE))?;
     loop {
         let before = *head.0.borrow();
         head.found(before, reader.newest().await?);
         *reached = true;
         if !healthy.send_replace(true) {
             tracing::info!("the database can be reached");
+        }
+        let woken = async { Ok(client.execute(&wake, &[&patience.as_secs_f64()]).await?) };
+        match reader.connection.limited(woken).await {
+            Ok(0) => {}
+            Ok(_) => tracing::warn!("a server stood still with the lock of all commits, and has lost it"),
+            // Perhaps it is another user's, whom this one may not end.
+            Err(failure) if failure.aborted => tracing::warn!(error = failure.message, "nobody can be made to let go"),
+            Err(failure) => return Err(failure),
         }
         let quiet = tokio::time::sleep(POLL);
         tokio::pin!(quiet);

@@ -18,11 +18,31 @@ use crate::store::Revision;
 /// What is read in the same statement may be older than the lock: read in the next one.
 pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('model-registry'), hashtext(current_schema()))";
 
+/// Ends those that hold that lock, have stood still for so many seconds, and keep others waiting. PostgreSQL waits for a client that
+/// takes nothing for as long as the network does, and over a Unix socket for ever. A commit that waits for a standby does not stand
+/// still: it waits for no client.
+pub(super) const WAKE: &str = "
+    WITH lock AS (
+        SELECT pid, granted FROM pg_locks
+        WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND classid = (hashtext('model-registry')::bigint & 4294967295)::oid
+          AND objid = (hashtext(current_schema())::bigint & 4294967295)::oid AND objsubid = 2
+    )
+    SELECT pg_terminate_backend(pid) FROM lock JOIN pg_stat_activity USING (pid)
+    WHERE granted AND wait_event_type = 'Client' AND state_change < clock_timestamp() - make_interval(secs => $1)
+      AND EXISTS (SELECT FROM lock WHERE NOT granted)";
+
+/// Whether the log's end is whole, up to its last revisions; and which revision wrote the record that every commit writes.
+pub(super) const END: &str = "
+    SELECT count(*), coalesce(min(revision), 0), coalesce(max(revision), 0),
+        (SELECT revision FROM record WHERE kind = $1 AND key = $2 ORDER BY revision DESC LIMIT 1)
+    FROM (SELECT revision FROM log ORDER BY revision DESC LIMIT 1000) AS last";
+
 /// What a connection is asked first of all.
 pub(super) const FIND: &str = "
     SELECT identity, (SELECT max(version) FROM schema_version), whole, (SELECT coalesce(max(revision), 0) FROM log),
         (SELECT encode(sha256(convert_to(definition, 'UTF8')), 'hex') FROM layout),
-        'model_registry_' || md5(current_schema())
+        'model_registry_' || md5(current_schema()), current_setting('max_connections')
     FROM store";
 
 /// What is asked under the lock: the newest revision, the time, and whether the connection is still what it was. The table `store` is not
@@ -42,6 +62,8 @@ pub(super) struct Found {
     views: Option<String>,
     /// Where servers on this schema notify each other. Channels belong to the database, so each schema has its own.
     pub(super) channel: String,
+    /// How many connections the database takes from all.
+    pub(super) max_connections: String,
 }
 
 impl Found {
@@ -56,6 +78,7 @@ impl Found {
             newest: u64::try_from(number(3)?).map_err(Failure::damaged)?,
             views: row.try_get(4)?.map(str::to_owned),
             channel: text(row, 5)?.to_owned(),
+            max_connections: text(row, 6)?.to_owned(),
         })
     }
 
@@ -63,6 +86,23 @@ impl Found {
     pub(super) fn is_current(&self, views: &str) -> bool {
         let digest: String = Sha256::digest(views).iter().map(|byte| format!("{byte:02x}")).collect();
         self.schema == NEWEST && self.views.as_ref() == Some(&digest)
+    }
+}
+
+/// Fails unless the log's end is whole and the state is the one that it makes, by the answer to [`END`].
+pub(super) fn check_end(row: &Row) -> Result<(), Failure> {
+    const REMEDY: &str = "restore a backup or the archive into an empty schema (`registry-server restore`)";
+    let [count, first, last] = [row.try_get::<_, i64>(0)?, row.try_get(1)?, row.try_get(2)?];
+    let begins = if count < 1000 { 1 } else { last - count + 1 };
+    if count > 0 && (first != begins || last - first + 1 != count) {
+        let gap = format!("revisions are missing among the last {count} of the log, which ends at {last}: {REMEDY}");
+        return Err(Failure::damaged(gap));
+    }
+    match row.try_get::<_, Option<i64>>(3)? {
+        Some(state) if state != last => Err(Failure::damaged(format!(
+            "the log ends at {last}, and the state is that of revision {state}: {REMEDY}"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -161,6 +161,8 @@ impl Lane {
 
     /// Serves the queue until it is closed and empty.
     pub(super) async fn run(mut self) {
+        // So that the first commit need not wait for it. If there is none, that one says so.
+        self.session = self.connect().await.ok();
         loop {
             if self.waiting.is_empty() {
                 match self.queue.recv().await {

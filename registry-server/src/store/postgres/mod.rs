@@ -123,6 +123,13 @@ impl PostgresStore {
         };
         let pool = Pool::new(Arc::clone(&connector), options.pool_size, options.patience);
         pool.add(Reader::new(connection, reads));
+        // Those for reads, as many for snapshots, the lane and the listener.
+        let most = 2 * options.pool_size.max(1) + 2;
+        tracing::info!(
+            most,
+            max_connections = found.max_connections,
+            "connections to the database that this server may take"
+        );
         let head = Head::new(found.newest);
         let (health, healthy) = watch::channel(true);
         let (jobs, queue) = mpsc::channel(QUEUE);
@@ -133,7 +140,8 @@ impl PostgresStore {
             cache_bytes: CACHE_BYTES,
         };
         let lane_ended = lane::start(Lane::new(setup, queue))?;
-        let follow = head::follow(Arc::clone(&connector), found.channel, head.clone(), health.clone());
+        let follow =
+            head::follow(Arc::clone(&connector), found.channel, options.patience, head.clone(), health.clone());
         let home = Arc::clone(connector.home());
         let follower = tokio::spawn(async move {
             tokio::select! {

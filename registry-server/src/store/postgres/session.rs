@@ -1,6 +1,7 @@
 //! The lane's connection: reads and writes under the lock that orders the batches of all servers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use crate::stored;
@@ -11,7 +12,7 @@ use super::cache::{Cell, State};
 use super::connect::{Connected, Connection, Connector, Prepare, Purpose};
 use super::error::Failure;
 use super::flush::{Changes, Flush};
-use super::home::{AT_HOME, LOCK};
+use super::home::{AT_HOME, END, LOCK, check_end};
 use super::read::{Reader, Reads, bytes, number, revision, writes};
 use super::slots::{self, SLOTS};
 use crate::store::{Kind, Place, Revision};
@@ -44,12 +45,15 @@ pub(super) struct Session {
     commits: Commits,
     /// Where the other servers are told of commits.
     channel: String,
+    /// The log's end was looked at.
+    checked: AtomicBool,
 }
 
 /// The prepared statements of commits.
 struct Commits {
     lock: Statement,
     at_home: Statement,
+    end: Statement,
     fetch: Statement,
     strangers: Statement,
     settle: Statement,
@@ -67,15 +71,16 @@ impl Prepare for Commits {
              ) AS newest",
             slots::columns()
         );
-        let (lock, at_home, fetch, strangers, settle, flush) = futures::try_join!(
+        let (lock, at_home, end, fetch, strangers, settle, flush) = futures::try_join!(
             prepare(LOCK),
             prepare(AT_HOME),
+            prepare(END),
             prepare(&fetch),
             prepare("SELECT revision, writes FROM log WHERE revision > $1 ORDER BY revision LIMIT $2"),
             prepare("SELECT EXISTS (SELECT FROM log WHERE revision = $1 AND batch = $2)"),
             Flush::prepare(client),
         )?;
-        Ok(Self { lock, at_home, fetch, strangers, settle, flush })
+        Ok(Self { lock, at_home, end, fetch, strangers, settle, flush })
     }
 }
 
@@ -90,7 +95,8 @@ impl Session {
         let Connected { connection, found, prepared } = connector.connect(Purpose::Commit, None).await?;
         let (reads, commits) = prepared?;
         let found = found.ok_or_else(|| Failure::broken("there is no store"))?;
-        Ok(Self { reader: Reader::new(connection, reads), commits, channel: found.channel })
+        let reader = Reader::new(connection, reads);
+        Ok(Self { reader, commits, channel: found.channel, checked: AtomicBool::new(false) })
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -109,6 +115,7 @@ impl Session {
             let begin = async { Ok(client.batch_execute(BEGIN).await?) };
             let lock = async { Ok(client.execute(&self.commits.lock, &[]).await?) };
             let at_home = async { Ok(client.query_one(&self.commits.at_home, &[]).await?) };
+            let end = self.end();
             let fetch = self.fetched(keys);
             let strangers = async {
                 match after {
@@ -116,11 +123,23 @@ impl Session {
                     None => Ok(None),
                 }
             };
-            futures::try_join!(begin, lock, at_home, fetch, strangers)
+            futures::try_join!(begin, lock, at_home, end, fetch, strangers)
         };
-        let ((), _, at_home, fetched, strangers) = self.connection().limited(begun).await?;
+        let ((), _, at_home, (), fetched, strangers) = self.connection().limited(begun).await?;
         let (head, time) = self.connection().home().under_lock(&at_home, self.connection().backend())?;
         Ok(Begun { head, time, fetched, strangers })
+    }
+
+    /// Looks at the log's end, once: what is committed behind a gap would be lost with it.
+    async fn end(&self) -> Result<(), Failure> {
+        if self.checked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (kind, key) = self.connection().layout().always_written.unzip();
+        let end = self.client().query_one(&self.commits.end, &[&kind.map(number), &key]).await?;
+        check_end(&end)?;
+        self.checked.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// What others wrote behind a revision, or `None` if that is a lot.

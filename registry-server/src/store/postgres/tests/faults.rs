@@ -140,6 +140,7 @@ async fn a_decision_that_panics_ends_nobody_else() {
 #[tokio::test]
 async fn a_lane_that_ends_makes_the_store_unhealthy() {
     static LAYOUT: Layout = Layout {
+        always_written: None,
         kinds: &[
             KindLayout {
                 view: Some(FactView { about: "Counters", facts: &[], facts_of: |_| panic!("a fault") }),

@@ -9,6 +9,7 @@ mod proxy;
 mod schema;
 mod servers;
 mod snapshots;
+mod stands_still;
 mod tls;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use uuid::Uuid;
 
 use super::{PostgresOptions, PostgresStore};
 use crate::store::conformance::{BY_PORT, Backend, COUNT, COUNTER, LAYOUT, PORT, SHIP, conformance};
-use crate::store::{Decision, Kind, Put, Revision, Store, StoreError, Transaction};
+use crate::store::{Decision, Kind, Layout, Put, Revision, Store, StoreError, Transaction};
 
 /// The server of the tests.
 fn server() -> String {
@@ -127,6 +128,9 @@ struct Increment {
 }
 
 const KEY: &[u8] = b"counter";
+
+/// Kinds of which every commit writes a record.
+static COUNTED: Layout = Layout { kinds: LAYOUT.kinds, always_written: Some((COUNTER, KEY)) };
 
 impl Increment {
     fn hinted() -> Arc<Self> {

@@ -126,6 +126,7 @@ async fn views_have_the_columns_that_they_had() {
 
 /// Another program's kinds: ports with other facts, and counters with some.
 static CHANGED: Layout = Layout {
+    always_written: None,
     kinds: &[
         KindLayout {
             kind: PORT,
@@ -187,6 +188,7 @@ fn words(text: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_fact_that_no_view_can_show_is_left_out() {
     static LAYOUT: Layout = Layout {
+        always_written: None,
         kinds: &[KindLayout {
             kind: PORT,
             name: "ports",
