@@ -23,6 +23,7 @@ mod proxies;
 mod random;
 mod servers;
 mod standby;
+mod stands_still;
 mod start;
 mod stop;
 mod sweeps;

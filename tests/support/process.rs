@@ -148,6 +148,14 @@ impl ServerProcess {
 
     /// Waits until it has ended by itself.
     pub fn wait(mut self) -> ExitStatus {
+        self.ended()
+    }
+
+    /// The same, when its log is to be read behind it.
+    ///
+    /// # Panics
+    /// Never: it is a child of this process.
+    pub fn ended(&mut self) -> ExitStatus {
         self.child.wait().expect("it ends")
     }
 }

@@ -30,6 +30,16 @@ pub struct Proxy {
     open: watch::Sender<bool>,
     /// How long everything takes that the database says.
     delay: watch::Sender<Duration>,
+    trips: Mutex<Vec<RoundTrips>>,
+}
+
+/// How often the client of a connection had to wait for an answer before it said more.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RoundTrips {
+    /// How often, up to now.
+    pub count: usize,
+    /// Whether the connection has committed something.
+    pub commits: bool,
 }
 
 impl Proxy {
@@ -41,7 +51,8 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (cuts, open, delay) = (watch::Sender::new(0), watch::Sender::new(true), watch::Sender::default());
-        let proxy = Arc::new(Self { port, plan: Arc::new(Mutex::new(Plan::Pass)), cuts, open, delay });
+        let (plan, trips) = (Arc::new(Mutex::new(Plan::Pass)), Mutex::default());
+        let proxy = Arc::new(Self { port, plan, cuts, open, delay, trips });
         let serving = Arc::clone(&proxy);
         tokio::spawn(async move {
             loop {
@@ -72,6 +83,14 @@ impl Proxy {
         self.delay.send_replace(delay);
     }
 
+    /// What all connections took, in the order in which they were made.
+    ///
+    /// # Panics
+    /// Never: nothing panics that counts.
+    pub fn round_trips(&self) -> Vec<RoundTrips> {
+        self.trips.lock().unwrap().clone()
+    }
+
     /// Lets the next commit from now on meet with an accident; what is answered waits until it did.
     ///
     /// # Panics
@@ -88,11 +107,23 @@ impl Proxy {
     async fn pass(&self, mut client: TcpStream, mut server: TcpStream) {
         let (mut up, mut down) = (vec![0; 1 << 16], vec![0; 1 << 16]);
         let mut lose_answer = false;
+        let number = {
+            let mut trips = self.trips.lock().unwrap();
+            trips.push(RoundTrips::default());
+            trips.len() - 1
+        };
+        let mut answered = true;
         loop {
             tokio::select! {
                 sent = client.read(&mut up) => {
                     let Ok(length @ 1..) = sent else { return };
-                    let plan = match up[..length].windows(6).any(|bytes| bytes == b"COMMIT") {
+                    let commits = up[..length].windows(6).any(|bytes| bytes == b"COMMIT");
+                    {
+                        let mut trips = self.trips.lock().unwrap();
+                        trips[number].count += usize::from(std::mem::take(&mut answered));
+                        trips[number].commits |= commits;
+                    }
+                    let plan = match commits {
                         true => std::mem::replace(&mut *self.plan.lock().unwrap(), Plan::Pass),
                         false => Plan::Pass,
                     };
@@ -105,8 +136,9 @@ impl Proxy {
                         return;
                     }
                 }
-                answered = server.read(&mut down) => {
-                    let Ok(length @ 1..) = answered else { return };
+                said = server.read(&mut down) => {
+                    let Ok(length @ 1..) = said else { return };
+                    answered = true;
                     // The tag of the command, which ends with a zero byte.
                     if lose_answer && down[..length].windows(7).any(|bytes| bytes == b"COMMIT\0") {
                         self.cuts.send_modify(|cuts| *cuts += 1);

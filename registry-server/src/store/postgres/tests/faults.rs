@@ -60,7 +60,7 @@ async fn connections_that_are_ended_cost_nobody_a_commit() {
     assert_counted(&store, count).await;
 }
 
-async fn through_a_proxy(schema: &Schema) -> (Arc<Proxy>, PostgresOptions) {
+pub(super) async fn through_a_proxy(schema: &Schema) -> (Arc<Proxy>, PostgresOptions) {
     let config: tokio_postgres::Config = schema.url.parse().unwrap();
     let proxy = Proxy::new(format!("127.0.0.1:{}", config.get_ports()[0])).await;
     let url = schema.url.replace(&format!(":{}", config.get_ports()[0]), &format!(":{}", proxy.port));

@@ -98,6 +98,53 @@ async fn a_migration_waits_for_commits_and_they_for_it() {
     assert!(refused.to_string().contains("schema to 99"), "{refused}");
 }
 
+/// The schema's URL with a setting of its sessions.
+fn with_setting(schema: &Schema, setting: &str) -> PostgresOptions {
+    let url = schema.url.replace("options=", &format!("options=-c%20{}%20", setting.replace('=', "%3D")));
+    PostgresOptions { patience: Duration::from_millis(300), ..options(url) }
+}
+
+/// As an administrator does for a while.
+#[tokio::test]
+async fn reads_go_on_while_the_database_is_read_only() {
+    let schema = Schema::new().await;
+    schema.open().await.commit(Increment::hinted()).await.unwrap();
+    let store = PostgresStore::open(with_setting(&schema, "default_transaction_read_only=on")).await.unwrap();
+    assert_eq!(number_in(store.get(COUNTER, KEY).await.unwrap()), 1);
+    assert_eq!(store.log(0, 10).await.unwrap().len(), 1);
+    assert_eq!(store.snapshot().await.unwrap().revision(), 1);
+    let refused = store.commit(Increment::hinted()).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Unavailable(said) if said.contains("read-only")), "{refused}");
+    store.healthy().changed().await.unwrap();
+    assert!(*store.healthy().borrow());
+}
+
+/// As with a pooler in transaction mode, whose sessions serve one client after the other.
+#[tokio::test]
+async fn a_session_that_another_client_has_had_is_refused_in_words() {
+    let schema = Schema::new().await;
+    let refused = PostgresStore::open(with_setting(&schema, "model_registry.session=other")).await.unwrap_err();
+    assert!(refused.to_string().contains("a pooler has to be in session mode"), "{refused}");
+}
+
+/// How far the database is away is paid for each of them, one after the other.
+#[tokio::test]
+async fn a_start_and_the_first_commit_take_few_round_trips() {
+    let schema = Schema::new().await;
+    drop(schema.open().await);
+    let (proxy, options) = super::faults::through_a_proxy(&schema).await;
+    let store = PostgresStore::open(options).await.unwrap();
+    store.identity().await.unwrap();
+    assert!(store.whole().await.unwrap());
+    store.get(COUNTER, KEY).await.unwrap();
+    // The database lets it in, tells what it is, and is read.
+    assert_eq!(proxy.round_trips()[0].count, 3, "{:?}", proxy.round_trips());
+    store.commit(Increment::hinted()).await.unwrap();
+    // It lets the lane in, and tells what it is; then the batch begins and is committed.
+    let lane = proxy.round_trips().into_iter().find(|trips| trips.commits).unwrap();
+    assert_eq!(lane.count, 4);
+}
+
 /// What is read behind the lock is what its former holder left, also where the default is another.
 #[tokio::test]
 async fn the_default_isolation_of_the_database_is_not_that_of_commits() {
