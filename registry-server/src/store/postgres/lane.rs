@@ -126,6 +126,8 @@ pub(super) struct Lane {
     /// Taken from the queue, but not in a batch yet.
     waiting: VecDeque<Job>,
     session: Option<Session>,
+    /// Why the last connection did not come about.
+    refused: Option<String>,
     cache: Cache,
     /// The revision as of which the cache is true.
     seen: Revision,
@@ -156,7 +158,7 @@ impl Lane {
     pub(super) fn new(setup: Setup, queue: mpsc::Receiver<Job>) -> Self {
         let cache = Cache::new(setup.cache_bytes);
         let (waiting, time) = (VecDeque::new(), SystemTime::UNIX_EPOCH);
-        Self { setup, queue, waiting, session: None, cache, seen: 0, time, shared: false, alone: 0 }
+        Self { setup, queue, waiting, session: None, refused: None, cache, seen: 0, time, shared: false, alone: 0 }
     }
 
     /// Serves the queue until it is closed and empty.
@@ -230,7 +232,8 @@ impl Lane {
             Some(session) => session,
             None => {
                 let connected = tokio::time::timeout_at(until, self.connect()).await;
-                connected.unwrap_or_else(|_| Err(Failure::broken("no connection came about in time")))?
+                let late = "no connection came about in time";
+                connected.unwrap_or_else(|_| Err(Failure::broken(self.refused.as_deref().unwrap_or(late))))?
             }
         };
         if let Some(Doubt { batch: id, first, last }) = &batch.doubt {
@@ -255,7 +258,9 @@ impl Lane {
     }
 
     async fn connect(&mut self) -> Result<Session, Failure> {
-        let session = Session::connect(&self.setup.connector).await?;
+        let connected = Session::connect(&self.setup.connector).await;
+        self.refused = connected.as_ref().err().map(|failure| failure.message.clone());
+        let session = connected?;
         // What this connection will see may be older than what the last one saw.
         self.cache.clear();
         Ok(session)
