@@ -140,7 +140,7 @@ mod tests {
 
     use super::*;
     use crate::registry::kinds::{CONTENTS, LAYOUT, MANIFEST};
-    use crate::store::{Decision, Kind, LogEntry, Place, Put, Record, Snapshot, Transaction};
+    use crate::store::{Decision, Flaw, Kind, LogEntry, Place, Put, Record, Snapshot, Transaction};
     use crate::stored;
 
     /// Writes records of a kind with an index, or with `None` removes them.
@@ -226,6 +226,10 @@ mod tests {
 
         async fn whole(&self) -> Result<bool, StoreError> {
             self.store.whole().await
+        }
+
+        async fn flaws(&self, limit: usize) -> Result<Vec<Flaw>, StoreError> {
+            self.store.flaws(limit).await
         }
 
         async fn commit(&self, decision: Arc<dyn Decision>) -> Result<Option<Revision>, StoreError> {

@@ -13,7 +13,7 @@ use crate::registry::commit::{CHAIN_START, link};
 use crate::registry::kinds::LAYOUT;
 use crate::registry::tombstones::tombstone_of;
 use crate::store::sled::SledStore;
-use crate::store::{Revision, Source, Store, StoreError};
+use crate::store::{Flaw, Revision, Source, Store, StoreError};
 use crate::stored::LogEntry;
 
 /// How many revisions are read from the log at once.
@@ -161,6 +161,9 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
         for source in LAYOUT.sources() {
             let compared = self.compare(source, store, replayed).await;
             self.understood(VerifyProblemType::StateDiffers, LAYOUT.name_of(source), compared)?;
+        }
+        for Flaw { name, detail } in store.flaws(LISTED).await? {
+            self.problem(VerifyProblemType::StateDiffers, name, detail);
         }
         Ok(())
     }

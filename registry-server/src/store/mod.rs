@@ -141,6 +141,15 @@ pub struct LogEntry {
     pub events: Bytes,
 }
 
+/// Something that [`Store::flaws`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// Of what, for people.
+    pub name: String,
+    /// What is wrong, for people.
+    pub detail: &'static str,
+}
+
 /// Why a store could not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -274,6 +283,9 @@ pub trait Store: Read {
 
     /// Whether it is not in the middle of a restore.
     async fn whole(&self) -> Result<bool, StoreError>;
+
+    /// What is wrong with what the store keeps beside records and log, for people who look into it or for itself: at most so many.
+    async fn flaws(&self, limit: usize) -> Result<Vec<Flaw>, StoreError>;
 
     /// Runs a decision and, if it gives something to log, makes its writes and its log entry durable in one step. Answers the
     /// revision, or `None` if the decision was to do nothing. Either way everything that the decision saw is durable by then.

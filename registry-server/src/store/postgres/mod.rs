@@ -17,6 +17,7 @@
 
 mod cache;
 mod connect;
+mod copies;
 mod error;
 mod facts;
 mod flush;
@@ -52,7 +53,7 @@ use self::lane::{Job, Lane, Setup, Work};
 use self::pool::Pool;
 use self::read::{Reader, Reads};
 use super::{
-    Decision, Hit, Kind, Layout, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError,
+    Decision, Flaw, Hit, Kind, Layout, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError,
 };
 use crate::stored;
 
@@ -82,6 +83,7 @@ pub struct PostgresOptions {
 /// A store in a PostgreSQL database.
 pub struct PostgresStore {
     connector: Arc<Connector>,
+    layout: &'static Layout,
     identity: Uuid,
     whole: AtomicBool,
     pool: Pool,
@@ -157,6 +159,7 @@ impl PostgresStore {
             }
         });
         Ok(Self {
+            layout: options.layout,
             identity: found.identity,
             whole: AtomicBool::new(found.whole),
             pool,
@@ -242,6 +245,24 @@ impl Store for PostgresStore {
 
     async fn whole(&self) -> Result<bool, StoreError> {
         Ok(self.whole.load(Ordering::Relaxed))
+    }
+
+    async fn flaws(&self, limit: usize) -> Result<Vec<Flaw>, StoreError> {
+        let (layout, mut after, mut flaws) = (self.layout, (i16::MIN, Vec::new()), Vec::new());
+        if !self.pool.read(copies::whole).await? {
+            flaws.push(Flaw { name: "store".to_owned(), detail: "it is marked as one in the middle of a restore" });
+        }
+        while flaws.len() < limit {
+            let at = &after;
+            let (found, last) = self.pool.read(|pooled| copies::flaws(pooled, layout, at)).await?;
+            flaws.extend(found);
+            match last {
+                Some(last) => after = last,
+                None => break,
+            }
+        }
+        flaws.truncate(limit);
+        Ok(flaws)
     }
 
     async fn commit(&self, decision: Arc<dyn Decision>) -> Result<Option<Revision>, StoreError> {

@@ -52,7 +52,7 @@ pub(super) struct Page {
 
 /// The rows of `page` that a read has to give: up to the one that brings them to enough bytes. They are counted in the database,
 /// so that no more than that is ever sent.
-fn bounded(columns: &str, bytes: &str, page: &str) -> String {
+pub(super) fn bounded(columns: &str, bytes: &str, page: &str) -> String {
     format!(
         "SELECT {columns} FROM (
             SELECT {columns}, sum({bytes}) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before

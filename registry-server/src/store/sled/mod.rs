@@ -34,7 +34,7 @@ use self::lane::{Job, Work};
 use self::physical::View;
 use self::snapshot::Snapshots;
 use super::{
-    Decision, Hit, Kind, Layout, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError,
+    Decision, Flaw, Hit, Kind, Layout, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError,
 };
 
 /// How many commits may wait for the lane before callers have to.
@@ -151,6 +151,11 @@ impl Store for SledStore {
 
     async fn whole(&self) -> Result<bool, StoreError> {
         self.disk.whole()
+    }
+
+    async fn flaws(&self, _: usize) -> Result<Vec<Flaw>, StoreError> {
+        // It keeps nothing else.
+        Ok(Vec::new())
     }
 
     async fn commit(&self, decision: Arc<dyn Decision>) -> Result<Option<Revision>, StoreError> {

@@ -9,7 +9,6 @@ INSERT INTO store DEFAULT VALUES;
 
 CREATE TABLE log (
     revision bigint PRIMARY KEY,
-    time timestamptz NOT NULL DEFAULT now(),
     batch uuid NOT NULL,
     events bytea NOT NULL,
     writes bytea NOT NULL
@@ -74,9 +73,8 @@ COMMENT ON COLUMN store.only_row IS 'Makes sure that there is one row';
 
 COMMENT ON TABLE log IS 'Every revision: the truth that record can be made from';
 COMMENT ON COLUMN log.revision IS 'Contiguous from 1';
-COMMENT ON COLUMN log.time IS 'When the batch that it belongs to began to commit';
-COMMENT ON COLUMN log.batch IS 'Revisions that one server committed together; by it the server finds out whether a commit that it got no answer to happened';
-COMMENT ON COLUMN log.events IS 'A modelregistry.v1.WatchedEvents: what changed, who changed it, and why';
+COMMENT ON COLUMN log.batch IS 'Revisions that one server committed together; by it the server finds out whether a commit that it got no answer to happened. Later it means nothing';
+COMMENT ON COLUMN log.events IS 'A modelregistry.v1.WatchedEvents: what changed, when, who changed it, and why';
 COMMENT ON COLUMN log.writes IS 'A modelregistry.store.v1.LogEntry with the writes alone: what makes the state out of the one before';
 
 COMMENT ON TABLE record IS 'What there is; views show the parts for people';

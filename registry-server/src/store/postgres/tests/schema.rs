@@ -212,6 +212,39 @@ async fn a_fact_that_no_view_can_show_is_left_out() {
     assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<Option<i32>>>(), [Some(9864), None]);
 }
 
+/// What people see has no other check: nobody but them reads it.
+#[tokio::test]
+async fn what_is_kept_for_people_is_checked() {
+    use crate::store::Flaw;
+    let schema = Schema::new().await;
+    let store = schema.open().await;
+    let puts = [b"Hull", b"Kiel"].map(|town| plain(PORT, town, town.to_vec()));
+    store.commit(Arc::new(Puts(puts.to_vec()))).await.unwrap();
+    store.commit(Increment::hinted()).await.unwrap();
+    assert_eq!(store.flaws(10).await.unwrap(), []);
+    let client = client(&schema.url).await;
+    let flaws = async |change: &str, back: &str| {
+        client.batch_execute(change).await.unwrap();
+        let flaws = store.flaws(10).await.unwrap();
+        client.batch_execute(back).await.unwrap();
+        flaws
+    };
+    let port =
+        [Flaw { name: "ports Hull".to_owned(), detail: "what people see of it in the database is not what it says" }];
+    let back = r#"UPDATE record SET facts = '{"town": "Hull"}' WHERE key = 'Hull'"#;
+    let changed = flaws(r#"UPDATE record SET facts = '{"town": "Kingston"}' WHERE key = 'Hull'"#, back).await;
+    assert_eq!(changed, port);
+    assert_eq!(flaws("UPDATE record SET facts = NULL WHERE key = 'Hull'", back).await, port);
+    let more = r#"UPDATE record SET facts = '{"town": "Hull", "mayor": "x"}' WHERE key = 'Hull'"#;
+    assert_eq!(flaws(more, back).await, port);
+    let unknown = "INSERT INTO record (kind, key, revision, payload) VALUES (99, 'what', 1, '')";
+    let found = flaws(unknown, "DELETE FROM record WHERE kind = 99").await;
+    assert_eq!(found, [Flaw { name: "kind 99 what".to_owned(), detail: "no record is of this kind" }]);
+    let found = flaws("UPDATE store SET whole = false", "UPDATE store SET whole = true").await;
+    assert_eq!(found[0].name, "store");
+    assert_eq!(store.flaws(10).await.unwrap(), []);
+}
+
 #[tokio::test]
 async fn only_places_that_need_it_are_rows_of_their_own() {
     let schema = Schema::new().await;
