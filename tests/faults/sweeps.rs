@@ -83,6 +83,21 @@ async fn a_deletion_that_is_carried_out_late_harms_no_artifact() {
         assert_eq!(client.scrub().await.unwrap().problem_count, 0);
         verified(client).await;
     }
+    // So does a copy.
+    let backup = folder.path().join("backup");
+    others.backup().write_to(tokio::fs::File::create(&backup).await.unwrap()).await.unwrap();
+    let copy = folder.path().join("copy");
+    let mut restore = sled_command(&copy, LISTEN);
+    let output = restore.args(["restore", "--from"]).arg(&backup).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let restored = ServerProcess::spawn(sled_command(&copy, LISTEN));
+    let copied = impatient(&restored.endpoint());
+    assert_eq!(collect(&copied).await.unwrap().removed_chunks, 0);
+    assert!(copied.download(&made.name).bytes().await.unwrap() == content(3));
+    let one_more = pending(&copied, MODEL).await.name;
+    copied.upload(&one_more, "more.bin", content(3)).await.unwrap();
+    let stored = chunks::all(&copy);
+    assert!(stored.len() == 1 && stored[0].extension().is_some_and(|end| end == "1"), "{stored:?}");
     // Collections go on as well, and remove it by its new name.
     others.delete_version(&version).await.unwrap();
     others.purge_version(&version).await.unwrap();

@@ -58,7 +58,7 @@ pub async fn listed(client: &RegistryClient, artifact: &str) -> Vec<Chunk> {
     client.list_chunks(artifact).stream().map_ok(chunk).try_collect().await.unwrap()
 }
 
-/// All chunks that are stored in a folder, of whatever namespace and artifact.
+/// All chunks that are stored in a folder, of whatever namespace and artifact, under each of their names.
 pub fn all(storage: &Path) -> Vec<PathBuf> {
     let mut found = crate::files(&storage.join("artifacts/chunks"));
     found.retain(|path| path.file_name().is_some_and(|name| is_whole(&name.to_string_lossy())));
@@ -74,14 +74,14 @@ pub async fn stored(storage: &Path) -> BTreeSet<String> {
     // .../chunks/NAMESPACE/HH/HEX
     let name = |path: String| {
         let [.., folder, namespace, _, hex] = path.split('/').collect::<Vec<_>>()[..] else { return None };
-        (folder == "chunks" && is_whole(hex)).then(|| format!("{namespace}/{hex}"))
+        (folder == "chunks" && is_whole(hex)).then(|| format!("{namespace}/{}", &hex[..64]))
     };
     paths.into_iter().filter_map(name).collect()
 }
 
-/// While a chunk is being written its name has a `#` in it.
+/// While a chunk is being written its name has a `#` in it. Behind a sweep that was given up, it ends with that sweep's number.
 fn is_whole(name: &str) -> bool {
-    name.len() == 64
+    name.len() == 64 || (name.as_bytes().get(64) == Some(&b'.') && !name.contains('#'))
 }
 
 /// `ArtifactService` of a server.

@@ -137,7 +137,7 @@ impl Collection<'_> {
         // Also if it is nothing: the sweep ends by that.
         let removal = self.registry.remove(self.intent, &begun, garbage).await?;
         spared?;
-        self.batch = BATCH;
+        self.batch = if removal.unsettled { FEW } else { BATCH };
         self.denied = removal.refused > 0 && removal.chunks == 0;
         self.report.removed_chunks += removal.chunks.cast_signed();
         self.report.removed_bytes += removal.bytes.cast_signed();

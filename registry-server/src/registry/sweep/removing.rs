@@ -53,7 +53,7 @@ impl Registry {
     async fn remove_all(&self, begun: &Begun, mut chunks: Vec<Stored>) -> Removal {
         let mut all = Removal::default();
         let mut pause = PAUSE;
-        while !chunks.is_empty() && !all.unsettled {
+        while !chunks.is_empty() {
             // What others have given up has new names: to remove more would be of no use.
             match newest(&*self.store).await {
                 Ok(Sweep { generation, under_way: true }) if generation == begun.generation => {}
@@ -73,8 +73,11 @@ impl Registry {
             all.bytes += removal.bytes;
             all.refused += removal.refused;
             all.refusal = all.refusal.or(removal.refusal);
-            all.unsettled = removal.unsettled;
+            all.unsettled |= removal.unsettled;
             all.failure = removal.failure;
+            if all.failure.is_some() && removal.unsettled {
+                break;
+            }
             if !removal.again.is_empty() {
                 if Instant::now() + pause >= begun.deadline {
                     break;
