@@ -1,5 +1,7 @@
 //! `EventService`.
 
+use std::collections::BTreeSet;
+
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 use registry_proto::v1::event_service_server::EventService;
@@ -92,13 +94,21 @@ fn selection(parent: &str, types: &[String], found: &mut Violations) -> Option<S
         match Types::parse(text) {
             Some(types) => known.push(types),
             None => {
-                let known = event_type::all().collect::<Vec<_>>().join(", ");
-                found.invalid(
-                    format!("types[{i}]"),
-                    format!("{} is no type; known are {known}, and \"kind.*\"", quoted(text)),
-                );
+                found.invalid(format!("types[{i}]"), format!("{} is no type; {}", quoted(text), known_beside(text)))
             }
         }
     }
     Some(Selection { parent: parent?, types: known })
+}
+
+/// The types of the kind that somebody may have meant, or the kinds: all types would be too long for an error.
+fn known_beside(text: &str) -> String {
+    let kind_of = |r#type: &'static str| r#type.split_once('.').map_or(r#type, |(kind, _)| kind);
+    let meant = text.split('.').next().unwrap_or_default();
+    let types: Vec<_> = event_type::all().filter(|known| kind_of(known) == meant).collect();
+    if !types.is_empty() {
+        return format!("known are {}, and {meant}.*", types.join(", "));
+    }
+    let kinds: BTreeSet<_> = event_type::all().map(kind_of).map(|kind| format!("{kind}.*")).collect();
+    format!("known are {}", kinds.into_iter().collect::<Vec<_>>().join(", "))
 }
