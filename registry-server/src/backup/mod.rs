@@ -5,6 +5,7 @@
 //! verification carries the log out in a store of its own and compares ([`verify`]).
 
 pub mod archive;
+pub(crate) mod chain;
 mod compare;
 pub mod container;
 pub mod restore;

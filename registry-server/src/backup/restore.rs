@@ -12,6 +12,7 @@ use registry_common::chunks::Chunk;
 use registry_proto::v1 as pb;
 
 use super::archive::Archived;
+use super::chain::Position;
 use super::container::{ContainerError, Opener};
 use super::named;
 use crate::chunks::{ChunkError, ChunkStore};
@@ -80,6 +81,19 @@ pub enum RestoreError {
         /// The first one behind it.
         next: Revision,
     },
+    /// A revision is not the one that came behind the one before it.
+    #[error(
+        "{place} mixes two pasts, or was changed: revision {revision} does not follow from those before it, by the chain of hashes. \
+         Nothing of it is served. Up to revision {sure} nothing contradicts: `--revision {sure}`, into an empty store, restores that"
+    )]
+    Mixed {
+        /// What was read.
+        place: String,
+        /// The first revision that does not follow.
+        revision: Revision,
+        /// Up to here nothing contradicts.
+        sure: Revision,
+    },
     /// What is to be restored is encrypted, and can't be read.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -125,7 +139,8 @@ pub async fn restore(
     }
     let (wanted, restored) = (BTreeSet::new(), Restored::default());
     let (reached, openable) = (false, false);
-    let mut filling = Filling { store, chunks, until, reached, openable, there, wanted, restored, progress };
+    let position = Position::start();
+    let mut filling = Filling { store, chunks, until, reached, openable, there, position, wanted, restored, progress };
     let last = match places::source(from).await? {
         Source::File(bytes) => filling.file(from, bytes).await?,
         Source::Archive(folder) => filling.archive(&Archived::new(folder)).await?,
@@ -154,6 +169,8 @@ struct Filling<'a, P> {
     openable: bool,
     /// What a restore that broke off has left.
     there: Revision,
+    /// How far it is.
+    position: Position,
     /// What is still to come.
     wanted: BTreeSet<Owned>,
     restored: Restored,
@@ -171,7 +188,7 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
         loop {
             match frames.next().await.map_err(failed)? {
                 Frame::Header(_) => return Err(failed(ContainerError::Damaged("it has two headers".to_owned()))),
-                Frame::Log(group) => self.entries(group.entries).await?,
+                Frame::Log(group) => self.entries(place, None, group.entries).await?,
                 Frame::Chunk(frame) => {
                     self.log_ended().await?;
                     let message = pb::Chunk { blake3: frame.blake3, size_bytes: i64::from(frame.size_bytes) };
@@ -208,7 +225,7 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
             }
             let mut entries = archive.read(&segment).await?;
             entries.retain(|entry| entry.revision > last);
-            self.entries(entries).await?;
+            self.entries(&archive.name(), Some(segment.after), entries).await?;
             last = segment.last;
         }
         self.log_ended().await?;
@@ -220,8 +237,14 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
         Ok(last)
     }
 
-    /// Carries out those of the entries that are asked for and not yet there.
-    async fn entries(&mut self, mut entries: Vec<LogEntry>) -> Result<(), RestoreError> {
+    /// Carries out those of the entries that are asked for and not yet there. If they don't follow, nothing behind the revision
+    /// `sure` can be relied on.
+    async fn entries(
+        &mut self,
+        place: &str,
+        sure: Option<Revision>,
+        mut entries: Vec<LogEntry>,
+    ) -> Result<(), RestoreError> {
         let asked_for = entries.iter().take_while(|entry| !self.reached && takes(self.until, entry)).count();
         self.reached |= asked_for < entries.len();
         if let Until::Revision(wanted) = self.until {
@@ -230,6 +253,10 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
         entries.truncate(asked_for);
         let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(()) };
         for entry in &entries {
+            if !self.position.follow(entry) {
+                let (place, sure) = (place.to_owned(), sure.unwrap_or(self.position.revision));
+                return Err(RestoreError::Mixed { place, revision: entry.revision, sure });
+            }
             self.wanted.extend(chunks_written(entry)?);
         }
         if let Some(known) = entries.iter().find(|entry| entry.revision == self.there)
@@ -289,6 +316,46 @@ fn takes(until: Until, entry: &LogEntry) -> bool {
             let events = pb::WatchedEvents::decode(entry.events.clone()).unwrap_or_default().events;
             let time = events.first().and_then(|event| event.create_time).unwrap_or_default();
             (time.seconds, time.nanos) <= (last.seconds, last.nanos)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::chain::tests::history;
+    use super::super::container::Sealer;
+    use super::*;
+    use crate::encryption::data::DataKeys;
+    use crate::encryption::master::MasterKeys;
+    use crate::places::Folder;
+    use crate::registry::kinds::LAYOUT;
+    use crate::store::sled::SledStore;
+    use crate::stored::LogGroup;
+
+    #[tokio::test]
+    async fn a_backup_that_mixes_two_pasts_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let common = history(&[], "ana", 4);
+        let ours = [common.clone(), history(&common, "ana", 2)].concat();
+        let theirs = [common.clone(), history(&common, "bob", 2)].concat();
+        let entries = [ours.clone(), history(&theirs, "bob", 2)].concat();
+        let file = folder.path().join("backup");
+        let (mut sealer, begin) = Sealer::begin(BackupHeader::default());
+        let log = sealer.seal(Frame::Log(LogGroup { entries }));
+        std::fs::write(&file, [begin, log, sealer.end(8)].concat()).unwrap();
+        for until in [Until::End, Until::Revision(6)] {
+            let folder = tempfile::tempdir_in(folder.path()).unwrap();
+            let store: Arc<dyn Store> =
+                Arc::new(SledStore::open(&folder.path().join("store"), 1 << 20, &LAYOUT).unwrap());
+            let keys = DataKeys::new(Arc::clone(&store), MasterKeys::default());
+            let chunks = ChunkStore::new(Folder::local(&folder.path().join("artifacts")).unwrap(), keys);
+            match (until, restore(&*store, &chunks, file.to_str().unwrap(), until, |_| {}).await) {
+                (Until::End, Err(RestoreError::Mixed { revision: 7, sure: 6, .. })) => {}
+                (Until::Revision(6), Ok(_)) => assert_eq!(store.changes(0, 10).await.unwrap(), ours),
+                (_, restored) => panic!("{restored:?}"),
+            }
         }
     }
 }
