@@ -6,6 +6,7 @@
 
 pub mod backup;
 pub mod chunks;
+pub mod claiming;
 pub mod config;
 mod connections;
 pub mod encryption;
@@ -13,6 +14,7 @@ pub mod error;
 mod gc;
 mod grpc;
 mod layers;
+pub mod owners;
 pub mod places;
 pub mod registry;
 mod room;

@@ -1,4 +1,4 @@
-//! The binary: reads the configuration, then serves, restores or verifies, or makes a key.
+//! The binary: reads the configuration, then serves, restores, verifies or claims, or makes a key.
 
 mod allocator;
 mod args;
@@ -11,6 +11,7 @@ use clap::Parser as _;
 use registry_common::shown::{self, LogToStderr};
 use registry_server::backup::restore::restore;
 use registry_server::backup::verify::verify;
+use registry_server::claiming::{Claimed, claim};
 use registry_server::config::{Config, LogFormat};
 use registry_server::encryption::master::new_key;
 use registry_server::server::Server;
@@ -55,6 +56,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Serve => serve(config).await,
         Command::Restore(arguments) => run_restore(config, arguments).await,
         Command::Verify(arguments) => run_verify(config, arguments).await,
+        Command::Claim => run_claim(&config).await,
         Command::NewKey { file } => {
             let id = new_key(&file)?;
             if file == Path::new("-") {
@@ -127,6 +129,21 @@ async fn run_verify(config: Config, arguments: VerifyArguments) -> Result<ExitCo
         if report.problem_count == 0 { "all is well".to_owned() } else { format!("{} problems", report.problem_count) }
     );
     Ok(if report.problem_count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn run_claim(config: &Config) -> Result<ExitCode, Failure> {
+    for Claimed { place, before } in claim(config).await? {
+        let place = shown::line(&place);
+        let Some(before) = before else {
+            println!("{place} is this registry's already");
+            continue;
+        };
+        println!("{place} is this registry's from now on");
+        for owner in &before {
+            println!("it was claimed by {}", shown::line(owner));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A line that is drawn again as things go on, unless nobody looks at it.

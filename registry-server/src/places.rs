@@ -113,6 +113,12 @@ impl Folder {
         Ok(Self { name, objects, prefix: Path::default(), local })
     }
 
+    /// All of an object store.
+    #[cfg(test)]
+    pub(crate) fn of(objects: Arc<dyn ObjectStore>) -> Self {
+        Self { name: objects.to_string(), objects, prefix: Path::default(), local: None }
+    }
+
     /// What lies at a path of the folder, if there is something.
     pub(crate) async fn get(&self, path: &Path) -> Result<Option<Bytes>, PlaceError> {
         match async { self.objects.get(path).await?.bytes().await }.await {
@@ -140,9 +146,36 @@ impl Folder {
         self.objects.put(path, payload).await.map(drop).map_err(|error| self.failed(error))
     }
 
+    /// The names of what lies in the folder itself, not below it.
+    pub(crate) async fn names(&self) -> Result<Vec<String>, PlaceError> {
+        let listed = self.objects.list_with_delimiter(Some(&self.prefix)).await;
+        let listed = listed.map_err(|error| self.failed(error))?.objects;
+        Ok(listed.iter().filter_map(|meta| Some(meta.location.filename()?.to_owned())).collect())
+    }
+
+    /// Whether there is something below a path of the folder.
+    pub(crate) async fn has_below(&self, path: &Path) -> Result<bool, PlaceError> {
+        let first = self.objects.list(Some(path)).try_next().await;
+        Ok(first.map_err(|error| self.failed(error))?.is_some())
+    }
+
+    /// Removes what lies at a path of the folder, if there is something.
+    pub(crate) async fn remove(&self, path: &Path) -> Result<(), PlaceError> {
+        match self.objects.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
     /// Where the objects are files, if they are.
     pub(crate) fn local_path(&self) -> Option<&FilePath> {
         self.local.as_deref()
+    }
+
+    /// Whether it lies in a folder of this machine.
+    pub(crate) fn is_within(&self, folder: &FilePath) -> bool {
+        let place = self.local_path().map(FilePath::canonicalize);
+        matches!((place, folder.canonicalize()), (Some(Ok(place)), Ok(folder)) if place.starts_with(&folder))
     }
 
     pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {

@@ -17,6 +17,7 @@ use crate::connections::{self, Limits};
 use crate::gc::{self, Plan, Schedule};
 use crate::grpc::Services;
 use crate::layers::{CallLayer, Capacity};
+use crate::owners;
 use crate::registry::Registry;
 use crate::registry::watch::Watching;
 use crate::stores::{ServeError, Stores};
@@ -40,6 +41,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEALTH: &str = "health";
 const ARCHIVE: &str = "archive";
 const COLLECTING: &str = "garbage collection";
+const OWNING: &str = "ownership of the artifacts";
 
 /// A server with its stores open, ready to serve.
 pub struct Server {
@@ -94,6 +96,7 @@ impl Server {
         tell(&health, status(serving)).await;
         let mut tasks = Tasks::default();
         tasks.spawn(HEALTH, tell_health(health.clone(), stores.store.healthy(), draining.clone()));
+        tasks.spawn(OWNING, owners::keep(stores.owner.clone(), Arc::clone(&stores.store), draining.clone()));
         let (served, serving_ended) = watch::channel(false);
         if let Some(shipper) = shipper {
             tasks.spawn(ARCHIVE, shipper.run(config.archive_every.0, serving_ended));

@@ -5,14 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use crate::backup::archive::ArchiveError;
 use crate::chunks::ChunkStore;
 use crate::config::{Config, StoreChoice};
 use crate::encryption::data::{DataKeyError, DataKeys};
 use crate::encryption::master::KeyError;
 use crate::error::Error;
+use crate::owners::{Owner, OwnerError, Purpose};
 use crate::places::{Folder, PlaceError};
 use crate::registry::kinds::LAYOUT;
 use crate::store::postgres::{PostgresOptions, PostgresStore};
@@ -21,9 +20,6 @@ use crate::store::{Store, StoreError};
 
 /// How long a database may take to be connected to.
 const CONNECTING: Duration = Duration::from_secs(5);
-
-/// The object that names the registry whose artifacts a place has.
-const OWNER: &str = "registry-id";
 
 /// Why a server can't start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -64,17 +60,9 @@ pub enum ServeError {
     /// The artifacts' bytes can't be reached.
     #[error(transparent)]
     Artifacts(#[from] PlaceError),
-    /// The artifacts' place is taken.
-    #[error(
-        "{place} has the artifacts of another registry, whose chunks this one would remove as garbage: choose another --artifacts, \
-         or, if that registry is gone for good, remove {path} there"
-    )]
-    OthersArtifacts {
-        /// The place.
-        place: String,
-        /// What says so.
-        path: String,
-    },
+    /// The artifacts' place is another registry's.
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
     /// What is stored can't be decrypted, or a key can't be read.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -107,6 +95,8 @@ pub struct Stores {
     pub store: Arc<dyn Store>,
     /// Of the artifacts' bytes.
     pub chunks: ChunkStore,
+    /// Of the place of these bytes.
+    pub(crate) owner: Owner,
     /// Held as long as this process uses the folder of an embedded store.
     _lock: Option<File>,
 }
@@ -117,18 +107,31 @@ impl Stores {
     /// # Errors
     /// If they are not, another server uses the folder, something can't be read, or is encrypted and its key was not given.
     pub async fn open_existing(config: &Config) -> Result<Self, ServeError> {
-        let store = config.storage_path.join("store");
-        if config.store == StoreChoice::Sled && !store.exists() {
+        Self::check_existing(config)?;
+        Self::open(config).await
+    }
+
+    /// Fails if there is no embedded store where the configuration says.
+    pub(crate) fn check_existing(config: &Config) -> Result<(), ServeError> {
+        if config.store == StoreChoice::Sled && !config.storage_path.join("store").exists() {
             return Err(ServeError::NoStore(config.storage_path.display().to_string()));
         }
-        Self::open(config).await
+        Ok(())
     }
 
     /// Opens the stores, or makes them.
     ///
     /// # Errors
-    /// If another server uses the folder, something can't be read, or is encrypted and its key was not given.
+    /// If another server uses the folder, the artifacts' place is another registry's, something can't be read, or is encrypted and its
+    /// key was not given.
     pub async fn open(config: &Config) -> Result<Self, ServeError> {
+        let stores = Self::open_unclaimed(config).await?;
+        stores.owner.enter(&*stores.store).await?;
+        Ok(stores)
+    }
+
+    /// The same without asking whose the artifacts' place is: to claim it.
+    pub(crate) async fn open_unclaimed(config: &Config) -> Result<Self, ServeError> {
         let folder = &config.storage_path;
         let (store, lock): (Arc<dyn Store>, _) = match &config.store {
             StoreChoice::Sled => {
@@ -151,31 +154,15 @@ impl Stores {
         };
         let keys = DataKeys::new(Arc::clone(&store), config.master_keys()?);
         keys.check().await?;
-        let chunks = match &config.artifacts {
-            Some(place) => {
-                let place = Folder::open(place).await?;
-                claim(&place, store.identity().await?).await?;
-                ChunkStore::new(place, keys)
-            }
-            None => {
-                let chunks = ChunkStore::new(Folder::local(&folder.join("artifacts"))?, keys);
-                if lock.is_some() { chunks.alone() } else { chunks }
-            }
+        let place = match &config.artifacts {
+            Some(place) => Folder::open(place).await?,
+            None => Folder::local(&folder.join("artifacts"))?,
         };
-        Ok(Self { store, chunks, _lock: lock })
-    }
-}
-
-/// Makes sure that a place has the artifacts of this registry only: to collect garbage is to remove what none of its own lists.
-async fn claim(place: &Folder, identity: Uuid) -> Result<(), ServeError> {
-    let path = place.path([OWNER]);
-    if place.get(&path).await?.is_none() {
-        place.put(&path, format!("{identity}\n").into()).await?;
-    }
-    // Read it again: another registry may have been faster.
-    match place.get(&path).await? {
-        Some(owner) if owner.trim_ascii() == identity.to_string().as_bytes() => Ok(()),
-        _ => Err(ServeError::OthersArtifacts { place: place.name.clone(), path: path.to_string() }),
+        let beside = lock.is_some() && place.is_within(folder);
+        let owner = Owner::new(place.clone(), Purpose::Artifacts, store.identity().await?, beside);
+        let chunks = ChunkStore::new(place, keys).owned_by(owner.clone());
+        let chunks = if lock.is_some() && config.artifacts.is_none() { chunks.alone() } else { chunks };
+        Ok(Self { store, chunks, owner, _lock: lock })
     }
 }
 

@@ -108,7 +108,7 @@ async fn an_upload_to_a_full_disk_is_refused_and_goes_on_when_there_is_room() {
     // What did arrive is whole, and nothing lies about that was begun.
     let stored = chunks::all(seen);
     assert!(stored.len() > 5, "{stored:?}");
-    let all = registry_tests::files(&seen.join("artifacts"));
+    let all = registry_tests::files(&seen.join("artifacts/chunks"));
     assert_eq!(all.len(), stored.len(), "{all:?}");
     verified(client).await;
 

@@ -48,10 +48,12 @@ async fn the_artifacts_of_another_registry_are_left_alone() {
     let refused = on("second").output().unwrap();
     let said = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{said}");
-    assert!(said.contains("another registry") && said.contains("registry-id"), "{said}");
-    // It is still the first one's, until somebody says that that one is gone.
+    assert!(said.contains("another registry") && said.contains("registry-server claim"), "{said}");
+    // It is still the first one's, until somebody says that the second one takes its place.
     assert!(ServerProcess::spawn(on("first")).terminate().success());
-    std::fs::remove_file(place.join("registry-id")).unwrap();
+    let claimed = on("second").arg("claim").output().unwrap();
+    let said = String::from_utf8(claimed.stdout).unwrap();
+    assert!(claimed.status.success() && said.contains("it was claimed by registry"), "{said}");
     assert!(ServerProcess::spawn(on("second")).terminate().success());
     assert_eq!(on("first").output().unwrap().status.code(), Some(1));
 }

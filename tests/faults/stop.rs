@@ -68,7 +68,7 @@ async fn sigterm_drains() {
     let status = tokio::task::spawn_blocking(|| server.wait()).await.unwrap();
     assert_eq!(status.code(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(10), "it took {:?}", start.elapsed());
-    let left = files(&folder.path().join("artifacts"));
+    let left = files(&folder.path().join("artifacts/chunks"));
     assert_eq!(left.len(), pieces, "{left:?}");
 
     // What was answered is there; what was turned away was not done, or is not done again.

@@ -49,7 +49,7 @@ async fn assert_nothing_orphaned(client: &RegistryClient, folder: &Path) {
     let left = collect().validate_only(true).await.unwrap();
     assert_eq!((left.stored_chunks, left.removed_chunks), (left.listed_chunks, 0));
     if store::choice(folder) == StoreChoice::Sled {
-        let stored = registry_tests::files(&folder.join("artifacts")).len() as i64;
+        let stored = registry_tests::files(&folder.join("artifacts/chunks")).len() as i64;
         assert_eq!(stored, left.listed_chunks, "there are files that are no chunks");
     }
     verified(client).await;

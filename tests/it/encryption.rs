@@ -81,7 +81,7 @@ fn readable_in(paths: &[PathBuf]) -> (bool, bool) {
 
 /// The files that hold chunks, each with its bytes and the time of its last change.
 fn chunks(storage: &Path) -> Vec<(PathBuf, Vec<u8>, SystemTime)> {
-    let mut found: Vec<_> = files(&storage.join("artifacts"))
+    let mut found: Vec<_> = files(&storage.join("artifacts/chunks"))
         .into_iter()
         .map(|path| {
             let changed = std::fs::metadata(&path).unwrap().modified().unwrap();

@@ -42,7 +42,7 @@ async fn server_with_pending_version() -> TestServer {
 
 /// Waits until nothing is stored, which has to be so after a refusal: the removal may come a moment after the answer.
 async fn nothing_kept(server: &TestServer) {
-    let folder = server.storage().join("artifacts");
+    let folder = server.storage().join("artifacts/chunks");
     until(PATIENCE, || async { files(&folder).is_empty().then_some(()) }).await;
     let client = server.client();
     assert!(client.list_artifacts(VERSION).await.unwrap().artifacts.is_empty());
@@ -92,7 +92,7 @@ async fn an_upload_that_is_cut_off_makes_no_artifact() {
     let parts = first.map(|part| UploadArtifactRequest { request: Some(part) });
     let mut service = ArtifactServiceClient::new(server.channel());
     let cut = tokio::spawn(async move { service.upload_artifact(stream::iter(parts).chain(stream::pending())).await });
-    let folder = server.storage().join("artifacts");
+    let folder = server.storage().join("artifacts/chunks");
     until(PATIENCE, || async { (!files(&folder).is_empty()).then_some(()) }).await;
     cut.abort();
     assert!(cut.await.unwrap_err().is_cancelled());

@@ -5,7 +5,7 @@ use prost::Message as _;
 use registry_proto::v1 as pb;
 
 use crate::registry::commit::{CHAIN_START, link};
-use crate::store::Revision;
+use crate::store::{Revision, Store, StoreError};
 use crate::stored::LogEntry;
 
 /// A place in a log: a revision, and the hash of its last event, which covers everything up to it.
@@ -21,12 +21,39 @@ impl Position {
         Self { revision: 0, hash: Bytes::from_static(&CHAIN_START) }
     }
 
+    /// The position of a revision in a store's log, if that has it.
+    pub(crate) async fn of(store: &dyn Store, revision: Revision) -> Result<Option<Self>, StoreError> {
+        if revision == 0 {
+            return Ok(Some(Self::start()));
+        }
+        let entries = store.log(revision - 1, 1).await?;
+        let entry = entries.into_iter().find(|entry| entry.revision == revision);
+        entry.map(|entry| Self::at(revision, entry.events)).transpose()
+    }
+
+    /// The position of a revision with these events.
+    pub(crate) fn at(revision: Revision, bytes: Bytes) -> Result<Self, StoreError> {
+        let last = events(bytes)?.pop();
+        let hash = last.ok_or_else(|| StoreError::Damaged(format!("revision {revision} has no events")))?.hash;
+        Ok(Self { revision, hash })
+    }
+
+    /// The newest position of a store.
+    pub(crate) async fn newest(store: &dyn Store) -> Result<Self, StoreError> {
+        let revision = store.newest().await?;
+        let lost = || StoreError::Unavailable(format!("revision {revision} was there a moment ago"));
+        Self::of(store, revision).await?.ok_or_else(lost)
+    }
+
+    /// Whether a store has this revision, and everything up to it, as it is here.
+    pub(crate) async fn is_past_of(&self, store: &dyn Store) -> Result<bool, StoreError> {
+        Ok(Self::of(store, self.revision).await?.as_ref() == Some(self))
+    }
+
     /// Goes on to the next revision; false, and nothing has changed, if the entry does not follow this position or is not what its
     /// hashes say.
     pub(crate) fn follow(&mut self, entry: &LogEntry) -> bool {
-        let Ok(pb::WatchedEvents { events, .. }) = pb::WatchedEvents::decode(entry.events.clone()) else {
-            return false;
-        };
+        let Ok(events) = events(entry.events.clone()) else { return false };
         if events.is_empty() || entry.revision != self.revision + 1 {
             return false;
         }
@@ -42,6 +69,11 @@ impl Position {
         *self = Self { revision: entry.revision, hash };
         true
     }
+}
+
+fn events(bytes: Bytes) -> Result<Vec<pb::Event>, StoreError> {
+    let decoded = pb::WatchedEvents::decode(bytes).map_err(|error| StoreError::Damaged(error.to_string()));
+    Ok(decoded?.events)
 }
 
 #[cfg(test)]

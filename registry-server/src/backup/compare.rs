@@ -140,7 +140,7 @@ mod tests {
 
     use super::*;
     use crate::registry::kinds::{CONTENTS, LAYOUT, MANIFEST};
-    use crate::store::{Decision, Flaw, Kind, LogEntry, Place, Put, Record, Snapshot, Transaction};
+    use crate::store::{Decision, Flaw, Kind, LogEntry, Place, Put, Record, Snapshot, Transaction, Whereabouts};
     use crate::stored;
 
     /// Writes records of a kind with an index, or with `None` removes them.
@@ -222,6 +222,10 @@ mod tests {
 
         async fn identity(&self) -> Result<Uuid, StoreError> {
             self.store.identity().await
+        }
+
+        async fn whereabouts(&self) -> Result<Whereabouts, StoreError> {
+            self.store.whereabouts().await
         }
 
         async fn whole(&self) -> Result<bool, StoreError> {

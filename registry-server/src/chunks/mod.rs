@@ -29,8 +29,9 @@ use self::names::{Naming, named};
 use self::sealed::{Damage, Lock};
 use crate::encryption::data::DataKeys;
 use crate::error::Error;
+use crate::owners::Owner;
 use crate::places::Folder;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// How much memory all chunks that are on their way to the store, or are read before they are asked for, may take, in KiB.
 const MEMORY_KIB: usize = 32 << 10;
@@ -49,6 +50,8 @@ pub struct ChunkStore {
     naming: Naming,
     /// Whether what is stored from now on is encrypted.
     encrypts: bool,
+    /// Whose the folder is; absent where nobody else can have it.
+    owner: Option<Owner>,
     /// Since when nobody else writes to the folder, if that is known.
     alone_since: Option<SystemTime>,
 }
@@ -104,7 +107,24 @@ impl ChunkStore {
     pub(crate) fn new(folder: Folder, keys: DataKeys) -> Self {
         let encrypts = keys.masters().current().is_some();
         let (memory, naming) = (Arc::new(Semaphore::new(MEMORY_KIB)), Naming::new(Arc::clone(keys.store())));
-        Self { folder, memory, keys, naming, encrypts, alone_since: None }
+        Self { folder, memory, keys, naming, encrypts, owner: None, alone_since: None }
+    }
+
+    /// The same store in a folder that others might claim.
+    pub(crate) fn owned_by(self, owner: Owner) -> Self {
+        Self { owner: Some(owner), ..self }
+    }
+
+    /// Makes sure that the folder is still that of the registry with these records, and of this past: to be asked before anything is
+    /// removed from it.
+    ///
+    /// # Errors
+    /// `ARTIFACTS_NOT_OWNED` if it is not.
+    pub(crate) async fn check_owner(&self, store: &dyn Store) -> Result<(), Error> {
+        if let Some(owner) = &self.owner {
+            owner.check(store).await?;
+        }
+        Ok(())
     }
 
     /// The same store if nobody else writes to it from now on.

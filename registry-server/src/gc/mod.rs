@@ -48,6 +48,9 @@ pub(crate) async fn collect(
     plan: &Plan,
     tell: impl Fn(Phase, i64) -> bool + Send + Sync,
 ) -> Result<pb::CollectGarbageReport, Error> {
+    if !plan.dry_run {
+        registry.chunks().check_owner(&**registry.store()).await?;
+    }
     let now = registry.store().time().await?;
     let purging = |purged| tell(Phase::Purge, purged);
     let purged_versions = registry.purge_due(intent, now, plan.dry_run, purging).await?;

@@ -217,6 +217,7 @@ impl Registry {
         chunks: &BTreeSet<Place>,
         quarantine: bool,
     ) -> Result<Begun, Error> {
+        self.chunks.check_owner(&*self.store).await?;
         let deadline = Instant::now() + BUDGET;
         let over = self.sweep().await?.settled();
         let (generation, revision) = self.commit(intent.clone(), Begin::new(chunks, over, quarantine)).await?;

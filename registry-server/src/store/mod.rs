@@ -14,6 +14,7 @@ mod logged;
 mod pages;
 pub mod postgres;
 pub mod sled;
+mod whereabouts;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ use uuid::Uuid;
 pub use self::layout::{Fact, FactType, FactValue, FactView, Facts, KindLayout, Layout, Slot};
 pub(crate) use self::logged::read_write;
 pub(crate) use self::pages::Pages;
+pub(crate) use self::whereabouts::Seen;
+pub use self::whereabouts::Whereabouts;
 
 /// The number of a commit: contiguous from 1, the only clock.
 pub type Revision = u64;
@@ -280,6 +283,9 @@ pub trait Store: Read {
 
     /// Which store this is, whatever is in it: a restored one is another.
     async fn identity(&self) -> Result<Uuid, StoreError>;
+
+    /// Where it is. A copy that was made behind its back has its identity, and is elsewhere.
+    async fn whereabouts(&self) -> Result<Whereabouts, StoreError>;
 
     /// Whether it is not in the middle of a restore.
     async fn whole(&self) -> Result<bool, StoreError>;

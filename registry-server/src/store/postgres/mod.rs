@@ -35,6 +35,7 @@ mod staged;
 mod tests;
 mod tls;
 mod views;
+mod whereabouts;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +55,7 @@ use self::pool::Pool;
 use self::read::{Reader, Reads};
 use super::{
     Decision, Flaw, Hit, Kind, Layout, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError,
+    Whereabouts,
 };
 use crate::stored;
 
@@ -241,6 +243,14 @@ impl Store for PostgresStore {
 
     async fn identity(&self) -> Result<Uuid, StoreError> {
         Ok(self.identity)
+    }
+
+    async fn whereabouts(&self) -> Result<Whereabouts, StoreError> {
+        let found = self.pool.read(|pooled| async move {
+            let connection = &pooled.reader()?.connection;
+            connection.limited(whereabouts::whereabouts(connection.client())).await
+        });
+        Ok(found.await?)
     }
 
     async fn whole(&self) -> Result<bool, StoreError> {

@@ -112,6 +112,10 @@ impl Disk {
         self.layout
     }
 
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(super) fn state(&self) -> &sled::Tree {
         &self.state
     }

@@ -35,6 +35,7 @@ use self::physical::View;
 use self::snapshot::Snapshots;
 use super::{
     Decision, Flaw, Hit, Kind, Layout, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError,
+    Whereabouts,
 };
 
 /// How many commits may wait for the lane before callers have to.
@@ -147,6 +148,10 @@ impl Store for SledStore {
 
     async fn identity(&self) -> Result<Uuid, StoreError> {
         self.disk.identity()
+    }
+
+    async fn whereabouts(&self) -> Result<Whereabouts, StoreError> {
+        Whereabouts::of_folder(self.disk.folder())
     }
 
     async fn whole(&self) -> Result<bool, StoreError> {

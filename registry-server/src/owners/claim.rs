@@ -1,0 +1,127 @@
+//! The objects that say whose a place is, and how far its registry has come.
+
+use std::fmt::{self, Display, Formatter};
+
+use bytes::Bytes;
+use chrono::{SecondsFormat, Utc};
+use registry_common::hex;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::backup::chain::Position;
+use crate::places::{Folder, PlaceError};
+use crate::store::{Revision, Whereabouts};
+
+/// What the names of claims begin with.
+pub(super) const CLAIM: &str = "registry-id";
+/// What the names of notes begin with.
+const NOTE: &str = "registry-at-";
+/// What a note says to people.
+const NOTE_TEXT: &str = "The registry that claims this place was at the revision in this name, with this hash.\n";
+
+/// Which registry uses a place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claim {
+    /// Its identity, a UUID, which copies share.
+    pub(crate) registry: String,
+    /// Where its records are.
+    pub(crate) records: Whereabouts,
+    /// Since when: RFC 3339.
+    since: String,
+}
+
+impl Claim {
+    pub(super) fn new(registry: Uuid, records: Whereabouts) -> Self {
+        Self { registry: registry.to_string(), records, since: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true) }
+    }
+
+    pub(super) fn to_bytes(&self) -> Bytes {
+        // Strings and numbers can always be written.
+        let text = serde_json::to_string_pretty(self).unwrap_or_default();
+        Bytes::from(text + "\n")
+    }
+}
+
+impl Display for Claim {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "registry {}, with its records in {}, since {}", self.registry, self.records, self.since)
+    }
+}
+
+/// The claims and notes in a place.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    /// The names of the claims.
+    pub(super) claims: Vec<String>,
+    pub(super) notes: Vec<Position>,
+}
+
+impl Listed {
+    pub(super) async fn of(folder: &Folder) -> Result<Self, PlaceError> {
+        let mut listed = Self::default();
+        for name in folder.names().await? {
+            if let Some(note) = parse_note(&name) {
+                listed.notes.push(note);
+            } else if name.starts_with(CLAIM) {
+                listed.claims.push(name);
+            }
+        }
+        listed.claims.sort_unstable();
+        Ok(listed)
+    }
+}
+
+/// The name of a claim.
+pub(super) fn claim_name(id: Uuid) -> String {
+    format!("{CLAIM}-{id}")
+}
+
+/// The id in the name of a claim.
+pub(super) fn parse_claim(name: &str) -> Option<Uuid> {
+    name.strip_prefix(CLAIM)?.strip_prefix('-')?.parse().ok()
+}
+
+/// Reads a claim; `None` if it is gone, or is none that this program can read.
+pub(super) async fn read_claim(folder: &Folder, name: &str) -> Result<Option<Claim>, PlaceError> {
+    let bytes = folder.get(&folder.path([name])).await?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+/// The name of a note.
+pub(super) fn note_name(position: &Position) -> String {
+    format!("{NOTE}{:020}-{}", position.revision, hex(&position.hash))
+}
+
+fn parse_note(name: &str) -> Option<Position> {
+    let (revision, hash) = name.strip_prefix(NOTE)?.split_once('-')?;
+    let hash = Bytes::copy_from_slice(blake3::Hash::from_hex(hash).ok()?.as_bytes());
+    Some(Position { revision: revision.parse::<Revision>().ok()?, hash })
+}
+
+pub(super) async fn write_note(folder: &Folder, position: &Position) -> Result<(), PlaceError> {
+    folder.put(&folder.path([note_name(position).as_str()]), NOTE_TEXT.into()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_claims_come_back() {
+        let position = Position { revision: 7, hash: Bytes::from_static(&[5; 32]) };
+        assert_eq!(parse_note(&note_name(&position)), Some(position));
+        let id = Uuid::now_v7();
+        assert_eq!(parse_claim(&claim_name(id)), Some(id));
+        for other in ["registry-id", "registry-id-", "registry-id-7", "registry-at-7-5", "registry-at-", "chunks"] {
+            assert_eq!((parse_claim(other), parse_note(other)), (None, None), "{other}");
+        }
+        let records = Whereabouts::Postgres {
+            system: "7301".to_owned(),
+            timeline: 1,
+            database: (5, "registry".to_owned()),
+            schema: (2200, "public".to_owned()),
+        };
+        let claim = Claim::new(id, records);
+        assert_eq!(serde_json::from_slice::<Claim>(&claim.to_bytes()).unwrap(), claim);
+    }
+}
