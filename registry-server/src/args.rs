@@ -29,8 +29,8 @@ pub(crate) enum Command {
     Restore(RestoreArguments),
     /// Check a store that no server uses: the hash chain, the state against the log, the bytes of every artifact
     Verify(VerifyArguments),
-    /// Make the place that --artifacts names this registry's, whoever had it: after its records have moved, its database was recovered
-    /// or promoted, or when it takes another registry's place. Stop the servers of the other one first
+    /// Make the places that --artifacts and --archive name this registry's, whoever had them: after its records have moved, its database
+    /// was recovered or promoted, or when it takes another registry's place. Stop the servers of the other one first
     Claim,
     /// Make a master key for --encryption-key-file: without it, what it encrypts is lost, so keep a copy elsewhere
     NewKey {

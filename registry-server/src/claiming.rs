@@ -1,8 +1,12 @@
 //! Taking places over: what `registry-server claim` does.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
+use crate::backup::shipper::Shipper;
 use crate::config::Config;
+use crate::registry::Registry;
 use crate::stores::{ServeError, Stores};
 
 /// A place that is the registry's.
@@ -14,10 +18,10 @@ pub struct Claimed {
     pub before: Option<Vec<String>>,
 }
 
-/// Makes the place of the artifacts this registry's, whoever had it.
+/// Makes the places of the artifacts and, if there is one, of the archive this registry's, whoever had them.
 ///
 /// # Errors
-/// If there is no registry, it is in use where only one server may, is in the middle of a restore, or the place can't be written.
+/// If there is no registry, it is in use where only one server may, is in the middle of a restore, or a place can't be written.
 pub async fn claim(config: &Config) -> Result<Vec<Claimed>, ServeError> {
     Stores::check_existing(config)?;
     // Held to the end: it keeps servers away.
@@ -28,5 +32,11 @@ pub async fn claim(config: &Config) -> Result<Vec<Claimed>, ServeError> {
     }
     let ours = owner.check(&**store).await.is_ok();
     let before = if ours { None } else { Some(owner.take(Uuid::new_v4(), &**store).await?) };
-    Ok(vec![Claimed { place: owner.place(), before }])
+    let mut claimed = vec![Claimed { place: owner.place(), before }];
+    if let Some(place) = &config.archive {
+        let registry = Registry::new(Arc::clone(store), stores.chunks.clone(), config.limits(), config.purge_after.0);
+        let before = Shipper::claim(registry, place).await?;
+        claimed.push(Claimed { place: place.clone(), before });
+    }
+    Ok(claimed)
 }

@@ -11,7 +11,7 @@ use tonic::transport::Server as Transport;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::backup::archive::Shipper;
+use crate::backup::shipper::Shipper;
 use crate::config::{Config, StoreChoice};
 use crate::connections::{self, Limits};
 use crate::gc::{self, Plan, Schedule};

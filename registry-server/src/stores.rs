@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backup::archive::ArchiveError;
+use crate::backup::shipper::ArchiveError;
 use crate::chunks::ChunkStore;
 use crate::config::{Config, StoreChoice};
 use crate::encryption::data::{DataKeyError, DataKeys};

@@ -53,6 +53,14 @@ impl Place {
         refusal(command)
     }
 
+    /// Makes an archive that of the registry in a storage path. Answers what the command says.
+    fn claim(&self, storage: &str, archive: &str) -> String {
+        let mut command = sled_command(&self.path(storage), LISTEN);
+        let output = command.arg("claim").arg("--archive").arg(self.path(archive)).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     fn restore(&self, storage: &str, from: &str, arguments: &[&str]) -> Output {
         let mut command = sled_command(&self.path(storage), LISTEN);
         command.args(["restore", "--from"]).arg(self.path(from)).args(arguments).output().unwrap()
@@ -75,13 +83,17 @@ impl Place {
 
     /// Waits until an archive holds everything up to a revision.
     async fn holds(&self, archive: &str, revision: i64) {
-        let wanted = format!("-{revision:020}.segment");
         let holds = || {
             let segments = self.segments(archive);
-            segments.last().is_some_and(|last| last.to_str().unwrap().ends_with(&wanted))
+            segments.last().is_some_and(|last| ends_at(last.to_str().unwrap(), revision))
         };
         until(PATIENCE, || async { holds().then_some(()) }).await;
     }
+}
+
+/// Whether a path is that of a segment that ends at a revision.
+pub(crate) fn ends_at(segment: &str, revision: i64) -> bool {
+    segment.ends_with(".segment") && segment.contains(&format!("-{revision:020}-"))
 }
 
 /// A write that was answered.
@@ -186,14 +198,19 @@ async fn a_lost_disk_costs_the_last_interval() {
     assert!(lost.starts_with(&log), "{} events are not the first of {}", log.len(), lost.len());
     assert!(server.terminate().success());
 
-    // The new one goes on with the archive of the old one. That one may not any more: it knows another past.
+    // The new one goes on with the archive of the old one when it is told to. That one may not any more.
+    let said = place.refused("second", "archive");
+    assert!(said.contains("belongs to another registry") && said.contains("registry-server claim"), "{said}");
+    let said = place.claim("second", "archive");
+    assert!(said.contains("archive is this registry's from now on"), "{said}");
+    assert!(place.claim("second", "archive").contains("archive is this registry's already"));
     let server = place.start("second", "archive", "200ms");
     write_some(&patient(&server.endpoint()), "later").await;
     let log = log_of(&server).await;
     assert!(server.terminate().success());
     assert!(log_of(&place.restored("third", "archive", &[])).await == log);
     let said = place.refused("lost", "archive");
-    assert!(said.contains("archive of another registry"), "{said}");
+    assert!(said.contains("belongs to another registry"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,7 +245,7 @@ async fn an_archive_of_another_registry_or_another_past_is_refused() {
     let archived = files(&place.path("archive"));
     let refused = |storage: &str| {
         let said = place.refused(storage, "archive");
-        assert!(said.contains("archive of another registry, or of what this one was before it was restored"), "{said}");
+        assert!(said.contains("belongs to another registry"), "{said}");
         assert!(said.contains(place.path("archive").to_str().unwrap()), "{said}");
     };
 

@@ -18,6 +18,7 @@ mod kill;
 mod limits;
 mod objects;
 mod open_transaction;
+mod owners;
 mod printed;
 mod proxies;
 mod random;

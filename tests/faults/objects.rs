@@ -14,7 +14,7 @@ use registry_tests::process::{ServerProcess, refusal, registryctl, sled_command}
 use registry_tests::restore::{assert_same, verified};
 use registry_tests::{PATIENCE, noise, noise_of, pending, soon, until};
 
-use crate::archive::{MODEL, assert_has, log_of, write_some};
+use crate::archive::{MODEL, assert_has, ends_at, log_of, write_some};
 use crate::patient;
 
 const LISTEN: &str = "127.0.0.6:0";
@@ -56,8 +56,8 @@ fn back_up(server: &ServerProcess, bucket: &Bucket, arguments: &[&str]) -> Outpu
 
 /// Waits until an archive holds everything up to a revision.
 async fn holds(bucket: &Bucket, revision: i64) {
-    let wanted = format!("-{revision:020}.segment");
-    until(PATIENCE, || async { bucket.objects().await.iter().any(|path| path.ends_with(&wanted)).then_some(()) }).await;
+    let held = || async { bucket.objects().await.iter().any(|path| ends_at(path, revision)).then_some(()) };
+    until(PATIENCE, held).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,16 +120,20 @@ async fn an_archive_in_an_object_store_catches_up_when_that_was_killed() {
     verified(&client).await;
     assert!(copy.terminate().success());
 
-    // It knows its own archive again, and ships the last commit when it is stopped; others are refused.
+    // It goes on with the archive when it is told to, and ships the last commit when it is stopped; others are refused.
+    let mut claim = sled_command(&path("copy"), LISTEN);
+    claim.args(["claim", "--archive", &archive.url]);
+    let claimed = archive.given_to(claim).output().unwrap();
+    assert!(claimed.status.success(), "{claimed:?}");
     let server = ServerProcess::spawn(archiving(&path("copy"), &archive, "1h"));
     let newest = write_some(&patient(&server.endpoint()), "last").await;
     assert!(server.terminate().success());
     holds(&archive, newest).await;
     let said = refusal(archiving(&path("another"), &archive, "1h"));
-    assert!(said.contains("archive of another registry"), "{said}");
-    // The same registry at an earlier point is one of them: what it commits next is another past.
+    assert!(said.contains("belongs to another registry"), "{said}");
+    // The one that it was restored from is one of them: what it commits next is another past.
     let said = refusal(archiving(&path("storage"), &archive, "1h"));
-    assert!(said.contains("archive of another registry"), "{said}");
+    assert!(said.contains("belongs to another registry"), "{said}");
 }
 
 /// A server whose artifacts are behind a line that breaks and is slow, and the line.

@@ -159,7 +159,7 @@ mod tests {
 
     fn container() -> Vec<u8> {
         let (mut sealer, mut bytes) = {
-            let (sealer, bytes) = Sealer::begin(BackupHeader { after: 4 });
+            let (sealer, bytes) = Sealer::begin(BackupHeader { after: 4, ..BackupHeader::default() });
             (sealer, bytes.to_vec())
         };
         let entries = vec![LogEntry { revision: 5, events: Bytes::from_static(b"events"), writes: Vec::new() }];
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_frame_may_be_as_long_as_a_large_revision() {
-        let (mut sealer, begin) = Sealer::begin(BackupHeader { after: 0 });
+        let (mut sealer, begin) = Sealer::begin(BackupHeader::default());
         let events = Bytes::from(vec![7; 70 * 1024 * 1024]);
         let entries = vec![LogEntry { revision: 1, events: events.clone(), writes: Vec::new() }];
         let mut bytes = begin.to_vec();

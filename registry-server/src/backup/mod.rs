@@ -1,7 +1,7 @@
 //! One log, four uses: backup, restore, move and point in time all read the log of a store and carry it out in another one.
 //!
 //! A backup is the log up to one revision with the bytes of the artifacts that it speaks of ([`write`]); an archive is the same
-//! in pieces, shipped as they are committed ([`archive`]); a restore carries either out in an empty store ([`restore`]); and a
+//! in pieces ([`archive`]), shipped as they are committed ([`shipper`]); a restore carries either out in an empty store ([`restore`]); and a
 //! verification carries the log out in a store of its own and compares ([`verify`]).
 
 pub mod archive;
@@ -10,6 +10,7 @@ mod compare;
 pub mod container;
 pub mod restore;
 pub(crate) mod scrub;
+pub mod shipper;
 pub mod verify;
 mod write;
 

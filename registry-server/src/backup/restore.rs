@@ -3,7 +3,7 @@
 //! A store that is being filled says so until the last step, and no server serves it. A restore that broke off is taken up
 //! where it was.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -11,7 +11,7 @@ use prost_types::Timestamp;
 use registry_common::chunks::Chunk;
 use registry_proto::v1 as pb;
 
-use super::archive::Archived;
+use super::archive::{Archived, Segment};
 use super::chain::Position;
 use super::container::{ContainerError, Opener};
 use super::named;
@@ -71,6 +71,9 @@ pub enum RestoreError {
     /// There is nothing that could be restored.
     #[error("{0} has no backup and no archive")]
     Nothing(String),
+    /// An earlier program wrote the archive, and this one can't read it.
+    #[error("{0} is an archive of an earlier development version: restore it with that one")]
+    Earlier(String),
     /// Revisions are missing.
     #[error("{place} has nothing between revision {after} and revision {next}")]
     Gap {
@@ -80,6 +83,19 @@ pub enum RestoreError {
         after: Revision,
         /// The first one behind it.
         next: Revision,
+    },
+    /// Nothing says which of several pasts is the one.
+    #[error(
+        "{place} has timelines ({timelines}) and {claims} claims: which of them is to be restored is not known; move the others' folders \
+         in its log/ away"
+    )]
+    Timelines {
+        /// What was read.
+        place: String,
+        /// How many claims it has.
+        claims: usize,
+        /// Which timelines there are.
+        timelines: String,
     },
     /// A revision is not the one that came behind the one before it.
     #[error(
@@ -139,8 +155,9 @@ pub async fn restore(
     }
     let (wanted, restored) = (BTreeSet::new(), Restored::default());
     let (reached, openable) = (false, false);
-    let position = Position::start();
-    let mut filling = Filling { store, chunks, until, reached, openable, there, position, wanted, restored, progress };
+    let (position, ends) = (Position::start(), BTreeMap::new());
+    let mut filling =
+        Filling { store, chunks, until, reached, openable, there, position, ends, wanted, restored, progress };
     let last = match places::source(from).await? {
         Source::File(bytes) => filling.file(from, bytes).await?,
         Source::Archive(folder) => filling.archive(&Archived::new(folder)).await?,
@@ -171,6 +188,8 @@ struct Filling<'a, P> {
     there: Revision,
     /// How far it is.
     position: Position,
+    /// The segments that end at a revision: what is read of one has to agree with those that need not be read.
+    ends: BTreeMap<Revision, Vec<Segment>>,
     /// What is still to come.
     wanted: BTreeSet<Owned>,
     restored: Restored,
@@ -181,7 +200,7 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
     /// Takes everything from a backup file. Answers its newest revision.
     async fn file(&mut self, place: &str, bytes: impl tokio::io::AsyncRead + Unpin) -> Result<Revision, RestoreError> {
         let failed = |source| RestoreError::Container { place: place.to_owned(), source };
-        let (mut frames, BackupHeader { after }) = Opener::begin(bytes).await.map_err(failed)?;
+        let (mut frames, BackupHeader { after, .. }) = Opener::begin(bytes).await.map_err(failed)?;
         if after > 0 {
             return Err(RestoreError::Gap { place: place.to_owned(), after: 0, next: after + 1 });
         }
@@ -206,10 +225,10 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
 
     /// Takes everything from an archive. Answers its newest revision.
     async fn archive(&mut self, archive: &Archived) -> Result<Revision, RestoreError> {
-        let segments = archive.segments().await?;
-        if segments.is_empty() {
-            // A wrong path must not pass for the archive of an empty registry.
-            return Err(RestoreError::Nothing(archive.name()));
+        let timeline = archive.timeline().await?;
+        let segments = archive.segments(timeline).await?;
+        for segment in &segments {
+            self.ends.entry(segment.last).or_default().push(segment.clone());
         }
         let mut last = 0;
         for segment in segments {
@@ -223,7 +242,7 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
             if segment.after > last {
                 return Err(RestoreError::Gap { place: archive.name(), after: last, next: segment.after + 1 });
             }
-            let mut entries = archive.read(&segment).await?;
+            let mut entries = archive.read(timeline, &segment).await?;
             entries.retain(|entry| entry.revision > last);
             self.entries(&archive.name(), Some(segment.after), entries).await?;
             last = segment.last;
@@ -253,8 +272,13 @@ impl<P: FnMut(&Restored)> Filling<'_, P> {
         entries.truncate(asked_for);
         let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(()) };
         for entry in &entries {
-            if !self.position.follow(entry) {
-                let (place, sure) = (place.to_owned(), sure.unwrap_or(self.position.revision));
+            let before = self.position.revision;
+            let follows = self.position.follow(entry);
+            let at_end = self.ends.get(&entry.revision).into_iter().flatten();
+            let contradicting =
+                at_end.filter(|segment| !segment.agrees(&self.position)).map(|segment| segment.after).min();
+            if !follows || contradicting.is_some() {
+                let (place, sure) = (place.to_owned(), contradicting.or(sure).unwrap_or(before));
                 return Err(RestoreError::Mixed { place, revision: entry.revision, sure });
             }
             self.wanted.extend(chunks_written(entry)?);

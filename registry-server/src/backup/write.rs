@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::chain::Position;
 use super::container::Sealer;
 use super::named;
 use crate::chunks::ChunkError;
@@ -71,7 +72,8 @@ impl Backup {
     async fn run(mut self, skip_artifacts: bool) -> Result<(), End> {
         let revision = self.registry.store().newest().await?;
         self.send(Response::Started(pb::BackupStarted { revision: revision.cast_signed() })).await?;
-        let (mut sealer, begin) = Sealer::begin(BackupHeader { after: 0 });
+        let (mut sealer, begin) =
+            Sealer::begin(BackupHeader { after_hash: Position::start().hash, ..BackupHeader::default() });
         self.data(begin).await?;
 
         // Many artifacts may share a chunk.

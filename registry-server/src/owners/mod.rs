@@ -30,7 +30,7 @@ pub(crate) use self::claim::Claim;
 use self::claim::{Listed, claim_name, note_name, parse_claim, read_claim, write_note};
 pub use self::error::OwnerError;
 use crate::backup::chain::Position;
-use crate::places::Folder;
+use crate::places::{Folder, PlaceError};
 use crate::store::{Seen, Store, Whereabouts};
 
 /// How often a server notes how far its registry is.
@@ -218,6 +218,11 @@ impl Owner {
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Claim>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The ids of the claims on a place, whoever made them.
+pub(crate) async fn claims_on(folder: &Folder) -> Result<Vec<Uuid>, PlaceError> {
+    Ok(Listed::of(folder).await?.claims.iter().filter_map(|name| parse_claim(name)).collect())
 }
 
 /// Notes how far a registry is, again and again, until the server drains: a copy that removes something has to see it. Says so if the
