@@ -99,7 +99,7 @@ fn parse_note(name: &str) -> Option<Position> {
 }
 
 pub(super) async fn write_note(folder: &Folder, position: &Position) -> Result<(), PlaceError> {
-    folder.put(&folder.path([note_name(position).as_str()]), NOTE_TEXT.into()).await
+    folder.put_small(&folder.path([note_name(position).as_str()]), NOTE_TEXT.into()).await
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -72,8 +73,15 @@ pub(crate) struct Owner {
     registry: Uuid,
     /// The place is in the folder of the store.
     beside: bool,
+    known: Arc<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
     /// Claims by their names. What has a name never changes.
-    known: Arc<Mutex<BTreeMap<String, Claim>>>,
+    claims: Mutex<BTreeMap<String, Claim>>,
+    /// It was told that notes stay.
+    told: AtomicBool,
 }
 
 impl Owner {
@@ -105,7 +113,13 @@ impl Owner {
         }
         // What came before a note is in every past that has it.
         for note in listed.notes.iter().filter(|note| note.revision < here.revision) {
-            self.folder.remove(&self.folder.path([note_name(note).as_str()])).await?;
+            let removed = self.folder.remove(&self.folder.path([note_name(note).as_str()])).await;
+            // They do no harm, and who writes an archive need not have the right to remove anything.
+            if let Err(error) = removed
+                && !self.known.told.swap(true, Ordering::Relaxed)
+            {
+                tracing::warn!(%error, "old notes of how far the registry was can't be removed, and add up");
+            }
         }
         Ok(id)
     }
@@ -172,11 +186,11 @@ impl Owner {
     async fn claim(&self, name: &str) -> Result<(Uuid, Claim), OwnerError> {
         let unreadable = || OwnerError::Unreadable { place: self.place(), name: name.to_owned() };
         let id = parse_claim(name).ok_or_else(unreadable)?;
-        if let Some(claim) = self.known().get(name) {
+        if let Some(claim) = self.claims().get(name) {
             return Ok((id, claim.clone()));
         }
         let claim = read_claim(&self.folder, name).await?.ok_or_else(unreadable)?;
-        self.known().insert(name.to_owned(), claim.clone());
+        self.claims().insert(name.to_owned(), claim.clone());
         Ok((id, claim))
     }
 
@@ -208,15 +222,15 @@ impl Owner {
 
     async fn write_claim(&self, id: Uuid, store: &dyn Store) -> Result<(), OwnerError> {
         let claim = Claim::new(self.registry, self.whereabouts(store).await?);
-        Ok(self.folder.put(&self.folder.path([claim_name(id).as_str()]), claim.to_bytes().into()).await?)
+        Ok(self.folder.put_small(&self.folder.path([claim_name(id).as_str()]), claim.to_bytes().into()).await?)
     }
 
     async fn whereabouts(&self, store: &dyn Store) -> Result<Whereabouts, OwnerError> {
         Ok(if self.beside { Whereabouts::Beside } else { store.whereabouts().await? })
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Claim>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn claims(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Claim>> {
+        self.known.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
