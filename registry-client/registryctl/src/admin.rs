@@ -4,12 +4,12 @@ use std::path::Path;
 
 use futures::TryStreamExt as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use object_store::buffered::BufWriter;
 use registry_client::{Error, pb};
 use registry_common::{hex, places};
 
 use crate::args::Backup;
 use crate::artifacts::is_stdout;
+use crate::objects::Upload;
 use crate::output::{bytes, last, note};
 use crate::{Context, Failure, objects};
 
@@ -30,15 +30,19 @@ pub(crate) async fn backup(context: &Context, command: Backup) -> Result<(), Fai
     let piped = is_stdout(Path::new(&command.to));
     let completed = if places::url(&command.to)?.is_some() {
         let (objects, path) = objects::open(&command.to).await?;
-        let mut object = BufWriter::new(objects, path);
-        let completed = backup.write_to(&mut object).await;
-        // An object store keeps, and charges for, the parts of an upload that nobody ends. After a failed write it has ended.
-        if completed.as_ref().is_err_and(|error| !matches!(error, Error::Io { .. }))
-            && let Err(error) = object.abort().await
-        {
-            tracing::warn!(%error, "what was uploaded could not be removed");
+        let mut object = Upload::new(objects, path);
+        match backup.write_to(&mut object).await {
+            Ok(completed) => {
+                let finished = object.finish(&completed.sha256).await;
+                finished.map(|()| completed).map_err(|source| Error::Io { path: command.to.clone().into(), source })
+            }
+            // After a failed write it has ended.
+            Err(error @ Error::Io { .. }) => Err(error),
+            Err(error) => {
+                object.abort().await;
+                Err(error)
+            }
         }
-        completed
     } else if piped {
         backup.write_to(tokio::io::stdout()).await
     } else {

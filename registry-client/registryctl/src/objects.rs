@@ -1,12 +1,19 @@
 //! Object stores by URL.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
+use object_store::buffered::BufWriter;
 use object_store::client::ReqwestConnector;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, RetryConfig};
-use registry_common::places;
+use registry_common::{hex, places};
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use crate::Failure;
 
@@ -22,3 +29,62 @@ pub(crate) async fn open(place: &str) -> Result<(Arc<dyn ObjectStore>, Path), Fa
         Err(error) => Err(format!("{place}: {error}").into()),
     }
 }
+
+/// An object that is being written. It is there when [`finish`](Self::finish) has ended well.
+pub(crate) struct Upload {
+    objects: Arc<dyn ObjectStore>,
+    path: Path,
+    writer: BufWriter,
+}
+
+impl Upload {
+    pub(crate) fn new(objects: Arc<dyn ObjectStore>, path: Path) -> Self {
+        Self { writer: BufWriter::new(Arc::clone(&objects), path.clone()), objects, path }
+    }
+
+    /// Completes the object, which has these bytes. A store may complete one and then answer with an error, or not at all; so it is read
+    /// before that counts.
+    pub(crate) async fn finish(mut self, sha256: &str) -> io::Result<()> {
+        let Err(error) = self.writer.shutdown().await else { return Ok(()) };
+        tracing::warn!(%error, path = %self.path, "the end of the upload was answered with an error: reading what is there");
+        match self.read().await {
+            Ok(found) if found == sha256 => Ok(()),
+            _ => Err(error),
+        }
+    }
+
+    /// The SHA-256 of what is there.
+    async fn read(&self) -> object_store::Result<String> {
+        let mut bytes = self.objects.get(&self.path).await?.into_stream();
+        let mut hasher = Sha256::new();
+        while let Some(piece) = bytes.try_next().await? {
+            hasher.update(&piece);
+        }
+        Ok(hex(&hasher.finalize()))
+    }
+
+    /// Removes what was uploaded of it: an object store keeps, and charges for, the parts of an upload that nobody ends.
+    pub(crate) async fn abort(mut self) {
+        if let Err(error) = self.writer.abort().await {
+            tracing::warn!(%error, "what was uploaded could not be removed");
+        }
+    }
+}
+
+/// Its end is not that of the object.
+impl AsyncWrite for Upload {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.writer).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
