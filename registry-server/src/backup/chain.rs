@@ -5,6 +5,7 @@ use prost::Message as _;
 use registry_proto::v1 as pb;
 
 use crate::registry::commit::{CHAIN_START, link};
+use crate::registry::tombstones::chain_head;
 use crate::store::{Revision, Store, StoreError};
 use crate::stored::LogEntry;
 
@@ -23,19 +24,22 @@ impl Position {
 
     /// The position of a revision in a store's log, if that has it.
     pub(crate) async fn of(store: &dyn Store, revision: Revision) -> Result<Option<Self>, StoreError> {
-        if revision == 0 {
-            return Ok(Some(Self::start()));
+        let mut at = revision;
+        while at > 0 {
+            let entries = store.changes(at - 1, 1).await?;
+            let Some(entry) = entries.into_iter().find(|entry| entry.revision == at) else { return Ok(None) };
+            if let Some(hash) = hash_of(&entry) {
+                return Ok(Some(Self { revision, hash }));
+            }
+            // It can't be read, and says nothing of the chain: what comes behind it goes on from before.
+            at -= 1;
         }
-        let entries = store.log(revision - 1, 1).await?;
-        let entry = entries.into_iter().find(|entry| entry.revision == revision);
-        entry.map(|entry| Self::at(revision, entry.events)).transpose()
+        Ok(Some(Self { revision, ..Self::start() }))
     }
 
-    /// The position of a revision with these events.
-    pub(crate) fn at(revision: Revision, bytes: Bytes) -> Result<Self, StoreError> {
-        let last = events(bytes)?.pop();
-        let hash = last.ok_or_else(|| StoreError::Damaged(format!("revision {revision} has no events")))?.hash;
-        Ok(Self { revision, hash })
+    /// The position of an entry that comes right behind this one.
+    pub(crate) fn then(&self, entry: &LogEntry) -> Self {
+        Self { revision: entry.revision, hash: hash_of(entry).unwrap_or_else(|| self.hash.clone()) }
     }
 
     /// The newest position of a store.
@@ -51,29 +55,33 @@ impl Position {
     }
 
     /// Goes on to the next revision; false, and nothing has changed, if the entry does not follow this position or is not what its
-    /// hashes say.
+    /// hashes say. Of one that can't be read only what comes behind it can tell.
     pub(crate) fn follow(&mut self, entry: &LogEntry) -> bool {
-        let Ok(events) = events(entry.events.clone()) else { return false };
-        if events.is_empty() || entry.revision != self.revision + 1 {
+        if entry.revision != self.revision + 1 {
             return false;
         }
-        let mut hash = self.hash.clone();
-        for mut event in events {
-            let logged = event.hash.clone();
-            link(&hash, &mut event);
-            if event.hash != logged || event.revision.cast_unsigned() != entry.revision {
-                return false;
+        if let Ok(pb::WatchedEvents { events, .. }) = pb::WatchedEvents::decode(entry.events.clone()) {
+            let mut hash = self.hash.clone();
+            for mut event in events {
+                let logged = event.hash.clone();
+                link(&hash, &mut event);
+                if event.hash != logged || event.revision.cast_unsigned() != entry.revision {
+                    return false;
+                }
+                hash = logged;
             }
-            hash = logged;
         }
-        *self = Self { revision: entry.revision, hash };
+        *self = self.then(entry);
         true
     }
 }
 
-fn events(bytes: Bytes) -> Result<Vec<pb::Event>, StoreError> {
-    let decoded = pb::WatchedEvents::decode(bytes).map_err(|error| StoreError::Damaged(error.to_string()));
-    Ok(decoded?.events)
+/// The hash with which the chain goes on behind an entry, if it can be told from it.
+fn hash_of(entry: &LogEntry) -> Option<Bytes> {
+    match pb::WatchedEvents::decode(entry.events.clone()) {
+        Ok(pb::WatchedEvents { events, .. }) => events.last().map(|event| event.hash.clone()),
+        Err(_) => chain_head(entry).ok().flatten(),
+    }
 }
 
 #[cfg(test)]
@@ -107,10 +115,25 @@ pub(crate) mod tests {
         let before = position.clone();
         assert!(!position.follow(&ours[0]), "again");
         assert!(!position.follow(&theirs[1]), "behind another past");
-        assert!(!position.follow(&LogEntry { events: Bytes::new(), ..ours[1].clone() }), "without events");
         assert!(!position.follow(&LogEntry { revision: 3, ..ours[1].clone() }), "with a gap");
         assert_eq!(position, before);
         assert!(position.follow(&ours[1]));
         assert_eq!(position.revision, 2);
+    }
+
+    #[test]
+    fn what_cant_be_read_is_passed_over_and_what_comes_behind_it_has_to_follow() {
+        let ours = history(&[], "ana", 2);
+        let damaged = |revision| LogEntry { revision, events: Bytes::from_static(b"\xff"), writes: Vec::new() };
+        // As the registry goes on after a revision that says nothing of the chain: from the one before.
+        let mut position = Position::start();
+        assert!(position.follow(&ours[0]) && position.follow(&damaged(2)));
+        let mut event = pb::Event { revision: 3, ..Default::default() };
+        link(&position.hash, &mut event);
+        let events = pb::WatchedEvents { revision: 3, events: vec![event], ..Default::default() };
+        let third = LogEntry { revision: 3, events: events.encode_to_vec().into(), writes: Vec::new() };
+        assert!(position.clone().follow(&third));
+        let mut other = Position::start();
+        assert!(other.follow(&damaged(1)) && other.follow(&damaged(2)) && !other.follow(&third));
     }
 }

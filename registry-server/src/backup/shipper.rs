@@ -225,8 +225,10 @@ impl Shipper {
         if !self.shipped.is_past_of(self.store()).await? {
             return Err(self.other_past(self.shipped.revision));
         }
-        let Some(last) = entries.last() else { return Ok(false) };
-        let last = Position::at(last.revision, last.events.clone())?;
+        if entries.is_empty() {
+            return Ok(false);
+        }
+        let last = entries.iter().fold(self.shipped.clone(), |position, entry| position.then(entry));
         // The bytes first: what the log speaks of is there.
         let mut chunks = BTreeSet::new();
         for entry in &entries {
