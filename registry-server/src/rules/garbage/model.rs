@@ -293,6 +293,21 @@ impl Model {
         world.artifacts[0] == Some(name)
     }
 
+    /// Whether a sweep from here removes all that there is of the chunk, if nobody lists it.
+    fn cleans_up(&self, world: World) -> bool {
+        let mut world = if world.sweep.1 { given_up(world) } else { world };
+        world.artifacts = [None; ACTORS];
+        world.sweepers[0] = Sweeper::Idle;
+        // It knows what is listed, finds what is stored, and begins, unless there may be no more sweeps.
+        for _ in 0..3 {
+            let mut next = None;
+            self.collect(&world, 0, &mut |step| next = Some(step));
+            let Some(next) = next else { return world.sweep.0 == self.sweeps };
+            world = next;
+        }
+        matches!(world.sweepers[0], Sweeper::Removing { left, .. } if left == world.stored)
+    }
+
     /// Tries everything; answers how many states there are, or how one came about that is broken.
     fn explore(&self) -> Result<usize, Vec<World>> {
         let start = World {
@@ -312,6 +327,7 @@ impl Model {
                 return Err(self.path(start, world));
             }
             assert!(self.gets_on(world), "a publisher is stuck: {world:?}");
+            assert!(self.cleans_up(world), "garbage stays: {world:?}");
             self.next(&world, |next| {
                 let next = self.normal(next);
                 if seen.insert(next) {
