@@ -1,5 +1,5 @@
 //! The bytes of artifacts: chunks, each an immutable object in an object store, named by its namespace and its BLAKE3, and, if a
-//! sweep that had it was given up, by that sweep's generation (see [`crate::rules::garbage`]).
+//! sweep that had it was given up, by that sweep's generation (see `rules::garbage`).
 //!
 //! What has a chunk's name has its bytes: a chunk gets its name when all of it is on the disk, and is checked whenever it is
 //! read. To put one that is there already is harmless, and mends it if it is damaged.
