@@ -47,21 +47,26 @@ impl Prepare for Flush {
         ];
         let types = types.concat();
         let arrays: Vec<_> = (1..).zip(types).map(|(at, r#type): (usize, _)| format!("${at}::{type}[]")).collect();
-        let rows = format!("unnest({}) AS new ({columns})", arrays.join(", "));
-        // What is there already has another revision, and is run into. Each is looked for by itself: a plan that was made when the
-        // table was empty would read all of it.
+        // What was taken for new and is there already has another revision, and is run into. Each is looked for by itself: a plan that
+        // was made when the table was empty would read all of it.
         let revision = "coalesce(there.revision, new.revision)";
         let there = "LEFT JOIN LATERAL (
-                SELECT revision FROM record WHERE kind = new.kind AND key = new.key ORDER BY revision DESC LIMIT 1
+                SELECT revision FROM record
+                WHERE new.unsure AND kind = new.kind AND key = new.key ORDER BY revision DESC LIMIT 1
             ) AS there ON true";
         let insert = format!(
             "INSERT INTO record ({columns})
-             SELECT kind, key, {revision}, payload, {slots}, places, facts::jsonb FROM {rows} {there}"
+             SELECT kind, key, {revision}, payload, {slots}, places, facts::jsonb
+             FROM unnest({}, ${}::boolean[]) AS new ({columns}, unsure) {there}",
+            arrays.join(", "),
+            arrays.len() + 1
         );
         let bare = format!(
             "INSERT INTO record (kind, key, revision, payload)
-             SELECT kind, key, {revision}, payload FROM unnest({}) AS new (kind, key, revision, payload) {there}",
-            arrays[..BARE].join(", ")
+             SELECT kind, key, {revision}, payload
+             FROM unnest({}, ${}::boolean[]) AS new (kind, key, revision, payload, unsure) {there}",
+            arrays[..BARE].join(", "),
+            BARE + 1
         );
         let set: Vec<_> = (1..=SLOTS).map(slots::column).map(|column| format!("{column} = new.{column}")).collect();
         let base = arrays.len() + 1;
@@ -115,6 +120,9 @@ impl Flush {
         let updated = update.len() as i64;
         let mut update_columns = update.columns();
         update_columns.extend([&update.bases as &(dyn ToSql + Sync), &updated]);
+        let [mut insert_columns, mut bare_columns] = [insert.columns(), insert_bare.columns()[..BARE].to_vec()];
+        insert_columns.push(&insert.unsure);
+        bare_columns.push(&insert_bare.unsure);
         let gone = removed.keys.len() as i64;
         let places_gone = removed_places.keys.len() as i64;
         let mut removed_columns = removed_places.columns();
@@ -122,8 +130,8 @@ impl Flush {
         futures::try_join!(
             execute(client, &self.update, updated, update_columns),
             execute(client, &self.remove, gone, vec![&removed.kinds, &removed.keys, &removed.revisions, &gone]),
-            execute(client, &self.insert, insert.len() as i64, insert.columns()),
-            execute(client, &self.insert_bare, insert_bare.len() as i64, insert_bare.columns()[..BARE].to_vec()),
+            execute(client, &self.insert, insert.len() as i64, insert_columns),
+            execute(client, &self.insert_bare, insert_bare.len() as i64, bare_columns),
             // First those that are no longer there: another record may be listed there now.
             execute(client, &self.remove_places, places_gone, removed_columns),
             execute(client, &self.insert_places, added_places.keys.len() as i64, added_places.columns()),
@@ -160,6 +168,8 @@ pub(super) struct Rows<'a> {
     revisions: Vec<i64>,
     /// The revisions of the rows that they replace.
     bases: Vec<i64>,
+    /// Whether a row that is inserted may be there already.
+    unsure: Vec<bool>,
     payloads: Vec<&'a [u8]>,
     slots: [Vec<Option<&'a [u8]>>; SLOTS as usize],
     /// The places in the table.
@@ -280,10 +290,13 @@ impl<'a> Changes<'a> {
         };
         match (before, state) {
             (None, None) => {}
-            (None, Some(cell)) => match facts::json(layout, kind, &cell.payload) {
-                None if cell.places.is_empty() => self.insert_bare.push(layout, kind, key, cell, None),
-                facts => self.insert.push(layout, kind, key, cell, facts),
-            },
+            (None, Some(cell)) => {
+                let facts = facts::json(layout, kind, &cell.payload);
+                let bare = facts.is_none() && cell.places.is_empty();
+                let rows = if bare { &mut self.insert_bare } else { &mut self.insert };
+                rows.unsure.push(matches!(base, Base::Unknown));
+                rows.push(layout, kind, key, cell, facts);
+            }
             (Some(before), Some(cell)) => {
                 self.update.bases.push(before.revision as i64);
                 self.update.push(layout, kind, key, cell, facts::json(layout, kind, &cell.payload));
