@@ -38,8 +38,9 @@ async fn a_call_whose_time_is_up_leaves_no_statement_behind() {
     );
     let call = |time: &str| Request::builder().uri("/any").header("grpc-timeout", time).body(Body::empty()).unwrap();
 
-    // By now the follower has prepared its statements, and waits for no lock.
+    // By now the follower and the lane have prepared their statements, and wait for no lock.
     store.healthy().changed().await.unwrap();
+    store.commit(Increment::hinted()).await.unwrap();
     let other = client(&server()).await;
     let lock = format!("BEGIN; LOCK TABLE {}.record IN ACCESS EXCLUSIVE MODE", schema.name);
     // Over a connection that is being made, and over one that was used before.
