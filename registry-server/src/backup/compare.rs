@@ -44,17 +44,18 @@ impl<'a> Comparison<'a> {
         // Both pages are complete up to where the first of them ends.
         let ends = [&state, &log].map(|page| page.last().map(|hit| hit.position.clone()));
         let Some(end) = ends.into_iter().flatten().min() else { return Ok(None) };
-        let mut pairs = BTreeMap::<Vec<u8>, Pair>::new();
+        let (mut pairs, mut differences) = (BTreeMap::<Vec<u8>, Pair>::new(), Vec::new());
         for hit in state.into_iter().filter(|hit| hit.position <= end) {
-            let pair = pairs.entry(hit.position.clone()).or_default();
-            pair.0 = Some(hit);
+            let position = hit.position.clone();
+            if pairs.entry(position.clone()).or_default().0.replace(hit).is_some() {
+                differences.push(Difference { position, detail: "is in the state twice" });
+            }
         }
         for hit in log.into_iter().filter(|hit| hit.position <= end) {
             let pair = pairs.entry(hit.position.clone()).or_default();
             pair.1 = Some(hit);
         }
         self.after = Some(end);
-        let mut differences = Vec::new();
         for (position, pair) in &pairs {
             if !self.agree(pair)
                 && let Some(detail) = self.differ(position).await?
@@ -169,6 +170,7 @@ mod tests {
         /// What is written behind the next reads.
         next: Mutex<Vec<Writes>>,
         hidden: Option<u8>,
+        doubled: Option<u8>,
     }
 
     impl Busy {
@@ -186,6 +188,11 @@ mod tests {
         async fn scan(&self, source: Source, range: &Range) -> Result<Vec<Hit>, StoreError> {
             let mut hits = self.store.scan(source, range).await?;
             hits.retain(|hit| self.hidden.is_none_or(|hidden| hit.record.key != [hidden]));
+            let doubled =
+                hits.iter().find(|hit| self.doubled.is_some_and(|doubled| hit.record.key == [doubled])).cloned();
+            if let Some(doubled) = doubled {
+                hits.insert(hits.iter().position(|hit| *hit == doubled).unwrap(), doubled);
+            }
             let next = self.next.lock().unwrap().pop();
             if let Some(next) = next {
                 self.write(next).await;
@@ -250,10 +257,14 @@ mod tests {
     }
 
     /// The keys or places at which a store differs from its log, while `next` is written, the last one first.
-    async fn differences(source: Source, next: Vec<Writes>, hidden: Option<u8>) -> Vec<(Vec<u8>, &'static str)> {
+    async fn differences(
+        source: Source,
+        next: Vec<Writes>,
+        [hidden, doubled]: [Option<u8>; 2],
+    ) -> Vec<(Vec<u8>, &'static str)> {
         let folder = tempfile::tempdir().unwrap();
         let open = |name| SledStore::open(&folder.path().join(name), 1 << 20, &LAYOUT).unwrap();
-        let (state, log) = (Busy { store: open("state"), next: Mutex::default(), hidden }, open("log"));
+        let (state, log) = (Busy { store: open("state"), next: Mutex::default(), hidden, doubled }, open("log"));
         state.write(Writes((0..10).map(|key| (key, Some(key))).collect())).await;
         *state.next.lock().unwrap() = next;
         let mut comparison = Comparison::new(source, &state, &log);
@@ -271,7 +282,7 @@ mod tests {
         for source in SOURCES {
             // Added, changed or moved, and removed, again and again.
             let change = |turn: u8| Writes(vec![(turn, None), (turn + 1, Some(turn + 100)), (turn + 50, Some(turn))]);
-            let found = differences(source, (0..8).map(change).collect(), None).await;
+            let found = differences(source, (0..8).map(change).collect(), [None, None]).await;
             assert_eq!(found, [], "{source:?}");
         }
     }
@@ -280,8 +291,10 @@ mod tests {
     async fn a_real_difference_is_found_beside_what_is_written() {
         for (source, position) in SOURCES.into_iter().zip([vec![7], vec![7, 7]]) {
             let change = |turn: u8| Writes(vec![(turn, None), (20, Some(turn))]);
-            let found = differences(source, (0..5).map(change).collect(), Some(7)).await;
-            assert_eq!(found, [(position, "is in the log, and not in the state")], "{source:?}");
+            let found = differences(source, (0..5).map(change).collect(), [Some(7), None]).await;
+            assert_eq!(found, [(position.clone(), "is in the log, and not in the state")], "{source:?}");
+            let found = differences(source, Vec::new(), [None, Some(7)]).await;
+            assert_eq!(found, [(position, "is in the state twice")], "{source:?}");
         }
     }
 }
