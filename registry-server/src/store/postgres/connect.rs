@@ -237,10 +237,7 @@ impl Connector {
         let mut failures = Vec::new();
         for at in (0..self.hosts.len()).map(|step| (first + step) % self.hosts.len()) {
             self.home.is_here()?;
-            // Also a host that takes the connection and then says nothing must not keep us from the others.
-            let connecting = self.connect_to(at, purpose, notified.clone());
-            let connected = tokio::time::timeout(self.connect_timeout, connecting).await;
-            match connected.unwrap_or_else(|_| Err(Failure::broken("the database does not answer"))) {
+            match self.connect_to(at, purpose, notified.clone()).await {
                 Ok(connected) => {
                     self.last.store(at, Ordering::Relaxed);
                     return Ok(connected);
@@ -258,7 +255,8 @@ impl Connector {
         purpose: Purpose,
         notified: Option<watch::Sender<Revision>>,
     ) -> Result<Connected<P>, Failure> {
-        let (client, mut connection) = self.hosts[host].connect(self.tls.clone()).await?;
+        let connecting = async { Ok(self.hosts[host].connect(self.tls.clone()).await?) };
+        let (client, mut connection) = self.in_time(connecting).await?;
         let encoding = connection.parameter("server_encoding").unwrap_or_default().to_owned();
         let warned = Arc::new(AtomicBool::new(false));
         let noted = Arc::clone(&warned);
@@ -292,8 +290,9 @@ impl Connector {
         let settings = self.settings(purpose);
         let client = &connection.client;
         // In one round trip: who is far from the database makes few.
-        let (looked, found, prepared) =
-            futures::join!(client.simple_query(&settings), client.simple_query(FIND), P::prepare(client));
+        let asking =
+            async { Ok(futures::join!(client.simple_query(&settings), client.simple_query(FIND), P::prepare(client))) };
+        let (looked, found, prepared) = self.in_time(asking).await?;
         let looked = looked?;
         let looked = last_row(&looked).ok_or_else(|| Failure::broken("the database does not say what it is"))?;
         let is = |column| Ok::<_, Failure>(text(looked, column)? == "t");
@@ -319,6 +318,12 @@ impl Connector {
             self.home.check(found.identity, found.schema)?;
         }
         Ok(Connected { connection, found, prepared })
+    }
+
+    /// Waits for a step of making a connection: also a host that takes it and then says nothing must not keep us from the others.
+    async fn in_time<T>(&self, step: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let done = tokio::time::timeout(self.connect_timeout, step).await;
+        done.unwrap_or_else(|_| Err(Failure::broken("the database does not answer")))
     }
 
     /// Makes the settings of a session, and asks [`LOOK`].

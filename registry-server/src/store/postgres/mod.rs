@@ -74,7 +74,7 @@ pub struct PostgresOptions {
     pub pool_size: usize,
     /// How long a statement may take.
     pub statement_timeout: Duration,
-    /// How long a host may take to be connected to.
+    /// How long a host may take to be connected to, and then to say what it is.
     pub connect_timeout: Duration,
     /// How long a commit is tried for when the database fails.
     pub patience: Duration,
