@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use registry_tests::process::{ServerProcess, sled_command};
 use registry_tests::{soon, store};
-use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::{Client, NoTls};
 
 use crate::impatient;
@@ -52,15 +51,14 @@ async fn a_server_that_is_stopped_with_the_lock_loses_it_over_a_unix_socket() {
     });
     let at = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stopped' AND";
     until(&admin, &format!("{at} wait_event = 'advisory'"), 1).await;
-    let process = Pid::from_raw(stopped.id().cast_signed()).unwrap();
-    kill_process(process, Signal::STOP).unwrap();
+    stopped.pause();
     holder.batch_execute("COMMIT").await.unwrap();
     until(&admin, &format!("{at} wait_event = 'ClientWrite'"), 1).await;
 
     // The others go on.
     let made = tokio::time::timeout(Duration::from_secs(15), there.create_version(MODEL).finalize(true).send());
     made.await.expect("commits go on").unwrap();
-    kill_process(process, Signal::CONT).unwrap();
+    stopped.go_on();
     // It may have been told that its time was up; it happens once.
     let _ = soon(finalizing).await.unwrap();
     let done = here.finalize_version(&version).await;

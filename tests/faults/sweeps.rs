@@ -1,6 +1,7 @@
 //! Sweeps whose deletions are late, are refused, or get no answer, on servers that share an object store or a folder.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use registry_client::RegistryClient;
@@ -11,7 +12,7 @@ use registry_tests::bucket::Bucket;
 use registry_tests::process::{ServerProcess, sled_command};
 use registry_tests::restore::verified;
 use registry_tests::{chunks, events, model, noise, pending, soon, store};
-use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 use tonic::Code;
 
 use crate::impatient;
@@ -55,6 +56,26 @@ async fn collect(client: &RegistryClient) -> Result<CollectGarbageReport, regist
 async fn sweeps(client: &RegistryClient) -> Vec<String> {
     let types = events(client).await.into_iter().map(|event| event.r#type);
     types.filter(|r#type| r#type.starts_with("sweep.")).collect()
+}
+
+/// A server whose object store meets with accidents.
+struct Setting {
+    bucket: Bucket,
+    accidents: Arc<Accidents>,
+    server: ServerProcess,
+    client: RegistryClient,
+    _folder: TempDir,
+}
+
+impl Setting {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = Bucket::folder();
+        let accidents = Accidents::before(&bucket).await;
+        let server = server(folder.path(), &accidents.of(&bucket));
+        let client = impatient(&server.endpoint());
+        Self { bucket, accidents, server, client, _folder: folder }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,12 +128,9 @@ async fn a_deletion_that_is_carried_out_late_harms_no_artifact() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_has_too_much_to_do_is_asked_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let bucket = Bucket::folder();
-    let accidents = Accidents::before(&bucket).await;
-    let server = server(folder.path(), &accidents.of(&bucket));
-    let client = impatient(&server.endpoint());
-    garbage(&client).await;
+    let setting = Setting::new().await;
+    let Setting { accidents, client, .. } = &setting;
+    garbage(client).await;
     accidents.plan(Plan::Refuse(503, "SlowDown"));
     // More often than object_store asks by itself in its few seconds.
     let asked = accidents.asked(24);
@@ -120,20 +138,17 @@ async fn a_store_that_has_too_much_to_do_is_asked_again() {
         soon(asked).await;
         accidents.plan(Plan::Pass);
     };
-    let (report, ()) = tokio::join!(collect(&client), passes);
+    let (report, ()) = tokio::join!(collect(client), passes);
     let report = report.unwrap();
     assert_eq!((report.removed_chunks, report.refused_chunks), (GARBAGE, 0));
-    assert_eq!(sweeps(&client).await, [event_type::SWEEP_STARTED, event_type::SWEEP_ENDED]);
+    assert_eq!(sweeps(client).await, [event_type::SWEEP_STARTED, event_type::SWEEP_ENDED]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_refuses_to_delete_holds_nobody_up() {
-    let folder = tempfile::tempdir().unwrap();
-    let bucket = Bucket::folder();
-    let accidents = Accidents::before(&bucket).await;
-    let server = server(folder.path(), &accidents.of(&bucket));
-    let client = impatient(&server.endpoint());
-    let version = garbage(&client).await;
+    let setting = Setting::new().await;
+    let Setting { bucket, accidents, server, client, .. } = &setting;
+    let version = garbage(client).await;
     let ended = [event_type::SWEEP_STARTED, event_type::SWEEP_ENDED];
     for (turn, (plan, refused)) in
         [(Plan::Refuse(403, "AccessDenied"), GARBAGE), (Plan::RefuseEven("AccessDenied"), GARBAGE / 2)]
@@ -141,71 +156,65 @@ async fn a_store_that_refuses_to_delete_holds_nobody_up() {
             .enumerate()
     {
         accidents.plan(plan);
-        let report = collect(&client).await.unwrap();
+        let report = collect(client).await.unwrap();
         assert_eq!((report.removed_chunks, report.refused_chunks), (GARBAGE - refused, refused), "{plan:?}");
-        assert_eq!(sweeps(&client).await, ended.repeat(turn + 1), "{plan:?}");
+        assert_eq!(sweeps(client).await, ended.repeat(turn + 1), "{plan:?}");
         // It is still there: nobody has to send it, or to wait.
         let again = client.upload(&version, format!("again {turn}.bin"), content(3)).await.unwrap();
         client.delete_artifact(again.name).await.unwrap();
     }
     assert_eq!(server.log().matches("refuses to remove chunks").count(), 1, "{}", server.log());
     accidents.plan(Plan::Pass);
-    assert_eq!(collect(&client).await.unwrap().removed_chunks, GARBAGE);
+    assert_eq!(collect(client).await.unwrap().removed_chunks, GARBAGE);
     assert!(server.log().contains("chunks are removed again"));
     assert_eq!(bucket.under("chunks").objects().await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_leaves_open_what_happened_gives_the_sweep_up_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let bucket = Bucket::folder();
-    let accidents = Accidents::before(&bucket).await;
-    let server = server(folder.path(), &accidents.of(&bucket));
-    let client = impatient(&server.endpoint());
-    let version = garbage(&client).await;
+    let setting = Setting::new().await;
+    let Setting { accidents, client, .. } = &setting;
+    let version = garbage(client).await;
     let given_up = [event_type::SWEEP_STARTED, event_type::SWEEP_GIVEN_UP];
     let plans = [Plan::Refuse(504, ""), Plan::RefuseEven("InternalError"), Plan::Refuse(503, "ServiceUnavailable")];
     for (turn, plan) in plans.into_iter().enumerate() {
         accidents.plan(plan);
-        let error = collect(&client).await.unwrap_err();
+        let error = collect(client).await.unwrap_err();
         assert_eq!(error.code(), Some(Code::Unavailable), "{plan:?}: {error}");
-        assert_eq!(sweeps(&client).await, given_up.repeat(turn + 1), "{plan:?}");
+        assert_eq!(sweeps(client).await, given_up.repeat(turn + 1), "{plan:?}");
         // Sent again, under a new name.
         client.upload(&version, format!("again {turn}.bin"), content(turn as i64)).await.unwrap();
     }
     accidents.plan(Plan::Pass);
-    let report = collect(&client).await.unwrap();
+    let report = collect(client).await.unwrap();
     // Of what is listed all stays that there is.
     assert_eq!(report.removed_chunks, GARBAGE - 3);
     for turn in 0..3 {
         let name = format!("{version}/artifacts/again {turn}.bin");
         assert!(client.download(name).bytes().await.unwrap() == content(turn));
     }
-    verified(&client).await;
+    verified(client).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_damaged_on_its_way_once_is_read_again_before_it_is_lost() {
-    let folder = tempfile::tempdir().unwrap();
-    let bucket = Bucket::folder();
-    let accidents = Accidents::before(&bucket).await;
-    let server = server(folder.path(), &accidents.of(&bucket));
-    let client = impatient(&server.endpoint());
-    model(&client, MODEL).await;
-    let version = pending(&client, MODEL).await.name;
+    let setting = Setting::new().await;
+    let Setting { accidents, client, .. } = &setting;
+    model(client, MODEL).await;
+    let version = pending(client, MODEL).await.name;
     let made = client.upload(&version, "model.bin", content(1)).await.unwrap();
-    let logged = events(&client).await.len();
+    let logged = events(client).await.len();
     for damage in [Damage::Flip, Damage::Empty, Damage::Missing] {
         accidents.damage([damage]);
         assert!(client.download(&made.name).bytes().await.unwrap() == content(1), "{damage:?}");
         accidents.damage([damage]);
         assert_eq!(client.scrub().quarantine(true).await.unwrap().problem_count, 0, "{damage:?}");
-        assert_eq!((accidents.left(), events(&client).await.len()), (0, logged), "{damage:?}");
+        assert_eq!((accidents.left(), events(client).await.len()), (0, logged), "{damage:?}");
     }
     // Twice may be the store's doing. What is damaged is put aside, if it still is.
     accidents.damage([Damage::Flip; 2]);
     assert!(client.download(&made.name).bytes().await.unwrap_err().is_data_loss());
-    assert_eq!(sweeps(&client).await, [event_type::SWEEP_STARTED, event_type::SWEEP_ENDED]);
+    assert_eq!(sweeps(client).await, [event_type::SWEEP_STARTED, event_type::SWEEP_ENDED]);
     assert!(client.download(&made.name).bytes().await.unwrap() == content(1));
 }
 
@@ -228,12 +237,11 @@ async fn a_server_that_was_stopped_in_a_sweep_harms_no_artifact_when_it_goes_on(
     let mut watch = others.watch().types([event_type::SWEEP_STARTED]).stream();
     assert!(futures::TryStreamExt::try_next(&mut watch).await.unwrap().is_some());
     let collecting = tokio::spawn(async move { collect(&client).await });
-    let pid = Pid::from_raw(sweeper.id().cast_signed()).unwrap();
     while !matches!(
         soon(futures::TryStreamExt::try_next(&mut watch)).await.unwrap(),
         Some(registry_client::WatchItem::Events { .. })
     ) {}
-    kill_process(pid, Signal::STOP).unwrap();
+    sweeper.pause();
     eprintln!("stopped with {} of {before} chunks left", chunks::all(folder.path()).len());
 
     let mut made = Vec::new();
@@ -247,7 +255,7 @@ async fn a_server_that_was_stopped_in_a_sweep_harms_no_artifact_when_it_goes_on(
         }
     }
     others.finalize_version(&version).await.unwrap();
-    kill_process(pid, Signal::CONT).unwrap();
+    sweeper.go_on();
     // Whatever it says.
     let _ = collecting.await.unwrap();
     for (number, name) in (0..).zip(&made) {
