@@ -16,7 +16,7 @@ use crate::room;
 use crate::store::{Layout, LogEntry, Revision, SCAN_BYTES, StoreError, logged};
 
 /// How everything lies in the store. It is the only schema that this program can read; the one before was never released.
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 const SCHEMA_KEY: &[u8] = b"schema";
 const IDENTITY_KEY: &[u8] = b"identity";
 /// There as long as the store is in the middle of a restore.

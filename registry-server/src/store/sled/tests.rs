@@ -172,9 +172,9 @@ async fn a_store_of_another_schema_is_refused() {
         open(folder.path()).unwrap_err()
     };
     let refused = with_schema(7);
-    assert!(matches!(refused, StoreError::TooNew { found: 7, known: 3 }), "{refused}");
-    let refused = with_schema(2);
-    assert!(matches!(refused, StoreError::TooOld { found: 2, known: 3 }), "{refused}");
+    assert!(matches!(refused, StoreError::TooNew { found: 7, known: 4 }), "{refused}");
+    let refused = with_schema(3);
+    assert!(matches!(refused, StoreError::TooOld { found: 3, known: 4 }), "{refused}");
     assert!(refused.to_string().contains("earlier development version; make a new one"), "{refused}");
 }
 
