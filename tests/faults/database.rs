@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
 use registry_client::WatchItem;
+use registry_client::pb::ErrorReason;
 use registry_tests::process::{ServerProcess, sled_command};
 use registry_tests::proxy::{Plan, Proxy};
 use registry_tests::{events, noise_of, pending, soon, store};
@@ -106,4 +107,35 @@ async fn an_administrator_s_limit_for_idle_transactions_ends_neither_verify_nor_
             resources += events.len();
         }
     }
+}
+
+/// What a tombstone is for, and what it can't mend.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_revision_gets_a_tombstone_unless_what_it_wrote_is_lost_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = store::postgres(folder.path());
+    let mut command = sled_command(folder.path(), "127.0.0.1:0");
+    command.args(["--store", &url]);
+    let server = tokio::task::spawn_blocking(|| ServerProcess::spawn(command)).await.unwrap();
+    let client = impatient(&server.endpoint());
+    client.create_model(MODEL).await.unwrap();
+    for _ in 0..2 {
+        client.create_version(MODEL).description("x".repeat(100)).finalize(true).await.unwrap();
+    }
+    let (admin, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let damage = "UPDATE log SET events = set_byte(events, 0, 255) WHERE revision = 2;
+        UPDATE log SET events = substring(events for 20) WHERE revision = 3";
+    admin.batch_execute(damage).await.unwrap();
+
+    let laid = client.tombstone_revision(2).comment("a flipped bit").await.unwrap();
+    assert_eq!((laid.resource_name.as_str(), laid.comment.as_str()), ("revisions/2", "a flipped bit"));
+    let again = client.tombstone_revision(2).await.unwrap_err();
+    assert_eq!(again.reason(), Some(ErrorReason::RevisionReadable), "{again}");
+    let refused = client.tombstone_revision(3).await.unwrap_err();
+    assert!(refused.to_string().contains("what it wrote is lost"), "{refused}");
+    let whole = client.tombstone_revision(1).await.unwrap_err();
+    assert_eq!(whole.reason(), Some(ErrorReason::RevisionReadable), "{whole}");
+    let none = client.tombstone_revision(99).await.unwrap_err();
+    assert_eq!(none.code(), Some(tonic::Code::NotFound), "{none}");
 }

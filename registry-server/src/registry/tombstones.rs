@@ -16,7 +16,7 @@ use super::events::EVENT;
 use super::transaction::{Tx, decode, event};
 use super::{Committed, Mutation, Registry, kinds};
 use crate::error::Error;
-use crate::store::{Read, Revision, read_write};
+use crate::store::{Read, Revision, StoreError, read_write};
 use crate::stored::{ChainHeadRecord, LogEntry, TombstoneRecord};
 
 /// A tombstone that was found.
@@ -62,6 +62,13 @@ impl Registry {
         };
         if pb::WatchedEvents::decode(entry.events.clone()).is_ok() {
             return Err(readable(entry.revision, "its events can be read"));
+        }
+        // Writes refer to the events: without them the log can't be carried out, and no word of anybody helps.
+        for write in &entry.writes {
+            read_write(write, &entry.events).map_err(|error| {
+                let lost = format!("{error}; what it wrote is lost, too: restore a backup or the archive");
+                StoreError::Damaged(lost)
+            })?;
         }
         let hash = match chain_head(&entry)? {
             Some(hash) => hash,

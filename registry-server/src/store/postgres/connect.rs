@@ -311,11 +311,11 @@ impl Connector {
         connection.backend = text(looked, 3)?.parse().map_err(Failure::damaged)?;
         let found = match found.map_err(Failure::from) {
             Ok(answer) => Some(Found::of(&answer)?),
-            Err(failure) if failure.cause == Cause::NoTable && self.home.identity().is_none() => None,
+            Err(failure) if failure.cause == Cause::NoTable && self.home.address().is_none() => None,
             Err(failure) => return Err(failure),
         };
         if let Some(found) = &found {
-            self.home.check(found.identity, found.schema)?;
+            self.home.check(&found.address, found.schema)?;
         }
         Ok(Connected { connection, found, prepared })
     }

@@ -87,7 +87,9 @@ async fn follow_once(
     let ((), wake) = futures::try_join!(client.batch_execute(&listen), client.prepare(WAKE))?;
     loop {
         let before = *head.0.borrow();
-        head.found(before, reader.newest().await?);
+        let newest = reader.newest().await?;
+        connector.home().check_newest(newest, before)?;
+        head.found(before, newest);
         *reached = true;
         if !healthy.send_replace(true) {
             tracing::info!("the database can be reached");

@@ -38,22 +38,36 @@ pub(super) const END: &str = "
         (SELECT revision FROM record WHERE kind = $1 AND key = $2 ORDER BY revision DESC LIMIT 1)
     FROM (SELECT revision FROM log ORDER BY revision DESC LIMIT 1000) AS last";
 
-/// What a connection is asked first of all.
+/// What a connection is asked first of all. The cluster's identifier may be kept from ordinary roles.
 pub(super) const FIND: &str = "
     SELECT identity, (SELECT max(version) FROM schema_version), whole, (SELECT coalesce(max(revision), 0) FROM log),
         (SELECT encode(sha256(convert_to(definition, 'UTF8')), 'hex') FROM layout),
-        'model_registry_' || md5(current_schema()), current_setting('max_connections')
+        'model_registry_' || md5(current_schema()), current_setting('max_connections'),
+        (SELECT oid FROM pg_database WHERE datname = current_database()), current_schema()::regnamespace::oid,
+        CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')
+            THEN (SELECT system_identifier::text FROM pg_control_system()) ELSE '' END
     FROM store";
 
 /// What is asked under the lock: the newest revision, the time, and whether the connection is still what it was. The table `store` is not
 /// written by commits: a row that every commit wrote would be slow to find while an old snapshot is held.
 pub(super) const AT_HOME: &str = "
     SELECT (SELECT coalesce(max(revision), 0) FROM log), (SELECT identity FROM store),
-        (SELECT max(version) FROM schema_version), pg_backend_pid(), clock_timestamp()";
+        (SELECT max(version) FROM schema_version), pg_backend_pid(), clock_timestamp(), current_schema()::regnamespace::oid";
+
+/// Which store a connection leads to, and which of its copies, since these have the same identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) identity: Uuid,
+    /// The cluster's; empty if the role may not know.
+    system: String,
+    /// Oids.
+    database: u32,
+    schema: u32,
+}
 
 /// What a connection found.
 pub(super) struct Found {
-    pub(super) identity: Uuid,
+    pub(super) address: Address,
     pub(super) schema: u32,
     /// It is not in the middle of a restore.
     pub(super) whole: bool,
@@ -72,7 +86,12 @@ impl Found {
         let row = last_row(answer).ok_or_else(|| Failure::damaged("the row of the table \"store\" is missing"))?;
         let number = |column| text(row, column)?.parse::<i64>().map_err(Failure::damaged);
         Ok(Self {
-            identity: text(row, 0)?.parse().map_err(Failure::damaged)?,
+            address: Address {
+                identity: text(row, 0)?.parse().map_err(Failure::damaged)?,
+                system: text(row, 9)?.to_owned(),
+                database: u32::try_from(number(7)?).map_err(Failure::damaged)?,
+                schema: u32::try_from(number(8)?).map_err(Failure::damaged)?,
+            },
             schema: u32::try_from(number(1)?).map_err(Failure::damaged)?,
             whole: text(row, 2)? == "t",
             newest: u64::try_from(number(3)?).map_err(Failure::damaged)?,
@@ -121,31 +140,35 @@ pub(super) fn text(row: &SimpleQueryRow, column: usize) -> Result<&str, Failure>
 
 /// The store that all connections of a process lead to.
 pub(super) struct Home {
-    identity: OnceLock<Uuid>,
+    address: OnceLock<Address>,
     /// Why no connection is used any more.
     left: watch::Sender<Option<String>>,
 }
 
 impl Home {
     pub(super) fn new() -> Self {
-        Self { identity: OnceLock::new(), left: watch::Sender::new(None) }
+        Self { address: OnceLock::new(), left: watch::Sender::new(None) }
     }
 
     /// From now on it has to be this one.
-    pub(super) fn settle(&self, identity: Uuid) {
+    pub(super) fn settle(&self, address: Address) {
         // It is settled once, when the store is opened.
-        let _ = self.identity.set(identity);
+        let _ = self.address.set(address);
     }
 
-    pub(super) fn identity(&self) -> Option<Uuid> {
-        self.identity.get().copied()
+    pub(super) fn address(&self) -> Option<&Address> {
+        self.address.get()
     }
 
     /// Fails if a connection led elsewhere; for good, also if this one does.
-    pub(super) fn check(&self, identity: Uuid, schema: u32) -> Result<(), Failure> {
-        let Some(own) = self.identity() else { return Ok(()) };
-        if identity != own {
-            self.leave(format!("the database's connections lead to another registry now ({identity}; it was {own})"));
+    pub(super) fn check(&self, found: &Address, schema: u32) -> Result<(), Failure> {
+        let Some(own) = self.address() else { return Ok(()) };
+        if found.identity != own.identity {
+            let (there, own) = (found.identity, own.identity);
+            self.leave(format!("the database's connections lead to another registry now ({there}; it was {own})"));
+        } else if found != own {
+            let places = format!("{found:?}; it was {own:?}");
+            self.leave(format!("the database's connections lead to a copy of this registry now ({places})"));
         } else if schema != NEWEST {
             let migrated =
                 format!("another program has changed the database's schema to {schema}; this one needs {NEWEST}");
@@ -160,6 +183,17 @@ impl Home {
             left.get_or_insert(why);
             first
         });
+    }
+
+    /// Fails if the log ends before a revision that it had: what this process has told of it is not so any more.
+    pub(super) fn check_newest(&self, newest: Revision, known: Revision) -> Result<(), Failure> {
+        if newest < known {
+            self.leave(format!(
+                "the database has fallen back: revision {known} was committed, and its log ends at {newest}. It was restored to an \
+                 earlier time, or a standby took over that lacked the newest revisions; start the server again to go on from there"
+            ));
+        }
+        self.is_here()
     }
 
     /// Fails if a connection led elsewhere.
@@ -177,7 +211,12 @@ impl Home {
         let identity: Option<Uuid> = row.try_get(1)?;
         let schema: Option<i32> = row.try_get(2)?;
         let (identity, schema) = identity.zip(schema).ok_or_else(missing)?;
-        self.check(identity, u32::try_from(schema).map_err(Failure::damaged)?)?;
+        let within: Option<u32> = row.try_get(5)?;
+        if let Some(own) = self.address() {
+            // The session can't have left its cluster and its database.
+            let found = Address { identity, schema: within.unwrap_or_default(), ..own.clone() };
+            self.check(&found, u32::try_from(schema).map_err(Failure::damaged)?)?;
+        }
         same_backend(row.try_get(3)?, backend)?;
         Ok((revision(row, 0)?, row.try_get(4)?))
     }

@@ -239,6 +239,7 @@ impl Lane {
         if let Some(Doubt { batch: id, first, last }) = &batch.doubt {
             let (happened, head) = session.settle(*first, *id).await?;
             tracing::info!(happened, revision = first, "a commit that was in doubt was settled");
+            self.setup.connector.home().check_newest(head, self.seen)?;
             self.seen = head;
             let last = *last;
             batch.doubt = None;
@@ -271,6 +272,7 @@ impl Lane {
         let mut keys = self.to_fetch(&batch.jobs);
         keys.append(&mut batch.unknown);
         let Begun { head, time, fetched, strangers } = session.begin(&keys, self.shared.then_some(self.seen)).await?;
+        self.setup.connector.home().check_newest(head, self.seen)?;
         self.shared = head != self.seen;
         if self.shared {
             let strangers = match strangers {

@@ -119,7 +119,7 @@ impl PostgresStore {
         let connector = Arc::new(Connector::new(&options)?);
         let Connected { connection, found, prepared } = connector.connect::<Reads>(Purpose::Read, None).await?;
         let found = schema::migrate(&connection, found).await?;
-        connector.home().settle(found.identity);
+        connector.home().settle(found.address.clone());
         let reads = match prepared {
             Ok(reads) => reads,
             // There were no tables yet.
@@ -162,7 +162,7 @@ impl PostgresStore {
         });
         Ok(Self {
             layout: options.layout,
-            identity: found.identity,
+            identity: found.address.identity,
             whole: AtomicBool::new(found.whole),
             pool,
             snapshots: Arc::new(Semaphore::new(options.pool_size.max(1))),

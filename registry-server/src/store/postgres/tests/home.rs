@@ -27,8 +27,29 @@ async fn assert_stopped(store: &PostgresStore, why: &str) {
 /// As a setting of the database, a host name or a pooler may do it.
 #[tokio::test]
 async fn a_connection_that_leads_to_another_registry_stops_the_store() {
-    let (schema, other) = (Schema::new().await, Schema::new().await);
+    let other = Schema::new().await;
     let elsewhere = other.open().await;
+    leads_to(&other, "lead to another registry", async |_| {}).await;
+    assert_eq!(elsewhere.newest().await.unwrap(), 0, "nothing was written there");
+}
+
+/// As with `pg_dump` into another schema, which has the same identity.
+#[tokio::test]
+async fn a_connection_that_leads_to_a_copy_of_the_registry_stops_the_store() {
+    let other = Schema::new().await;
+    let elsewhere = other.open().await;
+    let copy = async |original: &Schema| {
+        let name = &original.name;
+        let same = format!("UPDATE {}.store SET identity = (SELECT identity FROM {name}.store)", other.name);
+        client(&server()).await.batch_execute(&same).await.unwrap();
+    };
+    leads_to(&other, "lead to a copy of this registry", copy).await;
+    assert_eq!(elsewhere.newest().await.unwrap(), 0, "nothing was written there");
+}
+
+/// Lets the connections of a store lead to another schema, and checks that it stops.
+async fn leads_to(other: &Schema, why: &str, before: impl AsyncFnOnce(&Schema)) {
+    let schema = Schema::new().await;
     let role = format!("role_{}", Uuid::new_v4().simple());
     let admin = client(&server()).await;
     admin.batch_execute(&format!("CREATE ROLE {role} LOGIN SUPERUSER")).await.unwrap();
@@ -42,10 +63,10 @@ async fn a_connection_that_leads_to_another_registry_stops_the_store() {
     let store = PostgresStore::open(options(url)).await.unwrap();
     store.commit(Increment::hinted()).await.unwrap();
 
-    lead_to(&other).await;
+    before(&schema).await;
+    lead_to(other).await;
     end_all(&schema).await;
-    assert_stopped(&store, "lead to another registry").await;
-    assert_eq!(elsewhere.newest().await.unwrap(), 0, "nothing was written there");
+    assert_stopped(&store, why).await;
     drop(store);
     end_all(&schema).await;
     admin.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
@@ -75,6 +96,30 @@ async fn another_identity_under_a_connection_stops_the_store_at_its_next_commit(
     let refused = store.commit(Increment::hinted()).await.unwrap_err();
     assert!(refused.to_string().contains("another registry"), "{refused}");
     assert_stopped(&store, "another registry").await;
+}
+
+/// As when it is restored to an earlier time, or a standby takes over that lacked the newest revisions: numbers that were told are given
+/// out again, and what is in memory is not so any more.
+#[tokio::test]
+async fn a_database_that_has_fallen_back_stops_the_store() {
+    let schema = Schema::new().await;
+    let admin = client(&schema.url).await;
+    for commits in [false, true] {
+        let store = schema.open().await;
+        for _ in 0..3 {
+            store.commit(Increment::hinted()).await.unwrap();
+        }
+        let newest = store.newest().await.unwrap();
+        let back = "DELETE FROM log WHERE revision = (SELECT max(revision) FROM log);
+            UPDATE record SET revision = revision - 1";
+        admin.batch_execute(back).await.unwrap();
+        if commits {
+            let refused = store.commit(Increment::hinted()).await.unwrap_err();
+            assert!(refused.to_string().contains("has fallen back"), "{refused}");
+        }
+        assert_stopped(&store, &format!("revision {newest} was committed, and its log ends at {}", newest - 1)).await;
+        assert_eq!(schema.open().await.newest().await.unwrap(), newest - 1, "started again, it goes on from there");
+    }
 }
 
 #[tokio::test]
