@@ -3,6 +3,7 @@
 mod answers;
 mod settling;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,10 +182,18 @@ impl Folder {
         self.local.as_deref()
     }
 
-    /// Whether it lies in a folder of this machine.
-    pub(crate) fn is_within(&self, folder: &FilePath) -> bool {
-        let place = self.local_path().map(FilePath::canonicalize);
-        matches!((place, folder.canonicalize()), (Some(Ok(place)), Ok(folder)) if place.starts_with(&folder))
+    /// Whether whoever copies the folder `around` copies this one as well, with the folder `beside` in it: both have to be on the same
+    /// volume. One of its own (which may be mounted in there, or be reached by a link) is not in a copy of the other's.
+    pub(crate) fn is_copied_with(&self, beside: &FilePath, around: &FilePath) -> bool {
+        let resolved = |path: &FilePath| path.canonicalize().ok();
+        let device = |path: &FilePath| path.metadata().ok().map(|metadata| metadata.dev());
+        let (Some(place), Some(beside), Some(around)) =
+            (self.local_path().and_then(resolved), resolved(beside), resolved(around))
+        else {
+            return false;
+        };
+        let same_volume = device(&place).is_some() && device(&place) == device(&beside);
+        same_volume && place.starts_with(&around) && beside.starts_with(&around)
     }
 
     pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
@@ -241,5 +250,36 @@ pub(crate) async fn source(place: &str) -> Result<Source, PlaceError> {
             Ok(Source::Archive(Folder { name: place.to_owned(), objects, prefix: path, local: None }))
         }
         Err(source) => Err(PlaceError::failed(place, source)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_on_the_same_volume_is_copied_along() {
+        let around = tempfile::tempdir().unwrap();
+        let store = around.path().join("store");
+        std::fs::create_dir(&store).unwrap();
+        let is_beside =
+            |place: &FilePath, around: &FilePath| Folder::local(place).unwrap().is_copied_with(&store, around);
+        let inside = around.path().join("artifacts");
+        assert!(is_beside(&inside, around.path()));
+        let elsewhere = tempfile::tempdir().unwrap();
+        assert!(!is_beside(elsewhere.path(), around.path()));
+        // A link out of it, and one into it.
+        symlink(elsewhere.path(), around.path().join("out")).unwrap();
+        assert!(!is_beside(&around.path().join("out"), around.path()));
+        symlink(&inside, elsewhere.path().join("in")).unwrap();
+        assert!(is_beside(&elsewhere.path().join("in"), around.path()));
+        // A volume that is mounted in it.
+        let mounted = FilePath::new("/proc/self");
+        assert_ne!(mounted.metadata().unwrap().dev(), store.metadata().unwrap().dev());
+        assert!(!is_beside(mounted, FilePath::new("/")));
+        // A store that is elsewhere itself.
+        assert!(!Folder::local(&inside).unwrap().is_copied_with(elsewhere.path(), around.path()));
     }
 }

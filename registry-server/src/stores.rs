@@ -25,8 +25,13 @@ const CONNECTING: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Another server uses the folder.
-    #[error("another server is running on {0}: stop it, or choose another --storage-path")]
-    InUse(String),
+    #[error("another server is running on {path}: stop it, or choose another {setting}")]
+    InUse {
+        /// Which.
+        path: String,
+        /// The setting that names it.
+        setting: &'static str,
+    },
     /// The file system of the folder has no locks that would keep a second server away.
     #[error(
         "{path} can't be locked, which keeps a second server from it: {source}; put it on a file system that has file locks"
@@ -97,8 +102,8 @@ pub struct Stores {
     pub chunks: ChunkStore,
     /// Of the place of these bytes.
     pub(crate) owner: Owner,
-    /// Held as long as this process uses the folder of an embedded store.
-    _lock: Option<File>,
+    /// Held as long as this process uses the folder of an embedded store, and one of its artifacts.
+    _locks: Vec<File>,
 }
 
 impl Stores {
@@ -133,11 +138,11 @@ impl Stores {
     /// The same without asking whose the artifacts' place is: to claim it.
     pub(crate) async fn open_unclaimed(config: &Config) -> Result<Self, ServeError> {
         let folder = &config.storage_path;
-        let (store, lock): (Arc<dyn Store>, _) = match &config.store {
+        let (store, mut locks): (Arc<dyn Store>, _) = match &config.store {
             StoreChoice::Sled => {
-                let lock = lock(folder)?;
+                let lock = lock(folder, "lock", "--storage-path")?;
                 let cache_bytes = config.cache_mib.saturating_mul(1024 * 1024);
-                (Arc::new(SledStore::open(&folder.join("store"), cache_bytes, &LAYOUT)?), Some(lock))
+                (Arc::new(SledStore::open(&folder.join("store"), cache_bytes, &LAYOUT)?), vec![lock])
             }
             StoreChoice::Postgres(url) => {
                 let seconds = Duration::from_secs(config.call_timeout_seconds.max(1));
@@ -149,7 +154,7 @@ impl Stores {
                     patience: config.store_patience.0,
                     layout: &LAYOUT,
                 };
-                (Arc::new(PostgresStore::open(options).await?), None)
+                (Arc::new(PostgresStore::open(options).await?), Vec::new())
             }
         };
         let keys = DataKeys::new(Arc::clone(&store), config.master_keys()?);
@@ -158,22 +163,48 @@ impl Stores {
             Some(place) => Folder::open(place).await?,
             None => Folder::local(&folder.join("artifacts"))?,
         };
-        let beside = lock.is_some() && place.is_within(folder);
+        let embedded = !locks.is_empty();
+        if embedded && let Some(local) = place.local_path() {
+            // Of one registry on two storage paths, as of copies that share a volume with artifacts, only one is at work.
+            locks.push(lock(local, "artifacts.lock", "--artifacts")?);
+        }
+        let beside = embedded && place.is_copied_with(&folder.join("store"), folder);
         let owner = Owner::new(place.clone(), Purpose::Artifacts, store.identity().await?, beside);
         let chunks = ChunkStore::new(place, keys).owned_by(owner.clone());
-        let chunks = if lock.is_some() && config.artifacts.is_none() { chunks.alone() } else { chunks };
-        Ok(Self { store, chunks, owner, _lock: lock })
+        let chunks = if embedded && config.artifacts.is_none() { chunks.alone() } else { chunks };
+        Ok(Self { store, chunks, owner, _locks: locks })
     }
 }
 
-/// Makes sure that no other server uses the folder.
-fn lock(folder: &Path) -> Result<File, ServeError> {
+/// Makes sure that no other server uses the folder, which a setting names.
+fn lock(folder: &Path, file: &str, setting: &'static str) -> Result<File, ServeError> {
     let path = folder.display().to_string();
-    let file = std::fs::create_dir_all(folder).and_then(|()| File::create(folder.join("lock")));
+    let file = std::fs::create_dir_all(folder).and_then(|()| File::create(folder.join(file)));
     match file.map(|file| (file.try_lock(), file)) {
         Ok((Ok(()), file)) => Ok(file),
-        Ok((Err(TryLockError::WouldBlock), _)) => Err(ServeError::InUse(path)),
+        Ok((Err(TryLockError::WouldBlock), _)) => Err(ServeError::InUse { path, setting }),
         Ok((Err(TryLockError::Error(source)), _)) => Err(ServeError::NoLocks { path, source }),
         Err(source) => Err(ServeError::Folder { path, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_of_artifacts_is_used_by_one_process_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let artifacts = folder.path().join("artifacts").to_str().map(str::to_owned);
+        let config =
+            |name| Config { storage_path: folder.path().join(name), artifacts: artifacts.clone(), ..Config::default() };
+        let first = Stores::open_unclaimed(&config("first")).await.unwrap();
+        let refused = Stores::open_unclaimed(&config("second")).await.err().unwrap();
+        assert!(matches!(refused, ServeError::InUse { setting: "--artifacts", .. }), "{refused}");
+        drop(first);
+        Stores::open_unclaimed(&config("second")).await.unwrap();
+        // Also where both are in one folder.
+        let same = Config { artifacts: folder.path().join("same").to_str().map(str::to_owned), ..config("same") };
+        Stores::open_unclaimed(&same).await.unwrap();
     }
 }

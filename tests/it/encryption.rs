@@ -98,7 +98,7 @@ async fn refusal(config: Config) -> KeyError {
         match Server::open(config.clone()).await {
             Err(ServeError::Key(error)) => Some(error),
             // Whoever had it open last may hold it for a moment longer.
-            Err(ServeError::InUse(_) | ServeError::Store(_)) => None,
+            Err(ServeError::InUse { .. } | ServeError::Store(_)) => None,
             Err(error) => panic!("{error}"),
             Ok(_) => panic!("it starts"),
         }

@@ -37,7 +37,7 @@ pub async fn stores(storage: &Path) -> Stores {
     until(PATIENCE, || async {
         match Stores::open(&config).await {
             Ok(stores) => Some(stores),
-            Err(ServeError::InUse(_) | ServeError::Store(_)) => None,
+            Err(ServeError::InUse { .. } | ServeError::Store(_)) => None,
             Err(error) => panic!("{error}"),
         }
     })
@@ -50,7 +50,7 @@ pub async fn refusal(storage: &Path) -> Option<ServeError> {
     until(PATIENCE, || async {
         match Server::open(config.clone()).await.err() {
             // Whoever had it open last may hold it for a moment longer.
-            Some(ServeError::InUse(_) | ServeError::Store(_)) => None,
+            Some(ServeError::InUse { .. } | ServeError::Store(_)) => None,
             refusal => Some(refusal),
         }
     })

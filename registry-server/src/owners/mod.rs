@@ -71,7 +71,7 @@ pub(crate) struct Owner {
     folder: Folder,
     purpose: Purpose,
     registry: Uuid,
-    /// The place is in the folder of the store.
+    /// The place is in the folder and on the volume of the store.
     beside: bool,
     known: Arc<Known>,
 }

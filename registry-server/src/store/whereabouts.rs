@@ -32,7 +32,7 @@ pub enum Whereabouts {
         /// When it was made, where file systems know: RFC 3339.
         made: Option<String>,
     },
-    /// In the folder that the artifacts are in as well: who copies one copies both.
+    /// In the folder, and on the volume, that the artifacts are in as well: who copies one copies both.
     Beside,
 }
 
