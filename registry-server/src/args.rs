@@ -31,7 +31,11 @@ pub(crate) enum Command {
     Verify(VerifyArguments),
     /// Make the places that --artifacts and --archive name this registry's, whoever had them: after its records have moved, its database
     /// was recovered or promoted, or when it takes another registry's place. Stop the servers of the other one first
-    Claim,
+    Claim {
+        /// Also if this registry is empty: it is to be filled by a restore. The archive stays as it is: claim it behind the restore
+        #[arg(long)]
+        for_restore: bool,
+    },
     /// Make a master key for --encryption-key-file: without it, what it encrypts is lost, so keep a copy elsewhere
     NewKey {
         /// The file to write, of which there must be none, or `-` for standard output

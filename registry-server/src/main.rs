@@ -56,7 +56,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Serve => serve(config).await,
         Command::Restore(arguments) => run_restore(config, arguments).await,
         Command::Verify(arguments) => run_verify(config, arguments).await,
-        Command::Claim => run_claim(&config).await,
+        Command::Claim { for_restore } => run_claim(&config, for_restore).await,
         Command::NewKey { file } => {
             let id = new_key(&file)?;
             if file == Path::new("-") {
@@ -89,7 +89,7 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
 }
 
 async fn run_restore(config: Config, arguments: RestoreArguments) -> Result<ExitCode, Failure> {
-    let stores = Stores::open(&config).await?;
+    let stores = Stores::open_to_fill(&config).await?;
     let bar = progress("revision {pos}, {msg}");
     let restored = restore(&*stores.store, &stores.chunks, &arguments.from, arguments.until(), |restored| {
         bar.set_position(restored.revision);
@@ -131,16 +131,19 @@ async fn run_verify(config: Config, arguments: VerifyArguments) -> Result<ExitCo
     Ok(if report.problem_count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn run_claim(config: &Config) -> Result<ExitCode, Failure> {
-    for Claimed { place, before } in claim(config).await? {
+async fn run_claim(config: &Config, for_restore: bool) -> Result<ExitCode, Failure> {
+    for Claimed { place, before } in claim(config, for_restore).await? {
         let place = shown::line(&place);
         let Some(before) = before else {
             println!("{place} is this registry's already");
             continue;
         };
         println!("{place} is this registry's from now on");
-        for owner in &before {
+        for owner in &before.claims {
             println!("it was claimed by {}", shown::line(owner));
+        }
+        if before.running {
+            println!("warning: its server is running, or was a moment ago");
         }
     }
     Ok(ExitCode::SUCCESS)

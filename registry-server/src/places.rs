@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -156,11 +157,11 @@ impl Folder {
         self.objects.put(path, payload).await.map(drop).map_err(|error| self.failed(error))
     }
 
-    /// The names of what lies in the folder itself, not below it.
-    pub(crate) async fn names(&self) -> Result<Vec<String>, PlaceError> {
+    /// The names of what lies in the folder itself, not below it, and when each was written.
+    pub(crate) async fn names(&self) -> Result<Vec<(String, DateTime<Utc>)>, PlaceError> {
         let listed = self.objects.list_with_delimiter(Some(&self.prefix)).await;
         let listed = listed.map_err(|error| self.failed(error))?.objects;
-        Ok(listed.iter().filter_map(|meta| Some(meta.location.filename()?.to_owned())).collect())
+        Ok(listed.iter().filter_map(|meta| Some((meta.location.filename()?.to_owned(), meta.last_modified))).collect())
     }
 
     /// Whether there is something below a path of the folder.

@@ -16,7 +16,7 @@ use crate::places::{Folder, PlaceError};
 use crate::registry::kinds::LAYOUT;
 use crate::store::postgres::{PostgresOptions, PostgresStore};
 use crate::store::sled::SledStore;
-use crate::store::{Store, StoreError};
+use crate::store::{Revision, Store, StoreError};
 
 /// How long a database may take to be connected to.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -45,6 +45,18 @@ pub enum ServeError {
     /// Nothing is there.
     #[error("there is no store in {0}")]
     NoStore(String),
+    /// There is no registry in the database.
+    #[error("there is no registry in the database: is --store right?")]
+    NoTables,
+    /// A restore would go to the place of another registry.
+    #[error(
+        "{0}. To fill this empty registry by a restore, and take that place for it, run `registry-server claim --for-restore` first, and \
+         `registry-server claim` behind the restore"
+    )]
+    Restoring(OwnerError),
+    /// A place is claimed for a restore into what is not empty.
+    #[error("the registry is at revision {0}: --for-restore is for an empty one")]
+    NotEmpty(Revision),
     /// The folder can't be used.
     #[error("can't use {path}: {source}")]
     Folder {
@@ -107,21 +119,42 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Opens stores that are there already.
+    /// Opens stores that are there already, to read them. Nothing is claimed.
     ///
     /// # Errors
     /// If they are not, another server uses the folder, something can't be read, or is encrypted and its key was not given.
     pub async fn open_existing(config: &Config) -> Result<Self, ServeError> {
-        Self::check_existing(config)?;
-        Self::open(config).await
+        Self::check_existing(config).await?;
+        let stores = Self::open_unclaimed(config).await?;
+        stores.owner.look(&*stores.store).await?;
+        Ok(stores)
     }
 
-    /// Fails if there is no embedded store where the configuration says.
-    pub(crate) fn check_existing(config: &Config) -> Result<(), ServeError> {
-        if config.store == StoreChoice::Sled && !config.storage_path.join("store").exists() {
-            return Err(ServeError::NoStore(config.storage_path.display().to_string()));
+    /// Opens the stores, or makes them, for a restore.
+    ///
+    /// # Errors
+    /// As [`Stores::open`]; if the artifacts' place is another registry's, the error says how it is taken.
+    pub async fn open_to_fill(config: &Config) -> Result<Self, ServeError> {
+        let stores = Self::open_unclaimed(config).await?;
+        match stores.owner.enter(&*stores.store).await {
+            Ok(_) => Ok(stores),
+            Err(error @ (OwnerError::Place(_) | OwnerError::Store(_))) => Err(error.into()),
+            Err(error) if stores.store.newest().await? == 0 => Err(ServeError::Restoring(error)),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
+    }
+
+    /// Fails if there is no store where the configuration says.
+    pub(crate) async fn check_existing(config: &Config) -> Result<(), ServeError> {
+        match &config.store {
+            StoreChoice::Sled if !config.storage_path.join("store").exists() => {
+                Err(ServeError::NoStore(config.storage_path.display().to_string()))
+            }
+            StoreChoice::Postgres(url) if !PostgresStore::is_made(&postgres(config, url)).await? => {
+                Err(ServeError::NoTables)
+            }
+            StoreChoice::Sled | StoreChoice::Postgres(_) => Ok(()),
+        }
     }
 
     /// Opens the stores, or makes them.
@@ -144,18 +177,7 @@ impl Stores {
                 let cache_bytes = config.cache_mib.saturating_mul(1024 * 1024);
                 (Arc::new(SledStore::open(&folder.join("store"), cache_bytes, &LAYOUT)?), vec![lock])
             }
-            StoreChoice::Postgres(url) => {
-                let seconds = Duration::from_secs(config.call_timeout_seconds.max(1));
-                let options = PostgresOptions {
-                    url: url.clone(),
-                    pool_size: config.store_connections.max(1),
-                    statement_timeout: seconds,
-                    connect_timeout: CONNECTING.min(seconds),
-                    patience: config.store_patience.0,
-                    layout: &LAYOUT,
-                };
-                (Arc::new(PostgresStore::open(options).await?), Vec::new())
-            }
+            StoreChoice::Postgres(url) => (Arc::new(PostgresStore::open(postgres(config, url)).await?), Vec::new()),
         };
         let keys = DataKeys::new(Arc::clone(&store), config.master_keys()?);
         keys.check().await?;
@@ -173,6 +195,18 @@ impl Stores {
         let chunks = ChunkStore::new(place, keys).owned_by(owner.clone());
         let chunks = if embedded && config.artifacts.is_none() { chunks.alone() } else { chunks };
         Ok(Self { store, chunks, owner, _locks: locks })
+    }
+}
+
+fn postgres(config: &Config, url: &str) -> PostgresOptions {
+    let seconds = Duration::from_secs(config.call_timeout_seconds.max(1));
+    PostgresOptions {
+        url: url.to_owned(),
+        pool_size: config.store_connections.max(1),
+        statement_timeout: seconds,
+        connect_timeout: CONNECTING.min(seconds),
+        patience: config.store_patience.0,
+        layout: &LAYOUT,
     }
 }
 

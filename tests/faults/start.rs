@@ -51,7 +51,11 @@ async fn the_artifacts_of_another_registry_are_left_alone() {
     assert!(said.contains("another registry") && said.contains("registry-server claim"), "{said}");
     // It is still the first one's, until somebody says that the second one takes its place.
     assert!(ServerProcess::spawn(on("first")).terminate().success());
-    let claimed = on("second").arg("claim").output().unwrap();
+    // It is empty, which may be a mistake.
+    let refused = on("second").arg("claim").output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("--for-restore"));
+    let claimed = on("second").args(["claim", "--for-restore"]).output().unwrap();
     let said = String::from_utf8(claimed.stdout).unwrap();
     assert!(claimed.status.success() && said.contains("it was claimed by registry"), "{said}");
     assert!(ServerProcess::spawn(on("second")).terminate().success());

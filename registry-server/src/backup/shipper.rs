@@ -15,7 +15,7 @@ use super::container::Sealer;
 use super::restore::RestoreError;
 use crate::chunks::ChunkError;
 use crate::error::Error;
-use crate::owners::{Owner, OwnerError, Purpose};
+use crate::owners::{Former, Owner, OwnerError, Purpose};
 use crate::places::{Folder, PlaceError};
 use crate::registry::Registry;
 use crate::registry::contents::{Owned, chunks_written};
@@ -100,15 +100,14 @@ impl Shipper {
 
     async fn of(registry: Registry, place: &str) -> Result<Self, ArchiveError> {
         let folder = Folder::open(place).await?;
-        let identity = registry.store().identity().await?;
-        let owner = Owner::new(folder.clone(), Purpose::Archive, identity, false);
+        let owner = owner_of(folder.clone(), &**registry.store()).await?;
         let (archive, shipped) = (Archived::new(folder), Position::start());
         Ok(Self { registry, archive, owner, timeline: Uuid::nil(), shipped, tell: watch::Sender::new(0) })
     }
 
     /// Makes an archive this registry's from now on: ships the whole log to a new timeline, and then says that it is the one. Answers
     /// whose it was, or `None` if it is this registry's and in order already.
-    pub(crate) async fn claim(registry: Registry, place: &str) -> Result<Option<Vec<String>>, ArchiveError> {
+    pub(crate) async fn claim(registry: Registry, place: &str) -> Result<Option<Former>, ArchiveError> {
         if let Ok(shipper) = Self::open(registry.clone(), place).await
             && shipper.is_in_order().await
         {
@@ -122,8 +121,8 @@ impl Shipper {
                 break;
             }
         }
-        let owners = shipper.owner.take(shipper.timeline, &**shipper.registry.store()).await?;
-        Ok(Some(owners))
+        let former = shipper.owner.take(shipper.timeline, shipper.store()).await?;
+        Ok(Some(former))
     }
 
     async fn is_in_order(&self) -> bool {
@@ -268,6 +267,11 @@ impl Shipper {
             }
         }
     }
+}
+
+/// The owner of an archive.
+pub(crate) async fn owner_of(folder: Folder, store: &dyn Store) -> Result<Owner, StoreError> {
+    Ok(Owner::new(folder, Purpose::Archive, store.identity().await?, false))
 }
 
 #[cfg(test)]

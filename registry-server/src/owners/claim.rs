@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use bytes::Bytes;
-use chrono::{SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use registry_common::hex;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -16,6 +16,8 @@ use crate::store::{Revision, Whereabouts};
 pub(super) const CLAIM: &str = "registry-id";
 /// What the names of notes begin with.
 const NOTE: &str = "registry-at-";
+/// How old the newest note of a server is at most that has just written something: it notes so every minute.
+const RECENT: TimeDelta = TimeDelta::minutes(2);
 /// What a note says to people.
 const NOTE_TEXT: &str = "The registry that claims this place was at the revision in this name, with this hash.\n";
 
@@ -54,20 +56,38 @@ pub(super) struct Listed {
     /// The names of the claims.
     pub(super) claims: Vec<String>,
     pub(super) notes: Vec<Position>,
+    /// When the newest note was written.
+    noted: Option<DateTime<Utc>>,
 }
 
 impl Listed {
     pub(super) async fn of(folder: &Folder) -> Result<Self, PlaceError> {
         let mut listed = Self::default();
-        for name in folder.names().await? {
+        for (name, written) in folder.names().await? {
             if let Some(note) = parse_note(&name) {
                 listed.notes.push(note);
+                listed.noted = listed.noted.max(Some(written));
             } else if name.starts_with(CLAIM) {
                 listed.claims.push(name);
             }
         }
         listed.claims.sort_unstable();
         Ok(listed)
+    }
+
+    /// Whether the owner's server is running, or was a moment ago.
+    pub(super) fn in_use(&self) -> bool {
+        self.noted.is_some_and(|written| Utc::now() - written < RECENT)
+    }
+
+    /// The claims, for people.
+    pub(super) async fn owners(&self, folder: &Folder) -> Result<Vec<String>, PlaceError> {
+        let mut owners = Vec::new();
+        for name in &self.claims {
+            let claim = read_claim(folder, name).await?;
+            owners.push(claim.map_or_else(|| name.clone(), |claim| claim.to_string()));
+        }
+        Ok(owners)
     }
 }
 

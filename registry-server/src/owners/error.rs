@@ -56,6 +56,17 @@ pub enum OwnerError {
         /// What speaks against claiming it.
         why: String,
     },
+    /// A registry with nothing in it would take it from another one.
+    #[error(
+        "this registry is empty, and {place} is claimed by {claims}: are --store and --storage-path right? Nothing was claimed. If it is to \
+         be filled by a restore, and takes the other's place for good, run `registry-server claim --for-restore`"
+    )]
+    Empty {
+        /// Which place.
+        place: String,
+        /// Whose it is.
+        claims: String,
+    },
     /// A claim can't be read.
     #[error(
         "{place}/{name} can't be read: another version wrote it, or it is gone again; `registry-server claim` replaces it"

@@ -76,6 +76,15 @@ pub(crate) struct Owner {
     known: Arc<Known>,
 }
 
+/// Who had a place before it was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Former {
+    /// Its claims, in words.
+    pub claims: Vec<String>,
+    /// A server of theirs is running, or was a moment ago.
+    pub running: bool,
+}
+
 #[derive(Debug, Default)]
 struct Known {
     /// Claims by their names. What has a name never changes.
@@ -97,6 +106,28 @@ impl Owner {
             self.write_claim(self.first_id(store).await?, store).await?;
         }
         self.judge(&Listed::of(&self.folder).await?, store, false).await
+    }
+
+    /// The same for whoever only reads: nothing is claimed.
+    pub(crate) async fn look(&self, store: &dyn Store) -> Result<(), OwnerError> {
+        let listed = Listed::of(&self.folder).await?;
+        if listed.claims.is_empty() {
+            return self.check_claimable(store).await;
+        }
+        self.judge(&listed, store, false).await.map(drop)
+    }
+
+    /// Fails if an empty registry would take the place from another one: the empty one may be a mistake.
+    pub(crate) async fn check_empty_may_take(&self, store: &dyn Store) -> Result<(), OwnerError> {
+        let listed = Listed::of(&self.folder).await?;
+        match self.judge(&listed, store, false).await {
+            Err(error @ (OwnerError::Place(_) | OwnerError::Store(_))) => Err(error),
+            Err(_) if !listed.claims.is_empty() => {
+                let claims = listed.owners(&self.folder).await?.join("; ");
+                Err(OwnerError::Empty { place: self.place(), claims })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes sure that the place is this registry's, and that everything that was noted there is in this registry's past: before
@@ -125,20 +156,16 @@ impl Owner {
     }
 
     /// Makes the place this registry's from now on, under a new id, whoever had it. Answers who that was.
-    pub(crate) async fn take(&self, id: Uuid, store: &dyn Store) -> Result<Vec<String>, OwnerError> {
+    pub(crate) async fn take(&self, id: Uuid, store: &dyn Store) -> Result<Former, OwnerError> {
         let before = Listed::of(&self.folder).await?;
-        let mut owners = Vec::new();
-        for name in &before.claims {
-            let claim = read_claim(&self.folder, name).await?;
-            owners.push(claim.map_or_else(|| name.clone(), |claim| claim.to_string()));
-        }
+        let former = Former { claims: before.owners(&self.folder).await?, running: before.in_use() };
         self.write_claim(id, store).await?;
         let notes: Vec<_> = before.notes.iter().map(note_name).collect();
         for name in before.claims.iter().chain(&notes) {
             self.folder.remove(&self.folder.path([name.as_str()])).await?;
         }
         self.check(store).await?;
-        Ok(owners)
+        Ok(former)
     }
 
     pub(crate) fn place(&self) -> String {

@@ -102,7 +102,7 @@ async fn a_place_that_a_registry_never_used_is_claimed_by_hand_only() {
     assert!(entered.contains("nothing says whose it is"), "{entered}");
 
     let by_hand = owner(&objects, &used).await;
-    assert_eq!(by_hand.take(Uuid::now_v7(), &used).await.unwrap(), [""; 0]);
+    assert_eq!(by_hand.take(Uuid::now_v7(), &used).await.unwrap(), Former { claims: Vec::new(), running: false });
     by_hand.check(&used).await.unwrap();
     owner(&objects, &used).await.enter(&used).await.unwrap();
     let entered = owner(&objects, &new).await.enter(&new).await.unwrap_err();
@@ -126,7 +126,7 @@ async fn a_copy_is_refused_until_somebody_says_that_it_is_the_one_and_then_the_o
     assert!(refused.to_string().contains(first.to_str().unwrap()), "{refused}");
     ours.check(&original).await.unwrap();
 
-    let before = theirs.take(Uuid::now_v7(), &copied).await.unwrap();
+    let before = theirs.take(Uuid::now_v7(), &copied).await.unwrap().claims;
     assert!(before.len() == 1 && before[0].contains(first.to_str().unwrap()), "{before:?}");
     theirs.check(&copied).await.unwrap();
     for refused in [ours.check(&original).await, ours.enter(&original).await] {
@@ -214,4 +214,20 @@ async fn notes_do_not_add_up() {
         let notes = Listed::of(&owner.folder).await.unwrap().notes;
         assert_eq!(notes, [Position::newest(&store).await.unwrap()]);
     }
+}
+
+#[tokio::test]
+async fn who_only_looks_claims_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (empty, used) =
+        (store(&folder.path().join("empty")), filled(&folder.path().join("used"), history(&[], "ana", 3)).await);
+    let objects = place();
+    owner(&objects, &empty).await.look(&empty).await.unwrap();
+    let refused = owner(&objects, &used).await.look(&used).await.unwrap_err();
+    assert!(matches!(refused, OwnerError::Unclaimed { .. }), "{refused}");
+    assert!(Listed::of(&Folder::of(Arc::clone(&objects))).await.unwrap().claims.is_empty());
+    owner(&objects, &used).await.take(Uuid::now_v7(), &used).await.unwrap();
+    owner(&objects, &used).await.look(&used).await.unwrap();
+    let refused = owner(&objects, &empty).await.look(&empty).await.unwrap_err();
+    assert!(matches!(refused, OwnerError::Taken { .. }), "{refused}");
 }

@@ -126,7 +126,8 @@ async fn an_archive_goes_on_in_a_timeline_of_its_own_once_it_is_claimed() {
     let refused = Shipper::open(registry.clone(), &place.archive()).await.err().unwrap();
     assert!(matches!(refused, ArchiveError::Owner(OwnerError::Taken { .. })), "{refused}");
     let before = Shipper::claim(registry.clone(), &place.archive()).await.unwrap().unwrap();
-    assert_eq!(before.len(), 1);
+    assert_eq!(before.claims.len(), 1);
+    assert!(before.running, "it has written a note just now");
     assert_eq!(Shipper::claim(registry.clone(), &place.archive()).await.unwrap(), None, "once is enough");
     assert_eq!(place.restored(Until::End).await.unwrap(), fallen);
     // The former owner had looked before that, and ships only now.

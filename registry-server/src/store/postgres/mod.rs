@@ -111,6 +111,15 @@ impl Drop for PostgresStore {
 }
 
 impl PostgresStore {
+    /// Whether there is a store in a database: nothing is made.
+    ///
+    /// # Errors
+    /// If the database can't be reached or used.
+    pub async fn is_made(options: &PostgresOptions) -> Result<bool, StoreError> {
+        let connector = Arc::new(Connector::new(options)?);
+        Ok(connector.connect::<Reads>(Purpose::Read, None).await?.found.is_some())
+    }
+
     /// Opens the store in a database, and makes or updates its schema and the views for people.
     ///
     /// # Errors

@@ -33,6 +33,16 @@ async fn another_schema_is_refused() {
 }
 
 #[tokio::test]
+async fn whether_there_is_a_store_is_found_out_without_making_one() {
+    let schema = Schema::new().await;
+    for _ in 0..2 {
+        assert!(!PostgresStore::is_made(&schema.options()).await.unwrap());
+    }
+    drop(schema.open().await);
+    assert!(PostgresStore::is_made(&schema.options()).await.unwrap());
+}
+
+#[tokio::test]
 async fn a_schema_that_is_not_there_is_named_as_the_fault() {
     let refused = PostgresStore::open(options(in_schema("nowhere"))).await.unwrap_err();
     assert!(refused.to_string().contains("search_path"), "{refused}");
