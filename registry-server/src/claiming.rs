@@ -47,9 +47,7 @@ pub async fn claim(config: &Config, for_restore: bool) -> Result<Vec<Claimed>, S
     }
     // Nothing is changed before everything is known to be as it should.
     for owner in &owners {
-        if revision == 0 && !for_restore {
-            owner.check_empty_may_take(&**store).await?;
-        }
+        owner.check_takeable(&**store, for_restore).await?;
     }
     let ours = owner.check(&**store).await.is_ok();
     let before = if ours { None } else { Some(owner.take(Uuid::new_v4(), &**store).await?) };

@@ -211,6 +211,23 @@ impl Folder {
     }
 }
 
+/// Whether two places are the same, as far as their names tell.
+pub(crate) fn are_same(one: &str, other: &str) -> Result<bool, PlaceError> {
+    let named = |place: &str| -> Result<_, PlaceError> {
+        let url = places::url(place)?;
+        let path = match &url {
+            Some(url) if url.scheme() == "file" => url.to_file_path().ok(),
+            Some(_) => None,
+            None => Some(PathBuf::from(place)),
+        };
+        // One that is not there yet has no other names.
+        let path = path.map(|path| path.canonicalize().or_else(|_| std::path::absolute(&path)).unwrap_or(path));
+        let url = url.filter(|_| path.is_none()).map(|url| url.as_str().trim_end_matches('/').to_owned());
+        Ok((path, url))
+    };
+    Ok(named(one)? == named(other)?)
+}
+
 /// The object store at a URL, and the path in it.
 fn by_url(place: &str) -> Result<(Arc<dyn ObjectStore>, Path), PlaceError> {
     Ok(places::open(place, retry(), Connector)?)

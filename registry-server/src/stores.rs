@@ -12,7 +12,7 @@ use crate::encryption::data::{DataKeyError, DataKeys};
 use crate::encryption::master::KeyError;
 use crate::error::Error;
 use crate::owners::{Owner, OwnerError, Purpose};
-use crate::places::{Folder, PlaceError};
+use crate::places::{self, Folder, PlaceError};
 use crate::registry::kinds::LAYOUT;
 use crate::store::postgres::{PostgresOptions, PostgresStore};
 use crate::store::sled::SledStore;
@@ -45,6 +45,9 @@ pub enum ServeError {
     /// Nothing is there.
     #[error("there is no store in {0}")]
     NoStore(String),
+    /// Two settings name one place: the collection would remove what was archived.
+    #[error("--artifacts and --archive are both {0}: each needs a place of its own")]
+    SamePlace(String),
     /// There is no registry in the database.
     #[error("there is no registry in the database: is --store right?")]
     NoTables,
@@ -171,6 +174,12 @@ impl Stores {
     /// The same without asking whose the artifacts' place is: to claim it.
     pub(crate) async fn open_unclaimed(config: &Config) -> Result<Self, ServeError> {
         let folder = &config.storage_path;
+        let default = folder.join("artifacts").display().to_string();
+        if let Some(archive) = &config.archive
+            && places::are_same(config.artifacts.as_ref().unwrap_or(&default), archive)?
+        {
+            return Err(ServeError::SamePlace(archive.clone()));
+        }
         let (store, mut locks): (Arc<dyn Store>, _) = match &config.store {
             StoreChoice::Sled => {
                 let lock = lock(folder, "lock", "--storage-path")?;
@@ -225,6 +234,29 @@ fn lock(folder: &Path, file: &str, setting: &'static str) -> Result<File, ServeE
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn artifacts_and_archive_have_places_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage_path = folder.path().join("storage");
+        let (default, inside) = (storage_path.join("artifacts/"), folder.path().join("storage/../shared"));
+        let shared = folder.path().join("shared");
+        std::fs::create_dir_all(&shared).unwrap();
+        std::fs::create_dir_all(&storage_path).unwrap();
+        let url = format!("file://{}/", shared.display());
+        let text = |path: &Path| path.to_str().map(str::to_owned);
+        for (artifacts, archive) in [
+            (None, text(&default)),
+            (text(&shared), text(&shared)),
+            (text(&shared), text(&inside)),
+            (text(&shared), Some(url)),
+            (Some("s3://bucket/registry".to_owned()), Some("s3://bucket/registry/".to_owned())),
+        ] {
+            let config = Config { storage_path: storage_path.clone(), artifacts, archive, ..Config::default() };
+            let refused = Stores::open(&config).await.err().unwrap();
+            assert!(matches!(refused, ServeError::SamePlace(_)), "{refused}");
+        }
+    }
 
     #[tokio::test]
     async fn a_folder_of_artifacts_is_used_by_one_process_at_a_time() {

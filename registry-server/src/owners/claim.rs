@@ -8,6 +8,7 @@ use registry_common::hex;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::Purpose;
 use crate::backup::chain::Position;
 use crate::places::{Folder, PlaceError};
 use crate::store::{Revision, Whereabouts};
@@ -24,6 +25,8 @@ const NOTE_TEXT: &str = "The registry that claims this place was at the revision
 /// Which registry uses a place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claim {
+    /// What it uses the place for.
+    pub(crate) purpose: Purpose,
     /// Its identity, a UUID, which copies share.
     pub(crate) registry: String,
     /// Where its records are.
@@ -33,8 +36,9 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    pub(super) fn new(registry: Uuid, records: Whereabouts) -> Self {
-        Self { registry: registry.to_string(), records, since: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true) }
+    pub(super) fn new(purpose: Purpose, registry: Uuid, records: Whereabouts) -> Self {
+        let since = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+        Self { purpose, registry: registry.to_string(), records, since }
     }
 
     pub(super) fn to_bytes(&self) -> Bytes {
@@ -141,7 +145,7 @@ mod tests {
             database: (5, "registry".to_owned()),
             schema: (2200, "public".to_owned()),
         };
-        let claim = Claim::new(id, records);
+        let claim = Claim::new(Purpose::Archive, id, records);
         assert_eq!(serde_json::from_slice::<Claim>(&claim.to_bytes()).unwrap(), claim);
     }
 }

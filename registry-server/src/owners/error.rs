@@ -56,6 +56,21 @@ pub enum OwnerError {
         /// What speaks against claiming it.
         why: String,
     },
+    /// It is used for something else.
+    #[error(
+        "{place} is claimed as {theirs} ({claim}), and can't be used as {ours}: are --artifacts and --archive swapped? Each needs a place \
+         of its own"
+    )]
+    OtherPurpose {
+        /// Which place.
+        place: String,
+        /// What it should be for.
+        ours: Purpose,
+        /// What it is for.
+        theirs: Purpose,
+        /// Whose it is.
+        claim: String,
+    },
     /// A registry with nothing in it would take it from another one.
     #[error(
         "this registry is empty, and {place} is claimed by {claims}: are --store and --storage-path right? Nothing was claimed. If it is to \

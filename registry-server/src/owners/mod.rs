@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
@@ -38,7 +39,8 @@ use crate::store::{Seen, Store, Whereabouts};
 const EVERY: Duration = Duration::from_secs(60);
 
 /// What a place is for. Shown as the setting that names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// The bytes of artifacts.
     Artifacts,
@@ -117,10 +119,18 @@ impl Owner {
         self.judge(&listed, store, false).await.map(drop)
     }
 
+    /// Makes sure that the place may be taken, before anything is changed: `for_restore` if by an empty registry.
+    pub(crate) async fn check_takeable(&self, store: &dyn Store, for_restore: bool) -> Result<(), OwnerError> {
+        let listed = self.takeable().await?;
+        if !for_restore && store.newest().await? == 0 {
+            self.check_empty_may_take(store, &listed).await?;
+        }
+        Ok(())
+    }
+
     /// Fails if an empty registry would take the place from another one: the empty one may be a mistake.
-    pub(crate) async fn check_empty_may_take(&self, store: &dyn Store) -> Result<(), OwnerError> {
-        let listed = Listed::of(&self.folder).await?;
-        match self.judge(&listed, store, false).await {
+    async fn check_empty_may_take(&self, store: &dyn Store, listed: &Listed) -> Result<(), OwnerError> {
+        match self.judge(listed, store, false).await {
             Err(error @ (OwnerError::Place(_) | OwnerError::Store(_))) => Err(error),
             Err(_) if !listed.claims.is_empty() => {
                 let claims = listed.owners(&self.folder).await?.join("; ");
@@ -157,7 +167,7 @@ impl Owner {
 
     /// Makes the place this registry's from now on, under a new id, whoever had it. Answers who that was.
     pub(crate) async fn take(&self, id: Uuid, store: &dyn Store) -> Result<Former, OwnerError> {
-        let before = Listed::of(&self.folder).await?;
+        let before = self.takeable().await?;
         let former = Former { claims: before.owners(&self.folder).await?, running: before.in_use() };
         self.write_claim(id, store).await?;
         let notes: Vec<_> = before.notes.iter().map(note_name).collect();
@@ -166,6 +176,26 @@ impl Owner {
         }
         self.check(store).await?;
         Ok(former)
+    }
+
+    /// What there is in the place, if claiming it may change whose it is. What it is for is not changed: the collection of an artifacts'
+    /// place that was an archive would remove what was archived.
+    async fn takeable(&self) -> Result<Listed, OwnerError> {
+        let listed = Listed::of(&self.folder).await?;
+        for name in &listed.claims {
+            if let Some(claim) = read_claim(&self.folder, name).await? {
+                self.check_purpose(&claim)?;
+            }
+        }
+        Ok(listed)
+    }
+
+    fn check_purpose(&self, claim: &Claim) -> Result<(), OwnerError> {
+        if claim.purpose == self.purpose {
+            return Ok(());
+        }
+        let (theirs, claim) = (claim.purpose, claim.to_string());
+        Err(OwnerError::OtherPurpose { place: self.place(), ours: self.purpose, theirs, claim })
     }
 
     pub(crate) fn place(&self) -> String {
@@ -191,6 +221,7 @@ impl Owner {
         let mut first = None;
         for name in &listed.claims {
             let (id, claim) = self.claim(name).await?;
+            self.check_purpose(&claim)?;
             if claim.registry != self.registry.to_string() {
                 let claim = claim.to_string();
                 return Err(OwnerError::Taken { place: self.place(), purpose: self.purpose, claim });
@@ -248,7 +279,7 @@ impl Owner {
     }
 
     async fn write_claim(&self, id: Uuid, store: &dyn Store) -> Result<(), OwnerError> {
-        let claim = Claim::new(self.registry, self.whereabouts(store).await?);
+        let claim = Claim::new(self.purpose, self.registry, self.whereabouts(store).await?);
         Ok(self.folder.put_small(&self.folder.path([claim_name(id).as_str()]), claim.to_bytes().into()).await?)
     }
 

@@ -231,3 +231,29 @@ async fn who_only_looks_claims_nothing() {
     let refused = owner(&objects, &empty).await.look(&empty).await.unwrap_err();
     assert!(matches!(refused, OwnerError::Taken { .. }), "{refused}");
 }
+
+#[tokio::test]
+async fn a_place_is_not_used_for_something_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = filled(folder.path(), history(&[], "ana", 3)).await;
+    let of =
+        |purpose, objects: Arc<dyn ObjectStore>, registry| Owner::new(Folder::of(objects), purpose, registry, false);
+    let identity = store.identity().await.unwrap();
+    for (theirs, ours) in [(Purpose::Archive, Purpose::Artifacts), (Purpose::Artifacts, Purpose::Archive)] {
+        // Also if it is another registry's.
+        for registry in [identity, Uuid::now_v7()] {
+            let objects = place();
+            let id = Uuid::now_v7();
+            of(theirs, Arc::clone(&objects), registry).take(id, &store).await.unwrap();
+            let swapped = of(ours, Arc::clone(&objects), identity);
+            let taken = swapped.take(Uuid::now_v7(), &store).await.map(drop);
+            let entered = swapped.enter(&store).await.map(drop);
+            for refused in [entered, swapped.check_takeable(&store, false).await, taken] {
+                let refused = refused.unwrap_err();
+                assert!(matches!(refused, OwnerError::OtherPurpose { .. }), "{refused}");
+                assert!(refused.to_string().contains("--artifacts and --archive swapped"), "{refused}");
+            }
+            assert_eq!(Listed::of(&Folder::of(objects)).await.unwrap().claims, [claim_name(id)]);
+        }
+    }
+}
