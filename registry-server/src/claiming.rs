@@ -49,8 +49,10 @@ pub async fn claim(config: &Config, for_restore: bool) -> Result<Vec<Claimed>, S
     for owner in &owners {
         owner.check_takeable(&**store, for_restore).await?;
     }
-    let ours = owner.check(&**store).await.is_ok();
-    let before = if ours { None } else { Some(owner.take(Uuid::new_v4(), &**store).await?) };
+    let before = match owner.check(&**store).await {
+        Ok(id) => owner.tidy(id).await?,
+        Err(_) => Some(owner.take(Uuid::new_v4(), &**store).await?),
+    };
     let mut claimed = vec![Claimed { place: owner.place(), before }];
     if let Some(place) = archive {
         let registry = Registry::new(Arc::clone(store), stores.chunks.clone(), config.limits(), config.purge_after.0);

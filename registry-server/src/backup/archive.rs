@@ -25,7 +25,7 @@ use super::chain::Position;
 use super::container::{ContainerError, Opener};
 use super::restore::RestoreError;
 use crate::chunks;
-use crate::owners::claims_on;
+use crate::owners::{Claim, claims_on};
 use crate::places::{Folder, PlaceError};
 use crate::registry::contents::Owned;
 use crate::store::Revision;
@@ -84,20 +84,33 @@ impl Archived {
         self.folder.name.clone()
     }
 
-    /// The timeline that is to be restored: that of the owner, or the only one there is.
+    /// The timeline that is to be restored: the only one there is, or the one that servers of the owner go on with.
     pub(super) async fn timeline(&self) -> Result<Uuid, RestoreError> {
-        let (claims, timelines) = (claims_on(&self.folder).await?, self.timelines().await?);
-        match (claims.as_slice(), timelines.keys().collect::<Vec<_>>().as_slice()) {
+        let timelines = self.timelines().await?;
+        match timelines.keys().collect::<Vec<_>>().as_slice() {
             // A wrong path must not pass for the archive of an empty registry.
-            (_, []) => Err(RestoreError::Nothing(self.name())),
-            ([claim], _) if timelines.contains_key(claim) => Ok(*claim),
-            ([], [only]) => Ok(**only),
-            _ => {
-                let timelines = timelines.iter().map(|(id, last)| format!("{id} up to revision {last}"));
-                let timelines = timelines.collect::<Vec<_>>().join(", ");
-                Err(RestoreError::Timelines { place: self.name(), claims: claims.len(), timelines })
+            [] => return Err(RestoreError::Nothing(self.name())),
+            // Whatever the claims say: somebody may have moved the others away to say that it is the one.
+            [only] => return Ok(**only),
+            _ => {}
+        }
+        let claims = claims_on(&self.folder).await?;
+        let registry = |(_, claim): &(Uuid, Option<Claim>)| claim.as_ref().map(|claim| claim.registry.clone());
+        let of_one = claims.iter().all(|claim| registry(claim).is_some() && registry(claim) == registry(&claims[0]));
+        if of_one || claims.len() == 1 {
+            // In their order: a claim that was not removed may be older than the log.
+            if let Some((timeline, _)) = claims.iter().find(|(id, _)| timelines.contains_key(id)) {
+                return Ok(*timeline);
             }
         }
+        let listed = |texts: Vec<String>| if texts.is_empty() { "none".to_owned() } else { texts.join("; ") };
+        let timelines = timelines.iter().map(|(id, last)| format!("{id} up to revision {last}")).collect();
+        let claims = claims.iter().map(|(id, claim)| match claim {
+            Some(claim) => format!("registry-id-{id} of {claim}"),
+            None => format!("registry-id-{id}, which can't be read"),
+        });
+        let (timelines, claims) = (listed(timelines), listed(claims.collect()));
+        Err(RestoreError::Timelines { place: self.name(), claims, timelines })
     }
 
     /// The timelines there are, each with its newest revision.

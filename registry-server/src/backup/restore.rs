@@ -86,14 +86,14 @@ pub enum RestoreError {
     },
     /// Nothing says which of several pasts is the one.
     #[error(
-        "{place} has timelines ({timelines}) and {claims} claims: which of them is to be restored is not known; move the others' folders \
-         in its log/ away"
+        "{place} has several timelines ({timelines}), and its claims don't say which of them is to be restored (they are: {claims}): leave \
+         the folder of that one in its log/, and move the others' away"
     )]
     Timelines {
         /// What was read.
         place: String,
-        /// How many claims it has.
-        claims: usize,
+        /// Which claims it has.
+        claims: String,
         /// Which timelines there are.
         timelines: String,
     },

@@ -111,7 +111,7 @@ impl Shipper {
         if let Ok(shipper) = Self::open(registry.clone(), place).await
             && shipper.is_in_order().await
         {
-            return Ok(None);
+            return Ok(shipper.owner.tidy(shipper.timeline).await?);
         }
         let mut shipper = Self::of(registry, place).await?;
         shipper.timeline = Uuid::new_v4();

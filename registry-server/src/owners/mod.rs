@@ -178,6 +178,20 @@ impl Owner {
         Ok(former)
     }
 
+    /// Removes all claims but one that is this registry's, of a place that is its own. Answers what they were.
+    pub(crate) async fn tidy(&self, keep: Uuid) -> Result<Option<Former>, OwnerError> {
+        let mut others = Listed::of(&self.folder).await?;
+        others.claims.retain(|name| parse_claim(name) != Some(keep));
+        if others.claims.is_empty() {
+            return Ok(None);
+        }
+        let former = Former { claims: others.owners(&self.folder).await?, running: false };
+        for name in &others.claims {
+            self.folder.remove(&self.folder.path([name.as_str()])).await?;
+        }
+        Ok(Some(former))
+    }
+
     /// What there is in the place, if claiming it may change whose it is. What it is for is not changed: the collection of an artifacts'
     /// place that was an archive would remove what was archived.
     async fn takeable(&self) -> Result<Listed, OwnerError> {
@@ -278,7 +292,7 @@ impl Owner {
         Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
     }
 
-    async fn write_claim(&self, id: Uuid, store: &dyn Store) -> Result<(), OwnerError> {
+    pub(crate) async fn write_claim(&self, id: Uuid, store: &dyn Store) -> Result<(), OwnerError> {
         let claim = Claim::new(self.purpose, self.registry, self.whereabouts(store).await?);
         Ok(self.folder.put_small(&self.folder.path([claim_name(id).as_str()]), claim.to_bytes().into()).await?)
     }
@@ -292,9 +306,15 @@ impl Owner {
     }
 }
 
-/// The ids of the claims on a place, whoever made them.
-pub(crate) async fn claims_on(folder: &Folder) -> Result<Vec<Uuid>, PlaceError> {
-    Ok(Listed::of(folder).await?.claims.iter().filter_map(|name| parse_claim(name)).collect())
+/// The claims on a place, whoever made them, in the order in which servers take them: `None` are those that can't be read.
+pub(crate) async fn claims_on(folder: &Folder) -> Result<Vec<(Uuid, Option<Claim>)>, PlaceError> {
+    let mut claims = Vec::new();
+    for name in &Listed::of(folder).await?.claims {
+        if let Some(id) = parse_claim(name) {
+            claims.push((id, read_claim(folder, name).await?));
+        }
+    }
+    Ok(claims)
 }
 
 /// Notes how far a registry is, again and again, until the server drains: a copy that removes something has to see it. Says so if the

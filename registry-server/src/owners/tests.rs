@@ -257,3 +257,18 @@ async fn a_place_is_not_used_for_something_else() {
         }
     }
 }
+
+#[tokio::test]
+async fn claims_of_one_registry_are_tidied() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let owner = owner(&place(), &store).await;
+    for id in [7, 5, 9].map(Uuid::from_u128) {
+        owner.write_claim(id, &store).await.unwrap();
+    }
+    let id = owner.check(&store).await.unwrap();
+    assert_eq!(id, Uuid::from_u128(5));
+    assert_eq!(owner.tidy(id).await.unwrap().unwrap().claims.len(), 2);
+    assert_eq!(owner.tidy(id).await.unwrap(), None);
+    assert_eq!(owner.check(&store).await.unwrap(), id);
+}

@@ -211,3 +211,45 @@ async fn several_servers_ship_overlapping_segments_of_one_past() {
     }
     assert_eq!(place.restored(Until::End).await.unwrap(), all);
 }
+
+#[tokio::test]
+async fn with_several_claims_the_timeline_that_servers_go_on_with_is_restored() {
+    let place = Place::new();
+    let common = history(&[], "ana", 5);
+    let registry = place.registry(&common).await;
+    let claim = |id: u128, registry: Registry, ship: bool| {
+        let archive = place.archive();
+        async move {
+            let mut shipper = Shipper::of(registry, &archive).await.unwrap();
+            shipper.timeline = Uuid::from_u128(id);
+            shipper.owner.write_claim(shipper.timeline, shipper.store()).await.unwrap();
+            assert!(!ship || shipper.ship_segment(true).await.unwrap());
+        }
+    };
+    // The only timeline, whatever the claims say.
+    claim(2, place.registry(&common).await, false).await;
+    claim(8, place.registry(&common).await, false).await;
+    claim(6, registry.clone(), true).await;
+    assert_eq!(place.restored(Until::End).await.unwrap(), common);
+    // Of two, none: the claims are of three registries.
+    let other = then(&common, "bob", 3);
+    claim(7, place.registry(&other).await, true).await;
+    let refused = place.restored(Until::End).await.unwrap_err();
+    assert!(matches!(refused, RestoreError::Timelines { .. }), "{refused}");
+    for id in [2, 6, 7, 8].map(Uuid::from_u128) {
+        assert!(refused.to_string().contains(&format!("registry-id-{id} of registry")), "{refused}");
+    }
+    // What the message says helps.
+    let (log, away) = (Path::new(&place.archive()).join("log"), place.0.path().join("away"));
+    std::fs::rename(log.join(Uuid::from_u128(6).to_string()), &away).unwrap();
+    assert_eq!(place.restored(Until::End).await.unwrap(), other);
+    std::fs::rename(&away, log.join(Uuid::from_u128(6).to_string())).unwrap();
+    // The claims are of one registry, and the first of them has no log.
+    for id in [2, 7, 8].map(Uuid::from_u128) {
+        std::fs::remove_file(Path::new(&place.archive()).join(format!("registry-id-{id}"))).unwrap();
+    }
+    for id in [1, 7] {
+        claim(id, registry.clone(), false).await;
+    }
+    assert_eq!(place.restored(Until::End).await.unwrap(), common);
+}
