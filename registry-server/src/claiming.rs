@@ -31,7 +31,7 @@ pub async fn claim(config: &Config, for_restore: bool) -> Result<Vec<Claimed>, S
         Stores::check_existing(config).await?;
     }
     // Held to the end: it keeps servers away.
-    let stores = Stores::open_unclaimed(config).await?;
+    let stores = Stores::open_unclaimed(config).await?.alone()?;
     let (store, owner) = (&stores.store, &stores.owner);
     if !store.whole().await? {
         return Err(ServeError::Unfinished);

@@ -1,7 +1,7 @@
 //! The stores that a configuration names: of records, and of bytes.
 
 use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,7 +118,9 @@ pub struct Stores {
     /// Of the place of these bytes.
     pub(crate) owner: Owner,
     /// Held as long as this process uses the folder of an embedded store, and one of its artifacts.
-    _locks: Vec<File>,
+    locks: Vec<File>,
+    /// The local folder of these bytes, of an embedded store.
+    folder: Option<PathBuf>,
 }
 
 impl Stores {
@@ -130,7 +132,7 @@ impl Stores {
         Self::check_existing(config).await?;
         let stores = Self::open_unclaimed(config).await?;
         stores.owner.look(&*stores.store).await?;
-        Ok(stores)
+        stores.alone()
     }
 
     /// Opens the stores, or makes them, for a restore.
@@ -140,7 +142,7 @@ impl Stores {
     pub async fn open_to_fill(config: &Config) -> Result<Self, ServeError> {
         let stores = Self::open_unclaimed(config).await?;
         match stores.owner.enter(&*stores.store).await {
-            Ok(_) => Ok(stores),
+            Ok(_) => stores.alone(),
             Err(error @ (OwnerError::Place(_) | OwnerError::Store(_))) => Err(error.into()),
             Err(error) if stores.store.newest().await? == 0 => Err(ServeError::Restoring(error)),
             Err(error) => Err(error.into()),
@@ -168,7 +170,7 @@ impl Stores {
     pub async fn open(config: &Config) -> Result<Self, ServeError> {
         let stores = Self::open_unclaimed(config).await?;
         stores.owner.enter(&*stores.store).await?;
-        Ok(stores)
+        stores.alone()
     }
 
     /// The same without asking whose the artifacts' place is: to claim it.
@@ -180,7 +182,7 @@ impl Stores {
         {
             return Err(ServeError::SamePlace(archive.clone()));
         }
-        let (store, mut locks): (Arc<dyn Store>, _) = match &config.store {
+        let (store, locks): (Arc<dyn Store>, _) = match &config.store {
             StoreChoice::Sled => {
                 let lock = lock(folder, "lock", "--storage-path")?;
                 let cache_bytes = config.cache_mib.saturating_mul(1024 * 1024);
@@ -195,15 +197,21 @@ impl Stores {
             None => Folder::local(&folder.join("artifacts"))?,
         };
         let embedded = !locks.is_empty();
-        if embedded && let Some(local) = place.local_path() {
-            // Of one registry on two storage paths, as of copies that share a volume with artifacts, only one is at work.
-            locks.push(lock(local, "artifacts.lock", "--artifacts")?);
-        }
+        let local = place.local_path().filter(|_| embedded).map(Path::to_owned);
         let beside = embedded && place.is_copied_with(&folder.join("store"), folder);
         let owner = Owner::new(place.clone(), Purpose::Artifacts, store.identity().await?, beside);
         let chunks = ChunkStore::new(place, keys).owned_by(owner.clone());
         let chunks = if embedded && config.artifacts.is_none() { chunks.alone() } else { chunks };
-        Ok(Self { store, chunks, owner, _locks: locks })
+        Ok(Self { store, chunks, owner, locks, folder: local })
+    }
+
+    /// The same if no other process uses the artifacts' folder: of one registry on two storage paths, as of copies that share a volume
+    /// with artifacts, only one is at work.
+    pub(crate) fn alone(mut self) -> Result<Self, ServeError> {
+        if let Some(folder) = &self.folder {
+            self.locks.push(lock(folder, "artifacts.lock", "--artifacts")?);
+        }
+        Ok(self)
     }
 }
 
@@ -264,13 +272,14 @@ mod tests {
         let artifacts = folder.path().join("artifacts").to_str().map(str::to_owned);
         let config =
             |name| Config { storage_path: folder.path().join(name), artifacts: artifacts.clone(), ..Config::default() };
-        let first = Stores::open_unclaimed(&config("first")).await.unwrap();
-        let refused = Stores::open_unclaimed(&config("second")).await.err().unwrap();
+        let open = async |config: &Config| Stores::open_unclaimed(config).await?.alone();
+        let first = open(&config("first")).await.unwrap();
+        let refused = open(&config("second")).await.err().unwrap();
         assert!(matches!(refused, ServeError::InUse { setting: "--artifacts", .. }), "{refused}");
         drop(first);
-        Stores::open_unclaimed(&config("second")).await.unwrap();
+        open(&config("second")).await.unwrap();
         // Also where both are in one folder.
         let same = Config { artifacts: folder.path().join("same").to_str().map(str::to_owned), ..config("same") };
-        Stores::open_unclaimed(&same).await.unwrap();
+        open(&same).await.unwrap();
     }
 }
