@@ -141,19 +141,15 @@ impl Folder {
 
     /// Puts something at a path of the folder: durably, and all of it or nothing.
     pub(crate) async fn put(&self, path: &Path, payload: PutPayload) -> Result<(), PlaceError> {
-        self.put_if_left(room::FOR_ARTIFACTS, path, payload).await
-    }
-
-    /// The same for the few bytes that are needed to make room, so that they also find some where artifacts don't.
-    pub(crate) async fn put_small(&self, path: &Path, payload: PutPayload) -> Result<(), PlaceError> {
-        self.put_if_left(room::FOR_LOG, path, payload).await
-    }
-
-    async fn put_if_left(&self, bytes: u64, path: &Path, payload: PutPayload) -> Result<(), PlaceError> {
         if let Some(folder) = &self.local {
             let full = |error: std::io::Error| object_store::Error::Generic { store: "disk", source: error.into() };
-            room::check(folder, bytes).map_err(|error| self.failed(full(error)))?;
+            room::check(folder, room::FOR_ARTIFACTS).map_err(|error| self.failed(full(error)))?;
         }
+        self.put_small(path, payload).await
+    }
+
+    /// The same for the few bytes without which no room can be made: nothing has to stay free beside them.
+    pub(crate) async fn put_small(&self, path: &Path, payload: PutPayload) -> Result<(), PlaceError> {
         self.objects.put(path, payload).await.map(drop).map_err(|error| self.failed(error))
     }
 
