@@ -49,14 +49,22 @@ pub async fn claim(config: &Config, for_restore: bool) -> Result<Vec<Claimed>, S
     for owner in &owners {
         owner.check_takeable(&**store, for_restore).await?;
     }
-    let before = match owner.check(&**store).await {
+    let checked = owner.check(&**store).await;
+    if checked.is_err() {
+        owner.check_may_remove().await?;
+    }
+    let registry = Registry::new(Arc::clone(store), stores.chunks.clone(), config.limits(), config.purge_after.0);
+    let shipping = match archive {
+        Some(place) => Some((place, Shipper::to_claim(registry, place).await?)),
+        None => None,
+    };
+    let before = match checked {
         Ok(id) => owner.tidy(id).await?,
         Err(_) => Some(owner.take(Uuid::new_v4(), &**store).await?),
     };
     let mut claimed = vec![Claimed { place: owner.place(), before }];
-    if let Some(place) = archive {
-        let registry = Registry::new(Arc::clone(store), stores.chunks.clone(), config.limits(), config.purge_after.0);
-        let before = Shipper::claim(registry, place).await?;
+    if let Some((place, claiming)) = shipping {
+        let before = Shipper::claim(claiming).await?;
         claimed.push(Claimed { place: place.clone(), before });
     }
     Ok(claimed)

@@ -84,6 +84,14 @@ pub(crate) struct Shipper {
     tell: watch::Sender<Revision>,
 }
 
+/// What claiming an archive takes.
+pub(crate) enum Claiming {
+    /// It is this registry's.
+    InOrder(Shipper),
+    /// A timeline, and a claim.
+    Anew(Shipper),
+}
+
 impl Shipper {
     /// Finds out what an archive has already, which has to be this registry's, or nobody's and empty. A local folder is made if it is
     /// missing. If it is of another past of this registry, nothing is shipped.
@@ -105,15 +113,25 @@ impl Shipper {
         Ok(Self { registry, archive, owner, timeline: Uuid::nil(), shipped, tell: watch::Sender::new(0) })
     }
 
-    /// Makes an archive this registry's from now on: ships the whole log to a new timeline, and then says that it is the one. Answers
-    /// whose it was, or `None` if it is this registry's and in order already.
-    pub(crate) async fn claim(registry: Registry, place: &str) -> Result<Option<Former>, ArchiveError> {
+    /// Finds out what claiming an archive takes, and whether it can be done. Nothing is changed that is another registry's.
+    pub(crate) async fn to_claim(registry: Registry, place: &str) -> Result<Claiming, ArchiveError> {
         if let Ok(shipper) = Self::open(registry.clone(), place).await
             && shipper.is_in_order().await
         {
-            return Ok(shipper.owner.tidy(shipper.timeline).await?);
+            return Ok(Claiming::InOrder(shipper));
         }
-        let mut shipper = Self::of(registry, place).await?;
+        let shipper = Self::of(registry, place).await?;
+        shipper.owner.check_may_remove().await?;
+        Ok(Claiming::Anew(shipper))
+    }
+
+    /// Makes an archive this registry's from now on: ships the whole log to a new timeline, and then says that it is the one. Answers
+    /// whose it was, or `None` if it is this registry's and in order already.
+    pub(crate) async fn claim(claiming: Claiming) -> Result<Option<Former>, ArchiveError> {
+        let mut shipper = match claiming {
+            Claiming::InOrder(shipper) => return Ok(shipper.owner.tidy(shipper.timeline).await?),
+            Claiming::Anew(shipper) => shipper,
+        };
         shipper.timeline = Uuid::new_v4();
         let newest = shipper.registry.store().newest().await?;
         while shipper.shipped.revision < newest {

@@ -56,6 +56,14 @@ pub enum OwnerError {
         /// What speaks against claiming it.
         why: String,
     },
+    /// Former claims could not be removed.
+    #[error("claiming {place} needs the right to remove objects, and that is refused; nothing was claimed: {source}")]
+    NoRemoval {
+        /// Which place.
+        place: String,
+        /// Why.
+        source: Box<PlaceError>,
+    },
     /// It is used for something else.
     #[error(
         "{place} is claimed as {theirs} ({claim}), and can't be used as {ours}: are --artifacts and --archive swapped? Each needs a place \

@@ -32,11 +32,15 @@ pub(crate) use self::claim::Claim;
 use self::claim::{Listed, claim_name, note_name, parse_claim, read_claim, write_note};
 pub use self::error::OwnerError;
 use crate::backup::chain::Position;
-use crate::places::{Folder, PlaceError};
+use crate::places::{Folder, PlaceError, Trouble};
 use crate::store::{Seen, Store, Whereabouts};
 
 /// How often a server notes how far its registry is.
 const EVERY: Duration = Duration::from_secs(60);
+
+/// What the name of an object begins with that is written to find out whether it can be removed.
+const PROBE: &str = "registry-probe-";
+const PROBE_TEXT: &str = "Written to find out whether it can be removed.\n";
 
 /// What a place is for. Shown as the setting that names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,6 +180,19 @@ impl Owner {
         }
         self.check(store).await?;
         Ok(former)
+    }
+
+    /// Makes sure that former claims can be removed, before the place is taken: with theirs and a new one nothing could be used.
+    pub(crate) async fn check_may_remove(&self) -> Result<(), OwnerError> {
+        let probe = self.folder.path([format!("{PROBE}{}", Uuid::now_v7()).as_str()]);
+        let refused = |error: PlaceError| match error {
+            PlaceError::Failed { trouble: Trouble::Unreachable, .. } => OwnerError::Place(error),
+            error => OwnerError::NoRemoval { place: self.place(), source: Box::new(error) },
+        };
+        // Most stores refuse this also if there is nothing: then no probe is left behind.
+        self.folder.remove(&probe).await.map_err(refused)?;
+        self.folder.put_small(&probe, PROBE_TEXT.into()).await?;
+        self.folder.remove(&probe).await.map_err(refused)
     }
 
     /// Removes all claims but one that is this registry's, of a place that is its own. Answers what they were.

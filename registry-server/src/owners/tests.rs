@@ -3,10 +3,15 @@
 use std::path::Path;
 use std::process::Command;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use object_store::ObjectStore;
+use futures::stream::{self, BoxStream, StreamExt as _};
 use object_store::memory::InMemory;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, Result as Answer, path::Path as At,
+};
 
 use super::*;
 use crate::backup::chain::tests::{History, history};
@@ -271,4 +276,63 @@ async fn claims_of_one_registry_are_tidied() {
     assert_eq!(owner.tidy(id).await.unwrap().unwrap().claims.len(), 2);
     assert_eq!(owner.tidy(id).await.unwrap(), None);
     assert_eq!(owner.check(&store).await.unwrap(), id);
+}
+
+/// An object store with credentials that may remove nothing.
+#[derive(Debug)]
+struct Kept(InMemory);
+
+impl Display for Kept {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("kept")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Kept {
+    async fn put_opts(&self, path: &At, payload: PutPayload, options: PutOptions) -> Answer<PutResult> {
+        self.0.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(&self, path: &At, options: PutMultipartOptions) -> Answer<Box<dyn MultipartUpload>> {
+        self.0.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &At, options: GetOptions) -> Answer<GetResult> {
+        self.0.get_opts(path, options).await
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, Answer<At>>) -> BoxStream<'static, Answer<At>> {
+        let denied = |path: Answer<At>| {
+            let path = path?.to_string();
+            Err(object_store::Error::PermissionDenied { path, source: "403 Forbidden".into() })
+        };
+        stream::StreamExt::map(paths, denied).boxed()
+    }
+
+    fn list(&self, prefix: Option<&At>) -> BoxStream<'static, Answer<ObjectMeta>> {
+        self.0.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&At>) -> Answer<ListResult> {
+        self.0.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &At, to: &At, options: CopyOptions) -> Answer<()> {
+        self.0.copy_opts(from, to, options).await
+    }
+}
+
+#[tokio::test]
+async fn whether_claims_can_be_removed_is_tried_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let kept: Arc<dyn ObjectStore> = Arc::new(Kept(InMemory::new()));
+    let refused = owner(&kept, &store).await.check_may_remove().await.unwrap_err();
+    assert!(matches!(refused, OwnerError::NoRemoval { .. }), "{refused}");
+    assert!(refused.to_string().contains("the right to remove objects"), "{refused}");
+    assert!(Folder::of(kept).names().await.unwrap().is_empty());
+    let objects = place();
+    owner(&objects, &store).await.check_may_remove().await.unwrap();
+    assert!(Folder::of(objects).names().await.unwrap().is_empty());
 }

@@ -74,6 +74,10 @@ async fn fall_back(place: &Place, shipper: &mut Shipper, history: &[LogEntry]) {
     shipper.registry = place.registry(history).await;
 }
 
+async fn claim(registry: Registry, place: &str) -> Result<Option<Former>, ArchiveError> {
+    Shipper::claim(Shipper::to_claim(registry, place).await?).await
+}
+
 fn then(before: &[LogEntry], actor: &str, count: usize) -> History {
     [before, &history(before, actor, count)].concat()
 }
@@ -125,10 +129,10 @@ async fn an_archive_goes_on_in_a_timeline_of_its_own_once_it_is_claimed() {
     let registry = place.registry(&fallen).await;
     let refused = Shipper::open(registry.clone(), &place.archive()).await.err().unwrap();
     assert!(matches!(refused, ArchiveError::Owner(OwnerError::Taken { .. })), "{refused}");
-    let before = Shipper::claim(registry.clone(), &place.archive()).await.unwrap().unwrap();
+    let before = claim(registry.clone(), &place.archive()).await.unwrap().unwrap();
     assert_eq!(before.claims.len(), 1);
     assert!(before.running, "it has written a note just now");
-    assert_eq!(Shipper::claim(registry.clone(), &place.archive()).await.unwrap(), None, "once is enough");
+    assert_eq!(claim(registry.clone(), &place.archive()).await.unwrap(), None, "once is enough");
     assert_eq!(place.restored(Until::End).await.unwrap(), fallen);
     // The former owner had looked before that, and ships only now.
     fall_back(&place, &mut former, &old).await;
