@@ -81,6 +81,7 @@ impl RetryPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pb::ErrorReason;
     use crate::pool::Pause;
     use crate::{RegistryClient, StatusError};
     use tonic::Code;
@@ -108,7 +109,7 @@ mod tests {
     fn answer(code: Code, retry_after: Option<Duration>) -> Error {
         let status = StatusError {
             code,
-            reason: crate::pb::ErrorReason::Unspecified,
+            reason: ErrorReason::Unspecified,
             message: String::new(),
             violations: Vec::new(),
             resource: None,
@@ -185,5 +186,20 @@ mod tests {
         let error = RetryPolicy::default().run(route(1), "test", Some(deadline), attempt).await.unwrap_err();
         assert!(error.is_unavailable(), "{error:?}");
         assert_eq!(made, 1);
+    }
+
+    /// What the registry answers when it sees an upload end early: the line broke, if the upload itself did not.
+    #[tokio::test]
+    async fn an_upload_that_was_broken_off_on_its_way_is_tried_again() {
+        let policy = RetryPolicy { retries: 2, initial_backoff: Duration::ZERO, max_backoff: Duration::ZERO };
+        let mut made = 0;
+        let attempt = |_| {
+            made += 1;
+            let Error::Status(mut status) = answer(Code::Cancelled, None) else { unreachable!("it is a status") };
+            status.reason = ErrorReason::UploadIncomplete;
+            async { Err::<(), _>(Error::Status(status)) }
+        };
+        let error = policy.run(route(1), "test", None, attempt).await.unwrap_err();
+        assert_eq!((error.reason(), made), (Some(ErrorReason::UploadIncomplete), 3));
     }
 }
