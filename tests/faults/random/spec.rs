@@ -51,7 +51,7 @@ pub(crate) struct Version {
     pub(crate) description: String,
     /// By path: the bytes, and whether the file came when the version was READY.
     pub(crate) files: BTreeMap<&'static str, (u8, bool)>,
-    /// When it entered its stage, counted by the model's moves.
+    /// When it entered its stage, counted by changes: of those that entered in one, the one with the highest number counts as the last.
     entered: u64,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Model {
     pub(crate) versions: Vec<Version>,
     /// Who held PRODUCTION and STAGING, the newest last.
     holders: BTreeMap<i32, Vec<i64>>,
-    moves: u64,
+    changes: u64,
 }
 
 /// The models, by number.
@@ -107,8 +107,7 @@ impl Model {
     }
 
     fn shift(&mut self, model: usize, number: i64, to: Stage, why: &str, hold: bool) -> Result<String, Refused> {
-        self.moves += 1;
-        let entered = self.moves;
+        let entered = self.changes;
         let version = self.any(number)?;
         let from = version.stage;
         if from != to {
@@ -217,6 +216,7 @@ impl Spec {
 
     /// Carries a change out, or refuses it. After a refusal the state is of no use. `chosen` are the versions that a pruning took.
     pub(crate) fn apply(&mut self, op: &Op, chosen: &[i64]) -> Told {
+        self.0.values_mut().for_each(|model| model.changes += 1);
         match op {
             Op::CreateModel(model) => {
                 if self.0.contains_key(model) {
@@ -297,8 +297,7 @@ impl Spec {
             }
             Op::UndeleteVersion(model, number) => {
                 let found = self.live(*model)?;
-                found.moves += 1;
-                let entered = found.moves;
+                let entered = found.changes;
                 let version = found.any(*number)?;
                 if !version.deleted || version.purged {
                     return Err(Refused);
