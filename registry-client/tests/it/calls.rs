@@ -87,8 +87,8 @@ async fn a_call_ends_at_its_deadline() {
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let wait = Mutex::new(wait);
     let fake = Fake::default().on(move |_: Request<pb::GetModelRequest>| {
-        // Ends when the test drops the other side.
-        let _ = wait.lock().unwrap().recv();
+        // Ends when the test drops the other side. What waits for this thread, the deadline perhaps, goes on elsewhere.
+        let _ = tokio::task::block_in_place(|| wait.lock().unwrap().recv());
         Ok(pb::Model::default())
     });
     let endpoint = format!("http://{}", fake.serve().await);
