@@ -266,8 +266,8 @@ impl Error {
         self.code() == Some(Code::InvalidArgument)
     }
 
-    /// The registry can't be reached, or can't work now; or the line broke amid an upload, of which the registry saw only that it ended
-    /// early, and kept nothing. It was tried again already, as the policy says.
+    /// The registry can't be reached, or can't work now; or the connection broke during an upload, of which the registry kept nothing.
+    /// It was tried again already, as the policy says.
     pub fn is_unavailable(&self) -> bool {
         self.code() == Some(Code::Unavailable) || self.reason() == Some(ErrorReason::UploadIncomplete)
     }

@@ -11,7 +11,7 @@ use crate::transport::Transport;
 
 /// How often a call that found the registry unavailable is tried again, and after what time.
 ///
-/// Only `UNAVAILABLE` and broken connections are tried again. That is safe for mutations too: the client gives each of them a
+/// Only `UNAVAILABLE`, broken connections and uploads that they broke off are tried again. That is safe for mutations too: the client gives each of them a
 /// request id before the first attempt, so that it happens once.
 ///
 /// With several servers an attempt asks one after the other, and ends when it has asked them all.
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(made, 1);
     }
 
-    /// What the registry answers when it sees an upload end early: the line broke, if the upload itself did not.
+    /// The registry says so when it sees an upload end early, which means that the connection broke.
     #[tokio::test]
     async fn an_upload_that_was_broken_off_on_its_way_is_tried_again() {
         let policy = RetryPolicy { retries: 2, initial_backoff: Duration::ZERO, max_backoff: Duration::ZERO };

@@ -31,7 +31,7 @@ pub async fn claim(config: &Config, for_restore: bool) -> Result<Vec<Claimed>, S
         Stores::check_existing(config).await?;
     }
     // Held to the end: it keeps servers away.
-    let stores = Stores::open_unclaimed(config).await?.alone()?;
+    let stores = Stores::open_unclaimed(config).await?.locked()?;
     let (store, owner) = (&stores.store, &stores.owner);
     if !store.whole().await? {
         return Err(ServeError::Unfinished);
@@ -63,8 +63,8 @@ pub async fn claim(config: &Config, for_restore: bool) -> Result<Vec<Claimed>, S
         Err(_) => Some(owner.take(Uuid::new_v4(), &**store).await?),
     };
     let mut claimed = vec![Claimed { place: owner.place(), before }];
-    if let Some((place, claiming)) = shipping {
-        let before = Shipper::claim(claiming).await?;
+    if let Some((place, shipper)) = shipping {
+        let before = shipper.claim().await?;
         claimed.push(Claimed { place: place.clone(), before });
     }
     Ok(claimed)
@@ -78,9 +78,9 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::backup::chain::tests::history;
     use crate::backup::restore::{Until, restore};
     use crate::owners::OwnerError;
+    use crate::registry::chain::tests::history;
 
     /// A registry with places that others share.
     fn config(folder: &Path, name: &str) -> Config {

@@ -90,12 +90,7 @@ pub(crate) struct Folder {
 impl Folder {
     /// A folder by its path or URL: a local one is made if it is missing, an object store has to answer.
     pub(crate) async fn open(place: &str) -> Result<Self, PlaceError> {
-        let local = match places::url(place)? {
-            Some(url) if url.scheme() == "file" => url.to_file_path().ok(),
-            Some(_) => None,
-            None => Some(FilePath::new(place).to_owned()),
-        };
-        let Some(folder) = local else {
+        let Some(folder) = local(place)? else {
             let (objects, prefix) = by_url(place)?;
             let folder = Self { name: place.to_owned(), objects, prefix, local: None };
             // One page: enough to know that there is a bucket, and that it may be read.
@@ -209,19 +204,28 @@ impl Folder {
 
 /// Whether two places are the same, as far as their names tell.
 pub(crate) fn are_same(one: &str, other: &str) -> Result<bool, PlaceError> {
-    let named = |place: &str| -> Result<_, PlaceError> {
-        let url = places::url(place)?;
-        let path = match &url {
-            Some(url) if url.scheme() == "file" => url.to_file_path().ok(),
-            Some(_) => None,
-            None => Some(PathBuf::from(place)),
-        };
-        // One that is not there yet has no other names.
-        let path = path.map(|path| path.canonicalize().or_else(|_| std::path::absolute(&path)).unwrap_or(path));
-        let url = url.filter(|_| path.is_none()).map(|url| url.as_str().trim_end_matches('/').to_owned());
-        Ok((path, url))
-    };
-    Ok(named(one)? == named(other)?)
+    Ok(match (local(one)?, local(other)?) {
+        (Some(one), Some(other)) => {
+            // One that is not there yet has no other names.
+            let named = |path: PathBuf| path.canonicalize().or_else(|_| std::path::absolute(&path)).unwrap_or(path);
+            named(one) == named(other)
+        }
+        (None, None) => {
+            let named =
+                |place| Ok::<_, UrlError>(places::url(place)?.map(|url| url.as_str().trim_end_matches('/').to_owned()));
+            named(one)? == named(other)?
+        }
+        _ => false,
+    })
+}
+
+/// The path of a place that is on this machine.
+fn local(place: &str) -> Result<Option<PathBuf>, PlaceError> {
+    Ok(match places::url(place)? {
+        Some(url) if url.scheme() == "file" => url.to_file_path().ok(),
+        Some(_) => None,
+        None => Some(PathBuf::from(place)),
+    })
 }
 
 /// The object store at a URL, and the path in it.

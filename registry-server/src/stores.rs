@@ -132,7 +132,7 @@ impl Stores {
         Self::check_existing(config).await?;
         let stores = Self::open_unclaimed(config).await?;
         stores.owner.look(&*stores.store).await?;
-        stores.alone()
+        stores.locked()
     }
 
     /// Opens the stores, or makes them, for a restore.
@@ -142,7 +142,7 @@ impl Stores {
     pub async fn open_to_fill(config: &Config) -> Result<Self, ServeError> {
         let stores = Self::open_unclaimed(config).await?;
         match stores.owner.enter(&*stores.store).await {
-            Ok(_) => stores.alone(),
+            Ok(_) => stores.locked(),
             Err(error @ (OwnerError::Place(_) | OwnerError::Store(_))) => Err(error.into()),
             Err(error) if stores.store.newest().await? == 0 => Err(ServeError::Restoring(error)),
             Err(error) => Err(error.into()),
@@ -170,7 +170,7 @@ impl Stores {
     pub async fn open(config: &Config) -> Result<Self, ServeError> {
         let stores = Self::open_unclaimed(config).await?;
         stores.owner.enter(&*stores.store).await?;
-        stores.alone()
+        stores.locked()
     }
 
     /// The same without asking whose the artifacts' place is: to claim it.
@@ -207,7 +207,7 @@ impl Stores {
 
     /// The same if no other process uses the artifacts' folder: of one registry on two storage paths, as of copies that share a volume
     /// with artifacts, only one is at work.
-    pub(crate) fn alone(mut self) -> Result<Self, ServeError> {
+    pub(crate) fn locked(mut self) -> Result<Self, ServeError> {
         if let Some(folder) = &self.folder {
             self.locks.push(lock(folder, "artifacts.lock", "--artifacts")?);
         }
@@ -247,8 +247,8 @@ mod tests {
     async fn artifacts_and_archive_have_places_of_their_own() {
         let folder = tempfile::tempdir().unwrap();
         let storage_path = folder.path().join("storage");
-        let (default, inside) = (storage_path.join("artifacts/"), folder.path().join("storage/../shared"));
-        let shared = folder.path().join("shared");
+        let (default, inside) = (storage_path.join("artifacts/"), folder.path().join("storage/../places"));
+        let shared = folder.path().join("places");
         std::fs::create_dir_all(&shared).unwrap();
         std::fs::create_dir_all(&storage_path).unwrap();
         let url = format!("file://{}/", shared.display());
@@ -272,7 +272,7 @@ mod tests {
         let artifacts = folder.path().join("artifacts").to_str().map(str::to_owned);
         let config =
             |name| Config { storage_path: folder.path().join(name), artifacts: artifacts.clone(), ..Config::default() };
-        let open = async |config: &Config| Stores::open_unclaimed(config).await?.alone();
+        let open = async |config: &Config| Stores::open_unclaimed(config).await?.locked();
         let first = open(&config("first")).await.unwrap();
         let refused = open(&config("second")).await.err().unwrap();
         assert!(matches!(refused, ServeError::InUse { setting: "--artifacts", .. }), "{refused}");

@@ -1,5 +1,6 @@
 //! What becomes of calls when the way between the server and its database is cut, slow, or cut in the middle of a commit.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
@@ -18,16 +19,21 @@ use crate::impatient;
 const MODEL: &str = "models/fraud";
 const DELAY: Duration = Duration::from_millis(20);
 
+/// A server on a database.
+async fn serve(folder: &Path, url: &str, arguments: &[&str]) -> ServerProcess {
+    let mut command = sled_command(folder, "127.0.0.1:0");
+    command.args(["--store", url]).args(arguments);
+    tokio::task::spawn_blocking(|| ServerProcess::spawn(command)).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_out_of_reach_is_unavailable_and_nothing_is_lost_or_doubled() {
     let folder = tempfile::tempdir().unwrap();
     let url = store::postgres(folder.path());
     let port = url.parse::<tokio_postgres::Config>().unwrap().get_ports()[0];
     let proxy = Proxy::new(format!("127.0.0.1:{port}")).await;
-    let mut command = sled_command(folder.path(), "127.0.0.1:0");
     let url = url.replace(&format!(":{port}"), &format!(":{}", proxy.port));
-    command.args(["--store", &url, "--store-patience", "500ms"]);
-    let server = tokio::task::spawn_blocking(|| ServerProcess::spawn(command)).await.unwrap();
+    let server = serve(folder.path(), &url, &["--store-patience", "500ms"]).await;
     let client = impatient(&server.endpoint());
     client.create_model(MODEL).await.unwrap();
 
@@ -86,9 +92,7 @@ async fn an_administrator_s_limit_for_idle_transactions_ends_neither_verify_nor_
     let folder = tempfile::tempdir().unwrap();
     // A millisecond: whatever holds a transaction open while it does something else is ended.
     let url = format!("{}%20-c%20idle_in_transaction_session_timeout%3D1", store::postgres(folder.path()));
-    let mut command = sled_command(folder.path(), "127.0.0.1:0");
-    command.args(["--store", &url]);
-    let server = tokio::task::spawn_blocking(|| ServerProcess::spawn(command)).await.unwrap();
+    let server = serve(folder.path(), &url, &[]).await;
     let client = impatient(&server.endpoint());
     client.create_model(MODEL).await.unwrap();
     for number in 0..3 {
@@ -114,9 +118,7 @@ async fn an_administrator_s_limit_for_idle_transactions_ends_neither_verify_nor_
 async fn a_damaged_revision_gets_a_tombstone_unless_what_it_wrote_is_lost_too() {
     let folder = tempfile::tempdir().unwrap();
     let url = store::postgres(folder.path());
-    let mut command = sled_command(folder.path(), "127.0.0.1:0");
-    command.args(["--store", &url]);
-    let server = tokio::task::spawn_blocking(|| ServerProcess::spawn(command)).await.unwrap();
+    let server = serve(folder.path(), &url, &[]).await;
     let client = impatient(&server.endpoint());
     client.create_model(MODEL).await.unwrap();
     for _ in 0..2 {

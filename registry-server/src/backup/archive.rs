@@ -21,18 +21,18 @@ use object_store::path::Path;
 use registry_common::hex;
 use uuid::Uuid;
 
-use super::chain::Position;
 use super::container::{ContainerError, Opener};
 use super::restore::RestoreError;
 use crate::chunks;
 use crate::owners::{Claim, claims_on};
 use crate::places::{Folder, PlaceError};
+use crate::registry::chain::Position;
 use crate::registry::contents::Owned;
 use crate::store::Revision;
 use crate::stored::LogEntry;
 use crate::stored::backup_frame::Frame;
 
-/// How many digits of its last revision's hash the name of a segment has.
+/// How many hex digits of the last revision's hash the name of a segment has.
 const HASH_DIGITS: usize = 16;
 
 /// Some revisions in an archive.

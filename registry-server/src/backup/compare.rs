@@ -1,7 +1,7 @@
 //! Is the state what the log makes? Compared a page at a time, each read by itself, while the state goes on being written.
 //!
-//! What was written after the log was carried out that far differs at first: then the log is carried out further, up to where it
-//! has to be the same. A record tells the revision that wrote it, so no page has to be read together with another.
+//! What is written meanwhile differs at first. The log is then carried out up to the revision that wrote the record, which the record
+//! tells, and there the two have to be the same. So no page has to be read together with another.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub(super) struct Difference {
 pub(super) struct Comparison<'a> {
     source: Source,
     state: &'a dyn Store,
-    /// What the log made, so far.
+    /// Made by carrying the log out, so far.
     log: &'a SledStore,
     /// Up to where it is compared.
     after: Option<Vec<u8>>,

@@ -5,7 +5,6 @@
 //! verification carries the log out in a store of its own and compares ([`verify`]).
 
 pub mod archive;
-pub(crate) mod chain;
 mod compare;
 pub mod container;
 pub mod restore;
@@ -16,14 +15,12 @@ mod write;
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
-use prost::Message as _;
 use registry_proto::v1 as pb;
 
 use crate::registry::contents::{Owned, chunks_of};
 use crate::registry::kinds;
 use crate::registry::resource::Resource as _;
-use crate::store::{Pages, Read, Source, StoreError};
+use crate::store::{Pages, Read, Source, StoreError, decode};
 
 /// The names of the artifacts that have one of these chunks.
 async fn named<R: Read + ?Sized>(records: &R, chunks: &BTreeSet<Owned>) -> Result<Vec<String>, StoreError> {
@@ -37,12 +34,8 @@ async fn named<R: Read + ?Sized>(records: &R, chunks: &BTreeSet<Owned>) -> Resul
         if listed.iter().any(|chunk| chunks.contains(chunk))
             && let Some(record) = records.get(pb::Artifact::KIND, &hit.record.key).await?
         {
-            names.push(artifact(record.payload)?.name);
+            names.push(decode::<pb::Artifact>(record.payload)?.name);
         }
     }
     Ok(names)
-}
-
-fn artifact(payload: Bytes) -> Result<pb::Artifact, StoreError> {
-    pb::Artifact::decode(payload).map_err(|error| StoreError::Damaged(error.to_string()))
 }

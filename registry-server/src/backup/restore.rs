@@ -12,13 +12,13 @@ use registry_common::chunks::Chunk;
 use registry_proto::v1 as pb;
 
 use super::archive::{Archived, Segment};
-use super::chain::Position;
 use super::container::{ContainerError, Opener};
 use super::named;
 use crate::chunks::{ChunkError, ChunkStore};
 use crate::encryption::data::DataKeyError;
 use crate::encryption::master::KeyError;
 use crate::places::{self, PlaceError, Source};
+use crate::registry::chain::Position;
 use crate::registry::contents::{Owned, chunks_written};
 use crate::store::{Revision, Store, StoreError};
 use crate::stored::backup_frame::Frame;
@@ -348,12 +348,12 @@ fn takes(until: Until, entry: &LogEntry) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::chain::tests::history;
     use super::super::container::Sealer;
     use super::*;
     use crate::encryption::data::DataKeys;
     use crate::encryption::master::MasterKeys;
     use crate::places::Folder;
+    use crate::registry::chain::tests::history;
     use crate::registry::kinds::LAYOUT;
     use crate::store::sled::SledStore;
     use crate::stored::LogGroup;

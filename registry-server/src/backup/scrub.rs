@@ -7,13 +7,13 @@ use futures::{StreamExt as _, stream};
 use registry_proto::v1 as pb;
 use registry_proto::v1::VerifyProblemType;
 
-use super::{Owned, artifact};
+use super::Owned;
 use crate::chunks::{ChunkError, ChunkStore};
 use crate::error::Error;
 use crate::registry::contents::{content, namespace_of};
 use crate::registry::resource::Resource as _;
 use crate::registry::{Intent, Registry, count, kinds};
-use crate::store::{Hit, Pages, Revision, Source, Store, StoreError};
+use crate::store::{Hit, Pages, Revision, Source, Store, StoreError, decode};
 
 /// How many chunks are read at once.
 const AT_ONCE: usize = 4;
@@ -63,7 +63,7 @@ impl<'a> Scrubber<'a> {
     pub(crate) async fn next(&mut self) -> Result<Option<(pb::Artifact, Vec<Finding>)>, Error> {
         let Some(mut hit) = self.artifacts.next(self.store).await? else { return Ok(None) };
         loop {
-            let artifact = artifact(hit.record.payload.clone())?;
+            let artifact: pb::Artifact = decode(hit.record.payload.clone())?;
             let findings = self.read(&hit, &artifact).await?;
             if findings.is_empty() {
                 return Ok(Some((artifact, findings)));

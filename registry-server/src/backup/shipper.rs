@@ -10,7 +10,6 @@ use tokio::time::{Instant, MissedTickBehavior};
 use uuid::Uuid;
 
 use super::archive::{Archived, Segment};
-use super::chain::Position;
 use super::container::Sealer;
 use super::restore::RestoreError;
 use crate::chunks::ChunkError;
@@ -18,6 +17,7 @@ use crate::error::Error;
 use crate::owners::{Former, Owner, OwnerError, Purpose};
 use crate::places::{Folder, PlaceError};
 use crate::registry::Registry;
+use crate::registry::chain::Position;
 use crate::registry::contents::{Owned, chunks_written};
 use crate::store::{Revision, Store, StoreError};
 use crate::stored::backup_frame::Frame;
@@ -76,20 +76,12 @@ pub(crate) struct Shipper {
     registry: Registry,
     archive: Archived,
     owner: Owner,
-    /// The log that it goes on with.
+    /// The log that it goes on with; nil before there is one.
     timeline: Uuid,
     /// What is in the archive.
     shipped: Position,
     /// Tells of it; 0 if the archive is not this registry's any more.
     tell: watch::Sender<Revision>,
-}
-
-/// What claiming an archive takes.
-pub(crate) enum Claiming {
-    /// It is this registry's.
-    InOrder(Shipper),
-    /// A timeline, and a claim.
-    Anew(Shipper),
 }
 
 impl Shipper {
@@ -113,33 +105,33 @@ impl Shipper {
         Ok(Self { registry, archive, owner, timeline: Uuid::nil(), shipped, tell: watch::Sender::new(0) })
     }
 
-    /// Finds out what claiming an archive takes, and whether it can be done. Nothing is changed that is another registry's.
-    pub(crate) async fn to_claim(registry: Registry, place: &str) -> Result<Claiming, ArchiveError> {
+    /// Prepares to claim an archive: goes on with its timeline if it is this registry's and in order, and otherwise makes sure that it
+    /// can be taken. Nothing is changed that is another registry's.
+    pub(crate) async fn to_claim(registry: Registry, place: &str) -> Result<Self, ArchiveError> {
         if let Ok(shipper) = Self::open(registry.clone(), place).await
             && shipper.is_in_order().await
         {
-            return Ok(Claiming::InOrder(shipper));
+            return Ok(shipper);
         }
         let shipper = Self::of(registry, place).await?;
         shipper.owner.check_may_remove().await?;
-        Ok(Claiming::Anew(shipper))
+        Ok(shipper)
     }
 
     /// Makes an archive this registry's from now on: ships the whole log to a new timeline, and then says that it is the one. Answers
     /// whose it was, or `None` if it is this registry's and in order already.
-    pub(crate) async fn claim(claiming: Claiming) -> Result<Option<Former>, ArchiveError> {
-        let mut shipper = match claiming {
-            Claiming::InOrder(shipper) => return Ok(shipper.owner.tidy(shipper.timeline).await?),
-            Claiming::Anew(shipper) => shipper,
-        };
-        shipper.timeline = Uuid::new_v4();
-        let newest = shipper.registry.store().newest().await?;
-        while shipper.shipped.revision < newest {
-            if !shipper.ship_segment(true).await? {
+    pub(crate) async fn claim(mut self) -> Result<Option<Former>, ArchiveError> {
+        if !self.timeline.is_nil() {
+            return Ok(self.owner.tidy(self.timeline).await?);
+        }
+        self.timeline = Uuid::new_v4();
+        let newest = self.store().newest().await?;
+        while self.shipped.revision < newest {
+            if !self.ship_segment(true).await? {
                 break;
             }
         }
-        let former = shipper.owner.take(shipper.timeline, shipper.store()).await?;
+        let former = self.owner.take(self.timeline, self.store()).await?;
         Ok(Some(former))
     }
 
@@ -245,7 +237,7 @@ impl Shipper {
         if entries.is_empty() {
             return Ok(false);
         }
-        let last = entries.iter().fold(self.shipped.clone(), |position, entry| position.then(entry));
+        let last = self.shipped.behind(&entries);
         // The bytes first: what the log speaks of is there.
         let mut chunks = BTreeSet::new();
         for entry in &entries {

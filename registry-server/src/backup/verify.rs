@@ -9,6 +9,7 @@ use super::compare::Comparison;
 use super::scrub::{Finding, Scrubber};
 use crate::chunks::ChunkStore;
 use crate::error::Error;
+use crate::registry::chain::hash_behind;
 use crate::registry::commit::{CHAIN_START, link};
 use crate::registry::kinds::LAYOUT;
 use crate::registry::tombstones::tombstone_of;
@@ -132,7 +133,7 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
                     let detail = format!("its events can't be read: {error}");
                     self.problem(VerifyProblemType::ChainBroken, revision, detail);
                 }
-                *hash = tombstone.map(|found| found.hash);
+                *hash = tombstone.and_then(|_| hash_behind(entry).or_else(|| hash.take()));
                 return Ok(());
             }
         };

@@ -10,11 +10,11 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::chain::Position;
 use super::container::Sealer;
 use super::named;
 use crate::chunks::ChunkError;
 use crate::error::Error;
+use crate::registry::chain::Position;
 use crate::registry::contents::{Owned, chunks_written};
 use crate::registry::{Registry, count};
 use crate::store::Revision;

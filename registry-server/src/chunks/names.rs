@@ -8,7 +8,7 @@ use prost::Message;
 use crate::places::Folder;
 use crate::registry::kinds;
 use crate::rules::garbage;
-use crate::store::{Kind, Store, StoreError};
+use crate::store::{Kind, Store, StoreError, decode};
 use crate::stored::{CondemnedRecord, SweepRecord};
 
 /// A chunk by its namespace and its BLAKE3.
@@ -66,9 +66,7 @@ impl Naming {
     }
 
     async fn read<M: Message + Default>(&self, kind: Kind, key: &[u8]) -> Result<Option<M>, StoreError> {
-        let record = self.store.get(kind, key).await?;
-        let decoded = record.map(|record| M::decode(record.payload)).transpose();
-        decoded.map_err(|error| StoreError::Damaged(error.to_string()))
+        self.store.get(kind, key).await?.map(|record| decode(record.payload)).transpose()
     }
 }
 

@@ -3,13 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use bytes::Bytes;
-use prost::Message as _;
-
 use super::Key;
 use super::master::{KeyError, MasterKeys};
 use crate::registry::kinds;
-use crate::store::{Pages, Source, Store, StoreError};
+use crate::store::{Pages, Source, Store, StoreError, decode};
 use crate::stored::DataKeyRecord;
 
 /// The data keys of a registry.
@@ -84,10 +81,6 @@ impl DataKeys {
         }
         Ok(())
     }
-}
-
-fn decode(payload: Bytes) -> Result<DataKeyRecord, StoreError> {
-    DataKeyRecord::decode(payload).map_err(|error| StoreError::Damaged(error.to_string()))
 }
 
 impl std::fmt::Debug for DataKeys {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Purpose;
-use crate::backup::chain::Position;
 use crate::places::{Folder, PlaceError};
+use crate::registry::chain::Position;
 use crate::store::{Revision, Whereabouts};
 
 /// What the names of claims begin with.

@@ -31,8 +31,8 @@ use uuid::Uuid;
 pub(crate) use self::claim::Claim;
 use self::claim::{Listed, claim_name, note_name, parse_claim, read_claim, write_note};
 pub use self::error::OwnerError;
-use crate::backup::chain::Position;
 use crate::places::{Folder, PlaceError, Trouble};
+use crate::registry::chain::Position;
 use crate::store::{Seen, Store, Whereabouts};
 
 /// How often a server notes how far its registry is.
@@ -107,11 +107,13 @@ impl Owner {
     /// Makes sure that the place is this registry's, when it begins to use it. It claims the place if nobody has and nothing says
     /// that it should have another one.
     pub(crate) async fn enter(&self, store: &dyn Store) -> Result<Uuid, OwnerError> {
-        if Listed::of(&self.folder).await?.claims.is_empty() {
+        let mut listed = Listed::of(&self.folder).await?;
+        if listed.claims.is_empty() {
             self.check_claimable(store).await?;
             self.write_claim(self.first_id(store).await?, store).await?;
+            listed = Listed::of(&self.folder).await?;
         }
-        self.judge(&Listed::of(&self.folder).await?, store, false).await
+        self.judge(&listed, store, false).await
     }
 
     /// The same for whoever only reads: nothing is claimed.

@@ -14,7 +14,7 @@ use object_store::{
 };
 
 use super::*;
-use crate::backup::chain::tests::{History, history};
+use crate::registry::chain::tests::{History, history};
 use crate::registry::kinds::LAYOUT;
 use crate::store::sled::SledStore;
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, stream};
-use prost::Message as _;
 use registry_common::chunks::{self, Chunk, ListDigest};
 use registry_common::hex;
 use registry_proto::v1 as pb;
@@ -266,7 +265,7 @@ pub(crate) fn chunks_written(entry: &LogEntry) -> Result<Vec<Owned>, StoreError>
 
 /// The chunks that a manifest lists, other than those that it holds itself.
 pub(crate) fn chunks_of(key: &[u8], payload: Bytes) -> Result<Vec<Owned>, StoreError> {
-    let record = ManifestRecord::decode(payload).map_err(|error| StoreError::Damaged(error.to_string()))?;
+    let record: ManifestRecord = crate::store::decode(payload)?;
     let namespace = namespace_of(key).to_owned();
     let content = Content::from_record(record)?;
     Ok(content.stored().iter().map(|chunk| (namespace.clone(), *chunk)).collect())

@@ -11,6 +11,7 @@ use registry_proto::v1::ErrorReason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Registry;
+use super::chain::Position;
 use super::commit::CHAIN_START;
 use super::tombstones::tombstone_of;
 use super::transaction::event;
@@ -110,18 +111,12 @@ impl Tail {
         let entries = self.store.log(after, READ).await?;
         let mut read = Vec::with_capacity(entries.len());
         for entry in entries {
-            let (decoded, events, readable) = match pb::WatchedEvents::decode(entry.events.clone()) {
-                Ok(decoded) => (decoded, entry.events, true),
-                Err(error) => {
-                    let decoded = self.stand_in(&entry, &error).await?;
-                    let events = decoded.encode_to_vec().into();
-                    (decoded, events, false)
-                }
-            };
+            let (decoded, is_readable) = self.decode(&entry).await?;
+            let events = if is_readable { entry.events } else { decoded.encode_to_vec().into() };
             let frame = frames::whole(&events, &last_hash(&decoded.events));
             let decoded = (Arc::new(decoded), frame);
             // What can't be read may get a tombstone.
-            if readable {
+            if is_readable {
                 self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(entry.revision, decoded.clone());
             }
             read.push(decoded);
@@ -129,20 +124,32 @@ impl Tail {
         Ok(read)
     }
 
+    /// The events of a revision, or what stands for them: false if they can't be read.
+    async fn decode(&self, entry: &LogEntry) -> Result<(pb::WatchedEvents, bool), Error> {
+        match pb::WatchedEvents::decode(entry.events.clone()) {
+            Ok(decoded) => Ok((decoded, true)),
+            Err(error) => Ok((self.stand_in(entry, &error).await?, false)),
+        }
+    }
+
     /// What stands for the events of a revision that can't be read: it is named, and stops nobody who reads on.
     async fn stand_in(&self, entry: &LogEntry, error: &DecodeError) -> Result<pb::WatchedEvents, Error> {
         let revision = entry.revision.cast_signed();
         let mut comment = format!("the events of this revision can't be read: {error}");
         let tombstone = tombstone_of(&*self.store, entry.revision, &entry.events).await?;
-        match &tombstone {
-            Some(found) => comment += &format!("; events/{}-0 is its tombstone", found.laid_by),
-            None => tracing::error!(revision, %error, "the events of a revision can't be read"),
+        let mut hash = Bytes::new();
+        if let Some(laid_by) = tombstone {
+            comment += &format!("; events/{laid_by}-0 is its tombstone");
+            let position = Position::of(&*self.store, entry.revision).await?;
+            hash = position.map(|position| position.hash).unwrap_or_default();
+        } else {
+            tracing::error!(revision, %error, "the events of a revision can't be read");
         }
         let unreadable = pb::Event {
             name: format!("events/{revision}-0"),
             revision,
             comment,
-            hash: tombstone.map(|found| found.hash).unwrap_or_default(),
+            hash,
             ..event(event_type::REVISION_UNREADABLE)
         };
         Ok(pb::WatchedEvents { revision, events: vec![unreadable], ..Default::default() })
@@ -161,10 +168,7 @@ impl Tail {
         }
         let entries = self.store.log(before, 1).await?;
         let Some(entry) = entries.first().filter(|entry| entry.revision == revision) else { return Ok(None) };
-        Ok(Some(Arc::new(match pb::WatchedEvents::decode(entry.events.clone()) {
-            Ok(decoded) => decoded,
-            Err(error) => self.stand_in(entry, &error).await?,
-        })))
+        Ok(Some(Arc::new(self.decode(entry).await?.0)))
     }
 
     /// The hash of the last event of a revision: with the revision, a position in just this history.

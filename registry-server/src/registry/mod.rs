@@ -5,6 +5,7 @@
 
 pub(crate) mod aliases;
 pub(crate) mod artifacts;
+pub(crate) mod chain;
 pub(crate) mod commit;
 pub(crate) mod compare;
 pub(crate) mod contents;

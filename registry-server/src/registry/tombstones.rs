@@ -1,7 +1,7 @@
 //! Tombstones: what an administrator lays on revisions whose events can't be read, so that they trouble nobody any longer.
 //!
 //! The log is not rewritten: archives, backups and other servers have the same bytes. A tombstone is a record, made by an event of its
-//! own. It names the bytes that it stands for by their digest, and the hash with which the chain goes on after them.
+//! own. It names the bytes that it stands for by their digest.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,36 +17,17 @@ use super::transaction::{Tx, decode, event};
 use super::{Committed, Mutation, Registry, kinds};
 use crate::error::Error;
 use crate::store::{Read, Revision, StoreError, read_write};
-use crate::stored::{ChainHeadRecord, LogEntry, TombstoneRecord};
+use crate::stored::TombstoneRecord;
 
-/// A tombstone that was found.
-pub(crate) struct Found {
-    /// The hash with which the chain goes on.
-    pub(crate) hash: Bytes,
-    /// The revision that laid it.
-    pub(crate) laid_by: Revision,
-}
-
-/// The tombstone of these bytes, which are the events of a revision.
+/// The revision that laid a tombstone on these bytes, which are the events of a revision, if one did.
 pub(crate) async fn tombstone_of<R: Read + ?Sized>(
     records: &R,
     revision: Revision,
     events: &[u8],
-) -> Result<Option<Found>, Error> {
+) -> Result<Option<Revision>, Error> {
     let Some(record) = records.get(kinds::TOMBSTONE, &key(revision)).await? else { return Ok(None) };
-    let TombstoneRecord { sha256, hash } = decode(&record)?;
-    Ok((sha256 == Sha256::digest(events).as_slice()).then_some(Found { hash, laid_by: record.revision }))
-}
-
-/// The hash with which the chain goes on after a revision, as it noted itself; `None` if it did not.
-pub(crate) fn chain_head(entry: &LogEntry) -> Result<Option<Bytes>, Error> {
-    for write in entry.writes.iter().rev().filter(|write| write.kind == u32::from(kinds::CHAIN_HEAD.0)) {
-        if let (_, _, Some(put)) = read_write(write, &entry.events)? {
-            let head = ChainHeadRecord::decode(put.payload).map_err(Error::internal)?;
-            return Ok(Some(head.hash));
-        }
-    }
-    Ok(None)
+    let TombstoneRecord { sha256 } = decode(&record)?;
+    Ok((sha256 == Sha256::digest(events).as_slice()).then_some(record.revision))
 }
 
 impl Registry {
@@ -70,12 +51,8 @@ impl Registry {
                 StoreError::Damaged(lost)
             })?;
         }
-        let hash = match chain_head(&entry)? {
-            Some(hash) => hash,
-            None => self.tail.hash_at(before).await?,
-        };
         let sha256 = Bytes::copy_from_slice(&Sha256::digest(&entry.events));
-        let lay = LayTombstone { revision: entry.revision, record: TombstoneRecord { sha256, hash } };
+        let lay = LayTombstone { revision: entry.revision, record: TombstoneRecord { sha256 } };
         self.commit(intent, lay).await
     }
 }

@@ -20,7 +20,7 @@ use super::{Intent, kinds, versions};
 use crate::error::Error;
 use crate::rules::names::{ARTIFACTS, MODELS, Name, VERSIONS, VersionRef};
 use crate::rules::stages::Stage;
-use crate::store::{Index, Kind, Place, Put, Range, Read, Record, Revision, Source, StoreError, Transaction};
+use crate::store::{Index, Kind, Place, Put, Range, Read, Record, Revision, Source, Transaction};
 use crate::stored::NumberRecord;
 
 /// What every change changes of its resource, besides what it is about.
@@ -205,7 +205,7 @@ pub(crate) fn resource_of<R: Resource>(event: pb::Event) -> Result<R::Message, E
 
 /// The message in a record.
 pub(crate) fn decode<M: Message + Default>(record: &Record) -> Result<M, Error> {
-    Ok(M::decode(record.payload.clone()).map_err(|error| StoreError::Damaged(error.to_string()))?)
+    Ok(crate::store::decode(record.payload.clone())?)
 }
 
 /// The type of an alias, which is a part of its model, in errors.

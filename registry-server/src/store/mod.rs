@@ -211,6 +211,11 @@ fn lost(newest: Revision, noted: Revision) -> String {
     }
 }
 
+/// A message as it is stored.
+pub(crate) fn decode<M: prost::Message + Default>(payload: Bytes) -> Result<M, StoreError> {
+    M::decode(payload).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
 /// Reads of records.
 #[async_trait]
 pub trait Read: Send + Sync {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::*;
-use crate::backup::chain::tests::{History, history};
 use crate::backup::restore::{Until, restore};
 use crate::chunks::ChunkStore;
 use crate::encryption::data::DataKeys;
 use crate::encryption::master::MasterKeys;
+use crate::registry::chain::tests::{History, history};
 use crate::registry::kinds::LAYOUT;
 use crate::rules::quota::Limits;
 use crate::store::sled::SledStore;
@@ -75,7 +75,7 @@ async fn fall_back(place: &Place, shipper: &mut Shipper, history: &[LogEntry]) {
 }
 
 async fn claim(registry: Registry, place: &str) -> Result<Option<Former>, ArchiveError> {
-    Shipper::claim(Shipper::to_claim(registry, place).await?).await
+    Shipper::to_claim(registry, place).await?.claim().await
 }
 
 fn then(before: &[LogEntry], actor: &str, count: usize) -> History {

@@ -58,6 +58,10 @@ impl From<tokio_postgres::Error> for Failure {
             "53300" => format!(
                 "{said}: the database's max_connections are in use; each server takes up to twice its store_connections and two more"
             ),
+            // It tells a registry from its copies.
+            "42501" if said.message().contains("pg_control_system") => {
+                format!("{said}: GRANT EXECUTE ON FUNCTION pg_control_system() to the role that the servers connect as")
+            }
             // A statement of this name is there, or is not: somebody else's.
             "42P05" | "26000" => format!("{said}: {}", home::pooled().message),
             _ => said.to_string(),

@@ -1,9 +1,11 @@
 //! Which store every connection has to lead to. A name, a pooler or a setting of the database may lead the next connection to
 //! another one; then nothing more is read or written, for nobody could tell the two apart.
 
+use std::fmt::Display;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
+use registry_common::hex;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio_postgres::{Row, SimpleQueryMessage, SimpleQueryRow};
@@ -12,7 +14,8 @@ use uuid::Uuid;
 use super::error::{Cause, Failure};
 use super::read::revision;
 use super::schema::NEWEST;
-use crate::store::Revision;
+use super::whereabouts::{self, columns};
+use crate::store::{Revision, Seen, Whereabouts};
 
 /// Waits for the lock that orders the batches of all servers, and keeps migrations apart from them. It goes with the transaction.
 /// What is read in the same statement may be older than the lock: read in the next one.
@@ -38,15 +41,14 @@ pub(super) const END: &str = "
         (SELECT revision FROM record WHERE kind = $1 AND key = $2 ORDER BY revision DESC LIMIT 1)
     FROM (SELECT revision FROM log ORDER BY revision DESC LIMIT 1000) AS last";
 
-/// What a connection is asked first of all. The cluster's identifier may be kept from ordinary roles.
-pub(super) const FIND: &str = "
-    SELECT identity, (SELECT max(version) FROM schema_version), whole, (SELECT coalesce(max(revision), 0) FROM log),
+/// What a connection is asked first of all.
+pub(super) const FIND: &str = concat!(
+    "SELECT identity, (SELECT max(version) FROM schema_version), whole, (SELECT coalesce(max(revision), 0) FROM log),
         (SELECT encode(sha256(convert_to(definition, 'UTF8')), 'hex') FROM layout),
-        'model_registry_' || md5(current_schema()), current_setting('max_connections'),
-        (SELECT oid FROM pg_database WHERE datname = current_database()), current_schema()::regnamespace::oid,
-        CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')
-            THEN (SELECT system_identifier::text FROM pg_control_system()) ELSE '' END
-    FROM store";
+        'model_registry_' || md5(current_schema()), current_setting('max_connections'), ",
+    columns!(),
+    " FROM store"
+);
 
 /// What is asked under the lock: the newest revision, the time, and whether the connection is still what it was. The table `store` is not
 /// written by commits: a row that every commit wrote would be slow to find while an old snapshot is held.
@@ -55,14 +57,20 @@ pub(super) const AT_HOME: &str = "
         (SELECT max(version) FROM schema_version), pg_backend_pid(), clock_timestamp(), current_schema()::regnamespace::oid";
 
 /// Which store a connection leads to, and which of its copies, since these have the same identity.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Address {
     pub(super) identity: Uuid,
-    /// The cluster's; empty if the role may not know.
-    system: String,
-    /// Oids.
-    database: u32,
-    schema: u32,
+    records: Whereabouts,
+}
+
+impl Address {
+    /// The oid of the schema.
+    fn schema(&self) -> Option<u32> {
+        match &self.records {
+            Whereabouts::Postgres { schema: (oid, _), .. } => Some(*oid),
+            _ => None,
+        }
+    }
 }
 
 /// What a connection found.
@@ -88,9 +96,7 @@ impl Found {
         Ok(Self {
             address: Address {
                 identity: text(row, 0)?.parse().map_err(Failure::damaged)?,
-                system: text(row, 9)?.to_owned(),
-                database: u32::try_from(number(7)?).map_err(Failure::damaged)?,
-                schema: u32::try_from(number(8)?).map_err(Failure::damaged)?,
+                records: whereabouts::read(row, 7)?,
             },
             schema: u32::try_from(number(1)?).map_err(Failure::damaged)?,
             whole: text(row, 2)? == "t",
@@ -103,8 +109,7 @@ impl Found {
 
     /// Whether the schema and its views are what this program makes.
     pub(super) fn is_current(&self, views: &str) -> bool {
-        let digest: String = Sha256::digest(views).iter().map(|byte| format!("{byte:02x}")).collect();
-        self.schema == NEWEST && self.views.as_ref() == Some(&digest)
+        self.schema == NEWEST && self.views.as_ref() == Some(&hex(&Sha256::digest(views)))
     }
 }
 
@@ -160,16 +165,32 @@ impl Home {
         self.address.get()
     }
 
-    /// Fails if a connection led elsewhere; for good, also if this one does.
+    /// Fails if a connection led elsewhere; for good, also if this one does. A standby that took over is no other place.
     pub(super) fn check(&self, found: &Address, schema: u32) -> Result<(), Failure> {
         let Some(own) = self.address() else { return Ok(()) };
-        if found.identity != own.identity {
-            let (there, own) = (found.identity, own.identity);
-            self.leave(format!("the database's connections lead to another registry now ({there}; it was {own})"));
-        } else if found != own {
-            let places = format!("{found:?}; it was {own:?}");
-            self.leave(format!("the database's connections lead to a copy of this registry now ({places})"));
-        } else if schema != NEWEST {
+        self.check_identity(own, found.identity);
+        if found.records.seen_from(&own.records) == Seen::Other {
+            self.leave_for_copy(own, &found.records);
+        }
+        self.check_schema(schema)
+    }
+
+    fn check_identity(&self, own: &Address, found: Uuid) {
+        if found != own.identity {
+            let own = own.identity;
+            self.leave(format!("the database's connections lead to another registry now ({found}; it was {own})"));
+        }
+    }
+
+    fn leave_for_copy(&self, own: &Address, there: &dyn Display) {
+        let own = &own.records;
+        self.leave(format!(
+            "the database's connections lead to a copy of this registry now ({there}; it was in {own})"
+        ));
+    }
+
+    fn check_schema(&self, schema: u32) -> Result<(), Failure> {
+        if schema != NEWEST {
             let migrated =
                 format!("another program has changed the database's schema to {schema}; this one needs {NEWEST}");
             self.leave(migrated);
@@ -211,12 +232,15 @@ impl Home {
         let identity: Option<Uuid> = row.try_get(1)?;
         let schema: Option<i32> = row.try_get(2)?;
         let (identity, schema) = identity.zip(schema).ok_or_else(missing)?;
-        let within: Option<u32> = row.try_get(5)?;
         if let Some(own) = self.address() {
+            self.check_identity(own, identity);
             // The session can't have left its cluster and its database.
-            let found = Address { identity, schema: within.unwrap_or_default(), ..own.clone() };
-            self.check(&found, u32::try_from(schema).map_err(Failure::damaged)?)?;
+            let within: Option<u32> = row.try_get(5)?;
+            if within != own.schema() {
+                self.leave_for_copy(own, &format_args!("another schema, of oid {}", within.unwrap_or_default()));
+            }
         }
+        self.check_schema(u32::try_from(schema).map_err(Failure::damaged)?)?;
         same_backend(row.try_get(3)?, backend)?;
         Ok((revision(row, 0)?, row.try_get(4)?))
     }

@@ -1,26 +1,39 @@
 //! Where a registry's records are in the world of PostgreSQL servers.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryRow};
 
 use super::error::Failure;
+use super::home::{last_row, text};
 use crate::store::Whereabouts;
 
-const WHERE: &str = "
-    SELECT (SELECT system_identifier::text FROM pg_control_system()),
-           pg_walfile_name(pg_current_wal_lsn()),
-           (SELECT oid FROM pg_database WHERE datname = current_database()), current_database()::text,
-           (SELECT oid FROM pg_namespace WHERE nspname = current_schema()), current_schema()::text";
+/// What tells where a connection leads.
+macro_rules! columns {
+    () => {
+        "(SELECT system_identifier::text FROM pg_control_system()),
+        pg_walfile_name(pg_current_wal_lsn()),
+        (SELECT oid FROM pg_database WHERE datname = current_database()), current_database(),
+        current_schema()::regnamespace::oid, current_schema()"
+    };
+}
+pub(super) use columns;
 
 /// The database and schema that a connection leads to.
 pub(super) async fn whereabouts(client: &Client) -> Result<Whereabouts, Failure> {
-    let row = client.query_one(WHERE, &[]).await?;
+    let answer = client.simple_query(concat!("SELECT ", columns!())).await?;
+    read(last_row(&answer).ok_or_else(|| Failure::broken("the database does not say where it is"))?, 0)
+}
+
+/// Reads the columns, from one on.
+pub(super) fn read(row: &SimpleQueryRow, first: usize) -> Result<Whereabouts, Failure> {
+    let name = |column| Ok::<_, Failure>(text(row, first + column)?.to_owned());
+    let oid = |column| name(column)?.parse().map_err(Failure::damaged);
     // The name of a WAL file begins with its timeline, as eight digits.
-    let file: &str = row.try_get(1)?;
+    let file = name(1)?;
     let timeline = file.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
     Ok(Whereabouts::Postgres {
-        system: row.try_get(0)?,
+        system: name(0)?,
         timeline: timeline.ok_or_else(|| Failure::damaged(format!("{file} is no name of a WAL file")))?,
-        database: (row.try_get(2)?, row.try_get(3)?),
-        schema: (row.try_get(4)?, row.try_get(5)?),
+        database: (oid(2)?, name(3)?),
+        schema: (oid(4)?, name(5)?),
     })
 }

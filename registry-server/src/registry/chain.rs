@@ -4,10 +4,10 @@ use bytes::Bytes;
 use prost::Message as _;
 use registry_proto::v1 as pb;
 
-use crate::registry::commit::{CHAIN_START, link};
-use crate::registry::tombstones::chain_head;
-use crate::store::{Revision, Store, StoreError};
-use crate::stored::LogEntry;
+use super::commit::{CHAIN_START, link};
+use super::kinds;
+use crate::store::{Revision, Store, StoreError, read_write};
+use crate::stored::{ChainHeadRecord, LogEntry};
 
 /// A place in a log: a revision, and the hash of its last event, which covers everything up to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +26,14 @@ impl Position {
     pub(crate) async fn of(store: &dyn Store, revision: Revision) -> Result<Option<Self>, StoreError> {
         let mut at = revision;
         while at > 0 {
-            let entries = store.changes(at - 1, 1).await?;
+            let entries = store.log(at - 1, 1).await?;
             let Some(entry) = entries.into_iter().find(|entry| entry.revision == at) else { return Ok(None) };
-            if let Some(hash) = hash_of(&entry) {
+            let hash = match last_hash(&entry.events) {
+                // Its writes are read only then: they may be long.
+                None => store.changes(at - 1, 1).await?.first().and_then(hash_behind),
+                hash => hash,
+            };
+            if let Some(hash) = hash {
                 return Ok(Some(Self { revision, hash }));
             }
             // It can't be read, and says nothing of the chain: what comes behind it goes on from before.
@@ -37,9 +42,10 @@ impl Position {
         Ok(Some(Self { revision, ..Self::start() }))
     }
 
-    /// The position of an entry that comes right behind this one.
-    pub(crate) fn then(&self, entry: &LogEntry) -> Self {
-        Self { revision: entry.revision, hash: hash_of(entry).unwrap_or_else(|| self.hash.clone()) }
+    /// The position of the last of some entries that come right behind this one.
+    pub(crate) fn behind(&self, entries: &[LogEntry]) -> Self {
+        let hash = entries.iter().rev().find_map(hash_behind).unwrap_or_else(|| self.hash.clone());
+        Self { revision: entries.last().map_or(self.revision, |entry| entry.revision), hash }
     }
 
     /// The newest position of a store.
@@ -60,28 +66,38 @@ impl Position {
         if entry.revision != self.revision + 1 {
             return false;
         }
-        if let Ok(pb::WatchedEvents { events, .. }) = pb::WatchedEvents::decode(entry.events.clone()) {
-            let mut hash = self.hash.clone();
-            for mut event in events {
-                let logged = event.hash.clone();
-                link(&hash, &mut event);
-                if event.hash != logged || event.revision.cast_unsigned() != entry.revision {
-                    return false;
-                }
-                hash = logged;
+        let Ok(pb::WatchedEvents { events, .. }) = pb::WatchedEvents::decode(entry.events.clone()) else {
+            *self = self.behind(std::slice::from_ref(entry));
+            return true;
+        };
+        let mut hash = self.hash.clone();
+        for mut event in events {
+            let logged = event.hash.clone();
+            link(&hash, &mut event);
+            if event.hash != logged || event.revision.cast_unsigned() != entry.revision {
+                return false;
             }
+            hash = logged;
         }
-        *self = self.then(entry);
+        *self = Self { revision: entry.revision, hash };
         true
     }
 }
 
-/// The hash with which the chain goes on behind an entry, if it can be told from it.
-fn hash_of(entry: &LogEntry) -> Option<Bytes> {
-    match pb::WatchedEvents::decode(entry.events.clone()) {
-        Ok(pb::WatchedEvents { events, .. }) => events.last().map(|event| event.hash.clone()),
-        Err(_) => chain_head(entry).ok().flatten(),
-    }
+/// The hash with which the chain goes on after an entry: that of its last event or, if these can't be read, what the revision noted for
+/// the next one. `None` if neither is there.
+pub(crate) fn hash_behind(entry: &LogEntry) -> Option<Bytes> {
+    last_hash(&entry.events).or_else(|| {
+        let heads = entry.writes.iter().rev().filter(|write| write.kind == u32::from(kinds::CHAIN_HEAD.0));
+        let (_, _, put) = heads.map(|write| read_write(write, &entry.events)).next()?.ok()?;
+        Some(ChainHeadRecord::decode(put?.payload).ok()?.hash)
+    })
+}
+
+/// The hash of the last of some events, if they can be read.
+fn last_hash(events: &Bytes) -> Option<Bytes> {
+    let decoded = pb::WatchedEvents::decode(events.clone()).ok()?;
+    decoded.events.last().map(|event| event.hash.clone())
 }
 
 #[cfg(test)]
@@ -90,7 +106,7 @@ pub(crate) mod tests {
 
     pub(crate) type History = Vec<LogEntry>;
 
-    /// So many more entries of a log, each with an event by this actor.
+    /// The next `count` entries of a log, each with one event by this actor.
     pub(crate) fn history(before: &[LogEntry], actor: &str, count: usize) -> History {
         let mut position = Position::start();
         assert!(before.iter().all(|entry| position.follow(entry)));
