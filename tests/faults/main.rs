@@ -32,6 +32,7 @@ mod sync;
 mod trace;
 mod uploads;
 mod verify;
+mod walk;
 mod writer;
 
 use std::time::Duration;
