@@ -2,8 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use figment::Figment;
@@ -12,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::encryption::master::{KeyError, MasterKeys};
 use crate::rules::quota::Limits;
-pub use crate::settings::StoreChoice;
-use crate::settings::{Secret, Size, warn_if_open};
+pub use crate::settings::{Period, Size, StoreChoice};
+use crate::settings::{Secret, warn_if_open};
 
 /// The variable that names the file with settings.
 const CONFIG: &str = "MODEL_REGISTRY_CONFIG";
 
-const HOUR: Duration = Duration::from_secs(60 * 60);
+const HOUR: u64 = 60 * 60;
 
 /// What the server can be told, with its defaults. Each has a flag, a variable `MODEL_REGISTRY_...`, and a key in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,10 +55,10 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Which log lines there are, in the syntax of `tracing_subscriber::EnvFilter`.
     pub log: String,
-    /// How much memory the store may use for pages, in MiB.
-    pub cache_mib: u64,
-    /// The largest message that is taken, in bytes.
-    pub max_message_bytes: usize,
+    /// How much memory the embedded store may use for pages.
+    pub cache: Size,
+    /// The largest message that is taken.
+    pub max_message_size: Size,
     /// The largest artifact that is taken; without it, any.
     pub max_artifact_size: Option<Size>,
     /// What the artifacts of a namespace without a quota of its own may add up to; without it, anything.
@@ -79,12 +77,12 @@ pub struct Config {
     pub bookmark_every: Period,
     /// How long a watch's snapshot is kept for a reader that takes nothing.
     pub snapshot_patience: Period,
-    /// How long a call may take, in seconds, if its caller's deadline is not sooner; uploads and streams may take longer.
-    pub call_timeout_seconds: u64,
-    /// How long an upload may wait for its next bytes, in seconds.
-    pub upload_idle_seconds: u64,
-    /// How long calls may go on when the server is told to stop, in seconds.
-    pub drain_seconds: u64,
+    /// How long a call may take, if its caller's deadline is not sooner; uploads and streams may take longer.
+    pub call_timeout: Period,
+    /// How long an upload may wait for its next bytes.
+    pub upload_idle: Period,
+    /// How long calls may go on when the server is told to stop.
+    pub drain: Period,
 }
 
 impl Default for Config {
@@ -94,46 +92,33 @@ impl Default for Config {
             storage_path: PathBuf::from("./registry-data"),
             store: StoreChoice::Sled,
             store_connections: 16,
-            store_patience: Period(Duration::from_secs(10)),
+            store_patience: Period::of_secs(10),
             artifacts: None,
             archive: None,
-            archive_every: Period(Duration::from_secs(5)),
-            gc_every: Period(HOUR),
-            gc_grace: Period(24 * HOUR),
-            purge_after: Period(30 * 24 * HOUR),
+            archive_every: Period::of_secs(5),
+            gc_every: Period::of_secs(HOUR),
+            gc_grace: Period::of_secs(24 * HOUR),
+            purge_after: Period::of_secs(30 * 24 * HOUR),
             encryption_key_file: None,
             encryption_key: None,
             encryption_old_key_files: Vec::new(),
             log_format: LogFormat::Human,
             log: "info".to_owned(),
-            cache_mib: 256,
-            max_message_bytes: 8 * 1024 * 1024,
+            cache: Size::of_mib(256),
+            max_message_size: Size::of_mib(8),
             max_artifact_size: None,
             namespace_quota: None,
             max_calls: 1024,
             max_uploads: 256,
             max_streams: 4096,
             max_connections: 4096,
-            connection_idle: Period(Duration::from_secs(10 * 60)),
-            bookmark_every: Period(Duration::from_secs(5)),
-            snapshot_patience: Period(Duration::from_secs(60)),
-            call_timeout_seconds: 30,
-            upload_idle_seconds: 60,
-            drain_seconds: 8,
+            connection_idle: Period::of_secs(10 * 60),
+            bookmark_every: Period::of_secs(5),
+            snapshot_patience: Period::of_secs(60),
+            call_timeout: Period::of_secs(30),
+            upload_idle: Period::of_secs(60),
+            drain: Period::of_secs(8),
         }
-    }
-}
-
-/// A length of time, as people write it: `5s`, `500ms`, `1h 30m`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Period(#[serde(with = "humantime_serde")] pub Duration);
-
-impl FromStr for Period {
-    type Err = humantime::DurationError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        humantime::parse_duration(text).map(Self)
     }
 }
 
@@ -222,14 +207,14 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
-    /// How much memory the store may use for pages, in MiB [default: 256]
-    #[arg(long, global = true, value_name = "N")]
+    /// How much memory the embedded store may use for pages [default: 256MiB]
+    #[arg(long, global = true, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    cache_mib: Option<u64>,
-    /// The largest message that is taken, in bytes [default: 8388608]
-    #[arg(long, global = true, value_name = "N")]
+    cache: Option<Size>,
+    /// The largest message that is taken [default: 8MiB]
+    #[arg(long, global = true, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    max_message_bytes: Option<usize>,
+    max_message_size: Option<Size>,
     /// The largest artifact that is taken, for example 10GiB [default: no limit]
     #[arg(long, global = true, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -266,18 +251,18 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot_patience: Option<Period>,
-    /// How long a call may take; uploads and streams may take longer [default: 30]
-    #[arg(long, global = true, value_name = "N")]
+    /// How long a call may take; uploads and streams may take longer [default: 30s]
+    #[arg(long, global = true, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    call_timeout_seconds: Option<u64>,
-    /// How long an upload may wait for its next bytes [default: 60]
-    #[arg(long, global = true, value_name = "N")]
+    call_timeout: Option<Period>,
+    /// How long an upload may wait for its next bytes [default: 1m]
+    #[arg(long, global = true, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    upload_idle_seconds: Option<u64>,
-    /// How long calls may go on when the server is told to stop [default: 8]
-    #[arg(long, global = true, value_name = "N")]
+    upload_idle: Option<Period>,
+    /// How long calls may go on when the server is told to stop [default: 8s]
+    #[arg(long, global = true, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    drain_seconds: Option<u64>,
+    drain: Option<Period>,
 }
 
 impl Flags {

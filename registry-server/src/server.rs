@@ -83,7 +83,7 @@ impl Server {
     }
 
     /// Serves until `stop` is done, then drains: streams end with UNAVAILABLE, other calls are finished, up to the
-    /// configuration's `drain_seconds`.
+    /// configuration's `drain`.
     ///
     /// # Errors
     /// If the network fails.
@@ -101,7 +101,7 @@ impl Server {
         if let Some(shipper) = shipper {
             tasks.spawn(ARCHIVE, shipper.run(config.archive_every.0, serving_ended));
         }
-        let idle = Duration::from_secs(config.upload_idle_seconds);
+        let idle = config.upload_idle.0;
         let plan = Plan { dry_run: false, grace: config.gc_grace.0 };
         let schedule = Schedule { every: config.gc_every.0, plan: plan.clone() };
         if !schedule.every.is_zero() {
@@ -113,12 +113,12 @@ impl Server {
             turns: Arc::new(Semaphore::new(snapshots(&config))),
         };
         let routes = Services::new(registry, draining.clone(), idle, plan, watching)
-            .routes(config.max_message_bytes)
+            .routes(usize::try_from(config.max_message_size.bytes()).unwrap_or(usize::MAX))
             .add_service(health_service.accept_compressed(Gzip).accept_compressed(Zstd))
             .add_service(reflection().build_v1()?.accept_compressed(Gzip).accept_compressed(Zstd))
             .add_service(reflection().build_v1alpha()?.accept_compressed(Gzip).accept_compressed(Zstd));
         let capacity = Capacity { calls: config.max_calls, uploads: config.max_uploads, streams: config.max_streams };
-        let calls = CallLayer::new(capacity, Duration::from_secs(config.call_timeout_seconds));
+        let calls = CallLayer::new(capacity, config.call_timeout.0);
         let limits = Limits { most: config.max_connections, handshake: HANDSHAKE, idle: config.connection_idle.0 };
         let mut stopping = draining;
         let serving = Transport::builder()
@@ -145,10 +145,10 @@ impl Server {
         }
         tracing::info!("draining");
         drain.send_replace(true);
-        let end = Instant::now() + Duration::from_secs(config.drain_seconds);
+        let end = Instant::now() + config.drain.0;
         match timeout_at(end, serving).await {
             Ok(ended) => ended?,
-            Err(_) => tracing::warn!(seconds = config.drain_seconds, "calls were still going on and were ended"),
+            Err(_) => tracing::warn!(drain = %config.drain, "calls were still going on and were ended"),
         }
         // A sweep that is left in the middle holds up the other servers.
         if let Some(collecting) = tasks.take(COLLECTING)

@@ -1,45 +1,16 @@
 //! Values of settings, as people write them.
 
+mod units;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::str::FromStr;
 
-use bytesize::ByteSize;
 use registry_common::shown;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-/// A number of bytes: `1000`, `10GiB`, `1.5TB`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Size(ByteSize);
-
-impl Size {
-    /// So many bytes.
-    pub fn of(bytes: u64) -> Self {
-        Self(ByteSize(bytes))
-    }
-
-    /// In bytes.
-    pub fn bytes(self) -> u64 {
-        self.0.as_u64()
-    }
-}
-
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
-    }
-}
-
-/// As a number: the text would be rounded.
-impl Serialize for Size {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(self.bytes())
-    }
-}
+pub use self::units::{Period, Size};
 
 /// Which store keeps the records.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -185,8 +185,7 @@ impl Stores {
         let (store, locks): (Arc<dyn Store>, _) = match &config.store {
             StoreChoice::Sled => {
                 let lock = lock(folder, "lock", "--storage-path")?;
-                let cache_bytes = config.cache_mib.saturating_mul(1024 * 1024);
-                (Arc::new(SledStore::open(&folder.join("store"), cache_bytes, &LAYOUT)?), vec![lock])
+                (Arc::new(SledStore::open(&folder.join("store"), config.cache.bytes(), &LAYOUT)?), vec![lock])
             }
             StoreChoice::Postgres(url) => (Arc::new(PostgresStore::open(postgres(config, url)).await?), Vec::new()),
         };
@@ -216,12 +215,12 @@ impl Stores {
 }
 
 fn postgres(config: &Config, url: &str) -> PostgresOptions {
-    let seconds = Duration::from_secs(config.call_timeout_seconds.max(1));
+    let timeout = config.call_timeout.0.max(Duration::from_secs(1));
     PostgresOptions {
         url: url.to_owned(),
         pool_size: config.store_connections.max(1),
-        statement_timeout: seconds,
-        connect_timeout: CONNECTING.min(seconds),
+        statement_timeout: timeout,
+        connect_timeout: CONNECTING.min(timeout),
         patience: config.store_patience.0,
         layout: &LAYOUT,
     }

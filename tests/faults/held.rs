@@ -86,7 +86,7 @@ fn watch(start: Start) -> WatchEventsRequest {
 #[ignore = "takes a minute, and measures: tests/full.sh runs it"]
 async fn those_who_read_nothing_cost_the_others_little() {
     let folder = tempfile::tempdir().unwrap();
-    let server = ServerProcess::start_with(folder.path(), "127.0.0.1:0", &["--cache-mib", "64"]);
+    let server = ServerProcess::start_with(folder.path(), "127.0.0.1:0", &["--cache", "64MiB"]);
     let client = patient(&server.endpoint());
     for model in [MODEL, LARGE] {
         client.create_model(model).await.unwrap();

@@ -28,7 +28,7 @@ async fn a_killed_primary_loses_nothing_and_servers_go_on_with_its_standby() {
     let servers: Vec<_> = (0..2)
         .map(|_| {
             let mut command = sled_command(folder.path(), "127.0.0.1:0");
-            command.args(["--store", &url, "--store-patience", "30s", "--call-timeout-seconds", "60"]);
+            command.args(["--store", &url, "--store-patience", "30s", "--call-timeout", "60s"]);
             ServerProcess::spawn(command)
         })
         .collect();

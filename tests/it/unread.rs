@@ -96,7 +96,7 @@ async fn a_reader_that_comes_back_finds_everything() {
 /// The calls that one batch of large versions, which nobody takes, leaves room for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_nobody_takes_is_given_up() {
-    let server = server_with(|config| (config.max_calls, config.call_timeout_seconds) = (2, 5)).await;
+    let server = server_with(|config| (config.max_calls, config.call_timeout) = (2, Period::of_secs(5))).await;
     let client = server.client();
     let names = (1..=VERSIONS).map(|number| format!("{MODEL}/versions/{number}")).collect();
     let batch = BatchGetVersionsRequest { names };

@@ -6,6 +6,7 @@ use registry_client::Error;
 use registry_client::pb::artifact_service_client::ArtifactServiceClient;
 use registry_client::pb::upload_artifact_request::Request;
 use registry_client::pb::{Artifact, ErrorReason, UploadArtifactRequest, UploadMetadata};
+use registry_server::config::Period;
 use registry_tests::chunks::given;
 use registry_tests::expect::{invalid, refused};
 use registry_tests::{PATIENCE, TestServer, files, model, noise, pending, ready, sha256, until};
@@ -104,7 +105,7 @@ async fn an_upload_that_is_cut_off_makes_no_artifact() {
 
 #[tokio::test]
 async fn an_upload_that_stands_still_is_given_up() {
-    let server = TestServer::with(|config| config.upload_idle_seconds = 0).await;
+    let server = TestServer::with(|config| config.upload_idle = Period::of_secs(0)).await;
     model(&server.client(), MODEL).await;
     pending(&server.client(), MODEL).await;
     let first = stream::iter([UploadArtifactRequest { request: Some(Request::Metadata(announced(5, ""))) }]);

@@ -17,17 +17,17 @@ fn flags(arguments: &[&str]) -> Flags {
 #[expect(clippy::result_large_err, reason = "the signature of figment's jail")]
 fn flags_go_over_environment_over_file_over_defaults() {
     figment::Jail::expect_with(|jail| {
-        jail.create_file("registry.toml", "listen = \"127.0.0.1:1\"\nmax_calls = 1\ncache_mib = 1")?;
+        jail.create_file("registry.toml", "listen = \"127.0.0.1:1\"\nmax_calls = 1\ncache = \"1MiB\"")?;
         jail.set_env("MODEL_REGISTRY_MAX_CALLS", "2");
-        jail.set_env("MODEL_REGISTRY_CACHE_MIB", "2");
+        jail.set_env("MODEL_REGISTRY_CACHE", "2MiB");
         jail.set_env("MODEL_REGISTRY_ENDPOINT", "http://the-client-s-own");
-        let flags = flags(&["--config", "registry.toml", "--cache-mib", "3", "--archive-every", "1m 30s"]);
+        let flags = flags(&["--config", "registry.toml", "--cache", "3MiB", "--archive-every", "1m 30s"]);
         let config = Config::load(&flags).map_err(|error| *error)?;
         let expected = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 1)),
             max_calls: 2,
-            cache_mib: 3,
-            archive_every: Period(Duration::from_secs(90)),
+            cache: Size::of_mib(3),
+            archive_every: Period::of_secs(90),
             ..Config::default()
         };
         assert_eq!(config, expected);
@@ -96,7 +96,7 @@ fn no_password_of_a_store_is_repeated() {
 #[expect(clippy::result_large_err, reason = "the signature of figment's jail")]
 fn limits_are_exact() {
     figment::Jail::expect_with(|jail| {
-        jail.create_file("registry.toml", "max_artifact_size = 1000001\nnamespace_quota = \"1TiB\"")?;
+        jail.create_file("registry.toml", "max_artifact_size = \"1000001B\"\nnamespace_quota = \"1TiB\"")?;
         jail.set_env("MODEL_REGISTRY_NAMESPACE_QUOTA", "10GiB");
         let limits = Config::load(&flags(&["--config", "registry.toml"])).map_err(|error| *error)?.limits();
         assert_eq!(limits, Limits { artifact: Some(1_000_001), namespace: Some(10 << 30) });

@@ -49,7 +49,7 @@ struct Ground {
 impl Ground {
     fn server(&self, listen: &str) -> ServerProcess {
         let mut command = sled_command(self.folder.path(), listen);
-        command.args(["--store", self.cluster.url(), "--store-patience", "30s", "--call-timeout-seconds", "60"]);
+        command.args(["--store", self.cluster.url(), "--store-patience", "30s", "--call-timeout", "60s"]);
         let bucket = &self.bucket;
         command.args(["--artifacts", &bucket.under("artifacts").url, "--gc-every", "1s", "--gc-grace", "0s"]);
         command.args(["--archive", &bucket.under("archive").url, "--archive-every", "500ms"]);
