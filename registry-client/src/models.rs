@@ -28,7 +28,8 @@ impl RegistryClient {
         self.call(pb::GetModelRequest { name: complete(name) })
     }
 
-    /// The models of the default namespace, or of [`parent`](Call::parent).
+    /// The models of the default namespace, or of [`parent`](Call::parent): [`is_not_found`](crate::Error::is_not_found) if there is
+    /// no such namespace.
     pub fn list_models(&self) -> Call<pb::ListModelsRequest> {
         self.call(pb::ListModelsRequest::default())
     }

@@ -30,6 +30,7 @@ mod stop;
 mod sweeps;
 mod sync;
 mod trace;
+mod typos;
 mod uploads;
 mod verify;
 mod walk;

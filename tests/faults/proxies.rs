@@ -31,6 +31,7 @@ async fn behind(kind: Kind) -> (TestServer, Gateway, RegistryClient) {
     let gateway = Gateway::to(kind, server.address());
     let client = patient(&gateway.endpoint());
     model(&client, MODEL).await;
+    client.create_namespace("quiet").await.unwrap();
     (server, gateway, client)
 }
 

@@ -15,6 +15,7 @@ async fn a_quiet_watch_s_cursor_moves_while_others_write() {
     let server = TestServer::with(|config| config.bookmark_every = Period(Duration::from_millis(100))).await;
     let client = server.client();
     model(&client, MODEL).await;
+    client.create_namespace("quiet").await.unwrap();
     let request = WatchEventsRequest { parent: "namespaces/quiet".to_owned(), ..Default::default() };
     let mut watch = EventServiceClient::new(server.channel()).watch_events(request).await.unwrap().into_inner();
     let writing = tokio::spawn(async move {

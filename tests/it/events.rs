@@ -188,7 +188,6 @@ async fn events_are_chosen_by_parent_and_type() {
         ("namespaces/other/models/fraud", "namespaces/other/models/fraud"),
         ("models/fraud/versions/3", "namespaces/default/models/fraud/versions/3"),
         ("models/fraud2/versions/1", "namespaces/default/models/fraud2/versions/1"),
-        ("models/none", "namespaces/default/models/none"),
     ] {
         for types in [
             vec![],

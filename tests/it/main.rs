@@ -23,6 +23,7 @@ mod models;
 mod moving;
 mod names;
 mod namespaces;
+mod parents;
 mod quotas;
 mod reflection;
 mod requests;

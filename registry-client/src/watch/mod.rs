@@ -73,7 +73,8 @@ pub enum WatchItem {
 }
 
 impl Watch {
-    /// Only what happens to this resource and all below it: a namespace, a model, or a version by its number.
+    /// Only what happens to this resource and all below it: a namespace, a model, or a version by its number. It has to exist, if
+    /// only as something deleted; the namespace `default` always does.
     pub fn parent(mut self, name: impl Into<String>) -> Self {
         self.request.parent = complete(name);
         self
@@ -116,9 +117,10 @@ impl Watch {
     ///
     /// When its server goes away the stream goes on where it was on another one, or waits for the registry, however long that
     /// takes: no event is left out, none comes twice. It never ends, except after an error that waiting would not cure: for example
+    /// [`is_not_found`](Error::is_not_found) if there is no such [`parent`](Self::parent),
     /// [`is_out_of_range`](Error::is_out_of_range) if the revision to go on from is not in the log any more, or
     /// [`is_invalid_argument`](Error::is_invalid_argument). A watch that began [with a snapshot](Self::from_snapshot) takes another
-    /// one in the first case.
+    /// one in the second case.
     ///
     /// A reader may be slow; that costs the registry nothing. To stop watching, drop the stream.
     pub fn stream(self) -> BoxStream<'static, Result<WatchItem, Error>> {

@@ -282,6 +282,7 @@ mod tests {
                 Some(after(4)),
             ),
             (now, vec![created(1), status(tonic::Status::invalid_argument("no"))], "created 1, fail", None),
+            (now, vec![status(tonic::Status::not_found("what it is to be of"))], "fail", None),
             (now, vec![created(1), status(tonic::Status::unavailable(""))], "created 1, reconnect 1", Some(after(1))),
             // A server that breaks the contract is not believed.
             (after(3), vec![created(4)], "fail", None),

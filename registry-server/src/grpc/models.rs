@@ -42,7 +42,7 @@ impl ModelService for Services {
             request,
             List::by(&["name", "create_time"]),
             |request, found| parent(&request.parent, found),
-            |registry, namespace, page| async move { registry.list::<ModelRow>(namespace.prefix(), &page).await },
+            |registry, namespace, page| async move { registry.list_models(&namespace, &page).await },
         )
         .await
     }

@@ -9,6 +9,7 @@ use registry_proto::v1 as pb;
 use super::commit::event_reference;
 use super::events::{READ, Selection, last_hash, number};
 use super::lists::{Listed, Page, page_token_invalid};
+use super::transaction::Records as _;
 use super::{Registry, kinds};
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name};
@@ -43,6 +44,7 @@ impl Registry {
                 Some(revision)
             }
         };
+        self.parent_must_exist(selection).await?;
         // Revisions between these two, without them. A page that is not the first begins where the one before ended.
         let mut after = match (position, period.start) {
             (Some(position), _) if !page.reverse => position,
@@ -90,6 +92,14 @@ impl Registry {
                     return Ok(Listed { items, next });
                 }
             }
+        }
+    }
+
+    /// Fails if what events are to be of never was: a typo must not look like silence. What is deleted or purged has its events.
+    pub(super) async fn parent_must_exist(&self, selection: &Selection) -> Result<(), Error> {
+        match &selection.parent {
+            Some(parent) => self.store.parent_must_exist(parent).await,
+            None => Ok(()),
         }
     }
 

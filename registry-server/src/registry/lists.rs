@@ -42,12 +42,16 @@ pub(crate) fn page_token_invalid() -> Error {
 }
 
 impl Registry {
+    /// The models of a namespace.
+    pub(crate) async fn list_models(&self, namespace: &Name, page: &Page) -> Result<Listed<pb::Model>, Error> {
+        self.store.parent_must_exist(namespace).await?;
+        self.list::<ModelRow>(namespace.prefix(), page).await
+    }
+
     /// The versions of a model, or of all models of a namespace.
     pub(crate) async fn list_versions(&self, parent: &Name, page: &Page) -> Result<Listed<pb::Version>, Error> {
+        self.store.parent_must_exist(parent).await?;
         let of_model = std::ptr::eq(parent.of(), &MODELS);
-        if of_model {
-            self.store.must_exist(parent).await?;
-        }
         match page.show_deleted {
             true => self.page(Source::Kind(pb::Version::KIND), parent.prefix(), page, |hit| decode(&hit)).await,
             false if of_model => {

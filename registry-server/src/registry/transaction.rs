@@ -18,7 +18,7 @@ use super::stages::{stage, stage_entry};
 use super::versions::version_id_key;
 use super::{Intent, kinds, versions};
 use crate::error::Error;
-use crate::rules::names::{ARTIFACTS, MODELS, Name, VERSIONS, VersionRef};
+use crate::rules::names::{ARTIFACTS, DEFAULT_NAMESPACE, MODELS, Name, VERSIONS, VersionRef};
 use crate::rules::stages::Stage;
 use crate::store::{Index, Kind, Place, Put, Range, Read, Record, Revision, Source, Transaction};
 use crate::stored::NumberRecord;
@@ -241,6 +241,18 @@ pub(crate) trait Records: Read {
             return self.resource::<pb::Version>(name).await.map(drop);
         }
         Ok(())
+    }
+
+    /// Fails if there is nothing, deleted or not, with the name of what a list or a watch is to be of. The default namespace counts as
+    /// there before the first model makes it.
+    async fn parent_must_exist(&self, name: &Name) -> Result<(), Error> {
+        if !std::ptr::eq(name.of(), pb::Namespace::OF) {
+            return self.must_exist(name).await;
+        }
+        match name.id() {
+            DEFAULT_NAMESPACE => Ok(()),
+            _ => self.resource::<pb::Namespace>(name).await.map(drop),
+        }
     }
 
     /// The name by which a record is kept: with the version's number. A number need not exist.

@@ -84,6 +84,8 @@ impl Registry {
                 (*revision, self.tail.check_position(*revision, hash, newest).await?)
             }
         };
+        // Behind the position: a registry that was restored may lack the parent, and says that it was restored.
+        self.parent_must_exist(&selection).await?;
         let (out, receiver) = Out::new();
         let watcher = Watcher { registry: self.clone(), selection, watching, out, cursor, hash };
         tokio::spawn(watcher.run(start == Start::Snapshot, head, draining));
