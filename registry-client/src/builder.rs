@@ -22,15 +22,16 @@ use crate::client::Shared;
 use crate::endpoint::problem_of;
 use crate::pool::Pool;
 use crate::transport::{Address, Layers, Origin, Transport};
-use crate::{Error, RegistryClient, RetryPolicy};
+use crate::work::Callback;
+use crate::{Error, Outage, RegistryClient, RetryPolicy};
 
 /// Frames of this size instead of the usual 16 KiB save a third of the work of a large transfer.
 const FRAME_BYTES: u32 = 256 << 10;
 /// What may be under way to one reader: enough to fill 1 Gbit/s at 30 ms, little enough for many slow readers.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
-/// A server that is gone without a word is noticed after these two, by a watch as well. That leaves a call half of its usual time
-/// for another server.
+/// A server that is gone without a word is noticed after these two, by a watch as well, and before a call's time for an answer is over:
+/// it can still go to another server.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -47,8 +48,9 @@ pub struct Builder {
     tls: Option<ClientTlsConfig>,
     connections: usize,
     connect_timeout: Duration,
-    timeout: Duration,
+    timeout: Option<Duration>,
     retry: RetryPolicy,
+    on_outage: Callback<Outage>,
 }
 
 impl RegistryClient {
@@ -105,8 +107,9 @@ impl Builder {
             tls: None,
             connections: 2,
             connect_timeout: Duration::from_secs(5),
-            timeout: Duration::from_secs(30),
+            timeout: None,
             retry: RetryPolicy::default(),
+            on_outage: None,
         }
     }
 
@@ -201,39 +204,60 @@ impl Builder {
         self
     }
 
-    /// How long a unary call may take, retries included; 30 seconds unless set. The server hears of it.
+    /// How long a unary call may take in all, also while the registry is unavailable. The server hears of it.
     ///
-    /// Transfers and watches may take as long as they need; a dead connection is noticed after a quarter of a
-    /// minute.
+    /// Unless set, a server has 30 seconds to answer, and a call ends 30 seconds after the [patience](Self::retry_for) with the registry
+    /// at the latest. Transfers and watches may take as long as they need; a dead connection is noticed after a quarter of a minute.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = Some(timeout);
         self
     }
 
-    /// What to do when the registry is unavailable.
+    /// How long to wait for a registry that is unavailable, for example because it is restarted: in calls, in transfers since their last
+    /// progress, and in [`connect`](Self::connect). 30 seconds unless set; zero asks every server once. Watches wait without end.
+    pub fn retry_for(mut self, patience: Duration) -> Self {
+        self.retry.patience = patience;
+        self
+    }
+
+    /// The same with the pauses between the attempts.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
         self
     }
 
-    /// Makes the first connection, to the server that is the first to answer, and the others when they are needed.
+    /// Calls back when something has waited about two seconds for a registry that is unavailable, and goes on waiting: once until it
+    /// answers again. An [`Outage`] is printed as a line for people. Watches tell of it
+    /// [by themselves](crate::WatchItem::Disconnected).
+    pub fn on_outage(mut self, callback: impl Fn(Outage) + Send + Sync + 'static) -> Self {
+        self.on_outage = Some(Arc::new(callback));
+        self
+    }
+
+    /// Makes the first connection, to the server that is the first to answer, and the others when they are needed. It waits for a
+    /// registry that is not there as long as a call does: see [`retry_for`](Self::retry_for).
     ///
     /// # Errors
     /// [`Error::Connect`] if nobody answers, [`Error::InvalidOption`].
     pub async fn connect(self) -> Result<RegistryClient, Error> {
-        let pool = Pool::connect(self.addresses()?, self.connections, self.connect_timeout).await;
-        let pool = pool.map_err(|endpoints| Error::Connect { endpoints })?;
+        let addresses = self.addresses()?;
+        let mut pool = self.pool(addresses.clone());
+        pool.connect(&addresses, &self.retry).await?;
         self.build(pool)
     }
 
-    /// Makes connections when they are needed: for a program that may start before the registry does. Has to be called
+    /// Makes connections when they are needed: for a program that may start long before the registry does. Has to be called
     /// inside a Tokio runtime.
     ///
     /// # Errors
     /// [`Error::InvalidOption`].
     pub fn connect_lazy(self) -> Result<RegistryClient, Error> {
-        let pool = Pool::lazy(self.addresses()?, self.connections, self.connect_timeout);
+        let pool = self.pool(self.addresses()?);
         self.build(pool)
+    }
+
+    fn pool(&self, addresses: Vec<Address>) -> Pool {
+        Pool::lazy(addresses, self.connections, self.connect_timeout, self.on_outage.clone())
     }
 
     fn addresses(&self) -> Result<Vec<Address>, Error> {

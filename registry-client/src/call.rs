@@ -15,8 +15,8 @@ use crate::{Error, RegistryClient};
 /// [`validate_only`](Self::validate_only); every list has [`stream`](Call::stream) for all of its items, while `.await`
 /// answers one page.
 ///
-/// A call ends with [`Error::DeadlineExceeded`] after the client's timeout, retries included. It can be dropped at any time; a
-/// mutation may then have happened or not.
+/// While the registry is unavailable, a call waits for it [as long as the client does](crate::Builder::retry_for). It can be dropped at
+/// any time; a mutation may then have happened or not.
 #[must_use = "a call is not made until it is awaited"]
 #[derive(Debug, Clone)]
 pub struct Call<R> {

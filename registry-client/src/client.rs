@@ -13,6 +13,11 @@ use crate::pool::{Pool, Route};
 use crate::transport::{self, Transport};
 use crate::{Error, RetryPolicy};
 
+/// How long a server may take to answer, unless the program says otherwise.
+const ANSWER: Duration = Duration::from_secs(30);
+/// As good as for ever.
+const YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// A client of one registry. Cheap to clone; the clones share their connections.
 ///
 /// Connections that break are made again by themselves. A registry may have [several servers](crate#several-servers). What is
@@ -27,7 +32,8 @@ pub(crate) struct Shared {
     pub(crate) pool: Arc<Pool>,
     /// Of every request.
     pub(crate) headers: MetadataMap,
-    pub(crate) timeout: Duration,
+    /// What the program wants a unary call to take at most.
+    pub(crate) timeout: Option<Duration>,
     pub(crate) retry: RetryPolicy,
 }
 
@@ -55,13 +61,16 @@ impl RegistryClient {
     /// The one path of all unary calls: request id, deadline, servers, retries.
     pub(crate) async fn unary<R: Unary>(&self, mut request: R) -> Result<R::Response, Error> {
         identify(&mut request);
-        let deadline = Instant::now() + self.shared.timeout;
+        // Unless it is set, it leaves room for both: the registry's absence, and its answer.
+        let whole = self.shared.timeout.unwrap_or(ANSWER.saturating_add(self.retry().patience));
+        let deadline = later(whole);
         let attempt = |transport| {
             let mut request = self.request(request.clone());
+            let end = later(self.answer_time()).min(deadline);
             // The server gives up when nobody waits any more.
-            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+            request.set_timeout(end.saturating_duration_since(Instant::now()));
             async move {
-                let answer = timeout_at(deadline, transport::unary(transport, request)).await;
+                let answer = timeout_at(end, transport::unary(transport, request)).await;
                 Ok(answer.map_err(|_| Error::DeadlineExceeded)??.into_inner())
             }
         };
@@ -75,7 +84,7 @@ impl RegistryClient {
         transport: Transport,
         request: R,
     ) -> Result<tonic::Streaming<R::Response>, Error> {
-        let answer = timeout(self.shared.timeout, transport::receive(transport, self.request(request))).await;
+        let answer = timeout(self.answer_time(), transport::receive(transport, self.request(request))).await;
         Ok(answer.map_err(|_| Error::DeadlineExceeded)??.into_inner())
     }
 
@@ -86,6 +95,11 @@ impl RegistryClient {
         request
     }
 
+    /// How long a server may take to begin its answer.
+    fn answer_time(&self) -> Duration {
+        self.shared.timeout.unwrap_or(ANSWER)
+    }
+
     pub(crate) fn route(&self) -> Route {
         Route::new(&self.shared.pool)
     }
@@ -93,4 +107,9 @@ impl RegistryClient {
     pub(crate) fn retry(&self) -> &RetryPolicy {
         &self.shared.retry
     }
+}
+
+/// The time after so much more of it.
+fn later(duration: Duration) -> Instant {
+    Instant::now() + duration.min(YEARS)
 }

@@ -80,8 +80,8 @@
 //! An [`Error`] is asked what it is ([`is_not_found`](Error::is_not_found), [`is_conflict`](Error::is_conflict), ...) or for its
 //! [`reason`](Error::reason); its text is for people.
 //!
-//! A registry that is unavailable is asked again, with growing, random pauses: calls until their
-//! [timeout](Builder::timeout) or the end of the [`RetryPolicy`], transfers until the end of the policy, a watch without end.
+//! A registry that is unavailable is asked again, with growing, random pauses, [for 30 seconds](Builder::retry_for) unless that is
+//! set: so a restart fails no call and no transfer, whose time begins anew whenever it got on. A watch waits without end.
 //! Nothing happens twice by that: the client gives every mutation a request id before its first attempt.
 //!
 //! # Several servers
@@ -118,6 +118,7 @@ mod names;
 mod namespaces;
 #[cfg(feature = "oci")]
 mod oci;
+mod outage;
 mod parallel;
 mod pool;
 mod progress;
@@ -142,6 +143,7 @@ pub use error::{Error, FieldViolation, ResourceInfo, StatusError, UnfitFile, Unr
 pub use names::{InvalidName, Kind, Name};
 #[cfg(feature = "oci")]
 pub use oci::{ExportOci, Exported, ImportOci};
+pub use outage::Outage;
 pub use progress::Progress;
 #[doc(no_inline)]
 pub use prost_types;

@@ -13,8 +13,11 @@ use tracing::debug;
 
 use crate::balance::{Balance, Ticket};
 use crate::error::{Unreachable, causes};
+use crate::outage::Teller;
+use crate::retry::{Absence, Failures};
 use crate::transport::{Address, Transport};
-use crate::{Error, RetryPolicy};
+use crate::work::Callback;
+use crate::{Error, Outage, RetryPolicy};
 
 /// The connections to all servers of one registry.
 #[derive(Debug)]
@@ -23,6 +26,7 @@ pub(crate) struct Pool {
     balance: Mutex<Balance>,
     /// How long a server may take to say that it is back.
     patience: Duration,
+    teller: Teller,
 }
 
 #[derive(Debug)]
@@ -42,29 +46,42 @@ impl Server {
 
 impl Pool {
     /// So many connections to each server, of which there is at least one, made when they are needed.
-    pub(crate) fn lazy(addresses: Vec<Address>, connections: usize, patience: Duration) -> Self {
+    pub(crate) fn lazy(
+        addresses: Vec<Address>,
+        connections: usize,
+        patience: Duration,
+        on_outage: Callback<Outage>,
+    ) -> Self {
         let balance = Mutex::new(Balance::new(addresses.len()));
+        let teller = Teller::new(addresses.iter().map(|address| address.name.clone()).collect(), on_outage);
         let server = |address: Address| {
             let transports = (0..connections).map(|_| address.connect_lazy()).collect();
             Server { name: address.name, transports, next: AtomicUsize::new(0) }
         };
-        Self { servers: addresses.into_iter().map(server).collect(), balance, patience }
+        Self { servers: addresses.into_iter().map(server).collect(), balance, patience, teller }
     }
 
-    /// The same, with the first connection made: to whoever answers first. The others are used once they have answered too.
-    pub(crate) async fn connect(
-        addresses: Vec<Address>,
-        connections: usize,
-        patience: Duration,
-    ) -> Result<Self, Vec<Unreachable>> {
-        let (server, transport) = first(&addresses).await?;
-        let mut pool = Self::lazy(addresses, connections, patience);
-        pool.servers[server].transports[0] = transport;
+    /// Makes the first connection: to whoever answers first. The others are used once they have answered too.
+    pub(crate) async fn connect(&mut self, addresses: &[Address], policy: &RetryPolicy) -> Result<(), Error> {
+        let (mut failures, mut rounds) = (Failures::new(policy, None), 0);
+        let (server, transport) = loop {
+            let error = match first(addresses).await {
+                Ok(connected) => break connected,
+                Err(endpoints) => Error::Connect { endpoints },
+            };
+            rounds += 1;
+            let pause = Pause { round_is_over: true, delay: policy.delay(rounds, None) };
+            let Some(absence) = failures.judge(Instant::now(), pause) else { return Err(error) };
+            self.teller.notice(absence, &error);
+            pause.wait().await;
+        };
+        self.teller.is_over();
+        self.servers[server].transports[0] = transport;
         let now = Instant::now();
-        for other in (0..pool.servers.len()).filter(|other| *other != server) {
-            pool.balance().doubt(other, now);
+        for other in (0..self.servers.len()).filter(|other| *other != server) {
+            self.balance().doubt(other, now);
         }
-        Ok(pool)
+        Ok(())
     }
 
     fn pick(self: &Arc<Self>, tried: &[usize]) -> (Ticket, Transport) {
@@ -105,6 +122,7 @@ impl Pool {
 
     fn answered(&self, ticket: Ticket) {
         if self.balance().answered(ticket) {
+            self.teller.is_over();
             debug!(endpoint = self.name(ticket), "a server answers again");
         }
     }
@@ -211,20 +229,24 @@ impl Route {
         self.asked_for = if self.tried.is_empty() { asked_for } else { self.asked_for.min(asked_for) };
         self.tried.extend(self.last.map(|(ticket, _)| ticket.endpoint));
         let servers = self.pool.servers.len();
-        let rounds = failures / servers as u32;
         if self.tried.len() < servers {
-            return Pause { rounds, delay: Duration::ZERO };
+            return Pause { round_is_over: false, delay: Duration::ZERO };
         }
         self.tried.clear();
-        Pause { rounds, delay: policy.delay(rounds, self.asked_for) }
+        Pause { round_is_over: true, delay: policy.delay(failures / servers as u32, self.asked_for) }
+    }
+
+    /// Says that nobody answers, if that has been so for a while.
+    pub(crate) fn unavailable(&self, absence: Absence, error: &Error) {
+        self.pool.teller.notice(absence, error);
     }
 }
 
 /// What lies before the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pause {
-    /// So many rounds came to nothing.
-    pub(crate) rounds: u32,
+    /// All servers were tried since the last wait.
+    pub(crate) round_is_over: bool,
     pub(crate) delay: Duration,
 }
 

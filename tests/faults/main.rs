@@ -2,6 +2,7 @@
 //! as processes of their own.
 
 mod archive;
+mod away;
 mod backup;
 mod chaos;
 mod cli;
@@ -42,14 +43,17 @@ use registry_client::{RegistryClient, RetryPolicy};
 
 /// A client that tries nothing again.
 fn impatient(endpoint: &str) -> RegistryClient {
-    let never = RetryPolicy { retries: 0, ..RetryPolicy::default() };
-    RegistryClient::builder(endpoint).retry(never).connections(4).connect_lazy().expect("the endpoint is a URL")
+    RegistryClient::builder(endpoint)
+        .retry_for(Duration::ZERO)
+        .connections(4)
+        .connect_lazy()
+        .expect("the endpoint is a URL")
 }
 
 /// A client that comes back quickly when the registry does.
 fn patient(endpoint: &str) -> RegistryClient {
     let quick = RetryPolicy {
-        retries: u32::MAX,
+        patience: Duration::MAX,
         initial_backoff: Duration::from_millis(5),
         max_backoff: Duration::from_millis(50),
     };

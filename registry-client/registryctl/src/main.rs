@@ -86,7 +86,8 @@ async fn run(args: Args) -> Result<(), Failure> {
     }
     settings::log()?;
     let endpoint = settings::endpoint(args.endpoint)?;
-    let mut builder = RegistryClient::builder(&endpoint);
+    // So that nobody takes a command that waits for one that hangs.
+    let mut builder = RegistryClient::builder(&endpoint).on_outage(|outage| note(&outage.to_string()));
     if let Some(actor) = settings::actor(args.actor)? {
         builder = builder.actor(actor);
     }

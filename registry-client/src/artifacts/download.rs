@@ -10,13 +10,13 @@ use tokio::fs::OpenOptions;
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::spawn_blocking;
 use tonic::Streaming;
-use tracing::debug;
 
 use super::received::{PartFile, Placed};
 use crate::claim::Claim;
 use crate::destination::Destination;
 use crate::pool::Route;
 use crate::progress::{FileMeter, Meter};
+use crate::retry::Failures;
 use crate::{Error, Progress, RegistryClient, pb};
 
 /// How many chunks are asked for in one call.
@@ -27,8 +27,8 @@ const AT_ONCE: usize = 2;
 /// A download that has not begun: choose where to.
 ///
 /// Every chunk is checked against its BLAKE3, and the list of the chunks against the artifact's, whichever way it goes. A download
-/// that is cut off goes on where it was, on another server or as the retry policy says, with the count of failures starting
-/// anew whenever bytes came.
+/// that is cut off goes on where it was, on another server or when the registry is back, for which it waits as the
+/// [`RetryPolicy`](crate::RetryPolicy) says, counted anew whenever bytes came.
 #[must_use = "nothing is downloaded before to_file(), bytes() or stream()"]
 #[derive(Debug, Clone)]
 pub struct Download {
@@ -312,14 +312,14 @@ struct Transfer {
     end: u64,
     route: Route,
     answers: Option<Streaming<pb::DownloadArtifactResponse>>,
-    /// In a row, without a byte between them.
-    failures: u32,
+    /// Without a byte between them.
+    failures: Failures,
 }
 
 impl Transfer {
     fn new(client: RegistryClient, meter: FileMeter, name: String, start: u64, end: u64) -> Self {
-        let route = client.route();
-        Self { client, meter, name, next: start, end, route, answers: None, failures: 0 }
+        let (route, failures) = (client.route(), Failures::new(client.retry(), None));
+        Self { client, meter, name, next: start, end, route, answers: None, failures }
     }
 
     /// The next bytes, or `None` after the last.
@@ -330,7 +330,7 @@ impl Transfer {
             }
             match self.receive().await {
                 Ok(Some(bytes)) => {
-                    self.failures = 0;
+                    self.failures.forget();
                     self.next += bytes.len() as u64;
                     if self.next > self.end {
                         return Err(Error::Protocol("more bytes than were asked for"));
@@ -344,14 +344,7 @@ impl Transfer {
                 }
                 Err(error) if error.is_unavailable() => {
                     self.answers = None;
-                    self.failures = self.failures.saturating_add(1);
-                    let pause = self.route.failed(self.failures, Some(&error), self.client.retry());
-                    if pause.rounds > self.client.retry().retries {
-                        return Err(error);
-                    }
-                    let delay = pause.delay;
-                    debug!(name = self.name, offset = self.next, ?delay, %error, "download goes on after a failure");
-                    pause.wait().await;
+                    self.failures.wait(&mut self.route, error, &self.name).await?;
                 }
                 Err(error) => return Err(error),
             }

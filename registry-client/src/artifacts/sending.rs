@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use registry_common::chunks::Chunk;
+use registry_proto::rpc::Request as _;
 use tokio::task::JoinSet;
-use tracing::debug;
 
 use super::cut::Piece;
 use crate::progress::FileMeter;
+use crate::retry::Failures;
 use crate::transport::{self, Transport};
 use crate::{Error, RegistryClient, pb};
 
@@ -95,29 +96,24 @@ impl Batches {
     /// Sends pieces until the registry has them. As long as some arrive each time, it goes on.
     async fn send(self, held: Vec<(u32, Chunk)>, mut pieces: Vec<Piece>) -> Result<(), Error> {
         let mut route = self.client.route();
-        let mut failures = 0u32;
+        let mut failures = Failures::new(self.client.retry(), None);
         loop {
-            let error = match self.attempt(route.next(), &held, &pieces).await {
-                Err(error) if error.is_unavailable() => error,
+            match self.attempt(route.next(), &held, &pieces).await {
+                Err(error) if error.is_unavailable() => {
+                    failures.wait(&mut route, error, pb::UploadChunksRequest::METHOD).await?;
+                }
                 sent => {
                     route.ended(&sent);
                     return sent;
                 }
-            };
-            failures = failures.saturating_add(1);
-            let pause = route.failed(failures, Some(&error), self.client.retry());
-            if pause.rounds > self.client.retry().retries {
-                return Err(error);
             }
-            debug!(failures, delay = ?pause.delay, %error, "sending chunks again");
-            pause.wait().await;
             let missing = self.missing(&pieces).await?;
             let before = pieces.len();
             let arrived = pieces.iter().filter(|piece| !missing.contains(&piece.chunk));
             arrived.for_each(|piece| self.meter.there(piece.bytes.len()));
             pieces.retain(|piece| missing.contains(&piece.chunk));
             if pieces.len() < before {
-                failures = 0;
+                failures.forget();
             }
         }
     }

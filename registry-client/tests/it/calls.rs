@@ -1,14 +1,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures::TryStreamExt;
-use registry_client::{Error, RegistryClient, pb};
+use futures::{TryStreamExt, future};
+use registry_client::{Error, RegistryClient, RetryPolicy, pb};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
-use crate::fake::{Fake, Proxy, client};
+use crate::fake::{Fake, Proxy, client, endpoints, nobody};
 
 #[tokio::test]
 async fn a_mutation_is_repeated_with_its_request_id() {
@@ -46,17 +47,79 @@ async fn a_request_id_of_the_caller_is_kept() {
     client.delete_model("models/fraud").etag("e").force(true).request_id(id).validate_only(true).await.unwrap();
 }
 
-#[tokio::test]
-async fn retries_end_with_the_policy() {
+/// Fails the first so many calls, and counts all.
+fn failing(first: usize) -> (Fake, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&calls);
     let fake = Fake::default().on(move |_: Request<pb::GetModelRequest>| {
-        counter.fetch_add(1, Ordering::Relaxed);
-        Err::<pb::Model, _>(Status::unavailable("down"))
+        if counter.fetch_add(1, Ordering::Relaxed) < first {
+            return Err(Status::unavailable("down"));
+        }
+        Ok(pb::Model::default())
     });
-    let error = fake.client().await.get_model("models/fraud").await.unwrap_err();
+    (fake, calls)
+}
+
+#[tokio::test]
+async fn retries_end_with_the_patience() {
+    let (fake, calls) = failing(usize::MAX);
+    let ms = Duration::from_millis(1);
+    let retry = RetryPolicy { patience: 100 * ms, initial_backoff: ms, max_backoff: ms };
+    let client = RegistryClient::builder(endpoints([fake.serve().await])).retry(retry).connect().await.unwrap();
+    let (start, error) = (Instant::now(), client.get_model("models/fraud").await.unwrap_err());
     assert!(error.is_unavailable(), "{error:?}");
-    assert_eq!(calls.load(Ordering::Relaxed), 5);
+    assert!(start.elapsed() >= 90 * ms, "{:?}", start.elapsed());
+    assert!(calls.load(Ordering::Relaxed) > 2);
+}
+
+/// A call's time for an answer is one thing, the time in which the registry may come back another one.
+#[tokio::test]
+async fn a_call_has_its_time_for_an_answer_behind_the_patience() {
+    let (fake, _) = failing(3);
+    let address = fake.serve().await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let timeouts = Arc::clone(&seen);
+    let see = move |request: Request<()>| {
+        let timeout = request.metadata().get("grpc-timeout").unwrap().to_str().unwrap();
+        let (number, unit) = timeout.split_at(timeout.len() - 1);
+        let unit = if unit == "u" { 1_000_000 } else { 1_000 };
+        timeouts.lock().unwrap().push(number.parse::<u64>().unwrap().div_ceil(unit));
+        Ok(request)
+    };
+    let client = || RegistryClient::builder(endpoints([address])).interceptor(see.clone());
+    client().connect_lazy().unwrap().get_model("models/fraud").await.unwrap();
+    // Seconds, of which some milliseconds are over.
+    assert_eq!(*seen.lock().unwrap(), [30; 4]);
+    let hour = Duration::from_secs(3600);
+    client().timeout(hour).connect_lazy().unwrap().get_model("models/fraud").await.unwrap();
+    client().retry_for(Duration::MAX).connect_lazy().unwrap().get_model("models/fraud").await.unwrap();
+    assert_eq!(seen.lock().unwrap()[4..], [3600, 30]);
+}
+
+#[tokio::test]
+async fn the_first_connection_waits_for_the_registry_and_so_do_calls() {
+    let address = nobody();
+    let ms = Duration::from_millis(1);
+    let retry = RetryPolicy { patience: Duration::MAX, initial_backoff: ms, max_backoff: 20 * ms };
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let builder = RegistryClient::builder(endpoints([address])).retry(retry);
+    let builder = builder.on_outage(move |outage| tell.send(outage.to_string()).unwrap());
+    let lazy = builder.clone().connect_lazy().unwrap();
+    let calls: Vec<_> = (0..8).map(|_| tokio::spawn(lazy.get_model("models/fraud").send())).collect();
+    let connecting = tokio::spawn(builder.connect());
+    // Once for each client.
+    for _ in 0..2 {
+        let expected = format!("http://{address} is not available (Connection refused), trying until that changes");
+        assert_eq!(told.recv().await.unwrap(), expected);
+    }
+    assert!(told.try_recv().is_err());
+    let (fake, answered) = failing(0);
+    fake.serve_on(TcpListener::bind(address).await.unwrap(), future::pending());
+    connecting.await.unwrap().unwrap().get_model("models/fraud").await.unwrap();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(answered.load(Ordering::Relaxed), 9);
 }
 
 #[tokio::test(flavor = "multi_thread")]

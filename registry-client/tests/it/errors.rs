@@ -5,7 +5,7 @@ use registry_client::{Error, FieldViolation, RegistryClient, pb};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation as WireViolation, StatusExt};
 
-use crate::fake::{Fake, endpoints, nobody};
+use crate::fake::{Fake, endpoints, impatient, nobody};
 
 type Predicate = fn(&Error) -> bool;
 
@@ -20,7 +20,7 @@ async fn decoded(code: Code, message: &'static str, details: ErrorDetails) -> Er
 
 async fn answered(status: Status) -> Error {
     let refuse = move |_| Err::<pb::Model, _>(status.clone());
-    let client = Fake::default().on::<pb::GetModelRequest, _>(refuse).client().await;
+    let client = impatient([Fake::default().on::<pb::GetModelRequest, _>(refuse).serve().await]).await;
     client.get_model("models/x").await.unwrap_err()
 }
 
@@ -122,21 +122,20 @@ async fn the_wait_that_the_registry_asks_for_is_known() {
 #[tokio::test]
 async fn nobody_there_is_unavailable() {
     let endpoint = endpoints([nobody()]);
-    let error = RegistryClient::connect(endpoint.clone()).await.unwrap_err();
+    let error = RegistryClient::builder(&endpoint).retry_for(Duration::ZERO).connect().await.unwrap_err();
     assert!(matches!(error, Error::Connect { .. }) && error.is_unavailable(), "{error:?}");
     assert!(!error.is_outcome_unknown());
 
     // With several, each has its reason.
     let many = [nobody(), nobody()];
-    let error = RegistryClient::connect(endpoints(many)).await.unwrap_err();
+    let error = RegistryClient::builder(endpoints(many)).retry_for(Duration::ZERO).connect().await.unwrap_err();
     let Error::Connect { endpoints } = &error else { panic!("{error:?}") };
     let named: Vec<_> = endpoints.iter().map(|unreachable| unreachable.endpoint.clone()).collect();
     assert_eq!(named, many.map(|address| format!("http://{address}")));
     assert!(endpoints.iter().all(|unreachable| unreachable.problem.contains("refused")), "{error}");
     assert!(named.iter().all(|endpoint| error.to_string().contains(endpoint)), "{error}");
 
-    let no_retries = registry_client::RetryPolicy { retries: 0, ..Default::default() };
-    let client = RegistryClient::builder(endpoint).retry(no_retries).connect_lazy().unwrap();
+    let client = RegistryClient::builder(endpoint).retry_for(Duration::ZERO).connect_lazy().unwrap();
     let error = client.get_model("models/x").await.unwrap_err();
     assert!(matches!(error, Error::Transport(_)) && error.is_unavailable(), "{error:?}");
     assert!(error.to_string().contains("refused"), "{error}");

@@ -73,6 +73,12 @@ impl Fake {
     pub(crate) async fn serve_until(self, stop: impl Future<Output = ()> + Send + 'static) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        self.serve_on(listener, stop);
+        address
+    }
+
+    /// The same where somebody has chosen.
+    pub(crate) fn serve_on(self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) {
         let server = Server::builder()
             // A call that the client cancels looks to tonic's handlers like a stream that has come to its end. As an error of
             // another kind it stays an error.
@@ -81,7 +87,6 @@ impl Fake {
             }))
             .add_routes(self.routes());
         tokio::spawn(server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop));
-        address
     }
 
     pub(crate) async fn client(self) -> RegistryClient {
@@ -89,22 +94,27 @@ impl Fake {
     }
 }
 
-/// A client that does not wait long before it tries again.
+/// A client that does not wait long before it tries again, and never gives up.
 pub(crate) async fn client(address: SocketAddr) -> RegistryClient {
-    let retry =
-        RetryPolicy { retries: 4, initial_backoff: Duration::from_millis(1), max_backoff: Duration::from_millis(5) };
+    let ms = Duration::from_millis(1);
+    let retry = RetryPolicy { patience: Duration::MAX, initial_backoff: ms, max_backoff: 5 * ms };
     RegistryClient::builder(format!("http://{address}")).actor("tester").retry(retry).connect().await.unwrap()
 }
 
 /// A client of several servers, the first of which it asks first. If it ever waited before it tries again, its test would hang.
 pub(crate) fn client_of(servers: impl IntoIterator<Item = SocketAddr>) -> RegistryClient {
     let hour = Duration::from_secs(3600);
-    let retry = RetryPolicy { retries: 4, initial_backoff: hour, max_backoff: hour };
+    let retry = RetryPolicy { patience: 5 * hour, initial_backoff: hour, max_backoff: hour };
     RegistryClient::builder(endpoints(servers)).timeout(2 * hour).retry(retry).connect_lazy().unwrap()
 }
 
 pub(crate) fn endpoints(servers: impl IntoIterator<Item = SocketAddr>) -> String {
     servers.into_iter().map(|server| format!("http://{server}")).collect::<Vec<_>>().join(",")
+}
+
+/// A client that asks every server once, and then gives up.
+pub(crate) async fn impatient(servers: impl IntoIterator<Item = SocketAddr>) -> RegistryClient {
+    RegistryClient::builder(endpoints(servers)).retry_for(Duration::ZERO).connect().await.unwrap()
 }
 
 /// Where nobody is: a port that was free a moment ago.

@@ -1,12 +1,11 @@
 //! Several servers of one registry.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
-use registry_client::{Error, RegistryClient, RetryPolicy, pb};
+use registry_client::{Error, RegistryClient, pb};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tonic::{Request, Status};
@@ -14,7 +13,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::fake::{Fake, Proxy, client_of, endpoints, nobody};
+use crate::fake::{Fake, Proxy, client_of, endpoints, impatient, nobody};
 
 /// How many calls reached a server.
 type Count = Arc<AtomicUsize>;
@@ -49,12 +48,6 @@ async fn get_until(client: &RegistryClient, so: impl Fn() -> bool) {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), calls).await.expect("it comes to that");
-}
-
-/// A client that asks every server once, and then gives up.
-async fn impatient(servers: impl IntoIterator<Item = SocketAddr>) -> RegistryClient {
-    let once = RetryPolicy { retries: 0, ..RetryPolicy::default() };
-    RegistryClient::builder(endpoints(servers)).retry(once).connect().await.unwrap()
 }
 
 #[tokio::test]
@@ -193,7 +186,7 @@ async fn a_mutation_whose_answer_is_lost_goes_elsewhere_under_its_request_id() {
 }
 
 #[tokio::test]
-async fn when_nobody_can_the_policy_says_when_to_stop() {
+async fn without_patience_everybody_is_asked_once() {
     let counts: Vec<_> = (0..3).map(|_| Count::default()).collect();
     let mut servers = Vec::new();
     for count in &counts {
@@ -204,13 +197,13 @@ async fn when_nobody_can_the_policy_says_when_to_stop() {
         });
         servers.push(fake.serve().await);
     }
-    let retry = RetryPolicy { retries: 2, initial_backoff: Duration::ZERO, max_backoff: Duration::ZERO };
-    let client = RegistryClient::builder(endpoints(servers)).retry(retry.clone()).connect().await.unwrap();
+    let client = impatient(servers).await;
     let error = get(&client).await.unwrap_err();
     assert_eq!(error.status().map(|status| status.message.as_str()), Some("down"), "{error:?}");
-    assert_eq!(counts.iter().map(read).collect::<Vec<_>>(), [3, 3, 3]);
+    assert_eq!(counts.iter().map(read).collect::<Vec<_>>(), [1, 1, 1]);
 
-    let client = RegistryClient::builder(endpoints([nobody(), nobody()])).retry(retry).connect_lazy().unwrap();
+    let nobody = RegistryClient::builder(endpoints([nobody(), nobody()])).retry_for(Duration::ZERO);
+    let client = nobody.connect_lazy().unwrap();
     let error = get(&client).await.unwrap_err();
     assert!(matches!(error, Error::Transport(_)) && error.is_unavailable(), "{error:?}");
 }

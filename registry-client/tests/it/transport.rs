@@ -134,7 +134,8 @@ async fn an_endpoint_of_https_is_encrypted_and_its_certificate_checked() {
     let server = server.add_routes(echo("x-registry-actor").routes());
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
 
-    let error = RegistryClient::connect(&endpoint).await.unwrap_err();
+    let once = RegistryClient::builder(&endpoint).retry_for(std::time::Duration::ZERO);
+    let error = once.connect().await.unwrap_err();
     assert!(matches!(error, Error::Connect { .. }), "{error:?}");
     let trusted = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(certificate));
     let client = RegistryClient::builder(endpoint).tls(trusted).actor("tester").connect().await.unwrap();
