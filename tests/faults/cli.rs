@@ -141,6 +141,12 @@ fn a_model_goes_through_its_life_by_command() {
 
     ctl.ok(&["alias", "set", "fraud", "champion", "1.1.0"]);
     assert_eq!(ctl.json(&["get", "fraud@champion"])[0]["versionId"], "1.1.0");
+    let listed = ctl.ok(&["alias", "list", "fraud", "--no-headers"]);
+    let aliases: Vec<_> = listed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    assert_eq!(aliases, [vec!["production", "1", "yes"], vec!["latest", "3", "yes"], vec!["champion", "2"]]);
+    let champion = &ctl.json(&["alias", "list", "fraud"])[2];
+    let version = "namespaces/default/models/fraud/versions/2";
+    assert_eq!(*champion, serde_json::json!({"alias": "champion", "version": version, "computed": false}));
     ctl.ok(&["alias", "delete", "fraud", "champion"]);
     assert_eq!(ctl.fails(&["get", "fraud@champion"]).0, Some(3));
 
@@ -230,7 +236,7 @@ fn what_a_namespace_says_of_itself_is_changed() {
     assert_eq!(update(&["risk", "--display-name", "Risk", "--description", "Ours"]), "updated namespaces/risk\n");
     update(&["namespaces/risk", "--tag", "a=3", "--tag", "c=4", "--remove-tag", "b", "--description", ""]);
     let risk = &ctl.json(&["get", "namespaces/risk"])[0];
-    assert_eq!((&risk["displayName"], risk.get("description")), (&"Risk".into(), None));
+    assert_eq!((&risk["displayName"], &risk["description"]), (&"Risk".into(), &"".into()));
     assert_eq!(risk["tags"], serde_json::json!({"a": "3", "c": "4"}));
     ctl.ok(&["namespace", "quota", "namespaces/risk", "1KiB"]);
     assert_eq!(ctl.fails(&["namespace", "update", "risk"]).0, Some(2));

@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use futures::TryStreamExt as _;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use registry_client::{Error, pb};
 use registry_common::{hex, places};
 
 use crate::args::Backup;
 use crate::artifacts::is_stdout;
 use crate::objects::Upload;
-use crate::output::{bytes, last, note};
+use crate::output::{Column, bytes, last, note};
+use crate::progress::target;
 use crate::{Context, Failure, objects};
 
 /// The registry is not what it should be.
@@ -116,7 +117,13 @@ pub(crate) async fn tombstone(context: &Context, revision: i64, comment: Option<
 
 pub(crate) async fn usage(context: &Context) -> Result<(), Failure> {
     let namespaces: Vec<_> = context.client.list_usage().page_size(1000).stream().try_collect().await?;
-    context.out.rows("NamespaceUsage", &namespaces, &["namespace", "artifacts", "size", "quota"], |usage| {
+    let columns = [
+        "namespace".into(),
+        Column::number("artifacts").rank(3),
+        Column::number("size"),
+        Column::number("quota").rank(1).if_any(),
+    ];
+    context.out.rows("NamespaceUsage", &namespaces, &columns, |usage| {
         let quota = usage.quota_bytes.map(bytes).unwrap_or_default();
         vec![last(&usage.name).to_owned(), usage.artifact_count.to_string(), bytes(usage.size_bytes), quota]
     })
@@ -127,5 +134,5 @@ pub(crate) fn bar(template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(&format!("{{spinner}} {template}"));
     // The template is fixed: if indicatif could not read it, its own style serves.
     let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
-    ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
+    ProgressBar::with_draw_target(None, target()).with_style(style)
 }

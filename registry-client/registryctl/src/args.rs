@@ -2,6 +2,7 @@
 
 mod files;
 mod lists;
+mod shape;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use registry_client::{Name, known, pb};
 
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
 pub(crate) use self::lists::{Events, List, Watch};
+pub(crate) use self::shape::{Shape, TableShape};
 use crate::numbers;
 
 /// Model Registry from the command line.
@@ -50,6 +52,8 @@ pub(crate) enum Command {
     Get {
         /// For example `fraud`, `fraud@production`, `fraud/versions/7`, `namespaces/risk`, `events/42-0`.
         name: Name,
+        #[command(flatten)]
+        shape: Shape,
     },
     /// List models, the versions of a model, or the artifacts of a version.
     #[command(visible_alias = "ls")]
@@ -58,7 +62,7 @@ pub(crate) enum Command {
     Promote(Promote),
     /// Give a stage back to the version that held it before.
     Rollback(Rollback),
-    /// Set or delete an alias of a model.
+    /// Set, delete or list the aliases of a model.
     #[command(subcommand)]
     Alias(Alias),
     /// Compare the metrics of versions; the first is the baseline.
@@ -66,6 +70,8 @@ pub(crate) enum Command {
         /// Two or more versions.
         #[arg(required = true, num_args = 2..)]
         names: Vec<Name>,
+        #[command(flatten)]
+        shape: Shape,
     },
     /// Delete old versions of a model. What is in production, staging, aliased or pending stays.
     Prune(Prune),
@@ -127,7 +133,10 @@ pub(crate) enum Command {
         comment: Option<String>,
     },
     /// Show what the artifacts of each namespace that has or had any add up to, and may.
-    Usage,
+    Usage {
+        #[command(flatten)]
+        table: TableShape,
+    },
     /// Write a version into an OCI image layout, as a model that CNCF ModelPack tools read.
     Export(Export),
     /// Take versions over: with --oci, one from an OCI image layout; otherwise the file tree of an older registry,
@@ -233,6 +242,14 @@ pub(crate) enum Alias {
         model: Name,
         /// Without the `@`.
         alias: String,
+    },
+    /// List the aliases of a model, those that are computed as well: latest, production and staging.
+    #[command(visible_alias = "ls")]
+    List {
+        /// The model.
+        model: Name,
+        #[command(flatten)]
+        table: TableShape,
     },
 }
 

@@ -13,6 +13,7 @@ use registry_client::{Error, pb};
 use crate::args::Import;
 use crate::legacy::{self, About, LegacyModel, LegacyVersion, Tree};
 use crate::output::{brief, note};
+use crate::progress::target;
 use crate::{Context, Failure, oci};
 
 /// What an import did.
@@ -63,7 +64,7 @@ pub(crate) async fn import(context: &Context, command: Import) -> Result<(), Fai
     }
     let total: usize = models.iter().map(|model| model.versions.len()).sum();
     let style = ProgressStyle::with_template("importing {wide_bar} {pos}/{len} versions  {eta} left")?;
-    let bar = ProgressBar::new(total as u64).with_style(style);
+    let bar = ProgressBar::with_draw_target(Some(total as u64), target()).with_style(style);
     let left_out = bad.iter().map(|about| &about.path).collect::<BTreeSet<_>>().len();
     let summary = Summary { not_taken: not_taken.len(), left_out, ..Summary::default() };
     let mut run = Run { context, namespace: &command.namespace, skip_bad: command.skip_bad, bar: bar.clone(), summary };

@@ -73,7 +73,7 @@ fn refuse(error: &clap::Error) -> ! {
 }
 
 async fn run(args: Args) -> Result<(), Failure> {
-    let out = Output::new(args.json);
+    let out = Output::new(args.format(), args.headers());
     match &args.command {
         Command::Completions { shell } => {
             let mut completions = Vec::new();
@@ -99,14 +99,14 @@ async fn run(args: Args) -> Result<(), Failure> {
 async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(), Failure> {
     match command {
         Command::Create(command) => models::create(context, command).await,
-        Command::Get { name } => models::get(context, name).await,
+        Command::Get { name, .. } => models::get(context, name).await,
         Command::List(command) => models::list(context, command).await,
         Command::Publish(command) => folder::publish(context, command).await,
         Command::Pull(command) => folder::pull(context, command).await,
         Command::Promote(command) => promotion::promote(context, command).await,
         Command::Rollback(command) => promotion::rollback(context, command).await,
         Command::Alias(command) => promotion::alias(context, command).await,
-        Command::Compare { names } => versions::compare(context, names).await,
+        Command::Compare { names, .. } => versions::compare(context, names).await,
         Command::Prune(command) => versions::prune(context, command).await,
         Command::Delete { name, force } => versions::delete(context, name, force).await,
         Command::Undelete { name } => versions::undelete(context, name).await,
@@ -122,7 +122,7 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Verify(command) => admin::verify(context, command.skip_artifacts).await,
         Command::Export(command) => oci::export(context, command).await,
         Command::Tombstone { revision, comment } => admin::tombstone(context, revision, comment).await,
-        Command::Usage => admin::usage(context).await,
+        Command::Usage { .. } => admin::usage(context).await,
         Command::Import(command) => import::import(context, command).await,
         Command::Bench(command) => bench::bench(context, endpoint, command).await,
         // Done above: they need no registry.

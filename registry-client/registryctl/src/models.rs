@@ -3,7 +3,7 @@
 use registry_client::{Error, Kind, Name, pb};
 
 use crate::args::{Create, List};
-use crate::output::{self, brief, bytes, first, last, note, page_size, time};
+use crate::output::{self, Column, brief, bytes, first, last, minute, note, page_size};
 use crate::values::short;
 use crate::{Context, Failure, namespaces};
 
@@ -59,32 +59,53 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
     if kind == Kind::Namespace {
         let list = pb::ListModelsRequest { parent, page_size, show_deleted, ..Default::default() };
         let models = first(client.call(list).stream(), limit, "first").await?;
-        return out.rows(
-            "Model",
-            &models,
-            &["model", "type", "versions", "latest", "production", "updated"],
-            |model| {
-                let production = model.stages.iter().find(|stage| stage.stage == pb::Stage::Production as i32);
-                vec![
-                    brief(&model.name).to_owned(),
-                    model.model_type.clone(),
-                    model.version_count.to_string(),
-                    last(&model.latest_version).to_owned(),
-                    production.map(|stage| last(&stage.version).to_owned()).unwrap_or_default(),
-                    time(model.update_time.as_ref()),
-                ]
-            },
-        );
+        let columns = [
+            "model".into(),
+            Column::from("deleted").rank(1).if_any(),
+            Column::from("type").rank(5),
+            Column::number("versions").rank(4),
+            Column::number("latest").rank(3),
+            Column::number("production").rank(1),
+            Column::from("updated").rank(6),
+            Column::from("owner").wide(),
+            Column::from("team").wide(),
+            Column::prose("description").wide(),
+        ];
+        return out.rows("Model", &models, &columns, |model| {
+            let production = model.stages.iter().find(|stage| stage.stage == pb::Stage::Production as i32);
+            vec![
+                brief(&model.name).to_owned(),
+                minute(model.delete_time.as_ref()),
+                model.model_type.clone(),
+                model.version_count.to_string(),
+                last(&model.latest_version).to_owned(),
+                production.map(|stage| last(&stage.version).to_owned()).unwrap_or_default(),
+                minute(model.update_time.as_ref()),
+                model.owner.clone(),
+                model.team.clone(),
+                first_line(&model.description),
+            ]
+        });
     }
     if kind == Kind::Version {
         let list = pb::ListArtifactsRequest { parent, page_size, ..Default::default() };
         let artifacts = first(client.call(list).stream(), limit, "first").await?;
-        return out.rows("Artifact", &artifacts, &["path", "type", "size", "sha256"], |artifact| {
+        let columns = [
+            "path".into(),
+            Column::from("type").rank(2),
+            Column::number("size").rank(1),
+            Column::from("sha256").rank(3),
+            Column::from("media_type").wide(),
+            Column::from("created").wide(),
+        ];
+        return out.rows("Artifact", &artifacts, &columns, |artifact| {
             vec![
                 artifact.path.clone(),
                 artifact.r#type.clone(),
                 bytes(artifact.size_bytes),
                 artifact.sha256.chars().take(12).collect(),
+                artifact.media_type.clone(),
+                minute(artifact.create_time.as_ref()),
             ]
         });
     }
@@ -95,17 +116,45 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
         (Err(error), Some(model)) => return Err(hinted(context, model, error).await),
         (versions, _) => versions?,
     };
-    let head = ["version", "version_id", "state", "stage", "framework", "size", "created", "description"];
-    out.rows("Version", &versions, &head, |version| {
+    versions_table(context, &versions, |version| version.number.to_string())
+}
+
+/// The newest versions, each under the name that is short enough where they are listed.
+fn versions_table(
+    context: &Context,
+    versions: &[pb::Version],
+    name: impl Fn(&pb::Version) -> String,
+) -> Result<(), Failure> {
+    let columns = [
+        "version".into(),
+        Column::from("deleted").rank(1).if_any(),
+        Column::from("version_id").rank(3),
+        Column::from("state").rank(2),
+        Column::from("stage").rank(1),
+        Column::from("framework").rank(7),
+        Column::number("size").rank(6),
+        Column::from("created").rank(4),
+        Column::from("creator").wide(),
+        Column::from("manifest").wide(),
+        Column::prose("description").rank(5),
+    ];
+    context.out.rows("Version", versions, &columns, |version| {
         vec![
-            brief(&version.name).to_owned(),
+            name(version),
+            minute(version.delete_time.as_ref()),
             version.version_id.clone(),
             short::<pb::VersionState>(version.state),
             short::<pb::Stage>(version.stage),
             version.framework.clone(),
             bytes(version.size_bytes),
-            time(version.create_time.as_ref()),
-            version.description.lines().next().unwrap_or_default().to_owned(),
+            minute(version.create_time.as_ref()),
+            version.creator.clone(),
+            version.manifest_sha256.chars().take(12).collect(),
+            first_line(&version.description),
         ]
     })
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
 }

@@ -6,8 +6,8 @@ use bytesize::ByteSize;
 use clap::{ArgGroup, Subcommand};
 use registry_client::pb;
 
-use crate::args::pair;
-use crate::output::{self, bytes, fields, first, last, page_size, pairs, time};
+use crate::args::{TableShape, pair};
+use crate::output::{self, Column, Lines, bytes, fields, first, last, minute, page_size, pairs, time};
 use crate::{Context, Failure};
 
 /// What a namespace may have, in bytes; `None` is what the server gives every namespace.
@@ -47,6 +47,8 @@ pub(crate) enum Namespace {
         /// Deleted ones as well.
         #[arg(long)]
         deleted: bool,
+        #[command(flatten)]
+        table: TableShape,
     },
 }
 
@@ -103,18 +105,25 @@ pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(
                 None => format!("{} may have what the server gives every namespace", changed.name),
             })
         }
-        Namespace::List { limit, deleted } => {
+        Namespace::List { limit, deleted, .. } => {
             let page_size = page_size(limit);
             let list = pb::ListNamespacesRequest { page_size, show_deleted: deleted, ..Default::default() };
             let namespaces = first(client.call(list).stream(), limit, "first").await?;
-            let head = ["namespace", "display name", "quota", "created", "deleted", "description"];
-            out.rows("Namespace", &namespaces, &head, |namespace| {
+            let columns = [
+                "namespace".into(),
+                Column::from("deleted").rank(1).if_any(),
+                Column::prose("display_name"),
+                Column::number("quota").if_any(),
+                "created".into(),
+                Column::prose("description"),
+            ];
+            out.rows("Namespace", &namespaces, &columns, |namespace| {
                 vec![
                     last(&namespace.name).to_owned(),
+                    minute(namespace.delete_time.as_ref()),
                     namespace.display_name.clone(),
                     namespace.quota_bytes.map(bytes).unwrap_or_default(),
-                    time(namespace.create_time.as_ref()),
-                    time(namespace.delete_time.as_ref()),
+                    minute(namespace.create_time.as_ref()),
                     namespace.description.lines().next().unwrap_or_default().to_owned(),
                 ]
             })
@@ -161,7 +170,7 @@ fn quota(text: &str) -> Result<Quota, String> {
 }
 
 /// A namespace as text.
-pub(crate) fn text(namespace: &pb::Namespace) -> Vec<String> {
+pub(crate) fn text(namespace: &pb::Namespace) -> Lines {
     fields(vec![
         ("name", namespace.name.clone().into()),
         ("display name", namespace.display_name.clone().into()),

@@ -1,49 +1,99 @@
 //! What commands print: tables and lines for people, protobuf's JSON form for scripts. All of it goes through here, where each line
 //! is made one in which everything is seen: what the registry says is data, and drives no terminal.
+//!
+//! A command prints a message with [`Output::message`], several as a table with [`Output::rows`], and what is no message of the
+//! contract with [`Output::records`] or [`Output::value`]. On a terminal, tables fit its width and lines end between words; there are no
+//! colours. Into a file or pipe everything is printed whole.
 
+mod figures;
 pub(crate) mod json;
+mod resources;
+mod table;
+mod yaml;
 
 use std::io::Write as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{ContentArrangement, Table};
+use clap::ValueEnum;
 use futures::{StreamExt as _, TryStreamExt as _};
 use prost::Message;
-use registry_client::{Error, pb};
+use registry_client::Error;
 use registry_common::shown;
 use serde::Serialize;
+use terminal_size::{Height, Width, terminal_size_of};
+use unicode_width::UnicodeWidthStr as _;
 
+pub(crate) use self::figures::{brief, bytes, count, double, last, minute, significant, time};
+use self::json::Tree;
+pub(crate) use self::resources::{artifact, event, model, version};
+pub(crate) use self::table::Column;
+use self::table::{Room, table, wrap};
 use crate::Failure;
-use crate::values::short;
+
+/// What is printed in place of text for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Only the whole names, one a line.
+    Name,
+    /// Tables with all their columns, whatever the width of the terminal.
+    Wide,
+    /// The contract's messages in protobuf's JSON form, one a line: the same as --json.
+    Json,
+    /// The same as YAML, a document each.
+    Yaml,
+}
 
 /// Lines of text: a break within one of them is escaped when it is printed.
 #[derive(Debug, Default)]
-pub(crate) struct Lines(Vec<String>);
+pub(crate) struct Lines {
+    lines: Vec<String>,
+    /// How far they are indented where they go on after the terminal's width.
+    hang: usize,
+}
+
+impl Lines {
+    pub(crate) fn hanging(self, hang: usize) -> Self {
+        Self { hang, ..self }
+    }
+}
 
 impl From<String> for Lines {
     fn from(line: String) -> Self {
-        Self(vec![line])
+        vec![line].into()
     }
 }
 
 impl From<Vec<String>> for Lines {
     fn from(lines: Vec<String>) -> Self {
-        Self(lines)
+        Self { lines, hang: 2 }
     }
 }
 
 /// How to print.
 #[derive(Debug)]
 pub(crate) struct Output {
+    /// JSON, in place of text.
     pub(crate) json: bool,
+    format: Option<Format>,
+    headers: bool,
+    /// The terminal's, if there is one.
+    width: Option<usize>,
     /// How many messages could not be printed.
     unprinted: AtomicUsize,
+    /// A document of YAML was printed.
+    begun: AtomicBool,
 }
 
 impl Output {
-    pub(crate) fn new(json: bool) -> Self {
-        Self { json, unprinted: AtomicUsize::new(0) }
+    pub(crate) fn new(format: Option<Format>, headers: bool) -> Self {
+        Self {
+            json: format == Some(Format::Json),
+            format,
+            headers,
+            width: width(terminal_size_of(std::io::stdout())),
+            unprinted: AtomicUsize::new(0),
+            begun: AtomicBool::new(false),
+        }
     }
 
     /// Prints a message of the contract as one line of JSON, or what `text` makes of it.
@@ -53,61 +103,125 @@ impl Output {
         message: &M,
         text: impl FnOnce(&M) -> L,
     ) -> Result<(), Failure> {
-        if !self.json {
-            return self.lines(text(message));
-        }
-        self.json_of(name, std::slice::from_ref(message)).iter().try_for_each(|json| print(json))
+        if self.messages(name, std::slice::from_ref(message))? { Ok(()) } else { self.lines(text(message)) }
     }
 
-    /// Prints rows under a head, or in JSON each message in a line.
-    pub(crate) fn rows<M: Message>(
+    /// Prints rows under a head, or in JSON each message in a line. Of the columns, those that are [names](Column) are enough; where
+    /// there is no room for all of them, the last ones go first.
+    pub(crate) fn rows<M: Message, C: Clone + Into<Column>>(
         &self,
         name: &str,
         messages: &[M],
-        head: &[&str],
+        columns: &[C],
         row: impl Fn(&M) -> Vec<String>,
     ) -> Result<(), Failure> {
-        if self.json {
-            return self.json_of(name, messages).iter().try_for_each(|json| print(json));
+        if self.messages(name, messages)? { Ok(()) } else { self.table(columns, messages.iter().map(row).collect()) }
+    }
+
+    /// The same with what is no message of the contract: `name` is what `-o name` says of it.
+    pub(crate) fn records<R: Serialize, C: Clone + Into<Column>>(
+        &self,
+        records: &[R],
+        name: impl Fn(&R) -> String,
+        columns: &[C],
+        row: impl Fn(&R) -> Vec<String>,
+    ) -> Result<(), Failure> {
+        match self.format {
+            Some(Format::Json) => records.iter().try_for_each(|record| self.value(record)),
+            Some(Format::Yaml) => records.iter().try_for_each(|record| {
+                let json = serde_json::to_value(record)?;
+                self.document(&Tree::from(json))
+            }),
+            Some(Format::Name) => records.iter().try_for_each(|record| self.line(&name(record))),
+            Some(Format::Wide) | None => self.table(columns, records.iter().map(row).collect()),
         }
-        let head: Vec<_> = head.iter().map(|name| name.to_uppercase()).collect();
-        self.lines(table(&head, messages.iter().map(row)))
+    }
+
+    /// Prints the messages in the format that was asked for; false if that is text.
+    fn messages<M: Message>(&self, name: &str, messages: &[M]) -> Result<bool, Failure> {
+        match self.format {
+            Some(Format::Json) => {
+                for tree in self.trees(name, messages) {
+                    self.value(&tree)?;
+                }
+            }
+            Some(Format::Yaml) => self.trees(name, messages).iter().try_for_each(|tree| self.document(tree))?,
+            Some(Format::Name) => {
+                messages.iter().try_for_each(|message| self.line(&json::name_of(name, message)))?;
+            }
+            Some(Format::Wide) | None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Prints a table of text.
+    pub(crate) fn table<C: Clone + Into<Column>>(&self, columns: &[C], rows: Vec<Vec<String>>) -> Result<(), Failure> {
+        let columns: Vec<Column> = columns.iter().map(|column| column.clone().into()).collect();
+        table(&columns, &rows, self.room()).iter().try_for_each(|line| print(line))
+    }
+
+    /// The lines of a table of text, unless there is no room for all of its columns.
+    pub(crate) fn whole_table(&self, columns: &[Column], rows: &[Vec<String>]) -> Option<Vec<String>> {
+        let lines = table(columns, rows, Room { wide: true, ..self.room() });
+        let fits = |line: &String| self.width.is_none_or(|width| line.width() <= width);
+        (self.room().wide || lines.iter().all(fits)).then_some(lines)
+    }
+
+    fn room(&self) -> Room {
+        Room { width: self.width, wide: self.format == Some(Format::Wide), headers: self.headers }
     }
 
     /// Prints a line.
     pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
-        print(&shown::line(text.trim_end()))
+        self.lines(text.to_owned())
     }
 
     /// Prints lines.
     pub(crate) fn lines(&self, lines: impl Into<Lines>) -> Result<(), Failure> {
-        lines.into().0.iter().try_for_each(|line| self.line(line))
+        let Lines { lines, hang } = lines.into();
+        lines.iter().try_for_each(|line| {
+            let line = shown::line(line.trim_end());
+            match self.width {
+                Some(width) => wrap(&line, width, hang).iter().try_for_each(|line| print(line)),
+                None => print(&line),
+            }
+        })
     }
 
     /// Prints a text of our own, line breaks and all.
+    #[expect(clippy::unused_self, reason = "all that is printed goes through an output")]
     pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
         text.lines().try_for_each(print)
     }
 
     /// Prints as JSON what is no message of the contract.
+    #[expect(clippy::unused_self, reason = "all that is printed goes through an output")]
     pub(crate) fn value(&self, value: &impl Serialize) -> Result<(), Failure> {
         print(&json::value(value)?)
     }
 
-    /// The messages as JSON, a line each. One that JSON can't say does not keep the others from being printed: which one it is is
-    /// said at once, and [`finish`](Self::finish) fails.
-    fn json_of<M: Message>(&self, name: &str, messages: &[M]) -> Vec<String> {
-        let mut lines = Vec::with_capacity(messages.len());
+    /// Prints a document of YAML.
+    fn document(&self, tree: &Tree) -> Result<(), Failure> {
+        if self.begun.swap(true, Ordering::Relaxed) {
+            print("---")?;
+        }
+        yaml::lines(tree).iter().try_for_each(|line| print(line))
+    }
+
+    /// The messages as JSON. One that JSON can't say does not keep the others from being printed: which one it is is said at once, and
+    /// [`finish`](Self::finish) fails.
+    fn trees<M: Message>(&self, name: &str, messages: &[M]) -> Vec<Tree> {
+        let mut trees = Vec::with_capacity(messages.len());
         for message in messages {
-            match json::message(name, message) {
-                Ok(json) => lines.push(json),
+            match json::tree(name, message) {
+                Ok(tree) => trees.push(tree),
                 Err(error) => {
                     self.unprinted.fetch_add(1, Ordering::Relaxed);
                     note(&format!("{}: can't be printed as JSON: {error}", json::name_of(name, message)));
                 }
             }
         }
-        lines
+        trees
     }
 
     /// Fails if not everything could be printed.
@@ -120,6 +234,11 @@ impl Output {
     }
 }
 
+/// How many characters a line has; `None` if it goes to no terminal, or to one that does not know.
+fn width(size: Option<(Width, Height)>) -> Option<usize> {
+    size.map(|(Width(width), _)| width.into())
+}
+
 /// Prints a line as it is.
 fn print(line: &str) -> Result<(), Failure> {
     Ok(writeln!(std::io::stdout(), "{line}")?)
@@ -127,8 +246,11 @@ fn print(line: &str) -> Result<(), Failure> {
 
 /// Says something beside the output, on standard error.
 pub(crate) fn note(text: &str) {
-    // Where nobody listens, nobody can be told.
-    let _ = writeln!(std::io::stderr(), "registryctl: {}", shown::lines(text));
+    let width = width(terminal_size_of(std::io::stderr())).unwrap_or(usize::MAX);
+    for line in shown::lines(&format!("registryctl: {text}")).lines().flat_map(|line| wrap(line, width, 2)) {
+        // Where nobody listens, nobody can be told.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
 }
 
 /// How long to ask a page to be for so many of a list, and one more that tells that it goes on.
@@ -155,184 +277,26 @@ pub(crate) async fn first<T>(
     Ok(found)
 }
 
-/// A table without lines, that scripts for people can cut as well.
-pub(crate) fn table(head: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> Vec<String> {
-    // Before the layout, which would take a line break in a cell for one of its own.
-    let seen = |cells: &[String]| cells.iter().map(|cell| shown::line(cell).into_owned()).collect::<Vec<_>>();
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(seen(head));
-    table.add_rows(rows.into_iter().map(|row| seen(&row)));
-    // Each cell is padded by a space on both sides.
-    table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect()
-}
-
-/// A time as people write it, to the second, in UTC.
-pub(crate) fn time(time: Option<&prost_types::Timestamp>) -> String {
-    let time = time.and_then(|time| chrono::DateTime::from_timestamp(time.seconds, 0));
-    time.map(|time| time.format("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default()
-}
-
-/// A number of bytes as people write it.
-pub(crate) fn bytes(count: i64) -> String {
-    indicatif::BinaryBytes(u64::try_from(count).unwrap_or(0)).to_string()
-}
-
-/// The last part of a name.
-pub(crate) fn last(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
-}
-
-/// A name as people write it: without `namespaces/default/models/`.
-pub(crate) fn brief(name: &str) -> &str {
-    name.strip_prefix("namespaces/default/models/").unwrap_or(name)
-}
-
 /// Fields under each other, those that are empty left out.
-pub(crate) fn fields(fields: Vec<(&str, Lines)>) -> Vec<String> {
-    let shown: Vec<_> = fields.into_iter().filter(|(_, value)| value.0.iter().any(|line| !line.is_empty())).collect();
+pub(crate) fn fields(fields: Vec<(&str, Lines)>) -> Lines {
+    let shown: Vec<_> =
+        fields.into_iter().filter(|(_, value)| value.lines.iter().any(|line| !line.is_empty())).collect();
     let width = shown.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines = shown.iter().flat_map(|(name, value)| {
         let names = std::iter::once(*name).chain(std::iter::repeat(""));
-        names.zip(&value.0).map(|(name, line)| format!("{name:width$}  {line}"))
+        names.zip(&value.lines).map(|(name, line)| format!("{name:width$}  {line}"))
     });
-    lines.collect()
+    Lines::from(lines.collect::<Vec<_>>()).hanging(width + 2)
 }
 
 /// A text that may have several lines.
 pub(crate) fn text(text: &str) -> Lines {
-    Lines(text.lines().map(|line| line.replace('\t', "    ")).collect())
+    text.lines().map(|line| line.replace('\t', "    ")).collect::<Vec<_>>().into()
 }
 
 /// Names and values, one a line.
 pub(crate) fn pairs<K: std::fmt::Display, V: std::fmt::Display>(pairs: impl IntoIterator<Item = (K, V)>) -> Lines {
-    Lines(pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect())
-}
-
-/// A double to its last digit, without a fraction that says nothing.
-pub(crate) fn double(number: f64) -> String {
-    // Debug, unlike Display, goes over to an exponent where digits would be zeros only.
-    let text = format!("{number:?}");
-    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
-}
-
-/// A version as text.
-pub(crate) fn version(version: &pb::Version) -> Vec<String> {
-    let metrics = version.metrics.iter().flat_map(|(split, set)| {
-        set.values.iter().map(move |(metric, value)| (format!("{split}.{metric}"), double(*value)))
-    });
-    let size = format!("{} in {} files", bytes(version.size_bytes), version.artifact_count);
-    fields(vec![
-        ("name", version.name.clone().into()),
-        ("version id", version.version_id.clone().into()),
-        ("state", short::<pb::VersionState>(version.state).into()),
-        ("failure", text(&version.failure_reason)),
-        ("stage", short::<pb::Stage>(version.stage).into()),
-        ("since", time(version.stage_time.as_ref()).into()),
-        ("description", text(&version.description)),
-        ("framework", format!("{} {}", version.framework, version.framework_version).trim().to_owned().into()),
-        ("source", version.source_uri.clone().into()),
-        ("metrics", pairs(metrics)),
-        ("datasets", version.datasets.iter().map(|d| format!("{} {}", d.name, d.digest)).collect::<Vec<_>>().into()),
-        ("features", version.features.iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ").into()),
-        ("base versions", version.base_versions.clone().into()),
-        ("tags", pairs(&version.tags)),
-        ("trained", time(version.training_time.as_ref()).into()),
-        ("creator", version.creator.clone().into()),
-        ("created", time(version.create_time.as_ref()).into()),
-        ("deleted", time(version.delete_time.as_ref()).into()),
-        (if version.purged { "purged" } else { "purge due" }, time(version.purge_time.as_ref()).into()),
-        ("size", size.into()),
-        ("manifest", version.manifest_sha256.clone().into()),
-        ("revision", version.revision.to_string().into()),
-        ("etag", version.etag.clone().into()),
-    ])
-}
-
-/// A model as text.
-pub(crate) fn model(model: &pb::Model) -> Vec<String> {
-    let stages = model.stages.iter().map(|summary| {
-        let more =
-            if summary.version_count > 1 { format!(" and {} more", summary.version_count - 1) } else { String::new() };
-        (short::<pb::Stage>(summary.stage), format!("{}{more}", last(&summary.version)))
-    });
-    fields(vec![
-        ("name", model.name.clone().into()),
-        ("display name", model.display_name.clone().into()),
-        ("type", model.model_type.clone().into()),
-        ("description", text(&model.description)),
-        ("owner", model.owner.clone().into()),
-        ("team", model.team.clone().into()),
-        ("project", model.project.clone().into()),
-        ("domain", model.business_domain.clone().into()),
-        ("purpose", text(&model.purpose)),
-        ("tags", pairs(&model.tags)),
-        ("versions", model.version_count.to_string().into()),
-        ("latest", last(&model.latest_version).to_owned().into()),
-        ("stages", pairs(stages)),
-        ("aliases", pairs(model.aliases.iter().map(|(alias, version)| (alias, last(version))))),
-        ("creator", model.creator.clone().into()),
-        ("created", time(model.create_time.as_ref()).into()),
-        ("updated", time(model.update_time.as_ref()).into()),
-        ("deleted", time(model.delete_time.as_ref()).into()),
-        ("purge due", time(model.purge_time.as_ref()).into()),
-        ("revision", model.revision.to_string().into()),
-        ("etag", model.etag.clone().into()),
-    ])
-}
-
-/// An artifact as text.
-pub(crate) fn artifact(artifact: &pb::Artifact) -> Vec<String> {
-    fields(vec![
-        ("name", artifact.name.clone().into()),
-        ("type", artifact.r#type.clone().into()),
-        ("media type", artifact.media_type.clone().into()),
-        ("executable", if artifact.executable { "yes" } else { "" }.to_owned().into()),
-        ("size", bytes(artifact.size_bytes).into()),
-        ("sha256", artifact.sha256.clone().into()),
-        ("tags", pairs(&artifact.tags)),
-        ("creator", artifact.creator.clone().into()),
-        ("created", time(artifact.create_time.as_ref()).into()),
-        ("revision", artifact.revision.to_string().into()),
-        ("etag", artifact.etag.clone().into()),
-    ])
-}
-
-/// An event as one line.
-pub(crate) fn event(event: &pb::Event) -> String {
-    let mut what = match &event.stage_change {
-        Some(change) => {
-            format!(" {} -> {}", short::<pb::Stage>(change.from_stage), short::<pb::Stage>(change.to_stage))
-        }
-        None => String::new(),
-    };
-    for change in &event.alias_changes {
-        what += &format!(" @{} -> {}", change.alias, last(&change.to_version));
-    }
-    let comment = if event.comment.is_empty() { String::new() } else { format!("  \"{}\"", event.comment) };
-    format!(
-        "{:>6}  {}  {:<26}  {}{what}  by {}{comment}",
-        event.revision,
-        time(event.create_time.as_ref()),
-        event.r#type,
-        brief(&event.resource_name),
-        event.actor,
-    )
-}
-
-/// A double to six significant digits, or to its last one before the point if that is more.
-pub(crate) fn significant(number: f64) -> String {
-    let scientific = format!("{number:.5e}");
-    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
-    let without_zeros = |text: &str| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text.to_owned(),
-    };
-    match exponent.parse::<i32>() {
-        // Up to where a double has all whole numbers.
-        Ok(exponent @ -4..16) => without_zeros(&format!("{number:.*}", usize::try_from(5 - exponent).unwrap_or(0))),
-        _ => format!("{}e{exponent}", without_zeros(digits)),
-    }
+    pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().into()
 }
 
 #[cfg(test)]

@@ -8,6 +8,12 @@ use registry_client::Progress;
 
 use crate::output::bytes;
 
+/// Where bars are drawn: on standard error, if it is a terminal on which a cursor can move.
+pub(crate) fn target() -> ProgressDrawTarget {
+    let moves = std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
+    if moves { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
+}
+
 /// A bar that follows a transfer: bytes, rate, time left. Hidden when stderr is no terminal.
 pub(crate) struct Bar {
     bar: ProgressBar,
@@ -21,7 +27,7 @@ impl Bar {
         );
         // The template is fixed: if indicatif could not read it, its own style serves.
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(Some(0), target());
         Self { bar: bar.with_style(style).with_message(what.to_owned()), moved: Arc::default() }
     }
 

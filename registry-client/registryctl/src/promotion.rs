@@ -1,9 +1,10 @@
 //! `promote`, `rollback`, `alias`.
 
 use registry_client::pb;
+use serde::Serialize;
 
 use crate::args::{Alias, Promote, Rollback};
-use crate::output::{brief, last};
+use crate::output::{Column, brief, last};
 use crate::values::short;
 use crate::{Context, Failure};
 
@@ -59,5 +60,46 @@ pub(crate) async fn alias(context: &Context, command: Alias) -> Result<(), Failu
             let model = context.client.delete_alias(model, &alias).await?;
             context.out.message("Model", &model, |model| format!("deleted {}@{alias}", brief(&model.name)))
         }
+        Alias::List { model, .. } => {
+            let model = context.client.get_model(model).await?;
+            let name = |alias: &AliasOf| format!("{}@{}", model.name, alias.alias);
+            let columns = ["alias".into(), Column::number("version"), "computed".into()];
+            context.out.records(&aliases(&model), name, &columns, |alias| {
+                let computed = if alias.computed { "yes" } else { "" };
+                vec![alias.alias.clone(), last(&alias.version).to_owned(), computed.to_owned()]
+            })
+        }
     }
+}
+
+/// An alias of a model.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct AliasOf {
+    alias: String,
+    version: String,
+    /// By the registry, from stages and numbers.
+    computed: bool,
+}
+
+/// The aliases that were set, and before them those that are computed and stand for a version.
+fn aliases(model: &pb::Model) -> Vec<AliasOf> {
+    let holder = |stage: pb::Stage| {
+        let summary = model.stages.iter().find(|summary| summary.stage() == stage);
+        summary.map(|summary| summary.version.as_str()).unwrap_or_default()
+    };
+    let computed = [
+        ("production", holder(pb::Stage::Production)),
+        ("staging", holder(pb::Stage::Staging)),
+        ("latest", &model.latest_version),
+    ];
+    let computed = computed.into_iter().filter(|(_, version)| !version.is_empty());
+    let alias = |alias: &str, version: &str, computed| AliasOf {
+        alias: alias.to_owned(),
+        version: version.to_owned(),
+        computed,
+    };
+    computed
+        .map(|(name, version)| alias(name, version, true))
+        .chain(model.aliases.iter().map(|(name, version)| alias(name, version, false)))
+        .collect()
 }

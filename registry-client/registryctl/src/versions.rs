@@ -1,9 +1,10 @@
 //! `compare`, `prune`, `delete`, `undelete`.
 
 use registry_client::{Kind, Name, pb};
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::args::Prune;
-use crate::output::{brief, note, significant, table};
+use crate::output::{Column, brief, note, significant};
 use crate::{Context, Failure};
 
 pub(crate) async fn compare(context: &Context, names: Vec<Name>) -> Result<(), Failure> {
@@ -19,13 +20,20 @@ pub(crate) async fn compare(context: &Context, names: Vec<Name>) -> Result<(), F
             break;
         }
     }
-    context.out.message("CompareVersionsResponse", &comparison, comparison_text)
+    let out = &context.out;
+    out.message("CompareVersionsResponse", &comparison, |comparison| {
+        let (columns, rows) = comparison_table(comparison);
+        out.whole_table(&columns, &rows).unwrap_or_else(|| comparison_blocks(comparison, &rows))
+    })
 }
 
+/// Of each metric its name and which values are better, and then, in columns of their own, the values.
+const FACTS: [&str; 2] = ["metric", "better"];
+
 /// A row for each metric: the values, the best marked by `*`, and their distance to the first.
-fn comparison_text(comparison: &pb::CompareVersionsResponse) -> Vec<String> {
-    let mut head = vec!["METRIC".to_owned(), "BETTER".to_owned()];
-    head.extend(comparison.names.iter().map(|name| brief(name).to_owned()));
+fn comparison_table(comparison: &pb::CompareVersionsResponse) -> (Vec<Column>, Vec<Vec<String>>) {
+    let versions = comparison.names.iter().map(|name| Column::from(brief(name).to_owned()));
+    let columns = FACTS.into_iter().map(Column::from).chain(versions);
     let rows = comparison.metrics.iter().map(|metric| {
         let better = match metric.direction() {
             pb::MetricDirection::HigherIsBetter => "higher",
@@ -45,7 +53,20 @@ fn comparison_text(comparison: &pb::CompareVersionsResponse) -> Vec<String> {
         });
         [format!("{}.{}", metric.split, metric.metric), better.to_owned()].into_iter().chain(values).collect()
     });
-    table(&head, rows)
+    (columns.collect(), rows.collect())
+}
+
+/// The same below each other: for terminals that have no room for all versions.
+fn comparison_blocks(comparison: &pb::CompareVersionsResponse, rows: &[Vec<String>]) -> Vec<String> {
+    let names: Vec<_> = comparison.names.iter().map(|name| brief(name)).collect();
+    let width = names.iter().map(|name| name.width()).max().unwrap_or(0);
+    let mut lines = Vec::new();
+    for row in rows {
+        let (facts, values) = row.split_at(FACTS.len());
+        lines.push(format!("{} ({})", facts[0], facts[1]));
+        lines.extend(names.iter().zip(values).map(|(name, value)| format!("  {name:width$}  {value}")));
+    }
+    lines
 }
 
 pub(crate) async fn prune(context: &Context, command: Prune) -> Result<(), Failure> {

@@ -6,6 +6,8 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use clap::Args as Group;
 use registry_client::{Name, known};
 
+use super::{Shape, TableShape};
+
 #[derive(Debug, Group)]
 pub(crate) struct List {
     /// Nothing (models), a namespace (its models), a model (its versions) or a version (its artifacts).
@@ -17,6 +19,8 @@ pub(crate) struct List {
     /// What is deleted as well.
     #[arg(long)]
     pub(crate) deleted: bool,
+    #[command(flatten)]
+    pub(crate) table: TableShape,
 }
 
 #[derive(Debug, Group)]
@@ -38,6 +42,8 @@ pub(crate) struct Events {
     /// How many at most.
     #[arg(long, default_value_t = 1000)]
     pub(crate) limit: usize,
+    #[command(flatten)]
+    pub(crate) shape: Shape,
 }
 
 #[derive(Debug, Group)]
@@ -52,6 +58,8 @@ pub(crate) struct Watch {
     /// Begin with what there is.
     #[arg(long)]
     pub(crate) snapshot: bool,
+    #[command(flatten)]
+    pub(crate) shape: Shape,
 }
 
 /// What has what is to be listed.
@@ -77,7 +85,10 @@ fn time(text: &str) -> Result<DateTime<Utc>, String> {
     }
     let date = format!("{text}T00:00:00Z");
     let read = |text: &str| DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).ok();
-    let utc = || Some(NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").ok()?.and_utc());
+    // As they are printed, too.
+    let bare = text.strip_suffix('Z').unwrap_or(text);
+    let formats = ["%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"];
+    let utc = || formats.iter().find_map(|format| Some(NaiveDateTime::parse_from_str(bare, format).ok()?.and_utc()));
     read(text).or_else(utc).or_else(|| read(&date)).ok_or_else(|| {
         "expected a time such as 2026-01-26T10:30:00Z, 2026-01-26 10:30:00 or 2026-01-26, or how long ago, such as 2h".to_owned()
     })
@@ -102,7 +113,7 @@ mod tests {
     #[test]
     fn times_are_read() {
         let noon = DateTime::from_timestamp(1_769_428_800, 0).unwrap();
-        for text in ["2026-01-26T12:00:00Z", "2026-01-26T13:00:00+01:00", "2026-01-26 12:00:00"] {
+        for text in ["2026-01-26T12:00:00Z", "2026-01-26T13:00:00+01:00", "2026-01-26 12:00:00", "2026-01-26 12:00Z"] {
             assert_eq!(time(text), Ok(noon), "{text}");
         }
         assert_eq!(time("2026-01-26"), Ok(noon - Duration::from_hours(12)));

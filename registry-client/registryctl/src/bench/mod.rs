@@ -18,7 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use crate::args::{Bench, Figure as Kind};
-use crate::output::{Output, table};
+use crate::output::{Column, Output};
 use crate::{Context, Failure};
 
 /// A figure beside its floor.
@@ -166,8 +166,17 @@ fn print(out: &Output, figures: &[Figure]) -> Result<(), Failure> {
     if out.json {
         return out.value(&figures);
     }
-    let head =
-        ["FIGURE", "VALUE", "FLOOR", "RATIO", "TARGET", "P50 US", "P99 US", "UNIT", "FLOOR IS"].map(str::to_owned);
+    let columns = [
+        "figure".into(),
+        Column::number("value"),
+        Column::number("floor"),
+        Column::number("ratio"),
+        Column::number("target"),
+        Column::number("p50 us"),
+        Column::number("p99 us"),
+        "unit".into(),
+        Column::prose("floor is"),
+    ];
     let micros = |micros: Option<f64>| micros.map(|micros| format!("{micros:.0}")).unwrap_or_default();
     let rows = figures.iter().map(|figure| {
         vec![
@@ -182,5 +191,5 @@ fn print(out: &Output, figures: &[Figure]) -> Result<(), Failure> {
             figure.floor_name.to_owned(),
         ]
     });
-    out.lines(table(&head, rows))
+    out.table(&columns, rows.collect())
 }

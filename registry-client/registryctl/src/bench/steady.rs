@@ -13,7 +13,7 @@ use super::load::{Times, percentile, time_calls};
 use super::run_id;
 use super::unary::typical_version;
 use crate::args::Bench;
-use crate::output::{note, table};
+use crate::output::{Column, note};
 use crate::{Context, Failure};
 
 /// One call of so many makes a version, the others read one.
@@ -127,7 +127,8 @@ fn print(context: &Context, steady: &Steady) -> Result<(), Failure> {
     if context.out.json {
         return context.out.value(steady);
     }
-    let head = ["CLIENTS", "SECONDS", "CALLS", "FAILED", "CALLS/S", "P50 US", "P99 US", "MAX US"].map(str::to_owned);
+    let columns =
+        ["clients", "seconds", "calls", "failed", "calls/s", "p50 us", "p99 us", "max us"].map(Column::number);
     let row = vec![
         steady.clients.to_string(),
         format!("{:.1}", steady.seconds),
@@ -138,7 +139,7 @@ fn print(context: &Context, steady: &Steady) -> Result<(), Failure> {
         format!("{:.0}", steady.p99_micros),
         format!("{:.0}", steady.max_micros),
     ];
-    context.out.lines(table(&head, [row]))
+    context.out.table(&columns, vec![row])
 }
 
 #[cfg(test)]

@@ -14,17 +14,39 @@ use crate::Failure;
 static DESCRIPTORS: LazyLock<Option<DescriptorPool>> =
     LazyLock::new(|| DescriptorPool::decode(registry_proto::DESCRIPTORS).ok());
 
+/// The field of an event that has nothing but what the change took.
+const TAKEN: &str = "before";
+
 /// The largest double below which every whole number is one: these are written without a fraction.
 const WHOLE: f64 = 9_007_199_254_740_992.0;
 
-/// The JSON form of a message, with its defaults left out as grpcurl does: fields in the order of their numbers, maps by their keys.
-pub(crate) fn message(name: &str, message: &impl Message) -> Result<String, Failure> {
+/// A message as it is printed: fields in the order of their numbers, maps by their keys.
+#[derive(Debug)]
+pub(crate) enum Tree {
+    Map(Vec<(String, Tree)>),
+    List(Vec<Tree>),
+    Leaf(Json),
+}
+
+/// A message in its JSON form. Fields that have their default are in it, so that a script finds them; messages that are absent are
+/// not, and of what an event's change took, only what it took.
+pub(crate) fn tree(name: &str, message: &impl Message) -> Result<Tree, Failure> {
     let pool = DESCRIPTORS.as_ref().ok_or("the contract's descriptors are damaged")?;
     let descriptor =
         pool.get_message_by_name(&format!("modelregistry.v1.{name}")).ok_or("the contract has no such message")?;
     let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())?;
-    let json = dynamic.serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new())?;
-    value(&InOrder { json: &json, kind: Kind::Message(dynamic.descriptor()) })
+    let json = |defaults: bool, dynamic: &DynamicMessage| {
+        let options = SerializeOptions::new().skip_default_fields(!defaults);
+        dynamic.serialize_with_options(serde_json::value::Serializer, &options)
+    };
+    let mut whole = json(true, &dynamic)?;
+    if let Some(before) = whole.get_mut(TAKEN)
+        && let Some(taken) = dynamic.get_field_by_name(TAKEN)
+        && let Some(taken) = taken.as_message()
+    {
+        *before = json(false, taken)?;
+    }
+    Ok(in_order(whole, &Kind::Message(dynamic.descriptor())))
 }
 
 /// What a message calls itself; otherwise what it is.
@@ -52,37 +74,63 @@ pub(crate) fn value(value: &impl Serialize) -> Result<String, Failure> {
     Ok(seen)
 }
 
-/// JSON of something of the contract. serde_json has sorted all keys, and those of a message go by the numbers of its fields.
-struct InOrder<'a> {
-    json: &'a Json,
-    kind: Kind,
+impl Tree {
+    /// Whether it has nothing in it that would take a line of its own.
+    pub(crate) fn is_flat(&self) -> bool {
+        match self {
+            Self::Map(entries) => entries.is_empty(),
+            Self::List(items) => items.is_empty(),
+            Self::Leaf(_) => true,
+        }
+    }
 }
 
-impl Serialize for InOrder<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let within = |json, kind: &Kind| InOrder { json, kind: kind.clone() };
-        match (self.json, &self.kind) {
-            (Json::Object(entries), Kind::Message(map)) if map.is_map_entry() => {
-                let kind = map.map_entry_value_field().kind();
-                serializer.collect_map(entries.iter().map(|(key, json)| (key, within(json, &kind))))
-            }
-            // Those have a form of their own, and no fields in it.
-            (Json::Object(entries), Kind::Message(known)) if known.package_name() == "google.protobuf" => {
-                serializer.collect_map(entries.iter().map(|(key, json)| (key, within(json, &self.kind))))
-            }
-            (Json::Object(entries), Kind::Message(message)) => {
-                serializer.collect_map(message.fields().filter_map(|field| {
-                    let (name, json) = entries.get_key_value(field.json_name())?;
-                    Some((name, within(json, &field.kind())))
-                }))
-            }
-            (Json::Array(items), kind) => serializer.collect_seq(items.iter().map(|json| within(json, kind))),
-            (Json::Number(number), _) => match number.as_f64() {
-                Some(whole) if number.is_f64() && is_whole(whole) => serializer.serialize_i64(whole as i64),
-                _ => number.serialize(serializer),
-            },
-            (json, _) => json.serialize(serializer),
+impl From<Json> for Tree {
+    fn from(json: Json) -> Self {
+        match json {
+            Json::Object(entries) => Self::Map(entries.into_iter().map(|(key, json)| (key, json.into())).collect()),
+            Json::Array(items) => Self::List(items.into_iter().map(Into::into).collect()),
+            leaf => Self::Leaf(leaf),
         }
+    }
+}
+
+impl Serialize for Tree {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Map(entries) => serializer.collect_map(entries.iter().map(|(key, value)| (key, value))),
+            Self::List(items) => serializer.collect_seq(items),
+            Self::Leaf(json) => json.serialize(serializer),
+        }
+    }
+}
+
+/// JSON of something of the contract. serde_json has sorted all keys, and those of a message go by the numbers of its fields.
+fn in_order(json: Json, kind: &Kind) -> Tree {
+    let all = |entries: serde_json::Map<String, Json>, kind: &Kind| {
+        Tree::Map(entries.into_iter().map(|(key, json)| (key, in_order(json, kind))).collect())
+    };
+    match (json, kind) {
+        (Json::Object(entries), Kind::Message(map)) if map.is_map_entry() => {
+            all(entries, &map.map_entry_value_field().kind())
+        }
+        // Those have a form of their own, and no fields in it.
+        (Json::Object(entries), Kind::Message(known)) if known.package_name() == "google.protobuf" => {
+            all(entries, kind)
+        }
+        (Json::Object(mut entries), Kind::Message(message)) => {
+            let entry = |field: prost_reflect::FieldDescriptor| {
+                let json = entries.remove(field.json_name())?;
+                Some((field.json_name().to_owned(), in_order(json, &field.kind())))
+            };
+            Tree::Map(message.fields().filter_map(entry).collect())
+        }
+        (Json::Array(items), kind) => Tree::List(items.into_iter().map(|json| in_order(json, kind)).collect()),
+        (Json::Number(number), _) => match number.as_f64() {
+            Some(whole) if number.is_f64() && is_whole(whole) => Tree::Leaf(Json::from(whole as i64)),
+            _ => Tree::Leaf(Json::Number(number)),
+        },
+        (json, _) => Tree::Leaf(json),
     }
 }
 
@@ -97,6 +145,10 @@ mod tests {
     use registry_client::pb;
 
     use super::*;
+
+    fn message(name: &str, message: &impl Message) -> Result<String, Failure> {
+        value(&tree(name, message)?)
+    }
 
     fn version(params: impl IntoIterator<Item = (&'static str, f64)>) -> pb::Version {
         let number = |(name, number): (&str, f64)| {
@@ -121,6 +173,24 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(message("Version", &version).unwrap(), json);
         }
+    }
+
+    #[test]
+    fn defaults_are_there_and_absent_messages_are_not() {
+        let json: Json = serde_json::from_str(&message("Model", &pb::Model::default()).unwrap()).unwrap();
+        assert_eq!((&json["versionCount"], &json["description"]), (&"0".into(), &"".into()));
+        assert_eq!((&json["tags"], &json["stages"]), (&serde_json::json!({}), &serde_json::json!([])));
+        assert_eq!((json.get("createTime"), json.get("stagePolicy")), (None, None));
+        let resource = |version: &pb::Version| {
+            let resource = pb::resource::Resource::Version(version.clone());
+            Some(pb::Resource { resource: Some(resource) })
+        };
+        let taken = pb::Version { stage: pb::Stage::Staging.into(), ..Default::default() };
+        let event =
+            pb::Event { before: resource(&taken), after: resource(&pb::Version::default()), ..Default::default() };
+        let json: Json = serde_json::from_str(&message("Event", &event).unwrap()).unwrap();
+        assert_eq!(json["before"], serde_json::json!({"version": {"stage": "STAGE_STAGING"}}));
+        assert_eq!(json["after"]["version"]["sizeBytes"], "0");
     }
 
     #[test]

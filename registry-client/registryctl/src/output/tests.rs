@@ -2,12 +2,13 @@
 
 use prost_types::value::Kind;
 use prost_types::{Struct, Timestamp, Value};
+use registry_client::pb;
 
 use super::*;
 
 /// What is printed of lines.
 fn printed(lines: impl Into<Lines>) -> Vec<String> {
-    lines.into().0.iter().map(|line| shown::line(line).into_owned()).collect()
+    lines.into().lines.iter().map(|line| shown::line(line).into_owned()).collect()
 }
 
 #[test]
@@ -42,13 +43,6 @@ fn fields_of_one_line_stay_in_it_and_texts_keep_theirs_indented() {
 }
 
 #[test]
-fn cells_break_no_row() {
-    let row = vec!["a\nb  c".to_owned(), "\u{1b}[8m\u{200b}x".to_owned()];
-    let lines = table(&["ONE".to_owned(), "TWO".to_owned()], [row]);
-    assert_eq!(lines, ["ONE      TWO", r"a\nb  c  \u{1b}[8m\u{200b}x"]);
-}
-
-#[test]
 fn an_answer_that_json_can_not_say_does_not_keep_the_others_from_being_printed() {
     let event = |revision: i64, version: pb::Version| pb::Event {
         name: format!("events/{revision}-0"),
@@ -64,13 +58,13 @@ fn an_answer_that_json_can_not_say_does_not_keep_the_others_from_being_printed()
         event(3, pb::Version { training_time: late, ..Default::default() }),
         event(4, pb::Version::default()),
     ];
-    let out = Output::new(true);
-    let lines = out.json_of("Event", &events);
+    let out = Output::new(Some(Format::Json), true);
+    let lines: Vec<_> = out.trees("Event", &events).iter().map(|tree| json::value(tree).unwrap()).collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].contains("events/1-0") && lines[1].contains("events/4-0"), "{lines:?}");
     assert_eq!(json::name_of("Event", &events[1]), "events/2-0");
     assert!(out.finish().unwrap_err().to_string().starts_with("2 answers are missing"));
-    assert!(Output::new(true).finish().is_ok());
+    assert!(Output::new(None, true).finish().is_ok());
 }
 
 #[test]
@@ -99,4 +93,9 @@ fn doubles_are_written_to_their_last_digit_and_no_further() {
     {
         assert_eq!(double(number), text);
     }
+}
+
+#[test]
+fn one_thing_is_no_plural() {
+    assert_eq!([count(0, "file"), count(1, "file"), count(2_u64, "file")], ["0 files", "1 file", "2 files"]);
 }

@@ -1,0 +1,53 @@
+//! How a command prints what it was asked for.
+
+use clap::Args as Group;
+
+use super::{Alias, Args, Command};
+use crate::namespaces::Namespace;
+use crate::output::Format;
+
+/// Of a command that shows resources or events.
+#[derive(Debug, Clone, Copy, Group)]
+pub(crate) struct Shape {
+    /// Print something else than text that fits the terminal
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", conflicts_with = "json")]
+    format: Option<Format>,
+}
+
+/// Of a command that prints a table.
+#[derive(Debug, Clone, Copy, Group)]
+pub(crate) struct TableShape {
+    #[command(flatten)]
+    shape: Shape,
+    /// Leave the head of the table out
+    #[arg(long)]
+    no_headers: bool,
+}
+
+impl Args {
+    /// What is printed in place of text.
+    pub(crate) fn format(&self) -> Option<Format> {
+        let shape = match &self.command {
+            Command::Get { shape, .. } | Command::Compare { shape, .. } => Some(*shape),
+            Command::Events(command) => Some(command.shape),
+            Command::Watch(command) => Some(command.shape),
+            _ => self.table().map(|table| table.shape),
+        };
+        if self.json { Some(Format::Json) } else { shape.and_then(|shape| shape.format) }
+    }
+
+    /// Whether a table has a head.
+    pub(crate) fn headers(&self) -> bool {
+        self.table().is_none_or(|table| !table.no_headers)
+    }
+
+    fn table(&self) -> Option<TableShape> {
+        match &self.command {
+            Command::List(command) => Some(command.table),
+            Command::Usage { table }
+            | Command::Namespace(Namespace::List { table, .. })
+            | Command::Alias(Alias::List { table, .. }) => Some(*table),
+            _ => None,
+        }
+    }
+}
