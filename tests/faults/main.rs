@@ -30,6 +30,7 @@ mod start;
 mod stop;
 mod sweeps;
 mod sync;
+mod terminal;
 mod trace;
 mod typos;
 mod uploads;

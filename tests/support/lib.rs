@@ -12,6 +12,7 @@ pub mod proxy;
 pub mod restore;
 pub mod server;
 pub mod store;
+pub mod terminal;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
