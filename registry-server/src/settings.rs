@@ -1,5 +1,6 @@
 //! Values of settings, as people write them.
 
+mod listen;
 mod units;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,6 +11,7 @@ use registry_common::shown;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+pub use self::listen::Listen;
 pub use self::units::{Period, Size};
 
 /// Which store keeps the records.

@@ -95,14 +95,14 @@ fn is_bare(text: &str) -> bool {
 /// A value of a file as it was written: a number is read as well, to say what is missing.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a text with a unit, such as \"30s\" or \"8MiB\"")]
-enum Written {
+pub(super) enum Written {
     Text(String),
     Whole(u64),
     Broken(f64),
 }
 
 impl Written {
-    fn parse<T: FromStr<Err = String>>(self) -> Result<T, String> {
+    pub(super) fn parse<T: FromStr<Err = String>>(self) -> Result<T, String> {
         match self {
             Self::Text(text) => text.parse(),
             Self::Whole(number) => number.to_string().parse(),
