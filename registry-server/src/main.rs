@@ -7,18 +7,16 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use args::{Arguments, Command, RestoreArguments, VerifyArguments};
-use clap::Parser as _;
 use registry_common::shown::{self, LogToStderr};
 use registry_server::backup::restore::restore;
 use registry_server::backup::verify::verify;
 use registry_server::claiming::{Claimed, claim};
-use registry_server::config::{Config, LogFormat};
+use registry_server::config::{Config, LogFormat, Settings};
 use registry_server::encryption::master::new_key;
 use registry_server::server::Server;
 use registry_server::stores::{ServeError, Stores};
 use rustix::fs::Mode;
 use rustix::process::umask;
-use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -32,7 +30,7 @@ fn main() -> ExitCode {
     allocator::configure();
     // Whatever is written is its owner's alone: the store, the artifacts, archives.
     umask(Mode::RWXG | Mode::RWXO);
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     let runtime = runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build();
     match runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run(arguments))) {
         Ok(code) => code,
@@ -43,39 +41,54 @@ fn main() -> ExitCode {
     }
 }
 
+/// How many connections wait to be taken.
+const BACKLOG: u32 = 1024;
+
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let config = Config::load(&arguments.flags)?;
+    let command = arguments.command.unwrap_or(Command::Serve);
+    if let Command::NewKey { file } = &command {
+        return make_key(file);
+    }
+    let settings = Settings::load(&arguments.flags)?;
+    let config = &settings.config;
     let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&config.log)?);
     match config.log_format {
         LogFormat::Human => log.with_writer(LogToStderr::default).with_ansi(false).init(),
         // For programs: what is escaped for people would be no JSON.
         LogFormat::Json => log.with_writer(std::io::stderr).json().init(),
     }
-    Config::warn(&arguments.flags);
-    match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(config).await,
-        Command::Restore(arguments) => run_restore(config, arguments).await,
-        Command::Verify(arguments) => run_verify(config, arguments).await,
-        Command::Claim { for_restore } => run_claim(&config, for_restore).await,
-        Command::NewKey { file } => {
-            let id = new_key(&file)?;
-            if file == Path::new("-") {
-                // Standard output has the key.
-                eprintln!("made master key {id}");
-            } else {
-                println!("made master key {id} in {}", file.display());
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+    settings.warn();
+    match command {
+        Command::Serve => serve(settings).await,
+        Command::Restore(arguments) => run_restore(settings.config, arguments).await,
+        Command::Verify(arguments) => run_verify(settings.config, arguments).await,
+        Command::Claim { for_restore } => run_claim(&settings.config, for_restore).await,
+        // Done above: it opens no store.
+        Command::NewKey { .. } => Ok(ExitCode::SUCCESS),
     }
 }
 
-async fn serve(config: Config) -> Result<ExitCode, Failure> {
+fn make_key(file: &Path) -> Result<ExitCode, Failure> {
+    let id = new_key(file)?;
+    if file == Path::new("-") {
+        // Standard output has the key.
+        eprintln!("made master key {id}");
+    } else {
+        println!("made master key {id} in {}", file.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
+    let config = &settings.config;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let listen = config.listen;
-    let server = Server::open(config).await?;
-    let listener = TcpListener::bind(listen).await.map_err(|error| format!("can't listen on {listen}: {error}"))?;
-    println!("listening on {}", listener.local_addr()?);
+    let refused = |error| format!("can't listen on {}, which --listen says: {error}", config.listen);
+    // Before a store is made, which would be left behind; but nobody connects before it is open.
+    let socket = config.listen.bind().await.map_err(refused)?;
+    let server = Server::open(config.clone()).await?;
+    let listener = socket.listen(BACKLOG).map_err(refused)?;
+    let address = listener.local_addr()?;
+    println!("listening on {address}");
     server
         .serve(listener, async {
             tokio::select! {

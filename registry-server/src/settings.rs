@@ -65,6 +65,16 @@ impl std::fmt::Debug for StoreChoice {
     }
 }
 
+impl StoreChoice {
+    /// Whether there is a password in it.
+    pub(crate) fn has_secret(&self) -> bool {
+        let Self::Postgres(url) = self else { return false };
+        let user = url.rsplit_once('@').map_or("", |(user, _)| user);
+        let user = user.split_once("://").map_or(user, |(_, user)| user);
+        user.contains(':') || url.contains("password=")
+    }
+}
+
 /// What a database's URL may ask for that tokio-postgres reads and a server does not use.
 const UNUSED: &[&str] = &[
     "hostaddr",
@@ -80,6 +90,9 @@ const UNUSED: &[&str] = &[
 /// Refuses what a database's URL asks for and would not get. What is unknown is refused where it is read.
 fn check_postgres_url(url: &str) -> Result<(), String> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    if base.contains("://...@") || query == "..." {
+        return Err("has `...` where something was left out: write what it stands for".to_owned());
+    }
     // As a part of the query it would be repeated in messages.
     if query.contains('@') && !base.contains('@') {
         return Err("a `?` or `@` in a user or password has to be written as %3F or %40".to_owned());
@@ -157,6 +170,8 @@ mod tests {
             "postgres://db/registry?target_session_attrs=any",
             "postgres://db/registry?load_balance_hosts=random",
             "postgres://ana:pa?ss@db/registry",
+            "postgres://...@db/registry",
+            "postgres://db/registry?...",
         ] {
             assert!(check_postgres_url(wrong).is_err(), "{wrong}");
         }

@@ -21,6 +21,7 @@ mod objects;
 mod open_transaction;
 mod owners;
 mod printed;
+mod program;
 mod proxies;
 mod random;
 mod servers;
