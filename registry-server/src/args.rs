@@ -11,7 +11,7 @@ use registry_server::config::{Flags, with_defaults};
 /// Model Registry: models, versions, stages, artifacts and the stream of what becomes of them, over gRPC.
 ///
 /// Without a command it serves. Every setting has a flag, a variable `MODEL_REGISTRY_...` and a key in the file that --config
-/// names.
+/// names; `registry-server config` prints all of them.
 #[derive(Debug, Parser)]
 #[command(name = "registry-server", version)]
 pub(crate) struct Arguments {
@@ -25,6 +25,12 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Serve: print one line, `listening on ADDRESS`, when ready, log to stderr, and stop on SIGTERM or Ctrl-C
     Serve,
+    /// Print the settings in force, and where each comes from, as a file for --config: without any, a sample with all defaults
+    Config {
+        /// As a JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Fill an empty store from a backup or an archive; run again after a break, it goes on where it was
     Restore(RestoreArguments),
     /// Check a store that no server uses: the hash chain, the state against the log, the bytes of every artifact

@@ -1,6 +1,7 @@
 //! Configuration: flags over environment over a file over defaults.
 
 mod flags;
+mod printed;
 mod sources;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 mod allocator;
 mod args;
 
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -50,6 +51,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         return make_key(file);
     }
     let settings = Settings::load(&arguments.flags)?;
+    if let Command::Config { json } = command {
+        print(&if json { format!("{:#}\n", settings.to_json()) } else { settings.to_toml() })?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let config = &settings.config;
     let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&config.log)?);
     match config.log_format {
@@ -63,8 +68,16 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Restore(arguments) => run_restore(settings.config, arguments).await,
         Command::Verify(arguments) => run_verify(settings.config, arguments).await,
         Command::Claim { for_restore } => run_claim(&settings.config, for_restore).await,
-        // Done above: it opens no store.
-        Command::NewKey { .. } => Ok(ExitCode::SUCCESS),
+        // Done above: they open no store.
+        Command::Config { .. } | Command::NewKey { .. } => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Prints a text. A reader that has gone away, such as `head`, has what it wanted.
+fn print(text: &str) -> io::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }
 

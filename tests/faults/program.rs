@@ -1,6 +1,11 @@
 //! The server as a program: its settings, its log, and what it leaves behind when it refuses to start.
 
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
 use registry_tests::process::{ServerProcess, refusal, sled_command};
+use serde_json::Value;
 
 use crate::cli::Ctl;
 
@@ -48,5 +53,44 @@ fn a_name_and_a_port_alone_are_listened_on() {
     let wrong = sled_command(folder.path(), "localhost").output().unwrap();
     let said = String::from_utf8(wrong.stderr).unwrap();
     assert!(said.contains("--listen") && said.contains("such as 127.0.0.1:50051"), "{said}");
+}
+
+/// `registry-server` with these arguments, in a folder.
+fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(sled_command(folder, LISTEN).get_program());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MODEL_REGISTRY_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(folder).args(arguments).envs(variables.iter().copied()).output().unwrap()
+}
+
+#[test]
+fn the_settings_in_force_are_printed_as_a_file_with_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let print = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let output = run(folder.path(), &[&["config"], arguments].concat(), variables);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let variables = [("MODEL_REGISTRY_DRAIN", "3s"), ("MODEL_REGISTRY_ENCRYPTION_KEY", "secret")];
+    let printed = print(&["--max-calls", "7"], &variables);
+    for line in [
+        "max_calls = 7  # from --max-calls",
+        "drain = \"3s\"  # from MODEL_REGISTRY_DRAIN",
+        "log = \"info\"  # default",
+    ] {
+        assert!(printed.lines().any(|said| said == line), "{line}: {printed}");
+    }
+    assert!(!printed.contains("secret\""), "{printed}");
+    fs::write(folder.path().join("registry.toml"), &printed).unwrap();
+    let json = |arguments: &[&str], variables: &[(&str, &str)]| -> Value {
+        serde_json::from_str(&print(&[arguments, &["--json"]].concat(), variables)).unwrap()
+    };
+    let (given, read) = (json(&["--max-calls", "7"], &variables[..1]), json(&["--config", "registry.toml"], &[]));
+    for (key, setting) in given.as_object().unwrap() {
+        assert_eq!(setting["value"], read[key]["value"], "{key}");
+    }
+    assert_eq!(read["max_calls"]["from"], "registry.toml");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "it opens nothing");
 }
 

@@ -13,7 +13,7 @@ use crate::settings::{Listen, Period, Size};
 /// All settings that a flag can give.
 #[derive(Debug, Default, Args, Serialize)]
 pub struct Flags {
-    /// A TOML file with settings: the flags' names with `_` [env: MODEL_REGISTRY_CONFIG]
+    /// A TOML file with settings: the flags' names with `_`; `registry-server config` prints one [env: MODEL_REGISTRY_CONFIG]
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub(super) config: Option<PathBuf>,

@@ -58,6 +58,7 @@ fn flags_go_over_environment_over_file_over_defaults() {
     ] {
         assert_eq!(settings.origin(key).to_string(), origin, "{key}");
     }
+    assert_eq!(settings.changed(), "listen=\"127.0.0.1:1\" cache=\"3MiB\" archive_every=\"1m 30s\" max_calls=2");
 }
 
 #[test]
@@ -155,6 +156,82 @@ fn limits_are_exact() {
     let (_folder, path) = file("max_artifact_size = \"1000001B\"\nnamespace_quota = \"1TiB\"");
     let limits = config(&["--config", &path], &[("NAMESPACE_QUOTA", "10GiB")]).limits();
     assert_eq!(limits, Limits { artifact: Some(1_000_001), namespace: Some(10 << 30) });
+}
+
+/// Settings of which none is the default.
+const ALL: &str = r#"
+listen = "[::1]:1"
+storage_path = "a \"path\" # with\tall"
+store = "postgres://db/registry?sslmode=require"
+store_connections = 1
+store_patience = "1s"
+cache = "1000001B"
+artifacts = "s3://bucket/a"
+archive = "s3://bucket/b"
+archive_every = "1h 30m"
+encryption_key_file = "a.key"
+encryption_old_key_files = ["b.key", "c.key"]
+gc_every = "0s"
+gc_grace = "2days"
+purge_after = "1h"
+max_artifact_size = "1GiB"
+namespace_quota = "1TiB"
+max_message_size = "1MiB"
+max_calls = 1
+max_uploads = 2
+max_streams = 3
+max_connections = 4
+call_timeout = "1s"
+upload_idle = "1s"
+connection_idle = "1s"
+bookmark_every = "1ms"
+snapshot_patience = "1s"
+drain = "1s"
+log = "registry_server=debug,warn"
+log_format = "json"
+"#;
+
+#[test]
+fn what_is_printed_is_a_file_with_the_same_settings() {
+    let (_folder, all) = file(ALL);
+    for arguments in [&[][..], &["--config", &all], &["--archive", "a\nb", "--cache", "3MiB"]] {
+        let settings = load(arguments, &[]).unwrap();
+        let (_folder, path) = file(&settings.to_toml());
+        assert_eq!(config(&["--config", &path], &[]), settings.config, "{}", settings.to_toml());
+    }
+    let defaults = Table::try_from(Config::default()).unwrap();
+    let table: Table = toml::from_str(ALL).unwrap();
+    for setting in flags::described().into_iter().filter(|setting| setting.key != "encryption_key") {
+        let value = table.get(&setting.key).unwrap_or_else(|| panic!("{} is not among all", setting.key));
+        assert_ne!(Some(value), defaults.get(&setting.key), "{}", setting.key);
+    }
+}
+
+#[test]
+fn what_is_printed_says_where_it_comes_from_and_no_secret() {
+    let variables = [("STORE", "postgres://ana:secret@db/registry"), ("ENCRYPTION_KEY", "secret"), ("MAX_CALLS", "7")];
+    let settings = load(&["--drain", "1s"], &variables).unwrap();
+    let text = settings.to_toml();
+    for line in [
+        "# --- Network ---\n\n# Where to listen: HOST:PORT; port 0 picks a free one, :PORT is every interface\n\
+         listen = \"127.0.0.1:50051\"  # default\n",
+        "\nmax_calls = 7  # from MODEL_REGISTRY_MAX_CALLS\n",
+        "\ndrain = \"1s\"  # from --drain\n",
+        "\n# archive =  # not set\n",
+        "\n# encryption_key = ...  # from MODEL_REGISTRY_ENCRYPTION_KEY: a secret, not shown; set it again\n",
+        "\nstore = \"postgres://...@db/registry\"  # from MODEL_REGISTRY_STORE: a secret in it is not shown; write it in place of ...\n",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
+    let json = settings.to_json();
+    assert_eq!(json["max_calls"], serde_json::json!({"value": 7, "from": "MODEL_REGISTRY_MAX_CALLS", "hidden": false}));
+    assert_eq!(json["encryption_key"]["value"], serde_json::Value::Null);
+    for said in [text.clone(), json.to_string(), settings.changed(), format!("{settings:?}")] {
+        assert!(!said.contains("secret@") && !said.contains("\"secret\""), "{said}");
+    }
+    // Read back it says what is missing, in place of another store.
+    let (_folder, path) = file(&text);
+    assert!(load(&["--config", &path], &[]).unwrap_err().contains("write what it stands for"));
 }
 
 #[test]

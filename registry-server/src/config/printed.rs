@@ -1,0 +1,93 @@
+//! The settings in force as a file with settings, and as JSON: what `registry-server config` prints.
+
+use registry_common::shown;
+use serde_json::json;
+use toml::{Table, Value};
+
+use super::flags::described;
+use super::{Origin, Settings};
+
+/// What is written in place of a key.
+const HIDDEN: &str = "not shown";
+
+impl Settings {
+    /// The settings in force, each with where it comes from, as a file for `--config`. Of secrets only that they are set.
+    pub fn to_toml(&self) -> String {
+        let table = self.shown();
+        let mut text = format!(
+            "# The settings of registry-server {}, each with its value and where that comes from. This is a file for --config.\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        let mut group = String::new();
+        for setting in described() {
+            if setting.group != group {
+                group.clone_from(&setting.group);
+                text += &format!("\n# --- {group} ---\n");
+            }
+            text += &format!("\n# {}\n", setting.help);
+            let key = &setting.key;
+            let origin = self.origin(key);
+            let from = shown::line(&origin.to_string()).into_owned();
+            let line = match table.get(key) {
+                _ if self.is_hidden(key) => format!("# {key} = ...  # from {from}: a secret, {HIDDEN}; set it again"),
+                None if *origin == Origin::Default => format!("# {key} =  # not set"),
+                None => format!("# {key} =  # not set, by {from}"),
+                Some(value) if self.hides_password(key) => {
+                    format!("{key} = {value}  # from {from}: a secret in it is {HIDDEN}; write it in place of ...")
+                }
+                Some(value) if *origin == Origin::Default => format!("{key} = {value}  # default"),
+                Some(value) => format!("{key} = {value}  # from {from}"),
+            };
+            text += &line;
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The same as a JSON object: for each setting its value (null if it is not set or a secret) and where that comes from.
+    pub fn to_json(&self) -> serde_json::Value {
+        let table = self.shown();
+        let of = |key: &str| {
+            let value = table.get(key).filter(|_| !self.is_hidden(key));
+            let origin = self.origin(key).to_string();
+            json!({ "value": value, "from": origin, "hidden": self.is_hidden(key) || self.hides_password(key) })
+        };
+        described().into_iter().map(|setting| (setting.key.clone(), of(&setting.key))).collect()
+    }
+
+    /// The settings that somebody has set, in one line.
+    pub fn changed(&self) -> String {
+        let table = self.shown();
+        let set = described().into_iter().filter(|setting| self.origins.contains_key(&setting.key));
+        let shown = set.filter_map(|setting| {
+            let key = setting.key;
+            match table.get(&key) {
+                _ if self.is_hidden(&key) => Some(format!("{key}=({HIDDEN})")),
+                value => Some(format!("{key}={}", value?)),
+            }
+        });
+        shown.collect::<Vec<_>>().join(" ")
+    }
+
+    /// The settings as a file has them, without secrets.
+    fn shown(&self) -> Table {
+        // All of them have values that a file can have.
+        let mut table = Table::try_from(&self.config).unwrap_or_default();
+        if self.hides_password("store")
+            && let Some(Value::String(url)) = table.get_mut("store")
+        {
+            *url = shown::url(url);
+        }
+        table
+    }
+
+    /// Whether a setting is a secret, and set.
+    fn is_hidden(&self, key: &str) -> bool {
+        key == "encryption_key" && self.config.encryption_key.is_some()
+    }
+
+    /// Whether a part of a setting is a secret.
+    fn hides_password(&self, key: &str) -> bool {
+        key == "store" && self.config.store.has_secret()
+    }
+}
