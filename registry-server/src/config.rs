@@ -139,6 +139,12 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// The place of the artifacts' bytes.
+    pub(crate) fn artifacts_place(&self) -> String {
+        let in_storage_path = || self.storage_path.join("artifacts").display().to_string();
+        self.artifacts.clone().unwrap_or_else(in_storage_path)
+    }
+
     /// The master keys.
     pub(crate) fn master_keys(&self) -> Result<MasterKeys, KeyError> {
         let file = self.encryption_key_file.as_deref();

@@ -219,6 +219,11 @@ pub(crate) fn are_same(one: &str, other: &str) -> Result<bool, PlaceError> {
     })
 }
 
+/// Whether a place is on this machine.
+pub(crate) fn is_local(place: &str) -> Result<bool, PlaceError> {
+    Ok(local(place)?.is_some())
+}
+
 /// The path of a place that is on this machine.
 fn local(place: &str) -> Result<Option<PathBuf>, PlaceError> {
     Ok(match places::url(place)? {

@@ -176,11 +176,21 @@ impl Stores {
     /// The same without asking whose the artifacts' place is: to claim it.
     pub(crate) async fn open_unclaimed(config: &Config) -> Result<Self, ServeError> {
         let folder = &config.storage_path;
-        let default = folder.join("artifacts").display().to_string();
         if let Some(archive) = &config.archive
-            && places::are_same(config.artifacts.as_ref().unwrap_or(&default), archive)?
+            && places::are_same(&config.artifacts_place(), archive)?
         {
             return Err(ServeError::SamePlace(archive.clone()));
+        }
+        // What can be refused before there is a store is: a folder that was made for nothing would be left behind.
+        let masters = config.master_keys()?;
+        let remote = match &config.artifacts {
+            Some(place) if !places::is_local(place)? => Some(Folder::open(place).await?),
+            _ => None,
+        };
+        if let Some(archive) = &config.archive
+            && !places::is_local(archive)?
+        {
+            Folder::open(archive).await?;
         }
         let (store, locks): (Arc<dyn Store>, _) = match &config.store {
             StoreChoice::Sled => {
@@ -189,11 +199,12 @@ impl Stores {
             }
             StoreChoice::Postgres(url) => (Arc::new(PostgresStore::open(postgres(config, url)).await?), Vec::new()),
         };
-        let keys = DataKeys::new(Arc::clone(&store), config.master_keys()?);
+        let keys = DataKeys::new(Arc::clone(&store), masters);
         keys.check().await?;
-        let place = match &config.artifacts {
-            Some(place) => Folder::open(place).await?,
-            None => Folder::local(&folder.join("artifacts"))?,
+        let place = match (&config.artifacts, remote) {
+            (_, Some(remote)) => remote,
+            (Some(place), None) => Folder::open(place).await?,
+            (None, None) => Folder::local(&folder.join("artifacts"))?,
         };
         let embedded = !locks.is_empty();
         let local = place.local_path().filter(|_| embedded).map(Path::to_owned);

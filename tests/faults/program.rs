@@ -1,6 +1,7 @@
 //! The server as a program: its settings, its log, and what it leaves behind when it refuses to start.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -53,6 +54,32 @@ fn a_name_and_a_port_alone_are_listened_on() {
     let wrong = sled_command(folder.path(), "localhost").output().unwrap();
     let said = String::from_utf8(wrong.stderr).unwrap();
     assert!(said.contains("--listen") && said.contains("such as 127.0.0.1:50051"), "{said}");
+}
+
+#[test]
+fn a_start_that_is_refused_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = folder.path().join("storage");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let said = refusal(sled_command(&storage, &address));
+    assert!(
+        said.contains(&format!("can't listen on {address}, which --listen says: Address already in use")),
+        "{said}"
+    );
+    for flags in [
+        &["--encryption-key-file", "missing.key"][..],
+        &["--artifacts", "s3://bucket/artifacts"],
+        &["--archive", "s3://bucket/archive"],
+        &["--store", "postgres://127.0.0.1:1/registry"],
+    ] {
+        let mut command = sled_command(&storage, LISTEN);
+        // Nobody answers there.
+        command.env("AWS_ENDPOINT", "http://127.0.0.1:1").env("AWS_ALLOW_HTTP", "true");
+        command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x").args(flags);
+        let said = refusal(command);
+        assert!(!storage.exists(), "{flags:?}: {said}");
+    }
 }
 
 /// `registry-server` with these arguments, in a folder.
