@@ -56,6 +56,20 @@ impl RegistryClient {
         Backup { client: self.clone(), request: pb::BackupRequest::default(), progress: None }
     }
 
+    /// What the server that answers is, and how far the registry is: version, store, newest revision, archive. Of several servers one
+    /// answers; a client of one endpoint asks that one.
+    ///
+    /// ```no_run
+    /// # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
+    /// let status = client.status().await?;
+    /// println!("registry-server {} at revision {}", status.server_version, status.revision);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn status(&self) -> Call<pb::GetStatusRequest> {
+        self.call(pb::GetStatusRequest::default())
+    }
+
     /// Lays a tombstone on a revision whose events can't be read, so that verifications count it as known.
     pub fn tombstone_revision(&self, revision: i64) -> Call<pb::TombstoneRevisionRequest> {
         self.call(pb::TombstoneRevisionRequest { revision, ..Default::default() })

@@ -4,6 +4,7 @@
 //! [`registry`] (read, decide), the pure `rules`, and the [`store`]'s lane (state and event in one commit); then the
 //! head moves and watchers wake.
 
+mod about;
 pub mod backup;
 pub mod chunks;
 pub mod claiming;

@@ -15,6 +15,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig};
 use registry_common::places::{self, UrlError};
+use registry_proto::v1 as pb;
 
 use crate::room;
 use crate::store::StoreError;
@@ -233,6 +234,20 @@ fn local(place: &str) -> Result<Option<PathBuf>, PlaceError> {
     })
 }
 
+/// What kind of place this is.
+pub(crate) fn place_type(place: &str) -> Result<pb::PlaceType, PlaceError> {
+    Ok(match places::url(place)? {
+        None => pb::PlaceType::Folder,
+        Some(url) => match url.scheme() {
+            "file" => pb::PlaceType::Folder,
+            "s3" | "s3a" => pb::PlaceType::S3,
+            "gs" => pb::PlaceType::Gcs,
+            "az" | "adl" | "azure" | "abfs" | "abfss" => pb::PlaceType::Azure,
+            _ => pb::PlaceType::Unspecified,
+        },
+    })
+}
+
 /// The object store at a URL, and the path in it.
 fn by_url(place: &str) -> Result<(Arc<dyn ObjectStore>, Path), PlaceError> {
     Ok(places::open(place, retry(), Connector)?)
@@ -281,6 +296,20 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn a_place_is_of_a_kind() {
+        for (place, kind) in [
+            ("./artifacts", pb::PlaceType::Folder),
+            ("file:///data", pb::PlaceType::Folder),
+            ("s3://bucket/a", pb::PlaceType::S3),
+            ("gs://bucket/a", pb::PlaceType::Gcs),
+            ("az://container/a", pb::PlaceType::Azure),
+            ("abfss://container@account.dfs.core.windows.net/a", pb::PlaceType::Azure),
+        ] {
+            assert_eq!(place_type(place).unwrap(), kind, "{place}");
+        }
+    }
 
     #[test]
     fn only_what_is_on_the_same_volume_is_copied_along() {

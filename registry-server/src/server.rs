@@ -1,5 +1,6 @@
 //! The server: opens the stores, serves, and drains.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tonic::transport::Server as Transport;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::about::About;
 use crate::backup::shipper::Shipper;
 use crate::config::{Config, StoreChoice};
 use crate::connections::{self, Limits};
@@ -46,6 +48,7 @@ const OWNING: &str = "ownership of the artifacts";
 /// A server with its stores open, ready to serve.
 pub struct Server {
     config: Config,
+    about: About,
     stores: Stores,
     registry: Registry,
     shipper: Option<Shipper>,
@@ -79,7 +82,17 @@ impl Server {
             Some(shipper) => registry.archived_up_to(shipper.archived()),
             None => registry,
         };
-        Ok(Self { config, stores, registry, shipper })
+        let about = About::new(&config, stores.store.identity().await?, stores.encrypted);
+        Ok(Self { config, about, stores, registry, shipper })
+    }
+
+    /// Logs what this server is, and the address at which it listens.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn describe(&self, address: SocketAddr) -> Result<(), ServeError> {
+        self.about.log(self.stores.store.newest().await?, address);
+        Ok(())
     }
 
     /// Serves until `stop` is done, then drains: streams end with UNAVAILABLE, other calls are finished, up to the
@@ -88,7 +101,7 @@ impl Server {
     /// # Errors
     /// If the network fails.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { config, stores, registry, shipper } = self;
+        let Self { config, about, stores, registry, shipper } = self;
         let (drain, draining) = watch::channel(false);
         let (health, health_service) = tonic_health::server::health_reporter();
         // Before the first call, so that health knows every service when it is asked.
@@ -112,7 +125,7 @@ impl Server {
             snapshot_patience: config.snapshot_patience.0,
             turns: Arc::new(Semaphore::new(snapshots(&config))),
         };
-        let routes = Services::new(registry, draining.clone(), idle, plan, watching)
+        let routes = Services::new(registry, about, draining.clone(), idle, plan, watching)
             .routes(usize::try_from(config.max_message_size.bytes()).unwrap_or(usize::MAX))
             .add_service(health_service.accept_compressed(Gzip).accept_compressed(Zstd))
             .add_service(reflection().build_v1()?.accept_compressed(Gzip).accept_compressed(Zstd))

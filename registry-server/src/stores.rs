@@ -117,6 +117,8 @@ pub struct Stores {
     pub chunks: ChunkStore,
     /// Of the place of these bytes.
     pub(crate) owner: Owner,
+    /// Whether the bytes of new artifacts are encrypted.
+    pub(crate) encrypted: bool,
     /// Held as long as this process uses the folder of an embedded store, and one of its artifacts.
     locks: Vec<File>,
     /// The local folder of these bytes, of an embedded store.
@@ -183,6 +185,7 @@ impl Stores {
         }
         // What can be refused before there is a store is: a folder that was made for nothing would be left behind.
         let masters = config.master_keys()?;
+        let encrypted = masters.current().is_some();
         let remote = match &config.artifacts {
             Some(place) if !places::is_local(place)? => Some(Folder::open(place).await?),
             _ => None,
@@ -212,7 +215,7 @@ impl Stores {
         let owner = Owner::new(place.clone(), Purpose::Artifacts, store.identity().await?, beside);
         let chunks = ChunkStore::new(place, keys).owned_by(owner.clone());
         let chunks = if embedded && config.artifacts.is_none() { chunks.alone() } else { chunks };
-        Ok(Self { store, chunks, owner, locks, folder: local })
+        Ok(Self { store, chunks, owner, encrypted, locks, folder: local })
     }
 
     /// The same if no other process uses the artifacts' folder: of one registry on two storage paths, as of copies that share a volume

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use registry_tests::process::{ServerProcess, refusal, sled_command};
+use registry_tests::process::{ServerProcess, refusal, registryctl, sled_command};
 use serde_json::Value;
 
 use crate::cli::Ctl;
@@ -121,3 +121,39 @@ fn the_settings_in_force_are_printed_as_a_file_with_settings() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "it opens nothing");
 }
 
+#[test]
+fn the_status_says_what_each_server_is_and_which_is_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = ServerProcess::spawn(sled_command(folder.path(), LISTEN));
+    let ctl = Ctl::new(&server);
+    ctl.ok(&["create", "fraud"]);
+    let said = ctl.ok(&["status"]);
+    let fields: Vec<_> = said.lines().map(|line| line.split_once("  ").unwrap()).collect();
+    let field = |name: &str| fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value.trim());
+    assert_eq!(field("endpoint"), Some(server.endpoint().as_str()), "{said}");
+    assert_eq!(
+        (field("server"), field("serving"), field("store")),
+        (Some("0.1.0"), Some("yes"), Some("sled")),
+        "{said}"
+    );
+    assert_eq!((field("revision"), field("artifacts"), field("archive")), (Some("1"), Some("folder"), None), "{said}");
+    let json = &ctl.json(&["status"])[0];
+    assert_eq!((&json["endpoint"], &json["status"]["revision"]), (&server.endpoint().into(), &"1".into()), "{json}");
+
+    // Nobody listens there.
+    let down = "http://127.0.0.1:1";
+    let (code, complaint) = Ctl::at(down).fails(&["status"]);
+    assert_eq!(code, Some(6), "{complaint}");
+    assert!(complaint.starts_with(&format!("registryctl: {down} does not answer: ")), "{complaint}");
+    let output = registryctl(&format!("{},{down}", server.endpoint())).arg("status").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(6), "{said}");
+    assert!(
+        said.contains("revision   1\n") && said.contains(&format!("\n\nendpoint  {down}\nserver    does not answer: ")),
+        "{said}"
+    );
+    let json = registryctl(&format!("{},{down}", server.endpoint())).args(["--json", "status"]).output().unwrap();
+    let lines: Vec<Value> =
+        json.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    assert_eq!((json.status.code(), lines.len(), lines[1]["error"].is_string()), (Some(6), 2, true), "{lines:?}");
+}

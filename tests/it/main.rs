@@ -32,6 +32,7 @@ mod retention;
 mod scrub;
 mod sizes;
 mod stages;
+mod status;
 mod transport;
 mod unread;
 mod uploads;

@@ -18,7 +18,11 @@ pub fn choice(folder: &Path) -> StoreChoice {
     if embedded() { StoreChoice::Sled } else { StoreChoice::Postgres(postgres(folder)) }
 }
 
-fn embedded() -> bool {
+/// Whether the store under test is the embedded one.
+///
+/// # Panics
+/// If `TEST_STORE` has another value than the two.
+pub fn embedded() -> bool {
     match std::env::var("TEST_STORE").as_deref() {
         Err(_) | Ok("sled") => true,
         Ok("postgres") => false,

@@ -110,6 +110,9 @@ pub(crate) enum Command {
     Events(Events),
     /// Print what happens, as it happens.
     Watch(Watch),
+    /// Show what each server at --endpoint says of itself: version, store, newest revision, archive. Fails with exit code 6 if one
+    /// does not answer, or can't serve.
+    Status,
     /// Back the whole registry up while it works; `registry-server restore --from` makes a registry of the backup.
     Backup(Backup),
     /// Check the whole registry: the hash chain, the state against the log, the bytes of every artifact. With a folder, check that

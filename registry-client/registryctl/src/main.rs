@@ -18,6 +18,7 @@ mod output;
 mod progress;
 mod promotion;
 mod settings;
+mod status;
 mod values;
 mod versions;
 
@@ -86,6 +87,9 @@ async fn run(args: Args) -> Result<(), Failure> {
     }
     settings::log()?;
     let endpoint = settings::endpoint(args.endpoint)?;
+    if let Command::Status = &args.command {
+        return status::status(&out, &endpoint).await;
+    }
     // So that nobody takes a command that waits for one that hangs.
     let mut builder = RegistryClient::builder(&endpoint).on_outage(|outage| note(&outage.to_string()));
     if let Some(actor) = settings::actor(args.actor)? {
@@ -125,8 +129,8 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Usage { .. } => admin::usage(context).await,
         Command::Import(command) => import::import(context, command).await,
         Command::Bench(command) => bench::bench(context, endpoint, command).await,
-        // Done above: they need no registry.
-        Command::Completions { .. } | Command::FloorServer => Ok(()),
+        // Done above: they need no registry, or ask each server.
+        Command::Completions { .. } | Command::FloorServer | Command::Status => Ok(()),
     }
 }
 
@@ -140,6 +144,7 @@ fn exit_code(error: &(dyn std::error::Error + 'static)) -> u8 {
         Some(error) if error.is_already_exists() || error.is_conflict() || error.is_failed_precondition() => 5,
         Some(error) if error.is_unavailable() => 6,
         Some(error) if error.is_data_loss() => 7,
+        None if error.is::<status::Down>() => 6,
         None if error.is::<admin::Damaged>() => 7,
         _ => 1,
     }

@@ -32,6 +32,8 @@ named!(
     Stage: "STAGE_",
     VersionState: "VERSION_STATE_",
     IncumbentAction: "INCUMBENT_ACTION_",
+    StoreType: "STORE_TYPE_",
+    PlaceType: "PLACE_TYPE_",
 );
 
 /// All values but the unspecified one. Those of the contract have small numbers.

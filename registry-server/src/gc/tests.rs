@@ -16,7 +16,9 @@ use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
 use super::*;
+use crate::about::About;
 use crate::chunks::ChunkStore;
+use crate::config::Config;
 use crate::encryption::data::DataKeys;
 use crate::encryption::master::MasterKeys;
 use crate::grpc::Services;
@@ -124,7 +126,8 @@ fn services(registry: &Registry) -> Services {
     let (_, draining) = watch::channel(false);
     let watching =
         Watching { bookmark_every: LONG, snapshot_patience: LONG, turns: Arc::new(tokio::sync::Semaphore::new(1)) };
-    Services::new(registry.clone(), draining, LONG, PLAN, watching)
+    let about = About::new(&Config::default(), uuid::Uuid::nil(), false);
+    Services::new(registry.clone(), about, draining, LONG, PLAN, watching)
 }
 
 fn assert_running(collected: Result<pb::CollectGarbageReport, Error>) {

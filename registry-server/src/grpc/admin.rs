@@ -27,6 +27,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 #[tonic::async_trait]
 impl AdminService for Services {
+    async fn get_status(&self, request: Request<pb::GetStatusRequest>) -> Reply<pb::RegistryStatus> {
+        let (about, draining) = (self.about.clone(), self.draining.clone());
+        let read = |registry, ()| async move { about.status(&registry, &draining).await };
+        self.read(request, |_, _| Some(()), read).await
+    }
+
     type BackupStream = Messages<pb::BackupResponse>;
 
     async fn backup(&self, request: Request<pb::BackupRequest>) -> Reply<Self::BackupStream> {

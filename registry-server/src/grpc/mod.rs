@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use tonic::codec::CompressionEncoding;
 
 use self::beside::Beside;
+use crate::about::About;
 use crate::gc::Plan;
 use crate::registry::Registry;
 use crate::registry::watch::Watching;
@@ -35,6 +36,8 @@ use crate::registry::watch::Watching;
 #[derive(Clone)]
 pub(crate) struct Services {
     registry: Registry,
+    /// What the server is.
+    about: About,
     /// Turns true when the server stops: then streams end.
     draining: watch::Receiver<bool>,
     /// How long an upload may wait for its next bytes.
@@ -47,12 +50,13 @@ pub(crate) struct Services {
 impl Services {
     pub(crate) fn new(
         registry: Registry,
+        about: About,
         draining: watch::Receiver<bool>,
         idle: Duration,
         plan: Plan,
         watching: Watching,
     ) -> Self {
-        Self { registry, draining, idle, plan, watching }
+        Self { registry, about, draining, idle, plan, watching }
     }
 
     pub(crate) fn routes(self, max_message: usize) -> tonic::service::Routes {

@@ -103,6 +103,11 @@ impl Registry {
         Err(Error::precondition(ErrorReason::ArchiveBehind, "archive", detail))
     }
 
+    /// The newest revision that this server has archived, if it has an archive.
+    pub(crate) fn archived(&self) -> Option<Revision> {
+        self.archived.as_ref().map(|archived| *archived.borrow())
+    }
+
     /// Its store of records.
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.store

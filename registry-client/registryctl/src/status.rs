@@ -1,0 +1,100 @@
+//! `status`: what each server of a registry says of itself.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use registry_client::{Error, RegistryClient, pb};
+use registry_common::hex;
+
+use crate::Failure;
+use crate::output::{Output, fields, json, time};
+use crate::values::short;
+
+/// How long a server may take to answer; one that takes longer counts as down.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A server is down, or can't serve.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Down(String);
+
+/// Asks each server at these endpoints, prints what it says, and fails if one is not well.
+pub(crate) async fn status(out: &Output, endpoints: &str) -> Result<(), Failure> {
+    let endpoints: Vec<_> = endpoints.split(',').map(str::trim).filter(|endpoint| !endpoint.is_empty()).collect();
+    let answers = join_all(endpoints.iter().map(|endpoint| ask(endpoint))).await;
+    let mut unwell = Vec::new();
+    for (index, (endpoint, answer)) in endpoints.iter().zip(answers).enumerate() {
+        let answer = match answer {
+            Err(error) if !error.is_unavailable() && !error.is_deadline_exceeded() => return Err(error.into()),
+            answer => answer,
+        };
+        if out.json {
+            out.text(&line_of_json(endpoint, &answer)?)?;
+        } else if answer.is_ok() || endpoints.len() > 1 {
+            let space = (index > 0).then(String::new);
+            out.lines(space.into_iter().chain(lines(endpoint, &answer)).collect::<Vec<_>>())?;
+        }
+        match &answer {
+            Ok(status) if status.serving => {}
+            Ok(_) => unwell.push(format!("{endpoint} takes no calls now: its store can't be used, or it stops")),
+            Err(error) => unwell.push(format!("{endpoint} does not answer: {}", chain(error))),
+        }
+    }
+    match unwell.is_empty() {
+        true => Ok(()),
+        false => Err(Down(unwell.join("\n")).into()),
+    }
+}
+
+async fn ask(endpoint: &str) -> Result<pb::RegistryStatus, Error> {
+    let client =
+        RegistryClient::builder(endpoint).retry_for(Duration::ZERO).connect_timeout(PATIENCE).timeout(PATIENCE);
+    client.connect_lazy()?.status().await
+}
+
+fn lines(endpoint: &str, answer: &Result<pb::RegistryStatus, Error>) -> Vec<String> {
+    let status = match answer {
+        Ok(status) => status,
+        Err(error) => {
+            let down = format!("does not answer: {}", chain(error));
+            return fields(vec![("endpoint", endpoint.to_owned().into()), ("server", down.into())]);
+        }
+    };
+    let archive = status.archive.as_ref().map(|archive| {
+        let behind = match status.revision - archive.revision {
+            0 => "up to date".to_owned(),
+            _ => format!("up to revision {}", archive.revision),
+        };
+        format!("{}, {behind}", short::<pb::PlaceType>(archive.place))
+    });
+    let encrypted = if status.encrypted { ", encrypted" } else { "" };
+    let artifacts = format!("{}{encrypted}", short::<pb::PlaceType>(status.artifacts));
+    fields(vec![
+        ("endpoint", endpoint.to_owned().into()),
+        ("server", status.server_version.clone().into()),
+        ("serving", if status.serving { "yes" } else { "no" }.to_owned().into()),
+        ("store", short::<pb::StoreType>(status.store).into()),
+        ("revision", status.revision.to_string().into()),
+        ("hash", hex(&status.hash).into()),
+        ("artifacts", artifacts.into()),
+        ("archive", archive.unwrap_or_default().into()),
+        ("registry", status.registry_id.clone().into()),
+        ("started", time(status.start_time.as_ref()).into()),
+        ("clock", time(status.server_time.as_ref()).into()),
+    ])
+}
+
+/// One line of JSON for each server, whatever becomes of it.
+fn line_of_json(endpoint: &str, answer: &Result<pb::RegistryStatus, Error>) -> Result<String, Failure> {
+    let (what, said) = match answer {
+        Ok(status) => ("status", json::message("RegistryStatus", status)?),
+        Err(error) => ("error", json::value(&chain(error))?),
+    };
+    Ok(format!("{{\"endpoint\":{},\"{what}\":{said}}}", json::value(&endpoint)?))
+}
+
+/// An error with its causes.
+fn chain(error: &Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

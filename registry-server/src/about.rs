@@ -1,0 +1,108 @@
+//! What a server is: for its log when it starts, and for whoever asks.
+
+use std::time::SystemTime;
+
+use registry_common::shown;
+use registry_proto::v1 as pb;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::config::{Config, StoreChoice};
+use crate::error::Error;
+use crate::places::{PlaceError, place_type};
+use crate::registry::Registry;
+use crate::registry::chain::Position;
+use crate::store::StoreError;
+
+/// The version of this program.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What does not change while a server runs.
+#[derive(Debug, Clone)]
+pub(crate) struct About {
+    registry: Uuid,
+    store: StoreChoice,
+    /// Where the records are, without secrets.
+    records: String,
+    artifacts: String,
+    archive: Option<String>,
+    encrypted: bool,
+    started: SystemTime,
+}
+
+impl About {
+    pub(crate) fn new(config: &Config, registry: Uuid, encrypted: bool) -> Self {
+        let records = match &config.store {
+            StoreChoice::Sled => config.storage_path.join("store").display().to_string(),
+            StoreChoice::Postgres(url) => shown::url(url),
+        };
+        Self {
+            registry,
+            store: config.store.clone(),
+            records,
+            artifacts: config.artifacts_place(),
+            archive: config.archive.clone(),
+            encrypted,
+            started: SystemTime::now(),
+        }
+    }
+
+    /// The first line of a server in the log.
+    pub(crate) fn log(&self, revision: u64, address: impl std::fmt::Display) {
+        tracing::info!(
+            target: "registry_server",
+            version = VERSION,
+            store = self.records,
+            artifacts = self.artifacts,
+            archive = self.archive,
+            encrypted = self.encrypted,
+            revision,
+            %address,
+            "registry-server is ready"
+        );
+    }
+
+    /// How the server is now; it stops if it is draining.
+    pub(crate) async fn status(
+        &self,
+        registry: &Registry,
+        draining: &watch::Receiver<bool>,
+    ) -> Result<pb::RegistryStatus, Error> {
+        let store = registry.store();
+        let serving = *store.healthy().borrow();
+        // A store that is away would be waited for.
+        let read = if serving { Position::newest(&**store).await } else { Err(StoreError::Unavailable(String::new())) };
+        let (Position { revision, hash }, can_be_read) = match read {
+            Ok(position) => (position, true),
+            Err(StoreError::Unavailable(_)) => {
+                let known = *store.head().borrow();
+                (Position { revision: known, hash: bytes::Bytes::new() }, false)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let place = |place: &str| place_type(place).map_err(|error: PlaceError| Error::internal(error.to_string()));
+        let archive = match (&self.archive, registry.archived()) {
+            (Some(archive), Some(revision)) => {
+                Some(pb::ArchiveStatus { place: place(archive)?.into(), revision: revision.cast_signed() })
+            }
+            _ => None,
+        };
+        Ok(pb::RegistryStatus {
+            server_version: VERSION.to_owned(),
+            registry_id: self.registry.to_string(),
+            store: match &self.store {
+                StoreChoice::Sled => pb::StoreType::Sled,
+                StoreChoice::Postgres(_) => pb::StoreType::Postgresql,
+            }
+            .into(),
+            artifacts: place(&self.artifacts)?.into(),
+            encrypted: self.encrypted,
+            revision: revision.cast_signed(),
+            hash,
+            serving: serving && can_be_read && !*draining.borrow(),
+            archive,
+            start_time: Some(self.started.into()),
+            server_time: Some(SystemTime::now().into()),
+        })
+    }
+}
