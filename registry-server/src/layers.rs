@@ -4,6 +4,7 @@
 mod answering;
 mod arriving;
 mod kinds;
+mod logged;
 mod places;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tracing::Instrument as _;
 use self::answering::Answering;
 use self::arriving::Arriving;
 use self::kinds::Kind;
+use self::logged::Logged;
 pub(crate) use self::places::Capacity;
 use self::places::{Places, Shared, lock};
 use crate::connections::Activity;
@@ -86,9 +88,10 @@ where
         // From now on, and not from when the call is polled: tonic counts as well, and says CANCELLED.
         let time = self.layer.time_for(&request);
         let until = began + time.unwrap_or(self.layer.deadline);
-        let path = request.uri().path().to_owned();
+        let path = request.uri().path();
         let span = tracing::debug_span!("call", method = path.trim_start_matches('/'));
-        let (kind, held) = (Kind::of(&path), Shared::default());
+        let (kind, held) = (Kind::of(path), Shared::default());
+        let mut logged = Logged::new(path, kind, request.headers(), began);
         let open = request.extensions().get::<Activity>().map(Activity::begin);
         let places = Arc::clone(&self.layer.places);
         let request = request.map(|body| Body::new(Arriving::new(body, kind, places, Arc::clone(&held))));
@@ -99,18 +102,15 @@ where
             };
             let response = match answered {
                 Ok(response) if kind == Kind::Health => response?,
-                Ok(response) => typed(&path, response?),
+                Ok(response) => typed(logged.path(), response?),
                 Err(time) => {
                     let late = format!("not done within {time:?}");
                     plain(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, &late).into_http()
                 }
             };
-            if tracing::enabled!(tracing::Level::DEBUG) {
-                let status = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
-                tracing::debug!(?status, micros = began.elapsed().as_micros(), "answered");
-            }
+            logged.answered(response.headers());
             let held = std::mem::take(&mut *lock(&held));
-            Ok(response.map(|body| Answering::new(body, kind, held, until, open)))
+            Ok(response.map(|body| Answering::new(body, logged, held, until, open)))
         };
         Box::pin(call.instrument(span))
     }

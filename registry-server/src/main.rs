@@ -2,17 +2,18 @@
 
 mod allocator;
 mod args;
+mod log;
 
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use args::{Arguments, Command, RestoreArguments, VerifyArguments};
-use registry_common::shown::{self, LogToStderr};
+use registry_common::shown;
 use registry_server::backup::restore::restore;
 use registry_server::backup::verify::verify;
 use registry_server::claiming::{Claimed, claim};
-use registry_server::config::{Config, LogFormat, Settings};
+use registry_server::config::{Config, Settings};
 use registry_server::encryption::master::new_key;
 use registry_server::server::Server;
 use registry_server::stores::{ServeError, Stores};
@@ -20,7 +21,6 @@ use rustix::fs::Mode;
 use rustix::process::umask;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -55,13 +55,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         print(&if json { format!("{:#}\n", settings.to_json()) } else { settings.to_toml() })?;
         return Ok(ExitCode::SUCCESS);
     }
-    let config = &settings.config;
-    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&config.log)?);
-    match config.log_format {
-        LogFormat::Human => log.with_writer(LogToStderr::default).with_ansi(false).init(),
-        // For programs: what is escaped for people would be no JSON.
-        LogFormat::Json => log.with_writer(std::io::stderr).json().init(),
-    }
+    log::begin(&settings)?;
     settings.warn();
     match command {
         Command::Serve => serve(settings).await,
@@ -101,6 +95,8 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     let server = Server::open(config.clone()).await?;
     let listener = socket.listen(BACKLOG).map_err(refused)?;
     let address = listener.local_addr()?;
+    server.describe(address).await?;
+    settings.describe();
     println!("listening on {address}");
     server
         .serve(listener, async {

@@ -62,10 +62,6 @@ pub(crate) fn status(error: &Error) -> Status {
         | Error::Store(_)
         | Error::Internal(_) => {}
     }
-    let expected = matches!(error, Error::Draining | Error::ChunksCollected(_));
-    if matches!(code, Code::Internal | Code::DataLoss | Code::Unavailable) && !expected {
-        tracing::error!(%error, "a call failed");
-    }
     details.set_error_info(word(reason), ERROR_DOMAIN, metadata);
     let message = match error {
         Error::Invalid(violations) if violations.len() > 1 => {

@@ -82,6 +82,60 @@ fn a_start_that_is_refused_leaves_nothing_behind() {
     }
 }
 
+#[test]
+fn the_log_says_what_the_server_is_and_tells_of_each_change_and_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start_with(folder.path(), LISTEN, &["--max-calls", "100", "--gc-grace", "0s"]);
+    let started = server.log();
+    let store = folder.path().join("store");
+    for part in [
+        "registry-server is ready version=\"0.1.0\"",
+        &format!("store={store:?}"),
+        "encrypted=false revision=0 address=127.0.0.1:",
+        "settings: listen=\"127.0.0.1:0\" ",
+        "gc_grace=\"0s\" max_calls=100",
+        "WARN registry_server: --gc-grace: uploads that take longer than 0s lose chunks",
+    ] {
+        assert!(started.contains(part), "{part}: {started}");
+    }
+    let ctl = Ctl::new(&server);
+    ctl.ok(&["--actor", "ana revision=9", "create", "fraud"]);
+    ctl.fails(&["--actor", "bob", "get", "nothing"]);
+    let log = server.log();
+    let said: Vec<_> = log[started.len()..].lines().collect();
+    assert_eq!(said.len(), 2, "{log}");
+    let line = |line: &str, parts: &[&str]| {
+        for part in parts {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    };
+    let resource = "resource=\"namespaces/default/models/fraud\"";
+    line(said[0], &[" INFO ", ": changed rpc=\"CreateModel\" type=\"model.created\"", resource]);
+    line(said[0], &["actor=\"ana revision=9\" revision=1", "events=2", "request_id=", " ms="]);
+    line(said[1], &[" INFO ", ": failed rpc=\"GetModel\" code=\"NOT_FOUND\" reason=\"RESOURCE_NOT_FOUND\""]);
+    line(said[1], &["error=\"namespaces/default/models/nothing", "actor=\"bob\" ms="]);
+    assert!(log.chars().all(|c| c == '\n' || registry_common::shown::is_plain(c)), "{log}");
+    assert!(!log.contains("sled::"), "{log}");
+    assert!(server.terminate().success());
+
+    // For programs the same is in fields, and a level is for the registry's own lines.
+    let server = ServerProcess::start_with(folder.path(), LISTEN, &["--log-format", "json", "--log", "debug"]);
+    let ctl = Ctl::new(&server);
+    ctl.ok(&["--actor", "cy", "create", "churn"]);
+    ctl.ok(&["--actor", "cy", "get", "churn"]);
+    let lines: Vec<Value> = server.log().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |message: &str, rpc: &str| {
+        let is = |line: &&Value| line["fields"]["message"] == message && line["fields"]["rpc"] == rpc;
+        lines.iter().find(is).unwrap_or_else(|| panic!("{message} {rpc}: {lines:#?}"))["fields"].clone()
+    };
+    let changed = of("changed", "CreateModel");
+    assert_eq!((&changed["revision"], &changed["actor"]), (&Value::from(2), &Value::from("cy")));
+    assert!(changed["ms"].is_f64() && changed["request_id"].is_string() && changed["events"].is_null(), "{changed}");
+    assert_eq!(of("answered", "GetModel")["actor"], "cy");
+    let targets = lines.iter().map(|line| line["target"].as_str().unwrap());
+    assert!(targets.clone().all(|target| target.starts_with("registry_server")), "{:?}", targets.collect::<Vec<_>>());
+}
+
 /// `registry-server` with these arguments, in a folder.
 fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(sled_command(folder, LISTEN).get_program());

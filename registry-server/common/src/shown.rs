@@ -80,7 +80,10 @@ pub struct LogToStderr;
 impl Write for LogToStderr {
     fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(entry);
-        writeln!(io::stderr(), "{}", line(text.trim_end_matches('\n')))?;
+        let mut line = line(text.trim_end_matches('\n')).into_owned();
+        line.push('\n');
+        // In one piece: others write there as well, and each piece is a call of the system.
+        io::stderr().write_all(line.as_bytes())?;
         Ok(entry.len())
     }
 

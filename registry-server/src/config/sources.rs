@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use figment::error::{Actual, Kind};
 use figment::value::{Dict, Empty, Value};
@@ -93,6 +94,9 @@ pub enum ConfigError {
     },
 }
 
+/// A time that uploads may well take: a shorter one for garbage is warned of.
+const SHORTEST_GRACE: Duration = Duration::from_secs(10 * 60);
+
 /// Settings whose values are not repeated.
 const SECRETS: &[&str] = &["encryption_key", "store"];
 
@@ -136,6 +140,26 @@ impl Settings {
     /// Where a setting comes from, by its key.
     pub(super) fn origin(&self, key: &str) -> &Origin {
         self.origins.get(key).unwrap_or(&Origin::Default)
+    }
+
+    /// Where a setting comes from, as the beginning of a message about it.
+    pub fn whence(&self, key: &str) -> String {
+        whence(key, &self.origins)
+    }
+
+    /// Logs the settings that somebody has set, and what may be a mistake among them.
+    pub fn describe(&self) {
+        if !self.origins.is_empty() {
+            tracing::info!(target: "registry_server", "settings: {}", self.changed());
+        }
+        let grace = self.config.gc_grace;
+        if grace.0 < SHORTEST_GRACE && !self.config.gc_every.0.is_zero() {
+            let whence = self.whence("gc_grace");
+            tracing::warn!(
+                target: "registry_server",
+                "{whence}: uploads that take longer than {grace} lose chunks to the collection, and have to send them again"
+            );
+        }
     }
 
     /// Logs what is wrong with how the settings are kept, and which variables look like settings.

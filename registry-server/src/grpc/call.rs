@@ -146,7 +146,7 @@ impl Services {
     {
         let (headers, _, message) = request.into_parts();
         let mut found = Violations::default();
-        let intent = Intent { actor: actor(&headers, &mut found), ..Intent::default() };
+        let intent = Intent { rpc: Q::METHOD, actor: actor(&headers, &mut found), ..Intent::default() };
         let wanted = to(message, &mut found);
         let wanted = found.unless_any(wanted)?;
         let messages = open(self.clone(), intent, wanted).await?;
@@ -166,7 +166,7 @@ pub(super) fn no_filter(filter: &str) -> Result<(), Error> {
 const CHARACTERS: usize = 256;
 
 /// Who calls, as they say themselves.
-pub(super) fn actor(headers: &MetadataMap, found: &mut Violations) -> String {
+pub(crate) fn actor(headers: &MetadataMap, found: &mut Violations) -> String {
     if let Some(value) = headers.get_bin(ACTOR_BIN_HEADER) {
         let bytes = value.to_bytes().unwrap_or_default();
         let fits = |actor: &&str| !actor.is_empty() && actor.chars().count() <= CHARACTERS;
@@ -204,7 +204,7 @@ pub(super) fn intent<Q: Mutating>(headers: &MetadataMap, message: &mut Q, found:
 /// that it is the same in the field and in the header, and who sent it: the id belongs to them.
 pub(super) fn intent_of(
     headers: &MetadataMap,
-    method: &str,
+    method: &'static str,
     message: &impl Message,
     request_id: &str,
     found: &mut Violations,
@@ -221,7 +221,7 @@ pub(super) fn intent_of(
             Bytes::copy_from_slice(&hasher.finalize())
         }
     };
-    Intent { actor, request_id, fingerprint, ..Intent::default() }
+    Intent { rpc: method, actor, request_id, fingerprint, ..Intent::default() }
 }
 
 /// The request id in the field or, so that an interceptor can set it, in the header.

@@ -3,7 +3,7 @@
 mod admin;
 mod artifacts;
 mod beside;
-mod call;
+pub(crate) mod call;
 mod encoded;
 mod events;
 mod lifecycle;

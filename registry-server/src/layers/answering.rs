@@ -12,6 +12,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::kinds::Kind;
+use super::logged::Logged;
 use super::places::{Held, lock};
 use crate::connections::Open;
 
@@ -21,7 +22,7 @@ const PIECE: usize = 32 * 1024;
 /// The body of an answer.
 pub(crate) struct Answering {
     body: Body,
-    kind: Kind,
+    logged: Logged,
     held: Held,
     large: Option<Large>,
     /// When an answer that nobody takes is given up.
@@ -30,8 +31,8 @@ pub(crate) struct Answering {
 }
 
 impl Answering {
-    pub(super) fn new(body: Body, kind: Kind, held: Held, until: Instant, open: Option<Open>) -> Self {
-        Self { body, kind, held, large: None, until, _open: open }
+    pub(super) fn new(body: Body, logged: Logged, held: Held, until: Instant, open: Option<Open>) -> Self {
+        Self { body, logged, held, large: None, until, _open: open }
     }
 }
 
@@ -50,9 +51,14 @@ impl http_body::Body for Answering {
         }
         let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(context)?) else { return Poll::Ready(None) };
         let data = match frame.into_data() {
-            Ok(data) if this.kind != Kind::Stream => data,
+            Ok(data) if this.logged.kind() != Kind::Stream => data,
             Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-            Err(frame) => return Poll::Ready(Some(Ok(frame))),
+            Err(frame) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    this.logged.ended_with(trailers);
+                }
+                return Poll::Ready(Some(Ok(frame)));
+            }
         };
         if data.len() <= PIECE {
             this.held.room = None;
@@ -66,6 +72,12 @@ impl http_body::Body for Answering {
 
     fn is_end_stream(&self) -> bool {
         self.large.is_none() && self.body.is_end_stream()
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.logged.dropped();
     }
 }
 

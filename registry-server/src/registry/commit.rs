@@ -1,12 +1,13 @@
 //! From a mutation to one revision with its events: the same path for every change.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message;
 use prost_types::Timestamp;
+use registry_proto::known::event_type;
 use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
@@ -24,6 +25,8 @@ use crate::stored::{ChainHeadRecord, RequestRecord};
 /// Who wants a change, why, and how.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Intent {
+    /// The method that was called; empty if the server does it by itself.
+    pub(crate) rpc: &'static str,
     /// Who.
     pub(crate) actor: String,
     /// The caller's name for the request: under it, it happens once.
@@ -40,6 +43,24 @@ impl Intent {
     /// Of what the server does by itself.
     pub(crate) fn own() -> Self {
         Self { actor: "registry-server".to_owned(), ..Self::default() }
+    }
+
+    /// The line in the log for a change: it tells of what was changed first, other than a namespace that came to be with it.
+    fn log_change(&self, revision: Revision, events: &[pb::Event], began: Instant) {
+        let is_main = |event: &&pb::Event| event.r#type != event_type::NAMESPACE_CREATED;
+        let Some(event) = events.iter().find(is_main).or(events.first()) else { return };
+        tracing::info!(
+            target: "registry_server::changes",
+            rpc = Some(self.rpc).filter(|rpc| !rpc.is_empty()),
+            r#type = event.r#type,
+            resource = event.resource_name,
+            actor = self.actor,
+            revision,
+            events = Some(events.len()).filter(|count| *count > 1),
+            request_id = self.request_id.map(tracing::field::display),
+            ms = millis(began),
+            "changed"
+        );
     }
 
     /// The revision in which a request was carried out, if it was.
@@ -102,18 +123,30 @@ impl Committed {
 impl Registry {
     /// Carries a mutation out, or finds that it was carried out already.
     pub(crate) async fn commit<M: Mutation>(&self, intent: Intent, mutation: M) -> Result<M::Answer, Error> {
+        let began = Instant::now();
         let pending = Arc::new(Pending { intent, purge_after: self.purge_after, mutation, outcome: Mutex::new(None) });
         let decision: Arc<dyn Decision> = Arc::clone(&pending) as _;
         let revision = self.store.commit(decision).await?;
         let outcome = pending.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
         M::answer(match outcome.ok_or_else(|| Error::internal("a commit was not decided"))?? {
-            Outcome::Events(events) => Committed { revision: revision.unwrap_or(0), events },
+            Outcome::Events(events) => {
+                if let Some(revision) = revision {
+                    pending.intent.log_change(revision, &events, began);
+                }
+                Committed { revision: revision.unwrap_or(0), events }
+            }
             Outcome::Repeated(revision) => {
+                tracing::debug!(rpc = pending.intent.rpc, actor = pending.intent.actor, revision, "repeated");
                 let events = self.tail.events_of(revision).await?;
                 Committed { revision, events }
             }
         })
     }
+}
+
+/// How long ago something was, for the log: milliseconds with their thousandths.
+pub(crate) fn millis(began: Instant) -> f64 {
+    began.elapsed().as_micros() as f64 / 1000.0
 }
 
 impl Registry {

@@ -41,7 +41,7 @@ use registry_proto::v1::ErrorReason;
 use tokio::sync::watch::Receiver;
 use tokio::time::timeout;
 
-pub(crate) use self::commit::{Committed, Intent, Mutation};
+pub(crate) use self::commit::{Committed, Intent, Mutation, millis};
 use crate::chunks::ChunkStore;
 use crate::chunks::digests::Digests;
 use crate::error::Error;

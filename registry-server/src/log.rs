@@ -1,0 +1,52 @@
+//! The log: lines on standard error, for people or for programs. They never have colours: they are kept in files.
+
+use registry_common::shown::LogToStderr;
+use registry_server::config::{LogFormat, Settings};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// The crates whose lines are the registry's own.
+const OURS: [&str; 2] = ["registry_server", "registry_common"];
+
+/// Begins to log, as the settings say.
+pub(crate) fn begin(settings: &Settings) -> Result<(), String> {
+    let config = &settings.config;
+    let filter = EnvFilter::try_new(directives(&config.log));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter.map_err(|error| format!("{}: {error}", settings.whence("log")))?);
+    match config.log_format {
+        LogFormat::Human => log.with_writer(LogToStderr::default).with_ansi(false).init(),
+        // For programs: what is escaped for people would be no JSON.
+        LogFormat::Json => log.with_writer(std::io::stderr).json().init(),
+    }
+    Ok(())
+}
+
+/// What to log: a level alone is for the registry's own lines, and the libraries (sled's pages, HTTP/2's frames) only warn. A filter is
+/// taken as it is.
+fn directives(log: &str) -> String {
+    let Ok(level) = log.trim().parse::<LevelFilter>() else { return log.to_owned() };
+    let others = level.min(LevelFilter::WARN);
+    let ours = OURS.map(|ours| format!("{ours}={level}"));
+    format!("{others},{}", ours.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_alone_is_for_our_own_lines() {
+        for (log, expected) in [
+            ("debug", "warn,registry_server=debug,registry_common=debug"),
+            ("INFO", "warn,registry_server=info,registry_common=info"),
+            ("error", "error,registry_server=error,registry_common=error"),
+            ("off", "off,registry_server=off,registry_common=off"),
+            ("registry_server=debug", "registry_server=debug"),
+            ("debug,sled=info", "debug,sled=info"),
+        ] {
+            assert_eq!(directives(log), expected);
+            assert!(EnvFilter::try_new(expected).is_ok());
+        }
+    }
+}
