@@ -19,7 +19,7 @@ use tonic::transport::Endpoint;
 use tower::Layer;
 
 use crate::client::Shared;
-use crate::endpoint::problem_of;
+use crate::endpoint::{problem_of, url};
 use crate::pool::Pool;
 use crate::transport::{Address, Layers, Origin, Transport};
 use crate::work::Callback;
@@ -54,8 +54,8 @@ pub struct Builder {
 }
 
 impl RegistryClient {
-    /// Connects to the registry at an endpoint such as `http://127.0.0.1:50051`, or at several that are separated by commas, with
-    /// the default options.
+    /// Connects to the registry at an endpoint such as `http://127.0.0.1:50051` or `127.0.0.1:50051`, which is the same, or at several
+    /// that are separated by commas, with the default options.
     ///
     /// # Errors
     /// [`Error::Connect`] if nobody answers at any of them, [`Error::InvalidOption`] if one is no URL, has more than a host and a
@@ -266,14 +266,15 @@ impl Builder {
         let mut addresses: Vec<_> = service.collect();
         for list in &self.endpoints {
             for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+                let url = url(name);
                 // A server that is named twice gets no double share.
-                if !addresses.iter().any(|known| known.name == name) {
-                    let endpoint = self.endpoint_at(name).map_err(|problem| {
+                if !addresses.iter().any(|known| known.name == url) {
+                    let endpoint = self.endpoint_at(&url).map_err(|problem| {
                         // A password may have a comma, so that only a part of it is in the name.
                         let value = shown::url(if list.contains('@') { list } else { name });
                         Error::InvalidOption { option: "endpoint", value, problem }
                     })?;
-                    addresses.push(address(name, Origin::Endpoint(Box::new(endpoint))));
+                    addresses.push(address(&url, Origin::Endpoint(Box::new(endpoint))));
                 }
             }
         }

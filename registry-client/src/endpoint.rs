@@ -1,7 +1,20 @@
 //! Endpoints as they are written.
 
+use std::borrow::Cow;
+
 use tonic::codegen::http::Uri;
 use tonic::codegen::http::uri::Scheme;
+
+/// An endpoint as a URL: a host and a port alone are of `http`.
+pub(crate) fn url(text: &str) -> Cow<'_, str> {
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    match text.rsplit_once(':') {
+        Some((host, port)) if is_port(port) && !matches!(host, "" | "unix") && !host.contains('/') => {
+            format!("http://{text}").into()
+        }
+        _ => text.into(),
+    }
+}
 
 /// What is wrong with an endpoint. Whatever of it would not be used is refused: it was written for a purpose.
 pub(crate) fn problem_of(text: &str, uri: &Uri) -> Option<String> {
@@ -28,6 +41,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_host_and_a_port_are_of_http() {
+        for text in ["localhost:50051", "127.0.0.1:1", "[::1]:50051", "registry.example:443", "ana:secret@localhost:1"]
+        {
+            assert_eq!(url(text), format!("http://{text}"));
+        }
+        for text in
+            ["localhost", "http://localhost:50051", "https://[::1]:1", "unix:/run/1", "localhost:http", ":50051", ""]
+        {
+            assert_eq!(url(text), text);
+        }
+    }
+
+    #[test]
     fn whatever_of_an_endpoint_would_not_be_used_is_refused() {
         for right in [
             "http://localhost",
@@ -40,7 +66,6 @@ mod tests {
         }
         for (wrong, problem) in [
             ("localhost", "not a URL"),
-            ("localhost:50051", "not a URL"),
             ("/run/registry", "not a URL"),
             ("grpc://localhost:50051", "the scheme grpc is unknown"),
             ("http://ana:secret@localhost", "a user or a password"),

@@ -32,8 +32,8 @@ pub enum Error {
     },
     /// The connection broke, or could not be made again. Whether a mutation happened is unknown: repeat it with the same
     /// request id.
-    #[error("the connection to the registry failed: {0}")]
-    Transport(String),
+    #[error(transparent)]
+    Transport(Unreachable),
     /// No answer came before the deadline. Whether a mutation happened is unknown: repeat it with the same request id.
     #[error("the registry did not answer within the deadline")]
     DeadlineExceeded,
@@ -151,11 +151,11 @@ fn lines(files: &[UnfitFile]) -> String {
     files.iter().map(|file| format!("\n  {file}")).collect()
 }
 
-/// An endpoint at which nobody answered.
+/// A server to which there is no connection, or no longer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{endpoint}: {problem}")]
 pub struct Unreachable {
-    /// Which one.
+    /// Which one; `the connection` if it broke while a stream was read.
     pub endpoint: String,
     /// What went wrong, for people.
     pub problem: String,
@@ -358,15 +358,23 @@ impl std::error::Error for StatusError {}
 
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
+        Self::at("the connection", status)
+    }
+}
+
+impl Error {
+    /// What a status means that came from a server, or of the way to it.
+    pub(crate) fn at(endpoint: &str, status: tonic::Status) -> Self {
+        let broken = |problem| Self::Transport(Unreachable { endpoint: endpoint.to_owned(), problem });
         // A status that came over the wire has no source; one that tonic made of a failed connection has.
         if let Some(source) = status.source() {
             let timed_out = chain(source).any(|cause| cause.is::<TimeoutExpired>());
-            return if timed_out { Self::DeadlineExceeded } else { Self::Transport(causes(source)) };
+            return if timed_out { Self::DeadlineExceeded } else { broken(causes(source)) };
         }
         // Except of one whose stream was closed in good order with the answer left out: by a proxy, or a server that was stopped. The
         // registry says why it refuses, and neither of these two without details.
         if matches!(status.code(), Code::Unknown | Code::Cancelled) && status.details().is_empty() {
-            return Self::Transport(status.message().to_owned());
+            return broken(status.message().to_owned());
         }
         Self::Status(Box::new(StatusError::decode(&status)))
     }
@@ -378,10 +386,14 @@ fn chain<'a>(
     std::iter::successors(Some(error), |&cause| cause.source())
 }
 
-/// An error with all that led to it.
+/// An error with all that led to it, but for what says only that there is a connection.
 pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut texts: Vec<_> = chain(error).map(ToString::to_string).collect();
     texts.dedup();
+    let says_nothing = |text: &String| matches!(&**text, "transport error" | "tcp connect error");
+    if !texts.iter().all(says_nothing) {
+        texts.retain(|text| !says_nothing(text));
+    }
     texts.join(": ")
 }
 

@@ -95,9 +95,7 @@ impl FromStr for Name {
             None => match model[end + 1..].split_once('/') {
                 Some(("versions", version)) => version,
                 // There is no model's name that this could begin with.
-                _ if short && first(&model[end + 1..]) != "versions" => {
-                    return unknown(model, "namespaces, models or events");
-                }
+                _ if short && first(&model[end + 1..]) != "versions" => return invalid(meant(model)),
                 _ => return unknown(&model[end + 1..], "versions"),
             },
         };
@@ -118,6 +116,16 @@ impl fmt::Display for Name {
 impl From<Name> for String {
     fn from(name: Name) -> Self {
         name.text
+    }
+}
+
+/// What somebody may have meant who left collections out.
+fn meant(text: &str) -> String {
+    match text.split('/').collect::<Vec<_>>()[..] {
+        [model, version] if !model.is_empty() && !version.is_empty() => format!(
+            "did you mean the version {model}/versions/{version}, or the model namespaces/{model}/models/{version}?"
+        ),
+        _ => format!("unknown collection {:?}, expected namespaces, models or events", first(text)),
     }
 }
 
@@ -183,7 +191,9 @@ mod tests {
     fn unknown_collections_are_refused_and_not_taken_for_models() {
         for (name, problem) in [
             ("", "it is empty"),
-            ("experiments/7", r#"unknown collection "experiments", expected namespaces, models or events"#),
+            ("experiments/7/runs/1", r#"unknown collection "experiments", expected namespaces, models or events"#),
+            ("fraud/99", "did you mean the version fraud/versions/99, or the model namespaces/fraud/models/99?"),
+            ("fraud/", r#"unknown collection "fraud", expected namespaces, models or events"#),
             ("namespaces/risk/experiments/7", r#"unknown collection "experiments", expected models"#),
             ("models/fraud/runs/7", r#"unknown collection "runs", expected versions"#),
             ("models/fraud/versions/7/runs/1", r#"unknown collection "runs", expected artifacts"#),

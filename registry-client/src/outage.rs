@@ -77,7 +77,7 @@ impl fmt::Debug for Teller {
 /// The last of an error's causes, without its number: the others say that something failed.
 fn problem(error: &Error) -> String {
     let text = match error {
-        Error::Transport(text) => text.clone(),
+        Error::Transport(there) => there.problem.clone(),
         Error::Connect { endpoints } => endpoints.first().map(|there| there.problem.clone()).unwrap_or_default(),
         other => return other.to_string(),
     };
@@ -91,6 +91,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::error::Unreachable;
 
     #[test]
     fn an_outage_is_told_once_until_it_is_over() {
@@ -100,8 +101,8 @@ mod tests {
             vec!["http://127.0.0.1:1".to_owned()],
             Some(Arc::new(move |outage: Outage| tell.lock().unwrap().push(outage.to_string()))),
         );
-        let error =
-            Error::Transport("transport error: tcp connect error: Connection refused (os error 111)".to_owned());
+        let problem = "transport error: tcp connect error: Connection refused (os error 111)".to_owned();
+        let error = Error::Transport(Unreachable { endpoint: "http://127.0.0.1:1".to_owned(), problem });
         let notice = |seconds| {
             let away = Duration::from_secs(seconds);
             teller.notice(Absence { away, patience: Duration::from_secs(30) }, &error);

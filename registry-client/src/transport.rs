@@ -17,12 +17,18 @@ use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 use tower::util::{BoxCloneSyncService, ServiceExt};
 
+use crate::Error;
+
 /// The largest message that is taken: a page of a thousand versions with all that is known of them fits.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// The way to one server, as a tower service. [Layers](crate::Builder::layer) stand around it.
 #[derive(Debug, Clone)]
-pub struct Transport(Way);
+pub struct Transport {
+    way: Way,
+    /// The server's name, for people.
+    endpoint: Arc<str>,
+}
 
 #[derive(Debug, Clone)]
 enum Way {
@@ -41,13 +47,23 @@ impl Transport {
         B::Error: Into<StdError>,
     {
         let service = service.map_response(|response: http::Response<B>| response.map(Body::new));
-        Self(Way::Service(BoxCloneSyncService::new(service.map_err(Into::into))))
+        Way::Service(BoxCloneSyncService::new(service.map_err(Into::into))).into()
+    }
+
+    fn named(self, endpoint: &str) -> Self {
+        Self { endpoint: endpoint.into(), ..self }
+    }
+}
+
+impl From<Way> for Transport {
+    fn from(way: Way) -> Self {
+        Self { way, endpoint: Arc::default() }
     }
 }
 
 impl From<Channel> for Transport {
     fn from(channel: Channel) -> Self {
-        Self(Way::Channel(channel))
+        Way::Channel(channel).into()
     }
 }
 
@@ -60,14 +76,14 @@ impl Service<http::Request<Body>> for Transport {
     >;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), StdError>> {
-        match &mut self.0 {
+        match &mut self.way {
             Way::Channel(channel) => channel.poll_ready(context).map_err(Into::into),
             Way::Service(service) => service.poll_ready(context),
         }
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        match &mut self.0 {
+        match &mut self.way {
             Way::Channel(channel) => Either::Left(channel.call(request).map_err(Into::into)),
             Way::Service(service) => Either::Right(service.call(request)),
         }
@@ -114,18 +130,20 @@ pub(crate) struct Address {
 impl Address {
     /// A way that is made when it is needed.
     pub(crate) fn connect_lazy(&self) -> Transport {
-        self.layers.around(match &self.origin {
+        let transport = self.layers.around(match &self.origin {
             Origin::Endpoint(endpoint) => endpoint.connect_lazy().into(),
             Origin::Service(service) => service.clone(),
-        })
+        });
+        transport.named(&self.name)
     }
 
     /// A way that is there. A service is taken to be.
     pub(crate) async fn connect(&self) -> Result<Transport, tonic::transport::Error> {
-        Ok(self.layers.around(match &self.origin {
+        let transport = self.layers.around(match &self.origin {
             Origin::Endpoint(endpoint) => endpoint.connect().await?.into(),
             Origin::Service(service) => service.clone(),
-        }))
+        });
+        Ok(transport.named(&self.name))
     }
 }
 
@@ -133,30 +151,43 @@ impl Address {
 pub(crate) async fn unary<Q: rpc::Unary>(
     transport: Transport,
     request: tonic::Request<Q>,
-) -> Result<tonic::Response<Q::Response>, Status> {
-    ready(transport).await?.unary(request, path::<Q>(), ProstCodec::default()).await
+) -> Result<tonic::Response<Q::Response>, Error> {
+    let call = async |mut grpc: Grpc<Transport>| grpc.unary(request, path::<Q>(), ProstCodec::default()).await;
+    calling(transport, call).await
 }
 
 /// Calls a method that returns a stream.
 pub(crate) async fn receive<Q: rpc::Request>(
     transport: Transport,
     request: tonic::Request<Q>,
-) -> Result<tonic::Response<Streaming<Q::Response>>, Status> {
-    ready(transport).await?.server_streaming(request, path::<Q>(), ProstCodec::default()).await
+) -> Result<tonic::Response<Streaming<Q::Response>>, Error> {
+    let call =
+        async |mut grpc: Grpc<Transport>| grpc.server_streaming(request, path::<Q>(), ProstCodec::default()).await;
+    calling(transport, call).await
 }
 
 /// Calls a method that takes a stream.
 pub(crate) async fn send<Q: rpc::Request>(
     transport: Transport,
     messages: tonic::Request<impl futures::Stream<Item = Q> + Send + 'static>,
-) -> Result<tonic::Response<Q::Response>, Status> {
-    ready(transport).await?.client_streaming(messages, path::<Q>(), ProstCodec::default()).await
+) -> Result<tonic::Response<Q::Response>, Error> {
+    let call =
+        async |mut grpc: Grpc<Transport>| grpc.client_streaming(messages, path::<Q>(), ProstCodec::default()).await;
+    calling(transport, call).await
 }
 
-async fn ready(transport: Transport) -> Result<Grpc<Transport>, Status> {
+/// Makes a call once the way to the server takes one. What goes wrong tells which server that was.
+async fn calling<T>(
+    transport: Transport,
+    call: impl AsyncFnOnce(Grpc<Transport>) -> Result<T, Status>,
+) -> Result<T, Error> {
+    let endpoint = Arc::clone(&transport.endpoint);
     let mut grpc = Grpc::new(transport).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    grpc.ready().await.map_err(Status::from_error)?;
-    Ok(grpc)
+    let answer = match grpc.ready().await {
+        Ok(()) => call(grpc).await,
+        Err(error) => Err(Status::from_error(error)),
+    };
+    answer.map_err(|status| Error::at(&endpoint, status))
 }
 
 fn path<Q: rpc::Request>() -> PathAndQuery {

@@ -161,7 +161,9 @@ fn colours_are_on_terminals_only_and_can_be_turned_off() {
     };
     assert!(help(&|_| {}).contains(ESCAPE));
     for (variable, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
-        let text = help(&|command| drop(command.env(variable, value)));
+        let text = help(&|command| {
+            command.env(variable, value);
+        });
         assert!(text.contains("Usage:") && !text.contains(ESCAPE), "{variable}: {text}");
     }
     let piped = command(&server, &["--help"], "xterm-256color").output().unwrap();

@@ -96,6 +96,11 @@ impl Output {
         }
     }
 
+    /// Whether text for people is printed.
+    pub(crate) fn is_text(&self) -> bool {
+        matches!(self.format, None | Some(Format::Wide))
+    }
+
     /// Prints a message of the contract as one line of JSON, or what `text` makes of it.
     pub(crate) fn message<M: Message, L: Into<Lines>>(
         &self,

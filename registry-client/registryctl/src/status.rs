@@ -5,9 +5,10 @@ use std::time::Duration;
 use futures::future::join_all;
 use registry_client::{Error, RegistryClient, pb};
 use registry_common::hex;
+use serde::Serialize;
 
 use crate::Failure;
-use crate::output::{Output, fields, json, time};
+use crate::output::{Lines, Output, fields, json, time};
 use crate::values::short;
 
 /// How long a server may take to answer; one that takes longer counts as down.
@@ -28,11 +29,13 @@ pub(crate) async fn status(out: &Output, endpoints: &str) -> Result<(), Failure>
             Err(error) if !error.is_unavailable() && !error.is_deadline_exceeded() => return Err(error.into()),
             answer => answer,
         };
-        if out.json {
-            out.text(&line_of_json(endpoint, &answer)?)?;
+        if !out.is_text() {
+            out.records(&[said(endpoint, &answer)?], |said| said.endpoint.to_owned(), &["endpoint"], |_| Vec::new())?;
         } else if answer.is_ok() || endpoints.len() > 1 {
-            let space = (index > 0).then(String::new);
-            out.lines(space.into_iter().chain(lines(endpoint, &answer)).collect::<Vec<_>>())?;
+            if index > 0 {
+                out.line("")?;
+            }
+            out.lines(lines(endpoint, &answer))?;
         }
         match &answer {
             Ok(status) if status.serving => {}
@@ -52,7 +55,7 @@ async fn ask(endpoint: &str) -> Result<pb::RegistryStatus, Error> {
     client.connect_lazy()?.status().await
 }
 
-fn lines(endpoint: &str, answer: &Result<pb::RegistryStatus, Error>) -> Vec<String> {
+fn lines(endpoint: &str, answer: &Result<pb::RegistryStatus, Error>) -> Lines {
     let status = match answer {
         Ok(status) => status,
         Err(error) => {
@@ -84,13 +87,21 @@ fn lines(endpoint: &str, answer: &Result<pb::RegistryStatus, Error>) -> Vec<Stri
     ])
 }
 
-/// One line of JSON for each server, whatever becomes of it.
-fn line_of_json(endpoint: &str, answer: &Result<pb::RegistryStatus, Error>) -> Result<String, Failure> {
-    let (what, said) = match answer {
-        Ok(status) => ("status", json::message("RegistryStatus", status)?),
-        Err(error) => ("error", json::value(&chain(error))?),
-    };
-    Ok(format!("{{\"endpoint\":{},\"{what}\":{said}}}", json::value(&endpoint)?))
+/// What is printed of a server for programs, whatever becomes of it.
+#[derive(Serialize)]
+struct Said<'a> {
+    endpoint: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<json::Tree>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+fn said<'a>(endpoint: &'a str, answer: &Result<pb::RegistryStatus, Error>) -> Result<Said<'a>, Failure> {
+    Ok(match answer {
+        Ok(status) => Said { endpoint, status: Some(json::tree("RegistryStatus", status)?), error: None },
+        Err(error) => Said { endpoint, status: None, error: Some(chain(error)) },
+    })
 }
 
 /// An error with its causes.

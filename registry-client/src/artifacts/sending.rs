@@ -145,7 +145,7 @@ impl Batches {
             Ok(_) => Ok(()),
             Err(error) => {
                 self.meter.lost(sent.load(Ordering::Relaxed));
-                Err(error.into())
+                Err(error)
             }
         }
     }

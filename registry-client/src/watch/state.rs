@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn cut() -> Input {
-        Input::Cut(Some(Error::Transport("cut".to_owned())))
+        status(tonic::Status::unknown("cut"))
     }
 
     fn status(status: tonic::Status) -> Input {

@@ -94,7 +94,8 @@ impl Logged {
     fn rpc(&self) -> &str {
         match self.path.strip_prefix(OURS) {
             Some(method) => method.rsplit('/').next().unwrap_or(method),
-            None => &self.path[..self.path.floor_char_boundary(PATH_BYTES)],
+            // Paths are ASCII: only a shorter one has no such part.
+            None => self.path.get(..PATH_BYTES).unwrap_or(&self.path),
         }
     }
 

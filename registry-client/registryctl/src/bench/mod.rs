@@ -79,7 +79,8 @@ async fn connect(endpoints: &str, connections: usize) -> Result<Vec<Channel>, Fa
     let mut channels = Vec::new();
     while channels.len() < connections.max(1) {
         for endpoint in &endpoints {
-            let endpoint = Endpoint::from_shared((*endpoint).to_owned())?
+            let scheme = if endpoint.contains("://") { "" } else { "http://" };
+            let endpoint = Endpoint::from_shared(format!("{scheme}{endpoint}"))?
                 .tcp_nodelay(true)
                 .initial_stream_window_size(4 * 1024 * 1024)
                 .initial_connection_window_size(16 * 1024 * 1024);
