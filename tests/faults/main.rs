@@ -2,11 +2,13 @@
 //! as processes of their own.
 
 mod archive;
+mod asked;
 mod away;
 mod backup;
 mod chaos;
 mod cli;
 mod clocks;
+mod complaints;
 mod database;
 mod destinations;
 mod encryption;

@@ -2,9 +2,10 @@
 
 mod files;
 mod lists;
+mod names;
 mod shape;
+mod values;
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
@@ -12,8 +13,10 @@ use clap_complete::Shell;
 use registry_client::{Name, known, pb};
 
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
-pub(crate) use self::lists::{Events, List, Watch};
+pub(crate) use self::lists::{Events, List, Parent, Watch};
+pub(crate) use self::names::{command, parse};
 pub(crate) use self::shape::{Shape, TableShape};
+use self::values::{Open, one_of};
 use crate::numbers;
 
 /// Model Registry from the command line.
@@ -22,23 +25,29 @@ use crate::numbers;
 /// `fraud/versions/1.4.0`; an artifact `fraud@production/artifacts/model.onnx`.
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 invalid argument, 5 exists already, conflict or not allowed in
-/// this state, 6 registry not available, 7 damaged bytes.
+/// this state, 6 registry not available or no answer in time, 7 damaged bytes.
 #[derive(Debug, Parser)]
-#[command(name = "registryctl", version)]
+#[command(name = "registryctl", version, arg_required_else_help = true)]
 pub(crate) struct Args {
-    /// Where the registry is; if it has several servers, all of them, separated by commas [env: MODEL_REGISTRY_ENDPOINT] [default:
-    /// http://127.0.0.1:50051]
-    #[arg(long, global = true, value_name = "URL")]
+    /// Where the registry is, as a URL or HOST:PORT; if it has several servers, all of them, separated by commas [env:
+    /// MODEL_REGISTRY_ENDPOINT] [default: http://127.0.0.1:50051]
+    #[arg(long, global = true, value_name = "URL", help_heading = GLOBAL)]
     pub(crate) endpoint: Option<String>,
+    /// The namespace of names that have none, such as `fraud` [env: MODEL_REGISTRY_NAMESPACE] [default: default]
+    #[arg(short, long, global = true, value_name = "NAMESPACE", value_parser = names::namespace, help_heading = GLOBAL)]
+    pub(crate) namespace: Option<String>,
     /// Who calls, for the audit trail [env: MODEL_REGISTRY_ACTOR] [default: the login name in USER]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", help_heading = GLOBAL)]
     pub(crate) actor: Option<String>,
-    /// Print JSON instead of text: the contract's messages in protobuf's JSON form; one a line where there are several.
-    #[arg(long, global = true)]
+    /// Print JSON instead of text, errors as well: the contract's messages in protobuf's JSON form; one a line where there are several.
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+/// What every command has is apart from its own options in the help.
+const GLOBAL: &str = "Global options";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -68,7 +77,7 @@ pub(crate) enum Command {
     /// Compare the metrics of versions; the first is the baseline.
     Compare {
         /// Two or more versions.
-        #[arg(required = true, num_args = 2..)]
+        #[arg(required = true, num_args = 2.., value_name = "VERSION")]
         names: Vec<Name>,
         #[command(flatten)]
         shape: Shape,
@@ -98,6 +107,7 @@ pub(crate) enum Command {
     /// Download an artifact.
     Download {
         /// For example `fraud@production/artifacts/model.onnx`.
+        #[arg(value_name = "ARTIFACT")]
         name: Name,
         /// The file, or `-` for standard output; the artifact's own name by default.
         #[arg(short, long, value_name = "FILE")]
@@ -153,8 +163,6 @@ pub(crate) enum Command {
         /// Which shell.
         shell: Shell,
     },
-    #[command(name = crate::bench::floor::SUBCOMMAND, hide = true)]
-    FloorServer,
 }
 
 #[derive(Debug, Group)]
@@ -172,21 +180,28 @@ pub(crate) struct Create {
     /// The model's name.
     pub(crate) model: Name,
     #[arg(long = "type", value_name = "TYPE", help = known_values("What it does", known::model_type::ALL))]
-    #[arg(value_parser = |text: &str| open_value(text, known::model_type::ALL))]
+    #[arg(value_parser = Open::new(known::model_type::ALL.iter().copied()), hide_possible_values = true)]
     pub(crate) model_type: Option<String>,
-    #[arg(long)]
+    /// What people call it.
+    #[arg(long, value_name = "TEXT")]
     pub(crate) display_name: Option<String>,
-    #[arg(long)]
+    /// What it is, for people.
+    #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
-    #[arg(long)]
+    /// Who answers for it.
+    #[arg(long, value_name = "TEXT")]
     pub(crate) owner: Option<String>,
-    #[arg(long)]
+    /// The team of the owner.
+    #[arg(long, value_name = "TEXT")]
     pub(crate) team: Option<String>,
-    #[arg(long)]
+    /// The project that it is part of.
+    #[arg(long, value_name = "TEXT")]
     pub(crate) project: Option<String>,
-    #[arg(long)]
+    /// The part of the business that it serves.
+    #[arg(long, value_name = "TEXT")]
     pub(crate) business_domain: Option<String>,
-    #[arg(long)]
+    /// What it is for.
+    #[arg(long, value_name = "TEXT")]
     pub(crate) purpose: Option<String>,
     /// A tag for selecting; may be given several times.
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
@@ -196,9 +211,10 @@ pub(crate) struct Create {
 #[derive(Debug, Group)]
 pub(crate) struct Promote {
     /// The version.
+    #[arg(value_name = "VERSION")]
     pub(crate) name: Name,
-    /// development, staging, production or archived.
-    #[arg(value_parser = enum_value::<pb::Stage>)]
+    /// The stage to enter.
+    #[arg(value_parser = one_of::<pb::Stage>(), ignore_case = true)]
     pub(crate) stage: pb::Stage,
     #[command(flatten)]
     pub(crate) change: StageChange,
@@ -208,8 +224,9 @@ pub(crate) struct Promote {
 pub(crate) struct Rollback {
     /// The model.
     pub(crate) model: Name,
-    /// staging or production.
-    #[arg(long, default_value = "production", value_parser = enum_value::<pb::Stage>)]
+    /// The stage to give back: staging or production.
+    #[arg(long, default_value = "production", value_parser = one_of::<pb::Stage>(), ignore_case = true)]
+    #[arg(hide_possible_values = true)]
     pub(crate) stage: pb::Stage,
     #[command(flatten)]
     pub(crate) change: StageChange,
@@ -220,8 +237,8 @@ pub(crate) struct StageChange {
     /// Why, for the audit trail.
     #[arg(short = 'm', long)]
     pub(crate) comment: Option<String>,
-    /// What becomes of the version that holds the stage: archive, to_staging, to_development or refuse.
-    #[arg(long, value_parser = enum_value::<pb::IncumbentAction>)]
+    /// What becomes of the version that holds the stage; as the model's policy says by default.
+    #[arg(long, value_name = "ACTION", value_parser = one_of::<pb::IncumbentAction>(), ignore_case = true)]
     pub(crate) incumbent: Option<pb::IncumbentAction>,
     /// Only say what would happen.
     #[arg(long)]
@@ -337,17 +354,6 @@ fn known_values(what: &str, known: &[&str]) -> String {
     format!("{what}: {}, or any other value", known.join(", "))
 }
 
-/// A value of an open set; the registry says which texts are values.
-#[expect(clippy::unnecessary_wraps, reason = "clap takes parsers that can fail")]
-fn open_value(text: &str, known: &[&str]) -> Result<String, Infallible> {
-    Ok(crate::values::open(text, known))
-}
-
-/// An enum of the contract, by the end of its value's name, in any case: `production` for `STAGE_PRODUCTION`.
-fn enum_value<E: crate::values::Named>(text: &str) -> Result<E, String> {
-    crate::values::parse(text)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -373,7 +379,7 @@ mod tests {
             &["--model", "fraud"],
             &["tree", "--model", "fraud"],
             &["tree", "--oci", "dir", "--model", "fraud"],
-            &["--oci", "dir", "--model", "fraud", "--namespace", "risk"],
+            &["--oci", "dir", "--model", "fraud", "--skip-bad"],
         ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
@@ -389,15 +395,5 @@ mod tests {
             assert!(metric(wrong).is_err(), "{wrong}");
         }
         assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));
-        assert_eq!(enum_value::<pb::Stage>("Production"), Ok(pb::Stage::Production));
-        assert_eq!(enum_value::<pb::IncumbentAction>("to-staging"), Ok(pb::IncumbentAction::ToStaging));
-        let model_type = |text| open_value(text, known::model_type::ALL).unwrap();
-        assert_eq!(
-            (model_type("Anomaly-Detection"), model_type("graph-2")),
-            ("anomaly_detection".into(), "graph-2".into())
-        );
-        let wrong = enum_value::<pb::Stage>("live").unwrap_err();
-        assert_eq!(wrong, "expected one of development, staging, production, archived");
-        assert!(enum_value::<pb::Stage>("unspecified").is_err());
     }
 }

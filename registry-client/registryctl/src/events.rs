@@ -10,7 +10,7 @@ use crate::{Context, Failure};
 
 pub(crate) async fn list(context: &Context, command: Events) -> Result<(), Failure> {
     let request = pb::ListEventsRequest {
-        parent: command.parent.map(Into::into).unwrap_or_default(),
+        parent: command.parent.map_or_else(|| context.namespace_name(), Into::into),
         types: command.types,
         page_size: page_size(command.limit),
         order_by: if command.asc { "revision" } else { "revision desc" }.to_owned(),
@@ -31,7 +31,8 @@ pub(crate) async fn list(context: &Context, command: Events) -> Result<(), Failu
 
 pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failure> {
     let mut watch = context.client.watch().types(command.types);
-    if let Some(parent) = command.parent {
+    let parent = command.parent.map_or_else(|| context.namespace_name(), Into::into);
+    if !parent.is_empty() {
         watch = watch.parent(parent);
     }
     if let Some(revision) = command.after {

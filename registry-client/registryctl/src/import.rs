@@ -47,8 +47,9 @@ impl Of {
 
 pub(crate) async fn import(context: &Context, command: Import) -> Result<(), Failure> {
     let Some(folder) = command.folder else { return oci::import(context, command.image).await };
+    let namespace = context.namespace.as_deref().unwrap_or("default");
     let Tree { mut models, not_taken, mut bad, notes } = legacy::read(&folder)?;
-    for (model, error) in refused(context, &command.namespace, &models).await? {
+    for (model, error) in refused(context, namespace, &models).await? {
         models.retain(|known| known.folder != model);
         bad.push(About { path: model, what: error.to_string() });
     }
@@ -67,7 +68,7 @@ pub(crate) async fn import(context: &Context, command: Import) -> Result<(), Fai
     let bar = ProgressBar::with_draw_target(Some(total as u64), target()).with_style(style);
     let left_out = bad.iter().map(|about| &about.path).collect::<BTreeSet<_>>().len();
     let summary = Summary { not_taken: not_taken.len(), left_out, ..Summary::default() };
-    let mut run = Run { context, namespace: &command.namespace, skip_bad: command.skip_bad, bar: bar.clone(), summary };
+    let mut run = Run { context, namespace, skip_bad: command.skip_bad, bar: bar.clone(), summary };
     for model in models {
         run.model(model).await?;
     }

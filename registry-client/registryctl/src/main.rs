@@ -5,10 +5,12 @@ mod args;
 mod artifacts;
 mod bench;
 mod events;
+mod failure;
 mod folder;
 mod garbage;
 mod import;
 mod legacy;
+mod list;
 mod models;
 mod namespaces;
 mod numbers;
@@ -22,16 +24,13 @@ mod status;
 mod values;
 mod versions;
 
-use std::io::{self, Write as _};
-use std::iter::successors;
+use std::io;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
-use registry_client::{Error, RegistryClient};
-use registry_common::shown;
+use registry_client::RegistryClient;
 
 use self::args::{Args, Command, Verify};
-use self::output::{Output, note};
+use self::output::{Format, Output, note};
 
 /// Why a command failed.
 type Failure = Box<dyn std::error::Error>;
@@ -40,12 +39,31 @@ type Failure = Box<dyn std::error::Error>;
 struct Context {
     client: RegistryClient,
     out: Output,
+    /// Of names that have none; `None` is the default one.
+    namespace: Option<String>,
+}
+
+impl Context {
+    /// The name of the namespace that was asked for, and empty if none was.
+    fn namespace_name(&self) -> String {
+        self.namespace.as_ref().map(|id| format!("namespaces/{id}")).unwrap_or_default()
+    }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = Args::try_parse().unwrap_or_else(|error| refuse(&error));
-    match run(args).await {
+    let (json, result) = if std::env::args_os().nth(1).is_some_and(|first| first == bench::floor::ARGUMENT) {
+        (false, bench::floor::serve().await)
+    } else {
+        match settings::variable(settings::NAMESPACE) {
+            Ok(namespace) => {
+                let args = args::parse(std::env::args_os(), namespace).unwrap_or_else(|error| failure::refuse(&error));
+                (args.format() == Some(Format::Json), run(args).await)
+            }
+            Err(error) => (false, Err(error)),
+        }
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         // A reader of the output that has gone away, such as `head`, has what it wanted.
         Err(error)
@@ -53,24 +71,8 @@ async fn main() -> ExitCode {
         {
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            let causes: Vec<_> =
-                successors(error.source(), |cause| cause.source()).map(|cause| format!(": {cause}")).collect();
-            note(&format!("{error}{}", causes.concat()));
-            ExitCode::from(exit_code(&*error))
-        }
+        Err(error) => failure::report(&*error, json),
     }
-}
-
-/// Says what is wrong with the arguments, or the help that was asked for.
-fn refuse(error: &clap::Error) -> ! {
-    let text = error.to_string();
-    // What was typed, or came from a script, is repeated in it.
-    if text.lines().all(|line| line.chars().all(shown::is_plain)) {
-        error.exit();
-    }
-    text.lines().for_each(|line| drop(writeln!(io::stderr(), "{}", shown::line(line))));
-    std::process::exit(error.exit_code());
 }
 
 async fn run(args: Args) -> Result<(), Failure> {
@@ -78,10 +80,9 @@ async fn run(args: Args) -> Result<(), Failure> {
     match &args.command {
         Command::Completions { shell } => {
             let mut completions = Vec::new();
-            clap_complete::generate(*shell, &mut Args::command(), "registryctl", &mut completions);
+            clap_complete::generate(*shell, &mut args::command(None), "registryctl", &mut completions);
             return out.text(&String::from_utf8(completions)?);
         }
-        Command::FloorServer => return bench::floor::serve().await,
         Command::Verify(Verify { folder: Some(folder), .. }) => return folder::verify(&out, folder).await,
         _ => {}
     }
@@ -95,8 +96,8 @@ async fn run(args: Args) -> Result<(), Failure> {
     if let Some(actor) = settings::actor(args.actor)? {
         builder = builder.actor(actor);
     }
-    let context = Context { client: builder.connect_lazy()?, out };
-    call(&context, &endpoint, args.command).await?;
+    let context = Context { client: builder.connect_lazy()?, out, namespace: args.namespace };
+    call(&context, &endpoint, args.command).await.map_err(|error| failure::at(&endpoint, error))?;
     context.out.finish()
 }
 
@@ -104,7 +105,7 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
     match command {
         Command::Create(command) => models::create(context, command).await,
         Command::Get { name, .. } => models::get(context, name).await,
-        Command::List(command) => models::list(context, command).await,
+        Command::List(command) => list::list(context, command).await,
         Command::Publish(command) => folder::publish(context, command).await,
         Command::Pull(command) => folder::pull(context, command).await,
         Command::Promote(command) => promotion::promote(context, command).await,
@@ -130,22 +131,6 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Import(command) => import::import(context, command).await,
         Command::Bench(command) => bench::bench(context, endpoint, command).await,
         // Done above: they need no registry, or ask each server.
-        Command::Completions { .. } | Command::FloorServer | Command::Status => Ok(()),
-    }
-}
-
-/// What the exit code tells a script; clap's own for wrong usage is 2.
-fn exit_code(error: &(dyn std::error::Error + 'static)) -> u8 {
-    let of_client = successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref::<Error>());
-    match of_client {
-        Some(error) if error.is_not_found() => 3,
-        Some(Error::InvalidOption { .. }) => 4,
-        Some(error) if error.is_invalid_argument() => 4,
-        Some(error) if error.is_already_exists() || error.is_conflict() || error.is_failed_precondition() => 5,
-        Some(error) if error.is_unavailable() => 6,
-        Some(error) if error.is_data_loss() => 7,
-        None if error.is::<status::Down>() => 6,
-        None if error.is::<admin::Damaged>() => 7,
-        _ => 1,
+        Command::Completions { .. } | Command::Status => Ok(()),
     }
 }

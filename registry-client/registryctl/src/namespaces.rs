@@ -105,30 +105,33 @@ pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(
                 None => format!("{} may have what the server gives every namespace", changed.name),
             })
         }
-        Namespace::List { limit, deleted, .. } => {
-            let page_size = page_size(limit);
-            let list = pb::ListNamespacesRequest { page_size, show_deleted: deleted, ..Default::default() };
-            let namespaces = first(client.call(list).stream(), limit, "first").await?;
-            let columns = [
-                "namespace".into(),
-                Column::from("deleted").rank(1).if_any(),
-                Column::prose("display_name"),
-                Column::number("quota").if_any(),
-                "created".into(),
-                Column::prose("description"),
-            ];
-            out.rows("Namespace", &namespaces, &columns, |namespace| {
-                vec![
-                    last(&namespace.name).to_owned(),
-                    minute(namespace.delete_time.as_ref()),
-                    namespace.display_name.clone(),
-                    namespace.quota_bytes.map(bytes).unwrap_or_default(),
-                    minute(namespace.create_time.as_ref()),
-                    namespace.description.lines().next().unwrap_or_default().to_owned(),
-                ]
-            })
-        }
+        Namespace::List { limit, deleted, .. } => list(context, limit, deleted).await,
     }
+}
+
+/// Lists the namespaces.
+pub(crate) async fn list(context: &Context, limit: usize, deleted: bool) -> Result<(), Failure> {
+    let page_size = page_size(limit);
+    let list = pb::ListNamespacesRequest { page_size, show_deleted: deleted, ..Default::default() };
+    let namespaces = first(context.client.call(list).stream(), limit, "first").await?;
+    let columns = [
+        "namespace".into(),
+        Column::from("deleted").rank(1).if_any(),
+        Column::prose("display_name"),
+        Column::number("quota").if_any(),
+        "created".into(),
+        Column::prose("description"),
+    ];
+    context.out.rows("Namespace", &namespaces, &columns, |namespace| {
+        vec![
+            last(&namespace.name).to_owned(),
+            minute(namespace.delete_time.as_ref()),
+            namespace.display_name.clone(),
+            namespace.quota_bytes.map(bytes).unwrap_or_default(),
+            minute(namespace.create_time.as_ref()),
+            namespace.description.lines().next().unwrap_or_default().to_owned(),
+        ]
+    })
 }
 
 async fn change(context: &Context, update: Update) -> Result<(), Failure> {

@@ -10,6 +10,8 @@ use crate::output::note;
 
 /// The endpoints of the registry.
 pub(crate) const ENDPOINT: &str = "MODEL_REGISTRY_ENDPOINT";
+/// The namespace of short names.
+pub(crate) const NAMESPACE: &str = "MODEL_REGISTRY_NAMESPACE";
 /// Who calls.
 pub(crate) const ACTOR: &str = "MODEL_REGISTRY_ACTOR";
 /// Whoever is logged in.

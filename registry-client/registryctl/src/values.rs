@@ -50,14 +50,16 @@ pub(crate) fn short<E: Named>(number: i32) -> String {
     }
 }
 
-/// The value with a short name.
+/// The short names of all values.
+pub(crate) fn names<E: Named>() -> impl Iterator<Item = String> {
+    values::<E>().map(|value| value.name().trim_start_matches(E::PREFIX).to_ascii_lowercase())
+}
+
+/// The value with a short name, in any case.
 pub(crate) fn parse<E: Named>(text: &str) -> Result<E, String> {
     let wanted = format!("{}{}", E::PREFIX, text.to_ascii_uppercase().replace('-', "_"));
-    values::<E>().find(|value| value.name() == wanted).ok_or_else(|| {
-        let names: Vec<_> =
-            values::<E>().map(|value| value.name().trim_start_matches(E::PREFIX).to_ascii_lowercase()).collect();
-        format!("expected one of {}", names.join(", "))
-    })
+    let found = values::<E>().find(|value| value.name() == wanted);
+    found.ok_or_else(|| format!("expected one of {}", names::<E>().collect::<Vec<_>>().join(", ")))
 }
 
 /// A value of an open set: the well-known one that a text means, in whatever case it is written, otherwise the text.
@@ -98,6 +100,9 @@ mod tests {
         for value in values::<pb::IncumbentAction>() {
             assert_eq!(parse(&short::<pb::IncumbentAction>(value.into())), Ok(value));
         }
+        assert_eq!(parse("Production"), Ok(pb::Stage::Production));
+        let wrong = parse::<pb::Stage>("live").unwrap_err();
+        assert_eq!(wrong, "expected one of development, staging, production, archived");
         assert_eq!(short::<pb::Stage>(0), "");
         assert_eq!(short::<pb::Stage>(99), "99");
     }

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::Args as Group;
+use clap::{ArgGroup, Args as Group};
 use registry_client::{Name, known};
 
-use super::{known_values, metric, open_value, pair};
+use super::values::Open;
+use super::{known_values, metric, pair};
 
 #[derive(Debug, Group)]
 pub(crate) struct Publish {
@@ -22,11 +23,13 @@ pub(crate) struct Publish {
     /// Another name for the version, for example `1.4.0`. If a publish under this name broke off, this one goes on with it.
     #[arg(long)]
     pub(crate) version_id: Option<String>,
-    #[arg(long)]
+    /// What is new about it, for people.
+    #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
     #[arg(long, help = known_values("What it was made with", known::framework::ALL))]
-    #[arg(value_parser = |text: &str| open_value(text, known::framework::ALL))]
+    #[arg(value_parser = Open::new(known::framework::ALL.iter().copied()), hide_possible_values = true)]
     pub(crate) framework: Option<String>,
+    /// The framework's version, for example `2.1.0`.
     #[arg(long)]
     pub(crate) framework_version: Option<String>,
     /// A metric, for example `validation.rmse=0.42`; may be given several times.
@@ -47,6 +50,7 @@ pub(crate) struct Publish {
 #[derive(Debug, Group)]
 pub(crate) struct Pull {
     /// The version, for example `fraud@production`.
+    #[arg(value_name = "VERSION")]
     pub(crate) name: Name,
     /// The folder, made if missing; by default the model and the version's number, for example `fraud-7`, after the namespace as in
     /// `risk~fraud-7` if that is not the default one.
@@ -68,7 +72,7 @@ pub(crate) struct Upload {
     pub(crate) path: Option<String>,
     #[arg(long = "type", value_name = "TYPE")]
     #[arg(help = known_values("What it is, guessed from the name by default", known::artifact_type::ALL))]
-    #[arg(value_parser = |text: &str| open_value(text, known::artifact_type::ALL))]
+    #[arg(value_parser = Open::new(known::artifact_type::ALL.iter().copied()), hide_possible_values = true)]
     pub(crate) artifact_type: Option<String>,
     /// A tag for selecting; may be given several times.
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
@@ -78,6 +82,7 @@ pub(crate) struct Upload {
 #[derive(Debug, Group)]
 pub(crate) struct Export {
     /// The version, for example `fraud@production`.
+    #[arg(value_name = "VERSION")]
     pub(crate) name: Name,
     /// The folder of the OCI image layout; made if missing, and others may be in it.
     #[arg(long, value_name = "FOLDER", value_parser = folder)]
@@ -89,13 +94,11 @@ pub(crate) struct Export {
 }
 
 #[derive(Debug, Group)]
+#[command(group = ArgGroup::new("source").required(true).args(["folder", "oci"]))]
 pub(crate) struct Import {
     /// The folder of an older registry, that holds a folder for each model.
-    #[arg(required_unless_present = "oci", conflicts_with = "ImportOci")]
+    #[arg(conflicts_with = "ImportOci")]
     pub(crate) folder: Option<PathBuf>,
-    /// Where the models of an older registry go.
-    #[arg(long, default_value = "default", conflicts_with = "ImportOci")]
-    pub(crate) namespace: String,
     /// Leave out what can't be imported, and import the rest; otherwise nothing is.
     #[arg(long, conflicts_with = "ImportOci")]
     pub(crate) skip_bad: bool,

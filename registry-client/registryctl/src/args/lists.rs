@@ -4,15 +4,19 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use clap::Args as Group;
-use registry_client::{Name, known};
+use registry_client::{Name, known, pb};
 
-use super::{Shape, TableShape};
+use super::values::{Open, one_of};
+use super::{Shape, TableShape, names};
 
 #[derive(Debug, Group)]
 pub(crate) struct List {
-    /// Nothing (models), a namespace (its models), a model (its versions) or a version (its artifacts).
-    #[arg(value_parser = parent)]
-    pub(crate) parent: Option<Name>,
+    /// Nothing (models), a namespace (its models), a model (its versions), a version (its artifacts) or `namespaces`.
+    #[arg(value_name = "NAME", value_parser = |text: &str| Parent::read(text, None))]
+    pub(crate) parent: Option<Parent>,
+    /// Only versions in this stage: of a model, or of each model of the namespace.
+    #[arg(long, value_parser = one_of::<pb::Stage>(), ignore_case = true)]
+    pub(crate) stage: Option<pb::Stage>,
     /// How many at most.
     #[arg(long, default_value_t = 100)]
     pub(crate) limit: usize,
@@ -26,8 +30,10 @@ pub(crate) struct List {
 #[derive(Debug, Group)]
 pub(crate) struct Events {
     /// Of this namespace, model or version only.
+    #[arg(value_name = "NAME")]
     pub(crate) parent: Option<Name>,
     #[arg(long = "type", value_name = "TYPE", help = event_types())]
+    #[arg(value_parser = Open::new(known::event_type::all()), hide_possible_values = true)]
     pub(crate) types: Vec<String>,
     /// The oldest first, in place of the newest first.
     #[arg(long)]
@@ -49,8 +55,10 @@ pub(crate) struct Events {
 #[derive(Debug, Group)]
 pub(crate) struct Watch {
     /// Of this namespace, model or version only.
+    #[arg(value_name = "NAME")]
     pub(crate) parent: Option<Name>,
     #[arg(long = "type", value_name = "TYPE", help = event_types())]
+    #[arg(value_parser = Open::new(known::event_type::all()), hide_possible_values = true)]
     pub(crate) types: Vec<String>,
     /// Begin after this revision; 0 is the whole log.
     #[arg(long, conflicts_with = "snapshot")]
@@ -63,12 +71,23 @@ pub(crate) struct Watch {
 }
 
 /// What has what is to be listed.
-fn parent(text: &str) -> Result<Name, String> {
-    match text.trim_end_matches('/') {
-        "namespaces" => Err("namespaces are listed by `registryctl namespace list`".to_owned()),
-        "models" => Err("models are listed without a name, or by their namespace's".to_owned()),
-        "events" => Err("events are listed by `registryctl events`".to_owned()),
-        _ => text.parse().map_err(|error: registry_client::InvalidName| error.to_string()),
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Parent {
+    /// All namespaces.
+    Namespaces,
+    /// The namespace that short names are in.
+    Models,
+    Of(Name),
+}
+
+impl Parent {
+    pub(super) fn read(text: &str, namespace: Option<&str>) -> Result<Self, String> {
+        match text.trim_end_matches('/') {
+            "namespaces" => Ok(Self::Namespaces),
+            "models" => Ok(Self::Models),
+            "events" => Err("events are listed by `registryctl events`".to_owned()),
+            _ => names::read(text, None, namespace).map(Self::Of),
+        }
     }
 }
 
@@ -101,13 +120,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_collection_is_no_parent_and_there_is_a_hint() {
-        assert_eq!(parent("namespaces/risk").map(|name| name.to_string()), Ok("namespaces/risk".to_owned()));
-        for (text, hint) in
-            [("namespaces", "namespace list"), ("models/", "without a name"), ("events", "registryctl events")]
+    fn collections_are_listed() {
+        let name = "namespaces/risk".parse().unwrap();
+        for (text, parent) in
+            [("namespaces", Parent::Namespaces), ("models/", Parent::Models), ("namespaces/risk", Parent::Of(name))]
         {
-            assert!(parent(text).unwrap_err().contains(hint), "{text}");
+            assert_eq!(Parent::read(text, None), Ok(parent), "{text}");
         }
+        assert!(Parent::read("events", None).unwrap_err().contains("registryctl events"));
+        let Ok(Parent::Of(model)) = Parent::read("fraud", Some("risk")) else { panic!("a model has versions") };
+        assert_eq!(model.as_str(), "namespaces/risk/models/fraud");
     }
 
     #[test]

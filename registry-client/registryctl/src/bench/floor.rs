@@ -23,8 +23,8 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::{ProstCodec, ProstDecoder};
 
-/// The subcommand that serves the floor.
-pub(crate) const SUBCOMMAND: &str = "floor-server";
+/// The argument that makes this program the floor's server. It is for itself: no command of anybody's.
+pub(crate) const ARGUMENT: &str = "floor-server";
 const READY: &str = "listening on ";
 /// How much is sent, read and written at once: what is best here.
 const PIECE: usize = 1024 * 1024;
@@ -222,7 +222,7 @@ pub(super) struct FloorServer {
 impl FloorServer {
     pub(super) async fn start() -> Result<Self, Box<dyn std::error::Error>> {
         let mut process = Command::new(std::env::current_exe()?)
-            .arg(SUBCOMMAND)
+            .arg(ARGUMENT)
             .stdout(Stdio::piped())
             .stdin(Stdio::null())
             .kill_on_drop(true)

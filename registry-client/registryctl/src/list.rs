@@ -1,0 +1,178 @@
+//! `list`.
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use registry_client::{Error, Kind, Name, pb};
+
+use crate::args::{List, Parent};
+use crate::models::hinted;
+use crate::output::{Column, brief, bytes, first, last, minute, page_size};
+use crate::values::short;
+use crate::{Context, Failure, namespaces};
+
+/// How many versions are read at once.
+const BATCH: usize = 100;
+
+pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure> {
+    let List { parent, stage, limit, deleted, .. } = command;
+    let parent = match parent {
+        Some(Parent::Namespaces) => return namespaces::list(context, limit, deleted).await,
+        Some(Parent::Models) | None => None,
+        Some(Parent::Of(name)) => Some(name),
+    };
+    let namespace = || parent.as_ref().map_or_else(|| context.namespace_name(), ToString::to_string);
+    match (parent.as_ref().map_or(Kind::Namespace, Name::kind), stage) {
+        (Kind::Namespace, None) => models(context, namespace(), limit, deleted).await,
+        (Kind::Namespace, Some(stage)) => holders(context, namespace(), stage, limit).await,
+        (Kind::Version, None) => artifacts(context, namespace(), limit).await,
+        (Kind::Version, Some(_)) => Err("--stage selects versions: of a model, or of the models of a namespace".into()),
+        _ => {
+            let listed = versions(context, namespace(), stage, limit, deleted).await;
+            match (listed, &parent) {
+                (Ok(versions), _) => versions_table(context, &versions, |version| version.number.to_string()),
+                (Err(error), Some(model)) => Err(hinted(context, model, error).await),
+                (Err(error), None) => Err(error.into()),
+            }
+        }
+    }
+}
+
+async fn models(context: &Context, parent: String, limit: usize, show_deleted: bool) -> Result<(), Failure> {
+    let list = pb::ListModelsRequest { parent, page_size: page_size(limit), show_deleted, ..Default::default() };
+    let models = first(context.client.call(list).stream(), limit, "first").await?;
+    let columns = [
+        "model".into(),
+        Column::from("deleted").rank(1).if_any(),
+        Column::from("type").rank(5),
+        Column::number("versions").rank(4),
+        Column::number("latest").rank(3),
+        Column::number("production").rank(1),
+        Column::from("updated").rank(6),
+        Column::from("owner").wide(),
+        Column::from("team").wide(),
+        Column::prose("description").wide(),
+    ];
+    context.out.rows("Model", &models, &columns, |model| {
+        let production = model.stages.iter().find(|stage| stage.stage == pb::Stage::Production as i32);
+        vec![
+            brief(&model.name).to_owned(),
+            minute(model.delete_time.as_ref()),
+            model.model_type.clone(),
+            model.version_count.to_string(),
+            last(&model.latest_version).to_owned(),
+            production.map(|stage| last(&stage.version).to_owned()).unwrap_or_default(),
+            minute(model.update_time.as_ref()),
+            model.owner.clone(),
+            model.team.clone(),
+            first_line(&model.description),
+        ]
+    })
+}
+
+async fn artifacts(context: &Context, parent: String, limit: usize) -> Result<(), Failure> {
+    let list = pb::ListArtifactsRequest { parent, page_size: page_size(limit), ..Default::default() };
+    let artifacts = first(context.client.call(list).stream(), limit, "first").await?;
+    let columns = [
+        "path".into(),
+        Column::from("type").rank(2),
+        Column::number("size").rank(1),
+        Column::from("sha256").rank(3),
+        Column::from("media_type").wide(),
+        Column::from("created").wide(),
+    ];
+    context.out.rows("Artifact", &artifacts, &columns, |artifact| {
+        vec![
+            artifact.path.clone(),
+            artifact.r#type.clone(),
+            bytes(artifact.size_bytes),
+            artifact.sha256.chars().take(12).collect(),
+            artifact.media_type.clone(),
+            minute(artifact.create_time.as_ref()),
+        ]
+    })
+}
+
+/// The newest versions of a model, of those in a stage or of all.
+async fn versions(
+    context: &Context,
+    parent: String,
+    stage: Option<pb::Stage>,
+    limit: usize,
+    show_deleted: bool,
+) -> Result<Vec<pb::Version>, Error> {
+    let client = &context.client;
+    let page_size = if stage.is_none() { page_size(limit) } else { 1000 };
+    // The newest are what people look for.
+    let order_by = "number desc".to_owned();
+    let list =
+        pb::ListVersionsRequest { parent: parent.clone(), page_size, show_deleted, order_by, ..Default::default() };
+    let Some(stage) = stage else { return first(client.call(list).stream(), limit, "newest").await };
+    // How many there are is known of the stages that hold few. With those, no more versions are read than it takes.
+    let model = client.get_model(parent).await?;
+    let holds = match model.stages.iter().find(|summary| summary.stage() == stage) {
+        _ if matches!(stage, pb::Stage::Development | pb::Stage::Archived) => usize::MAX,
+        Some(summary) if summary.version_count == 1 => return Ok(vec![client.get_version(&summary.version).await?]),
+        summary => usize::try_from(summary.map_or(0, |summary| summary.version_count)).unwrap_or(usize::MAX),
+    };
+    let in_stage = client.call(list).stream().try_filter(|version| std::future::ready(version.stage() == stage));
+    first(in_stage.take(holds), limit, "newest").await
+}
+
+/// The versions that hold a stage, of each model of a namespace the one that entered it last.
+async fn holders(context: &Context, parent: String, stage: pb::Stage, limit: usize) -> Result<(), Failure> {
+    if stage == pb::Stage::Development {
+        return Err("development is where every version begins: say of which model to list it".into());
+    }
+    let list = pb::ListModelsRequest { parent, page_size: 1000, ..Default::default() };
+    let holder = |model: pb::Model| {
+        let summary = model.stages.into_iter().find(|summary| summary.stage() == stage);
+        std::future::ready(Ok(summary.map(|summary| summary.version)))
+    };
+    let held = first(context.client.call(list).stream().try_filter_map(holder), limit, "first").await?;
+    let batches = stream::iter(held.chunks(BATCH));
+    let read = batches.then(async |names| {
+        let request = pb::BatchGetVersionsRequest { names: names.to_vec() };
+        context.client.call(request).await.map(|read| read.versions)
+    });
+    let versions = read.try_collect::<Vec<_>>().await?.concat();
+    versions_table(context, &versions, |version| brief(&version.name).to_owned())
+}
+
+/// Versions, each under the name that is short enough where they are listed.
+fn versions_table(
+    context: &Context,
+    versions: &[pb::Version],
+    name: impl Fn(&pb::Version) -> String,
+) -> Result<(), Failure> {
+    let columns = [
+        "version".into(),
+        Column::from("deleted").rank(1).if_any(),
+        Column::from("version_id").rank(3),
+        Column::from("state").rank(2),
+        Column::from("stage").rank(1),
+        Column::from("framework").rank(7),
+        Column::number("size").rank(6),
+        Column::from("created").rank(4),
+        Column::from("creator").wide(),
+        Column::from("manifest").wide(),
+        Column::prose("description").rank(5),
+    ];
+    context.out.rows("Version", versions, &columns, |version| {
+        vec![
+            name(version),
+            minute(version.delete_time.as_ref()),
+            version.version_id.clone(),
+            short::<pb::VersionState>(version.state),
+            short::<pb::Stage>(version.stage),
+            version.framework.clone(),
+            bytes(version.size_bytes),
+            minute(version.create_time.as_ref()),
+            version.creator.clone(),
+            version.manifest_sha256.chars().take(12).collect(),
+            first_line(&version.description),
+        ]
+    })
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
