@@ -40,7 +40,7 @@ pub(crate) async fn status(out: &Output, endpoints: &str) -> Result<(), Failure>
         match &answer {
             Ok(status) if status.serving => {}
             Ok(_) => unwell.push(format!("{endpoint} takes no calls now: its store can't be used, or it stops")),
-            Err(error) => unwell.push(format!("{endpoint} does not answer: {}", chain(error))),
+            Err(error) => unwell.push(format!("{endpoint} does not answer: {}", problem(endpoint, error))),
         }
     }
     match unwell.is_empty() {
@@ -59,7 +59,7 @@ fn lines(endpoint: &str, answer: &Result<pb::RegistryStatus, Error>) -> Lines {
     let status = match answer {
         Ok(status) => status,
         Err(error) => {
-            let down = format!("does not answer: {}", chain(error));
+            let down = format!("does not answer: {}", problem(endpoint, error));
             return fields(vec![("endpoint", endpoint.to_owned().into()), ("server", down.into())]);
         }
     };
@@ -100,12 +100,13 @@ struct Said<'a> {
 fn said<'a>(endpoint: &'a str, answer: &Result<pb::RegistryStatus, Error>) -> Result<Said<'a>, Failure> {
     Ok(match answer {
         Ok(status) => Said { endpoint, status: Some(json::tree("RegistryStatus", status)?), error: None },
-        Err(error) => Said { endpoint, status: None, error: Some(chain(error)) },
+        Err(error) => Said { endpoint, status: None, error: Some(problem(endpoint, error)) },
     })
 }
 
-/// An error with its causes.
-fn chain(error: &Error) -> String {
+/// An error with its causes, where the endpoint is said already.
+fn problem(endpoint: &str, error: &Error) -> String {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    let problem = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    problem.strip_prefix(&format!("{endpoint}: ")).map_or(problem.clone(), str::to_owned)
 }

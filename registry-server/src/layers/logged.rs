@@ -94,8 +94,8 @@ impl Logged {
     fn rpc(&self) -> &str {
         match self.path.strip_prefix(OURS) {
             Some(method) => method.rsplit('/').next().unwrap_or(method),
-            // Paths are ASCII: only a shorter one has no such part.
-            None => self.path.get(..PATH_BYTES).unwrap_or(&self.path),
+            // Where a character ends: a path may be UTF-8.
+            None => (0..=PATH_BYTES).rev().find_map(|end| self.path.get(..end)).unwrap_or(&self.path),
         }
     }
 
@@ -187,6 +187,7 @@ mod tests {
         assert_eq!((call.rpc(), call.actor().as_str()), ("GetModel", "ana"));
         assert_eq!(logged("/grpc.health.v1.Health/Check").rpc(), "/grpc.health.v1.Health/Check");
         assert_eq!(logged(&"/é".repeat(1000)).rpc().len(), 127);
+        assert_eq!(logged("/é").rpc(), "/é");
         let nobody = Logged::new("/x", Kind::Read, &HeaderMap::new(), Instant::now());
         assert_eq!(nobody.actor(), "anonymous");
     }
