@@ -24,7 +24,7 @@ pub(super) enum Variable {
 }
 
 /// The variables of `registryctl`.
-const OF_CLIENTS: &[&str] = &["ENDPOINT", "ACTOR"];
+const OF_CLIENTS: &[&str] = &["ENDPOINT", "ACTOR", "NAMESPACE"];
 
 impl Variable {
     /// What a variable is, by its name behind the prefix.
@@ -108,6 +108,17 @@ mod tests {
             ("FOO", "x", unknown("")),
         ] {
             assert_eq!(Variable::of(name, value), expected, "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn the_variables_of_registryctl_are_known() {
+        let settings = include_str!("../../../registry-client/registryctl/src/settings.rs");
+        let is_name = |character: char| character.is_ascii_uppercase() || character == '_';
+        let names: Vec<_> = settings.split(PREFIX).skip(1).map(|rest| rest.split(|c| !is_name(c)).next()).collect();
+        assert!(names.len() >= OF_CLIENTS.len());
+        for name in names.into_iter().flatten() {
+            assert_eq!(Variable::of(name, "x"), Variable::OfClients, "{name}");
         }
     }
 
