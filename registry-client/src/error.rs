@@ -38,11 +38,11 @@ pub enum Error {
     #[error("the registry did not answer within the deadline")]
     DeadlineExceeded,
     /// An option of the client is no good. Mend it.
-    #[error("{option} {value:?}: {problem}")]
+    #[error("{option}{}: {problem}", if value.is_empty() { String::new() } else { format!(" {value:?}") })]
     InvalidOption {
         /// Which option.
         option: &'static str,
-        /// What it was set to.
+        /// What it was set to; empty if it was not.
         value: String,
         /// What is wrong with it.
         problem: String,

@@ -124,7 +124,7 @@ pub(crate) fn incomplete(version: &pb::Version) -> Option<String> {
         pb::VersionState::Ready if source_uri.is_empty() => None,
         pb::VersionState::Ready => Some(format!("has its content at {source_uri}, not in the registry")),
         pb::VersionState::Failed => Some(format!("has FAILED, its files may be incomplete: {failure_reason}")),
-        _ => Some("is not READY: files of it may still be missing".to_owned()),
+        _ => Some("is not ready: files of it may still be missing".to_owned()),
     }
 }
 

@@ -50,6 +50,7 @@ pub struct VerifyFolder {
 
 /// What a folder is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct FolderReport {
     /// The version that it holds.
     pub version: String,

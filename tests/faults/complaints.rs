@@ -1,5 +1,6 @@
 //! What the command line says when something is wrong: to people, and to programs.
 
+use std::fs;
 use std::net::TcpListener;
 
 use serde_json::{Value, json};
@@ -54,4 +55,50 @@ fn errors_are_json_where_answers_are() {
     assert!(usage["message"].as_str().unwrap().contains("live"), "{usage}");
     let (_, complaint) = ctl.fails(&["get", "fraud", "-o", "json"]);
     assert!(complaint.starts_with("{\"error\":{\"code\":\"NOT_FOUND\","), "{complaint}");
+}
+
+#[test]
+fn words_are_those_of_people() {
+    let (folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("model.onnx"), "a model").unwrap();
+    ctl.ok(&["publish", out.to_str().unwrap(), "fraud", "--create"]);
+    let model = out.join("model.onnx");
+    for (arguments, expected) in [
+        (&["rollback", "fraud"][..], "no earlier version can take production back"),
+        (&["rollback", "fraud", "--stage", "archived"], "must be production or staging"),
+        (
+            &["upload", "fraud@latest", model.to_str().unwrap(), "--path", "b.onnx"],
+            r#"is ready and takes no file of type "model""#,
+        ),
+        (&["delete", "fraud@latest/artifacts/model.onnx"], "is sealed: its version is ready"),
+    ] {
+        let (_, complaint) = ctl.fails(arguments);
+        assert!(complaint.contains(expected), "{arguments:?}: {complaint}");
+        let is_wire_name = |word: &str| word.contains('_') && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+        assert!(!complaint.split_whitespace().any(is_wire_name), "{complaint}");
+    }
+}
+
+#[test]
+fn a_layout_of_several_models_asks_for_one() {
+    let (folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("model.onnx"), "a model").unwrap();
+    let layout = folder.path().join("layout");
+    let layout = layout.to_str().unwrap();
+    for number in ["1", "2"] {
+        fs::write(out.join("model.onnx"), number).unwrap();
+        ctl.ok(&["publish", out.to_str().unwrap(), "fraud", "--create"]);
+        ctl.ok(&["export", &format!("fraud/versions/{number}"), "--oci", layout]);
+    }
+    let (code, complaint) = ctl.fails(&["import", "--oci", layout, "--model", "copy", "--create"]);
+    assert_eq!(code, Some(4), "{complaint}");
+    assert!(complaint.contains("say which one (`--ref`): fraud-1, fraud-2"), "{complaint}");
+    let (_, complaint) = ctl.fails(&["import", "--oci", layout, "--model", "copy", "--create", "--ref", "fraud-3"]);
+    assert!(complaint.contains("\"fraud-3\": names none of the manifests, which are: fraud-1, fraud-2"), "{complaint}");
 }

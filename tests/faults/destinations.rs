@@ -110,7 +110,7 @@ fn what_is_not_whole_is_not_said_to_be_verified() {
     let target = folder.path().join("target");
     let dir = target.to_str().unwrap();
     let (code, complaint) = ctl.fails(&["pull", "fraud/versions/2.0.0", "-o", dir]);
-    assert!(code == Some(5) && complaint.contains("is not READY"), "{code:?} {complaint}");
+    assert!(code == Some(5) && complaint.contains("is not ready"), "{code:?} {complaint}");
     assert!(!target.exists());
     let said = ctl.ok(&["pull", "fraud/versions/2.0.0", "-o", dir, "--partial"]);
     assert!(said.contains("incomplete") && !said.contains("verified"), "{said}");

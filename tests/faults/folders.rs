@@ -83,7 +83,7 @@ fn a_pulled_folder_is_verified_without_a_registry() {
     let manifest = version["manifestSha256"].as_str().unwrap();
     assert_eq!(said.trim(), format!("verified fraud/versions/1: 5 files, 28 B, manifest {manifest}"));
     let report = &nowhere.json(&["verify", dir])[0];
-    assert_eq!((&report["manifest_sha256"], &report["problems"]), (&version["manifestSha256"], &json!([])));
+    assert_eq!((&report["manifestSha256"], &report["problems"]), (&version["manifestSha256"], &json!([])));
 
     fs::write(pulled.join("model.onnx"), "The model").unwrap();
     fs::remove_file(pulled.join("late.png")).unwrap();

@@ -131,13 +131,13 @@ fn nothing_is_sent_while_something_is_bad_and_the_rest_with_skip_bad() {
 
     let summary = &ctl.json(&["import", tree, "--skip-bad"])[0];
     let expected = serde_json::json!({
-        "models": 1, "models_created": 1, "versions": 1, "versions_created": 1, "promotions": 0, "not_taken": 1, "left_out": 4,
+        "models": 1, "modelsCreated": 1, "versions": 1, "versionsCreated": 1, "promotions": 0, "notTaken": 1, "leftOut": 4,
     });
     assert_eq!(summary, &expected);
     assert_eq!(ctl.json(&["get", "fraud/versions/20260101_000000"])[0]["hyperparameters"]["x"], "NaN");
     assert!(!ctl.ok(&["--json", "events"]).contains("secret"));
     let said = ctl.ok(&["import", tree, "--skip-bad"]);
-    assert_eq!(said, "1 models (0 new), 1 versions (0 new), 0 promotions, 1 not taken, 4 left out\n");
+    assert_eq!(said, "1 model (0 new), 1 version (0 new), 0 promotions, 1 not taken, 4 left out\n");
 }
 
 async fn head(client: &RegistryClient) -> i64 {

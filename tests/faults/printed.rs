@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::process::Stdio;
 
 use registry_tests::process::registryctl;
@@ -157,4 +158,72 @@ fn whatever_of_an_endpoint_is_not_used_is_refused() {
         assert_eq!(code, Some(4), "{complaint}");
         assert!(complaint.contains(problem) && !complaint.contains("secret"), "{complaint}");
     }
+}
+
+#[test]
+fn a_version_is_shown_with_all_that_was_recorded() {
+    let (_folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let legacy = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/legacy-registry");
+    ctl.ok(&["import", legacy.to_str().unwrap()]);
+    let shown = ctl.ok(&["get", "breast-cancer/versions/2"]);
+    for expected in [
+        "hyper-parameters  C=1\n",
+        "solver=lbfgs\n",
+        "features          mean radius: float64\n",
+        "inputs            the features\n",
+        "outputs           target: int64\n",
+        "standardised      mean radius: mean=14.342706744868039 scale=3.6233255769502803\n",
+        "datasets          breast-cancer sha256:75a1",
+        "569 rows (test: 114, train: 341, validation: 114)\n",
+        "language          python 3.11.7\n",
+        "packages          numpy 2.4.6\n",
+        "more metadata     deployment_status=production\n",
+    ] {
+        assert!(shown.contains(expected), "{expected}: {shown}");
+    }
+    // What is not there takes no line.
+    assert!(!shown.contains("source") && !shown.contains("failure"), "{shown}");
+}
+
+#[test]
+fn a_comparison_shows_what_the_versions_were_made_of() {
+    let (folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("notes.txt"), "good").unwrap();
+    for (depth, framework) in [("6", "xgboost"), ("8", "xgboost"), ("8", "lightgbm")] {
+        let params = ["--param", &format!("max_depth={depth}"), "--param", "seed=1", "--metric", "test.my_score=1"];
+        ctl.ok(&[&["publish", out.to_str().unwrap(), "m", "--create", "--framework", framework][..], &params].concat());
+    }
+    let compared = ctl.run(&["compare", "m/versions/1", "m/versions/2"]);
+    let said = String::from_utf8(compared.stdout).unwrap();
+    assert!(said.lines().any(|line| line.split_whitespace().eq(["hyperparameter", "max_depth", "6", "8"])), "{said}");
+    assert!(!said.contains("seed") && !said.contains("framework") && said.contains("unknown"), "{said}");
+    let hint = String::from_utf8(compared.stderr).unwrap();
+    assert!(hint.contains("test.my_score") && hint.contains("metric_directions"), "{hint}");
+    let compared = &ctl.json(&["compare", "m/versions/2", "m/versions/3"])[0];
+    let expected = serde_json::json!([{"kind": "framework", "name": "", "values": ["xgboost", "lightgbm"]}]);
+    assert_eq!(compared["differences"], expected);
+    assert_eq!(compared["metrics"][0]["metric"], "my_score");
+}
+
+#[test]
+fn reports_name_their_fields_as_messages_do() {
+    let (folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("notes.txt"), "good").unwrap();
+    assert!(ctl.ok(&["publish", out.to_str().unwrap(), "m", "--create"]).contains(": 1 file, 4 B"));
+    let serving = folder.path().join("serving");
+    let serving = serving.to_str().unwrap();
+    let pulled = &ctl.json(&["pull", "m@latest", "-o", serving])[0];
+    assert_eq!(pulled["version"]["name"], "namespaces/default/models/m/versions/1");
+    assert_eq!((&pulled["folder"], &pulled["others"]), (&serving.into(), &serde_json::json!([])));
+    assert_eq!(pulled["files"], serde_json::json!([format!("{serving}/notes.txt")]));
+    let verified = &ctl.json(&["verify", serving])[0];
+    assert_eq!(verified["manifestSha256"], pulled["version"]["manifestSha256"]);
+    assert!(ctl.ok(&["verify", serving]).contains(": 1 file, "));
 }

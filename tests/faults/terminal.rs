@@ -80,7 +80,7 @@ fn on(server: &ServerProcess, arguments: &[&str], columns: u16) -> String {
 
 fn words(text: &str) -> BTreeSet<&str> {
     // Below each other, compared versions need no head.
-    let words = text.split_whitespace().filter(|word| !["METRIC", "BETTER"].contains(word));
+    let words = text.split_whitespace().filter(|word| !["METRIC", "BETTER", "DIFFERS"].contains(word));
     words.map(|word| word.trim_matches(['(', ')'])).collect()
 }
 

@@ -10,7 +10,7 @@ use registry_common::{hex, places};
 use crate::args::Backup;
 use crate::artifacts::is_stdout;
 use crate::objects::Upload;
-use crate::output::{Column, bytes, last, note};
+use crate::output::{Column, bytes, count as number, last, note};
 use crate::progress::target;
 use crate::{Context, Failure, objects};
 
@@ -99,12 +99,12 @@ fn text(report: &pb::VerifyReport) -> Vec<String> {
     }
     let head = hex(&report.chain_head);
     lines.push(format!(
-        "verified revision {}: {} events (chain {}), {} records, {} artifacts of {}",
+        "verified revision {}: {} (chain {}), {}, {} of {}",
         report.revision,
-        report.events,
+        number(report.events, "event"),
         head,
-        report.records,
-        report.artifacts,
+        number(report.records, "record"),
+        number(report.artifacts, "artifact"),
         bytes(report.artifact_bytes),
     ));
     lines

@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long, global = true, value_name = "URL", help_heading = GLOBAL)]
     pub(crate) endpoint: Option<String>,
     /// The namespace of names that have none, such as `fraud` [env: MODEL_REGISTRY_NAMESPACE] [default: default]
-    #[arg(short, long, global = true, value_name = "NAMESPACE", value_parser = names::namespace, help_heading = GLOBAL)]
+    #[arg(short, long, global = true, value_name = "NAME", value_parser = names::namespace, help_heading = GLOBAL)]
     pub(crate) namespace: Option<String>,
     /// Who calls, for the audit trail [env: MODEL_REGISTRY_ACTOR] [default: the login name in USER]
     #[arg(long, global = true, value_name = "NAME", help_heading = GLOBAL)]
@@ -74,7 +74,7 @@ pub(crate) enum Command {
     /// Set, delete or list the aliases of a model.
     #[command(subcommand)]
     Alias(Alias),
-    /// Compare the metrics of versions; the first is the baseline.
+    /// Compare versions: their metrics, of which the first is the baseline, and what else they differ in.
     Compare {
         /// Two or more versions.
         #[arg(required = true, num_args = 2.., value_name = "VERSION")]

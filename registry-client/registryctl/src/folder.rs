@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use registry_client::{Pulled, pb};
 
 use crate::args::{Publish, Pull};
-use crate::output::{Output, brief, bytes, note};
+use crate::output::json::{self, Tree};
+use crate::output::{Output, brief, bytes, count, note};
 use crate::progress::{Bar, Moved};
 use crate::values::value;
 use crate::{Context, Failure, numbers};
@@ -46,8 +47,8 @@ pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), F
 /// Says what a version that was made of files is.
 pub(crate) fn made(context: &Context, how: &str, version: &pb::Version, moved: Moved) -> Result<(), Failure> {
     context.out.message("Version", version, |version| {
-        let (files, size) = (version.artifact_count, moved.of(version.size_bytes, "sent"));
-        format!("{how} {}: {files} files, {size}, manifest {}", version.name, version.manifest_sha256)
+        let (files, size) = (count(version.artifact_count, "file"), moved.of(version.size_bytes, "sent"));
+        format!("{how} {}: {files}, {size}, manifest {}", version.name, version.manifest_sha256)
     })
 }
 
@@ -66,22 +67,31 @@ pub(crate) async fn pull(context: &Context, command: Pull) -> Result<(), Failure
     let pull = context.client.pull(name, &folder).partial(command.partial).progress(bar.follow());
     let pulled = pull.send().await;
     let moved = bar.end();
-    let Pulled { version, others, .. } = pulled?;
+    let Pulled { version, files, others, .. } = pulled?;
     if version.delete_time.is_some() {
         note(&format!("{} is deleted", brief(&version.name)));
     }
-    for path in others {
+    for path in &others {
         note(&format!("{}: does not belong to the version, and stays", folder.join(path).display()));
     }
-    context.out.message("Version", &version, |version| {
-        let (files, size) = (version.artifact_count, moved.of(version.size_bytes, "fetched"));
+    let tree = || {
+        let entries = [
+            ("version", json::tree("Version", &version)?),
+            ("folder", serde_json::to_value(&folder)?.into()),
+            ("files", serde_json::to_value(&files)?.into()),
+            ("others", serde_json::to_value(&others)?.into()),
+        ];
+        Ok(Tree::Map(entries.map(|(key, value)| (key.to_owned(), value)).into()))
+    };
+    context.out.tree(std::slice::from_ref(&version.name), tree, || {
+        let (files, size) = (count(version.artifact_count, "file"), moved.of(version.size_bytes, "fetched"));
         // Each file was checked; whether they are all, only a manifest tells.
         let sealed = if version.manifest_sha256.is_empty() || !version.source_uri.is_empty() {
             "incomplete"
         } else {
             "verified"
         };
-        format!("pulled {}: {files} files, {size}, {sealed}, to {}", brief(&version.name), folder.display())
+        format!("pulled {}: {files}, {size}, {sealed}, to {}", brief(&version.name), folder.display())
     })
 }
 
@@ -110,11 +120,12 @@ pub(crate) async fn verify(out: &Output, folder: &Path) -> Result<(), Failure> {
         0 => {
             let (version, size) = (brief(&report.version), bytes(report.bytes.cast_signed()));
             out.line(&format!(
-                "verified {version}: {} files, {size}, manifest {}",
-                report.files, report.manifest_sha256
+                "verified {version}: {}, {size}, manifest {}",
+                count(report.files, "file"),
+                report.manifest_sha256
             ))
         }
         1 => Err(format!("{}: 1 problem was found", folder.display()).into()),
-        count => Err(format!("{}: {count} problems were found", folder.display()).into()),
+        problems => Err(format!("{}: {problems} problems were found", folder.display()).into()),
     }
 }

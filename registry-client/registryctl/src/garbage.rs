@@ -5,7 +5,7 @@ use std::time::Duration;
 use registry_client::{Name, pb};
 
 use crate::admin::{Damaged, bar};
-use crate::output::{brief, bytes};
+use crate::output::{brief, bytes, count as number};
 use crate::{Context, Failure};
 
 #[derive(Debug, clap::Args)]
@@ -41,12 +41,12 @@ pub(crate) async fn collect(context: &Context, command: Gc) -> Result<(), Failur
         };
         let (purged, removed) = if command.dry_run { ("would purge", "would remove") } else { ("purged", "removed") };
         format!(
-            "{purged} {} versions, {removed} {} of {} chunks ({}) and {} leftovers; {} more are too recent{refused}",
-            report.purged_versions,
+            "{purged} {}, {removed} {} of {} ({}) and {}; {} more are too recent{refused}",
+            number(report.purged_versions, "version"),
             report.removed_chunks,
-            report.stored_chunks,
+            number(report.stored_chunks, "chunk"),
             bytes(report.removed_bytes),
-            report.removed_leftovers,
+            number(report.removed_leftovers, "leftover"),
             report.recent_chunks,
         )
     })
@@ -57,7 +57,8 @@ pub(crate) async fn scrub(context: &Context, quarantine: bool) -> Result<(), Fai
     let moved = bar.clone();
     let scrub = context.client.scrub().quarantine(quarantine).progress(move |progress| {
         let size = bytes(progress.size_bytes);
-        moved.set_message(format!("{} chunks ({size}), {} problems", progress.chunks, progress.problem_count));
+        let (chunks, problems) = (number(progress.chunks, "chunk"), number(progress.problem_count, "problem"));
+        moved.set_message(format!("{chunks} ({size}), {problems}"));
         moved.set_position(progress.artifacts.cast_unsigned());
     });
     let report = scrub.await;
@@ -66,6 +67,7 @@ pub(crate) async fn scrub(context: &Context, quarantine: bool) -> Result<(), Fai
     context.out.message("ScrubReport", &report, scrub_text)?;
     match report.problem_count {
         0 => Ok(()),
+        1 => Err(Damaged("1 chunk or list of chunks is missing or damaged".to_owned()).into()),
         count => Err(Damaged(format!("{count} chunks or lists of chunks are missing or damaged")).into()),
     }
 }
@@ -85,7 +87,9 @@ fn scrub_text(report: &pb::ScrubReport) -> Vec<String> {
         count => format!(", {count} put aside"),
     };
     let size = bytes(report.size_bytes);
-    lines.push(format!("read {} artifacts: {} chunks ({size}) are well{put_aside}", report.artifacts, report.chunks));
+    let (artifacts, chunks) = (number(report.artifacts, "artifact"), number(report.chunks, "chunk"));
+    let are = if report.chunks == 1 { "is" } else { "are" };
+    lines.push(format!("read {artifacts}: {chunks} ({size}) {are} well{put_aside}"));
     lines
 }
 

@@ -12,12 +12,13 @@ use registry_client::{Error, pb};
 
 use crate::args::Import;
 use crate::legacy::{self, About, LegacyModel, LegacyVersion, Tree};
-use crate::output::{brief, note};
+use crate::output::{brief, count as number, note};
 use crate::progress::target;
 use crate::{Context, Failure, oci};
 
 /// What an import did.
 #[derive(Debug, Default, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Summary {
     models: usize,
     models_created: usize,
@@ -80,7 +81,10 @@ pub(crate) async fn import(context: &Context, command: Import) -> Result<(), Fai
     let Summary { models, models_created, versions, versions_created, promotions, not_taken, left_out } = summary;
     let unless_none = |count: usize, what: &str| if count == 0 { String::new() } else { format!(", {count} {what}") };
     context.out.line(&format!(
-        "{models} models ({models_created} new), {versions} versions ({versions_created} new), {promotions} promotions{}{}",
+        "{} ({models_created} new), {} ({versions_created} new), {}{}{}",
+        number(models, "model"),
+        number(versions, "version"),
+        number(promotions, "promotion"),
         unless_none(not_taken, "not taken"),
         unless_none(left_out, "left out"),
     ))

@@ -4,6 +4,7 @@ mod admin;
 mod args;
 mod artifacts;
 mod bench;
+mod compare;
 mod events;
 mod failure;
 mod folder;
@@ -111,7 +112,7 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Promote(command) => promotion::promote(context, command).await,
         Command::Rollback(command) => promotion::rollback(context, command).await,
         Command::Alias(command) => promotion::alias(context, command).await,
-        Command::Compare { names, .. } => versions::compare(context, names).await,
+        Command::Compare { names, .. } => compare::compare(context, names).await,
         Command::Prune(command) => versions::prune(context, command).await,
         Command::Delete { name, force } => versions::delete(context, name, force).await,
         Command::Undelete { name } => versions::undelete(context, name).await,

@@ -25,7 +25,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 pub(crate) use self::figures::{brief, bytes, count, double, last, minute, significant, time};
 use self::json::Tree;
-pub(crate) use self::resources::{artifact, event, model, version};
+pub(crate) use self::resources::{artifact, better, event, model, version};
 pub(crate) use self::table::Column;
 use self::table::{Room, table, wrap};
 use crate::Failure;
@@ -139,6 +139,21 @@ impl Output {
             }),
             Some(Format::Name) => records.iter().try_for_each(|record| self.line(&name(record))),
             Some(Format::Wide) | None => self.table(columns, records.iter().map(row).collect()),
+        }
+    }
+
+    /// Prints what has the `names` and is a message with more to it.
+    pub(crate) fn tree<L: Into<Lines>>(
+        &self,
+        names: &[String],
+        tree: impl FnOnce() -> Result<Tree, Failure>,
+        text: impl FnOnce() -> L,
+    ) -> Result<(), Failure> {
+        match self.format {
+            Some(Format::Json) => self.value(&tree()?),
+            Some(Format::Yaml) => self.document(&tree()?),
+            Some(Format::Name) => names.iter().try_for_each(|name| self.line(name)),
+            Some(Format::Wide) | None => self.lines(text()),
         }
     }
 

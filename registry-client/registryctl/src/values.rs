@@ -86,6 +86,32 @@ pub(crate) fn value(json: Json) -> Value {
     Value { kind: Some(kind) }
 }
 
+/// A value of JSON as text: a string as it is, everything else as JSON.
+pub(crate) fn text(value: &Value) -> String {
+    match &value.kind {
+        Some(Kind::StringValue(string)) => string.clone(),
+        _ => json(value).to_string(),
+    }
+}
+
+/// What protobuf keeps as JSON; a number that JSON does not have as a string.
+pub(crate) fn json(value: &Value) -> Json {
+    match &value.kind {
+        None | Some(Kind::NullValue(_)) => Json::Null,
+        Some(Kind::BoolValue(bool)) => (*bool).into(),
+        Some(Kind::NumberValue(number)) if number.is_finite() => {
+            // Without a fraction that says nothing.
+            serde_json::from_str(&crate::output::double(*number)).unwrap_or_else(|_| (*number).into())
+        }
+        Some(Kind::NumberValue(number)) => number.to_string().into(),
+        Some(Kind::StringValue(string)) => string.clone().into(),
+        Some(Kind::ListValue(list)) => list.values.iter().map(json).collect(),
+        Some(Kind::StructValue(fields)) => {
+            fields.fields.iter().map(|(name, value)| (name.clone(), json(value))).collect()
+        }
+    }
+}
+
 /// A JSON object as protobuf keeps it.
 pub(crate) fn structure(fields: serde_json::Map<String, Json>) -> Struct {
     Struct { fields: fields.into_iter().map(|(name, json)| (name, value(json))).collect() }
@@ -94,6 +120,15 @@ pub(crate) fn structure(fields: serde_json::Map<String, Json>) -> Struct {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_come_back_as_they_were_given() {
+        for (given, shown) in
+            [("6", "6"), ("0.1", "0.1"), ("\"gbtree\"", "gbtree"), (r#"{"a":[1,null,true]}"#, r#"{"a":[1,null,true]}"#)]
+        {
+            assert_eq!(text(&value(serde_json::from_str(given).unwrap())), shown);
+        }
+    }
 
     #[test]
     fn short_names_are_read_back() {

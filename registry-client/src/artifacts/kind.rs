@@ -19,26 +19,33 @@ use registry_proto::known::artifact_type;
 /// | the ending of an image | `plot` |
 /// | anything else | `other` |
 pub fn artifact_type_of(path: &str) -> &'static str {
-    const MODELS: [&str; 20] = [
+    const MODELS: [&str; 27] = [
         "bin",
         "bst",
         "cbm",
         "gguf",
         "h5",
+        "jit",
         "joblib",
         "keras",
         "lgb",
+        "mar",
         "mlmodel",
         "model",
+        "nemo",
         "onnx",
+        "ort",
         "pb",
         "pickle",
         "pkl",
         "pmml",
         "pt",
+        "pte",
         "pth",
         "safetensors",
+        "skops",
         "tflite",
+        "torchscript",
         "ubj",
     ];
     const IMAGES: [&str; 7] = ["gif", "jpeg", "jpg", "pdf", "png", "svg", "webp"];
@@ -78,6 +85,10 @@ mod tests {
             ("weights/encoder.SafeTensors", MODEL),
             ("sentiment.pkl", MODEL),
             ("booster.ubj", MODEL),
+            ("silero_vad.jit", MODEL),
+            ("lite/mobilenet.tflite", MODEL),
+            ("llama-q4.gguf", MODEL),
+            ("encoder.pth", MODEL),
             ("checkpoint-500.pt", CHECKPOINT),
             ("last.ckpt", CHECKPOINT),
             ("checkpoints/step.pt", MODEL),

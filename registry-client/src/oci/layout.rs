@@ -163,8 +163,12 @@ impl Layout {
                 Err(malformed(&file, "manifests", format!("{} is no manifest", manifest.media_type)))
             }
             (found, _) => {
-                let how_many = if found.is_some() { "more than one" } else { "none" };
-                let problem = format!("names {how_many} of the manifests, which are: {there}");
+                let problem = match (reference, found.is_some()) {
+                    (None, true) => format!("the layout has several models, say which one (`--ref`): {there}"),
+                    (None, false) => "the layout has no model".to_owned(),
+                    (Some(_), true) => format!("names more than one of the manifests, which are: {there}"),
+                    (Some(_), false) => format!("names none of the manifests, which are: {there}"),
+                };
                 Err(Error::InvalidOption {
                     option: "reference",
                     value: reference.unwrap_or_default().to_owned(),

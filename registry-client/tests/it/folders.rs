@@ -200,7 +200,7 @@ async fn only_a_sealed_version_with_files_is_exported() {
     let target = folder.path().join("layout");
     let pending =
         |_: Request<pb::GetVersionRequest>| Ok(pb::Version { state: pb::VersionState::Pending.into(), ..version() });
-    for (fake, problem) in [(shelf(&["a"]).on(pending), "is not READY"), (shelf(&[]), "has no artifacts")] {
+    for (fake, problem) in [(shelf(&["a"]).on(pending), "is not ready"), (shelf(&[]), "has no artifacts")] {
         let error = fake.client().await.export_oci("models/m@production", &target).await.unwrap_err();
         assert!(matches!(&error, Error::Incomplete { .. }) && error.to_string().contains(problem), "{error:?}");
         assert!(!target.exists());

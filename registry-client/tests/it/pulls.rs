@@ -53,7 +53,7 @@ async fn what_is_not_whole_is_pulled_only_if_that_is_asked_for() {
     let failed = pb::Version { failure_reason: "a disk".into(), ..state(pb::VersionState::Failed) };
     let purged = pb::Version { purged: true, manifest_sha256: manifest(&["a"]), ..version() };
     for (version, paths, problem, partial) in [
-        (state(pb::VersionState::Pending), &["a"][..], "not READY", true),
+        (state(pb::VersionState::Pending), &["a"][..], "not ready", true),
         (failed, &["a"], "has FAILED, its files may be incomplete: a disk", true),
         (elsewhere, &[], "has its content at s3://elsewhere", true),
         (purged, &[], "was purged", false),

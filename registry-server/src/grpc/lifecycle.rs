@@ -54,7 +54,7 @@ impl LifecycleService for Services {
                 number => stage(number).filter(|stage| stage.is_stacked()),
             };
             if stage.is_none() {
-                found.invalid("stage", "must be PRODUCTION or STAGING");
+                found.invalid("stage", "must be production or staging");
             }
             let incumbent = incumbent("incumbent", request.incumbent, found);
             Some(Rollback { model: model?, stage: stage?, incumbent, etag: request.etag })

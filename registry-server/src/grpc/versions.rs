@@ -94,12 +94,12 @@ impl VersionService for Services {
                 Ok(pb::VersionState::Unspecified | pb::VersionState::Ready) => false,
                 Ok(pb::VersionState::Failed) => true,
                 _ => {
-                    found.invalid("state", "must be READY or FAILED");
+                    found.invalid("state", "must be ready or failed");
                     false
                 }
             };
             if !failed && !request.failure_reason.is_empty() {
-                found.invalid("failure_reason", "goes with FAILED only");
+                found.invalid("failure_reason", "goes with a failed version only");
             }
             check_comment("failure_reason", &request.failure_reason, found);
             Some(Finalize { name: name?, failure: failed.then_some(request.failure_reason), etag: request.etag })

@@ -144,7 +144,7 @@ impl Mutation for DeleteArtifact {
         let artifact: pb::Artifact = tx.any(&name).await?;
         check_etag(&artifact, &self.etag)?;
         if !may_remove(state(&version), artifact.supplementary) {
-            let detail = format!("is sealed: its version is {}", version.state().as_str_name());
+            let detail = format!("is sealed: its version is {}", state(&version));
             return Err(Error::precondition(ErrorReason::VersionSealed, artifact.name, detail));
         }
         version.artifact_count -= 1;

@@ -7,6 +7,7 @@ use registry_proto::v1::ErrorReason;
 
 use super::models::ModelRow;
 use super::resource::{Resource, check_etag};
+use super::stages::state;
 use super::transaction::{Records as _, Tx, event};
 use super::{Committed, Intent, Mutation, Registry};
 use crate::error::Error;
@@ -59,7 +60,7 @@ impl Mutation for FinalizeAsRead {
         let before: pb::Version = tx.live(&self.finalize.name).await?;
         check_etag(&before, &self.finalize.etag)?;
         if before.state() != pb::VersionState::Pending {
-            let detail = format!("is {} already", before.state().as_str_name());
+            let detail = format!("is {} already", state(&before));
             return Err(Error::precondition(ErrorReason::VersionSealed, before.name, detail));
         }
         if before.etag != self.read {

@@ -128,7 +128,7 @@ impl Mutation for Rollback {
             None => Vec::new(),
         };
         let Some(earlier) = mover.pop_to_earlier(tx, self.stage, holder).await? else {
-            let detail = format!("no earlier version can take STAGE_{} back", self.stage);
+            let detail = format!("no earlier version can take {} back", self.stage);
             return Err(Error::precondition(ErrorReason::NoPreviousVersion, self.model.as_str(), detail));
         };
         let back = earlier.number;

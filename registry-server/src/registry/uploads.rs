@@ -270,7 +270,7 @@ fn admit(version: &pb::Version, upload: &Upload, sha256: &str, there: Option<&pb
     if may_add(state(version), is_late(r#type)) {
         return Ok(false);
     }
-    let detail = format!("is {} and takes no file of type {type:?}", version.state().as_str_name());
+    let detail = format!("is {} and takes no file of type {type:?}", state(version));
     Err(Error::precondition(ErrorReason::VersionSealed, version.name.clone(), detail))
 }
 

@@ -37,10 +37,10 @@ impl Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Stage::Development => "DEVELOPMENT",
-            Stage::Staging => "STAGING",
-            Stage::Production => "PRODUCTION",
-            Stage::Archived => "ARCHIVED",
+            Stage::Development => "development",
+            Stage::Staging => "staging",
+            Stage::Production => "production",
+            Stage::Archived => "archived",
         })
     }
 }
@@ -54,6 +54,16 @@ pub(crate) enum State {
     Ready,
     /// Given up.
     Failed,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            State::Pending => "pending",
+            State::Ready => "ready",
+            State::Failed => "failed",
+        })
+    }
 }
 
 /// What becomes of the version that a stage holds when another one enters and there is room for one only.
@@ -102,7 +112,7 @@ pub(crate) enum PolicyError {
     #[error("{0} has more than one rule")]
     DuplicateRule(Stage),
     /// PRODUCTION has to be exclusive: `@production` is one version.
-    #[error("PRODUCTION holds one version: it has to be exclusive")]
+    #[error("production holds one version: it has to be exclusive")]
     ProductionNotExclusive,
     /// Versions begin in DEVELOPMENT and end in ARCHIVED, whether there is room or not.
     #[error("{0} can't be exclusive: versions arrive there without being asked")]
@@ -195,7 +205,7 @@ impl Policy {
         } else if self.incumbent(to).is_some() {
             Some("that stage holds one version at most")
         } else if to.needs_ready() && !from.needs_ready() {
-            Some("that stage takes READY versions only")
+            Some("that stage takes ready versions only")
         } else {
             None
         }
@@ -250,7 +260,7 @@ pub(crate) enum Refusal {
     #[error("the version is deleted")]
     Deleted,
     /// STAGING and PRODUCTION take READY versions only.
-    #[error("the version is not READY")]
+    #[error("the version is not ready")]
     NotReady,
     /// The policy has no such transition.
     #[error("the model's stage policy has no transition from {from} to {to}")]

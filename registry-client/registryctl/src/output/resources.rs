@@ -3,14 +3,20 @@
 use registry_client::pb;
 
 use super::{Lines, brief, bytes, count, double, fields, last, pairs, text, time};
-use crate::values::short;
+use crate::values::{short, text as value_text};
 
-/// A version as text.
+/// How many of what a version lists are shown; all are in `--json`.
+const MANY: usize = 30;
+
+/// A version as text, with all that was recorded of it.
 pub(crate) fn version(version: &pb::Version) -> Lines {
     let metrics = version.metrics.iter().flat_map(|(split, set)| {
         set.values.iter().map(move |(metric, value)| (format!("{split}.{metric}"), double(*value)))
     });
     let size = format!("{} in {}", bytes(version.size_bytes), count(version.artifact_count, "file"));
+    let signature = version.signature.as_ref();
+    let environment = version.environment.as_ref();
+    let language = environment.map(|environment| format!("{} {}", environment.language, environment.language_version));
     fields(vec![
         ("name", version.name.clone().into()),
         ("version id", version.version_id.clone().into()),
@@ -22,8 +28,18 @@ pub(crate) fn version(version: &pb::Version) -> Lines {
         ("framework", format!("{} {}", version.framework, version.framework_version).trim().to_owned().into()),
         ("source", version.source_uri.clone().into()),
         ("metrics", pairs(metrics)),
-        ("datasets", version.datasets.iter().map(|d| format!("{} {}", d.name, d.digest)).collect::<Vec<_>>().into()),
-        ("features", version.features.iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ").into()),
+        ("hyper-parameters", structure(version.hyperparameters.as_ref())),
+        ("model parameters", structure(version.model_params.as_ref())),
+        ("features", some(version.features.iter().map(field))),
+        ("inputs", inputs(version)),
+        ("outputs", some(signature.into_iter().flat_map(|signature| &signature.outputs).map(field))),
+        ("standardised", some(standardization(version))),
+        ("datasets", some(version.datasets.iter().map(dataset))),
+        ("data from", version.data_range.as_ref().map(|range| range.start.clone()).unwrap_or_default().into()),
+        ("data until", version.data_range.as_ref().map(|range| range.end.clone()).unwrap_or_default().into()),
+        ("language", language.unwrap_or_default().trim().to_owned().into()),
+        ("packages", some(packages(environment))),
+        ("more metadata", structure(version.additional_metadata.as_ref())),
         ("base versions", version.base_versions.clone().into()),
         ("tags", pairs(&version.tags)),
         ("trained", time(version.training_time.as_ref()).into()),
@@ -36,6 +52,63 @@ pub(crate) fn version(version: &pb::Version) -> Lines {
         ("revision", version.revision.to_string().into()),
         ("etag", version.etag.clone().into()),
     ])
+}
+
+/// The first of many, one a line, and how many there are besides.
+fn some(lines: impl Iterator<Item = String>) -> Lines {
+    let mut lines: Vec<_> = lines.collect();
+    if lines.len() > MANY + 1 {
+        let more = lines.len() - MANY;
+        lines.truncate(MANY);
+        lines.push(format!("and {more} more: see --json"));
+    }
+    lines.into()
+}
+
+/// JSON as names and values, one a line.
+fn structure(structure: Option<&prost_types::Struct>) -> Lines {
+    let fields = structure.into_iter().flat_map(|structure| &structure.fields);
+    some(fields.map(|(name, value)| format!("{name}={}", value_text(value))))
+}
+
+fn field(field: &pb::Field) -> String {
+    let lengths = || field.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let shape = if field.shape.is_empty() { String::new() } else { format!("[{}]", lengths()) };
+    let form = format!("{} {shape}", field.dtype);
+    if form.trim().is_empty() { field.name.clone() } else { format!("{}: {}", field.name, form.trim()) }
+}
+
+/// What to pass to the model; mostly that is what it was trained on.
+fn inputs(version: &pb::Version) -> Lines {
+    match &version.signature {
+        Some(signature) if !signature.inputs.is_empty() && signature.inputs == version.features => {
+            "the features".to_owned().into()
+        }
+        signature => some(signature.iter().flat_map(|signature| &signature.inputs).map(field)),
+    }
+}
+
+/// How each feature was standardised.
+fn standardization(version: &pb::Version) -> impl Iterator<Item = String> {
+    let params = version.standardization_params.iter();
+    params.flat_map(|params| params.mean.iter().zip(&params.scale)).enumerate().map(|(at, (mean, scale))| {
+        let feature = version.features.get(at).map_or_else(|| at.to_string(), |feature| feature.name.clone());
+        format!("{feature}: mean={} scale={}", double(*mean), double(*scale))
+    })
+}
+
+fn dataset(dataset: &pb::DatasetReference) -> String {
+    let rows = if dataset.rows > 0 { count(dataset.rows, "row") } else { String::new() };
+    let splits =
+        dataset.split_rows.iter().map(|(split, rows)| format!("{split}: {rows}")).collect::<Vec<_>>().join(", ");
+    let splits = if splits.is_empty() { splits } else { format!("({splits})") };
+    let parts = [dataset.name.clone(), dataset.uri.clone(), dataset.digest.clone(), rows, splits];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn packages(environment: Option<&pb::Environment>) -> impl Iterator<Item = String> {
+    let packages = environment.into_iter().flat_map(|environment| &environment.packages);
+    packages.map(|(package, version)| format!("{package} {version}"))
 }
 
 /// A model as text.
@@ -56,10 +129,14 @@ pub(crate) fn model(model: &pb::Model) -> Lines {
         ("domain", model.business_domain.clone().into()),
         ("purpose", text(&model.purpose)),
         ("tags", pairs(&model.tags)),
+        ("annotations", pairs(&model.annotations)),
         ("versions", model.version_count.to_string().into()),
         ("latest", last(&model.latest_version).to_owned().into()),
         ("stages", pairs(stages)),
         ("aliases", pairs(model.aliases.iter().map(|(alias, version)| (alias, last(version))))),
+        ("transitions", some(transitions(model))),
+        ("stage rules", some(rules(model))),
+        ("metrics", some(directions(model))),
         ("creator", model.creator.clone().into()),
         ("created", time(model.create_time.as_ref()).into()),
         ("updated", time(model.update_time.as_ref()).into()),
@@ -68,6 +145,43 @@ pub(crate) fn model(model: &pb::Model) -> Lines {
         ("revision", model.revision.to_string().into()),
         ("etag", model.etag.clone().into()),
     ])
+}
+
+/// The legal transitions, if not all are.
+fn transitions(model: &pb::Model) -> impl Iterator<Item = String> {
+    let transitions = model.stage_policy.iter().flat_map(|policy| &policy.transitions);
+    transitions
+        .map(|legal| format!("{} -> {}", short::<pb::Stage>(legal.from_stage), short::<pb::Stage>(legal.to_stage)))
+}
+
+/// How stages are filled, where that is not as by default.
+fn rules(model: &pb::Model) -> impl Iterator<Item = String> {
+    model.stage_policy.iter().flat_map(|policy| &policy.stages).map(|rule| {
+        let stage = short::<pb::Stage>(rule.stage);
+        let incumbent = short::<pb::IncumbentAction>(rule.incumbent);
+        match (rule.exclusive, incumbent.as_str()) {
+            (false, _) => format!("{stage}: any number of versions"),
+            (true, "") => format!("{stage}: one version"),
+            (true, incumbent) => format!("{stage}: one version, incumbent={incumbent}"),
+        }
+    })
+}
+
+/// Which values of metrics are better, where the model says so.
+fn directions(model: &pb::Model) -> impl Iterator<Item = String> {
+    model.metric_directions.iter().map(|(metric, direction)| {
+        let better = better(pb::MetricDirection::try_from(*direction).unwrap_or_default());
+        format!("{metric}: {better} is better")
+    })
+}
+
+/// Which values of a metric are better.
+pub(crate) fn better(direction: pb::MetricDirection) -> &'static str {
+    match direction {
+        pb::MetricDirection::HigherIsBetter => "higher",
+        pb::MetricDirection::LowerIsBetter => "lower",
+        pb::MetricDirection::Unspecified => "unknown",
+    }
 }
 
 /// An artifact as text.
@@ -99,13 +213,14 @@ pub(crate) fn event(event: &pb::Event) -> Lines {
         what += &format!(" @{} -> {}", change.alias, last(&change.to_version));
     }
     let comment = if event.comment.is_empty() { String::new() } else { format!("  \"{}\"", event.comment) };
+    // Of a snapshot's resources nobody says who made them so.
+    let actor = if event.actor.is_empty() { String::new() } else { format!("  by {}", event.actor) };
     let line = format!(
-        "{:>6}  {}  {:<26}  {}{what}  by {}{comment}",
+        "{:>6}  {}  {:<26}  {}{what}{actor}{comment}",
         event.revision,
         time(event.create_time.as_ref()),
         event.r#type,
         brief(&event.resource_name),
-        event.actor,
     );
     Lines::from(line).hanging(8)
 }

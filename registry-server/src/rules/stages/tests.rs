@@ -27,17 +27,17 @@ fn what_is_a_policy() {
     let twice = [(Development, Staging), (Development, Staging)];
     assert_eq!(Policy::new(&twice, &[]), Policy::new(&twice[..1], &[]));
     for (transitions, rules, error) in [
-        (&[(Staging, Staging)][..], &[][..], "a transition from STAGING to itself is always legal: leave it out"),
-        (&[], &[rule(Staging, false, None), rule(Staging, true, None)], "STAGING has more than one rule"),
-        (&[], &[rule(Production, false, None)], "PRODUCTION holds one version: it has to be exclusive"),
-        (&[], &[rule(Development, true, None)], "DEVELOPMENT can't be exclusive"),
-        (&[], &[rule(Archived, true, Some(Refuse))], "ARCHIVED can't be exclusive"),
-        (&[], &[rule(Staging, false, Some(Archive))], "STAGING is not exclusive: there is no incumbent"),
-        (&[], &[rule(Staging, true, Some(ToStaging))], "can't go to STAGING: that is where it is"),
+        (&[(Staging, Staging)][..], &[][..], "a transition from staging to itself is always legal: leave it out"),
+        (&[], &[rule(Staging, false, None), rule(Staging, true, None)], "staging has more than one rule"),
+        (&[], &[rule(Production, false, None)], "production holds one version: it has to be exclusive"),
+        (&[], &[rule(Development, true, None)], "development can't be exclusive"),
+        (&[], &[rule(Archived, true, Some(Refuse))], "archived can't be exclusive"),
+        (&[], &[rule(Staging, false, Some(Archive))], "staging is not exclusive: there is no incumbent"),
+        (&[], &[rule(Staging, true, Some(ToStaging))], "can't go to staging: that is where it is"),
         (
             &[],
             &[rule(Production, true, Some(ToStaging)), rule(Staging, true, None)],
-            "the incumbent of PRODUCTION can't go to STAGING: that stage holds one version at most",
+            "the incumbent of production can't go to staging: that stage holds one version at most",
         ),
     ] {
         let message = Policy::new(transitions, rules).expect_err(error).to_string();
@@ -112,7 +112,7 @@ fn rollbacks() {
         assert_eq!(restorable(&version, stage), fit, "{version:?} to {stage}");
     }
     let own_place = Refusal::Destination { to: Archived, why: "that is where it is" };
-    let unready = Refusal::Destination { to: Staging, why: "that stage takes READY versions only" };
+    let unready = Refusal::Destination { to: Staging, why: "that stage takes ready versions only" };
     for (stage, occupied, incumbent, expected) in [
         (Production, true, None, Ok(Some(Archived))),
         (Production, true, Some(ToStaging), Ok(Some(Staging))),
