@@ -1,17 +1,15 @@
 //! Why a call came to nothing.
 
-use std::collections::BTreeMap;
+mod status;
+
 use std::error::Error as _;
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use prost::Message;
-use registry_proto::ERROR_DOMAIN;
 use tonic::{Code, TimeoutExpired};
-use tonic_types::pb::{BadRequest, ErrorInfo, ResourceInfo as RpcResourceInfo, RetryInfo, Status as RpcStatus};
 
+pub use self::status::{FieldViolation, ResourceInfo, StatusError};
 use crate::pb::ErrorReason;
 
 /// Why a call came to nothing. The variants say what the caller can do about it.
@@ -161,46 +159,6 @@ pub struct Unreachable {
     pub problem: String,
 }
 
-/// An error that the registry answered with.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StatusError {
-    /// The gRPC code.
-    pub code: Code,
-    /// Which error it is: [`ErrorReason::Unspecified`] if it does not come from the registry itself, but for example from a
-    /// proxy.
-    pub reason: ErrorReason,
-    /// For people.
-    pub message: String,
-    /// With `INVALID_ARGUMENT`: every field at fault.
-    pub violations: Vec<FieldViolation>,
-    /// With `NOT_FOUND` and `ALREADY_EXISTS`: which resource.
-    pub resource: Option<ResourceInfo>,
-    /// What goes with the reason, for example the `name` of the resource in the way.
-    pub metadata: BTreeMap<String, String>,
-    /// How long to wait before trying again, if that helps.
-    pub retry_after: Option<Duration>,
-}
-
-/// A resource that an error is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResourceInfo {
-    /// Its type, for example `modelregistry.dev/Model`: see [`Resource::TYPE`](crate::resource::Resource::TYPE).
-    pub resource_type: String,
-    /// Its name.
-    pub resource_name: String,
-}
-
-/// A field of a request that is not as it has to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldViolation {
-    /// Its path in the request, for example `model.tags[team]`.
-    pub field: String,
-    /// What is wrong, for programs.
-    pub reason: ErrorReason,
-    /// What is wrong, for people.
-    pub description: String,
-}
-
 impl Error {
     /// The gRPC code, for errors that have one.
     pub fn code(&self) -> Option<Code> {
@@ -341,21 +299,6 @@ impl Error {
     }
 }
 
-impl fmt::Display for StatusError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.violations.is_empty() {
-            return if self.message.is_empty() { self.code.fmt(f) } else { f.write_str(&self.message) };
-        }
-        for (i, violation) in self.violations.iter().enumerate() {
-            let separator = if i == 0 { "" } else { "; " };
-            write!(f, "{separator}{}: {}", violation.field, violation.description)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for StatusError {}
-
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
         Self::at("the connection", status)
@@ -395,58 +338,4 @@ pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
         texts.retain(|text| !says_nothing(text));
     }
     texts.join(": ")
-}
-
-impl StatusError {
-    /// Reads the details that the contract promises. What can't be read is taken as absent: the code still tells.
-    fn decode(status: &tonic::Status) -> Self {
-        let mut error = Self {
-            code: status.code(),
-            reason: ErrorReason::Unspecified,
-            message: status.message().to_owned(),
-            violations: Vec::new(),
-            resource: None,
-            metadata: BTreeMap::new(),
-            retry_after: None,
-        };
-        for detail in RpcStatus::decode(status.details()).unwrap_or_default().details {
-            let bytes = detail.value.as_slice();
-            match detail.type_url.rsplit('/').next() {
-                Some("google.rpc.ErrorInfo") => {
-                    let info = ErrorInfo::decode(bytes).unwrap_or_default();
-                    if info.domain == ERROR_DOMAIN {
-                        error.reason = reason(&info.reason);
-                        error.metadata = info.metadata.into_iter().collect();
-                    }
-                }
-                Some("google.rpc.BadRequest") => {
-                    let violations = BadRequest::decode(bytes).unwrap_or_default().field_violations;
-                    error.violations = violations
-                        .into_iter()
-                        .map(|v| FieldViolation {
-                            field: v.field,
-                            reason: reason(&v.reason),
-                            description: v.description,
-                        })
-                        .collect();
-                }
-                Some("google.rpc.ResourceInfo") => {
-                    let info = RpcResourceInfo::decode(bytes).unwrap_or_default();
-                    let RpcResourceInfo { resource_type, resource_name, .. } = info;
-                    error.resource = Some(ResourceInfo { resource_type, resource_name });
-                }
-                Some("google.rpc.RetryInfo") => {
-                    let delay = RetryInfo::decode(bytes).unwrap_or_default().retry_delay;
-                    error.retry_after = delay.and_then(|delay| delay.try_into().ok());
-                }
-                _ => {}
-            }
-        }
-        error
-    }
-}
-
-/// A reason that this client does not know yet is `Unspecified`: the code still tells.
-fn reason(name: &str) -> ErrorReason {
-    ErrorReason::from_str_name(&format!("ERROR_REASON_{name}")).unwrap_or_default()
 }
