@@ -12,9 +12,6 @@ use registry_server::stores::{ServeError, Stores};
 
 use crate::{PATIENCE, events, soon, store, until};
 
-/// The namespaces that [`contents`] looks into.
-const NAMESPACES: [&str; 2] = ["namespaces/default", "namespaces/other"];
-
 /// The settings of a server on a folder.
 pub fn config(storage: &Path) -> Config {
     Config {
@@ -79,8 +76,8 @@ pub struct Contents {
 /// What a registry holds. Nobody may write meanwhile.
 pub async fn contents(client: &RegistryClient) -> Contents {
     let mut contents = Contents { snapshot: snapshot(client).await, ..Default::default() };
-    for namespace in NAMESPACES {
-        let models = client.list_models().parent(namespace).show_deleted(true).page_size(1000);
+    for namespace in client.list_namespaces().show_deleted(true).page_size(1000).await.unwrap().namespaces {
+        let models = client.list_models().parent(namespace.name).show_deleted(true).page_size(1000);
         contents.models.extend(models.stream().try_collect::<Vec<_>>().await.unwrap());
     }
     for model in &contents.models {
