@@ -99,7 +99,7 @@ fn the_log_says_what_the_server_is_and_tells_of_each_change_and_failure() {
     }
     let ctl = Ctl::new(&server);
     ctl.ok(&["--actor", "ana revision=9", "create", "fraud"]);
-    ctl.fails(&["--actor", "bob", "get", "models/nothing"]);
+    ctl.fails(&["--actor", "bob", "get", "fraud/versions/99"]);
     let log = server.log();
     let said: Vec<_> = log[started.len()..].lines().collect();
     assert_eq!(said.len(), 2, "{log}");
@@ -111,8 +111,8 @@ fn the_log_says_what_the_server_is_and_tells_of_each_change_and_failure() {
     let resource = "resource=\"namespaces/default/models/fraud\"";
     line(said[0], &[" INFO ", ": changed rpc=\"CreateModel\" type=\"model.created\"", resource]);
     line(said[0], &["actor=\"ana revision=9\" revision=1", "events=2", "request_id=", " ms="]);
-    line(said[1], &[" INFO ", ": failed rpc=\"GetModel\" code=\"NOT_FOUND\" reason=\"RESOURCE_NOT_FOUND\""]);
-    line(said[1], &["error=\"namespaces/default/models/nothing", "actor=\"bob\" ms="]);
+    line(said[1], &[" INFO ", ": failed rpc=\"GetVersion\" code=\"NOT_FOUND\" reason=\"RESOURCE_NOT_FOUND\""]);
+    line(said[1], &["error=\"namespaces/default/models/fraud/versions/99", "actor=\"bob\" ms="]);
     assert!(log.chars().all(|c| c == '\n' || registry_common::shown::is_plain(c)), "{log}");
     assert!(!log.contains("sled::"), "{log}");
     assert!(server.terminate().success());

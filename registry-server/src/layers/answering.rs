@@ -75,12 +75,6 @@ impl http_body::Body for Answering {
     }
 }
 
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.logged.dropped();
-    }
-}
-
 /// An answer that is handed over in pieces. hyper does not ask for the next one while its caller takes nothing, and never if that
 /// goes on: so a task gives up the rest when the call's time is over.
 struct Large {

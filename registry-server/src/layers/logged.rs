@@ -1,4 +1,5 @@
-//! Calls in the log: one line for each that fails and, at `debug`, for every other one. Changes have their line where they are committed.
+//! Calls in the log: one line for each that fails and, at `debug`, for every other one, also if its caller leaves before the answer.
+//! Changes have their line where they are committed.
 
 use http::{HeaderMap, HeaderValue};
 use registry_proto::{ACTOR_BIN_HEADER, ACTOR_HEADER};
@@ -47,7 +48,7 @@ impl Logged {
 
     /// The line of a call whose answer begins, or ends, with these headers.
     pub(super) fn answered(&mut self, headers: &HeaderMap) {
-        self.is_over = headers.contains_key("grpc-status");
+        self.is_over = self.kind != Kind::Stream || headers.contains_key("grpc-status");
         match Status::from_header_map(headers).filter(|status| status.code() != Code::Ok) {
             Some(status) => self.failed(&status),
             None if self.kind == Kind::Stream => {
@@ -69,13 +70,6 @@ impl Logged {
                     tracing::debug!(target: TARGET, rpc = self.rpc(), actor = self.actor(), ms = self.millis(), "ended")
                 }
             }
-        }
-    }
-
-    /// The line of a stream whose caller has gone before it ended.
-    pub(super) fn dropped(&self) {
-        if self.kind == Kind::Stream && !self.is_over {
-            tracing::debug!(target: TARGET, rpc = self.rpc(), actor = self.actor(), ms = self.millis(), "left by its caller");
         }
     }
 
@@ -110,6 +104,14 @@ impl Logged {
 
     fn millis(&self) -> f64 {
         millis(self.began.into_std())
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        if !self.is_over {
+            tracing::debug!(target: TARGET, rpc = self.rpc(), actor = self.actor(), ms = self.millis(), "left by its caller");
+        }
     }
 }
 
