@@ -51,10 +51,6 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         return make_key(file);
     }
     let settings = Settings::load(&arguments.flags)?;
-    if let Command::Config { json } = command {
-        print(&if json { format!("{:#}\n", settings.to_json()) } else { settings.to_toml() })?;
-        return Ok(ExitCode::SUCCESS);
-    }
     log::begin(&settings)?;
     settings.warn();
     match command {
@@ -62,8 +58,12 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Restore(arguments) => run_restore(settings.config, arguments).await,
         Command::Verify(arguments) => run_verify(settings.config, arguments).await,
         Command::Claim { for_restore } => run_claim(&settings.config, for_restore).await,
-        // Done above: they open no store.
-        Command::Config { .. } | Command::NewKey { .. } => Ok(ExitCode::SUCCESS),
+        Command::Config { json } => {
+            print(&if json { format!("{:#}\n", settings.to_json()) } else { settings.to_toml() })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        // Done above: it needs no settings.
+        Command::NewKey { .. } => Ok(ExitCode::SUCCESS),
     }
 }
 

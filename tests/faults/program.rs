@@ -171,6 +171,8 @@ fn the_settings_in_force_are_printed_as_a_file_with_settings() {
         assert_eq!(setting["value"], read[key]["value"], "{key}");
     }
     assert_eq!(read["max_calls"]["from"], "registry.toml");
+    let output = run(folder.path(), &["config"], &[("MODEL_REGISTRY_LISEN", "x")]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("did you mean MODEL_REGISTRY_LISTEN?"));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "it opens nothing");
 }
 
