@@ -7,7 +7,6 @@
 //! Without a name it prints the whole log. `MODEL_REGISTRY_ENDPOINT` says where the registry is, otherwise it is
 //! `http://127.0.0.1:50051`.
 
-use futures::TryStreamExt;
 use registry_client::RegistryClient;
 use registry_client::pb::Event;
 

@@ -8,10 +8,14 @@
 //! `MODEL_REGISTRY_ENDPOINT` says where the registry is, otherwise it is `http://127.0.0.1:50051`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use futures::TryStreamExt;
 use registry_client::known::event_type;
-use registry_client::{Error, RegistryClient, WatchItem};
+use registry_client::{Error, Items, RegistryClient, WatchItem};
+use tokio::time::timeout;
+
+/// When a reload that failed is tried again, if nothing happens before.
+const AGAIN: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,20 +30,33 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The watch stands before the first look, so that no promotion falls between the two.
     let mut watch = client.watch().parent(&model).types([event_type::VERSION_STAGE_TRANSITIONED]).stream();
     let mut served = None;
+    changed(&mut watch).await?;
+    loop {
+        match reload(&client, &model, &folder, &mut served).await {
+            Ok(()) => changed(&mut watch).await?,
+            // What was served goes on being served. That the event was told already is no matter: it looks again.
+            Err(error) => {
+                eprintln!("not reloaded: {error}");
+                timeout(AGAIN, changed(&mut watch)).await.unwrap_or(Ok(()))?;
+            }
+        }
+    }
+}
+
+/// Waits until another version may be in production.
+async fn changed(watch: &mut Items<WatchItem>) -> Result<(), Error> {
     while let Some(item) = watch.try_next().await? {
         match item {
-            // What is in production is looked up rather than taken from the event: after a pause many may have come, and only
-            // the last one counts.
-            WatchItem::Created { .. } | WatchItem::Events { .. } => {
-                reload(&client, &model, &folder, &mut served).await?
-            }
+            WatchItem::Created { .. } | WatchItem::Resumed { .. } | WatchItem::Events { .. } => return Ok(()),
+            WatchItem::Disconnected { reason } => eprintln!("the registry is away: {reason}"),
             _ => {}
         }
     }
     Ok(())
 }
 
-/// Brings the folder up to date if another version is in production now.
+/// Brings the folder up to date if another version is in production now. What is in production is looked up rather than taken from
+/// the event: after a pause many may have come, and only the last one counts.
 async fn reload(client: &RegistryClient, model: &str, folder: &Path, served: &mut Option<String>) -> Result<(), Error> {
     let version = match client.get_version(format!("{model}@production")).await {
         Ok(version) if served.as_ref() != Some(&version.name) => version,

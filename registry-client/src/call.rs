@@ -3,11 +3,11 @@
 use std::future::IntoFuture;
 
 use futures::future::BoxFuture;
-use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures::stream::{self, TryStreamExt};
 use registry_proto::rpc::{Mutating, Paged, Request, Unary};
 use uuid::Uuid;
 
-use crate::{Error, RegistryClient};
+use crate::{Error, Items, RegistryClient};
 
 /// A call that has not been made yet: set what is optional, then `.await` it.
 ///
@@ -87,9 +87,9 @@ impl<R: Unary + Paged> Call<R> {
     /// All items, page after page. The next page is fetched when the reader has come to it.
     ///
     /// The stream ends after its first error.
-    pub fn stream(self) -> BoxStream<'static, Result<R::Item, Error>> {
+    pub fn stream(self) -> Items<R::Item> {
         let Self { client, request } = self;
-        stream::try_unfold(Some(request), move |request| {
+        let pages = stream::try_unfold(Some(request), move |request| {
             let client = client.clone();
             async move {
                 let Some(mut request) = request else { return Ok(None) };
@@ -98,9 +98,8 @@ impl<R: Unary + Paged> Call<R> {
                 *request.page_token_mut() = next;
                 Ok::<_, Error>(Some((stream::iter(items.into_iter().map(Ok)), more.then_some(request))))
             }
-        })
-        .try_flatten()
-        .boxed()
+        });
+        Items::new(pages.try_flatten())
     }
 }
 

@@ -29,7 +29,6 @@
 //! A list is awaited for one page, or [streamed](Call::stream) for everything:
 //!
 //! ```no_run
-//! use futures::TryStreamExt;
 //! # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
 //! let mut versions = client.list_versions("fraud").order_by("number desc").stream();
 //! while let Some(version) = versions.try_next().await? {
@@ -60,7 +59,6 @@
 //! [`watch`](RegistryClient::watch) is a stream of every change, in order, without gaps, across restarts of the registry:
 //!
 //! ```no_run
-//! use futures::TryStreamExt;
 //! use registry_client::{WatchItem, known::event_type};
 //! # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
 //! let mut watch = client.watch().parent("fraud").types([event_type::VERSION_STAGE_TRANSITIONED]).stream();
@@ -112,6 +110,7 @@ mod destination;
 mod endpoint;
 mod error;
 mod folder;
+mod items;
 mod lifecycle;
 mod models;
 mod names;
@@ -140,6 +139,7 @@ pub use builder::Builder;
 pub use call::Call;
 pub use client::RegistryClient;
 pub use error::{Error, FieldViolation, ResourceInfo, StatusError, UnfitFile, Unreachable};
+pub use items::Items;
 pub use names::{InvalidName, Kind, Name};
 #[cfg(feature = "oci")]
 pub use oci::{ExportOci, Exported, ImportOci};

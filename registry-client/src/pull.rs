@@ -6,7 +6,6 @@ use std::future::IntoFuture;
 use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
-use futures::stream::TryStreamExt;
 use registry_common::paths::{self, CLAIM, RECEIPT};
 use tokio::task::spawn_blocking;
 

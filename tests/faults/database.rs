@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use futures::TryStreamExt as _;
 use registry_client::WatchItem;
 use registry_client::pb::ErrorReason;
 use registry_tests::process::{ServerProcess, sled_command};

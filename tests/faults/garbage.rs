@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use futures::TryStreamExt as _;
 use registry_client::known::event_type;
 use registry_client::{RegistryClient, WatchItem};
 use registry_common::hex;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures::TryStreamExt as _;
 use registry_client::{RegistryClient, WatchItem, pb};
 use registry_tests::process::ServerProcess;
 use tokio::sync::{mpsc, watch};
@@ -92,6 +91,7 @@ pub(crate) async fn see_all(client: RegistryClient, mut head: watch::Receiver<i6
             item = items.try_next() => match item.expect("the watch goes on").expect("a watch has no end") {
                 WatchItem::Events { revision, events, .. } => seen.push((revision, events)),
                 WatchItem::Created { .. } | WatchItem::Bookmark { .. } => {}
+                WatchItem::Disconnected { .. } | WatchItem::Resumed { .. } => {}
                 other => panic!("{other:?}"),
             },
             changed = head.changed() => changed.expect("the test goes on"),

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use futures::TryStreamExt as _;
 use prost::Message as _;
 use registry_client::known::event_type;
 use registry_client::pb::resource::Resource;

@@ -257,8 +257,6 @@ async fn missing_chunks_are_told_by_their_places() {
 
 #[tokio::test]
 async fn the_chunks_of_an_artifact_are_listed_in_pages() {
-    use futures::TryStreamExt as _;
-
     let server = server().await;
     let client = server.client();
     let bytes = noise_of(10, 6 * MIB);

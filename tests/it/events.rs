@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use futures::TryStreamExt as _;
 use prost::Message as _;
 use registry_client::RegistryClient;
 use registry_client::known::event_type;

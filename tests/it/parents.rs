@@ -1,6 +1,5 @@
 //! What lists, events and watches are of has to exist: a typo must not look like silence.
 
-use futures::TryStreamExt as _;
 use registry_client::pb::ErrorReason;
 use registry_client::{Error, RegistryClient, WatchItem};
 use registry_tests::{TestServer, events_of, model_with, soon};

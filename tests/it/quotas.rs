@@ -1,7 +1,6 @@
 //! Limits on what is stored, and the count of what is.
 
 use bytes::Bytes;
-use futures::TryStreamExt as _;
 use futures::stream::{self, StreamExt as _};
 use registry_client::pb::upload_artifact_request::Request;
 use registry_client::pb::{Artifact, ErrorReason, Namespace, NamespaceUsage, UploadArtifactRequest, UploadMetadata};

@@ -4,14 +4,14 @@ mod guarantees;
 
 use std::collections::BTreeMap;
 
-use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use futures::stream::{self, StreamExt as _};
 use registry_client::known::event_type;
 use registry_client::pb::event_service_client::EventServiceClient;
 use registry_client::pb::resource::Resource as Of;
 use registry_client::pb::watch_events_request::{Now, Snapshot, Start};
 use registry_client::pb::watch_events_response::Response;
 use registry_client::pb::{ErrorReason, Event, Stage, WatchEventsRequest, WatchEventsResponse};
-use registry_client::{Error, RegistryClient, WatchItem};
+use registry_client::{Error, Items, RegistryClient, WatchItem};
 use registry_tests::{TestServer, events, model, model_with, pending, ready, soon};
 use tonic::{Code, Streaming};
 
@@ -415,7 +415,7 @@ async fn a_watch_ends_with_a_status_when_the_server_drains() {
 }
 
 /// The revisions of the next events of a client's watch, up to one.
-async fn follow(watch: &mut BoxStream<'static, Result<WatchItem, Error>>, to: i64) -> Vec<Event> {
+async fn follow(watch: &mut Items<WatchItem>, to: i64) -> Vec<Event> {
     let mut found = Vec::new();
     while found.last().is_none_or(|event: &Event| event.revision < to) {
         if let WatchItem::Events { events, .. } = soon(watch.next()).await.unwrap().unwrap() {

@@ -58,7 +58,6 @@ pub async fn events(client: &RegistryClient) -> Vec<Event> {
 
 /// What the log says of something and of what lies below it.
 pub async fn events_of(client: &RegistryClient, parent: &str) -> Vec<Event> {
-    use futures::TryStreamExt as _;
     client.list_events().parent(parent).page_size(1000).stream().try_collect().await.unwrap()
 }
 

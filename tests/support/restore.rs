@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use futures::TryStreamExt as _;
 use registry_client::pb::{Artifact, Event, Model, VerifyReport, Version};
 use registry_client::{RegistryClient, WatchItem, pb};
 use registry_server::backup::restore::{RestoreError, Restored, Until, restore};

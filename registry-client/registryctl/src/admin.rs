@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use futures::TryStreamExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use registry_client::{Error, pb};
 use registry_common::{hex, places};

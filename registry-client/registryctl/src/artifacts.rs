@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use futures::TryStreamExt as _;
 use registry_client::{Download, Name, Source};
 use tokio::io::AsyncWriteExt as _;
 

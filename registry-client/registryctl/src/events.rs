@@ -1,6 +1,5 @@
 //! `events` and `watch`.
 
-use futures::TryStreamExt as _;
 use registry_client::{WatchItem, pb};
 
 use crate::args::{Events, Watch};
@@ -42,6 +41,7 @@ pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failu
         watch = watch.from_snapshot();
     }
     let mut items = watch.stream();
+    let mut away = false;
     loop {
         let item = tokio::select! {
             item = items.try_next() => item?,
@@ -52,8 +52,17 @@ pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failu
             Some(WatchItem::Events { events, .. } | WatchItem::Snapshot { events, .. }) => {
                 events.iter().try_for_each(|found| context.out.message("Event", found, event))?;
             }
-            Some(WatchItem::SnapshotRestarted { .. }) => note("the connection broke: the snapshot begins again"),
-            // A beginning or a bookmark: nothing happened.
+            Some(WatchItem::Disconnected { reason }) => {
+                away = true;
+                note(&format!("disconnected, and waiting for the registry: {reason}"));
+            }
+            Some(WatchItem::Created { .. }) if !away => {}
+            Some(WatchItem::Created { .. }) => note("connected"),
+            Some(WatchItem::Resumed { revision }) => {
+                note(&format!("connected again: all that happened after revision {revision} follows"));
+            }
+            Some(WatchItem::SnapshotRestarted { .. }) => note("connected again: the snapshot begins anew"),
+            // A bookmark: nothing happened.
             Some(_) => {}
             None => return Ok(()),
         }

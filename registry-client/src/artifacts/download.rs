@@ -4,7 +4,7 @@ use std::ops::{Bound, RangeBounds};
 use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
-use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use registry_common::chunks::{Chunk, ListDigest};
 use tokio::fs::OpenOptions;
 use tokio::io::AsyncWriteExt as _;
@@ -17,7 +17,7 @@ use crate::destination::Destination;
 use crate::pool::Route;
 use crate::progress::{FileMeter, Meter};
 use crate::retry::Failures;
-use crate::{Error, Progress, RegistryClient, pb};
+use crate::{Error, Items, Progress, RegistryClient, pb};
 
 /// How many chunks are asked for in one call.
 const RUN: usize = 16;
@@ -155,16 +155,16 @@ impl Download {
     /// # Errors
     /// [`is_not_found`](Error::is_not_found); in the stream, [`is_data_loss`](Error::is_data_loss) if the bytes are not what
     /// was stored.
-    pub async fn stream(self) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
+    pub async fn stream(self) -> Result<Items<Bytes>, Error> {
         self.checked().await.map(|(_, chunks)| chunks)
     }
 
     /// The artifact, and the stream of its chunks.
-    async fn checked(self) -> Result<(pb::Artifact, BoxStream<'static, Result<Bytes, Error>>), Error> {
+    async fn checked(self) -> Result<(pb::Artifact, Items<Bytes>), Error> {
         let (artifact, chunks) = self.begin().await?;
         let chunks = Chunks::new(&self.client, &self.meter(&artifact), &artifact.name, chunks);
         let next = async |mut chunks: Chunks| Ok(chunks.next().await?.map(|(_, bytes)| (bytes, chunks)));
-        Ok((artifact, stream::try_unfold(chunks, next).boxed()))
+        Ok((artifact, Items::new(stream::try_unfold(chunks, next))))
     }
 
     /// The artifact under its canonical name, so that an alias which moves on the way does not mix two versions; and its chunks.
@@ -279,7 +279,7 @@ impl DownloadRange {
     ///
     /// # Errors
     /// As [`bytes`](Self::bytes).
-    pub async fn stream(self) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
+    pub async fn stream(self) -> Result<Items<Bytes>, Error> {
         let Download { client, name, mut meter, .. } = self.download;
         let artifact = client.get_artifact(name).await?;
         let size = artifact.size_bytes.cast_unsigned();
@@ -289,11 +289,11 @@ impl DownloadRange {
         let meter = meter.file(&artifact.path);
         let transfer = Transfer::new(client, meter, artifact.name, self.start, end);
         let pieces = async |mut transfer: Transfer| Ok(transfer.next().await?.map(|bytes| (bytes, transfer)));
-        Ok(stream::try_unfold(transfer, pieces).boxed())
+        Ok(Items::new(stream::try_unfold(transfer, pieces)))
     }
 }
 
-async fn collect(mut stream: BoxStream<'static, Result<Bytes, Error>>) -> Result<Bytes, Error> {
+async fn collect(mut stream: Items<Bytes>) -> Result<Bytes, Error> {
     let mut whole = BytesMut::new();
     while let Some(bytes) = stream.try_next().await? {
         whole.extend_from_slice(&bytes);

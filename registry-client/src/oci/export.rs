@@ -5,7 +5,6 @@ use std::future::IntoFuture;
 use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
-use futures::stream::TryStreamExt;
 use tokio::task::spawn_blocking;
 
 use super::layout::{Descriptor, Layout, MANIFEST};

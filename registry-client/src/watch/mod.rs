@@ -3,15 +3,15 @@
 mod state;
 
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream;
 use tonic::Streaming;
 use tracing::debug;
 
 use self::state::{Input, Standing, State, Step};
 use crate::names::complete;
 use crate::pb::watch_events_request::{Now, Snapshot, Start};
-use crate::pool::Route;
-use crate::{Error, RegistryClient, pb};
+use crate::pool::{Pause, Route};
+use crate::{Error, Items, RegistryClient, pb};
 
 impl RegistryClient {
     /// Everything that happens from now on, or from another point, as it happens.
@@ -33,12 +33,24 @@ pub struct Watch {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum WatchItem {
-    /// The watch stands: what happens behind this revision follows. Always the first item, and comes once.
+    /// The watch stands: what happens behind this revision follows. Comes once, and before anything that happens.
     Created {
         /// Where the watch begins.
         revision: i64,
         /// What tells this revision from the same one of another history.
         hash: Bytes,
+    },
+    /// The connection broke, or none can be made, and what happens now is told later: once until the watch stands (again), which is
+    /// told as `Created`, `Resumed` or `SnapshotRestarted`. The first item if the registry is not there yet.
+    Disconnected {
+        /// What happened, for people.
+        reason: String,
+    },
+    /// The watch stands again, and tells what happened meanwhile. Nothing is left out of that; but whoever acts on events and could not
+    /// while the registry was away should now look again.
+    Resumed {
+        /// What was told last.
+        revision: i64,
     },
     /// With [`from_snapshot`](Watch::from_snapshot): a part of what there is. The next bookmark says that it was the last one.
     Snapshot {
@@ -123,12 +135,12 @@ impl Watch {
     /// one in the second case.
     ///
     /// A reader may be slow; that costs the registry nothing. To stop watching, drop the stream.
-    pub fn stream(self) -> BoxStream<'static, Result<WatchItem, Error>> {
+    pub fn stream(self) -> Items<WatchItem> {
         let Self { client, request, start } = self;
         let route = client.route();
         let state = State::new(start, request.after_hash.clone());
-        let driver = Driver { client, request, state, route, connection: None };
-        stream::unfold(driver, async |mut driver| driver.next().await.map(|item| (item, driver))).boxed()
+        let driver = Driver { client, request, state, route, connection: None, pause: None };
+        Items::new(stream::unfold(driver, async |mut driver| driver.next().await.map(|item| (item, driver))))
     }
 }
 
@@ -139,11 +151,16 @@ struct Driver {
     state: State,
     route: Route,
     connection: Option<Streaming<pb::WatchEventsResponse>>,
+    /// What lies before the next connection.
+    pause: Option<Pause>,
 }
 
 impl Driver {
     async fn next(&mut self) -> Option<Result<WatchItem, Error>> {
         while self.state.standing != Standing::Ended {
+            if let Some(pause) = self.pause.take() {
+                pause.wait().await;
+            }
             let input = match self.receive().await {
                 Ok(Some(message)) => Input::Message(message),
                 Ok(None) => Input::Cut(None),
@@ -153,11 +170,15 @@ impl Driver {
                 Step::Deliver(item) => return Some(Ok(item)),
                 Step::Skip => {}
                 Step::Fail(error) => return Some(Err(error)),
-                Step::Reconnect { failures, error } => {
+                Step::Reconnect { failures, error, tell } => {
                     self.connection = None;
                     let pause = self.route.failed(failures, error.as_ref(), self.client.retry());
                     debug!(failures, delay = ?pause.delay, ?error, "watch was cut off, connecting again");
-                    pause.wait().await;
+                    self.pause = Some(pause);
+                    if tell {
+                        let reason = error.map_or_else(|| "the server closed it".to_owned(), |error| error.to_string());
+                        return Some(Ok(WatchItem::Disconnected { reason }));
+                    }
                 }
             }
         }

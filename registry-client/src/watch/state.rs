@@ -33,6 +33,8 @@ pub(super) enum Standing {
         hash: Bytes,
         /// What the reader knows.
         told: Told,
+        /// The reader knows that no connection stands.
+        away: bool,
         /// Connections in a row that came to nothing.
         failures: u32,
     },
@@ -80,8 +82,9 @@ pub(super) enum Step {
     Deliver(WatchItem),
     /// Nothing: the reader knows.
     Skip,
-    /// Connect again, to another server or after a wait: that depends on the failures in a row.
-    Reconnect { failures: u32, error: Option<Error> },
+    /// Connect again, to another server or after a wait: that depends on the failures in a row. Tell the reader before that the
+    /// connection broke, unless that is known.
+    Reconnect { failures: u32, error: Option<Error>, tell: bool },
     /// Tell the reader and stop.
     Fail(Error),
 }
@@ -89,7 +92,7 @@ pub(super) enum Step {
 impl State {
     /// `hash` is that of the revision to start after, or empty.
     pub(super) fn new(start: Start, hash: Bytes) -> Self {
-        let standing = Standing::Starting { start, hash, told: Told::Nothing, failures: 0 };
+        let standing = Standing::Starting { start, hash, told: Told::Nothing, away: false, failures: 0 };
         Self { standing, from_snapshot: matches!(start, Start::Snapshot(_)) }
     }
 
@@ -115,7 +118,11 @@ impl State {
                 }
                 match told {
                     Told::Nothing => Step::Deliver(WatchItem::Created { revision, hash }),
-                    Told::Created => Step::Skip,
+                    // The server's own revision may lie before what the reader knows.
+                    Told::Created => {
+                        let known = if let Start::AfterRevision(after) = start { after } else { revision };
+                        Step::Deliver(WatchItem::Resumed { revision: known })
+                    }
                     Told::HalfSnapshot => Step::Deliver(WatchItem::SnapshotRestarted { revision }),
                 }
             }
@@ -158,10 +165,11 @@ impl State {
             }
             error => error,
         };
+        let tell = !matches!(self.standing, Standing::Starting { away: true, .. });
         let snapshot = (Start::Snapshot(Snapshot {}), Bytes::new(), Told::HalfSnapshot);
         let ((start, hash, told), failures) = match std::mem::replace(&mut self.standing, Standing::Ended) {
             Standing::Starting { failures, .. } | Standing::Live { failures, .. } if again => (snapshot, failures),
-            Standing::Starting { start, hash, told, failures } => ((start, hash, told), failures),
+            Standing::Starting { start, hash, told, failures, .. } => ((start, hash, told), failures),
             Standing::Snapshotting { failures } => (snapshot, failures),
             Standing::Live { revision, hash, failures } => {
                 ((Start::AfterRevision(revision), hash, Told::Created), failures)
@@ -169,8 +177,8 @@ impl State {
             Standing::Ended => return Step::Skip,
         };
         let failures = failures.saturating_add(1);
-        self.standing = Standing::Starting { start, hash, told, failures };
-        Step::Reconnect { failures, error }
+        self.standing = Standing::Starting { start, hash, told, away: true, failures };
+        Step::Reconnect { failures, error, tell }
     }
 
     fn fail(&mut self, problem: &'static str) -> Step {
@@ -224,7 +232,12 @@ mod tests {
             Step::Deliver(WatchItem::Events { revision, .. }) => format!("events {revision}"),
             Step::Deliver(WatchItem::Bookmark { revision, .. }) => format!("bookmark {revision}"),
             Step::Skip => "-".to_owned(),
-            Step::Reconnect { failures, .. } => format!("reconnect {failures}"),
+            Step::Deliver(WatchItem::Resumed { revision }) => format!("resumed {revision}"),
+            Step::Deliver(item @ WatchItem::Disconnected { .. }) => {
+                unreachable!("{item:?} comes with a step of its own")
+            }
+            Step::Reconnect { failures, tell: true, .. } => format!("disconnected, reconnect {failures}"),
+            Step::Reconnect { failures, tell: false, .. } => format!("reconnect {failures}"),
             Step::Fail(_) => "fail".to_owned(),
         }
     }
@@ -236,32 +249,55 @@ mod tests {
         let snapshot = Start::Snapshot(Snapshot {});
         let rows: Vec<(Start, Vec<Input>, &str, Option<Start>)> = vec![
             // Before anything was told, a new connection asks for the same.
-            (now, vec![cut(), cut()], "reconnect 1, reconnect 2", Some(now)),
-            (snapshot, vec![Input::Cut(None)], "reconnect 1", Some(snapshot)),
+            (now, vec![cut(), cut()], "disconnected, reconnect 1, reconnect 2", Some(now)),
+            (snapshot, vec![Input::Cut(None)], "disconnected, reconnect 1", Some(snapshot)),
             // What was created stays where it was created, also if nothing happened since.
-            (now, vec![created(7), cut()], "created 7, reconnect 1", Some(after(7))),
-            (now, vec![created(7), events(9), cut()], "created 7, events 9, reconnect 1", Some(after(9))),
-            (after(3), vec![created(3), bookmark(8), cut()], "created 3, bookmark 8, reconnect 1", Some(after(8))),
-            // A resumed watch does not say that it was created, and tells nothing twice.
+            (now, vec![created(7), cut()], "created 7, disconnected, reconnect 1", Some(after(7))),
+            (now, vec![created(7), events(9), cut()], "created 7, events 9, disconnected, reconnect 1", Some(after(9))),
+            (
+                after(3),
+                vec![created(3), bookmark(8), cut()],
+                "created 3, bookmark 8, disconnected, reconnect 1",
+                Some(after(8)),
+            ),
+            // A registry that is not there yet: the watch says so before it is created.
+            (
+                now,
+                vec![cut(), cut(), created(7), cut()],
+                "disconnected, reconnect 1, reconnect 2, created 7, disconnected, reconnect 3",
+                Some(after(7)),
+            ),
+            // A resumed watch says so instead of that it was created, with what the reader knows, and tells nothing twice.
+            (
+                after(3),
+                vec![created(3), events(9), cut(), created(5)],
+                "created 3, events 9, disconnected, reconnect 1, resumed 9",
+                None,
+            ),
             (
                 after(3),
                 vec![created(3), events(4), cut(), created(4), events(4), events(5), cut()],
-                "created 3, events 4, reconnect 1, -, -, events 5, reconnect 1",
+                "created 3, events 4, disconnected, reconnect 1, resumed 4, -, events 5, disconnected, reconnect 1",
                 Some(after(5)),
             ),
             // Connections that bring nothing new are failures in a row, also if they are made.
-            (now, vec![created(1), cut(), created(1), cut()], "created 1, reconnect 1, -, reconnect 2", Some(after(1))),
+            (
+                now,
+                vec![created(1), cut(), cut(), created(1), cut()],
+                "created 1, disconnected, reconnect 1, reconnect 2, resumed 1, disconnected, reconnect 3",
+                Some(after(1)),
+            ),
             // A snapshot is resumed from its bookmark on; before that it starts again, and says so.
             (
                 snapshot,
                 vec![created(5), events(5), events(5), bookmark(5), events(6), cut()],
-                "created 5, snapshot 5, snapshot 5, bookmark 5, events 6, reconnect 1",
+                "created 5, snapshot 5, snapshot 5, bookmark 5, events 6, disconnected, reconnect 1",
                 Some(after(6)),
             ),
             (
                 snapshot,
                 vec![created(5), events(5), cut(), cut(), created(6), events(6), bookmark(6), cut()],
-                "created 5, snapshot 5, reconnect 1, reconnect 2, restarted 6, snapshot 6, bookmark 6, reconnect 1",
+                "created 5, snapshot 5, disconnected, reconnect 1, reconnect 2, restarted 6, snapshot 6, bookmark 6, disconnected, reconnect 1",
                 Some(after(6)),
             ),
             // What waiting does not cure ends it; what the registry says will pass does not.
@@ -278,12 +314,17 @@ mod tests {
                     bookmark(4),
                     cut(),
                 ],
-                "created 5, bookmark 5, reconnect 1, reconnect 2, restarted 4, bookmark 4, reconnect 1",
+                "created 5, bookmark 5, disconnected, reconnect 1, reconnect 2, restarted 4, bookmark 4, disconnected, reconnect 1",
                 Some(after(4)),
             ),
             (now, vec![created(1), status(tonic::Status::invalid_argument("no"))], "created 1, fail", None),
             (now, vec![status(tonic::Status::not_found("what it is to be of"))], "fail", None),
-            (now, vec![created(1), status(tonic::Status::unavailable(""))], "created 1, reconnect 1", Some(after(1))),
+            (
+                now,
+                vec![created(1), status(tonic::Status::unavailable(""))],
+                "created 1, disconnected, reconnect 1",
+                Some(after(1)),
+            ),
             // A server that breaks the contract is not believed.
             (after(3), vec![created(4)], "fail", None),
             (now, vec![events(1)], "fail", None),
@@ -306,7 +347,7 @@ mod tests {
                         _ => assert!(known.is_empty(), "row {i}"),
                     }
                 }
-                None => assert_eq!(state.standing, Standing::Ended, "row {i}"),
+                None => assert!(matches!(state.standing, Standing::Ended | Standing::Live { .. }), "row {i}"),
             }
         }
     }

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures::{TryStreamExt, future};
+use futures::future;
 use registry_client::{Error, RegistryClient, RetryPolicy, pb};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;

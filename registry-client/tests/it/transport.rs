@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use futures::TryStreamExt;
 use registry_client::{Error, RegistryClient, WatchItem, pb};
 use tonic::{Request, Status};
 use tower::util::MapRequestLayer;

@@ -1,13 +1,13 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 use registry_client::pb::watch_events_request::Start;
 use registry_client::pb::watch_events_response::Response;
-use registry_client::{WatchItem, pb};
+use registry_client::{Items, RegistryClient, WatchItem, pb};
 use tonic::{Request, Status};
 
-use crate::fake::{Answers, Fake, Proxy, client, client_of};
+use crate::fake::{Answers, Fake, Proxy, client, client_of, endpoints};
 
 type Answer = Result<pb::WatchEventsResponse, Status>;
 
@@ -52,10 +52,21 @@ fn name(item: &WatchItem) -> String {
         WatchItem::Created { revision, .. } => format!("created {revision}"),
         WatchItem::Snapshot { revision, .. } => format!("snapshot {revision}"),
         WatchItem::SnapshotRestarted { revision } => format!("restarted {revision}"),
+        WatchItem::Disconnected { .. } => "disconnected".to_owned(),
+        WatchItem::Resumed { revision } => format!("resumed {revision}"),
         WatchItem::Events { revision, .. } => format!("events {revision}"),
         WatchItem::Bookmark { revision, .. } => format!("bookmark {revision}"),
         other => format!("{other:?}"),
     }
+}
+
+/// The next so many items.
+async fn told(mut watch: Items<WatchItem>, count: usize) -> String {
+    let mut names = Vec::new();
+    for _ in 0..count {
+        names.push(name(&watch.try_next().await.unwrap().unwrap()));
+    }
+    names.join(", ")
 }
 
 #[tokio::test]
@@ -67,8 +78,9 @@ async fn a_watch_resumes_behind_the_last_revision() {
         vec![created(12), events(13)],
     ]);
     let watch = fake.client().await.watch().parent("models/fraud").types(["alias.set"]);
-    let items: Vec<_> = watch.stream().map_ok(|item| name(&item)).take(5).try_collect().await.unwrap();
-    assert_eq!(items, ["created 7", "events 8", "events 9", "bookmark 12", "events 13"]);
+    let expected = "disconnected, created 7, events 8, events 9, disconnected, resumed 9, bookmark 12, disconnected, \
+                    resumed 12, events 13";
+    assert_eq!(told(watch.stream(), 10).await, expected);
 
     let asked = asked.lock().unwrap();
     let starts: Vec<_> = asked.iter().map(|request| request.start.unwrap()).collect();
@@ -88,7 +100,7 @@ async fn a_watch_survives_the_loss_of_its_connection() {
         assert_eq!(name(&watch.try_next().await.unwrap().unwrap()), expected);
     }
     proxy.cut();
-    assert_eq!(name(&watch.try_next().await.unwrap().unwrap()), "events 5");
+    assert_eq!(told(watch, 3).await, "disconnected, resumed 4, events 5");
     let starts: Vec<_> = asked.lock().unwrap().iter().map(|request| request.start.unwrap()).collect();
     assert_eq!(starts, [Start::AfterRevision(3), Start::AfterRevision(4)]);
 }
@@ -99,8 +111,9 @@ async fn a_watch_goes_on_at_another_server() {
     // The second is behind, and tells something again.
     let (two, asked_two) = scripted([vec![created(8), events(9), events(10), bookmark(12), cut()]]);
     let client = client_of([one.serve().await, two.serve().await]);
-    let items: Vec<_> = client.watch().stream().map_ok(|item| name(&item)).take(6).try_collect().await.unwrap();
-    assert_eq!(items, ["created 7", "events 8", "events 9", "events 10", "bookmark 12", "events 13"]);
+    let expected = "created 7, events 8, events 9, disconnected, resumed 9, events 10, bookmark 12, disconnected, \
+                    resumed 12, events 13";
+    assert_eq!(told(client.watch().stream(), 10).await, expected);
     let starts = |asked: &Mutex<Vec<pb::WatchEventsRequest>>| -> Vec<_> {
         asked.lock().unwrap().iter().map(|request| request.start.unwrap()).collect()
     };
@@ -118,7 +131,7 @@ async fn a_watch_leaves_a_server_that_is_gone() {
         assert_eq!(name(&watch.try_next().await.unwrap().unwrap()), expected);
     }
     proxy.go_down();
-    assert_eq!(name(&watch.try_next().await.unwrap().unwrap()), "events 5");
+    assert_eq!(told(watch, 3).await, "disconnected, resumed 4, events 5");
     assert_eq!(asked.lock().unwrap()[0].start, Some(Start::AfterRevision(4)));
 }
 
@@ -126,8 +139,8 @@ async fn a_watch_leaves_a_server_that_is_gone() {
 async fn half_a_snapshot_starts_again() {
     let (fake, _) = scripted([vec![created(5), events(5), cut()], vec![created(6), events(6), bookmark(6), events(7)]]);
     let watch = fake.client().await.watch().from_snapshot();
-    let items: Vec<_> = watch.stream().map_ok(|item| name(&item)).take(6).try_collect().await.unwrap();
-    assert_eq!(items, ["created 5", "snapshot 5", "restarted 6", "snapshot 6", "bookmark 6", "events 7"]);
+    let expected = "created 5, snapshot 5, disconnected, restarted 6, snapshot 6, bookmark 6, events 7";
+    assert_eq!(told(watch.stream(), 7).await, expected);
 }
 
 #[tokio::test]
@@ -137,4 +150,30 @@ async fn what_waiting_does_not_cure_ends_a_watch() {
     assert!(watch.try_next().await.unwrap_err().is_out_of_range());
     assert!(watch.try_next().await.unwrap().is_none());
     assert_eq!(asked.lock().unwrap().len(), 1);
+}
+
+/// It says that it is blind, and what is wrong, once, however often it tries.
+#[tokio::test]
+async fn a_watch_that_begins_before_the_registry_says_so() {
+    let (fake, _) = scripted([vec![created(7), events(8)]]);
+    let proxy = Proxy::to(fake.serve().await).await;
+    proxy.go_down();
+    let client = RegistryClient::builder(endpoints([proxy.address])).connect_lazy().unwrap();
+    let mut watch = client.watch().stream();
+    match watch.next().await.unwrap().unwrap() {
+        WatchItem::Disconnected { reason } => {
+            assert!(reason.starts_with("the connection to the registry failed"), "{reason}")
+        }
+        other => panic!("{other:?}"),
+    }
+    // It is at work as long as somebody waits for an item, and can be left at any time.
+    for _ in 0..3 {
+        tokio::select! {
+            biased;
+            item = watch.try_next() => panic!("{item:?}"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    proxy.come_back();
+    assert_eq!(told(watch, 2).await, "created 7, events 8");
 }
