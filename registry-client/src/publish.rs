@@ -1,8 +1,10 @@
 //! A version out of a local folder.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::future::IntoFuture;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use tokio::task::spawn_blocking;
@@ -27,6 +29,7 @@ impl RegistryClient {
             request: pb::CreateVersionRequest { parent: complete(model), ..Default::default() },
             model: None,
             meter: Meter::default(),
+            on_begin: OnBegin::default(),
         }
     }
 }
@@ -38,9 +41,9 @@ impl RegistryClient {
 /// long as they stay in it, or [everywhere](Self::follow_links). A file that changes between that and its last byte fails the
 /// publication; to a log, something may be added.
 ///
-/// After an error the version is FAILED, with the error as the reason, if that much can still be done; if the publication is
-/// dropped, it stays PENDING. A publication under the same [version id](Self::version_id) goes on with a PENDING version that was
-/// described alike, and has no other files: what is there is not sent again.
+/// After an error the version is FAILED, with the error as the reason. It stays PENDING if the registry was away for too long, or if the
+/// publication is dropped: then one under the same [version id](Self::version_id), described alike and without other files, goes on
+/// with it, and what is there is not sent again. Without an id, a new version is made each time.
 ///
 /// Paths that differ only in case, or that Windows can't hold, are published with a warning in the log. Of a file's mode, only
 /// is kept whether its owner may run it; times and empty folders are not.
@@ -52,6 +55,17 @@ pub struct Publish {
     request: pb::CreateVersionRequest,
     model: Option<pb::Model>,
     meter: Meter,
+    on_begin: OnBegin,
+}
+
+/// Who is told the name of the version.
+#[derive(Clone, Default)]
+struct OnBegin(Option<Arc<dyn Fn(&str) + Send + Sync>>);
+
+impl fmt::Debug for OnBegin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "told" } else { "nobody" })
+    }
 }
 
 /// What is to be published.
@@ -71,7 +85,14 @@ impl Publish {
     #[cfg(feature = "oci")]
     pub(crate) fn of_files(client: &RegistryClient, files: Vec<LocalFile>, model: String, meter: Meter) -> Self {
         let request = pb::CreateVersionRequest { parent: model, ..Default::default() };
-        Self { client: client.clone(), files: Files::These(files), request, model: None, meter }
+        Self {
+            client: client.clone(),
+            files: Files::These(files),
+            request,
+            model: None,
+            meter,
+            on_begin: OnBegin::default(),
+        }
     }
 
     /// Makes the model, as described, if it does not exist.
@@ -97,6 +118,12 @@ impl Publish {
         self
     }
 
+    /// Calls back with the name of the version once it is made or taken up, before the first file is sent.
+    pub fn on_begin(mut self, callback: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.on_begin = OnBegin(Some(Arc::new(callback)));
+        self
+    }
+
     /// Publishes; the same as `.await` on it.
     ///
     /// # Errors
@@ -112,10 +139,15 @@ impl Publish {
         };
         self.meter.total = Some(files.iter().map(|file| file.size).sum());
         let begun = self.begin(&files).await?;
+        if let OnBegin(Some(callback)) = &self.on_begin {
+            callback(&begun.name);
+        }
         match self.fill(&begun, files).await {
             Ok(version) => Ok(version),
             // It was there before.
             Err(error) if begun.taken_up => Err(error),
+            // Nothing is wrong with it, and nobody is there to say so to.
+            Err(error) if error.is_unavailable() || error.is_deadline_exceeded() => Err(error),
             Err(error) => {
                 let given_up = self.client.finalize_version(&begun.name).failed(causes(&error)).await;
                 if let Err(error) = given_up {

@@ -1,9 +1,14 @@
 //! The command line while the registry is away for a while.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
 use std::process::{Child, Stdio};
 
+use registry_client::RegistryClient;
+use registry_client::pb::VersionState;
 use registry_tests::process::{ServerProcess, registryctl};
+use registry_tests::{PATIENCE, noise, noise_of, until};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Clients come from 127.0.0.1. On another address of this machine, none of their ports can take the server's while it is away.
 const LISTEN: &str = "127.0.0.4:0";
@@ -51,4 +56,49 @@ fn a_command_waits_for_the_registry_and_says_so() {
     let _server = ServerProcess::start(folder.path(), &listen);
     let created = "created namespaces/default/models/fraud\n".to_owned();
     assert_eq!(command.end(), (Some(0), created, String::new()));
+}
+
+/// A folder that takes a while to publish, and what `publish` is called with.
+fn large(folder: &Path) -> String {
+    let out = folder.join("out");
+    std::fs::create_dir(&out).unwrap();
+    std::fs::write(out.join("model.bin"), noise(64 << 20)).unwrap();
+    out.to_str().unwrap().to_owned()
+}
+
+/// Begins a publication, and interrupts it once the version is there.
+async fn interrupted(client: &RegistryClient, endpoint: &str, arguments: &[&str], signal: Signal) -> String {
+    let before = client.list_versions("fraud").await.unwrap().versions.len();
+    let command = Running::begin(endpoint, arguments);
+    let pid = Pid::from_child(&command.child);
+    until(PATIENCE, || async { (client.list_versions("fraud").await.unwrap().versions.len() > before).then_some(()) })
+        .await;
+    kill_process(pid, signal).unwrap();
+    let (code, output, said) = command.end();
+    assert_eq!((code, output.as_str()), (Some(130), ""), "{said}");
+    said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_publish_says_how_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(&folder.path().join("storage"), LISTEN);
+    let (endpoint, client) = (server.endpoint(), crate::impatient(&server.endpoint()));
+    let out = large(folder.path());
+    client.create_model("fraud").await.unwrap();
+    let with_id = ["publish", &out, "fraud", "--version-id", "v9"];
+    let said = interrupted(&client, &endpoint, &with_id, Signal::INT).await;
+    assert_eq!(said, "registryctl: interrupted: fraud/versions/1 stays pending: run the same command again to go on\n");
+    let (code, output, said) = Running::begin(&endpoint, &with_id).end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(output.starts_with("published namespaces/default/models/fraud/versions/1: 1 file"), "{output}");
+
+    // Whoever stops a job sends SIGTERM.
+    let without = ["publish", &out, "fraud", "--description", "other"];
+    std::fs::write(Path::new(&out).join("model.bin"), noise_of(1, 64 << 20)).unwrap();
+    let said = interrupted(&client, &endpoint, &without, Signal::TERM).await;
+    let expected = "fraud/versions/2 is given up; with --version-id, the same command would go on with it";
+    assert_eq!(said, format!("registryctl: interrupted: {expected}\n"));
+    let version = client.get_version("fraud/versions/2").await.unwrap();
+    assert_eq!((version.state(), version.failure_reason.as_str()), (VersionState::Failed, "interrupted"));
 }

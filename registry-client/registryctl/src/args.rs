@@ -25,7 +25,7 @@ use crate::numbers;
 /// `fraud/versions/1.4.0`; an artifact `fraud@production/artifacts/model.onnx`.
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 invalid argument, 5 exists already, conflict or not allowed in
-/// this state, 6 registry not available or no answer in time, 7 damaged bytes.
+/// this state, 6 registry not available or no answer in time, 7 damaged bytes, 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "registryctl", version, arg_required_else_help = true)]
 pub(crate) struct Args {

@@ -9,6 +9,7 @@ use registry_client::{Error, pb};
 use registry_common::shown;
 use serde::Serialize;
 
+use crate::interrupt::Interrupted;
 use crate::output::{json, note};
 use crate::{Failure, admin, status};
 
@@ -130,6 +131,7 @@ fn exit_code(error: &(dyn StdError + 'static), of_client: Option<&Error>) -> u8 
         Some(error) if error.is_data_loss() => 7,
         None if error.is::<status::Down>() => 6,
         None if error.is::<admin::Damaged>() => 7,
+        None if error.is::<Interrupted>() => Interrupted::EXIT_CODE,
         _ => 1,
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use registry_client::{Pulled, pb};
 
 use crate::args::{Publish, Pull};
+use crate::interrupt::{Begun, GO_ON, Interrupted, asked_to_end};
 use crate::output::json::{self, Tree};
 use crate::output::{Output, brief, bytes, count, note};
 use crate::progress::{Bar, Moved};
@@ -33,13 +34,21 @@ pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), F
     let bar = Bar::new("uploading");
     let publish = context.client.publish(command.folder, command.model).version(version).progress(bar.follow());
     let mut publish = publish.follow_links(command.follow_links);
+    let takes_up = command.version_id.is_some();
     if let Some(version_id) = command.version_id {
         publish = publish.version_id(version_id);
     }
     if command.create {
         publish = publish.create_model_if_missing(pb::Model::default());
     }
-    let published = publish.send().await;
+    let begun = Begun::default();
+    let published = tokio::select! {
+        published = publish.on_begin(begun.told()).send() => published,
+        () = asked_to_end() => {
+            bar.end();
+            return Err(begun.left(context, takes_up).await.into());
+        }
+    };
     let moved = bar.end();
     made(context, "published", &published?, moved)
 }
@@ -65,7 +74,13 @@ pub(crate) async fn pull(context: &Context, command: Pull) -> Result<(), Failure
     };
     let bar = Bar::new("downloading");
     let pull = context.client.pull(name, &folder).partial(command.partial).progress(bar.follow());
-    let pulled = pull.send().await;
+    let pulled = tokio::select! {
+        pulled = pull.send() => pulled,
+        () = asked_to_end() => {
+            bar.end();
+            return Err(Interrupted(GO_ON.to_owned()).into());
+        }
+    };
     let moved = bar.end();
     let Pulled { version, files, others, .. } = pulled?;
     if version.delete_time.is_some() {

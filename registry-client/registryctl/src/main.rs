@@ -10,6 +10,7 @@ mod failure;
 mod folder;
 mod garbage;
 mod import;
+mod interrupt;
 mod legacy;
 mod list;
 mod models;

@@ -10,7 +10,7 @@ use registry_client::{Error, pb};
 use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::fake::Fake;
+use crate::fake::{Fake, impatient};
 use crate::folders::{VERSION, version};
 
 /// A folder with a file that was written long ago, so that every change shows in its time.
@@ -95,6 +95,25 @@ async fn a_file_that_changes_while_it_is_read_is_not_uploaded() {
         assert!(matches!(&error, Error::Io { path: file, .. } if *file == path), "{error:?}");
         assert!(told.lock().unwrap().is_empty());
     }
+}
+
+/// Running it again goes on with the version, which is why it must not be given up.
+#[tokio::test]
+async fn a_publish_that_the_registry_was_away_for_too_long_leaves_its_version_pending() {
+    let (folder, _) = folder_with("model.bin", 100);
+    let (fake, told) = registry(Fake::default());
+    let fake = fake
+        .on(|_: Request<pb::CreateVersionRequest>| Ok(version()))
+        .on(|_: Request<pb::CreateArtifactRequest>| Err::<pb::Artifact, _>(Status::unavailable("away")));
+    let client = impatient([fake.serve().await]).await;
+    let begun = Arc::new(Mutex::new(String::new()));
+    let begins = Arc::clone(&begun);
+    let publish =
+        client.publish(folder.path(), "models/m").on_begin(move |name| name.clone_into(&mut begins.lock().unwrap()));
+    let error = publish.await.unwrap_err();
+    assert!(error.is_unavailable(), "{error:?}");
+    assert!(told.lock().unwrap().is_empty());
+    assert_eq!(*begun.lock().unwrap(), version().name);
 }
 
 /// A registry with a version that has the id of the next one.
