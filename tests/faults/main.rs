@@ -26,6 +26,7 @@ mod printed;
 mod program;
 mod proxies;
 mod random;
+mod restarts;
 mod servers;
 mod standby;
 mod stands_still;

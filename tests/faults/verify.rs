@@ -28,6 +28,11 @@ impl Log {
         self.events.last().map_or(0, |event| event.revision)
     }
 
+    /// The names of all events.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.events.iter().map(|event| event.name.clone()).collect()
+    }
+
     /// Revisions and the events in them are contiguous, no id comes twice, time never goes back, and every hash follows from all
     /// before it.
     pub(crate) fn assert_is_whole(&self) {

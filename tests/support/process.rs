@@ -20,15 +20,27 @@ use crate::store;
 /// If the workspace can't be built, or has no such binary.
 pub fn binary(name: &str) -> &'static Path {
     static BINARIES: OnceLock<Vec<(String, PathBuf)>> = OnceLock::new();
-    let binaries = BINARIES.get_or_init(build);
-    let found = binaries.iter().find(|(built, _)| built == name);
-    &found.unwrap_or_else(|| panic!("the workspace has no binary {name}: {binaries:?}")).1
+    one_of(BINARIES.get_or_init(|| build("--bins")), name)
 }
 
-fn build() -> Vec<(String, PathBuf)> {
+/// The same of one of its examples. They are built apart, since they need what only tests do.
+///
+/// # Panics
+/// As above.
+pub fn example(name: &str) -> &'static Path {
+    static EXAMPLES: OnceLock<Vec<(String, PathBuf)>> = OnceLock::new();
+    one_of(EXAMPLES.get_or_init(|| build("--examples")), name)
+}
+
+fn one_of(built: &'static [(String, PathBuf)], name: &str) -> &'static Path {
+    let found = built.iter().find(|(built, _)| built == name);
+    &found.unwrap_or_else(|| panic!("the workspace has no {name}: {built:?}")).1
+}
+
+fn build(targets: &str) -> Vec<(String, PathBuf)> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--workspace", "--bins", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--workspace", targets, "--message-format=json-render-diagnostics"]);
     // What cargo has told the test of its own package; build scripts that look at it (ring's) would run again, and all above them.
     for (name, _) in std::env::vars_os() {
         if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
