@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::transport::Server as Transport;
 use tonic_health::ServingStatus;
@@ -17,7 +17,7 @@ use crate::backup::shipper::Shipper;
 use crate::config::{Config, StoreChoice};
 use crate::connections::{self, Limits};
 use crate::gc::{self, Plan, Schedule};
-use crate::grpc::Services;
+use crate::grpc::{Services, Stopping};
 use crate::layers::{CallLayer, Capacity};
 use crate::owners;
 use crate::registry::Registry;
@@ -34,6 +34,8 @@ const CONNECTION_BYTES: u32 = 2 * STREAM_BYTES;
 /// How many calls one connection may have open: HTTP/2's own limit, which a client waits for.
 const STREAMS: u32 = 256;
 const SNAPSHOTS: usize = 8;
+/// How long those calls that are ended may take to say so.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long the last segment of the archive may take behind the last call.
 const SHIPPING: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -95,14 +97,15 @@ impl Server {
         Ok(())
     }
 
-    /// Serves until `stop` is done, then drains: streams end with UNAVAILABLE, other calls are finished, up to the
-    /// configuration's `drain`.
+    /// Serves until `stop` is done, then drains: no connection is taken any more, and what is endless or can be begun anew (watches,
+    /// verifications) ends with UNAVAILABLE. Other calls, and streams of bytes, go on, up to the configuration's `drain`.
     ///
     /// # Errors
     /// If the network fails.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self { config, about, stores, registry, shipper } = self;
         let (drain, draining) = watch::channel(false);
+        let (give_up, ending) = watch::channel(false);
         let (health, health_service) = tonic_health::server::health_reporter();
         // Before the first call, so that health knows every service when it is asked.
         let serving = *stores.store.healthy().borrow();
@@ -125,7 +128,8 @@ impl Server {
             snapshot_patience: config.snapshot_patience.0,
             turns: Arc::new(Semaphore::new(snapshots(&config))),
         };
-        let routes = Services::new(registry, about, draining.clone(), idle, plan, watching)
+        let stopping = Stopping { draining: draining.clone(), ending };
+        let routes = Services::new(registry, about, stopping, idle, plan, watching)
             .routes(usize::try_from(config.max_message_size.bytes()).unwrap_or(usize::MAX))
             .add_service(health_service.accept_compressed(Gzip).accept_compressed(Zstd))
             .add_service(reflection().build_v1()?.accept_compressed(Gzip).accept_compressed(Zstd))
@@ -159,9 +163,16 @@ impl Server {
         tracing::info!("draining");
         drain.send_replace(true);
         let end = Instant::now() + config.drain.0;
-        match timeout_at(end, serving).await {
+        match timeout_at(end, &mut serving).await {
             Ok(ended) => ended?,
-            Err(_) => tracing::warn!(drain = %config.drain, "calls were still going on and were ended"),
+            Err(_) => {
+                tracing::warn!(drain = %config.drain, "calls were still going on and were ended");
+                give_up.send_replace(true);
+                // Whoever does not hear of it sees the connection end.
+                if let Ok(ended) = timeout(LAST_WORDS, serving).await {
+                    ended?;
+                }
+            }
         }
         // A sweep that is left in the middle holds up the other servers.
         if let Some(collecting) = tasks.take(COLLECTING)
@@ -188,12 +199,22 @@ fn snapshots(config: &Config) -> usize {
     }
 }
 
-/// Says of each service, and of the server as a whole, that it can't be used while the store can't, or when the server stops. Ends when
-/// there is no store to tell of any more.
-async fn tell_health(health: HealthReporter, mut healthy: watch::Receiver<bool>, mut draining: watch::Receiver<bool>) {
+/// Says of each service, and of the server as a whole, that it can't be used while the store can't, or when the server stops: with that
+/// those end who watch it, and so does this; also when there is no store to tell of any more.
+async fn tell_health(
+    mut health: HealthReporter,
+    mut healthy: watch::Receiver<bool>,
+    mut draining: watch::Receiver<bool>,
+) {
     loop {
-        let serving = *healthy.borrow_and_update() && !*draining.borrow_and_update();
-        tell(&health, status(serving)).await;
+        let (well, stopping) = (*healthy.borrow_and_update(), *draining.borrow_and_update());
+        tell(&health, status(well && !stopping)).await;
+        if stopping {
+            for service in health_of() {
+                health.clear_service_status(service).await;
+            }
+            return;
+        }
         // An error means that the store or the server is gone.
         let changed = tokio::select! {
             changed = healthy.changed() => changed,
@@ -210,9 +231,14 @@ fn status(serving: bool) -> ServingStatus {
 }
 
 async fn tell(health: &HealthReporter, status: ServingStatus) {
-    for service in registry_proto::SERVICES.iter().chain(&[""]) {
+    for service in health_of() {
         health.set_service_status(service, status).await;
     }
+}
+
+/// What is asked how it is: each service, and the server as a whole.
+fn health_of() -> impl Iterator<Item = &'static str> {
+    registry_proto::SERVICES.iter().copied().chain([""])
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -21,7 +21,7 @@ use crate::chunks::ChunkStore;
 use crate::config::Config;
 use crate::encryption::data::DataKeys;
 use crate::encryption::master::MasterKeys;
-use crate::grpc::Services;
+use crate::grpc::{Services, Stopping};
 use crate::places::Folder;
 use crate::registry::artifacts::DeleteArtifact;
 use crate::registry::kinds::LAYOUT;
@@ -123,11 +123,11 @@ impl Setting {
 }
 
 fn services(registry: &Registry) -> Services {
-    let (_, draining) = watch::channel(false);
+    let stopping = Stopping { draining: watch::channel(false).1, ending: watch::channel(false).1 };
     let watching =
         Watching { bookmark_every: LONG, snapshot_patience: LONG, turns: Arc::new(tokio::sync::Semaphore::new(1)) };
     let about = About::new(&Config::default(), uuid::Uuid::nil(), false);
-    Services::new(registry.clone(), about, draining, LONG, PLAN, watching)
+    Services::new(registry.clone(), about, stopping, LONG, PLAN, watching)
 }
 
 fn assert_running(collected: Result<pb::CollectGarbageReport, Error>) {

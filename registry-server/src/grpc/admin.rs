@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use registry_proto::v1 as pb;
 use registry_proto::v1::admin_service_server::AdminService;
 use registry_proto::v1::collect_garbage_response::Response as Collected;
@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
 
 use super::Services;
-use super::call::{List, Messages, Reply};
+use super::call::{List, Messages, Reply, until};
 use crate::backup::scrub::scrub;
 use crate::backup::verify::verify;
 use crate::error::Error;
@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[tonic::async_trait]
 impl AdminService for Services {
     async fn get_status(&self, request: Request<pb::GetStatusRequest>) -> Reply<pb::RegistryStatus> {
-        let (about, draining) = (self.about.clone(), self.draining.clone());
+        let (about, draining) = (self.about.clone(), self.stopping.draining.clone());
         let read = |registry, ()| async move { about.status(&registry, &draining).await };
         self.read(request, |_, _| Some(()), read).await
     }
@@ -42,7 +42,7 @@ impl AdminService for Services {
             |services, _, skip_artifacts| async move {
                 let messages = ReceiverStream::new(services.registry.backup(skip_artifacts));
                 let messages = messages.map_ok(|response| pb::BackupResponse { response: Some(response) });
-                Ok(services.until_draining(messages))
+                Ok(until(services.stopping.ending, messages))
             },
         )
         .await
@@ -167,21 +167,6 @@ impl Services {
                 let _ = out.send(last).await;
             }
         });
-        self.until_draining(ReceiverStream::new(messages))
-    }
-
-    /// A stream that ends with UNAVAILABLE when the server stops.
-    fn until_draining<T: Send + 'static>(
-        &self,
-        messages: impl Stream<Item = Result<T, Error>> + Send + 'static,
-    ) -> BoxStream<'static, Result<T, Error>> {
-        let mut draining = self.draining.clone();
-        let drained = async move {
-            // An error means that the server is gone.
-            let _ = draining.wait_for(|draining| *draining).await;
-        };
-        let draining = self.draining.clone();
-        let end = futures::stream::once(async move { draining.borrow().then_some(Err(Error::Draining)) });
-        Box::pin(messages.take_until(drained).chain(end.filter_map(std::future::ready)))
+        until(self.stopping.draining.clone(), ReceiverStream::new(messages))
     }
 }

@@ -7,7 +7,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
-use super::call::{List, Messages, Reply};
+use super::call::{List, Messages, Reply, until};
 use super::paging::Sizes;
 use super::uploads;
 use crate::error::Error;
@@ -113,7 +113,7 @@ impl ArtifactService for Services {
                     let next = move || (!piece.is_empty()).then(|| piece.split_to(MESSAGE.min(piece.len())));
                     stream::iter(std::iter::from_fn(next)).map(|data| Ok(pb::DownloadArtifactResponse { data }))
                 });
-                Ok(messages.try_flatten())
+                Ok(until(services.stopping.ending, messages.try_flatten()))
             },
         )
         .await

@@ -6,12 +6,14 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
+use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _, TryFutureExt as _};
 use prost::Message;
 use registry_proto::rpc::{self, Mutating, Paged};
 use registry_proto::v1::ErrorReason;
 use registry_proto::{ACTOR_BIN_HEADER, ACTOR_HEADER, REQUEST_ID_HEADER};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -41,6 +43,20 @@ impl List {
     pub(super) const fn by(orders: &'static [&'static str]) -> Self {
         Self { orders, sizes: Sizes { default: 50, most: 1000 } }
     }
+}
+
+/// A stream that ends with UNAVAILABLE when the server comes to this point of stopping.
+pub(super) fn until<T: Send + 'static>(
+    mut stop: watch::Receiver<bool>,
+    messages: impl Stream<Item = Result<T, Error>> + Send + 'static,
+) -> BoxStream<'static, Result<T, Error>> {
+    let stopped = stop.clone();
+    let stops = async move {
+        // An error means that the server is gone.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let end = stream::once(async move { stopped.borrow().then_some(Err(Error::Draining)) });
+    Box::pin(messages.take_until(stops).chain(end.filter_map(std::future::ready)))
 }
 
 impl Services {

@@ -79,7 +79,7 @@ impl Services {
             found.invalid("after_hash", "must have 32 bytes");
         }
         let (selection, start) = found.unless_any(selection.zip(start))?;
-        Ok(self.registry.watch(selection, start, self.watching.clone(), self.draining.clone()).await?)
+        Ok(self.registry.watch(selection, start, self.watching.clone(), self.stopping.draining.clone()).await?)
     }
 }
 

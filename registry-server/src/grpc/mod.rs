@@ -32,14 +32,22 @@ use crate::gc::Plan;
 use crate::registry::Registry;
 use crate::registry::watch::Watching;
 
+/// How far a server is with stopping.
+#[derive(Debug, Clone)]
+pub(crate) struct Stopping {
+    /// Turns true when it begins to: then streams end that are endless, or whose callers lose nothing if they begin them anew.
+    pub(crate) draining: watch::Receiver<bool>,
+    /// Turns true when its time for that is over: then those end that carry bytes.
+    pub(crate) ending: watch::Receiver<bool>,
+}
+
 /// The services over one registry.
 #[derive(Clone)]
 pub(crate) struct Services {
     registry: Registry,
     /// What the server is.
     about: About,
-    /// Turns true when the server stops: then streams end.
-    draining: watch::Receiver<bool>,
+    stopping: Stopping,
     /// How long an upload may wait for its next bytes.
     idle: Duration,
     /// How garbage is collected, unless a request says otherwise.
@@ -51,12 +59,12 @@ impl Services {
     pub(crate) fn new(
         registry: Registry,
         about: About,
-        draining: watch::Receiver<bool>,
+        stopping: Stopping,
         idle: Duration,
         plan: Plan,
         watching: Watching,
     ) -> Self {
-        Self { registry, about, draining, idle, plan, watching }
+        Self { registry, about, stopping, idle, plan, watching }
     }
 
     pub(crate) fn routes(self, max_message: usize) -> tonic::service::Routes {

@@ -156,10 +156,10 @@ impl Services {
 
     /// The next message of an upload, `None` at its end.
     async fn next_of<M>(&self, messages: &mut Streaming<M>, received: u64) -> Result<Option<M>, Status> {
-        let mut draining = self.draining.clone();
+        let mut ending = self.stopping.ending.clone();
         let next = tokio::select! {
             next = timeout(self.idle, messages.message()) => next,
-            _ = draining.wait_for(|draining| *draining) => return Err(Error::Draining.into()),
+            _ = ending.wait_for(|ending| *ending) => return Err(Error::Draining.into()),
         };
         match next {
             Ok(Ok(message)) => Ok(message),
