@@ -60,7 +60,9 @@ pub struct Publish {
 
 /// Who is told the name of the version.
 #[derive(Clone, Default)]
-struct OnBegin(Option<Arc<dyn Fn(&str) + Send + Sync>>);
+struct OnBegin(Option<Told>);
+
+type Told = Arc<dyn Fn(&str) + Send + Sync>;
 
 impl fmt::Debug for OnBegin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,7 +2,6 @@
 
 use std::time::SystemTime;
 
-use futures::TryStreamExt as _;
 use registry_client::pb;
 use registry_tests::store::embedded;
 use registry_tests::{PATIENCE, TestServer, model, until};
