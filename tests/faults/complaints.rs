@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::thread;
 
 use serde_json::{Value, json};
 
@@ -10,7 +11,8 @@ use crate::cli::{Ctl, server};
 /// The error that a command prints with `--json`, and its exit code.
 fn error(ctl: &Ctl, arguments: &[&str]) -> (Option<i32>, Value) {
     let (code, complaint) = ctl.fails(&[&["--json"], arguments].concat());
-    let error: Value = serde_json::from_str(&complaint).unwrap_or_else(|error| panic!("{error}: {complaint}"));
+    let last = complaint.lines().last().unwrap_or_default();
+    let error: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {complaint}"));
     (code, error["error"].clone())
 }
 
@@ -19,12 +21,20 @@ fn an_endpoint_that_can_not_be_reached_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let (code, complaint) = Ctl::at(format!("http://{address}")).fails(&["list"]);
-    assert_eq!(code, Some(6));
-    assert_eq!(complaint, format!("registryctl: http://{address}: Connection refused (os error 111)\n"));
-    let (code, error) = error(&Ctl::at(address.to_string()), &["get", "fraud"]);
-    assert_eq!((code, &error["exitCode"], &error["code"]), (Some(6), &6.into(), &"UNAVAILABLE".into()));
-    assert_eq!(error["message"], format!("http://{address}: Connection refused (os error 111)"));
+    let expected = format!("http://{address}: Connection refused (os error 111)");
+    // Both wait for the registry to come back.
+    thread::scope(|scope| {
+        let json = scope.spawn(|| error(&Ctl::at(address.to_string()), &["get", "fraud"]));
+        let (code, complaint) = Ctl::at(format!("http://{address}")).fails(&["list"]);
+        assert_eq!(
+            (code, complaint.lines().last()),
+            (Some(6), Some(&*format!("registryctl: {expected}"))),
+            "{complaint}"
+        );
+        let (code, error) = json.join().unwrap();
+        assert_eq!((code, &error["exitCode"], &error["code"]), (Some(6), &6.into(), &"UNAVAILABLE".into()));
+        assert_eq!(error["message"], expected);
+    });
 }
 
 #[test]
