@@ -60,12 +60,59 @@ async fn an_undeleted_model_has_its_stages_and_aliases_again() {
 
     client.delete_model(MODEL).force(true).etag(&before.etag).await.unwrap();
     let back = client.undelete_model(MODEL).await.unwrap();
-    assert_eq!(back.delete_time, None);
-    assert_eq!((back.stages, back.aliases, back.version_count), (before.stages, before.aliases, 2));
-    assert_eq!(client.get_version("models/fraud@production").await.unwrap().number, 1);
+    assert_eq!((back.delete_time, back.version_count, back.aliases.len()), (None, 2, 0));
     let again = client.undelete_model(MODEL);
     refused(&server, again, Code::FailedPrecondition, ErrorReason::ResourceNotDeleted).await;
     assert_eq!(ready(&client, MODEL).await.number, 3);
+}
+
+#[tokio::test]
+async fn who_serves_a_version_hears_that_its_model_is_deleted() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model_with(&client, MODEL, 4).await;
+    for (number, stage) in [(1, Stage::Production), (2, Stage::Staging), (3, Stage::Staging), (4, Stage::Archived)] {
+        client.transition_stage(version(number), stage).await.unwrap();
+    }
+    client.set_alias(MODEL, "champion", "4").await.unwrap();
+    client.set_alias(MODEL, "rival", "1").await.unwrap();
+    let deleted = client.delete_model(MODEL).force(true).await.unwrap();
+    let log = events(&client).await;
+    let log = log.iter().filter(|event| event.revision == deleted.revision);
+    let told: Vec<_> = log
+        .map(|event| {
+            let change = event.stage_change.map(|change| (change.from_stage(), change.to_stage(), change.cause()));
+            (event.r#type.as_str(), event.resource_name.trim_start_matches("namespaces/default/"), change)
+        })
+        .collect();
+    let left = |number: usize, from: Stage| {
+        let names = ["models/fraud/versions/1", "models/fraud/versions/2", "models/fraud/versions/3"];
+        let change = Some((from, Stage::Archived, StageChangeCause::Deleted));
+        (event_type::VERSION_STAGE_TRANSITIONED, names[number - 1], change)
+    };
+    let expected = [
+        (event_type::ALIAS_DELETED, MODEL, None),
+        left(3, Stage::Staging),
+        left(2, Stage::Staging),
+        left(1, Stage::Production),
+        (event_type::MODEL_DELETED, MODEL, None),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!((deleted.version_count, deleted.aliases.len(), deleted.stages.len()), (4, 0, 1));
+
+    // What comes back promotes nothing; a rollback does.
+    let back = client.undelete_model(MODEL).await.unwrap();
+    assert_eq!((back.version_count, back.stages[0].stage(), back.stages[0].version_count), (4, Stage::Archived, 4));
+    let production = client.get_version("models/fraud@production");
+    refused(&server, production, Code::NotFound, ErrorReason::ResourceNotFound).await;
+    assert_eq!(client.rollback(MODEL).await.unwrap().version.unwrap().number, 1);
+    assert_eq!(client.get_version("models/fraud@production").await.unwrap().number, 1);
+
+    // Where nobody serves anything, there is nothing else to tell.
+    model_with(&client, "models/quiet", 1).await;
+    let deleted = client.delete_model("models/quiet").await.unwrap();
+    let log = events(&client).await;
+    assert_eq!(log.iter().filter(|event| event.revision == deleted.revision).count(), 1);
 }
 
 #[tokio::test]

@@ -76,14 +76,30 @@ async fn a_large_version_can_go_every_way() {
     client.transition_stage(&version, Stage::Production).await.unwrap();
     client.set_alias(MODEL, "champion", &version).await.unwrap();
     client.delete_model(MODEL).force(true).await.unwrap();
-    // It leaves its stage, loses its alias, is deleted and purged in one revision.
     client.purge_version(&version).await.unwrap();
     let log = read_by_anybody(&server).await;
-    let last: Vec<_> = log.iter().filter(|event| event.revision == log.last().unwrap().revision).collect();
-    let types: Vec<_> = last.iter().map(|event| event.r#type.as_str()).collect();
+    let types: Vec<_> = log.iter().map(|event| event.r#type.as_str()).collect();
     let stages = event_type::VERSION_STAGE_TRANSITIONED;
-    assert_eq!(types, [event_type::ALIAS_DELETED, stages, event_type::VERSION_DELETED, event_type::VERSION_PURGED]);
-    assert_eq!(last[1].changed_fields, ["stage", "stage_time", "stage_revision"]);
+    let deleted = [event_type::ALIAS_DELETED, stages, event_type::MODEL_DELETED];
+    assert!(types.ends_with(&[&deleted[..], &[event_type::VERSION_DELETED, event_type::VERSION_PURGED]].concat()));
+    assert_eq!(log[log.len() - 4].changed_fields, ["stage", "stage_time", "stage_revision"]);
+}
+
+#[tokio::test]
+async fn a_model_whose_versions_are_too_much_for_a_revision_says_which() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model(&client, MODEL).await;
+    for _ in 0..4 {
+        let version = large_version(&client).await;
+        client.transition_stage(&version, Stage::Staging).await.unwrap();
+    }
+    let delete = client.delete_model(MODEL);
+    let error = refused(&server, delete, Code::ResourceExhausted, ErrorReason::MessageTooLarge).await.to_string();
+    assert!(error.contains("4 versions are in STAGING") && error.contains("before"), "{error}");
+    client.transition_stage("models/fraud/versions/1", Stage::Archived).await.unwrap();
+    client.delete_model(MODEL).await.unwrap();
+    read_by_anybody(&server).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use tonic::Request;
 use super::Services;
 use super::call::{Reply, check_comment};
 use crate::error::Violations;
-use crate::registry::stages::{Rollback, Transition, TransitionTogether, incumbent, stage};
+use crate::registry::policies::incumbent;
+use crate::registry::stages::{Rollback, Transition, TransitionTogether, stage};
 use crate::rules::names::{MODELS, VERSIONS};
 use crate::rules::stages::Stage;
 

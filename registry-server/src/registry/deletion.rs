@@ -16,6 +16,9 @@ use crate::rules::retention::Standing;
 use crate::rules::stages::Stage;
 use crate::store::Kind;
 
+/// How many bytes of events the versions of a deleted model may leave their stages with: what tells of the model itself fits beside them.
+const LEAVING_BYTES: usize = 2_500_000;
+
 /// A version to be deleted.
 pub(crate) struct DeleteVersion {
     pub(crate) name: Name,
@@ -44,18 +47,53 @@ impl Mutation for DeleteVersion {
     }
 }
 
-/// Marks a version as deleted; it leaves its stage and loses its aliases.
-pub(super) async fn delete(tx: &mut Tx<'_>, row: ModelRow, mut version: pb::Version) -> Result<pb::Version, Error> {
+/// Takes its aliases from a version, and takes it out of its stage if somebody may serve it there, with the events that those who watch
+/// have to see. The model is as it is once the mover has [finished](Mover::finish).
+pub(super) async fn let_go(
+    tx: &mut Tx<'_>,
+    row: ModelRow,
+    version: pb::Version,
+    cause: pb::StageChangeCause,
+) -> Result<(Mover, pb::Version), Error> {
     let aliases: Vec<_> = row.model.aliases.iter().filter(|(_, to)| **to == version.name).collect();
     let aliases: Vec<String> = aliases.into_iter().map(|(alias, _)| alias.clone()).collect();
-    let row = aliases::remove(tx, row, &aliases).await?;
-    let mut mover = Mover::new(row);
-    let mut stage = stage(version.stage).unwrap_or(Stage::Development);
-    if stage.is_stacked() {
-        // Who watches stages has to learn that this one lost its version.
-        version = mover.shift(tx, version, Stage::Archived, pb::StageChangeCause::Deleted, true).await?;
-        stage = Stage::Archived;
+    let mut mover = Mover::new(aliases::remove(tx, row, &aliases).await?);
+    if !stage(version.stage).is_some_and(Stage::is_stacked) {
+        return Ok((mover, version));
     }
+    let version = mover.shift(tx, version, Stage::Archived, cause, true).await?;
+    Ok((mover, version))
+}
+
+/// The same, of all versions of a model that is to be deleted.
+///
+/// # Errors
+/// If they are so many that their events don't fit into a revision.
+pub(super) async fn let_go_of_all(tx: &mut Tx<'_>, row: ModelRow) -> Result<ModelRow, Error> {
+    let aliases: Vec<_> = row.model.aliases.keys().cloned().collect();
+    let row = aliases::remove(tx, row, &aliases).await?;
+    let held = || Stage::ALL.into_iter().filter(|stage| stage.is_stacked());
+    if held().all(|stage| row.stage(stage).is_none()) {
+        return Ok(row);
+    }
+    let mut mover = Mover::new(row);
+    for stage in held() {
+        let versions = mover.row.stage(stage).map_or(0, |summary| summary.version_count);
+        if !mover.empty(tx, stage, pb::StageChangeCause::Deleted, LEAVING_BYTES).await? {
+            return Err(Error::TooLarge(format!(
+                "{}: {versions} versions are in {stage}, too many to leave it in one revision: move them to ARCHIVED \
+                 before (BatchTransitionStages)",
+                mover.model
+            )));
+        }
+    }
+    mover.finish(tx).await
+}
+
+/// Marks a version as deleted; it leaves its stage and loses its aliases.
+pub(super) async fn delete(tx: &mut Tx<'_>, row: ModelRow, version: pb::Version) -> Result<pb::Version, Error> {
+    let (mut mover, mut version) = let_go(tx, row, version, pb::StageChangeCause::Deleted).await?;
+    let stage = stage(version.stage).unwrap_or(Stage::Development);
     let before = version.clone();
     version.stage = stage_number(Stage::Archived);
     version.delete_time = Some(tx.now);
@@ -101,7 +139,7 @@ impl Mutation for UndeleteVersion {
         mover.count(Stage::Archived, 1);
         mover.row.model.version_count += 1;
         mover.row.model.latest_version = tx.store.latest(&mover.model).await?;
-        mover.finish(tx).await
+        mover.finish(tx).await.map(drop)
     }
 
     fn answer(committed: Committed) -> Result<pb::Version, Error> {

@@ -19,6 +19,7 @@ pub(crate) mod kinds;
 pub(crate) mod lists;
 pub(crate) mod models;
 mod namespaces;
+pub(crate) mod policies;
 pub(crate) mod prune;
 pub(crate) mod purge;
 pub(crate) mod resource;

@@ -12,7 +12,7 @@ use super::kinds::{kind, slot};
 use super::resource::{BY_AGE, LIVE, LIVE_BY_AGE, Resource, Row, Standard, standard_places, time_key};
 use super::stages::{stage, stage_number};
 use super::transaction::{Tx, decode};
-use super::{facts, validate};
+use super::{deletion, facts, validate};
 use crate::error::{Error, Violations};
 use crate::rules::names::{Collection, Computed, MODELS, Name, computed};
 use crate::rules::retention::{self, Standing};
@@ -120,6 +120,11 @@ impl Standard for ModelRow {
             ..Standing::default()
         };
         refuse_protected(&self.model.name, &standing, force)
+    }
+
+    /// Aliases, and the stages that somebody may serve.
+    async fn let_go(self, tx: &mut Tx<'_>) -> Result<Self, Error> {
+        deletion::let_go_of_all(tx, self).await
     }
 }
 

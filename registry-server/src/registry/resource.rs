@@ -99,6 +99,11 @@ pub(crate) trait Standard: Resource + Default {
     async fn may_delete(&self, _tx: &Tx<'_>, _force: bool) -> Result<(), Error> {
         Ok(())
     }
+
+    /// Gives up what a deleted one must not hold, in the revision of its deletion and before its event.
+    async fn let_go(self, _tx: &mut Tx<'_>) -> Result<Self, Error> {
+        Ok(self)
+    }
 }
 
 // The slots of all standard kinds.

@@ -7,14 +7,18 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 use super::models::{ModelRow, number_in};
+use super::policies::policy_of;
 use super::resource::{Resource, below, check_etag};
 use super::transaction::{Records as _, Tx, decode, event, resource_of};
 use super::{Committed, Mutation, kinds, versions};
-use crate::error::{Error, Violations};
+use crate::error::Error;
 use crate::rules::names::{MODELS, Name, VERSIONS};
-use crate::rules::stages::{self, Candidate, Incumbent, Move, Policy, Refusal, Stage, StageRule, State};
+use crate::rules::stages::{self, Candidate, Incumbent, Move, Refusal, Stage, State};
 use crate::store::{Kind, Range, Revision, Source};
 use crate::stored::NumberRecord;
+
+/// How many versions are read at once while a stage is emptied.
+const AT_ONCE: usize = 100;
 
 /// One transition; its fields were checked.
 pub(crate) struct Transition {
@@ -94,7 +98,7 @@ impl Transition {
                 let entering = version.number;
                 mover.shift(tx, version, self.to, pb::StageChangeCause::Transition, true).await?;
                 mover.displace(tx, incumbents, entering, leaves).await?;
-                mover.finish(tx).await
+                mover.finish(tx).await.map(drop)
             }
         }
     }
@@ -134,7 +138,7 @@ impl Mutation for Rollback {
         let back = earlier.number;
         mover.shift(tx, earlier, self.stage, pb::StageChangeCause::Rollback, false).await?;
         mover.displace(tx, incumbents, back, leaves).await?;
-        mover.finish(tx).await
+        mover.finish(tx).await.map(drop)
     }
 
     fn answer(committed: Committed) -> Result<Self::Answer, Error> {
@@ -220,14 +224,37 @@ impl Mover {
         Ok(())
     }
 
-    /// Writes the model with its stages as they are now.
-    pub(super) async fn finish(mut self, tx: &mut Tx<'_>) -> Result<(), Error> {
+    /// Moves every version out of a stage to ARCHIVED, the one that entered last first. False if the events take more bytes than that
+    /// before the end.
+    pub(super) async fn empty(
+        &mut self,
+        tx: &mut Tx<'_>,
+        from: Stage,
+        cause: pb::StageChangeCause,
+        bytes: usize,
+    ) -> Result<bool, Error> {
+        let mut range = Range::last(stage_entry(&self.model, from, None), AT_ONCE);
+        loop {
+            let hits = tx.store.scan(Source::Index(versions::STAGE_ENTRIES), &range).await?;
+            let Some(last) = hits.last() else { return Ok(true) };
+            range.after = Some(last.position.clone());
+            for hit in &hits {
+                self.shift(tx, decode(&hit.record)?, Stage::Archived, cause, true).await?;
+            }
+            if tx.event_bytes() > bytes {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Writes the model with its stages as they are now, and returns it.
+    pub(super) async fn finish(mut self, tx: &mut Tx<'_>) -> Result<ModelRow, Error> {
         for summary in &mut self.row.model.stages {
             if let Some(stage) = stage(summary.stage) {
                 summary.version = tx.store.newest_in_stage(&self.model, stage).await?;
             }
         }
-        tx.touch(self.row).await.map(drop)
+        tx.touch(self.row).await
     }
 
     /// Counts a version in or out of a stage.
@@ -371,62 +398,4 @@ pub(crate) fn state(version: &pb::Version) -> State {
         pb::VersionState::Ready => State::Ready,
         pb::VersionState::Failed | pb::VersionState::Unspecified => State::Failed,
     }
-}
-
-/// `None` if it is unspecified, or if it is unknown and so added to what was found.
-pub(crate) fn incumbent(field: &str, number: i32, found: &mut Violations) -> Option<Incumbent> {
-    match pb::IncumbentAction::try_from(number) {
-        Ok(pb::IncumbentAction::Unspecified) => None,
-        Ok(pb::IncumbentAction::Archive) => Some(Incumbent::Archive),
-        Ok(pb::IncumbentAction::ToStaging) => Some(Incumbent::ToStaging),
-        Ok(pb::IncumbentAction::ToDevelopment) => Some(Incumbent::ToDevelopment),
-        Ok(pb::IncumbentAction::Refuse) => Some(Incumbent::Refuse),
-        Err(_) => {
-            found.invalid(field, format!("has no value {number}"));
-            None
-        }
-    }
-}
-
-/// A policy as the rules have it; `None` if something in it is ruled out, which is added to what was found.
-pub(crate) fn policy(policy: &pb::StagePolicy, found: &mut Violations) -> Option<Policy> {
-    let mut known = |number: i32, field: String| {
-        let stage = stage(number);
-        if stage.is_none() {
-            found.required(field);
-        }
-        stage
-    };
-    let mut transitions = Vec::new();
-    for (i, transition) in policy.transitions.iter().enumerate() {
-        let from = known(transition.from_stage, format!("transitions[{i}].from_stage"));
-        let to = known(transition.to_stage, format!("transitions[{i}].to_stage"));
-        transitions.push(from.zip(to));
-    }
-    let mut rules = Vec::new();
-    for (i, rule) in policy.stages.iter().enumerate() {
-        rules.push(known(rule.stage, format!("stages[{i}].stage")));
-    }
-    let rules: Vec<_> = (0..)
-        .zip(policy.stages.iter().zip(rules))
-        .map(|(i, (rule, stage)): (usize, _)| {
-            let incumbent = incumbent(&format!("stages[{i}].incumbent"), rule.incumbent, found);
-            stage.map(|stage| StageRule { stage, exclusive: rule.exclusive, incumbent })
-        })
-        .collect();
-    let transitions: Option<Vec<_>> = transitions.into_iter().collect();
-    let rules: Option<Vec<_>> = rules.into_iter().collect();
-    let made = Policy::new(&transitions?, &rules?);
-    made.map_err(|error| found.invalid("", error)).ok()
-}
-
-/// The policy of a stored model.
-///
-/// # Errors
-/// If it can't be understood: that is no fault of the caller.
-pub(crate) fn policy_of(model: &pb::Model) -> Result<Policy, Error> {
-    let Some(stored) = &model.stage_policy else { return Ok(Policy::default()) };
-    let mut found = Violations::default();
-    let policy = policy(stored, &mut found);
-    found.unless_any(policy).map_err(|error| Error::internal(format!("the stage policy of {}: {error}", model.name)))
 }

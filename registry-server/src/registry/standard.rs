@@ -151,6 +151,7 @@ impl<R: Standard> Mutation for Delete<R> {
         let before: R = tx.live(&self.name).await?;
         check_etag(&before, &self.etag)?;
         before.may_delete(tx, self.force).await?;
+        let before = before.let_go(tx).await?;
         let mut after = before.clone();
         let purge_time = tx.purge_time();
         let meta = after.message_mut().meta_mut();

@@ -9,7 +9,7 @@ use prost_types::{Struct, Timestamp, Value};
 use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 
-use super::stages::policy;
+use super::policies::policy;
 use crate::error::{Violations, quoted};
 use crate::rules::artifacts::{check_path, media_type};
 

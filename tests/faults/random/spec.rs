@@ -170,6 +170,21 @@ impl Model {
         Ok(told)
     }
 
+    /// What a model that is deleted gives up.
+    fn let_go(&mut self, model: usize) -> Told {
+        let mut told = Vec::new();
+        let gone: Vec<_> = std::mem::take(&mut self.aliases).into_iter().map(|(of, to)| format!("{of}:{to}>")).collect();
+        if !gone.is_empty() {
+            told.push(format!("alias.deleted m{model} {}", gone.join(" ")));
+        }
+        for stage in [Stage::Staging, Stage::Production] {
+            for number in self.in_stage(stage) {
+                told.push(self.shift(model, number, Stage::Archived, "deleted", true)?);
+            }
+        }
+        Ok(told)
+    }
+
     fn upload(&mut self, model: usize, number: i64, path: &'static str, bytes: u8) -> Told {
         let version = self.live(number)?;
         let name = format!("m{model}/{number}/{path}");
@@ -235,8 +250,10 @@ impl Spec {
                 if !force && (!found.aliases.is_empty() || !found.in_stage(Stage::Production).is_empty()) {
                     return Err(Refused);
                 }
+                let mut told = found.let_go(*model)?;
                 found.deleted = true;
-                Ok(vec![format!("model.deleted m{model}")])
+                told.push(format!("model.deleted m{model}"));
+                Ok(told)
             }
             Op::UndeleteModel(model) => {
                 let found = self.0.get_mut(model).filter(|model| model.deleted).ok_or(Refused)?;
