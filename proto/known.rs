@@ -81,6 +81,7 @@ mod own {
         OWN:
         /// What happens to one kind of resource only, or to none.
         event_types {
+            MODEL_PURGED = "model.purged": "a deleted model is gone for good, and its name is free.",
             VERSION_FINALIZED = "version.finalized": "a version turned READY or FAILED.",
             VERSION_PURGED = "version.purged": "the artifacts of a deleted version are gone for good.",
             VERSION_STAGE_TRANSITIONED = "version.stage_transitioned": "a version moved to a stage.",

@@ -8,7 +8,8 @@ use crate::{Call, RegistryClient, pb};
 impl RegistryClient {
     /// Makes a model: `models/fraud`, `namespaces/risk/models/fraud`, or just `fraud` for one of the default namespace.
     ///
-    /// [`is_already_exists`](crate::Error::is_already_exists) if the name is taken, also by a deleted model.
+    /// [`is_already_exists`](crate::Error::is_already_exists) if the name is taken, also by a deleted model: then the metadata of
+    /// its [`status`](crate::Error::status) has `deleted`, and [`purge_model`](Self::purge_model) frees the name.
     ///
     /// ```no_run
     /// # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
@@ -42,14 +43,20 @@ impl RegistryClient {
         self.call(pb::UpdateModelRequest { model: Some(model), ..Default::default() })
     }
 
-    /// Marks a model as deleted.
+    /// Marks a model as deleted. It loses its aliases, and what it has in production and staging leaves.
     pub fn delete_model(&self, name: impl Into<String>) -> Call<pb::DeleteModelRequest> {
         self.call(pb::DeleteModelRequest { name: complete(name), ..Default::default() })
     }
 
-    /// Takes a deletion back.
+    /// Takes a deletion back. Aliases, and what was in production and staging, do not come back by it.
     pub fn undelete_model(&self, name: impl Into<String>) -> Call<pb::UndeleteModelRequest> {
         self.call(pb::UndeleteModelRequest { name: complete(name), ..Default::default() })
+    }
+
+    /// Gives up a deleted model with all of its versions at once, and for good. Its name is free for another model, whose versions
+    /// are numbered on from there.
+    pub fn purge_model(&self, name: impl Into<String>) -> Call<pb::PurgeModelRequest> {
+        self.call(pb::PurgeModelRequest { name: complete(name), ..Default::default() })
     }
 
     /// Points an alias of a model, without its `@`, at a version: a full name or only its last part.
@@ -130,6 +137,11 @@ setters!(DeleteModelRequest {
 });
 
 setters!(UndeleteModelRequest {
+    /// Only if this is still the model's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+});
+
+setters!(PurgeModelRequest {
     /// Only if this is still the model's etag.
     etag(etag: impl Into<String>) |r| r.etag = etag.into();
 });

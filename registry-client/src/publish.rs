@@ -222,7 +222,9 @@ impl Publish {
             (created, _) => return created,
         };
         let resource = error.status().and_then(|status| status.resource.as_ref());
-        if !(error.is_not_found() && resource.is_some_and(|resource| resource.resource_type == pb::Model::TYPE)) {
+        let missing = error.is_not_found() && resource.is_some_and(|there| there.resource_type == pb::Model::TYPE);
+        // A purged model's name is free.
+        if !(missing || error.reason() == Some(pb::ErrorReason::ResourcePurged)) {
             return Err(error);
         }
         match self.client.create_model(&self.request.parent).model(model.clone()).await {

@@ -34,12 +34,14 @@ pub enum Error {
         name: String,
     },
     /// Choose another name, or use what is there.
-    #[error("{name} exists already")]
+    #[error("{name} exists already{}", way_out(of, *deleted))]
     AlreadyExists {
         /// Its type.
         of: &'static str,
         /// Its name.
         name: String,
+        /// It is deleted, and has its name all the same.
+        deleted: bool,
     },
     /// Read again, decide again.
     #[error("{name} has changed: its etag is {current} now")]
@@ -130,6 +132,17 @@ impl Error {
     /// A fault of the server.
     pub fn internal(what: impl Display) -> Self {
         Self::Internal(what.to_string())
+    }
+}
+
+/// What can be done about a deleted resource that has a name.
+fn way_out(of: &str, deleted: bool) -> String {
+    match of.rsplit('/').next() {
+        Some(kind) if deleted && kind == "Namespace" => format!(": it is deleted; Undelete{kind} brings it back"),
+        Some(kind) if deleted => {
+            format!(": it is deleted; Undelete{kind} brings it back, Purge{kind} frees its name for good")
+        }
+        _ => String::new(),
     }
 }
 

@@ -37,8 +37,11 @@ pub(crate) fn status(error: &Error) -> Status {
             details.set_bad_request(some_of(violations));
             metadata.insert("violation_count".to_owned(), violations.len().to_string());
         }
-        Error::NotFound { of, name } | Error::AlreadyExists { of, name } => {
+        Error::NotFound { of, name } | Error::AlreadyExists { of, name, .. } => {
             details.set_resource_info(*of, cut(name, NAME_BYTES), "", "");
+            if let Error::AlreadyExists { deleted: true, .. } = error {
+                metadata.insert("deleted".to_owned(), "true".to_owned());
+            }
         }
         Error::Precondition { name, .. } | Error::Damaged { name, .. } => {
             metadata.insert("name".to_owned(), cut(name, NAME_BYTES));
@@ -211,7 +214,7 @@ mod tests {
         let detail = || name.clone();
         for error in [
             Error::NotFound { of: "modelregistry.dev/Artifact", name: name.clone() },
-            Error::AlreadyExists { of: "modelregistry.dev/Artifact", name: name.clone() },
+            Error::AlreadyExists { of: "modelregistry.dev/Artifact", name: name.clone(), deleted: true },
             Error::EtagMismatch { name: name.clone(), current: "ffffffffffffffff".to_owned() },
             Error::precondition(ErrorReason::TransitionNotAllowed, &name, detail()),
             Error::ChunksCollected(name.clone()),

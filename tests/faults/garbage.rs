@@ -95,9 +95,12 @@ async fn the_command_line_purges_collects_and_scrubs() {
     assert_eq!(code, Some(0), "{said}");
     let report: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!((&report["removedChunks"], &report["storedChunks"]), (&"1".into(), &"2".into()));
-    assert!(ctl(&["gc"]).1.starts_with("purged 0 versions, removed 0 of 2 chunks"), "the server's own grace time");
+    assert!(
+        ctl(&["gc"]).1.starts_with("purged 0 versions and 0 models, removed 0 of 2 chunks"),
+        "the server's own grace time"
+    );
     let printed = ctl(&["gc", "--grace", "0s"]).1;
-    assert!(printed.starts_with("purged 0 versions, removed 1 of 2 chunks (19.53 KiB)"), "{printed}");
+    assert!(printed.starts_with("purged 0 versions and 0 models, removed 1 of 2 chunks (19.53 KiB)"), "{printed}");
 
     let (code, printed, said) = ctl(&["scrub"]);
     assert_eq!((code, printed.as_str()), (Some(0), "read 1 artifacts: 1 chunks (19.53 KiB) are well\n"), "{said}");

@@ -19,6 +19,7 @@ mod held;
 mod import;
 mod kill;
 mod limits;
+mod names;
 mod objects;
 mod open_transaction;
 mod owners;

@@ -181,6 +181,11 @@ async fn step(client: &RegistryClient, number: usize) -> bool {
         }
         22 => drop(ready(client, MODEL).await),
         23 => drop(client.prune_versions(MODEL, 1).await.unwrap()),
+        24 => drop(client.delete_model(other).await.unwrap()),
+        25 => drop(client.purge_version(format!("{other}/versions/1")).await.unwrap()),
+        26 => drop(client.purge_model(other).await.unwrap()),
+        27 => drop(client.create_model(other).await.unwrap()),
+        28 => drop(ready(client, other).await),
         _ => return false,
     }
     true

@@ -116,9 +116,8 @@ async fn what_was_deleted_long_enough_ago_is_purged_by_itself() {
     assert_eq!((again.purged_versions, again.removed_chunks), (0, 0));
     has(&client, "models/kept/versions/2", &[content(2)]).await;
 
-    // The model comes back without its versions, not with versions without their artifacts.
-    let back = client.undelete_model("models/deleted").await.unwrap();
-    assert_eq!((back.version_count, back.stages.as_slice(), back.latest_version.as_str()), (0, &[][..], ""));
+    let back = client.undelete_model("models/deleted");
+    refused(&server, back, Code::FailedPrecondition, ErrorReason::ResourcePurged).await;
     assert!(client.get_version("models/deleted/versions/2").await.unwrap().purged);
     verified(&client).await;
 }

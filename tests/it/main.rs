@@ -24,6 +24,7 @@ mod moving;
 mod names;
 mod namespaces;
 mod parents;
+mod purging;
 mod quotas;
 mod reflection;
 mod requests;

@@ -73,6 +73,9 @@ async fn every_mutation_asked_twice_happens_once_also_across_a_restart() {
     done.push(twice(&server, client.prune_versions(MODEL, 1)).await);
     done.push(twice(&server, client.delete_model(MODEL).force(true)).await);
     done.push(twice(&server, client.undelete_model(MODEL)).await);
+    client.delete_model(MODEL).force(true).await.unwrap();
+    done.push(twice(&server, client.purge_model(MODEL)).await);
+    done.push(twice(&server, client.create_model(MODEL).owner("eve")).await);
 
     server.restart().await;
     let log = events(&client).await;

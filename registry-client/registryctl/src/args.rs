@@ -97,9 +97,10 @@ pub(crate) enum Command {
         /// What to bring back.
         name: Name,
     },
-    /// Give up the artifacts of a deleted version at once, and for good; after a while the registry does so by itself.
+    /// Give up a deleted version's artifacts, or a deleted model with all of its versions, at once and for good. A model's name is
+    /// free after that. After a while the registry does so by itself.
     Purge {
-        /// The version.
+        /// The version or model.
         name: Name,
     },
     /// Upload a file as an artifact of a version.
@@ -128,7 +129,7 @@ pub(crate) enum Command {
     /// Check the whole registry: the hash chain, the state against the log, the bytes of every artifact. With a folder, check that
     /// instead: whether it is still what was pulled into it.
     Verify(Verify),
-    /// Purge versions that were deleted long ago and remove chunks that no artifact lists; the registry does so by itself as well.
+    /// Purge versions and models that were deleted long ago and remove chunks that no artifact lists; the registry does so by itself as well.
     Gc(crate::garbage::Gc),
     /// Read every chunk of every artifact, and find those that are missing or damaged.
     Scrub {
@@ -156,7 +157,7 @@ pub(crate) enum Command {
     /// `MODEL/YYYYMMDD_HHMMSS/` with `metadata.json`, of which only what is missing is taken when it is run again. Links are followed
     /// within the tree. What is not taken is said; what is bad, all of it at once, before anything is sent.
     Import(Import),
-    /// Measure a registry against what the machine can do without one. Makes models of its own and deletes them.
+    /// Measure a registry against what the machine can do without one. Makes models of its own, and purges them in the end.
     Bench(Bench),
     /// Print completions for a shell.
     Completions {

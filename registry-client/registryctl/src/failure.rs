@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::interrupt::Interrupted;
 use crate::output::{json, note};
-use crate::{Failure, admin, status};
+use crate::{Failure, admin, hints, status};
 
 /// Of the command line itself; it is clap's.
 const WRONG_USAGE: u8 = 2;
@@ -64,7 +64,8 @@ pub(crate) fn report(error: &(dyn StdError + 'static), json: bool) -> ExitCode {
     if json {
         print(&report)
     } else {
-        note(&report.message)
+        note(&report.message);
+        hints::of(error).iter().for_each(|hint| note(hint));
     }
     ExitCode::from(report.exit_code)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use registry_client::{Name, pb};
+use registry_client::{Error, Kind, Name, RegistryClient, pb};
 
 use crate::admin::{Damaged, bar};
 use crate::output::{brief, bytes, count as number};
@@ -41,8 +41,9 @@ pub(crate) async fn collect(context: &Context, command: Gc) -> Result<(), Failur
         };
         let (purged, removed) = if command.dry_run { ("would purge", "would remove") } else { ("purged", "removed") };
         format!(
-            "{purged} {}, {removed} {} of {} ({}) and {}; {} more are too recent{refused}",
+            "{purged} {} and {}, {removed} {} of {} ({}) and {}; {} more are too recent{refused}",
             number(report.purged_versions, "version"),
+            number(report.purged_models, "model"),
             report.removed_chunks,
             number(report.stored_chunks, "chunk"),
             bytes(report.removed_bytes),
@@ -94,6 +95,32 @@ fn scrub_text(report: &pb::ScrubReport) -> Vec<String> {
 }
 
 pub(crate) async fn purge(context: &Context, name: Name) -> Result<(), Failure> {
-    let version = context.client.purge_version(name).await?;
-    context.out.message("Version", &version, |version| format!("purged {}", brief(&version.name)))
+    let (client, out) = (&context.client, &context.out);
+    match name.kind() {
+        Kind::Version => {
+            let version = client.purge_version(name).await?;
+            out.message("Version", &version, |version| format!("purged {}", brief(&version.name)))
+        }
+        Kind::Model => {
+            let model = purge_model(client, name.as_str()).await?;
+            out.message("Model", &model, |model| format!("purged {}: its name is free", brief(&model.name)))
+        }
+        kind => Err(format!("{kind:?}s can't be purged").into()),
+    }
+}
+
+/// Purges a model, however many versions it has: a call that takes too long has purged some.
+pub(crate) async fn purge_model(client: &RegistryClient, name: &str) -> Result<pb::Model, Error> {
+    let mut left = i64::MAX;
+    loop {
+        match client.purge_model(name).await {
+            Err(error) if error.is_deadline_exceeded() => {
+                let before = std::mem::replace(&mut left, client.get_model(name).await?.version_count);
+                if left >= before {
+                    return Err(error);
+                }
+            }
+            answer => return answer,
+        }
+    }
 }

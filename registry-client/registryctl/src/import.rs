@@ -14,7 +14,7 @@ use crate::args::Import;
 use crate::legacy::{self, About, LegacyModel, LegacyVersion, Tree};
 use crate::output::{brief, count as number, note};
 use crate::progress::target;
-use crate::{Context, Failure, oci};
+use crate::{Context, Failure, hints, oci};
 
 /// What an import did.
 #[derive(Debug, Default, serde::Serialize)]
@@ -97,11 +97,16 @@ async fn refused(context: &Context, namespace: &str, models: &[LegacyModel]) -> 
         let name = format!("namespaces/{namespace}/models/{}", legacy.id);
         match context.client.create_model(name).model(legacy.model.clone()).validate_only(true).await {
             Err(error) if error.is_invalid_argument() => refused.push((legacy.folder.clone(), error)),
-            Err(error) if !error.is_already_exists() => return Err(Of::of(&legacy.folder)(error).into()),
+            Err(error) if !is_there(&error) => return Err(Of::of(&legacy.folder)(error).into()),
             _ => {}
         }
     }
     Ok(refused)
+}
+
+/// Whether what was to be made is there, and not deleted.
+fn is_there(error: &Error) -> bool {
+    error.is_already_exists() && error.status().is_none_or(|status| !status.metadata.contains_key("deleted"))
 }
 
 /// An import that is under way.
@@ -128,7 +133,7 @@ impl Run<'_> {
         self.summary.models += 1;
         match self.context.client.create_model(&name).model(legacy.model).await {
             Ok(_) => self.summary.models_created += 1,
-            Err(error) if error.is_already_exists() => {}
+            Err(error) if is_there(&error) => {}
             Err(error) => return Err(Of::of(legacy.folder)(error).into()),
         }
         let mut production = None;
@@ -158,29 +163,30 @@ impl Run<'_> {
     async fn version(&self, model: &str, legacy: LegacyVersion) -> Result<Outcome, Failure> {
         let client = &self.context.client;
         let version_id = &legacy.version_id;
-        let version = match client.get_version(format!("{model}/versions/{version_id}")).await {
-            Ok(version) if version.state() == pb::VersionState::Ready => return Ok(Outcome::There),
+        let there = match client.get_version(format!("{model}/versions/{version_id}")).await {
+            Err(error) if error.is_not_found() => None,
+            // One that was purged gives its id up.
+            there => Some(there?).filter(|there| !there.purged),
+        };
+        let version = match there {
+            Some(there) if there.delete_time.is_some() => {
+                return Err(format!("{}: {}", brief(&there.name), hints::of_deleted(&there.name)).into());
+            }
+            Some(there) if there.state() == pb::VersionState::Ready => return Ok(Outcome::There),
             // An import that broke off left it: the files that are there are not sent again.
-            Ok(version) if version.state() == pb::VersionState::Pending => version,
-            Ok(version) => {
-                return Err(format!(
-                    "{}: is there, but not complete: {}",
-                    brief(&version.name),
-                    version.failure_reason
-                )
-                .into());
+            Some(there) if there.state() == pb::VersionState::Pending => there,
+            Some(there) => {
+                let (name, why) = (brief(&there.name), &there.failure_reason);
+                return Err(format!("{name}: is there, but not complete: {why}").into());
             }
-            Err(error) if error.is_not_found() => {
-                match client.create_version(model).version(legacy.version).version_id(version_id).await {
-                    Ok(version) => version,
-                    Err(error) if error.is_invalid_argument() && self.skip_bad => {
-                        note(&format!("left out: {}: {error}", legacy.folder.display()));
-                        return Ok(Outcome::LeftOut);
-                    }
-                    Err(error) => return Err(Of::of(legacy.folder)(error).into()),
+            None => match client.create_version(model).version(legacy.version).version_id(version_id).await {
+                Ok(version) => version,
+                Err(error) if error.is_invalid_argument() && self.skip_bad => {
+                    note(&format!("left out: {}: {error}", legacy.folder.display()));
+                    return Ok(Outcome::LeftOut);
                 }
-            }
-            Err(error) => return Err(error.into()),
+                Err(error) => return Err(Of::of(legacy.folder)(error).into()),
+            },
         };
         for file in legacy.files {
             let path = legacy.folder.join(&file);

@@ -9,6 +9,7 @@ mod events;
 mod failure;
 mod folder;
 mod garbage;
+mod hints;
 mod import;
 mod interrupt;
 mod legacy;

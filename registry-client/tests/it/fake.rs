@@ -201,6 +201,7 @@ fake_service!(pb::model_service_server::ModelService {
     update_model(UpdateModelRequest) -> Model;
     delete_model(DeleteModelRequest) -> Model;
     undelete_model(UndeleteModelRequest) -> Model;
+    purge_model(PurgeModelRequest) -> Model;
     set_alias(SetAliasRequest) -> Model;
     delete_alias(DeleteAliasRequest) -> Model;
 });

@@ -19,6 +19,7 @@ async fn every_method_takes_short_names() {
         format!("{:?}", client.update_model(model)),
         format!("{:?}", client.delete_model("fraud")),
         format!("{:?}", client.undelete_model("fraud")),
+        format!("{:?}", client.purge_model("fraud")),
         format!("{:?}", client.set_alias("fraud", "live", "7")),
         format!("{:?}", client.delete_alias("fraud", "live")),
         format!("{:?}", client.create_version("fraud")),

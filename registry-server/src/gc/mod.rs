@@ -1,4 +1,4 @@
-//! Collecting garbage: versions that were deleted long ago give up their artifacts, and chunks that no artifact lists go.
+//! Collecting garbage: versions that were deleted long ago give up their artifacts, models their names, and chunks that no artifact lists go.
 //!
 //! One pass over the artifacts, one over the stored chunks. What is listed is kept in memory meanwhile: 40 to 75 MB for a million
 //! different chunks, which is a terabyte of artifacts. Why nothing that is in use can go stands in [`crate::rules::garbage`].
@@ -53,8 +53,9 @@ pub(crate) async fn collect(
     }
     let now = registry.store().time().await?;
     let purging = |purged| tell(Phase::Purge, purged);
-    let purged_versions = registry.purge_due(intent, now, plan.dry_run, purging).await?;
-    let mut report = pb::CollectGarbageReport { purged_versions, ..Default::default() };
+    let purged = registry.purge_due(intent, now, plan.dry_run, purging).await?;
+    let (purged_versions, purged_models) = (purged.versions, purged.models);
+    let mut report = pb::CollectGarbageReport { purged_versions, purged_models, ..Default::default() };
     if !tell(Phase::Mark, 0) {
         return Ok(report);
     }

@@ -63,6 +63,7 @@ pub(crate) async fn run(registry: Registry, schedule: Schedule, mut draining: wa
         match collect(&registry, &Intent::own(), &plan, |_, _| !*stop.borrow()).await {
             Ok(report) => tracing::info!(
                 purged_versions = report.purged_versions,
+                purged_models = report.purged_models,
                 removed_chunks = report.removed_chunks,
                 removed_bytes = report.removed_bytes,
                 refused_chunks = report.refused_chunks,

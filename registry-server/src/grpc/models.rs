@@ -9,6 +9,7 @@ use super::call::{List, Reply};
 use crate::error::Violations;
 use crate::registry::aliases::{DeleteAlias, SetAlias};
 use crate::registry::models::ModelRow;
+use crate::registry::purge_models::PurgeModel;
 use crate::registry::standard::{Create, Delete, Undelete, Update};
 use crate::rules::names::{DEFAULT_NAMESPACE, MODELS, NAMESPACES, Name, VERSIONS, VersionRef, check_alias, check_id};
 
@@ -68,6 +69,14 @@ impl ModelService for Services {
             Some(Undelete::<ModelRow>::new(name, request.etag))
         })
         .await
+    }
+
+    async fn purge_model(&self, request: Request<pb::PurgeModelRequest>) -> Reply<pb::Model> {
+        let purge = |request: pb::PurgeModelRequest, found: &mut Violations| {
+            Some(PurgeModel { name: found.name("name", &MODELS, &request.name)?, etag: request.etag })
+        };
+        self.act(request, purge, |registry, intent, purge| async move { registry.purge_model(intent, purge).await })
+            .await
     }
 
     async fn set_alias(&self, request: Request<pb::SetAliasRequest>) -> Reply<pb::Model> {

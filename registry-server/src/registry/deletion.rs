@@ -5,8 +5,7 @@ use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 
 use super::models::{ModelRow, refuse_protected};
-use super::purge::must_have_its_artifacts;
-use super::resource::{Resource, check_etag, must_be_deleted};
+use super::resource::{Resource, check_etag, must_be_deleted, must_not_be_purged};
 use super::stages::{Mover, stage, stage_number};
 use super::transaction::{Records as _, Tx, event};
 use super::{Committed, Mutation, aliases};
@@ -124,7 +123,7 @@ impl Mutation for UndeleteVersion {
         let row: ModelRow = tx.live(&self.name.parent()).await?;
         let before: pb::Version = tx.any(&self.name).await?;
         check_etag(&before, &self.etag)?;
-        must_have_its_artifacts(&before)?;
+        must_not_be_purged(&before)?;
         must_be_deleted(&before)?;
         let version = pb::Version {
             delete_time: None,

@@ -22,6 +22,7 @@ mod namespaces;
 pub(crate) mod policies;
 pub(crate) mod prune;
 pub(crate) mod purge;
+pub(crate) mod purge_models;
 pub(crate) mod resource;
 pub(crate) mod stages;
 pub(crate) mod standard;

@@ -21,7 +21,7 @@ use crate::store::{FactView, Index, Kind, KindLayout, Place, Record, Source};
 use crate::stored::{ModelRecord, StageHeight};
 
 const MODEL: Kind = Kind(1);
-/// Models that are deleted and have versions that are not, by when these are to be purged.
+/// Models that are deleted and not purged, by when they are to be.
 pub(crate) const DELETED: Index = Index { kind: MODEL, slot: 4 };
 
 /// A model, and what is counted for it.
@@ -83,12 +83,7 @@ impl ModelRow {
 #[async_trait]
 impl Resource for ModelRow {
     const LAYOUT: KindLayout = KindLayout {
-        slots: &[
-            LIVE,
-            LIVE_BY_AGE,
-            BY_AGE,
-            slot(DELETED.slot, "deleted and with versions that are not, by purge time"),
-        ],
+        slots: &[LIVE, LIVE_BY_AGE, BY_AGE, slot(DELETED.slot, "deleted and not purged, by purge time")],
         view: Some(FactView { about: "The models, deleted ones too", facts: facts::MODEL, facts_of: facts::of_model }),
         ..kind(MODEL, "models")
     };
@@ -97,9 +92,7 @@ impl Resource for ModelRow {
 
     fn places(&self, name: &Name) -> Vec<Place> {
         let mut places = standard_places(name, self.meta());
-        if let (Some(_), Some(time), true) =
-            (&self.model.delete_time, &self.model.purge_time, self.model.version_count > 0)
-        {
+        if let (Some(_), Some(time), false) = (&self.model.delete_time, &self.model.purge_time, self.model.purged) {
             places.push(Place { slot: DELETED.slot, value: time_key(time) });
         }
         places
@@ -107,6 +100,10 @@ impl Resource for ModelRow {
 
     fn check(message: &pb::Model, found: &mut Violations) {
         validate::model(message, found);
+    }
+
+    fn purged(&self) -> Option<&'static str> {
+        self.model.purged.then_some("was purged: CreateModel gives its name to a new model")
     }
 }
 
@@ -120,6 +117,11 @@ impl Standard for ModelRow {
             ..Standing::default()
         };
         refuse_protected(&self.model.name, &standing, force)
+    }
+
+    /// A purged model's: the next one's versions are counted on after its own.
+    fn heir(&self) -> Option<Self> {
+        self.model.purged.then(|| Self { last_number: self.last_number, ..Self::default() })
     }
 
     /// Aliases, and the stages that somebody may serve.

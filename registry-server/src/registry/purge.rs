@@ -6,20 +6,20 @@ use async_trait::async_trait;
 use prost_types::Timestamp;
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
-use registry_proto::v1::ErrorReason;
 
 use super::artifacts::remove_records;
 use super::deletion::delete;
 use super::models::ModelRow;
-use super::resource::{Resource as _, Row as _, check_etag, must_be_deleted};
+use super::purge_models::{Deletion, Purged};
+use super::resource::{Resource as _, check_etag, must_be_deleted, must_not_be_purged};
 use super::transaction::{Tx, decode, event};
-use super::{Committed, Intent, Mutation, Registry, models, usage, versions};
+use super::{Committed, Intent, Mutation, Registry, usage, versions};
 use crate::error::Error;
-use crate::rules::names::{MODELS, Name, VERSIONS};
+use crate::rules::names::{Name, VERSIONS};
 use crate::store::{Pages, Source};
 
 /// Whether a planned time has come.
-fn is_due(planned: Option<&Timestamp>, now: SystemTime) -> bool {
+pub(super) fn is_due(planned: Option<&Timestamp>, now: SystemTime) -> bool {
     planned.and_then(|time| SystemTime::try_from(*time).ok()).is_some_and(|planned| planned <= now)
 }
 
@@ -30,14 +30,14 @@ impl Registry {
             return Ok(version);
         }
         loop {
-            let as_read = self.read_for_purge(purge.clone(), None).await?;
+            let as_read = self.read_for_purge(purge.clone(), When::Asked).await?;
             if let Some(version) = self.commit(intent.clone(), as_read).await? {
                 return Ok(version);
             }
         }
     }
 
-    async fn read_for_purge(&self, purge: PurgeVersion, now: Option<SystemTime>) -> Result<PurgeAsRead, Error> {
+    pub(super) async fn read_for_purge(&self, purge: PurgeVersion, when: When) -> Result<PurgeAsRead, Error> {
         let version = self.version(&purge.name).await?;
         let name = Name::canonical(&VERSIONS, &version.name);
         let mut artifacts = Vec::new();
@@ -45,56 +45,48 @@ impl Registry {
         while let Some(hit) = all.next(&*self.store).await? {
             artifacts.push(hit.record.key);
         }
-        Ok(PurgeAsRead { purge, now, read: version.etag, artifacts })
+        Ok(PurgeAsRead { purge, when, read: version.etag, artifacts })
     }
 
-    /// Purges the versions whose time has come, the earliest first; those of deleted models come last. Stops when `tell`, which
-    /// hears how many were, says false. With `dry_run` it only counts.
+    /// Purges the versions whose time has come, the earliest first, and then the models. Stops when `tell`, which hears how many
+    /// versions were, says false. With `dry_run` it only counts.
     pub(crate) async fn purge_due(
         &self,
         intent: &Intent,
         now: SystemTime,
         dry_run: bool,
         mut tell: impl FnMut(i64) -> bool,
-    ) -> Result<i64, Error> {
-        let mut purged = 0;
+    ) -> Result<Purged, Error> {
+        let mut purged = Purged::default();
         let mut deleted = Pages::of(Source::Index(versions::DELETED));
         while let Some(hit) = deleted.next(&*self.store).await? {
             let version: pb::Version = decode(&hit.record)?;
-            if !is_due(version.purge_time.as_ref(), now) || !tell(purged) {
+            if !is_due(version.purge_time.as_ref(), now) || !tell(purged.versions) {
                 break;
             }
-            purged += if dry_run { 1 } else { self.purge_if_due(intent, now, &version.name).await? };
+            purged.versions += if dry_run { 1 } else { self.purge_if_due(intent, now, &version.name).await? };
         }
-        let mut deleted = Pages::of(Source::Index(models::DELETED));
-        while let Some(hit) = deleted.next(&*self.store).await? {
-            let model = ModelRow::decode(&hit.record)?.model;
-            if !is_due(model.purge_time.as_ref(), now) || !tell(purged) {
-                break;
-            }
-            if dry_run {
-                purged += model.version_count;
-                continue;
-            }
-            let name = Name::canonical(&MODELS, &model.name);
-            let mut versions = Pages::under(Source::Index(versions::LIVE), name.prefix());
-            while let Some(hit) = versions.next(&*self.store).await? {
-                let version: pb::Version = decode(&hit.record)?;
-                purged += self.purge_if_due(intent, now, &version.name).await?;
-                if !tell(purged) {
-                    break;
-                }
-            }
-        }
+        self.purge_models_due(intent, now, dry_run, &mut purged, tell).await?;
         Ok(purged)
     }
 
     /// How many versions were purged.
     async fn purge_if_due(&self, intent: &Intent, now: SystemTime, name: &str) -> Result<i64, Error> {
         let name = Name::canonical(&VERSIONS, name);
-        let as_read = self.read_for_purge(PurgeVersion { name, etag: String::new() }, Some(now)).await?;
+        let as_read = self.read_for_purge(PurgeVersion { name, etag: String::new() }, When::Due(now)).await?;
         Ok(i64::from(self.commit(intent.clone(), as_read).await?.is_some()))
     }
+}
+
+/// When a version is purged.
+#[derive(Debug)]
+pub(super) enum When {
+    /// Somebody asks for it, and hears what stands in the way.
+    Asked,
+    /// If its time has come by now.
+    Due(SystemTime),
+    /// With its model, as long as that is deleted by this deletion.
+    With(Deletion),
 }
 
 /// A version whose artifacts are to be given up.
@@ -104,10 +96,9 @@ pub(crate) struct PurgeVersion {
     pub(crate) etag: String,
 }
 
-struct PurgeAsRead {
+pub(super) struct PurgeAsRead {
     purge: PurgeVersion,
-    /// Nothing is done unless its time has come by now.
-    now: Option<SystemTime>,
+    when: When,
     /// The etag that the version had before its artifacts were read.
     read: String,
     /// Their keys.
@@ -116,7 +107,7 @@ struct PurgeAsRead {
 
 #[async_trait]
 impl Mutation for PurgeAsRead {
-    /// `None` if it is not due, or if the version is not as it was read any more.
+    /// `None` if it is not to be yet or any more, or if the version is not as it was read.
     type Answer = Option<pb::Version>;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
@@ -128,13 +119,17 @@ impl Mutation for PurgeAsRead {
             Some(_) => (version.purge_time, true),
             None => (row.model.purge_time, row.model.delete_time.is_some()),
         };
-        match self.now {
+        match &self.when {
+            When::Asked => {
+                must_not_be_purged(&version)?;
+                if !deleted {
+                    must_be_deleted(&version)?;
+                }
+            }
             // It was undeleted, or somebody was faster.
-            Some(now) if version.purged || !is_due(planned.as_ref(), now) => return Ok(()),
-            _ => must_have_its_artifacts(&version)?,
-        }
-        if !deleted {
-            must_be_deleted(&version)?;
+            When::Due(now) if version.purged || !deleted || !is_due(planned.as_ref(), *now) => return Ok(()),
+            When::With(deletion) if version.purged || !deletion.lasts(&row) => return Ok(()),
+            When::Due(_) | When::With(_) => {}
         }
         if version.etag != self.read {
             return Ok(());
@@ -158,13 +153,4 @@ impl Mutation for PurgeAsRead {
         }
         committed.resource::<pb::Version>(event_type::VERSION_PURGED).map(Some)
     }
-}
-
-/// Fails if the version was purged.
-pub(super) fn must_have_its_artifacts(version: &pb::Version) -> Result<(), Error> {
-    if !version.purged {
-        return Ok(());
-    }
-    let detail = "was purged: its artifacts are gone for good";
-    Err(Error::precondition(ErrorReason::ResourcePurged, &version.name, detail))
 }

@@ -33,6 +33,11 @@ pub(crate) trait Resource:
     /// Checks what callers write, field by field and as a whole.
     fn check(message: &Self::Message, found: &mut Violations);
 
+    /// If it was purged, what that means, as the end of a sentence that begins with its name.
+    fn purged(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What every resource has.
     fn meta(&self) -> Meta<'_> {
         self.message().meta()
@@ -100,6 +105,11 @@ pub(crate) trait Standard: Resource + Default {
         Ok(())
     }
 
+    /// What another one begins with that is given the name of this one, if it has no need of it any more.
+    fn heir(&self) -> Option<Self> {
+        None
+    }
+
     /// Gives up what a deleted one must not hold, in the revision of its deletion and before its event.
     async fn let_go(self, _tx: &mut Tx<'_>) -> Result<Self, Error> {
         Ok(self)
@@ -128,13 +138,23 @@ pub(crate) fn missing<R: Resource>(name: &Name) -> Error {
     Error::NotFound { of: R::Message::TYPE, name: name.to_string() }
 }
 
-/// The error of a name that is taken.
-pub(crate) fn exists<R: Resource>(name: impl Into<String>) -> Error {
-    Error::AlreadyExists { of: R::Message::TYPE, name: name.into() }
+/// The error of a name that this has.
+pub(crate) fn exists<R: Resource>(name: impl Into<String>, there: &R) -> Error {
+    let deleted = there.meta().delete_time.is_some();
+    Error::AlreadyExists { of: R::Message::TYPE, name: name.into(), deleted }
+}
+
+/// Fails if the resource was purged.
+pub(crate) fn must_not_be_purged<R: Resource>(row: &R) -> Result<(), Error> {
+    match row.purged() {
+        None => Ok(()),
+        Some(detail) => Err(Error::precondition(ErrorReason::ResourcePurged, row.meta().name, detail)),
+    }
 }
 
 /// Fails if the resource is deleted.
 pub(crate) fn must_live<R: Resource>(row: &R) -> Result<(), Error> {
+    must_not_be_purged(row)?;
     let meta = row.meta();
     match meta.delete_time {
         None => Ok(()),

@@ -8,7 +8,7 @@ use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 
 use super::lists::{Listed, Page};
-use super::resource::{Resource, Standard, check_etag, exists, must_be_deleted};
+use super::resource::{Resource, Standard, check_etag, exists, must_be_deleted, must_not_be_purged};
 use super::transaction::{Records as _, Tx, event_of};
 use super::updates::Mask;
 use super::{Committed, Mutation, Registry, namespaces};
@@ -61,10 +61,13 @@ impl<R: Standard> Mutation for Create<R> {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         enter::<R>(tx, &self.name).await?;
-        if tx.store.get(R::KIND, &self.name.key()).await?.is_some() {
-            return Err(exists::<R>(self.name.as_str()));
-        }
-        let mut row = R::default();
+        let mut row = match tx.store.get(R::KIND, &self.name.key()).await? {
+            None => R::default(),
+            Some(record) => {
+                let there = R::decode(&record)?;
+                there.heir().ok_or_else(|| exists(self.name.as_str(), &there))?
+            }
+        };
         *row.message_mut() = self.message.given();
         *row.message_mut().meta_mut().name = self.name.to_string();
         tx.write(event_of::<R>("created"), None, row).await.map(drop)
@@ -190,6 +193,7 @@ impl<R: Standard> Mutation for Undelete<R> {
         enter::<R>(tx, &self.name).await?;
         let before: R = tx.any(&self.name).await?;
         check_etag(&before, &self.etag)?;
+        must_not_be_purged(&before)?;
         must_be_deleted(&before)?;
         let mut after = before.clone();
         let meta = after.message_mut().meta_mut();

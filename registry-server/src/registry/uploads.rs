@@ -264,7 +264,7 @@ fn admit(version: &pb::Version, upload: &Upload, sha256: &str, there: Option<&pb
         if sha256.is_empty() || sha256 == there.sha256 {
             return Ok(true);
         }
-        return Err(exists::<pb::Artifact>(&there.name));
+        return Err(exists(&there.name, there));
     }
     let r#type = &upload.artifact.r#type;
     if may_add(state(version), is_late(r#type)) {

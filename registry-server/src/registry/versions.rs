@@ -29,6 +29,9 @@ pub(crate) const STAGE_ENTRIES: Index = Index { kind: VERSION, slot: 3 };
 /// Versions that are deleted and not purged, by when they are to be.
 pub(crate) const DELETED: Index = Index { kind: VERSION, slot: 4 };
 
+/// Versions that are deleted and not purged, by number.
+pub(crate) const UNPURGED: Index = Index { kind: VERSION, slot: 5 };
+
 /// How often a read by a moving name is tried when the name moves in between.
 const READS: usize = 4;
 
@@ -40,6 +43,7 @@ impl Resource for pb::Version {
             slot(READY.slot, "READY and not deleted, by number"),
             slot(STAGE_ENTRIES.slot, "in a stage, by when they entered it"),
             slot(DELETED.slot, "deleted and not purged, by purge time"),
+            slot(UNPURGED.slot, "deleted and not purged, by number"),
         ],
         view: Some(FactView {
             about: "The versions of all models, deleted ones too",
@@ -64,14 +68,19 @@ impl Resource for pb::Version {
                 places.push(Place { slot: STAGE_ENTRIES.slot, value });
             }
         }
-        if let (Some(_), Some(time), false) = (&self.delete_time, &self.purge_time, self.purged) {
-            places.push(Place { slot: DELETED.slot, value: time_key(time) });
+        if self.delete_time.is_some() && !self.purged {
+            places.push(Place { slot: UNPURGED.slot, value: Vec::new() });
+            places.extend(self.purge_time.iter().map(|time| Place { slot: DELETED.slot, value: time_key(time) }));
         }
         places
     }
 
     fn check(message: &Self, found: &mut Violations) {
         validate::version(message, found);
+    }
+
+    fn purged(&self) -> Option<&'static str> {
+        self.purged.then_some("was purged: its artifacts are gone for good")
     }
 
     fn reads(name: &Name) -> Vec<(Kind, Vec<u8>)> {
@@ -190,7 +199,7 @@ impl CreateVersion {
     async fn take_id_from(&self, tx: &mut Tx<'_>, holder: &Name) -> Result<(), Error> {
         let before: pb::Version = tx.any(holder).await?;
         if before.state() != pb::VersionState::Failed && !before.purged {
-            return Err(exists::<pb::Version>(self.model.child(&VERSIONS, &self.version_id).as_str()));
+            return Err(exists(self.model.child(&VERSIONS, &self.version_id).as_str(), &before));
         }
         let after = pb::Version { version_id: String::new(), ..before.clone() };
         tx.write(event(event_type::VERSION_UPDATED), Some(before), after).await.map(drop)

@@ -175,6 +175,7 @@ pub(crate) fn mutations() -> Vec<Case> {
     let named = |name: &str| json!({ "name": name });
     let mut cases: Vec<_> = KINDS.iter().flat_map(|kind| standard_mutations(kind)).collect();
     cases.extend([
+        case("PurgeModel", named("models/gone"), named("models/old")),
         case(
             "SetAlias",
             json!({ "name": "models/fraud", "alias": "stable", "version": "1" }),

@@ -173,7 +173,8 @@ impl Model {
     /// What a model that is deleted gives up.
     fn let_go(&mut self, model: usize) -> Told {
         let mut told = Vec::new();
-        let gone: Vec<_> = std::mem::take(&mut self.aliases).into_iter().map(|(of, to)| format!("{of}:{to}>")).collect();
+        let gone: Vec<_> =
+            std::mem::take(&mut self.aliases).into_iter().map(|(of, to)| format!("{of}:{to}>")).collect();
         if !gone.is_empty() {
             told.push(format!("alias.deleted m{model} {}", gone.join(" ")));
         }

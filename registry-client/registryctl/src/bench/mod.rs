@@ -18,6 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use crate::args::{Bench, Figure as Kind};
+use crate::garbage::purge_model;
 use crate::output::{Column, Output};
 use crate::{Context, Failure};
 
@@ -135,7 +136,7 @@ pub(crate) async fn bench(context: &Context, endpoint: &str, options: Bench) -> 
         Ok::<_, Failure>(())
     }
     .await;
-    clean_up(&setup).await?;
+    clean_up(context, &setup).await?;
     measured?;
     print(&context.out, &figures)
 }
@@ -144,8 +145,8 @@ fn run_id() -> String {
     Uuid::new_v4().simple().to_string()[..8].to_owned()
 }
 
-/// Deletes the models of this run.
-async fn clean_up(setup: &Setup) -> Result<(), Failure> {
+/// Deletes the models of this run for good.
+async fn clean_up(context: &Context, setup: &Setup) -> Result<(), Failure> {
     let mut client = pb::model_service_client::ModelServiceClient::new(setup.registry(0));
     let begin = format!("namespaces/default/models/bench-{}-", setup.run);
     let mut page_token = String::new();
@@ -153,8 +154,9 @@ async fn clean_up(setup: &Setup) -> Result<(), Failure> {
         let list = pb::ListModelsRequest { page_token, page_size: 1000, ..Default::default() };
         let page = client.list_models(list).await?.into_inner();
         for model in page.models.into_iter().filter(|model| model.name.starts_with(&begin)) {
-            let delete = pb::DeleteModelRequest { name: model.name, force: true, ..Default::default() };
+            let delete = pb::DeleteModelRequest { name: model.name.clone(), force: true, ..Default::default() };
             client.delete_model(delete).await?;
+            purge_model(&context.client, &model.name).await?;
         }
         page_token = page.next_page_token;
         if page_token.is_empty() {

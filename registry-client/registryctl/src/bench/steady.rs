@@ -13,6 +13,7 @@ use super::load::{Times, percentile, time_calls};
 use super::run_id;
 use super::unary::typical_version;
 use crate::args::Bench;
+use crate::garbage::purge_model;
 use crate::output::{Column, note};
 use crate::{Context, Failure};
 
@@ -41,10 +42,14 @@ pub(super) async fn steady(context: &Context, options: &Bench) -> Result<(), Fai
     let model_id = format!("bench-{}-steady", run_id());
     let parent = context.client.create_model(format!("models/{model_id}")).await?.name;
     let measured = measure(context, options, &parent).await;
-    let deleted = context.client.delete_model(&parent).force(true).await;
+    let purged = async {
+        context.client.delete_model(&parent).force(true).await?;
+        purge_model(&context.client, &parent).await
+    };
+    let purged = purged.await;
     let measured = measured?;
     print(context, &measured)?;
-    deleted?;
+    purged?;
     if measured.failed > 0 {
         return Err(format!("{} of {} calls failed", measured.failed, measured.calls).into());
     }

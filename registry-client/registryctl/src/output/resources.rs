@@ -141,7 +141,7 @@ pub(crate) fn model(model: &pb::Model) -> Lines {
         ("created", time(model.create_time.as_ref()).into()),
         ("updated", time(model.update_time.as_ref()).into()),
         ("deleted", time(model.delete_time.as_ref()).into()),
-        ("purge due", time(model.purge_time.as_ref()).into()),
+        (if model.purged { "purged" } else { "purge due" }, time(model.purge_time.as_ref()).into()),
         ("revision", model.revision.to_string().into()),
         ("etag", model.etag.clone().into()),
     ])
