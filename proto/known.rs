@@ -84,6 +84,8 @@ mod own {
             MODEL_PURGED = "model.purged": "a deleted model is gone for good, and its name is free.",
             VERSION_FINALIZED = "version.finalized": "a version turned READY or FAILED.",
             VERSION_PURGED = "version.purged": "the artifacts of a deleted version are gone for good.",
+            VERSION_WITHDRAWN = "version.withdrawn": "a version is not to be used any more.",
+            VERSION_REINSTATED = "version.reinstated": "a version that was withdrawn may be used again.",
             VERSION_STAGE_TRANSITIONED = "version.stage_transitioned": "a version moved to a stage.",
             ALIAS_SET = "alias.set": "an alias points at a version.",
             ALIAS_DELETED = "alias.deleted": "an alias was removed.",

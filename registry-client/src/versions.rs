@@ -60,6 +60,20 @@ impl RegistryClient {
         self.call(pb::PurgeVersionRequest { name: complete(name), ..Default::default() })
     }
 
+    /// Withdraws a version: whoever names it by its number or id still gets it, but it is never `@latest`, and is neither promoted nor given an
+    /// alias. Say [why](Call::reason).
+    ///
+    /// [`is_failed_precondition`](crate::Error::is_failed_precondition) if it is in production or staging or carries an alias, unless
+    /// [forced](Call::force).
+    pub fn withdraw_version(&self, name: impl Into<String>) -> Call<pb::WithdrawVersionRequest> {
+        self.call(pb::WithdrawVersionRequest { name: complete(name), ..Default::default() })
+    }
+
+    /// Takes a withdrawal back.
+    pub fn reinstate_version(&self, name: impl Into<String>) -> Call<pb::ReinstateVersionRequest> {
+        self.call(pb::ReinstateVersionRequest { name: complete(name), ..Default::default() })
+    }
+
     /// Compares the metrics of 2 to 100 versions with each other; the first is the baseline.
     pub fn compare_versions(
         &self,
@@ -245,6 +259,20 @@ setters!(DeleteVersionRequest {
 });
 
 setters!(UndeleteVersionRequest {
+    /// Only if this is still the version's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+});
+
+setters!(WithdrawVersionRequest {
+    /// Why, for those who use the version, and for the audit trail.
+    reason(reason: impl Into<String>) |r| r.reason = reason.into();
+    /// Only if this is still the version's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+    /// Even if it is in production or staging or carries an alias: it loses them.
+    force(force: bool) |r| r.force = force;
+});
+
+setters!(ReinstateVersionRequest {
     /// Only if this is still the version's etag.
     etag(etag: impl Into<String>) |r| r.etag = etag.into();
 });

@@ -41,6 +41,7 @@ mod typos;
 mod uploads;
 mod verify;
 mod walk;
+mod withdrawal;
 mod writer;
 
 use std::time::Duration;

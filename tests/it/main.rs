@@ -40,3 +40,4 @@ mod uploads;
 mod verify;
 mod versions;
 mod watch;
+mod withdrawal;

@@ -97,6 +97,14 @@ pub(crate) enum Command {
         /// What to bring back.
         name: Name,
     },
+    /// Withdraw a version that nobody should use any more: by its number or version id it can still be pulled, with a warning, but it is
+    /// never `@latest`, and is neither promoted nor given an alias.
+    Withdraw(crate::withdrawal::Withdraw),
+    /// Take a withdrawal back.
+    Reinstate {
+        /// The withdrawn version.
+        name: Name,
+    },
     /// Give up a deleted version's artifacts, or a deleted model with all of its versions, at once and for good. A model's name is
     /// free after that. After a while the registry does so by itself.
     Purge {

@@ -10,7 +10,7 @@ use crate::output::json::{self, Tree};
 use crate::output::{Output, brief, bytes, count, note};
 use crate::progress::{Bar, Moved};
 use crate::values::value;
-use crate::{Context, Failure, numbers};
+use crate::{Context, Failure, numbers, withdrawal};
 
 pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), Failure> {
     let mut version = pb::Version {
@@ -83,6 +83,7 @@ pub(crate) async fn pull(context: &Context, command: Pull) -> Result<(), Failure
     };
     let moved = bar.end();
     let Pulled { version, files, others, .. } = pulled?;
+    withdrawal::warn(&version);
     if version.delete_time.is_some() {
         note(&format!("{} is deleted", brief(&version.name)));
     }

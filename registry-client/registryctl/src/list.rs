@@ -7,7 +7,7 @@ use crate::args::{List, Parent};
 use crate::models::hinted;
 use crate::output::{Column, brief, bytes, first, last, minute, page_size};
 use crate::values::short;
-use crate::{Context, Failure, namespaces};
+use crate::{Context, Failure, namespaces, withdrawal};
 
 /// How many versions are read at once.
 const BATCH: usize = 100;
@@ -161,7 +161,7 @@ fn versions_table(
             name(version),
             minute(version.delete_time.as_ref()),
             version.version_id.clone(),
-            short::<pb::VersionState>(version.state),
+            withdrawal::state(version),
             short::<pb::Stage>(version.stage),
             version.framework.clone(),
             bytes(version.size_bytes),

@@ -26,6 +26,7 @@ mod settings;
 mod status;
 mod values;
 mod versions;
+mod withdrawal;
 
 use std::io;
 use std::process::ExitCode;
@@ -119,6 +120,8 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Delete { name, force } => versions::delete(context, name, force).await,
         Command::Undelete { name } => versions::undelete(context, name).await,
         Command::Purge { name } => garbage::purge(context, name).await,
+        Command::Withdraw(command) => withdrawal::withdraw(context, command).await,
+        Command::Reinstate { name } => withdrawal::reinstate(context, name).await,
         Command::Gc(command) => garbage::collect(context, command).await,
         Command::Scrub { quarantine } => garbage::scrub(context, quarantine).await,
         Command::Upload(command) => artifacts::upload(context, command).await,

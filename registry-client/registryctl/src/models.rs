@@ -4,7 +4,7 @@ use registry_client::{Error, Kind, Name, pb};
 
 use crate::args::Create;
 use crate::output::{self, note};
-use crate::{Context, Failure, namespaces};
+use crate::{Context, Failure, namespaces, withdrawal};
 
 pub(crate) async fn create(context: &Context, command: Create) -> Result<(), Failure> {
     let draft = pb::Model {
@@ -28,7 +28,11 @@ pub(crate) async fn get(context: &Context, name: Name) -> Result<(), Failure> {
     match name.kind() {
         Kind::Event => out.message("Event", &client.get_event(name).await?, output::event),
         Kind::Artifact => out.message("Artifact", &client.get_artifact(name).await?, output::artifact),
-        Kind::Version => out.message("Version", &client.get_version(name).await?, output::version),
+        Kind::Version => {
+            let version = client.get_version(name).await?;
+            withdrawal::warn(&version);
+            out.message("Version", &version, output::version)
+        }
         Kind::Model => match client.get_model(name.as_str()).await {
             Ok(model) => out.message("Model", &model, output::model),
             Err(error) => Err(hinted(context, &name, error).await),

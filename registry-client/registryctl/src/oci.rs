@@ -6,7 +6,7 @@ use crate::args::{Export, ImportOci};
 use crate::folder::made;
 use crate::output::brief;
 use crate::progress::Bar;
-use crate::{Context, Failure};
+use crate::{Context, Failure, withdrawal};
 
 pub(crate) async fn export(context: &Context, command: Export) -> Result<(), Failure> {
     let bar = Bar::new("downloading");
@@ -17,6 +17,7 @@ pub(crate) async fn export(context: &Context, command: Export) -> Result<(), Fai
     let exported = export.send().await;
     bar.end();
     let exported = exported?;
+    withdrawal::warn(&exported.version);
     if context.out.json {
         let json = serde_json::json!({
             "version": exported.version.name,

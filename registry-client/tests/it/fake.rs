@@ -216,6 +216,8 @@ fake_service!(pb::version_service_server::VersionService {
     delete_version(DeleteVersionRequest) -> Version;
     undelete_version(UndeleteVersionRequest) -> Version;
     purge_version(PurgeVersionRequest) -> Version;
+    withdraw_version(WithdrawVersionRequest) -> Version;
+    reinstate_version(ReinstateVersionRequest) -> Version;
     compare_versions(CompareVersionsRequest) -> CompareVersionsResponse;
     prune_versions(PruneVersionsRequest) -> PruneVersionsResponse;
 });

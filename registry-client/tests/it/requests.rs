@@ -32,6 +32,8 @@ async fn every_method_takes_short_names() {
         format!("{:?}", client.delete_version("fraud/versions/1")),
         format!("{:?}", client.undelete_version("fraud/versions/1")),
         format!("{:?}", client.purge_version("fraud/versions/1")),
+        format!("{:?}", client.withdraw_version("fraud/versions/1")),
+        format!("{:?}", client.reinstate_version("fraud/versions/1")),
         format!("{:?}", client.compare_versions(["fraud/versions/1"])),
         format!("{:?}", client.prune_versions("fraud", 3)),
         format!("{:?}", client.transition_stage("fraud/versions/1", pb::Stage::Staging)),

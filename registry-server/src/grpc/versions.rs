@@ -13,8 +13,9 @@ use crate::registry::finalize::Finalize;
 use crate::registry::purge::PurgeVersion;
 use crate::registry::standard::Update;
 use crate::registry::transaction::decode;
-use crate::registry::validate;
 use crate::registry::versions::CreateVersion;
+use crate::registry::withdrawal::{ReinstateVersion, WithdrawVersion};
+use crate::registry::{Intent, validate};
 use crate::rules::names::{MODELS, Name, VERSIONS, check_version_id};
 
 /// How many bytes of versions a response holds: with what stands around them, it fits the 4 MiB that clients take.
@@ -133,6 +134,29 @@ impl VersionService for Services {
             Some(PurgeVersion { name: found.name("name", &VERSIONS, &request.name)?, etag: request.etag })
         };
         self.act(request, purge, |registry, intent, purge| async move { registry.purge(intent, purge).await }).await
+    }
+
+    async fn withdraw_version(&self, request: Request<pb::WithdrawVersionRequest>) -> Reply<pb::Version> {
+        let withdraw = |request: pb::WithdrawVersionRequest, found: &mut Violations| {
+            let name = found.name("name", &VERSIONS, &request.name);
+            check_comment("reason", &request.reason, found);
+            let pb::WithdrawVersionRequest { reason, etag, force, .. } = request;
+            Some(WithdrawVersion { name: name?, reason, etag, force })
+        };
+        self.act(request, withdraw, |registry, intent, withdraw| async move {
+            // It is said of each event of the revision.
+            let intent = Intent { comment: withdraw.reason.clone(), ..intent };
+            registry.commit(intent, withdraw).await
+        })
+        .await
+    }
+
+    async fn reinstate_version(&self, request: Request<pb::ReinstateVersionRequest>) -> Reply<pb::Version> {
+        self.change(request, |request, found| {
+            let name = found.name("name", &VERSIONS, &request.name)?;
+            Some(ReinstateVersion { name, etag: request.etag })
+        })
+        .await
     }
 
     async fn compare_versions(

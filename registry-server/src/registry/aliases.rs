@@ -7,6 +7,7 @@ use registry_proto::v1 as pb;
 use super::models::ModelRow;
 use super::resource::check_etag;
 use super::transaction::{ALIAS, Tx, event};
+use super::withdrawal::must_not_be_withdrawn;
 use super::{Committed, Mutation};
 use crate::error::Error;
 use crate::rules::names::Name;
@@ -30,6 +31,7 @@ impl Mutation for SetAlias {
         let row: ModelRow = tx.live(&self.version.parent()).await?;
         check_etag(&row, &self.etag)?;
         let version: pb::Version = tx.live(&self.version).await?;
+        must_not_be_withdrawn(&version)?;
         point(tx, row, &self.alias, version.name).await.map(drop)
     }
 

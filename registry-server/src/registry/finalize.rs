@@ -11,7 +11,7 @@ use super::stages::state;
 use super::transaction::{Records as _, Tx, event};
 use super::{Committed, Intent, Mutation, Registry};
 use crate::error::Error;
-use crate::rules::names::Name;
+use crate::rules::names::{MODELS, Name};
 use crate::store::Kind;
 
 /// A version to be finalized.
@@ -79,14 +79,8 @@ impl Mutation for FinalizeAsRead {
         }
         tx.write(event(event_type::VERSION_FINALIZED), Some(before), version).await?;
 
-        let model = self.finalize.name.parent();
-        let mut row: ModelRow = tx.live(&model).await?;
-        let latest = tx.store.latest(&model).await?;
-        if row.model.latest_version != latest {
-            row.model.latest_version = latest;
-            tx.keep(row).await?;
-        }
-        Ok(())
+        let row: ModelRow = tx.live(&self.finalize.name.parent()).await?;
+        keep_latest(tx, row).await
     }
 
     fn answer(committed: Committed) -> Result<Self::Answer, Error> {
@@ -99,4 +93,14 @@ impl Mutation for FinalizeAsRead {
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
         pb::Version::reads(&self.finalize.name)
     }
+}
+
+/// Keeps in a model which of its versions is the latest. The etag stays: nothing that somebody decided about the model has changed.
+pub(super) async fn keep_latest(tx: &mut Tx<'_>, mut row: ModelRow) -> Result<(), Error> {
+    let latest = tx.store.latest(&Name::canonical(&MODELS, &row.model.name)).await?;
+    if row.model.latest_version != latest {
+        row.model.latest_version = latest;
+        tx.keep(row).await?;
+    }
+    Ok(())
 }

@@ -35,6 +35,7 @@ pub(crate) mod usage;
 pub(crate) mod validate;
 pub(crate) mod versions;
 pub(crate) mod watch;
+pub(crate) mod withdrawal;
 
 use std::sync::Arc;
 use std::time::Duration;

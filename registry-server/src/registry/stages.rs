@@ -323,6 +323,7 @@ fn candidate(version: &pb::Version) -> Candidate {
         state: state(version),
         stage: stage(version.stage).unwrap_or(Stage::Development),
         deleted: version.delete_time.is_some(),
+        withdrawn: version.withdraw_time.is_some(),
     }
 }
 
@@ -347,6 +348,7 @@ fn refused(name: &str, refusal: &Refusal) -> Error {
     let reason = match refusal {
         Refusal::Deleted => ErrorReason::ResourceDeleted,
         Refusal::NotReady => ErrorReason::VersionNotReady,
+        Refusal::Withdrawn => ErrorReason::VersionWithdrawn,
         Refusal::Occupied => ErrorReason::StageOccupied,
         _ => ErrorReason::TransitionNotAllowed,
     };

@@ -284,7 +284,7 @@ pub(crate) trait Records: Read {
         Ok(model.child(&VERSIONS, number))
     }
 
-    /// The newest READY version's name, or empty.
+    /// The name of the newest READY version that is not withdrawn, or empty.
     async fn latest(&self, model: &Name) -> Result<String, Error> {
         self.name_of_first(versions::READY, Range::last(model.prefix(), 1)).await
     }

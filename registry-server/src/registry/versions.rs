@@ -22,7 +22,7 @@ use crate::stored::NumberRecord;
 const VERSION: Kind = Kind(2);
 /// Versions that are not deleted, by number.
 pub(crate) const LIVE: Index = Index { kind: VERSION, slot: 1 };
-/// Versions that are READY and not deleted, by number.
+/// Versions that are READY and neither deleted nor withdrawn, by number: those that may be the latest.
 pub(crate) const READY: Index = Index { kind: VERSION, slot: 2 };
 /// Versions in a stage, by when they entered it.
 pub(crate) const STAGE_ENTRIES: Index = Index { kind: VERSION, slot: 3 };
@@ -40,7 +40,7 @@ impl Resource for pb::Version {
     const LAYOUT: KindLayout = KindLayout {
         slots: &[
             slot(LIVE.slot, "not deleted, by number"),
-            slot(READY.slot, "READY and not deleted, by number"),
+            slot(READY.slot, "READY and neither deleted nor withdrawn, by number"),
             slot(STAGE_ENTRIES.slot, "in a stage, by when they entered it"),
             slot(DELETED.slot, "deleted and not purged, by purge time"),
             slot(UNPURGED.slot, "deleted and not purged, by number"),
@@ -60,7 +60,7 @@ impl Resource for pb::Version {
         if self.delete_time.is_none() {
             // The key that follows the place sorts by number.
             places.push(Place { slot: LIVE.slot, value: Vec::new() });
-            if self.state() == pb::VersionState::Ready {
+            if self.state() == pb::VersionState::Ready && self.withdraw_time.is_none() {
                 places.push(Place { slot: READY.slot, value: Vec::new() });
             }
             if let Some(stage) = listed_stage(self) {

@@ -29,6 +29,12 @@ pub(crate) fn protected_from_deletion(standing: &Standing) -> Option<&'static st
     }
 }
 
+/// Why the version can't be withdrawn without force, as the end of a sentence that begins with its name. Unlike a deletion, a withdrawal
+/// says that nobody should use the version: whoever tries it out in staging has to hear of it.
+pub(crate) fn protected_from_withdrawal(standing: &Standing) -> Option<&'static str> {
+    protected_from_deletion(standing).or_else(|| standing.in_staging.then_some("is in staging"))
+}
+
 /// Whether pruning may delete the version: nobody serves it, tests it, points at it or is filling it.
 pub(crate) fn prunable(standing: &Standing) -> bool {
     let Standing { in_production, in_staging, aliased, pending, deleted } = *standing;
@@ -54,6 +60,8 @@ mod tests {
         ];
         for (standing, protected, prune) in table {
             assert_eq!(protected_from_deletion(&standing), protected, "{standing:?}");
+            let staging = standing.in_staging.then_some("is in staging");
+            assert_eq!(protected_from_withdrawal(&standing), protected.or(staging), "{standing:?}");
             assert_eq!(prunable(&standing), prune, "{standing:?}");
         }
     }

@@ -239,6 +239,8 @@ pub(crate) struct Candidate {
     pub(crate) stage: Stage,
     /// It is deleted.
     pub(crate) deleted: bool,
+    /// It is withdrawn.
+    pub(crate) withdrawn: bool,
 }
 
 /// What a legal transition does.
@@ -262,6 +264,9 @@ pub(crate) enum Refusal {
     /// STAGING and PRODUCTION take READY versions only.
     #[error("the version is not ready")]
     NotReady,
+    /// STAGING and PRODUCTION take no version that is withdrawn.
+    #[error("the version is withdrawn")]
+    Withdrawn,
     /// The policy has no such transition.
     #[error("the model's stage policy has no transition from {from} to {to}")]
     NotAllowed {
@@ -305,6 +310,9 @@ pub(crate) fn transition(
     if to.needs_ready() && version.state != State::Ready {
         return Err(Refusal::NotReady);
     }
+    if to.needs_ready() && version.withdrawn {
+        return Err(Refusal::Withdrawn);
+    }
     if !policy.allows(from, to) {
         return Err(Refusal::NotAllowed { from, to });
     }
@@ -317,7 +325,7 @@ pub(crate) fn transition(
 
 /// Whether a rollback may bring the version back to the stage.
 pub(crate) fn restorable(version: &Candidate, stage: Stage) -> bool {
-    let fit = !stage.needs_ready() || version.state == State::Ready;
+    let fit = !stage.needs_ready() || (version.state == State::Ready && !version.withdrawn);
     fit && !version.deleted && version.stage != stage
 }
 

@@ -111,7 +111,10 @@ fn steps() -> Vec<(&'static str, Json)> {
         artifact("models/fraud/versions/4", "a.bin"),
         ("DeleteVersion", json!({ "name": "models/fraud/versions/4" })),
         // 5 is of no use to anybody.
+        ("CreateVersion", ready.clone()),
+        // 6 is withdrawn.
         ("CreateVersion", ready),
+        ("WithdrawVersion", json!({ "name": "models/fraud/versions/6", "reason": "leaks" })),
     ]);
     steps.extend(std::iter::repeat_n(("CreateVersion", json!({ "parent": "models/old", "finalize": true })), 3));
     let (outer, long) = (long_namespace(), long_id());
@@ -200,6 +203,8 @@ pub(crate) fn mutations() -> Vec<Case> {
         case("DeleteVersion", named("models/fraud/versions/5"), named("models/fraud/versions/1")),
         case("UndeleteVersion", named("models/fraud/versions/4"), named("models/fraud/versions/5")),
         case("PurgeVersion", named("models/fraud/versions/4"), named("models/fraud/versions/5")),
+        case("WithdrawVersion", named("models/fraud/versions/5"), named("models/fraud/versions/1")),
+        case("ReinstateVersion", named("models/fraud/versions/6"), named("models/fraud/versions/5")),
         case(
             "PruneVersions",
             json!({ "parent": "models/old", "keep": 1 }),

@@ -83,6 +83,8 @@ fn some_op(rng: &mut StdRng) -> Op {
         84..88 => Op::DeleteVersion { model, number, force },
         88..93 => Op::UndeleteVersion(model, number),
         93..95 => Op::Purge(model, number),
+        95..97 => Op::Withdraw { model, number, force },
+        97 => Op::Reinstate(model, number),
         _ => Op::Prune { model, keep: rng.random_range(4..9) },
     }
 }
@@ -148,6 +150,10 @@ async fn ask(client: &RegistryClient, op: &Op, id: Uuid) -> Result<(), Error> {
         }
         Op::UndeleteVersion(m, n) => c.undelete_version(version_of(m, n)).request_id(id).await.map(drop),
         Op::Purge(m, n) => c.purge_version(version_of(m, n)).request_id(id).await.map(drop),
+        Op::Withdraw { model, number, force } => {
+            c.withdraw_version(version_of(model, number)).force(force).request_id(id).await.map(drop)
+        }
+        Op::Reinstate(m, n) => c.reinstate_version(version_of(m, n)).request_id(id).await.map(drop),
         Op::Prune { model, keep } => {
             c.prune_versions(name_of(model), u32::try_from(keep).unwrap()).request_id(id).await.map(drop)
         }
@@ -194,6 +200,7 @@ fn told(event: &pb::Event) -> String {
             StageChangeCause::Displaced => "displaced",
             StageChangeCause::Rollback => "rollback",
             StageChangeCause::Deleted => "deleted",
+            StageChangeCause::Withdrawn => "withdrawn",
             StageChangeCause::Unspecified => "?",
         };
         parts.push(format!("{}>{} {cause}", change.from_stage, change.to_stage));
@@ -287,6 +294,7 @@ pub(crate) async fn compare(client: &RegistryClient, spec: &Spec) {
             };
             let marks = (found.delete_time.is_some(), found.purged, found.artifact_count);
             assert_eq!((state, found.stage()), (expected.state, expected.stage), "{found:?}");
+            assert_eq!(found.withdraw_time.is_some(), expected.withdrawn, "{found:?}");
             assert_eq!(marks, (expected.deleted, expected.purged, expected.files.len() as i64), "{found:?}");
             let texts = (found.version_id.as_str(), &found.description);
             assert_eq!(texts, (expected.id.unwrap_or_default(), &expected.description));

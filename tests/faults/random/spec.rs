@@ -26,6 +26,8 @@ pub(crate) enum Op {
     DeleteVersion { model: usize, number: i64, force: bool },
     UndeleteVersion(usize, i64),
     Purge(usize, i64),
+    Withdraw { model: usize, number: i64, force: bool },
+    Reinstate(usize, i64),
     Prune { model: usize, keep: usize },
 }
 
@@ -48,6 +50,7 @@ pub(crate) struct Version {
     pub(crate) stage: Stage,
     pub(crate) deleted: bool,
     pub(crate) purged: bool,
+    pub(crate) withdrawn: bool,
     pub(crate) description: String,
     /// By path: the bytes, and whether the file came when the version was READY.
     pub(crate) files: BTreeMap<&'static str, (u8, bool)>,
@@ -102,7 +105,7 @@ impl Model {
     }
 
     pub(crate) fn latest(&self) -> Option<i64> {
-        let ready = |version: &Version| version.state == State::Ready && !version.deleted;
+        let ready = |version: &Version| version.state == State::Ready && !version.deleted && !version.withdrawn;
         (1..).zip(&self.versions).filter(|(_, version)| ready(version)).map(|(number, _)| number).last()
     }
 
@@ -124,7 +127,7 @@ impl Model {
         if version.stage == to {
             return Ok(vec![self.shift(model, number, to, "asked", true)?]);
         }
-        if is_held(to) && version.state != State::Ready {
+        if is_held(to) && (version.state != State::Ready || version.withdrawn) {
             return Err(Refused);
         }
         let incumbents = if to == Stage::Production { self.in_stage(to) } else { Vec::new() };
@@ -140,7 +143,7 @@ impl Model {
         let mut stack = self.holders.remove(&stage.into()).unwrap_or_default();
         while let Some(number) = stack.last().copied() {
             let version = self.any(number)?;
-            if Some(number) != holder && version.state == State::Ready && !version.deleted {
+            if Some(number) != holder && version.state == State::Ready && !version.deleted && !version.withdrawn {
                 self.holders.insert(stage.into(), stack);
                 let mut told = vec![self.shift(model, number, stage, "rollback", false)?];
                 if let Some(holder) = holder {
@@ -153,7 +156,8 @@ impl Model {
         Err(Refused)
     }
 
-    fn delete(&mut self, model: usize, number: i64) -> Told {
+    /// What a version loses that is deleted or withdrawn.
+    fn lose(&mut self, model: usize, number: i64, why: &str) -> Told {
         let mut told = Vec::new();
         let gone: Vec<_> = self.aliases.iter().filter(|(_, to)| **to == number).map(|(alias, _)| *alias).collect();
         if !gone.is_empty() {
@@ -162,8 +166,13 @@ impl Model {
             told.push(format!("alias.deleted m{model} {}", gone.join(" ")));
         }
         if is_held(self.any(number)?.stage) {
-            told.push(self.shift(model, number, Stage::Archived, "deleted", true)?);
+            told.push(self.shift(model, number, Stage::Archived, why, true)?);
         }
+        Ok(told)
+    }
+
+    fn delete(&mut self, model: usize, number: i64) -> Told {
+        let mut told = self.lose(model, number, "deleted")?;
         let version = self.any(number)?;
         (version.deleted, version.stage) = (true, Stage::Archived);
         told.push(format!("version.deleted m{model}/{number}"));
@@ -296,7 +305,9 @@ impl Spec {
             }
             Op::SetAlias { model, alias, number } => {
                 let found = self.live(*model)?;
-                found.live(*number)?;
+                if found.live(*number)?.withdrawn {
+                    return Err(Refused);
+                }
                 let from = found.aliases.insert(alias, *number).map(|from| from.to_string()).unwrap_or_default();
                 Ok(vec![format!("alias.set m{model} {alias}:{from}>{number}")])
             }
@@ -324,6 +335,25 @@ impl Spec {
                 Ok(vec![format!("version.undeleted m{model}/{number}")])
             }
             Op::Purge(model, number) => self.purge(*model, *number),
+            Op::Withdraw { model, number, force } => {
+                let found = self.live(*model)?;
+                let aliased = found.aliases.values().any(|to| to == number);
+                let version = found.live(*number)?;
+                if version.state != State::Ready || !force && (aliased || is_held(version.stage)) {
+                    return Err(Refused);
+                }
+                version.withdrawn = true;
+                let mut told = found.lose(*model, *number, "withdrawn")?;
+                told.push(format!("version.withdrawn m{model}/{number}"));
+                Ok(told)
+            }
+            Op::Reinstate(model, number) => {
+                let version = self.live(*model)?.live(*number)?;
+                if !std::mem::take(&mut version.withdrawn) {
+                    return Err(Refused);
+                }
+                Ok(vec![format!("version.reinstated m{model}/{number}")])
+            }
         }
     }
 
@@ -345,6 +375,7 @@ impl Spec {
             stage: Stage::Development,
             deleted: false,
             purged: false,
+            withdrawn: false,
             description: String::new(),
             files: BTreeMap::new(),
             entered: 0,

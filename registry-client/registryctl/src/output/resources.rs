@@ -22,6 +22,8 @@ pub(crate) fn version(version: &pb::Version) -> Lines {
         ("version id", version.version_id.clone().into()),
         ("state", short::<pb::VersionState>(version.state).into()),
         ("failure", text(&version.failure_reason)),
+        ("withdrawn", time(version.withdraw_time.as_ref()).into()),
+        ("because", text(&version.withdraw_reason)),
         ("stage", short::<pb::Stage>(version.stage).into()),
         ("since", time(version.stage_time.as_ref()).into()),
         ("description", text(&version.description)),

@@ -9,7 +9,7 @@ fn rule(stage: Stage, exclusive: bool, incumbent: Option<Incumbent>) -> StageRul
 }
 
 fn ready(stage: Stage) -> Candidate {
-    Candidate { state: State::Ready, stage, deleted: false }
+    Candidate { state: State::Ready, stage, deleted: false, withdrawn: false }
 }
 
 #[test]
@@ -55,6 +55,7 @@ fn transitions() {
     .expect("a policy");
     let state = |state, stage| Candidate { state, ..ready(stage) };
     let deleted = Candidate { deleted: true, ..ready(Archived) };
+    let withdrawn = Candidate { withdrawn: true, ..ready(Archived) };
     let enter = |leaves| Ok(Move::Enter { leaves });
     let own_place = Refusal::Destination { to: Staging, why: "that is where it is" };
     let full = Refusal::Destination { to: Staging, why: "that stage holds one version at most" };
@@ -73,6 +74,9 @@ fn transitions() {
         (&default, state(State::Pending, Development), Staging, false, None, Err(Refusal::NotReady)),
         (&default, state(State::Failed, Archived), Production, false, None, Err(Refusal::NotReady)),
         (&default, state(State::Failed, Development), Archived, true, None, enter(None)),
+        (&default, withdrawn, Staging, false, None, Err(Refusal::Withdrawn)),
+        (&default, withdrawn, Production, true, None, Err(Refusal::Withdrawn)),
+        (&default, withdrawn, Development, false, None, enter(None)),
         (&default, deleted, Development, false, None, Err(Refusal::Deleted)),
         (&default, deleted, Archived, false, None, Err(Refusal::Deleted)),
         // Staying needs no entry, no room and no content.
@@ -106,6 +110,8 @@ fn rollbacks() {
         (ready(Archived), Production, true),
         (ready(Production), Production, false),
         (Candidate { deleted: true, ..ready(Archived) }, Production, false),
+        (Candidate { withdrawn: true, ..ready(Archived) }, Production, false),
+        (Candidate { withdrawn: true, ..ready(Archived) }, Development, true),
         (Candidate { state: State::Pending, ..ready(Development) }, Staging, false),
         (Candidate { state: State::Failed, ..ready(Archived) }, Development, true),
     ] {
@@ -155,14 +161,15 @@ proptest! {
         state in select(vec![State::Pending, State::Ready, State::Failed]),
         at in stage(),
         deleted in any::<bool>(),
+        withdrawn in any::<bool>(),
         to in stage(),
         occupied in any::<bool>(),
         override_ in incumbent(),
     ) {
-        let version = Candidate { state, stage: at, deleted };
+        let version = Candidate { state, stage: at, deleted, withdrawn };
         let room = |leaves: Stage| leaves != to && policy.incumbent(leaves).is_none();
         if let Ok(Move::Enter { leaves }) = transition(&policy, &version, to, occupied, override_) {
-            prop_assert!(!deleted && at != to && (state == State::Ready || !to.needs_ready()));
+            prop_assert!(!deleted && at != to && ((state == State::Ready && !withdrawn) || !to.needs_ready()));
             prop_assert!(leaves.is_none_or(room));
             prop_assert!(leaves.is_some() || policy.incumbent(to).is_none() || !occupied);
         }
