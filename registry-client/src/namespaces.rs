@@ -87,7 +87,7 @@ setters!(UndeleteNamespaceRequest {
 });
 
 /// The whole name of a namespace that may be short.
-fn named(name: impl Into<String>) -> String {
+pub(crate) fn named(name: impl Into<String>) -> String {
     let name = name.into();
     if name.is_empty() || name.contains('/') { name } else { format!("namespaces/{name}") }
 }

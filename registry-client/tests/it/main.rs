@@ -2,6 +2,7 @@
 
 mod calls;
 mod downloads;
+mod edits;
 mod errors;
 mod fake;
 mod folders;
