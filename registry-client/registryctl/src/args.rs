@@ -1,5 +1,6 @@
 //! The command line.
 
+mod about;
 mod files;
 mod lists;
 mod names;
@@ -10,13 +11,14 @@ use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use registry_client::{Name, known, pb};
+use registry_client::{Name, pb};
 
+pub(crate) use self::about::{Bases, Common, CreateVersion, Finalize, OfModel, OfVersion, Titled};
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
 pub(crate) use self::lists::{Events, List, Parent, Watch};
 pub(crate) use self::names::{command, parse};
 pub(crate) use self::shape::{Shape, TableShape};
-use self::values::{Open, one_of};
+use self::values::one_of;
 use crate::numbers;
 
 /// Model Registry from the command line.
@@ -55,6 +57,10 @@ pub(crate) enum Command {
     Create(Create),
     /// Make a version of a model from a folder: create, upload every file, finalize.
     Publish(Publish),
+    /// Make a version without files, to be filled by `upload` and ended by `finalize`; `publish` does all of that with a folder.
+    CreateVersion(CreateVersion),
+    /// End the filling of a pending version: its files are sealed, and it can be promoted.
+    Finalize(Finalize),
     /// Download all artifacts of a version into a folder; files that are there already are not downloaded again.
     Pull(Pull),
     /// Show a namespace, model, version, artifact or event.
@@ -188,33 +194,12 @@ pub(crate) struct Backup {
 pub(crate) struct Create {
     /// The model's name.
     pub(crate) model: Name,
-    #[arg(long = "type", value_name = "TYPE", help = known_values("What it does", known::model_type::ALL))]
-    #[arg(value_parser = Open::new(known::model_type::ALL.iter().copied()), hide_possible_values = true)]
-    pub(crate) model_type: Option<String>,
-    /// What people call it.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) display_name: Option<String>,
-    /// What it is, for people.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) description: Option<String>,
-    /// Who answers for it.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) owner: Option<String>,
-    /// The team of the owner.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) team: Option<String>,
-    /// The project that it is part of.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) project: Option<String>,
-    /// The part of the business that it serves.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) business_domain: Option<String>,
-    /// What it is for.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) purpose: Option<String>,
-    /// A tag for selecting; may be given several times.
-    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
-    pub(crate) tags: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) titled: Titled,
+    #[command(flatten)]
+    pub(crate) of_model: OfModel,
 }
 
 #[derive(Debug, Group)]

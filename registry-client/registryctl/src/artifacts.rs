@@ -2,13 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use registry_client::{Download, Name, Source};
+use registry_client::{Download, Name, Source, pb};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::args::Upload;
+use crate::failure::Hinted;
 use crate::output::{brief, last};
 use crate::progress::Bar;
 use crate::{Context, Failure};
+
+/// What can be done where a version takes a file no more.
+const SEALED: &str = "only plots, confusion matrices and logs (--type) may still be added to it; for others make a version anew, by publish or create-version";
 
 pub(crate) async fn upload(context: &Context, command: Upload) -> Result<(), Failure> {
     let from_stdin = command.file == Path::new("-");
@@ -23,6 +27,8 @@ pub(crate) async fn upload(context: &Context, command: Upload) -> Result<(), Fai
             .to_owned(),
     };
     let source = if from_stdin { Source::reader(tokio::io::stdin()) } else { Source::from(command.file) };
+    // So that it can be told whether the upload made the artifact.
+    let there = context.client.get_artifact(format!("{}/artifacts/{path}", command.version)).await.ok();
     let bar = Bar::new("uploading");
     let mut upload = context.client.upload(command.version, path, source).progress(bar.follow());
     if let Some(artifact_type) = command.artifact_type {
@@ -33,9 +39,17 @@ pub(crate) async fn upload(context: &Context, command: Upload) -> Result<(), Fai
     }
     let uploaded = upload.send().await;
     let moved = bar.end();
+    let uploaded = uploaded.map_err(|error| match error.reason() {
+        Some(pb::ErrorReason::VersionSealed) => Hinted::of(error, SEALED).into(),
+        _ => Failure::from(error),
+    });
     context.out.message("Artifact", &uploaded?, |artifact| {
         let size = moved.of(artifact.size_bytes, "sent");
-        format!("uploaded {}: {size}, sha256 {}", brief(&artifact.name), artifact.sha256)
+        let (name, sha256) = (brief(&artifact.name), &artifact.sha256);
+        match there.is_some_and(|there| there.uid == artifact.uid) {
+            true => format!("{name} is there already: {size}, sha256 {sha256}"),
+            false => format!("uploaded {name}: {size}, sha256 {sha256}"),
+        }
     })
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::interrupt::Interrupted;
 use crate::output::{json, note};
-use crate::{Failure, admin, hints, status};
+use crate::{Failure, Usage, admin, hints, status};
 
 /// Of the command line itself; it is clap's.
 const WRONG_USAGE: u8 = 2;
@@ -58,14 +58,33 @@ pub(crate) fn at(endpoint: &str, error: Failure) -> Failure {
     if no_answer { Box::new(NoAnswer { endpoint: endpoint.to_owned(), source: error }) } else { error }
 }
 
+/// An error, and what can be done about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub(crate) struct Hinted {
+    error: Failure,
+    hint: &'static str,
+}
+
+impl Hinted {
+    pub(crate) fn of(error: impl Into<Failure>, hint: &'static str) -> Self {
+        Self { error: error.into(), hint }
+    }
+}
+
 /// Says why a command failed.
 pub(crate) fn report(error: &(dyn StdError + 'static), json: bool) -> ExitCode {
+    let (error, hint) = match error.downcast_ref::<Hinted>() {
+        Some(Hinted { error, hint }) => (&**error, Some(*hint)),
+        None => (error, None),
+    };
     let report = of(error);
     if json {
+        // Of what is for people nothing comes behind it.
         print(&report)
     } else {
         note(&report.message);
-        hints::of(error).iter().for_each(|hint| note(hint));
+        hint.map(str::to_owned).or_else(|| hints::of(error)).iter().for_each(|hint| note(hint));
     }
     ExitCode::from(report.exit_code)
 }
@@ -133,6 +152,7 @@ fn exit_code(error: &(dyn StdError + 'static), of_client: Option<&Error>) -> u8 
         None if error.is::<status::Down>() => 6,
         None if error.is::<admin::Damaged>() => 7,
         None if error.is::<Interrupted>() => Interrupted::EXIT_CODE,
+        None if error.is::<Usage>() => WRONG_USAGE,
         _ => 1,
     }
 }

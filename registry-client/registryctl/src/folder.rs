@@ -9,28 +9,20 @@ use crate::interrupt::{Begun, GO_ON, Interrupted, asked_to_end};
 use crate::output::json::{self, Tree};
 use crate::output::{Output, brief, bytes, count, note};
 use crate::progress::{Bar, Moved};
-use crate::values::value;
-use crate::{Context, Failure, numbers, withdrawal};
+use crate::{Context, Failure, Usage, metadata, withdrawal};
 
 pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), Failure> {
-    let mut version = pb::Version {
-        description: command.description.unwrap_or_default(),
-        framework: command.framework.unwrap_or_default(),
-        framework_version: command.framework_version.unwrap_or_default(),
-        tags: command.tags.into_iter().collect(),
-        base_versions: command.base_versions.into_iter().map(Into::into).collect(),
-        ..Default::default()
-    };
-    for (split, metric, value) in command.metrics {
-        version.metrics.entry(split).or_default().values.insert(metric, value);
+    let mut version = pb::Version::default();
+    if let Some(file) = metadata::read(&command.common).await? {
+        if file.has("source_uri") {
+            let problem = "the metadata have a sourceUri, and the content of what is published is in the folder";
+            return Err(Usage(format!("{problem}: see create-version")).into());
+        }
+        file.apply(&mut version);
     }
-    if !command.params.is_empty() {
-        let fields = command.params.into_iter().map(|(name, text)| {
-            let json = numbers::read(&text).unwrap_or(serde_json::Value::String(text));
-            (name, value(json))
-        });
-        version.hyperparameters = Some(prost_types::Struct { fields: fields.collect() });
-    }
+    command.common.apply(&mut version);
+    command.of_version.apply(&mut version);
+    command.bases.apply(&mut version);
     let bar = Bar::new("uploading");
     let publish = context.client.publish(command.folder, command.model).version(version).progress(bar.follow());
     let mut publish = publish.follow_links(command.follow_links);

@@ -7,6 +7,7 @@ mod bench;
 mod compare;
 mod events;
 mod failure;
+mod filling;
 mod folder;
 mod garbage;
 mod hints;
@@ -14,6 +15,7 @@ mod import;
 mod interrupt;
 mod legacy;
 mod list;
+mod metadata;
 mod models;
 mod namespaces;
 mod numbers;
@@ -111,6 +113,8 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Get { name, .. } => models::get(context, name).await,
         Command::List(command) => list::list(context, command).await,
         Command::Publish(command) => folder::publish(context, command).await,
+        Command::CreateVersion(command) => filling::create_version(context, command).await,
+        Command::Finalize(command) => filling::finalize(context, command).await,
         Command::Pull(command) => folder::pull(context, command).await,
         Command::Promote(command) => promotion::promote(context, command).await,
         Command::Rollback(command) => promotion::rollback(context, command).await,
@@ -140,3 +144,8 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Completions { .. } | Command::Status => Ok(()),
     }
 }
+
+/// The options do not go together, or not with what is named.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);

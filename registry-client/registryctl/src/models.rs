@@ -4,21 +4,16 @@ use registry_client::{Error, Kind, Name, pb};
 
 use crate::args::Create;
 use crate::output::{self, note};
-use crate::{Context, Failure, namespaces, withdrawal};
+use crate::{Context, Failure, metadata, namespaces, withdrawal};
 
 pub(crate) async fn create(context: &Context, command: Create) -> Result<(), Failure> {
-    let draft = pb::Model {
-        model_type: command.model_type.unwrap_or_default(),
-        display_name: command.display_name.unwrap_or_default(),
-        description: command.description.unwrap_or_default(),
-        owner: command.owner.unwrap_or_default(),
-        team: command.team.unwrap_or_default(),
-        project: command.project.unwrap_or_default(),
-        business_domain: command.business_domain.unwrap_or_default(),
-        purpose: command.purpose.unwrap_or_default(),
-        tags: command.tags.into_iter().collect(),
-        ..Default::default()
-    };
+    let mut draft = pb::Model::default();
+    if let Some(file) = metadata::read(&command.common).await? {
+        file.apply(&mut draft);
+    }
+    command.common.apply(&mut draft);
+    command.titled.apply(&mut draft.display_name);
+    command.of_model.apply(&mut draft);
     let model = context.client.create_model(command.model).model(draft).await?;
     context.out.message("Model", &model, |model| format!("created {}", model.name))
 }

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args as Group};
 use registry_client::{Name, known};
 
 use super::values::Open;
-use super::{known_values, metric, pair};
+use super::{Bases, Common, OfVersion, known_values, pair};
 
 #[derive(Debug, Group)]
 pub(crate) struct Publish {
@@ -23,28 +23,12 @@ pub(crate) struct Publish {
     /// Another name for the version, for example `1.4.0`. If a publish under this name broke off, this one goes on with it.
     #[arg(long)]
     pub(crate) version_id: Option<String>,
-    /// What is new about it, for people.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) description: Option<String>,
-    #[arg(long, help = known_values("What it was made with", known::framework::ALL))]
-    #[arg(value_parser = Open::new(known::framework::ALL.iter().copied()), hide_possible_values = true)]
-    pub(crate) framework: Option<String>,
-    /// The framework's version, for example `2.1.0`.
-    #[arg(long)]
-    pub(crate) framework_version: Option<String>,
-    /// A metric, for example `validation.rmse=0.42`; may be given several times.
-    #[arg(long = "metric", value_name = "SPLIT.NAME=VALUE", value_parser = metric)]
-    pub(crate) metrics: Vec<(String, String, f64)>,
-    /// A hyper-parameter, its value as JSON or plain text; may be given several times. A number that a double can't hold, such as
-    /// 9007199254740993 or 1e-400, is kept as the text that it is.
-    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair)]
-    pub(crate) params: Vec<(String, String)>,
-    /// A tag for selecting; may be given several times.
-    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
-    pub(crate) tags: Vec<(String, String)>,
-    /// A version that this one was derived from; may be given several times.
-    #[arg(long = "base-version", value_name = "VERSION")]
-    pub(crate) base_versions: Vec<Name>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) of_version: OfVersion,
+    #[command(flatten)]
+    pub(crate) bases: Bases,
 }
 
 #[derive(Debug, Group)]

@@ -98,7 +98,7 @@ fn event_types() -> String {
 }
 
 /// A time, or how long ago it was.
-fn time(text: &str) -> Result<DateTime<Utc>, String> {
+pub(super) fn time(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(ago) = humantime::parse_duration(text) {
         return Ok((SystemTime::now() - ago).into());
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, Kind, ReflectMessage as _, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, ReflectMessage as _, SerializeOptions};
 use registry_common::shown;
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -20,6 +20,12 @@ const TAKEN: &str = "before";
 /// The largest double below which every whole number is one: these are written without a fraction.
 const WHOLE: f64 = 9_007_199_254_740_992.0;
 
+/// What the contract says of a message.
+pub(crate) fn descriptor(name: &str) -> Result<MessageDescriptor, Failure> {
+    let pool = DESCRIPTORS.as_ref().ok_or("the contract's descriptors are damaged")?;
+    Ok(pool.get_message_by_name(&format!("modelregistry.v1.{name}")).ok_or("the contract has no such message")?)
+}
+
 /// A message as it is printed: fields in the order of their numbers, maps by their keys.
 #[derive(Debug)]
 pub(crate) enum Tree {
@@ -31,10 +37,7 @@ pub(crate) enum Tree {
 /// A message in its JSON form. Fields that have their default are in it, so that a script finds them; messages that are absent are
 /// not, and of what an event's change took, only what it took.
 pub(crate) fn tree(name: &str, message: &impl Message) -> Result<Tree, Failure> {
-    let pool = DESCRIPTORS.as_ref().ok_or("the contract's descriptors are damaged")?;
-    let descriptor =
-        pool.get_message_by_name(&format!("modelregistry.v1.{name}")).ok_or("the contract has no such message")?;
-    let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())?;
+    let dynamic = DynamicMessage::decode(descriptor(name)?, message.encode_to_vec().as_slice())?;
     let json = |defaults: bool, dynamic: &DynamicMessage| {
         let options = SerializeOptions::new().skip_default_fields(!defaults);
         dynamic.serialize_with_options(serde_json::value::Serializer, &options)
