@@ -13,7 +13,9 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use registry_client::{Name, pb};
 
-pub(crate) use self::about::{Bases, Common, CreateVersion, Finalize, OfModel, OfVersion, Titled};
+pub(crate) use self::about::{
+    Bases, Common, CreateVersion, Finalize, IfMatch, OfModel, OfVersion, Set, Tag, TagChange, Titled,
+};
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
 pub(crate) use self::lists::{Events, List, Parent, Watch};
 pub(crate) use self::names::{command, parse};
@@ -73,6 +75,12 @@ pub(crate) enum Command {
     /// List models, the versions of a model, or the artifacts of a version.
     #[command(visible_alias = "ls")]
     List(List),
+    /// Change what a namespace, model or version says of itself. What is not given stays: metrics, parameters, tags and annotations
+    /// are added to those that are there; a field of the file takes the place of the one that is there.
+    #[command(arg_required_else_help = true)]
+    Set(Set),
+    /// Set and remove tags of a namespace, model or version: `tag fraud region=eu candidate-`.
+    Tag(Tag),
     /// Move a version to a stage; what held it leaves in the same step.
     Promote(Promote),
     /// Give a stage back to the version that held it before.
@@ -97,11 +105,15 @@ pub(crate) enum Command {
         /// Even if it is in production or carries an alias.
         #[arg(long)]
         force: bool,
+        #[command(flatten)]
+        if_match: IfMatch,
     },
     /// Take the deletion of a namespace, model or version back.
     Undelete {
         /// What to bring back.
         name: Name,
+        #[command(flatten)]
+        if_match: IfMatch,
     },
     /// Withdraw a version that nobody should use any more: by its number or version id it can still be pulled, with a warning, but it is
     /// never `@latest`, and is neither promoted nor given an alias.
@@ -116,6 +128,8 @@ pub(crate) enum Command {
     Purge {
         /// The version or model.
         name: Name,
+        #[command(flatten)]
+        if_match: IfMatch,
     },
     /// Upload a file as an artifact of a version.
     Upload(Upload),
@@ -237,6 +251,8 @@ pub(crate) struct StageChange {
     /// Only say what would happen.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) if_match: IfMatch,
 }
 
 #[derive(Debug, Subcommand)]
@@ -249,6 +265,8 @@ pub(crate) enum Alias {
         alias: String,
         /// The version's number, its version id, or an alias with its `@`.
         version: String,
+        #[command(flatten)]
+        if_match: IfMatch,
     },
     /// Remove an alias.
     Delete {
@@ -256,6 +274,8 @@ pub(crate) enum Alias {
         model: Name,
         /// Without the `@`.
         alias: String,
+        #[command(flatten)]
+        if_match: IfMatch,
     },
     /// List the aliases of a model, those that are computed as well: latest, production and staging.
     #[command(visible_alias = "ls")]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use registry_client::{Error, Kind, Name, RegistryClient, pb};
 
 use crate::admin::{Damaged, bar};
+use crate::args::IfMatch;
 use crate::output::{brief, bytes, count as number};
 use crate::{Context, Failure};
 
@@ -94,15 +95,15 @@ fn scrub_text(report: &pb::ScrubReport) -> Vec<String> {
     lines
 }
 
-pub(crate) async fn purge(context: &Context, name: Name) -> Result<(), Failure> {
+pub(crate) async fn purge(context: &Context, name: Name, if_match: IfMatch) -> Result<(), Failure> {
     let (client, out) = (&context.client, &context.out);
     match name.kind() {
         Kind::Version => {
-            let version = client.purge_version(name).await?;
+            let version = client.purge_version(name).etag(if_match.into_etag()).await?;
             out.message("Version", &version, |version| format!("purged {}", brief(&version.name)))
         }
         Kind::Model => {
-            let model = purge_model(client, name.as_str()).await?;
+            let model = purge_model(client, name.as_str(), if_match.into_etag()).await?;
             out.message("Model", &model, |model| format!("purged {}: its name is free", brief(&model.name)))
         }
         kind => Err(format!("{kind:?}s can't be purged").into()),
@@ -110,10 +111,11 @@ pub(crate) async fn purge(context: &Context, name: Name) -> Result<(), Failure> 
 }
 
 /// Purges a model, however many versions it has: a call that takes too long has purged some.
-pub(crate) async fn purge_model(client: &RegistryClient, name: &str) -> Result<pb::Model, Error> {
+pub(crate) async fn purge_model(client: &RegistryClient, name: &str, mut etag: String) -> Result<pb::Model, Error> {
     let mut left = i64::MAX;
     loop {
-        match client.purge_model(name).await {
+        // What a call has purged changes the etag.
+        match client.purge_model(name).etag(std::mem::take(&mut etag)).await {
             Err(error) if error.is_deadline_exceeded() => {
                 let before = std::mem::replace(&mut left, client.get_model(name).await?.version_count);
                 if left >= before {

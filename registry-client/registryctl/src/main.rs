@@ -24,6 +24,7 @@ mod oci;
 mod output;
 mod progress;
 mod promotion;
+mod set;
 mod settings;
 mod status;
 mod values;
@@ -116,14 +117,16 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::CreateVersion(command) => filling::create_version(context, command).await,
         Command::Finalize(command) => filling::finalize(context, command).await,
         Command::Pull(command) => folder::pull(context, command).await,
+        Command::Set(command) => set::set(context, command).await,
+        Command::Tag(command) => set::tag(context, command).await,
         Command::Promote(command) => promotion::promote(context, command).await,
         Command::Rollback(command) => promotion::rollback(context, command).await,
         Command::Alias(command) => promotion::alias(context, command).await,
         Command::Compare { names, .. } => compare::compare(context, names).await,
         Command::Prune(command) => versions::prune(context, command).await,
-        Command::Delete { name, force } => versions::delete(context, name, force).await,
-        Command::Undelete { name } => versions::undelete(context, name).await,
-        Command::Purge { name } => garbage::purge(context, name).await,
+        Command::Delete { name, force, if_match } => versions::delete(context, name, force, if_match).await,
+        Command::Undelete { name, if_match } => versions::undelete(context, name, if_match).await,
+        Command::Purge { name, if_match } => garbage::purge(context, name, if_match).await,
         Command::Withdraw(command) => withdrawal::withdraw(context, command).await,
         Command::Reinstate { name } => withdrawal::reinstate(context, name).await,
         Command::Gc(command) => garbage::collect(context, command).await,

@@ -4,6 +4,7 @@ mod file;
 
 use std::path::Path;
 
+use registry_client::resource::Resource;
 use registry_client::{Editable, pb};
 use tokio::io::AsyncReadExt as _;
 
@@ -11,7 +12,7 @@ use self::file::Written;
 use crate::args::{Bases, Common, OfModel, OfVersion, Titled};
 use crate::output::note;
 use crate::values::{timestamp, value};
-use crate::{Failure, numbers};
+use crate::{Failure, Usage, numbers};
 
 pub(crate) use self::file::Described;
 
@@ -79,6 +80,20 @@ impl OfVersion {
             version.training_time = Some(timestamp(time));
         }
     }
+
+    /// The first of the options that was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let Self { framework, framework_version, metrics, params, training_time } = self;
+        [
+            ("--framework", framework.is_some()),
+            ("--framework-version", framework_version.is_some()),
+            ("--metric", !metrics.is_empty()),
+            ("--param", !params.is_empty()),
+            ("--training-time", training_time.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(option, is_given)| is_given.then_some(option))
+    }
 }
 
 impl Bases {
@@ -99,6 +114,22 @@ impl OfModel {
         give(&self.purpose, &mut model.purpose);
         model.annotations.extend(self.annotations.iter().cloned());
     }
+
+    /// The first of the options that was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let Self { model_type, owner, team, project, business_domain, purpose, annotations } = self;
+        [
+            ("--type", model_type.is_some()),
+            ("--owner", owner.is_some()),
+            ("--team", team.is_some()),
+            ("--project", project.is_some()),
+            ("--business-domain", business_domain.is_some()),
+            ("--purpose", purpose.is_some()),
+            ("--annotation", !annotations.is_empty()),
+        ]
+        .into_iter()
+        .find_map(|(option, is_given)| is_given.then_some(option))
+    }
 }
 
 impl Titled {
@@ -110,5 +141,70 @@ impl Titled {
 fn give(given: &Option<String>, to: &mut String) {
     if let Some(text) = given {
         to.clone_from(text);
+    }
+}
+
+/// A field, or an entry of one, that is to be emptied.
+#[derive(Debug, Clone)]
+pub(crate) struct Cleared {
+    field: &'static str,
+    key: Option<String>,
+}
+
+impl Cleared {
+    /// The field of that name, in the contract's words or in JSON's.
+    pub(crate) fn of<R: Resource>(text: &str) -> Result<Self, Failure> {
+        let (name, key) = text.split_once('.').map_or((text, None), |(name, key)| (name, Some(key.to_owned())));
+        let snake = |name: &str| {
+            let lower = |c: char| if c.is_ascii_uppercase() { vec!['_', c.to_ascii_lowercase()] } else { vec![c] };
+            name.chars().flat_map(lower).collect::<String>().replace('-', "_")
+        };
+        let wanted = snake(name);
+        let field = R::UPDATABLE.iter().find(|field| **field == wanted);
+        let has_entries = |field: &str, key: &str| R::default().take_entry(field, key, &R::default());
+        match field {
+            Some(field) if key.as_deref().is_none_or(|key| has_entries(field, key)) => Ok(Self { field, key }),
+            Some(field) => Err(Usage(format!("--clear {text}: {field} has no entries that can be named")).into()),
+            None => {
+                let choice = R::UPDATABLE.join(", ");
+                let problem = format!("a {} has no such field to change; there are {choice}", R::SINGULAR);
+                Err(Usage(format!("--clear {text}: {problem}")).into())
+            }
+        }
+    }
+
+    pub(crate) fn apply<R: Resource>(&self, to: &mut R) {
+        match &self.key {
+            Some(key) => drop(to.take_entry(self.field, key, &R::default())),
+            None => to.take(self.field, &R::default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_and_entries_are_cleared_by_their_names() {
+        let mut version = pb::Version {
+            description: "d".to_owned(),
+            framework_version: "1".to_owned(),
+            tags: [("a", "1"), ("b.c", "2")].map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            metrics: [("test".to_owned(), pb::MetricSet::default()), ("train".to_owned(), pb::MetricSet::default())]
+                .into(),
+            ..Default::default()
+        };
+        for text in ["description", "frameworkVersion", "tags.b.c", "metrics.test", "signature"] {
+            Cleared::of::<pb::Version>(text).unwrap().apply(&mut version);
+        }
+        assert_eq!((version.description.as_str(), version.framework_version.as_str()), ("", ""));
+        assert_eq!(version.tags.keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(version.metrics.keys().collect::<Vec<_>>(), ["train"]);
+        for (wrong, problem) in [("stage", "no such field"), ("signature.inputs", "no entries"), ("", "no such field")]
+        {
+            let error = Cleared::of::<pb::Version>(wrong).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
     }
 }

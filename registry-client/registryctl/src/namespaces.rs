@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use clap::{ArgGroup, Subcommand};
 use registry_client::pb;
 
-use crate::args::{TableShape, pair};
+use crate::args::{IfMatch, TableShape, pair};
 use crate::output::{self, Column, Lines, bytes, fields, first, last, minute, page_size, pairs, time};
 use crate::{Context, Failure};
 
@@ -78,6 +78,8 @@ pub(crate) struct Update {
     /// A tag to remove; may be given several times.
     #[arg(long = "remove-tag", value_name = "KEY")]
     remove_tags: Vec<String>,
+    #[command(flatten)]
+    if_match: IfMatch,
 }
 
 pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(), Failure> {
@@ -135,25 +137,14 @@ pub(crate) async fn list(context: &Context, limit: usize, deleted: bool) -> Resu
 }
 
 async fn change(context: &Context, update: Update) -> Result<(), Failure> {
-    let mut change = pb::Namespace { name: update.id.clone(), ..Default::default() };
-    let mut changed = Vec::new();
-    if let Some(name) = update.words.display_name {
-        change.display_name = name;
-        changed.push("display_name");
-    }
-    if let Some(text) = update.words.description {
-        change.description = text;
-        changed.push("description");
-    }
-    if !update.words.tags.is_empty() || !update.remove_tags.is_empty() {
-        // All tags are one field: those that somebody else changes meanwhile are not lost, since the etag tells.
-        let namespace = context.client.get_namespace(&update.id).await?;
-        (change.etag, change.tags) = (namespace.etag, namespace.tags);
-        change.tags.extend(update.words.tags);
-        change.tags.retain(|key, _| !update.remove_tags.contains(key));
-        changed.push("tags");
-    }
-    let namespace = context.client.update_namespace(change).fields(changed).await?;
+    let Update { id, words: Words { display_name, description, tags }, remove_tags, if_match } = update;
+    let edit = context.client.edit(id, move |namespace: &mut pb::Namespace| {
+        display_name.iter().for_each(|name| namespace.display_name.clone_from(name));
+        description.iter().for_each(|text| namespace.description.clone_from(text));
+        namespace.tags.extend(tags.iter().cloned());
+        namespace.tags.retain(|key, _| !remove_tags.contains(key));
+    });
+    let namespace = if_match.of(edit).await?;
     context.out.message("Namespace", &namespace, |namespace| format!("updated {}", namespace.name))
 }
 

@@ -15,6 +15,7 @@ pub(crate) async fn promote(context: &Context, command: Promote) -> Result<(), F
         incumbent: command.change.incumbent.unwrap_or_default().into(),
         comment: command.change.comment.unwrap_or_default(),
         validate_only: command.change.dry_run,
+        etag: command.change.if_match.into_etag(),
         ..Default::default()
     };
     let moved = context.client.call(request).await?;
@@ -30,6 +31,7 @@ pub(crate) async fn rollback(context: &Context, command: Rollback) -> Result<(),
         incumbent: command.change.incumbent.unwrap_or_default().into(),
         comment: command.change.comment.unwrap_or_default(),
         validate_only: command.change.dry_run,
+        etag: command.change.if_match.into_etag(),
         ..Default::default()
     };
     let moved = context.client.call(request).await?;
@@ -49,15 +51,15 @@ fn text(version: Option<&pb::Version>, displaced: &[pb::Version], revision: i64)
 
 pub(crate) async fn alias(context: &Context, command: Alias) -> Result<(), Failure> {
     match command {
-        Alias::Set { model, alias, version } => {
-            let model = context.client.set_alias(model, &alias, version).await?;
+        Alias::Set { model, alias, version, if_match } => {
+            let model = context.client.set_alias(model, &alias, version).etag(if_match.into_etag()).await?;
             context.out.message("Model", &model, |model| {
                 let version = model.aliases.get(&alias).map(|version| last(version)).unwrap_or_default();
                 format!("{}@{alias} is version {version}", brief(&model.name))
             })
         }
-        Alias::Delete { model, alias } => {
-            let model = context.client.delete_alias(model, &alias).await?;
+        Alias::Delete { model, alias, if_match } => {
+            let model = context.client.delete_alias(model, &alias).etag(if_match.into_etag()).await?;
             context.out.message("Model", &model, |model| format!("deleted {}@{alias}", brief(&model.name)))
         }
         Alias::List { model, .. } => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::Args as Group;
-use registry_client::{Name, known};
+use registry_client::{Edit, Editable, Name, known};
 
 use super::lists::time;
 use super::values::Open;
@@ -104,6 +104,55 @@ impl IfMatch {
     pub(crate) fn into_etag(self) -> String {
         self.etag.unwrap_or_default()
     }
+
+    /// An edit of what has this etag.
+    pub(crate) fn of<R: Editable>(self, edit: Edit<R>) -> Edit<R> {
+        match self.etag {
+            Some(etag) => edit.etag(etag),
+            None => edit,
+        }
+    }
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Set {
+    /// The namespace, model or version.
+    pub(crate) name: Name,
+    /// A field to empty, as `--json get` calls it, for example `description`; of tags, annotations and metrics also one entry, as
+    /// `tags.region` or `metrics.validation`. May be given several times.
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) clear: Vec<String>,
+    /// Only say what it would be.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) if_match: IfMatch,
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) titled: Titled,
+    #[command(flatten)]
+    pub(crate) of_model: OfModel,
+    #[command(flatten)]
+    pub(crate) of_version: OfVersion,
+}
+
+/// A tag to set, or to take away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TagChange {
+    Set(String, String),
+    Remove(String),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Tag {
+    /// The namespace, model or version.
+    pub(crate) name: Name,
+    /// `KEY=VALUE` sets a tag, `KEY-` removes one.
+    #[arg(required = true, value_name = "KEY=VALUE|KEY-", value_parser = tag_change)]
+    pub(crate) changes: Vec<TagChange>,
+    #[command(flatten)]
+    pub(crate) if_match: IfMatch,
 }
 
 #[derive(Debug, Group)]
@@ -136,4 +185,31 @@ pub(crate) struct Finalize {
     pub(crate) failed: Option<String>,
     #[command(flatten)]
     pub(crate) if_match: IfMatch,
+}
+
+fn tag_change(text: &str) -> Result<TagChange, String> {
+    if let Some((key, value)) = text.split_once('=') {
+        return Ok(TagChange::Set(key.to_owned(), value.to_owned()));
+    }
+    match text.strip_suffix('-') {
+        Some(key) if !key.is_empty() => Ok(TagChange::Remove(key.to_owned())),
+        _ => Err("expected KEY=VALUE to set a tag, or KEY- to remove one".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_set_and_removed_as_by_kubectl() {
+        let set = |key: &str, value: &str| Ok(TagChange::Set(key.to_owned(), value.to_owned()));
+        assert_eq!(tag_change("a=b"), set("a", "b"));
+        assert_eq!(tag_change("a="), set("a", ""));
+        assert_eq!(tag_change("a-=b=c-"), set("a-", "b=c-"));
+        assert_eq!(tag_change("a-b-"), Ok(TagChange::Remove("a-b".to_owned())));
+        for wrong in ["a", "-", ""] {
+            assert!(tag_change(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -156,7 +156,7 @@ async fn clean_up(context: &Context, setup: &Setup) -> Result<(), Failure> {
         for model in page.models.into_iter().filter(|model| model.name.starts_with(&begin)) {
             let delete = pb::DeleteModelRequest { name: model.name.clone(), force: true, ..Default::default() };
             client.delete_model(delete).await?;
-            purge_model(&context.client, &model.name).await?;
+            purge_model(&context.client, &model.name, String::new()).await?;
         }
         page_token = page.next_page_token;
         if page_token.is_empty() {

@@ -44,7 +44,7 @@ pub(super) async fn steady(context: &Context, options: &Bench) -> Result<(), Fai
     let measured = measure(context, options, &parent).await;
     let purged = async {
         context.client.delete_model(&parent).force(true).await?;
-        purge_model(&context.client, &parent).await
+        purge_model(&context.client, &parent, String::new()).await
     };
     let purged = purged.await;
     let measured = measured?;
