@@ -200,3 +200,13 @@ fn what_has_changed_since_it_was_read_is_left_alone() {
     assert!(code == Some(5) && complaint.contains("--force deletes it all the same"), "{complaint}");
     ctl.ok(&["promote", "fraud/versions/1", "production", "--if-match", &version]);
 }
+
+#[test]
+fn how_long_to_wait_is_said() {
+    let nobody = Ctl::at("http://127.0.0.1:1");
+    let (code, complaint) = nobody.fails(&["get", "fraud", "--wait", "0"]);
+    assert_eq!(code, Some(6), "{complaint}");
+    let (code, complaint) = nobody.fails(&["get", "fraud", "--timeout", "10ms"]);
+    assert!(matches!(code, Some(1 | 6)), "{complaint}");
+    assert_eq!(nobody.fails(&["get", "fraud", "--wait", "30"]).0, Some(2));
+}

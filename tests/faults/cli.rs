@@ -84,7 +84,7 @@ fn exit_codes_tell_scripts_what_went_wrong() {
         assert!(!complaint.is_empty(), "{arguments:?}");
     }
     assert!(server.terminate().success());
-    let (code, complaint) = ctl.fails(&["get", "fraud"]);
+    let (code, complaint) = ctl.fails(&["get", "fraud", "--wait", "0"]);
     assert_eq!(code, Some(6), "{complaint}");
 }
 

@@ -4,6 +4,7 @@ mod about;
 mod files;
 mod lists;
 mod names;
+mod patience;
 mod shape;
 mod values;
 
@@ -19,6 +20,7 @@ pub(crate) use self::about::{
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
 pub(crate) use self::lists::{Events, List, Parent, Watch};
 pub(crate) use self::names::{command, parse};
+pub(crate) use self::patience::Patience;
 pub(crate) use self::shape::{Shape, TableShape};
 use self::values::one_of;
 use crate::numbers;
@@ -46,6 +48,8 @@ pub(crate) struct Args {
     /// Print JSON instead of text, errors as well: the contract's messages in protobuf's JSON form; one a line where there are several.
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

@@ -103,6 +103,12 @@ async fn run(args: Args) -> Result<(), Failure> {
     if let Some(actor) = settings::actor(args.actor)? {
         builder = builder.actor(actor);
     }
+    if let Some(wait) = args.patience.wait {
+        builder = builder.retry_for(wait);
+    }
+    if let Some(timeout) = args.patience.timeout {
+        builder = builder.timeout(timeout);
+    }
     let context = Context { client: builder.connect_lazy()?, out, namespace: args.namespace };
     call(&context, &endpoint, args.command).await.map_err(|error| failure::at(&endpoint, error))?;
     context.out.finish()
