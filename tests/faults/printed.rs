@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use registry_tests::process::registryctl;
 
@@ -119,7 +119,7 @@ fn a_variable_that_is_set_but_empty_is_unset() {
     let ctl = Ctl::new(&server);
     let creator = |model: &str, variables: &[(&str, &OsStr)]| {
         let mut command = registryctl(&server.endpoint());
-        command.args(["create", model]).env_remove("USER").envs(variables.iter().copied());
+        command.args(["create", model]).env_remove("USER").env_remove("LOGNAME").envs(variables.iter().copied());
         let output = command.output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         if !output.status.success() {
@@ -131,7 +131,10 @@ fn a_variable_that_is_set_but_empty_is_unset() {
     let (actor, user, empty) = ("MODEL_REGISTRY_ACTOR", "USER", OsStr::new(""));
     let made = |model: &str, variables: &[(&str, &OsStr)]| creator(model, variables).unwrap();
     assert_eq!(made("a", &[(actor, empty), (user, OsStr::new("ana"))]), "ana");
-    assert_eq!(made("b", &[(actor, empty), (user, empty), ("RUST_LOG", empty)]), "anonymous");
+    let account = Command::new("id").arg("-un").output().unwrap().stdout;
+    let account = String::from_utf8(account).unwrap().trim_end().to_owned();
+    assert_eq!(made("b", &[(actor, empty), (user, empty), ("RUST_LOG", empty)]), account, "of the password database");
+    assert_eq!(made("f", &[(user, empty), ("LOGNAME", OsStr::new("ben"))]), "ben");
     assert_eq!(made("c", &[(actor, OsStr::new("Žofie 模型"))]), "Žofie 模型");
     assert_eq!(made("d", &[(user, OsStr::new("Zoë"))]), "Zoë");
     for unfit in [&b"a\tb"[..], b"\xff"] {

@@ -42,7 +42,8 @@ pub(crate) struct Args {
     /// The namespace of names that have none, such as `fraud` [env: MODEL_REGISTRY_NAMESPACE] [default: default]
     #[arg(short, long, global = true, value_name = "NAME", value_parser = names::namespace, help_heading = GLOBAL)]
     pub(crate) namespace: Option<String>,
-    /// Who calls, for the audit trail [env: MODEL_REGISTRY_ACTOR] [default: the login name in USER]
+    /// Who calls, for the audit trail [env: MODEL_REGISTRY_ACTOR] [default: the login name, by USER, LOGNAME or the password
+    /// database, or else the user's number and the host, for example `uid-1000@node-7`]
     #[arg(long, global = true, value_name = "NAME", help_heading = GLOBAL)]
     pub(crate) actor: Option<String>,
     /// Print JSON instead of text, errors as well: the contract's messages in protobuf's JSON form; one a line where there are several.

@@ -14,8 +14,8 @@ pub(crate) const ENDPOINT: &str = "MODEL_REGISTRY_ENDPOINT";
 pub(crate) const NAMESPACE: &str = "MODEL_REGISTRY_NAMESPACE";
 /// Who calls.
 pub(crate) const ACTOR: &str = "MODEL_REGISTRY_ACTOR";
-/// Whoever is logged in.
-const USER: &str = "USER";
+/// Whoever is logged in. A container, a unit of systemd, cron or CI may have one of them, or none.
+const LOGINS: [&str; 2] = ["USER", "LOGNAME"];
 
 /// Where a registry is unless something else is said.
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:50051";
@@ -41,7 +41,7 @@ pub(crate) fn endpoint(flag: Option<String>) -> Result<String, Failure> {
     }
 }
 
-/// Who calls, for the audit trail; nobody if nobody is logged in.
+/// Who calls, for the audit trail: whoever is logged in, unless somebody else is named.
 pub(crate) fn actor(flag: Option<String>) -> Result<Option<String>, Failure> {
     if flag.is_some() {
         return Ok(flag);
@@ -49,14 +49,44 @@ pub(crate) fn actor(flag: Option<String>) -> Result<Option<String>, Failure> {
     if let Some(actor) = variable(ACTOR)? {
         return Ok(Some(actor));
     }
-    let unfit = |problem: &str| format!("the login name in {USER} {problem}: say who calls with --actor or {ACTOR}");
-    match std::env::var(USER) {
-        Ok(user) if user.is_empty() => Ok(None),
+    for name in LOGINS {
+        let value = std::env::var(name);
+        if let Some(user) = login(name, value)? {
+            return Ok(Some(user));
+        }
+    }
+    Ok(account(whoami::username().ok(), uid(), whoami::hostname().ok()))
+}
+
+/// The login name in a variable.
+fn login(name: &str, value: Result<String, VarError>) -> Result<Option<String>, Failure> {
+    let unfit = |problem: &str| format!("the login name in {name} {problem}: say who calls with --actor or {ACTOR}");
+    match value {
         Ok(user) if user.contains(char::is_control) => Err(unfit("has control characters").into()),
-        Ok(user) => Ok(Some(user)),
+        Ok(user) => Ok(Some(user).filter(|user| !user.is_empty())),
         Err(VarError::NotPresent) => Ok(None),
         Err(VarError::NotUnicode(_)) => Err(unfit("is not UTF-8").into()),
     }
+}
+
+/// The name of the process's user in the password database, or else its number, which means something on its host only.
+fn account(name: Option<String>, uid: Option<u32>, host: Option<String>) -> Option<String> {
+    let fit = |text: &String| !text.is_empty() && !text.contains(char::is_control);
+    name.filter(fit).or_else(|| {
+        let uid = uid?;
+        Some(host.filter(fit).map_or_else(|| format!("uid-{uid}"), |host| format!("uid-{uid}@{host}")))
+    })
+}
+
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "other systems have none")]
+fn uid() -> Option<u32> {
+    Some(rustix::process::getuid().as_raw())
+}
+
+#[cfg(not(unix))]
+fn uid() -> Option<u32> {
+    None
 }
 
 /// Logs to standard error, as much as `RUST_LOG` says.
@@ -84,5 +114,23 @@ mod tests {
         assert_eq!(read("X", Ok("ana".to_owned())).unwrap().as_deref(), Some("ana"));
         let error = read("X", Err(VarError::NotUnicode("?".into()))).unwrap_err();
         assert_eq!(error.to_string(), "the variable X is not UTF-8");
+    }
+
+    #[test]
+    fn whoever_is_known_is_told() {
+        let text = |text: &str| Some(text.to_owned());
+        for (name, uid, host, expected) in [
+            (text("ana"), Some(1000), text("node-7"), text("ana")),
+            (None, Some(1000), text("node-7"), text("uid-1000@node-7")),
+            (text(""), Some(0), None, text("uid-0")),
+            (text("a\nb"), Some(7), text("a\tb"), text("uid-7")),
+            (None, None, text("node-7"), None),
+        ] {
+            assert_eq!(account(name, uid, host), expected);
+        }
+        assert_eq!(login("USER", Ok("Zoë".to_owned())).unwrap(), text("Zoë"));
+        assert_eq!(login("USER", Ok(String::new())).unwrap(), None);
+        let error = login("LOGNAME", Ok("a\tb".to_owned())).unwrap_err().to_string();
+        assert!(error.contains("the login name in LOGNAME") && error.contains("--actor"), "{error}");
     }
 }
