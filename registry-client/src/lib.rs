@@ -120,12 +120,14 @@ mod namespaces;
 mod oci;
 mod outage;
 mod parallel;
+mod plan;
 mod pool;
 mod progress;
 mod publish;
 mod pull;
 mod receipt;
 mod retry;
+mod selection;
 mod stamp;
 mod transport;
 mod verify_folder;
@@ -146,6 +148,7 @@ pub use names::{InvalidName, Kind, Name};
 #[cfg(feature = "oci")]
 pub use oci::{ExportOci, Exported, ImportOci};
 pub use outage::Outage;
+pub use plan::{Foreseen, PlannedFile, PublishPlan};
 pub use progress::Progress;
 #[doc(no_inline)]
 pub use prost_types;
@@ -155,6 +158,7 @@ pub use pull::{Pull, Pulled};
 pub use registry_proto::v1 as pb;
 pub use registry_proto::{known, resource, rpc};
 pub use retry::RetryPolicy;
+pub use selection::{LeftOut, LeftOutBy};
 #[doc(no_inline)]
 pub use tonic::{self, Code};
 pub use transport::Transport;

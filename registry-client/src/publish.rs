@@ -14,18 +14,21 @@ use registry_proto::resource::Resource as _;
 
 use crate::error::causes;
 use crate::names::complete;
+use crate::plan::PublishPlan;
 use crate::progress::Meter;
 use crate::versions::version_setters;
-use crate::walk::{LocalFile, walk};
+use crate::walk::{Choice, Listed, LocalFile, walk};
 use crate::{Error, Progress, RegistryClient, collision, parallel, pb};
 
 impl RegistryClient {
-    /// Makes a new version of a model out of a folder: all files in it, with their paths, each as the
-    /// [type that its name suggests](crate::artifact_type_of). Only the `.model-registry.json` of a folder that was pulled stays out.
+    /// Makes a new version of a model out of a folder: the files in it, with their paths, each as the
+    /// [type that its name suggests](crate::artifact_type_of). Left out are, unless [`everything`](Publish::everything) is asked for,
+    /// what is no part of a model (`.git`, `__pycache__`, `.env` and the like), and what the folder's `.registryignore` names; in any
+    /// case the `.model-registry.json` of a folder that was pulled.
     pub fn publish(&self, folder: impl Into<PathBuf>, model: impl Into<String>) -> Publish {
         Publish {
             client: self.clone(),
-            files: Files::In { folder: folder.into(), follow_links: false },
+            files: Files::In { folder: folder.into(), choice: Choice::default() },
             request: pb::CreateVersionRequest { parent: complete(model), ..Default::default() },
             model: None,
             meter: Meter::default(),
@@ -73,8 +76,8 @@ impl fmt::Debug for OnBegin {
 /// What is to be published.
 #[derive(Debug, Clone)]
 enum Files {
-    /// All files in a folder, and, if that is asked for, those that its links lead to.
-    In { folder: PathBuf, follow_links: bool },
+    /// The files in a folder.
+    In { folder: PathBuf, choice: Choice },
     /// These.
     #[cfg(feature = "oci")]
     These(Vec<LocalFile>),
@@ -105,9 +108,24 @@ impl Publish {
 
     /// Follow links that lead out of the folder, as the snapshots of a Hugging Face cache have them. Whoever made the folder chooses
     /// then what is published of this machine.
-    pub fn follow_links(mut self, follow: bool) -> Self {
+    pub fn follow_links(self, follow: bool) -> Self {
+        self.choosing(|choice| choice.follow_links = follow)
+    }
+
+    /// Leave out what these patterns match, which are as those of a `.gitignore`: `*.log`, `/data/`. They go over what is left out by
+    /// default and the folder's `.registryignore`: `!.env` takes that in.
+    pub fn exclude(self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.choosing(|choice| choice.exclude.extend(patterns.into_iter().map(Into::into)))
+    }
+
+    /// Take also what is left out by default, and what the folder's `.registryignore` leaves out.
+    pub fn everything(self, everything: bool) -> Self {
+        self.choosing(|choice| choice.everything = everything)
+    }
+
+    fn choosing(mut self, set: impl FnOnce(&mut Choice)) -> Self {
         match &mut self.files {
-            Files::In { follow_links, .. } => *follow_links = follow,
+            Files::In { choice, .. } => set(choice),
             #[cfg(feature = "oci")]
             Files::These(_) => {}
         }
@@ -126,21 +144,32 @@ impl Publish {
         self
     }
 
+    /// Reads the folder, and tells what would be published of it. The registry is not asked.
+    ///
+    /// # Errors
+    /// [`Error::UnfitFiles`] for what can't be an artifact, [`Error::Io`] for a folder that can't be read or has nothing to publish,
+    /// [`Error::InvalidOption`] or [`Error::Malformed`] for a pattern that can't be read.
+    pub async fn plan(mut self) -> Result<PublishPlan, Error> {
+        let listed = match &mut self.files {
+            Files::In { folder, choice } => list(folder, choice.clone()).await?,
+            #[cfg(feature = "oci")]
+            Files::These(files) => Listed { files: std::mem::take(files), left_out: Vec::new() },
+        };
+        Ok(PublishPlan::new(self, listed))
+    }
+
     /// Publishes; the same as `.await` on it.
     ///
     /// # Errors
-    /// [`Error::UnfitFiles`] for what can't be an artifact, [`Error::Io`] for a folder that can't be read or is empty;
-    /// [`is_not_found`](Error::is_not_found) without the model, [`is_already_exists`](Error::is_already_exists) if the
-    /// version's id is taken, [`Error::Incomplete`] if that is by a PENDING version which this can't go on with;
-    /// [`Error::Upload`] if a file could not be uploaded, for example because it changed.
-    pub async fn send(mut self) -> Result<pb::Version, Error> {
-        let files = match &mut self.files {
-            Files::In { folder, follow_links } => list(folder, *follow_links).await?,
-            #[cfg(feature = "oci")]
-            Files::These(files) => std::mem::take(files),
-        };
+    /// Those of [`plan`](Self::plan), and of [`PublishPlan::send`].
+    pub async fn send(self) -> Result<pb::Version, Error> {
+        self.plan().await?.send().await
+    }
+
+    /// Publishes these files.
+    pub(crate) async fn run(mut self, files: Vec<LocalFile>) -> Result<pb::Version, Error> {
         self.meter.total = Some(files.iter().map(|file| file.size).sum());
-        let begun = self.begin(&files).await?;
+        let begun = self.begin(&files, false).await?;
         if let OnBegin(Some(callback)) = &self.on_begin {
             callback(&begun.name);
         }
@@ -160,9 +189,9 @@ impl Publish {
         }
     }
 
-    /// Makes the version, or takes up the one that a publication like this left.
-    async fn begin(&self, files: &[LocalFile]) -> Result<Begun, Error> {
-        let error = match self.create().await {
+    /// Makes the version, or takes up the one that a publication like this left; if it is `dry`, only tells which.
+    pub(crate) async fn begin(&self, files: &[LocalFile], dry: bool) -> Result<Begun, Error> {
+        let error = match self.create(dry).await {
             Ok(version) => return Ok(Begun { name: version.name, taken_up: false }),
             Err(error) => error,
         };
@@ -190,7 +219,7 @@ impl Publish {
             match ours.get(path.as_str()) {
                 Some(ours) if *ours == executable => {}
                 // Its bytes are there; what is said of them is not what it is now.
-                Some(_) => drop(self.client.delete_artifact(name).await?),
+                Some(_) => drop(self.client.delete_artifact(name).validate_only(dry).await?),
                 None => {
                     return refuse(format!(
                         "is PENDING, and has {path}, which is not to be published: delete that first"
@@ -215,8 +244,8 @@ impl Publish {
         Ok(differs)
     }
 
-    async fn create(&self) -> Result<pb::Version, Error> {
-        let created = self.client.call(self.request.clone()).await;
+    async fn create(&self, dry: bool) -> Result<pb::Version, Error> {
+        let created = self.client.call(self.request.clone()).validate_only(dry).await;
         let (error, model) = match (created, &self.model) {
             (Err(error), Some(model)) => (error, model),
             (created, _) => return created,
@@ -227,7 +256,9 @@ impl Publish {
         if !(missing || error.reason() == Some(pb::ErrorReason::ResourcePurged)) {
             return Err(error);
         }
-        match self.client.create_model(&self.request.parent).model(model.clone()).await {
+        match self.client.create_model(&self.request.parent).model(model.clone()).validate_only(dry).await {
+            // Without the model there is nothing that could say more of the version.
+            Ok(_) if dry => Ok(pb::Version::default()),
             // Somebody else was faster, which is just as well.
             Err(error) if !error.is_already_exists() => Err(error),
             _ => self.client.call(self.request.clone()).await,
@@ -262,10 +293,10 @@ impl Publish {
 }
 
 /// The version that files go to.
-struct Begun {
-    name: String,
+pub(crate) struct Begun {
+    pub(crate) name: String,
     /// It was PENDING already.
-    taken_up: bool,
+    pub(crate) taken_up: bool,
 }
 
 /// What is said of a version when it is made, as far as the registry keeps it word by word: the names of versions become canonical.
@@ -296,19 +327,20 @@ impl IntoFuture for Publish {
     }
 }
 
-async fn list(folder: &Path, follow_links: bool) -> Result<Vec<LocalFile>, Error> {
+async fn list(folder: &Path, choice: Choice) -> Result<Listed, Error> {
     let path = folder.to_owned();
     let failed = |error| Error::io(folder, error);
-    let files = spawn_blocking(move || walk(&path, follow_links)).await.map_err(|error| failed(error.into()))??;
-    if files.is_empty() {
-        return Err(failed(std::io::Error::other("no files to publish")));
+    let listed = spawn_blocking(move || walk(&path, &choice)).await.map_err(|error| failed(error.into()))??;
+    if listed.files.is_empty() {
+        let problem = if listed.left_out.is_empty() { "no files to publish" } else { "all files in it are left out" };
+        return Err(failed(std::io::Error::other(problem)));
     }
-    let paths = || files.iter().map(|file| file.path.as_str());
+    let paths = || listed.files.iter().map(|file| file.path.as_str());
     for (parent, names) in collision::similar(paths()) {
         warn!(folder = parent, ?names, "these can't be pulled where the file system ignores case");
     }
     for path in paths().filter(|path| collision::not_on_windows(path)) {
         warn!(path, "can't be pulled on Windows");
     }
-    Ok(files)
+    Ok(listed)
 }

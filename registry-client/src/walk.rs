@@ -8,6 +8,7 @@ use registry_common::paths::{self, CLAIM, RECEIPT};
 
 use crate::destination::{is_part, open_regular};
 use crate::folder::canonical;
+use crate::selection::{Exclusion, LeftOut};
 use crate::stamp::Stamp;
 use crate::{Error, UnfitFile};
 
@@ -47,24 +48,53 @@ pub(crate) struct Known {
 ///
 /// A link counts as what it points at, if that lies in the folder too, or all links are followed: unasked, a folder that is published
 /// must not give away the rest of the machine.
-pub(crate) fn walk(folder: &Path, follow_links: bool) -> Result<Vec<LocalFile>, Error> {
+pub(crate) fn walk(folder: &Path, choice: &Choice) -> Result<Listed, Error> {
     let root = canonical(folder)?;
-    let mut walk = Walk { files: Vec::new(), unfit: Vec::new(), open: vec![root.clone()], root, follow_links };
+    let exclusion = Exclusion::of(&root, choice.everything, &choice.exclude)?;
+    let mut walk = Walk {
+        listed: Listed::default(),
+        unfit: Vec::new(),
+        open: vec![root.clone()],
+        root,
+        follow_links: choice.follow_links,
+        exclusion,
+    };
     walk.enter("").map_err(|error| Error::io(folder, error))?;
     if !walk.unfit.is_empty() {
         walk.unfit.sort_by(|a, b| a.path.cmp(&b.path));
         return Err(Error::UnfitFiles { files: walk.unfit });
     }
-    walk.files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(walk.files)
+    let mut listed = walk.listed;
+    listed.files.sort_by(|a, b| a.path.cmp(&b.path));
+    listed.left_out.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(listed)
+}
+
+/// What to publish of a folder.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Choice {
+    /// Follow links that lead out of it.
+    pub(crate) follow_links: bool,
+    /// Leave out only what `exclude` says.
+    pub(crate) everything: bool,
+    /// Patterns of what to leave out.
+    pub(crate) exclude: Vec<String>,
+}
+
+/// What of a folder is to be published, and what is not.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Listed {
+    pub(crate) files: Vec<LocalFile>,
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 struct Walk {
     root: PathBuf,
     follow_links: bool,
+    exclusion: Exclusion,
     /// The folder that is being read, and those above it. To come to one of them again is a link that leads in a circle.
     open: Vec<PathBuf>,
-    files: Vec<LocalFile>,
+    listed: Listed,
     unfit: Vec<UnfitFile>,
 }
 
@@ -85,6 +115,12 @@ impl Walk {
             if path == RECEIPT || name.to_str().is_some_and(is_part) {
                 continue;
             }
+            // Before it is looked at: what is left out may be anything.
+            let left_out = self.exclusion.of_path(&Path::new(prefix).join(&name), entry.path().is_dir());
+            if let Some(left_out) = left_out {
+                self.listed.left_out.push(left_out);
+                continue;
+            }
             let looked = match name.to_str() {
                 None => Err("the name is not valid UTF-8".to_owned()),
                 Some(_) if path == CLAIM => {
@@ -94,7 +130,7 @@ impl Walk {
             };
             let entered = match looked {
                 Ok(Found::File(file)) => {
-                    self.files.push(file);
+                    self.listed.files.push(file);
                     Ok(())
                 }
                 Ok(Found::Folder(folder)) => {
@@ -147,8 +183,8 @@ mod tests {
 
     /// The paths in a folder, or what is wrong with which.
     fn found(folder: &Path, follow_links: bool) -> Result<String, Vec<(String, String)>> {
-        match walk(folder, follow_links) {
-            Ok(files) => Ok(files.into_iter().map(|file| file.path).collect::<Vec<_>>().join(" ")),
+        match walk(folder, &Choice { follow_links, ..Choice::default() }) {
+            Ok(listed) => Ok(listed.files.into_iter().map(|file| file.path).collect::<Vec<_>>().join(" ")),
             Err(Error::UnfitFiles { files }) => {
                 Err(files.into_iter().map(|file| (file.path.display().to_string(), file.problem)).collect())
             }
@@ -169,10 +205,31 @@ mod tests {
     #[test]
     fn files_are_found_in_order_with_their_paths() {
         let folder = folder_with(&["b.txt", "a/z.txt", "a/b/c.txt", "a.txt", RECEIPT]);
-        let files: Vec<_> =
-            walk(folder.path(), false).unwrap().into_iter().map(|file| (file.path, file.size)).collect();
+        let files: Vec<_> = walk(folder.path(), &Choice::default())
+            .unwrap()
+            .files
+            .into_iter()
+            .map(|file| (file.path, file.size))
+            .collect();
         let expected = [("a.txt", 5), ("a/b/c.txt", 9), ("a/z.txt", 7), ("b.txt", 5)];
         assert_eq!(files, expected.map(|(path, size)| (path.to_owned(), size)));
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_looked_at_and_told() {
+        let folder = folder_with(&["a", ".git/config", ".env", "b/.DS_Store", "b/c:1", "sub/a:b/c", "C:/x"]);
+        let choice = |everything, exclude: &[&str]| Choice {
+            everything,
+            exclude: exclude.iter().map(ToString::to_string).collect(),
+            ..Choice::default()
+        };
+        let listed = walk(folder.path(), &choice(false, &["C:/"])).unwrap();
+        let left_out: Vec<_> = listed.left_out.iter().map(|left_out| left_out.path.as_str()).collect();
+        assert_eq!(left_out, [".env", ".git/", "C:/", "b/.DS_Store"]);
+        let paths: Vec<_> = listed.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, ["a", "b/c:1", "sub/a:b/c"]);
+        let listed = walk(folder.path(), &choice(true, &["C:"])).unwrap();
+        assert_eq!((listed.files.len(), listed.left_out.len()), (6, 1));
     }
 
     #[test]

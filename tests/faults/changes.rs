@@ -170,6 +170,62 @@ fn what_get_prints_makes_another_version() {
 }
 
 #[test]
+fn what_is_no_part_of_a_model_is_left_out_and_told() {
+    let (folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let out = folder.path().join("out");
+    for (path, text) in [
+        ("model.onnx", "the model"),
+        (".git/config", "history"),
+        (".env", "SECRET=1"),
+        ("__pycache__/a.pyc", ""),
+        ("logs/a.log", "log"),
+        ("notes.txt", "notes"),
+        (".registryignore", "*.log\n"),
+    ] {
+        let file = out.join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+    let out = out.to_str().unwrap();
+    let dry = ["publish", out, "fraud", "--create", "--dry-run", "--exclude", "notes.*"];
+    let expected = "\
+PATH        TYPE   SIZE
+model.onnx  model  9 B
+left out: .env (default: .env)
+left out: .git/ (default: .git)
+left out: .registryignore (default: /.registryignore)
+left out: __pycache__/ (default: __pycache__/)
+left out: logs/a.log (.registryignore: *.log)
+left out: notes.txt (--exclude: notes.*)
+would publish the first version of a new model: 1 file, 9 B
+";
+    assert_eq!(ctl.ok(&dry), expected);
+    assert!(ctl.json(&["events"]).is_empty(), "nothing was changed");
+    let planned = &ctl.json(&dry)[0];
+    assert_eq!((&planned["sizeBytes"], &planned["files"][0]["path"]), (&9.into(), &"model.onnx".into()));
+
+    let output = ctl.run(&["publish", out, "fraud", "--create", "--version-id", "1.0"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let note =
+        "left out: .env, .git/, .registryignore, __pycache__/, logs/a.log (--no-ignore takes all, --dry-run says why)";
+    assert!(output.status.success() && said.contains(note), "{said}");
+    let paths = |version: &str| {
+        let artifacts = ctl.json(&["list", version]);
+        artifacts.iter().map(|artifact| artifact["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(paths("fraud/versions/1"), ["model.onnx", "notes.txt"]);
+    let (code, complaint) = ctl.fails(&[&dry[..], &["--version-id", "1.0"]].concat());
+    assert_eq!(code, Some(5), "{complaint}");
+    assert!(ctl.ok(&dry).ends_with("would publish fraud/versions/2: 1 file, 9 B\n"));
+    ctl.ok(&["publish", out, "fraud", "--no-ignore", "--exclude", ".git"]);
+    assert_eq!(
+        paths("fraud/versions/2"),
+        [".env", ".registryignore", "__pycache__/a.pyc", "logs/a.log", "model.onnx", "notes.txt"]
+    );
+}
+
+#[test]
 fn what_has_changed_since_it_was_read_is_left_alone() {
     let (folder, server) = server();
     let ctl = Ctl::new(&server);

@@ -1,57 +1,15 @@
-//! `publish`, `pull`, and `verify` of what was pulled.
+//! `pull`, and `verify` of what was pulled.
 
 use std::path::{Path, PathBuf};
 
 use registry_client::{Pulled, pb};
 
-use crate::args::{Publish, Pull};
-use crate::interrupt::{Begun, GO_ON, Interrupted, asked_to_end};
+use crate::args::Pull;
+use crate::interrupt::{GO_ON, Interrupted, asked_to_end};
 use crate::output::json::{self, Tree};
 use crate::output::{Output, brief, bytes, count, note};
-use crate::progress::{Bar, Moved};
-use crate::{Context, Failure, Usage, metadata, withdrawal};
-
-pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), Failure> {
-    let mut version = pb::Version::default();
-    if let Some(file) = metadata::read(&command.common).await? {
-        if file.has("source_uri") {
-            let problem = "the metadata have a sourceUri, and the content of what is published is in the folder";
-            return Err(Usage(format!("{problem}: see create-version")).into());
-        }
-        file.apply(&mut version);
-    }
-    command.common.apply(&mut version);
-    command.of_version.apply(&mut version);
-    command.bases.apply(&mut version);
-    let bar = Bar::new("uploading");
-    let publish = context.client.publish(command.folder, command.model).version(version).progress(bar.follow());
-    let mut publish = publish.follow_links(command.follow_links);
-    let takes_up = command.version_id.is_some();
-    if let Some(version_id) = command.version_id {
-        publish = publish.version_id(version_id);
-    }
-    if command.create {
-        publish = publish.create_model_if_missing(pb::Model::default());
-    }
-    let begun = Begun::default();
-    let published = tokio::select! {
-        published = publish.on_begin(begun.told()).send() => published,
-        () = asked_to_end() => {
-            bar.end();
-            return Err(begun.left(context, takes_up).await.into());
-        }
-    };
-    let moved = bar.end();
-    made(context, "published", &published?, moved)
-}
-
-/// Says what a version that was made of files is.
-pub(crate) fn made(context: &Context, how: &str, version: &pb::Version, moved: Moved) -> Result<(), Failure> {
-    context.out.message("Version", version, |version| {
-        let (files, size) = (count(version.artifact_count, "file"), moved.of(version.size_bytes, "sent"));
-        format!("{how} {}: {files}, {size}, manifest {}", version.name, version.manifest_sha256)
-    })
-}
+use crate::progress::Bar;
+use crate::{Context, Failure, withdrawal};
 
 pub(crate) async fn pull(context: &Context, command: Pull) -> Result<(), Failure> {
     let mut name = String::from(command.name);

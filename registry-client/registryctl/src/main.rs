@@ -24,6 +24,7 @@ mod oci;
 mod output;
 mod progress;
 mod promotion;
+mod publish;
 mod set;
 mod settings;
 mod status;
@@ -119,7 +120,7 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Create(command) => models::create(context, command).await,
         Command::Get { name, .. } => models::get(context, name).await,
         Command::List(command) => list::list(context, command).await,
-        Command::Publish(command) => folder::publish(context, command).await,
+        Command::Publish(command) => publish::publish(context, command).await,
         Command::CreateVersion(command) => filling::create_version(context, command).await,
         Command::Finalize(command) => filling::finalize(context, command).await,
         Command::Pull(command) => folder::pull(context, command).await,

@@ -3,9 +3,9 @@
 use registry_client::pb;
 
 use crate::args::{Export, ImportOci};
-use crate::folder::made;
 use crate::output::brief;
 use crate::progress::Bar;
+use crate::publish::made;
 use crate::{Context, Failure, withdrawal};
 
 pub(crate) async fn export(context: &Context, command: Export) -> Result<(), Failure> {

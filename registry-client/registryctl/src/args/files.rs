@@ -20,6 +20,16 @@ pub(crate) struct Publish {
     /// Follow links that lead out of the folder, as the snapshots of a Hugging Face cache have them.
     #[arg(long)]
     pub(crate) follow_links: bool,
+    /// Leave out what this pattern matches, as a line of a `.gitignore` would: `*.log`, `/data/`; `!.env` takes in what is left out
+    /// otherwise. May be given several times, and goes over the lines of `.registryignore` in the folder.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) exclude: Vec<String>,
+    /// Take also what is left out by default (`.git`, `__pycache__`, `.env`, ...) and what `.registryignore` leaves out.
+    #[arg(long)]
+    pub(crate) no_ignore: bool,
+    /// Say what would be published, and what not, and whether the registry would take it; change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Another name for the version, for example `1.4.0`. If a publish under this name broke off, this one goes on with it.
     #[arg(long)]
     pub(crate) version_id: Option<String>,
