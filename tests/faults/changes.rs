@@ -170,6 +170,29 @@ fn what_get_prints_makes_another_version() {
 }
 
 #[test]
+fn what_mlflow_wrote_is_taken_unless_told_otherwise() {
+    let (_folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let mlflow = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mlflow");
+    let folder = mlflow.join("sklearn");
+    let publish = ["publish", folder.to_str().unwrap(), "fraud", "--create"];
+    let output = ctl.run(&publish);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    let taken = "what MLmodel says is taken: sklearn 1.9.0, the signature, the environment, the time";
+    assert!(said.contains(taken), "{said}");
+    let version = &ctl.json(&["get", "fraud@latest"])[0];
+    assert_eq!(version["signature"]["inputs"][2]["dtype"], "array<string>");
+    assert_eq!(version["trainingTime"], "2026-08-04T11:00:46.002863Z");
+    assert_eq!(version["additionalMetadata"]["mlflow"]["mlflow_version"], "3.15.1");
+    ctl.ok(&[&publish[..], &["--framework-version", "1.9.1", "--param", "depth=6"]].concat());
+    let version = &ctl.json(&["get", "fraud@latest"])[0];
+    assert_eq!((&version["frameworkVersion"], &version["framework"]), (&"1.9.1".into(), &"sklearn".into()));
+    ctl.ok(&[&publish[..], &["--no-mlmodel"]].concat());
+    assert_eq!(ctl.json(&["get", "fraud@latest"])[0]["framework"], "");
+}
+
+#[test]
 fn what_is_no_part_of_a_model_is_left_out_and_told() {
     let (folder, server) = server();
     let ctl = Ctl::new(&server);

@@ -1,6 +1,7 @@
 //! What is said of a namespace, model or version: a file first, and options over it.
 
 mod file;
+pub(crate) mod mlmodel;
 
 use std::path::Path;
 

@@ -5,15 +5,28 @@ use serde::Serialize;
 
 use crate::args::Publish;
 use crate::interrupt::{Begun, asked_to_end};
+use crate::metadata::{self, mlmodel};
 use crate::output::{brief, bytes, count, note};
 use crate::progress::{Bar, Moved};
-use crate::{Context, Failure, Usage, metadata};
+use crate::{Context, Failure, Usage};
 
 /// How many paths a note names.
 const NAMED: usize = 8;
 
 pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), Failure> {
     let mut version = pb::Version::default();
+    if !command.no_mlmodel {
+        let folder = command.folder.clone();
+        match tokio::task::spawn_blocking(move || mlmodel::read(&folder)).await? {
+            Ok(None) => {}
+            Ok(Some(said)) => {
+                note(&format!("what MLmodel says is taken: {} (--no-mlmodel leaves it out)", taken(&said)));
+                version = said;
+            }
+            // Nobody has asked for it.
+            Err(problem) => note(&format!("MLmodel is not understood, and nothing is taken from it: {problem}")),
+        }
+    }
     if let Some(file) = metadata::read(&command.common).await? {
         if file.has("source_uri") {
             let problem = "the metadata have a sourceUri, and the content of what is published is in the folder";
@@ -59,6 +72,18 @@ pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), F
     };
     let moved = bar.end();
     made(context, "published", &published?, moved)
+}
+
+/// What of a version a file has said.
+fn taken(version: &pb::Version) -> String {
+    let framework = format!("{} {}", version.framework, version.framework_version);
+    let parts = [
+        framework.trim(),
+        if version.signature.is_some() { "the signature" } else { "" },
+        if version.environment.is_some() { "the environment" } else { "" },
+        if version.training_time.is_some() { "the time" } else { "" },
+    ];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
 /// Says what a version that was made of files is.

@@ -30,6 +30,9 @@ pub(crate) struct Publish {
     /// Say what would be published, and what not, and whether the registry would take it; change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Take nothing from the folder's `MLmodel`, in which MLflow says what a model was made with, takes and returns.
+    #[arg(long)]
+    pub(crate) no_mlmodel: bool,
     /// Another name for the version, for example `1.4.0`. If a publish under this name broke off, this one goes on with it.
     #[arg(long)]
     pub(crate) version_id: Option<String>,
