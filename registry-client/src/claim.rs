@@ -34,6 +34,8 @@ struct Claimed {
     _held: File,
     /// What the file begins with.
     head: Vec<u8>,
+    /// A pull before this one broke off.
+    resumed: bool,
 }
 
 /// The content of [`CLAIM`].
@@ -54,14 +56,17 @@ impl Claim {
         let mut held = hold(folder, &file)?;
         let mut before = Vec::new();
         held.read_to_end(&mut before).map_err(failed)?;
+        let resumed = !before.is_empty();
         let mut owned = serde_json::from_slice(&before).map_or_else(|_| Vec::new(), |intent: Intent| intent.files);
-        owned.extend(Receipt::read(folder).map(|receipt| receipt.files).unwrap_or_default());
+        owned.extend(
+            Receipt::read(folder).map(|receipt| receipt.present().cloned().collect::<Vec<_>>()).unwrap_or_default(),
+        );
         // Whoever can write to the folder may have written that, too.
         owned.retain(|file| join(folder, &file.path).is_ok());
         owned.sort();
         owned.dedup();
 
-        let files = owned.iter().chain(&receipt.files).cloned().collect();
+        let files = owned.iter().chain(receipt.present()).cloned().collect();
         let intent = Intent { pull: Uuid::new_v4().to_string(), version: receipt.version.clone(), files };
         let json = serde_json::to_vec(&intent).map_err(|error| failed(error.into()))?;
         let head = json.iter().take(HEAD).copied().collect();
@@ -71,7 +76,7 @@ impl Claim {
             .and_then(|()| held.write_all(&json))
             .and_then(|()| held.sync_all())
             .map_err(failed)?;
-        Ok((Self(Arc::new(Claimed { folder: folder.to_owned(), file, _held: held, head })), owned))
+        Ok((Self(Arc::new(Claimed { folder: folder.to_owned(), file, _held: held, head, resumed })), owned))
     }
 
     /// Fails if another pull has taken the folder over. Blocks.
@@ -85,6 +90,11 @@ impl Claim {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(file, error)),
             _ => Err(Error::FolderInUse { folder: folder.clone() }),
         }
+    }
+
+    /// Gives the folder back as it was: nothing in it has been changed. Blocks.
+    pub(crate) fn give_back(self) -> Result<(), Error> {
+        if self.0.resumed { Ok(()) } else { self.end() }
     }
 
     /// Gives the folder back: it holds what its receipt says. Blocks.
@@ -121,6 +131,7 @@ mod tests {
             sha256: "1".to_owned(),
             supplementary: false,
             executable: false,
+            left_out: false,
         };
         Receipt { version: "v".to_owned(), manifest_sha256: String::new(), files: vec![file] }
     }

@@ -3,6 +3,7 @@
 mod status;
 
 use std::error::Error as _;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -89,6 +90,15 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
     },
+    /// Files that no pull has put there, or that were changed since, are where those of the version would go. Nothing was changed: move
+    /// them away, pull into another folder, or let them be [overwritten](crate::Pull::overwrite).
+    #[error("{}: these files were not put there by a pull, or were changed since:{}", .folder.display(), lines(files))]
+    WouldOverwrite {
+        /// The folder.
+        folder: PathBuf,
+        /// All of them, by their paths in it.
+        files: Vec<String>,
+    },
     /// Two paths of a version are one and the same where they would go: that file system ignores case. Choose another one.
     #[error("{first} and {second} are the same file in {}, which ignores case", .folder.display())]
     PathCollision {
@@ -145,7 +155,7 @@ pub struct UnfitFile {
 }
 
 /// Files, each on a line of its own.
-fn lines(files: &[UnfitFile]) -> String {
+fn lines<T: fmt::Display>(files: &[T]) -> String {
     files.iter().map(|file| format!("\n  {file}")).collect()
 }
 
@@ -169,7 +179,7 @@ impl Error {
             Self::DigestMismatch { .. } | Self::SizeMismatch { .. } => Some(Code::DataLoss),
             Self::Upload { source, .. } => source.code(),
             Self::UnfitFiles { .. } => Some(Code::InvalidArgument),
-            Self::Incomplete { .. } => Some(Code::FailedPrecondition),
+            Self::Incomplete { .. } | Self::WouldOverwrite { .. } => Some(Code::FailedPrecondition),
             Self::FolderInUse { .. } => Some(Code::Aborted),
             Self::InvalidOption { .. }
             | Self::Io { .. }
@@ -214,7 +224,7 @@ impl Error {
         self.code() == Some(Code::Aborted)
     }
 
-    /// The state of the resource, or of the version, rules the call out.
+    /// The state of the resource, of the version or of a folder rules the call out.
     pub fn is_failed_precondition(&self) -> bool {
         self.code() == Some(Code::FailedPrecondition)
     }
@@ -276,6 +286,7 @@ impl Error {
             | Self::UnfitFiles { .. }
             | Self::Incomplete { .. }
             | Self::FolderInUse { .. }
+            | Self::WouldOverwrite { .. }
             | Self::PathCollision { .. }
             | Self::Malformed { .. }
             | Self::DigestMismatch { .. }

@@ -122,6 +122,7 @@ mod outage;
 mod parallel;
 mod plan;
 mod pool;
+mod precious;
 mod progress;
 mod publish;
 mod pull;

@@ -12,17 +12,28 @@ use tokio::task::spawn_blocking;
 use crate::artifacts::remove_part;
 use crate::claim::Claim;
 use crate::destination::is_at;
-use crate::folder::{Contents, contents, holds, retire, set_executable};
+#[cfg(feature = "oci")]
+use crate::folder::holds;
+use crate::folder::{Contents, contents, retire, set_executable};
 use crate::names::complete;
 use crate::progress::Meter;
 use crate::receipt::{Receipt, ReceiptFile};
-use crate::{Download, Error, Progress, RegistryClient, collision, folder, parallel, pb};
+use crate::selection::Selection;
+use crate::{Download, Error, Progress, RegistryClient, collision, folder, parallel, pb, precious};
 
 impl RegistryClient {
     /// Fetches all artifacts of a version into a folder, which is made if it is missing.
     pub fn pull(&self, version: impl Into<String>, folder: impl Into<PathBuf>) -> Pull {
         let (version, folder) = (complete(version), folder.into());
-        Pull { client: self.clone(), version, folder, partial: false, meter: Meter::default() }
+        Pull {
+            client: self.clone(),
+            version,
+            folder,
+            partial: false,
+            patterns: Vec::new(),
+            overwrite: false,
+            meter: Meter::default(),
+        }
     }
 }
 
@@ -32,8 +43,9 @@ impl RegistryClient {
 /// whole is complete only when this is answered: to replace a folder that is in use, pull into a new one. One pull works in a folder
 /// at a time.
 ///
-/// A file that is there already, with the right size and SHA-256, is not fetched again. Files that an earlier pull put there and this
-/// version does not have are removed, unless they were changed since; what else is in the folder stays. The last thing written is
+/// A file that is there already, with the right size and SHA-256, is not fetched again. Files that an earlier pull put there are
+/// replaced, or removed if this version does not have them, unless they were changed since; what else is in the folder stays. If
+/// anything else is in the place of one of the version's files, nothing is pulled, unless it is to be [overwritten](Self::overwrite). The last thing written is
 /// `.model-registry.json`, which says what the folder holds: the version, its manifest digest, and path, size and SHA-256 of each
 /// file. [`verify_folder`](crate::verify_folder) compares the two. Until then `.model-registry.pull` says that the folder is not
 /// complete.
@@ -44,6 +56,8 @@ pub struct Pull {
     version: String,
     folder: PathBuf,
     partial: bool,
+    patterns: Vec<String>,
+    overwrite: bool,
     meter: Meter,
 }
 
@@ -52,10 +66,12 @@ pub struct Pull {
 pub struct Pulled {
     /// The version; if it was asked for by an alias, the one that had it.
     pub version: pb::Version,
-    /// Its artifacts, by path.
+    /// Its artifacts that are in the folder, by path.
     pub artifacts: Vec<pb::Artifact>,
     /// Where they are now, in the same order.
     pub files: Vec<PathBuf>,
+    /// How many more artifacts it has, which were [not asked for](Pull::files).
+    pub left_out: usize,
     /// The paths of what else is in the folder, which is not the version's.
     pub others: Vec<String>,
 }
@@ -65,6 +81,20 @@ impl Pull {
     /// be all.
     pub fn partial(mut self, partial: bool) -> Self {
         self.partial = partial;
+        self
+    }
+
+    /// Only the artifacts that one of these patterns matches, which are as those of a `.gitignore`: `*.onnx`, `plots/`, `/config.json`.
+    /// Others that the folder has of the same version stay there. The folder says that it holds a part, and
+    /// [`verify_folder`](crate::verify_folder) checks that.
+    pub fn files(mut self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.patterns.extend(patterns.into_iter().map(Into::into));
+        self
+    }
+
+    /// Put the version's files also in the place of files that no pull has put there, or that were changed since.
+    pub fn overwrite(mut self, overwrite: bool) -> Self {
+        self.overwrite = overwrite;
         self
     }
 
@@ -80,6 +110,7 @@ impl Pull {
     /// [`is_not_found`](Error::is_not_found), [`is_data_loss`](Error::is_data_loss) if bytes, or the artifacts as a whole, are not
     /// what was stored, [`Error::Io`] if they can't be written; before anything is fetched, [`Error::Incomplete`] for a version that
     /// is not [whole](Self::partial) or was purged, [`Error::FolderInUse`] if another pull works in the folder,
+    /// [`Error::WouldOverwrite`] if files would be lost, [`Error::InvalidOption`] for a pattern that can't be read or matches nothing,
     /// [`Error::UnsafePath`] if an artifact would not land in the folder or in place of what else is there,
     /// [`Error::PathCollision`] if two would be one file because the folder's file system ignores case.
     pub async fn send(mut self) -> Result<Pulled, Error> {
@@ -90,20 +121,65 @@ impl Pull {
         // By the canonical name: what the alias meant a moment ago is what all the files are of.
         let artifacts: Vec<_> =
             self.client.list_artifacts(&version.name).page_size(1000).stream().try_collect().await?;
-        let receipt = Receipt::of(&version, &artifacts);
+        let mut receipt = Receipt::of(&version, &artifacts);
         receipt.check_manifest()?;
-        let files = places(&self.folder, artifacts.iter().map(|artifact| artifact.path.as_str()))?;
-        self.meter.total = Some(artifacts.iter().map(|artifact| artifact.size_bytes.cast_unsigned()).sum());
+        places(&self.folder, artifacts.iter().map(|artifact| artifact.path.as_str()))?;
+        if !self.patterns.is_empty() {
+            self.select(&mut receipt).await?;
+        }
+        let (mut places, mut left_out) = (Vec::new(), 0);
+        for (artifact, file) in artifacts.into_iter().zip(&receipt.files) {
+            if file.left_out {
+                left_out += 1;
+            } else {
+                let at = place(&self.folder, &file.path)?;
+                places.push((artifact, file.clone(), at));
+            }
+        }
+        self.meter.total = Some(places.iter().map(|(artifact, ..)| artifact.size_bytes.cast_unsigned()).sum());
 
         let folder = self.folder.clone();
         let prepared = self.blocking(move || Prepared::of(&folder, receipt)).await?;
-        let places = artifacts.clone().into_iter().zip(files.clone()).collect();
-        let claim = Some(&prepared.claim);
-        let fetch = |(artifact, file)| fetch(&self.client, artifact, file, claim, &self.meter);
-        parallel::each(places, |(artifact, _): &(pb::Artifact, _)| artifact.size_bytes.cast_unsigned(), fetch).await?;
+        let looked_at = places.iter().map(|(_, file, at)| (file.clone(), at.clone())).collect();
+        let same = match precious::survey(&self.folder, looked_at, &prepared.before, self.overwrite).await {
+            Ok(same) => same,
+            Err(error) => {
+                self.blocking(move || prepared.claim.give_back()).await?;
+                return Err(error);
+            }
+        };
+        let folder = self.folder.clone();
+        let prepared = self.blocking(move || prepared.make_room(&folder).map(|()| prepared)).await?;
+        let claim = &prepared.claim;
+        let fetch = async |(artifact, _, at): (pb::Artifact, ReceiptFile, PathBuf)| {
+            if same.contains(&artifact.path) {
+                return keep(artifact, at, &self.meter).await;
+            }
+            let download = Download::of(&self.client, artifact).part_of(&self.meter);
+            download.in_place(at, Some(claim.clone())).await.map(drop)
+        };
+        let size = |(artifact, ..): &(pb::Artifact, ReceiptFile, PathBuf)| artifact.size_bytes.cast_unsigned();
+        parallel::each(places.clone(), size, fetch).await?;
         let folder = self.folder.clone();
         let others = self.blocking(move || prepared.finish(&folder)).await?;
-        Ok(Pulled { version, artifacts, files, others })
+        let (artifacts, files) = places.into_iter().map(|(artifact, _, at)| (artifact, at)).unzip();
+        Ok(Pulled { version, artifacts, files, left_out, others })
+    }
+
+    /// Leaves out what was not asked for.
+    async fn select(&self, receipt: &mut Receipt) -> Result<(), Error> {
+        let selection = Selection::of(&self.patterns)?;
+        if !receipt.files.iter().any(|file| selection.has(&file.path)) {
+            return Err(Error::InvalidOption {
+                option: "files",
+                value: self.patterns.join(" "),
+                problem: "matches no artifact of the version".to_owned(),
+            });
+        }
+        let folder = self.folder.clone();
+        let there = self.blocking(move || Ok(Receipt::read(&folder).ok())).await?;
+        receipt.leave_out(|path| selection.has(path), there.as_ref());
+        Ok(())
     }
 
     /// Works on the folder, off the runtime's threads.
@@ -155,11 +231,17 @@ struct Prepared {
 }
 
 impl Prepared {
-    /// Makes the folder and room in it. Blocks.
+    /// Makes the folder, and claims it; what is in it does not change yet. Blocks.
     fn of(folder: &Path, receipt: Receipt) -> Result<Self, Error> {
         folder::create_folder(folder)?;
         let (claim, before) = Claim::of(folder, &receipt)?;
-        let paths = || receipt.files.iter().map(|file| file.path.as_str());
+        Ok(Self { claim, before, receipt })
+    }
+
+    /// Makes room for the files. Blocks.
+    fn make_room(&self, folder: &Path) -> Result<(), Error> {
+        let Self { receipt, before, .. } = self;
+        let paths = || receipt.present().map(|file| file.path.as_str());
         collision::refuse(folder, paths().chain([RECEIPT, CLAIM]))?;
         receipt.retract_others(folder)?;
         let (files, folders): (HashSet<_>, HashSet<_>) =
@@ -167,15 +249,14 @@ impl Prepared {
         let in_the_way =
             |path: &str| folders.contains(path) || paths::folders(path).any(|folder| files.contains(folder));
         retire(folder, before.iter().filter(|file| in_the_way(&file.path)))?;
-        paths().try_for_each(|path| room_for(folder, path))?;
-        Ok(Self { claim, before, receipt })
+        paths().try_for_each(|path| room_for(folder, path))
     }
 
     /// Leaves nothing of earlier pulls, and says what the folder holds; answers what else is in it. Blocks.
     fn finish(self, folder: &Path) -> Result<Vec<String>, Error> {
         let Self { receipt, claim, before } = self;
         claim.check()?;
-        let ours: HashSet<_> = receipt.files.iter().map(|file| file.path.as_str()).collect();
+        let ours: HashSet<_> = receipt.present().map(|file| file.path.as_str()).collect();
         let alike: HashMap<_, _> = ours.iter().map(|path| (collision::fold(path), *path)).collect();
         // Where case is ignored, a file of theirs may be one of ours.
         let is_ours = |path: &str| {
@@ -212,29 +293,30 @@ fn room_for(folder: &Path, path: &str) -> Result<(), Error> {
     }
 }
 
+/// Leaves a file where it is, that is the artifact already.
+async fn keep(artifact: pb::Artifact, at: PathBuf, meter: &Meter) -> Result<(), Error> {
+    let counted = meter.file(&artifact.path);
+    let (file, executable) = (at.clone(), artifact.executable);
+    let kept = spawn_blocking(move || set_executable(&file, executable)).await;
+    kept.map_err(|error| Error::io(at, error.into()))?;
+    counted.there(artifact.size_bytes as usize);
+    Ok(())
+}
+
 /// Puts the bytes of an artifact into a file, unless they are there already. A link is replaced, not followed.
+#[cfg(feature = "oci")]
 pub(crate) async fn fetch(
     client: &RegistryClient,
     artifact: pb::Artifact,
     file: PathBuf,
-    claim: Option<&Claim>,
     meter: &Meter,
 ) -> Result<(), Error> {
     let (size, sha256, there) = (artifact.size_bytes.cast_unsigned(), artifact.sha256.clone(), file.clone());
-    let (counted, executable) = (meter.file(&artifact.path), artifact.executable);
-    let keep = move || {
-        let holds = holds(&there, size, &sha256);
-        if holds {
-            set_executable(&there, executable);
-        }
-        holds
-    };
-    if spawn_blocking(keep).await.map_err(|error| Error::io(&file, error.into()))? {
-        counted.there(artifact.size_bytes as usize);
-    } else {
-        Download::of(client, artifact).part_of(meter).in_place(file, claim.cloned()).await?;
+    let is_there = spawn_blocking(move || holds(&there, size, &sha256)).await;
+    if is_there.map_err(|error| Error::io(&file, error.into()))? {
+        return keep(artifact, file, meter).await;
     }
-    Ok(())
+    Download::of(client, artifact).part_of(meter).in_place(file, None).await.map(drop)
 }
 
 impl IntoFuture for Pull {

@@ -34,6 +34,9 @@ pub(crate) struct ReceiptFile {
     /// May be run. Not covered by the manifest, either, and not checked: some file systems can't tell.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) executable: bool,
+    /// Not in the folder: only a part of the version was asked for. Listed, so that the manifest vouches for the others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) left_out: bool,
 }
 
 impl Receipt {
@@ -44,6 +47,7 @@ impl Receipt {
             sha256: artifact.sha256.clone(),
             supplementary: artifact.supplementary,
             executable: artifact.executable,
+            left_out: false,
         };
         Self {
             version: version.name.clone(),
@@ -54,6 +58,20 @@ impl Receipt {
                 String::new()
             },
             files: artifacts.iter().map(file).collect(),
+        }
+    }
+
+    /// The files that are in the folder.
+    pub(crate) fn present(&self) -> impl Iterator<Item = &ReceiptFile> + Clone {
+        self.files.iter().filter(|file| !file.left_out)
+    }
+
+    /// Leaves files out, except those that the folder has of the same version by another receipt.
+    pub(crate) fn leave_out(&mut self, is_wanted: impl Fn(&str) -> bool, there: Option<&Self>) {
+        let there = there.filter(|there| there.version == self.version);
+        let has: BTreeSet<_> = there.into_iter().flat_map(Self::present).map(|file| file.path.as_str()).collect();
+        for file in &mut self.files {
+            file.left_out = !is_wanted(&file.path) && !has.contains(file.path.as_str());
         }
     }
 

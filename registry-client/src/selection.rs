@@ -1,4 +1,4 @@
-//! Which files of a folder are published: patterns as `.gitignore` has them.
+//! Which files of a folder are published, and which of a version are pulled: patterns as `.gitignore` has them.
 
 use std::fs;
 use std::io;
@@ -115,6 +115,25 @@ impl Exclusion {
     }
 }
 
+/// Which artifacts of a version are wanted.
+#[derive(Debug)]
+pub(crate) struct Selection(Gitignore);
+
+impl Selection {
+    pub(crate) fn of(patterns: &[String]) -> Result<Self, Error> {
+        let mut builder = GitignoreBuilder::new("");
+        for pattern in patterns {
+            add(&mut builder, LeftOutBy::Caller, pattern)?;
+        }
+        build(&builder).map(Self)
+    }
+
+    /// Whether an artifact is wanted: by its path, or by a folder that it is in.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.0.matched_path_or_any_parents(path, false).is_ignore()
+    }
+}
+
 fn add(builder: &mut GitignoreBuilder, by: LeftOutBy, pattern: &str) -> Result<(), Error> {
     builder.add_line(by.origin(), pattern).map(drop).map_err(|error| invalid(pattern, &error))
 }
@@ -166,5 +185,23 @@ mod tests {
         fs::write(folder.path().join(IGNORE_FILE), "fine\n[z-a]\n").unwrap();
         let error = Exclusion::of(folder.path(), false, &[]).unwrap_err();
         assert!(matches!(&error, Error::Malformed { field, .. } if field == "line 2"), "{error:?}");
+    }
+
+    #[test]
+    fn artifacts_are_selected_by_path_name_and_folder() {
+        let has = |patterns: &[&str], path| {
+            Selection::of(&patterns.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap().has(path)
+        };
+        for (patterns, path, expected) in [
+            (&["*.onnx"][..], "a/model.onnx", true),
+            (&["/*.onnx"], "a/model.onnx", false),
+            (&["plots/"], "plots/roc.png", true),
+            (&["plots"], "a/plots/b/roc.png", true),
+            (&["a/**/c.txt"], "a/b/c.txt", true),
+            (&["*.txt", "!b.txt"], "a/b.txt", false),
+            (&["model.onnx"], "other.onnx", false),
+        ] {
+            assert_eq!(has(patterns, path), expected, "{patterns:?} {path}");
+        }
     }
 }

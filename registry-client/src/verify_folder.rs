@@ -56,9 +56,11 @@ pub struct FolderReport {
     pub version: String,
     /// The version's manifest digest; empty if it was not sealed when it was pulled.
     pub manifest_sha256: String,
-    /// How many files the version has.
+    /// How many files of the version it holds.
     pub files: usize,
-    /// Their bytes.
+    /// How many more the version has, which were not asked for when it was pulled.
+    pub left_out: usize,
+    /// The bytes of those it holds.
     pub bytes: u64,
     /// What is not as it should be, by path; empty for a folder that is what it says.
     pub problems: Vec<FolderProblem>,
@@ -126,18 +128,16 @@ impl VerifyFolder {
         let folder = self.folder.clone();
         let read = spawn_blocking(move || Ok::<_, Error>((Receipt::read(&folder)?, contents(&folder)?)));
         let (receipt, others) = read.await.map_err(|error| Error::io(&self.folder, error.into()))??;
-        let bytes = receipt.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
+        let present: Vec<_> = receipt.present().cloned().collect();
+        let bytes = present.iter().map(|file| file.size).fold(0, u64::saturating_add);
         self.meter.total = Some(bytes);
 
         let threads = available_parallelism().map_or(1, usize::from);
-        let checked: Vec<_> = stream::iter(receipt.files.clone())
-            .map(|file| self.check(file))
-            .buffer_unordered(threads)
-            .try_collect()
-            .await?;
+        let checked: Vec<_> =
+            stream::iter(present.clone()).map(|file| self.check(file)).buffer_unordered(threads).try_collect().await?;
         let mut problems: Vec<_> = checked.into_iter().flatten().collect();
         let mut others = others.files;
-        for file in &receipt.files {
+        for file in &present {
             others.remove(&file.path);
         }
         problems.extend(others.into_iter().map(|path| FolderProblem::Unexpected { path }));
@@ -151,8 +151,9 @@ impl VerifyFolder {
             problems.push(FolderProblem::Unsealed);
         }
         problems.sort_by(|a, b| a.path().cmp(b.path()));
+        let (files, left_out) = (present.len(), receipt.files.len() - present.len());
         let (version, manifest_sha256) = (receipt.version, receipt.manifest_sha256);
-        Ok(FolderReport { version, manifest_sha256, files: receipt.files.len(), bytes, problems })
+        Ok(FolderReport { version, manifest_sha256, files, left_out, bytes, problems })
     }
 
     async fn check(&self, file: ReceiptFile) -> Result<Option<FolderProblem>, Error> {

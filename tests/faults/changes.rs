@@ -281,6 +281,32 @@ fn what_has_changed_since_it_was_read_is_left_alone() {
 }
 
 #[test]
+fn a_file_that_was_not_named_is_not_replaced() {
+    let (folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("model.onnx"), "the model").unwrap();
+    ctl.ok(&["publish", out.to_str().unwrap(), "fraud", "--create"]);
+    let here = folder.path().join("here");
+    fs::create_dir(&here).unwrap();
+    let download = |arguments: &[&str]| {
+        let mut command = registryctl(&server.endpoint());
+        command.args(["download", "fraud@latest/artifacts/model.onnx"]).args(arguments).current_dir(&here);
+        command.output().unwrap()
+    };
+    assert!(download(&[]).status.success());
+    assert!(download(&[]).status.success(), "it is there already");
+    fs::write(here.join("model.onnx"), "mine").unwrap();
+    let refused = download(&[]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(5) && said.contains("replace it with -o model.onnx"), "{said}");
+    assert_eq!(fs::read_to_string(here.join("model.onnx")).unwrap(), "mine");
+    assert!(download(&["-o", "model.onnx"]).status.success());
+    assert_eq!(fs::read_to_string(here.join("model.onnx")).unwrap(), "the model");
+}
+
+#[test]
 fn how_long_to_wait_is_said() {
     let nobody = Ctl::at("http://127.0.0.1:1");
     let (code, complaint) = nobody.fails(&["get", "fraud", "--wait", "0"]);

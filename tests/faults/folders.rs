@@ -95,7 +95,12 @@ fn a_pulled_folder_is_verified_without_a_registry() {
     let digests = format!("the SHA-256 is {}, not {}", sha256(b"The model"), sha256(b"the model"));
     assert_eq!((lines[1], lines.len()), (("model.onnx", digests.as_str()), 2));
 
-    ctl.ok(&["pull", "fraud@latest", "-o", dir]);
+    let (code, complaint) = ctl.fails(&["pull", "fraud@latest", "-o", dir]);
+    assert_eq!(code, Some(5), "{complaint}");
+    assert!(complaint.contains("or were changed since:\n  model.onnx\n"), "{complaint}");
+    assert!(complaint.contains("replace them with --force"), "{complaint}");
+    assert_eq!(fs::read_to_string(pulled.join("model.onnx")).unwrap(), "The model");
+    ctl.ok(&["pull", "fraud@latest", "-o", dir, "--force"]);
     nowhere.ok(&["verify", dir]);
     // Trained on, and published again: what it held before is no part of that.
     fs::write(pulled.join("model.onnx"), "a better model").unwrap();
@@ -105,6 +110,29 @@ fn a_pulled_folder_is_verified_without_a_registry() {
     let (code, complaint) = nowhere.fails(&["verify", folder.path().to_str().unwrap()]);
     assert_eq!(code, Some(1));
     assert!(complaint.contains(".model-registry.json: No such file"), "{complaint}");
+}
+
+#[test]
+fn a_part_of_a_version_says_that_it_is_one() {
+    let (folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let version = publish(&ctl, folder.path());
+    let manifest = version["manifestSha256"].as_str().unwrap();
+    let pulled = folder.path().join("pulled");
+    let dir = pulled.to_str().unwrap();
+    let said = ctl.ok(&["pull", "fraud@latest", "-o", dir, "--file", "/*.onnx", "--file", "*.yaml"]);
+    assert_eq!(said, format!("pulled fraud/versions/1: 2 of 5 files, 13 B, verified, to {dir}\n"));
+    assert_eq!(files(&pulled).len(), 3);
+    let said = ctl.ok(&["verify", dir]);
+    assert_eq!(said, format!("verified fraud/versions/1: 2 of 5 files, 13 B, manifest {manifest}\n"));
+    // What is there of the same version stays.
+    ctl.ok(&["pull", "fraud@latest", "-o", dir, "--file", "plots/"]);
+    assert_eq!(ctl.json(&["verify", dir])[0]["left_out"], 2);
+    let said = ctl.ok(&["pull", "fraud@latest", "-o", dir]);
+    assert_eq!(said, format!("pulled fraud/versions/1: 5 files, 28 B (6 B fetched), verified, to {dir}\n"));
+    let (code, complaint) = ctl.fails(&["pull", "fraud@latest", "-o", dir, "--file", "*.pt"]);
+    assert_eq!(code, Some(4), "{complaint}");
+    assert!(complaint.contains("\"*.pt\": matches no artifact of the version"), "{complaint}");
 }
 
 #[test]

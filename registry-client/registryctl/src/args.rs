@@ -143,7 +143,8 @@ pub(crate) enum Command {
         /// For example `fraud@production/artifacts/model.onnx`.
         #[arg(value_name = "ARTIFACT")]
         name: Name,
-        /// The file, or `-` for standard output; the artifact's own name by default.
+        /// The file, which is replaced if it is there, or `-` for standard output. By default the artifact's own name, and no other file
+        /// that has it is replaced.
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },

@@ -1,18 +1,24 @@
 //! `upload` and `download`.
 
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use registry_client::{Download, Name, Source, pb};
+use registry_common::hex;
+use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::args::Upload;
 use crate::failure::Hinted;
 use crate::output::{brief, last};
 use crate::progress::Bar;
-use crate::{Context, Failure};
+use crate::{Context, Failure, InTheWay};
 
 /// What can be done where a version takes a file no more.
 const SEALED: &str = "only plots, confusion matrices and logs (--type) may still be added to it; for others make a version anew, by publish or create-version";
+/// How much of a file is read at once.
+const READ: usize = 512 << 10;
 
 pub(crate) async fn upload(context: &Context, command: Upload) -> Result<(), Failure> {
     let from_stdin = command.file == Path::new("-");
@@ -54,7 +60,19 @@ pub(crate) async fn upload(context: &Context, command: Upload) -> Result<(), Fai
 }
 
 pub(crate) async fn download(context: &Context, name: Name, output: Option<PathBuf>) -> Result<(), Failure> {
-    let file = output.unwrap_or_else(|| PathBuf::from(last(name.as_str())));
+    let file = match output {
+        Some(file) => file,
+        None => {
+            let file = PathBuf::from(last(name.as_str()));
+            let artifact = context.client.get_artifact(name.as_str()).await?;
+            let (path, sha256) = (file.clone(), artifact.sha256);
+            if tokio::task::spawn_blocking(move || is_other(&path, &sha256)).await?? {
+                let problem = "is there already, and is another file: replace it with -o";
+                return Err(InTheWay(format!("{} {problem} {}", file.display(), file.display())).into());
+            }
+            file
+        }
+    };
     let bar = Bar::new("downloading");
     let download = context.client.download(name).progress(bar.follow());
     if is_stdout(&file) {
@@ -68,6 +86,26 @@ pub(crate) async fn download(context: &Context, name: Name, output: Option<PathB
         let size = moved.of(artifact.size_bytes, "fetched");
         format!("downloaded {}: {size}, verified, to {}", brief(&artifact.name), file.display())
     })
+}
+
+/// Whether there is something at a place that has not this digest. Blocks.
+fn is_other(place: &Path, sha256: &str) -> io::Result<bool> {
+    match place.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Ok(there) if there.is_file() => {}
+        _ => return Ok(true),
+    }
+    let mut hasher = Sha256::new();
+    let mut file = BufReader::with_capacity(READ, File::open(place)?);
+    loop {
+        let bytes = file.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(hex(&hasher.finalize()) != sha256);
+        }
+        hasher.update(bytes);
+        let read = bytes.len();
+        file.consume(read);
+    }
 }
 
 /// Whether a command is to write to standard output, so that it can't say anything else there.

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::interrupt::Interrupted;
 use crate::output::{json, note};
-use crate::{Failure, Usage, admin, hints, status};
+use crate::{Failure, InTheWay, Usage, admin, hints, status};
 
 /// Of the command line itself; it is clap's.
 const WRONG_USAGE: u8 = 2;
@@ -153,6 +153,7 @@ fn exit_code(error: &(dyn StdError + 'static), of_client: Option<&Error>) -> u8 
         None if error.is::<admin::Damaged>() => 7,
         None if error.is::<Interrupted>() => Interrupted::EXIT_CODE,
         None if error.is::<Usage>() => WRONG_USAGE,
+        None if error.is::<InTheWay>() => 5,
         _ => 1,
     }
 }

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use registry_client::{Pulled, pb};
+use registry_client::{Error, Pulled, pb};
 
 use crate::args::Pull;
+use crate::failure::Hinted;
 use crate::interrupt::{GO_ON, Interrupted, asked_to_end};
 use crate::output::json::{self, Tree};
 use crate::output::{Output, brief, bytes, count, note};
@@ -25,14 +26,20 @@ pub(crate) async fn pull(context: &Context, command: Pull) -> Result<(), Failure
     let bar = Bar::new("downloading");
     let pull = context.client.pull(name, &folder).partial(command.partial).progress(bar.follow());
     let pulled = tokio::select! {
-        pulled = pull.send() => pulled,
+        pulled = pull.files(command.files).overwrite(command.force).send() => pulled,
         () = asked_to_end() => {
             bar.end();
             return Err(Interrupted(GO_ON.to_owned()).into());
         }
     };
     let moved = bar.end();
-    let Pulled { version, files, others, .. } = pulled?;
+    let Pulled { version, artifacts, files, left_out, others } = pulled.map_err(|error| match error {
+        Error::WouldOverwrite { .. } => Failure::from(Hinted::of(
+            error,
+            "nothing was pulled: move them away, pull into another folder, or replace them with --force",
+        )),
+        error => error.into(),
+    })?;
     withdrawal::warn(&version);
     if version.delete_time.is_some() {
         note(&format!("{} is deleted", brief(&version.name)));
@@ -45,20 +52,30 @@ pub(crate) async fn pull(context: &Context, command: Pull) -> Result<(), Failure
             ("version", json::tree("Version", &version)?),
             ("folder", serde_json::to_value(&folder)?.into()),
             ("files", serde_json::to_value(&files)?.into()),
+            ("leftOut", serde_json::to_value(left_out)?.into()),
             ("others", serde_json::to_value(&others)?.into()),
         ];
         Ok(Tree::Map(entries.map(|(key, value)| (key.to_owned(), value)).into()))
     };
     context.out.tree(std::slice::from_ref(&version.name), tree, || {
-        let (files, size) = (count(version.artifact_count, "file"), moved.of(version.size_bytes, "fetched"));
+        let size = moved.of(artifacts.iter().map(|artifact| artifact.size_bytes).sum(), "fetched");
         // Each file was checked; whether they are all, only a manifest tells.
         let sealed = if version.manifest_sha256.is_empty() || !version.source_uri.is_empty() {
             "incomplete"
         } else {
             "verified"
         };
+        let files = parts(artifacts.len(), left_out);
         format!("pulled {}: {files}, {size}, {sealed}, to {}", brief(&version.name), folder.display())
     })
+}
+
+/// So many files, of so many if others were left out.
+fn parts(files: usize, left_out: usize) -> String {
+    match left_out {
+        0 => count(files, "file"),
+        left_out => format!("{files} of {}", count(files + left_out, "file")),
+    }
 }
 
 /// `fraud-7`, and `risk~fraud-7` in another namespace: no two versions are mixed in one. No name has a `~`, and no number a `-`.
@@ -87,7 +104,7 @@ pub(crate) async fn verify(out: &Output, folder: &Path) -> Result<(), Failure> {
             let (version, size) = (brief(&report.version), bytes(report.bytes.cast_signed()));
             out.line(&format!(
                 "verified {version}: {}, {size}, manifest {}",
-                count(report.files, "file"),
+                parts(report.files, report.left_out),
                 report.manifest_sha256
             ))
         }

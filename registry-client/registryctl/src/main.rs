@@ -159,3 +159,8 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
+
+/// What is there stands in the way.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct InTheWay(String);

@@ -104,7 +104,7 @@ impl ExportOci {
             blobs.insert(blob.ok_or(Error::Protocol("an artifact without a SHA-256"))?, bytes);
         }
         self.meter.total = Some(blobs.values().map(|artifact| artifact.size_bytes.cast_unsigned()).sum());
-        let fetch = |(blob, artifact)| fetch(&self.client, artifact, blob, None, &self.meter);
+        let fetch = |(blob, artifact)| fetch(&self.client, artifact, blob, &self.meter);
         let size = |(_, artifact): &(_, pb::Artifact)| artifact.size_bytes.cast_unsigned();
         parallel::each(blobs.into_iter().collect(), size, fetch).await?;
         let named = reference.clone();

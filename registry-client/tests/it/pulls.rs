@@ -134,6 +134,52 @@ async fn files_of_an_older_version_go_unless_they_were_changed() {
 }
 
 #[tokio::test]
+async fn files_that_somebody_may_miss_are_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    pull(sealed(&["a", "b", "old"]), folder.path()).await.unwrap();
+    write("b", "edited");
+    write("c", "mine");
+    write("d", "d");
+    let before = names(folder.path());
+    let error = pull(sealed(&["a", "b", "c", "d"]), folder.path()).await.unwrap_err();
+    assert!(matches!(&error, Error::WouldOverwrite { files, .. } if *files == ["b", "c"]), "{error:?}");
+    assert!(error.is_failed_precondition());
+    assert_eq!(names(folder.path()), before, "nothing has changed");
+    assert_eq!(fs::read_to_string(folder.path().join("b")).unwrap(), "edited");
+
+    let client = sealed(&["a", "b", "c", "d"]).client().await;
+    let pulled = client.pull("models/m@production", folder.path()).overwrite(true).await.unwrap();
+    assert!(pulled.others.is_empty());
+    assert_eq!(verify_folder(folder.path()).await.unwrap().problems, []);
+    // What a pull put there, the next one may replace.
+    pull(sealed(&["a/x", "b"]), folder.path()).await.unwrap();
+    assert_eq!(names(folder.path()), [".model-registry.json", "a/x", "b"]);
+}
+
+#[tokio::test]
+async fn a_part_of_a_version_is_checked_by_the_manifest_of_the_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = async |patterns: &[&str]| {
+        let client = sealed(&["a.bin", "b/c.txt", "b/d.txt"]).client().await;
+        client.pull("models/m@production", folder.path()).files(patterns.iter().copied()).await
+    };
+    let pulled = part(&["*.bin"]).await.unwrap();
+    assert_eq!((pulled.artifacts.len(), pulled.left_out), (1, 2));
+    assert_eq!(names(folder.path()), [".model-registry.json", "a.bin"]);
+    let report = verify_folder(folder.path()).await.unwrap();
+    assert_eq!((report.files, report.left_out, report.problems), (1, 2, vec![]));
+    assert_eq!(report.manifest_sha256, manifest(&["a.bin", "b/c.txt", "b/d.txt"]));
+
+    part(&["b/", "!b/d.txt"]).await.unwrap();
+    assert_eq!(names(folder.path()), [".model-registry.json", "a.bin", "b/c.txt"], "what was there stays");
+    fs::write(folder.path().join("b/d.txt"), "b/d.txt").unwrap();
+    let unexpected = FolderProblem::Unexpected { path: "b/d.txt".to_owned() };
+    assert_eq!(verify_folder(folder.path()).await.unwrap().problems, [unexpected]);
+    assert!(matches!(part(&["*.pt"]).await.unwrap_err(), Error::InvalidOption { .. }));
+}
+
+#[tokio::test]
 async fn a_file_makes_room_for_a_folder_and_a_folder_for_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (&["weights"][..], &["weights/part-1", "weights/part-2"][..]);

@@ -44,7 +44,7 @@ fn without_bytes(fake: Fake, but: &'static str) -> Fake {
 }
 
 async fn pull(client: &RegistryClient, folder: &Path) -> Result<(), Error> {
-    client.pull("models/m@production", folder).await.map(drop)
+    client.pull("models/m@production", folder).overwrite(true).await.map(drop)
 }
 
 /// Makes a named pipe.

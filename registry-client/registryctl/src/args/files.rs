@@ -56,6 +56,13 @@ pub(crate) struct Pull {
     /// Take also a version that is not READY, or was given up, or has its content elsewhere: what the registry has of it.
     #[arg(long)]
     pub(crate) partial: bool,
+    /// Only artifacts that this pattern matches, as a line of a `.gitignore` would: `*.onnx`, `plots/`, `/config.json`. May be given
+    /// several times. What the folder has of the same version stays.
+    #[arg(long = "file", value_name = "PATTERN")]
+    pub(crate) files: Vec<String>,
+    /// Replace also files that no pull has put there, or that were changed since; otherwise they are named, and nothing is pulled.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Group)]
