@@ -147,7 +147,7 @@ pub use error::{Error, FieldViolation, ResourceInfo, StatusError, UnfitFile, Unr
 pub use items::Items;
 pub use names::{InvalidName, Kind, Name};
 #[cfg(feature = "oci")]
-pub use oci::{ExportOci, Exported, ImportOci};
+pub use oci::{ExportOci, Exported, ImportOci, verify_oci};
 pub use outage::Outage;
 pub use plan::{Foreseen, PlannedFile, PublishPlan};
 pub use progress::Progress;

@@ -27,6 +27,7 @@ mod owners;
 mod printed;
 mod program;
 mod proxies;
+mod pruned;
 mod random;
 mod restarts;
 mod servers;

@@ -101,7 +101,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         shape: Shape,
     },
-    /// Delete old versions of a model. What is in production, staging, aliased or pending stays.
+    /// Delete old versions of a model, and keep them elsewhere before with --backup-to. What is in production, staging, aliased or pending stays.
     Prune(Prune),
     /// Delete a namespace without models, a model, a version, or an artifact that is not sealed. All but artifacts can be undeleted.
     Delete {
@@ -303,6 +303,10 @@ pub(crate) struct Prune {
     /// Only say what would go.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Keep each version before it goes, and read it again: in an OCI image layout in this folder, or as an archive of one below this URL,
+    /// such as s3://bucket/pruned. `import --oci` brings it back. What can't be kept stays, and nothing more is deleted.
+    #[arg(long, value_name = "FOLDER|URL")]
+    pub(crate) backup_to: Option<String>,
 }
 
 /// What can be measured.

@@ -13,6 +13,7 @@ mod garbage;
 mod hints;
 mod import;
 mod interrupt;
+mod kept;
 mod legacy;
 mod list;
 mod metadata;
@@ -24,10 +25,12 @@ mod oci;
 mod output;
 mod progress;
 mod promotion;
+mod prune;
 mod publish;
 mod set;
 mod settings;
 mod status;
+mod tarred;
 mod values;
 mod versions;
 mod withdrawal;
@@ -130,7 +133,7 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Rollback(command) => promotion::rollback(context, command).await,
         Command::Alias(command) => promotion::alias(context, command).await,
         Command::Compare { names, .. } => compare::compare(context, names).await,
-        Command::Prune(command) => versions::prune(context, command).await,
+        Command::Prune(command) => prune::prune(context, command).await,
         Command::Delete { name, force, if_match } => versions::delete(context, name, force, if_match).await,
         Command::Undelete { name, if_match } => versions::undelete(context, name, if_match).await,
         Command::Purge { name, if_match } => garbage::purge(context, name, if_match).await,

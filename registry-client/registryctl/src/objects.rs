@@ -30,6 +30,16 @@ pub(crate) async fn open(place: &str) -> Result<(Arc<dyn ObjectStore>, Path), Fa
     }
 }
 
+/// The SHA-256 of an object.
+pub(crate) async fn sha256(objects: &Arc<dyn ObjectStore>, path: &Path) -> object_store::Result<String> {
+    let mut bytes = objects.get(path).await?.into_stream();
+    let mut hasher = Sha256::new();
+    while let Some(piece) = bytes.try_next().await? {
+        hasher.update(&piece);
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
 /// An object that is being written. It is there when [`finish`](Self::finish) has ended well.
 pub(crate) struct Upload {
     objects: Arc<dyn ObjectStore>,
@@ -47,20 +57,10 @@ impl Upload {
     pub(crate) async fn finish(mut self, sha256: &str) -> io::Result<()> {
         let Err(error) = self.writer.shutdown().await else { return Ok(()) };
         tracing::warn!(%error, path = %self.path, "the end of the upload was answered with an error: reading what is there");
-        match self.read().await {
+        match self::sha256(&self.objects, &self.path).await {
             Ok(found) if found == sha256 => Ok(()),
             _ => Err(error),
         }
-    }
-
-    /// The SHA-256 of what is there.
-    async fn read(&self) -> object_store::Result<String> {
-        let mut bytes = self.objects.get(&self.path).await?.into_stream();
-        let mut hasher = Sha256::new();
-        while let Some(piece) = bytes.try_next().await? {
-            hasher.update(&piece);
-        }
-        Ok(hex(&hasher.finalize()))
     }
 
     /// Removes what was uploaded of it: an object store keeps, and charges for, the parts of an upload that nobody ends.

@@ -1,35 +1,11 @@
-//! `prune`, `delete`, `undelete`.
+//! `delete`, `undelete`.
 
 use registry_client::{Error, Kind, Name, pb};
 
-use crate::args::{IfMatch, Prune};
+use crate::args::IfMatch;
 use crate::failure::Hinted;
-use crate::output::{brief, note};
+use crate::output::brief;
 use crate::{Context, Failure};
-
-pub(crate) async fn prune(context: &Context, command: Prune) -> Result<(), Failure> {
-    loop {
-        let request = pb::PruneVersionsRequest {
-            parent: command.model.to_string(),
-            keep: command.keep,
-            validate_only: command.dry_run,
-            ..Default::default()
-        };
-        let pruned = context.client.call(request).await?;
-        context.out.message("PruneVersionsResponse", &pruned, |pruned| {
-            let done = if command.dry_run { "would delete" } else { "deleted" };
-            let lines: Vec<_> =
-                pruned.versions.iter().map(|version| format!("{done} {}", brief(&version.name))).collect();
-            if lines.is_empty() { vec!["nothing to delete".to_owned()] } else { lines }
-        })?;
-        if command.dry_run && pruned.more {
-            note("and more: a dry run shows the first ones only");
-        }
-        if command.dry_run || !pruned.more {
-            return Ok(());
-        }
-    }
-}
 
 pub(crate) async fn delete(context: &Context, name: Name, force: bool, if_match: IfMatch) -> Result<(), Failure> {
     let kind = name.kind();

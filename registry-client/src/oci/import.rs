@@ -80,25 +80,11 @@ impl ImportOci {
     /// can't be read. Then those of [`Publish::send`]; what was added to the version after it was READY is sent last, and if that
     /// fails, the version is there without it.
     pub async fn send(self) -> Result<pb::Version, Error> {
-        let folder = self.layout.clone();
-        let reference = self.reference.clone();
-        let (layout, unpacked) = blocking(&self.layout, move || read(&folder, reference.as_deref())).await?;
+        let (layout, unpacked) = checked(&self.layout, self.reference, self.meter.again()).await?;
         let Unpacked { mut version, layers } = unpacked;
         if let Some(id) = self.version_id {
             version.version_id = id;
         }
-        let mut meter = self.meter.again();
-        // Of sizes that may be lies.
-        meter.total = Some(layers.iter().map(|layer| layer.blob.size).fold(0, u64::saturating_add));
-        stream::iter(layers.clone())
-            .map(|layer| {
-                let (layout, counted) = (layout.clone(), meter.file(&layer.path));
-                blocking(&self.layout, move || layout.verify(&layer.blob, &counted))
-            })
-            .buffer_unordered(available_parallelism().map_or(1, usize::from))
-            .try_for_each(async |()| Ok(()))
-            .await?;
-
         let (late, sealed): (Vec<_>, Vec<_>) = layers.into_iter().partition(|layer| layer.supplementary);
         let sealed = sealed.into_iter().map(|layer| local(&layout, layer)).collect::<Result<_, _>>()?;
         let mut publish = Publish::of_files(&self.client, sealed, self.name, self.meter).version(version);
@@ -123,6 +109,32 @@ impl IntoFuture for ImportOci {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.send())
     }
+}
+
+/// Checks a manifest in an OCI image layout, which is the only one or has this name or digest: whether all of its blobs are there, are
+/// what their digests say, and can be [imported](RegistryClient::import_oci). Answers the version as it was exported.
+///
+/// # Errors
+/// Those of [`ImportOci::send`] before anything is changed.
+pub async fn verify_oci(layout: impl Into<PathBuf>, reference: Option<String>) -> Result<pb::Version, Error> {
+    Ok(checked(&layout.into(), reference, Meter::default()).await?.1.version)
+}
+
+/// Reads the documents of a model, and checks all of its blobs.
+async fn checked(folder: &Path, reference: Option<String>, mut meter: Meter) -> Result<(Layout, Unpacked), Error> {
+    let place = folder.to_owned();
+    let (layout, unpacked) = blocking(folder, move || read(&place, reference.as_deref())).await?;
+    // Of sizes that may be lies.
+    meter.total = Some(unpacked.layers.iter().map(|layer| layer.blob.size).fold(0, u64::saturating_add));
+    stream::iter(unpacked.layers.clone())
+        .map(|layer| {
+            let (layout, counted) = (layout.clone(), meter.file(&layer.path));
+            blocking(folder, move || layout.verify(&layer.blob, &counted))
+        })
+        .buffer_unordered(available_parallelism().map_or(1, usize::from))
+        .try_for_each(async |()| Ok(()))
+        .await?;
+    Ok((layout, unpacked))
 }
 
 async fn blocking<T: Send + 'static>(

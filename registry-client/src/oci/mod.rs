@@ -19,7 +19,7 @@ mod media;
 mod model;
 
 pub use export::{ExportOci, Exported};
-pub use import::ImportOci;
+pub use import::{ImportOci, verify_oci};
 
 #[cfg(test)]
 mod tests;

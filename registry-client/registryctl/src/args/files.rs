@@ -113,9 +113,9 @@ pub(crate) struct Import {
 #[derive(Debug, Group)]
 #[command(next_help_heading = "From an OCI image layout")]
 pub(crate) struct ImportOci {
-    /// The folder of the layout.
-    #[arg(long, value_name = "FOLDER", requires = "model")]
-    pub(crate) oci: Option<PathBuf>,
+    /// The folder of the layout, or an archive of one: a file, or the URL of an object, that ends in `.tar`.
+    #[arg(long, value_name = "FOLDER|FILE|URL", requires = "model")]
+    pub(crate) oci: Option<String>,
     /// The model that gets the version.
     #[arg(long, requires = "oci")]
     pub(crate) model: Option<Name>,
