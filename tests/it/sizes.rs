@@ -96,7 +96,7 @@ async fn a_model_whose_versions_are_too_much_for_a_revision_says_which() {
     }
     let delete = client.delete_model(MODEL);
     let error = refused(&server, delete, Code::ResourceExhausted, ErrorReason::MessageTooLarge).await.to_string();
-    assert!(error.contains("4 versions are in STAGING") && error.contains("before"), "{error}");
+    assert!(error.contains("4 versions are in staging") && error.contains("archive them before"), "{error}");
     client.transition_stage("models/fraud/versions/1", Stage::Archived).await.unwrap();
     client.delete_model(MODEL).await.unwrap();
     read_by_anybody(&server).await;

@@ -80,8 +80,8 @@ pub(super) async fn let_go_of_all(tx: &mut Tx<'_>, row: ModelRow) -> Result<Mode
         let versions = mover.row.stage(stage).map_or(0, |summary| summary.version_count);
         if !mover.empty(tx, stage, pb::StageChangeCause::Deleted, LEAVING_BYTES).await? {
             return Err(Error::TooLarge(format!(
-                "{}: {versions} versions are in {stage}, too many to leave it in one revision: move them to ARCHIVED \
-                 before (BatchTransitionStages)",
+                "{}: {versions} versions are in {stage}, too many to leave it in one revision: archive them before \
+                 (BatchTransitionStages)",
                 mover.model
             )));
         }
