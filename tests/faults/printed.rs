@@ -230,3 +230,16 @@ fn reports_name_their_fields_as_messages_do() {
     assert_eq!(verified["manifestSha256"], pulled["version"]["manifestSha256"]);
     assert!(ctl.ok(&["verify", serving]).contains(": 1 file, "));
 }
+
+#[test]
+fn that_there_was_nothing_to_do_is_told_to_who_asks_for_it() {
+    let (_folder, server) = server();
+    let ctl = Ctl::new(&server);
+    ctl.ok(&["create", "fraud"]);
+    ctl.ok(&["prune", "fraud", "--keep", "5"]);
+    let note = "request.unchanged";
+    assert!(!ctl.ok(&["events"]).contains(note) && !ctl.ok(&["events", "fraud", "--asc"]).contains(note));
+    assert!(ctl.ok(&["events", "--type", "request.*"]).contains(note));
+    // Programs get the whole chain.
+    assert!(ctl.ok(&["--json", "events"]).contains(note));
+}

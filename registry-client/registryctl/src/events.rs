@@ -1,6 +1,7 @@
 //! `events` and `watch`.
 
-use registry_client::{WatchItem, pb};
+use futures::TryStreamExt as _;
+use registry_client::{WatchItem, known, pb};
 
 use crate::args::{Events, Watch};
 use crate::output::{event, note, note_cut, page_size};
@@ -17,7 +18,8 @@ pub(crate) async fn list(context: &Context, command: Events) -> Result<(), Failu
         end_time: command.until.map(timestamp),
         ..Default::default()
     };
-    let mut events = context.client.call(request).stream();
+    let shown = shown(context, &request.types);
+    let mut events = context.client.call(request).stream().try_filter(|found| std::future::ready(shown(found)));
     for _ in 0..command.limit {
         let Some(found) = events.try_next().await? else { return Ok(()) };
         context.out.message("Event", &found, event)?;
@@ -29,6 +31,7 @@ pub(crate) async fn list(context: &Context, command: Events) -> Result<(), Failu
 }
 
 pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failure> {
+    let shown = shown(context, &command.types);
     let mut watch = context.client.watch().types(command.types);
     let parent = command.parent.map_or_else(|| context.namespace_name(), Into::into);
     if !parent.is_empty() {
@@ -50,7 +53,10 @@ pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failu
         };
         match item {
             Some(WatchItem::Events { events, .. } | WatchItem::Snapshot { events, .. }) => {
-                events.iter().try_for_each(|found| context.out.message("Event", found, event))?;
+                events
+                    .iter()
+                    .filter(|found| shown(found))
+                    .try_for_each(|found| context.out.message("Event", found, event))?;
             }
             Some(WatchItem::Disconnected { reason }) => {
                 away = true;
@@ -67,4 +73,11 @@ pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failu
             None => return Ok(()),
         }
     }
+}
+
+/// Which events are shown. That a repeated request had nothing to change is a note for the registry, which tells people nothing unless they
+/// ask for it; programs get the whole log.
+fn shown(context: &Context, types: &[String]) -> impl Fn(&pb::Event) -> bool + use<> {
+    let all = !context.out.is_text() || !types.is_empty();
+    move |event| all || event.r#type != known::event_type::REQUEST_UNCHANGED
 }
