@@ -14,7 +14,7 @@ use super::Registry;
 use super::chain::Position;
 use super::commit::CHAIN_START;
 use super::tombstones::tombstone_of;
-use super::transaction::event;
+use super::transaction::{Records as _, event};
 use super::watch::frames;
 use crate::error::Error;
 use crate::rules::names::Name;
@@ -254,6 +254,14 @@ impl Types {
 }
 
 impl Registry {
+    /// Fails if what events are to be of never was: a typo must not look like silence. What is deleted or purged has its events.
+    pub(super) async fn parent_must_exist(&self, selection: &Selection) -> Result<(), Error> {
+        match &selection.parent {
+            Some(parent) => self.store.parent_must_exist(parent).await,
+            None => Ok(()),
+        }
+    }
+
     /// One event.
     pub(crate) async fn event(&self, name: &str) -> Result<pb::Event, Error> {
         let parts = name.strip_prefix("events/").and_then(|id| id.split_once('-'));

@@ -9,7 +9,6 @@ use registry_proto::v1 as pb;
 use super::commit::event_reference;
 use super::events::{READ, Selection, last_hash, number};
 use super::lists::{Listed, Page, page_token_invalid};
-use super::transaction::Records as _;
 use super::{Registry, kinds};
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name};
@@ -92,14 +91,6 @@ impl Registry {
                     return Ok(Listed { items, next });
                 }
             }
-        }
-    }
-
-    /// Fails if what events are to be of never was: a typo must not look like silence. What is deleted or purged has its events.
-    pub(super) async fn parent_must_exist(&self, selection: &Selection) -> Result<(), Error> {
-        match &selection.parent {
-            Some(parent) => self.store.parent_must_exist(parent).await,
-            None => Ok(()),
         }
     }
 
