@@ -84,7 +84,12 @@ fn a_start_that_is_refused_leaves_nothing_behind() {
 #[test]
 fn the_log_says_what_the_server_is_and_tells_of_each_change_and_failure() {
     let folder = tempfile::tempdir().unwrap();
-    let server = ServerProcess::start_with(folder.path(), LISTEN, &["--max-calls", "100", "--gc-grace", "0s"]);
+    let start = |flags: &[&str]| {
+        let mut command = sled_command(folder.path(), LISTEN);
+        command.args(flags);
+        ServerProcess::spawn(command)
+    };
+    let server = start(&["--max-calls", "100", "--gc-grace", "0s"]);
     let started = server.log();
     let store = folder.path().join("store");
     for part in [
@@ -118,7 +123,7 @@ fn the_log_says_what_the_server_is_and_tells_of_each_change_and_failure() {
     assert!(server.terminate().success());
 
     // For programs the same is in fields, and a level is for the registry's own lines.
-    let server = ServerProcess::start_with(folder.path(), LISTEN, &["--log-format", "json", "--log", "debug"]);
+    let server = start(&["--log-format", "json", "--log", "debug"]);
     let ctl = Ctl::new(&server);
     ctl.ok(&["--actor", "cy", "create", "churn"]);
     ctl.ok(&["--actor", "cy", "get", "churn"]);
