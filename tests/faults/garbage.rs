@@ -103,7 +103,7 @@ async fn the_command_line_purges_collects_and_scrubs() {
     assert!(printed.starts_with("purged 0 versions and 0 models, removed 1 of 2 chunks (19.53 KiB)"), "{printed}");
 
     let (code, printed, said) = ctl(&["scrub"]);
-    assert_eq!((code, printed.as_str()), (Some(0), "read 1 artifacts: 1 chunks (19.53 KiB) are well\n"), "{said}");
+    assert_eq!((code, printed.as_str()), (Some(0), "read 1 artifact: 1 chunk (19.53 KiB) is well\n"), "{said}");
     damage(&chunks::all(folder.path())[0]);
     let (code, printed, said) = ctl(&["scrub", "--quarantine"]);
     assert_eq!(code, Some(7), "{said}");

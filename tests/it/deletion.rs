@@ -45,7 +45,7 @@ async fn a_deleted_model_is_answered_but_not_listed_and_takes_nothing_new() {
 }
 
 #[tokio::test]
-async fn an_undeleted_model_has_its_stages_and_aliases_again() {
+async fn a_model_in_use_is_deleted_by_force_only() {
     let server = TestServer::start().await;
     let client = server.client();
     model_with(&client, MODEL, 2).await;
