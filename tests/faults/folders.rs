@@ -127,7 +127,7 @@ fn a_part_of_a_version_says_that_it_is_one() {
     assert_eq!(said, format!("verified fraud/versions/1: 2 of 5 files, 13 B, manifest {manifest}\n"));
     // What is there of the same version stays.
     ctl.ok(&["pull", "fraud@latest", "-o", dir, "--file", "plots/"]);
-    assert_eq!(ctl.json(&["verify", dir])[0]["left_out"], 2);
+    assert_eq!(ctl.json(&["verify", dir])[0]["leftOut"], 2);
     let said = ctl.ok(&["pull", "fraud@latest", "-o", dir]);
     assert_eq!(said, format!("pulled fraud/versions/1: 5 files, 28 B (6 B fetched), verified, to {dir}\n"));
     let (code, complaint) = ctl.fails(&["pull", "fraud@latest", "-o", dir, "--file", "*.pt"]);
