@@ -4,10 +4,9 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use registry_client::RegistryClient;
 use registry_client::pb::VersionState;
 use registry_tests::process::{ServerProcess, registryctl};
-use registry_tests::{PATIENCE, noise, noise_of, until};
+use registry_tests::{PATIENCE, chunks, noise, noise_of, until};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Clients come from 127.0.0.1. On another address of this machine, none of their ports can take the server's while it is away.
@@ -66,13 +65,12 @@ fn large(folder: &Path) -> String {
     out.to_str().unwrap().to_owned()
 }
 
-/// Begins a publication, and interrupts it once the version is there.
-async fn interrupted(client: &RegistryClient, endpoint: &str, arguments: &[&str], signal: Signal) -> String {
-    let before = client.list_versions("fraud").await.unwrap().versions.len();
+/// Begins a publication, and interrupts it once some of its bytes are there.
+async fn interrupted(storage: &Path, endpoint: &str, arguments: &[&str], signal: Signal) -> String {
+    let before = chunks::all(storage).len();
     let command = Running::begin(endpoint, arguments);
     let pid = Pid::from_child(&command.child);
-    until(PATIENCE, || async { (client.list_versions("fraud").await.unwrap().versions.len() > before).then_some(()) })
-        .await;
+    until(PATIENCE, || async { (chunks::all(storage).len() > before).then_some(()) }).await;
     kill_process(pid, signal).unwrap();
     let (code, output, said) = command.end();
     assert_eq!((code, output.as_str()), (Some(130), ""), "{said}");
@@ -81,13 +79,15 @@ async fn interrupted(client: &RegistryClient, endpoint: &str, arguments: &[&str]
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_publish_says_how_to_go_on() {
+    registry_tests::store::artifacts_in_folder();
     let folder = tempfile::tempdir().unwrap();
-    let server = ServerProcess::start(&folder.path().join("storage"), LISTEN);
+    let storage = folder.path().join("storage");
+    let server = ServerProcess::start(&storage, LISTEN);
     let (endpoint, client) = (server.endpoint(), crate::impatient(&server.endpoint()));
     let out = large(folder.path());
     client.create_model("fraud").await.unwrap();
     let with_id = ["publish", &out, "fraud", "--version-id", "v9"];
-    let said = interrupted(&client, &endpoint, &with_id, Signal::INT).await;
+    let said = interrupted(&storage, &endpoint, &with_id, Signal::INT).await;
     assert_eq!(said, "registryctl: interrupted: fraud/versions/1 stays pending: run the same command again to go on\n");
     let (code, output, said) = Running::begin(&endpoint, &with_id).end();
     assert_eq!(code, Some(0), "{said}");
@@ -96,7 +96,7 @@ async fn an_interrupted_publish_says_how_to_go_on() {
     // Whoever stops a job sends SIGTERM.
     let without = ["publish", &out, "fraud", "--description", "other"];
     std::fs::write(Path::new(&out).join("model.bin"), noise_of(1, 64 << 20)).unwrap();
-    let said = interrupted(&client, &endpoint, &without, Signal::TERM).await;
+    let said = interrupted(&storage, &endpoint, &without, Signal::TERM).await;
     let expected = "fraud/versions/2 is given up; with --version-id, the same command would go on with it";
     assert_eq!(said, format!("registryctl: interrupted: {expected}\n"));
     let version = client.get_version("fraud/versions/2").await.unwrap();
