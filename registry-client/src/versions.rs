@@ -1,8 +1,11 @@
 //! Versions.
 
+use std::time::Duration;
+
 use crate::call::setters;
 use crate::models::mask;
 use crate::names::{complete, complete_all};
+use crate::work::wire;
 use crate::{Call, RegistryClient, pb};
 
 /// Versions. A version goes by its number (`fraud/versions/7`), its id (`fraud/versions/1.4.0`) or an alias
@@ -82,7 +85,8 @@ impl RegistryClient {
         self.call(pb::CompareVersionsRequest { names: complete_all(names), ..Default::default() })
     }
 
-    /// Deletes old versions of a model and keeps so many of the newest, but never one that is in use. Repeat it while the
+    /// Deletes old versions of a model and keeps so many of the newest, but never one that is in use or, unless
+    /// [that is asked for](Call::pending_older_than), PENDING. Repeat it while the
     /// answer says `more`. With [`validate_only`](Call::validate_only) it answers what would go.
     pub fn prune_versions(&self, model: impl Into<String>, keep: u32) -> Call<pb::PruneVersionsRequest> {
         let keep = keep.try_into().unwrap_or(i32::MAX);
@@ -275,6 +279,11 @@ setters!(WithdrawVersionRequest {
 setters!(ReinstateVersionRequest {
     /// Only if this is still the version's etag.
     etag(etag: impl Into<String>) |r| r.etag = etag.into();
+});
+
+setters!(PruneVersionsRequest {
+    /// Also PENDING versions that have not changed for this long, their artifacts included: whoever filled them is gone.
+    pending_older_than(age: Duration) |r| r.pending_older_than = Some(wire(age));
 });
 
 setters!(PurgeVersionRequest {

@@ -155,10 +155,15 @@ impl Work<pb::CollectGarbageRequest> {
 
     /// Spare chunks that were written within this time, rather than within the time that the server is configured with.
     pub fn grace(mut self, grace: Duration) -> Self {
-        let seconds = grace.as_secs().try_into().unwrap_or(i64::MAX);
-        self.request.grace = Some(prost_types::Duration { seconds, nanos: grace.subsec_nanos().cast_signed() });
+        self.request.grace = Some(wire(grace));
         self
     }
+}
+
+/// A time as requests have it.
+pub(crate) fn wire(time: Duration) -> prost_types::Duration {
+    let seconds = time.as_secs().try_into().unwrap_or(i64::MAX);
+    prost_types::Duration { seconds, nanos: time.subsec_nanos().cast_signed() }
 }
 
 impl<Q: Job + fmt::Debug> fmt::Debug for Work<Q> {

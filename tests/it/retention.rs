@@ -1,8 +1,10 @@
 //! Pruning.
 
+use std::time::Duration;
+
 use futures::stream::{self, StreamExt as _};
 use registry_client::known::event_type;
-use registry_client::pb::{ErrorReason, PruneVersionsRequest, Stage, Version};
+use registry_client::pb::{ErrorReason, PruneVersionsRequest, Stage, Version, VersionState};
 use registry_tests::expect::{invalid, unchanged};
 use registry_tests::{TestServer, events, model, pending, ready};
 
@@ -43,6 +45,34 @@ async fn what_is_in_use_or_new_is_kept() {
 
     let again = unchanged(&server, client.prune_versions(MODEL, 2)).await.unwrap();
     assert_eq!((again.versions.len(), again.more), (0, false));
+}
+
+/// What a publisher left that was killed, and never came back.
+#[tokio::test]
+async fn versions_that_nobody_fills_any_more_go_when_that_is_asked_for() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model(&client, MODEL).await;
+    let left = pending(&client, MODEL).await;
+    client.upload(&left.name, "notes.txt", b"half".to_vec()).await.unwrap();
+    pending(&client, MODEL).await;
+    for _ in 3..=4 {
+        ready(&client, MODEL).await;
+    }
+    let hour = Duration::from_secs(3600);
+    let pruned = unchanged(&server, client.prune_versions(MODEL, 2).pending_older_than(hour)).await.unwrap();
+    assert!(pruned.versions.is_empty(), "{pruned:?}");
+    let pruned = client.prune_versions(MODEL, 2).pending_older_than(Duration::ZERO).await.unwrap();
+    assert_eq!(numbers(&pruned.versions), [1, 2]);
+    assert!(pruned.versions.iter().all(|version| version.state() == VersionState::Pending));
+    // The newest stay, whatever their state.
+    pending(&client, MODEL).await;
+    let pruned = client.prune_versions(MODEL, 1).pending_older_than(Duration::ZERO).await.unwrap();
+    assert_eq!(numbers(&pruned.versions), [3, 4]);
+    let wrong = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+    let prune =
+        PruneVersionsRequest { parent: MODEL.to_owned(), keep: 1, pending_older_than: wrong, ..Default::default() };
+    invalid(&server, client.call(prune), &[("pending_older_than", ErrorReason::FieldInvalid)]).await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod shape;
 mod values;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -300,6 +301,9 @@ pub(crate) struct Prune {
     /// How many of the newest versions stay.
     #[arg(long)]
     pub(crate) keep: i32,
+    /// Also delete pending versions that have not changed for this long, for example 7d: what a publish left that was killed.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) pending_older_than: Option<Duration>,
     /// Only say what would go.
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -13,7 +13,7 @@ pub(crate) async fn prune(context: &Context, command: Prune) -> Result<(), Failu
         return keep_and_delete(context, &command, &kept).await;
     }
     loop {
-        let pruned = context.client.call(request(&command, command.dry_run)).await?;
+        let pruned = context.client.call(request(&command, command.dry_run)?).await?;
         context.out.message("PruneVersionsResponse", &pruned, |pruned| {
             let done = if command.dry_run { "would delete" } else { "deleted" };
             let lines: Vec<_> =
@@ -29,13 +29,14 @@ pub(crate) async fn prune(context: &Context, command: Prune) -> Result<(), Failu
     }
 }
 
-fn request(command: &Prune, validate_only: bool) -> pb::PruneVersionsRequest {
-    pb::PruneVersionsRequest {
+fn request(command: &Prune, validate_only: bool) -> Result<pb::PruneVersionsRequest, Failure> {
+    Ok(pb::PruneVersionsRequest {
         parent: command.model.to_string(),
         keep: command.keep,
         validate_only,
+        pending_older_than: command.pending_older_than.map(TryInto::try_into).transpose()?,
         ..Default::default()
-    }
+    })
 }
 
 /// Deletes what pruning would, one by one, each as it was when it was kept.
@@ -43,10 +44,10 @@ async fn keep_and_delete(context: &Context, command: &Prune, kept: &Kept) -> Res
     let (client, out) = (&context.client, &context.out);
     let mut count = 0;
     loop {
-        let planned = client.call(request(command, true)).await?;
+        let planned = client.call(request(command, true)?).await?;
         for planned in &planned.versions {
             let version = client.get_version(&planned.name).await?;
-            let place = if version.state() == pb::VersionState::Failed {
+            let place = if version.state() != pb::VersionState::Ready {
                 None
             } else {
                 let kept = kept.keep(client, &version).await;
@@ -57,7 +58,10 @@ async fn keep_and_delete(context: &Context, command: &Prune, kept: &Kept) -> Res
             count += 1;
             out.message("Version", &deleted, |deleted| match place {
                 Some(place) => format!("deleted {}, kept in {place}", brief(&deleted.name)),
-                None => format!("deleted {}, which has failed: nothing of it is kept", brief(&deleted.name)),
+                None => {
+                    let what = if deleted.state() == pb::VersionState::Failed { "has failed" } else { "is pending" };
+                    format!("deleted {}, which {what}: nothing of it is kept", brief(&deleted.name))
+                }
             })?;
         }
         if planned.versions.is_empty() || !planned.more {

@@ -183,9 +183,13 @@ impl VersionService for Services {
                 if keep == 0 {
                     found.invalid("keep", "must be at least 1");
                 }
-                Some((model?, keep))
+                let older_than = request.pending_older_than;
+                let older_than = older_than.map(|age| validate::duration(found, "pending_older_than", &age));
+                Some((model?, keep, older_than))
             },
-            |registry, intent, (model, keep)| async move { registry.prune(intent, model, keep).await },
+            |registry, intent, (model, keep, older_than)| async move {
+                registry.prune(intent, model, keep, older_than).await
+            },
         )
         .await
     }

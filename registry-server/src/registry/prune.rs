@@ -1,6 +1,9 @@
 //! Retention: the newest versions stay, and whatever is in use.
 
+use std::time::{Duration, SystemTime};
+
 use async_trait::async_trait;
+use prost_types::Timestamp;
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 
@@ -11,7 +14,7 @@ use super::transaction::{Records as _, Tx, decode, resource_of};
 use super::{Committed, Intent, Mutation, Registry, versions};
 use crate::error::Error;
 use crate::rules::names::{Name, VERSIONS};
-use crate::rules::retention;
+use crate::rules::retention::{self, Standing};
 use crate::store::{Hit, Range, Source};
 
 /// How many versions go in one revision.
@@ -22,31 +25,40 @@ const BYTES_AT_ONCE: usize = 1024 * 1024;
 const PAGE: usize = 200;
 
 impl Registry {
-    /// Deletes the oldest versions that may go, but for the newest `keep`. The candidates are looked for outside the lane, so
+    /// Deletes the oldest versions that may go, but for the newest `keep`, and PENDING ones only if they have not changed for so long. The candidates are looked for outside the lane, so
     /// that a long history does not stop the writers, and checked again in it.
     pub(crate) async fn prune(
         &self,
         intent: Intent,
         model: Name,
         keep: usize,
+        pending_older_than: Option<Duration>,
     ) -> Result<pb::PruneVersionsResponse, Error> {
+        let before = pending_older_than.map(|age| SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH));
+        let before = before.map(|before| time_of(&before.into()));
         let repeated = self.repeated::<Prune>(&intent).await?;
         let row: ModelRow = self.store.resource(&model).await?;
         if let Some(response) = repeated {
-            let more = !self.prunable(&row, &model, keep).await?.is_empty();
+            let more = !self.prunable(&row, &model, keep, before).await?.is_empty();
             return Ok(pb::PruneVersionsResponse { more, ..response });
         }
         must_live(&row)?;
-        let mut numbers = self.prunable(&row, &model, keep).await?;
+        let mut numbers = self.prunable(&row, &model, keep, before).await?;
         let found = numbers.len();
         numbers.truncate(AT_ONCE);
-        let response = self.commit(intent, Prune { model, numbers }).await?;
+        let response = self.commit(intent, Prune { model, numbers, before }).await?;
         let more = found > response.versions.len();
         Ok(pb::PruneVersionsResponse { more, ..response })
     }
 
     /// The oldest versions that may go, one more than fit in a revision.
-    async fn prunable(&self, row: &ModelRow, model: &Name, keep: usize) -> Result<Vec<i64>, Error> {
+    async fn prunable(
+        &self,
+        row: &ModelRow,
+        model: &Name,
+        keep: usize,
+        before: Option<Time>,
+    ) -> Result<Vec<i64>, Error> {
         let source = Source::Index(versions::LIVE);
         let mut kept = 0;
         let mut range = Range::last(model.prefix(), PAGE);
@@ -72,7 +84,7 @@ impl Registry {
                     return Ok(numbers);
                 }
                 let version: pb::Version = decode(&hit.record)?;
-                if retention::prunable(&standing(row, &version)) {
+                if retention::prunable(&filled(row, &version, before)) {
                     numbers.push(version.number);
                 }
             }
@@ -88,6 +100,22 @@ impl Registry {
 struct Prune {
     model: Name,
     numbers: Vec<i64>,
+    /// Pending ones that changed before that may go.
+    before: Option<Time>,
+}
+
+/// In seconds and nanoseconds.
+type Time = (i64, i32);
+
+fn time_of(time: &Timestamp) -> Time {
+    (time.seconds, time.nanos)
+}
+
+/// How a version stands, where those that nobody fills any more are not pending.
+fn filled(row: &ModelRow, version: &pb::Version, before: Option<Time>) -> Standing {
+    let standing = standing(row, version);
+    let changed = version.update_time.as_ref().map(time_of).unwrap_or_default();
+    Standing { pending: standing.pending && !retention::abandoned(changed, before), ..standing }
 }
 
 #[async_trait]
@@ -102,7 +130,7 @@ impl Mutation for Prune {
                 break;
             }
             let version: pb::Version = tx.any(&self.model.child(&VERSIONS, *number)).await?;
-            if retention::prunable(&standing(&row, &version)) {
+            if retention::prunable(&filled(&row, &version, self.before)) {
                 delete(tx, row, version).await?;
                 row = tx.any(&self.model).await?;
             }

@@ -9,7 +9,7 @@ pub(crate) struct Standing {
     pub(crate) in_staging: bool,
     /// An alias that somebody set points at it. The computed ones don't count: they move on by themselves.
     pub(crate) aliased: bool,
-    /// It is still being filled.
+    /// It is still being filled, as far as is known.
     pub(crate) pending: bool,
     /// It is deleted already.
     pub(crate) deleted: bool,
@@ -41,6 +41,12 @@ pub(crate) fn prunable(standing: &Standing) -> bool {
     !(in_production || in_staging || aliased || pending || deleted)
 }
 
+/// Whether a PENDING version that changed last at a time (in seconds and nanoseconds) is filled by nobody any more, if one that changed
+/// before another time is not.
+pub(crate) fn abandoned(changed: (i64, i32), before: Option<(i64, i32)>) -> bool {
+    before.is_some_and(|before| changed < before)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +69,18 @@ mod tests {
             let staging = standing.in_staging.then_some("is in staging");
             assert_eq!(protected_from_withdrawal(&standing), protected.or(staging), "{standing:?}");
             assert_eq!(prunable(&standing), prune, "{standing:?}");
+        }
+    }
+
+    #[test]
+    fn only_who_asks_for_it_takes_a_version_for_abandoned() {
+        for (changed, before, expected) in [
+            ((5, 0), None, false),
+            ((5, 0), Some((5, 1)), true),
+            ((5, 1), Some((5, 1)), false),
+            ((6, 0), Some((5, 1)), false),
+        ] {
+            assert_eq!(abandoned(changed, before), expected, "{changed:?} {before:?}");
         }
     }
 
