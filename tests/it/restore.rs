@@ -11,6 +11,7 @@ use registry_client::{Error, RegistryClient};
 use registry_server::backup::container::ContainerError;
 use registry_server::backup::restore::{RestoreError, Until};
 use registry_server::backup::verify::verify;
+use registry_server::config::Period;
 use registry_server::stores::ServeError;
 use registry_tests::restore::{assert_same, back_up, contents, damage, refusal, restore_into, stores, verified};
 use registry_tests::{TestServer, chunks, model, model_with, noise, pending, soon};
@@ -264,8 +265,8 @@ async fn bytes_that_are_missing_or_damaged_are_named_by_backup_restore_and_verif
 }
 
 #[tokio::test]
-async fn a_backup_ends_with_an_error_when_the_server_drains() {
-    let mut server = TestServer::start().await;
+async fn a_backup_that_does_not_end_with_the_drain_ends_with_an_error() {
+    let mut server = TestServer::with(|config| config.drain = Period::of_secs(0)).await;
     let client = server.client();
     model(&client, MODEL).await;
     let version = pending(&client, MODEL).await.name;
