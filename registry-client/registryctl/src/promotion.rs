@@ -20,7 +20,14 @@ pub(crate) async fn promote(context: &Context, command: Promote) -> Result<(), F
     };
     let moved = context.client.call(request).await?;
     context.out.message("TransitionStageResponse", &moved, |moved| {
-        text(moved.version.as_ref(), &moved.displaced, moved.revision)
+        let mut lines = text(moved.version.as_ref(), &moved.displaced, moved.revision);
+        if let (Some(version), pb::Stage::Staging | pb::Stage::Production) = (&moved.version, moved.from_stage())
+            && version.stage != moved.from_stage
+        {
+            let leaves = if moved.revision == 0 { "would leave" } else { "has left" };
+            lines.push(format!("{} {leaves} {}", brief(&version.name), short::<pb::Stage>(moved.from_stage)));
+        }
+        lines
     })
 }
 

@@ -142,7 +142,7 @@ impl Mutation for Rollback {
     }
 
     fn answer(committed: Committed) -> Result<Self::Answer, Error> {
-        let pb::TransitionStageResponse { version, displaced, revision } = first(moves(committed)?)?;
+        let pb::TransitionStageResponse { version, displaced, revision, .. } = first(moves(committed)?)?;
         Ok(pb::RollbackStageResponse { version, displaced, revision })
     }
 }
@@ -152,11 +152,15 @@ fn moves(Committed { revision, events }: Committed) -> Result<Vec<pb::Transition
     let revision = revision.cast_signed();
     let mut moved: Vec<pb::TransitionStageResponse> = Vec::new();
     for event in events {
-        let displaced = event.stage_change.is_some_and(|c| c.cause() == pb::StageChangeCause::Displaced);
+        let change = event.stage_change.unwrap_or_default();
+        let (displaced, from_stage) = (change.cause() == pb::StageChangeCause::Displaced, change.from_stage);
         let version = resource_of::<pb::Version>(event)?;
         match moved.last_mut() {
             Some(last) if displaced => last.displaced.push(version),
-            _ => moved.push(pb::TransitionStageResponse { version: Some(version), displaced: Vec::new(), revision }),
+            _ => {
+                let (version, displaced) = (Some(version), Vec::new());
+                moved.push(pb::TransitionStageResponse { version, displaced, revision, from_stage });
+            }
         }
     }
     Ok(moved)
