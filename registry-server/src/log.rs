@@ -11,9 +11,9 @@ const OURS: [&str; 2] = ["registry_server", "registry_common"];
 /// Begins to log, as the settings say.
 pub(crate) fn begin(settings: &Settings) -> Result<(), String> {
     let config = &settings.config;
-    let filter = EnvFilter::try_new(directives(&config.log));
+    let filter = directives(&config.log).and_then(|log| EnvFilter::try_new(log).map_err(|error| error.to_string()));
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter.map_err(|error| format!("{}: {error}", settings.whence("log")))?);
+        .with_env_filter(filter.map_err(|problem| format!("{}: {problem}", settings.whence("log")))?);
     match config.log_format {
         LogFormat::Human => log.with_writer(LogToStderr::default).with_ansi(false).init(),
         // For programs: what is escaped for people would be no JSON.
@@ -23,12 +23,21 @@ pub(crate) fn begin(settings: &Settings) -> Result<(), String> {
 }
 
 /// What to log: a level alone is for the registry's own lines, and the libraries (sled's pages, HTTP/2's frames) only warn. A filter is
-/// taken as it is.
-fn directives(log: &str) -> String {
-    let Ok(level) = log.trim().parse::<LevelFilter>() else { return log.to_owned() };
+/// taken as it is, but for a word alone that is no level: it would be the name of a crate, and nothing would be logged.
+fn directives(log: &str) -> Result<String, String> {
+    let log = log.trim();
+    let Ok(level) = log.parse::<LevelFilter>() else {
+        let is_word = !log.is_empty() && log.chars().all(|c| c.is_alphanumeric());
+        return match is_word {
+            true => Err(format!(
+                "{log:?} is no level (trace, debug, info, warn, error, off), and no filter such as registry_server=debug"
+            )),
+            false => Ok(log.to_owned()),
+        };
+    };
     let others = level.min(LevelFilter::WARN);
     let ours = OURS.map(|ours| format!("{ours}={level}"));
-    format!("{others},{}", ours.join(","))
+    Ok(format!("{others},{}", ours.join(",")))
 }
 
 #[cfg(test)]
@@ -45,8 +54,11 @@ mod tests {
             ("registry_server=debug", "registry_server=debug"),
             ("debug,sled=info", "debug,sled=info"),
         ] {
-            assert_eq!(directives(log), expected);
+            assert_eq!(directives(log).as_deref(), Ok(expected));
             assert!(EnvFilter::try_new(expected).is_ok());
+        }
+        for word in ["inof", "verbose"] {
+            assert!(directives(word).unwrap_err().contains("is no level"), "{word}");
         }
     }
 }

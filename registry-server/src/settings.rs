@@ -36,8 +36,20 @@ impl FromStr for StoreChoice {
                 check_postgres_url(url).map_err(refused)?;
                 Ok(Self::Postgres(url.to_owned()))
             }
-            _ => Err(refused("expected `sled` or postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned())),
+            _ => {
+                let expected = "expected `sled` or postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned();
+                if may_be_told(text) { Err(refused(expected)) } else { Err(expected) }
+            }
         }
+    }
+}
+
+/// Whether it is known which part of a text that is no store may be a password: in libpq's own form, `host=db password=...`, and in a word
+/// alone it may stand anywhere.
+fn may_be_told(text: &str) -> bool {
+    match text.split_once("://") {
+        Some((_, rest)) => rest.contains('@') || !rest.contains(':'),
+        None => text.contains('@') && !text.contains('='),
     }
 }
 

@@ -5,10 +5,12 @@ use serde_json::json;
 use toml::{Table, Value};
 
 use super::flags::described;
-use super::{Origin, Settings};
+use super::{Config, Origin, Settings};
 
 /// What is written in place of a key.
 const HIDDEN: &str = "not shown";
+/// The settings that may be URLs.
+const URLS: [&str; 3] = ["store", "artifacts", "archive"];
 
 impl Settings {
     /// The settings in force, each with where it comes from, as a file for `--config`. Of secrets only that they are set.
@@ -57,8 +59,10 @@ impl Settings {
 
     /// The settings that somebody has set, in one line.
     pub fn changed(&self) -> String {
-        let table = self.shown();
-        let set = described().into_iter().filter(|setting| self.origins.contains_key(&setting.key));
+        let (table, defaults) = (self.shown(), Table::try_from(Config::default()).unwrap_or_default());
+        // A file may say the defaults as well.
+        let differs = |key: &str| self.is_hidden(key) || table.get(key) != defaults.get(key);
+        let set = described().into_iter().filter(|setting| differs(&setting.key));
         let shown = set.filter_map(|setting| {
             let key = setting.key;
             match table.get(&key) {
@@ -73,10 +77,10 @@ impl Settings {
     fn shown(&self) -> Table {
         // All of them have values that a file can have.
         let mut table = Table::try_from(&self.config).unwrap_or_default();
-        if self.hides_password("store")
-            && let Some(Value::String(url)) = table.get_mut("store")
-        {
-            *url = shown::url(url);
+        for key in URLS.into_iter().filter(|key| self.hides_password(key)) {
+            if let Some(Value::String(url)) = table.get_mut(key) {
+                *url = shown::url(url);
+            }
         }
         table
     }
@@ -88,6 +92,15 @@ impl Settings {
 
     /// Whether a part of a setting is a secret.
     fn hides_password(&self, key: &str) -> bool {
-        key == "store" && self.config.store.has_secret()
+        // The server takes no credentials in a place's URL, but somebody may have written some.
+        let has_secret = |place: &Option<String>| {
+            place.as_ref().is_some_and(|place| place.contains("://") && shown::url(place) != *place)
+        };
+        match key {
+            "store" => self.config.store.has_secret(),
+            "artifacts" => has_secret(&self.config.artifacts),
+            "archive" => has_secret(&self.config.archive),
+            _ => false,
+        }
     }
 }

@@ -144,6 +144,18 @@ fn no_secret_is_repeated() {
             assert!(said.contains("@db/registry") && !said.contains("secret"), "{said}");
         }
     }
+    for text in ["host=db password=secret", "host=db password=a@secret", "sled://ana:secret", "secret"] {
+        let said = load(&[], &[("STORE", text)]).unwrap_err();
+        assert!(said.contains("expected `sled`") && !said.contains("secret"), "{said}");
+    }
+    // They are refused when they are opened, and printed before.
+    let settings = load(&[], &[("ARTIFACTS", "s3://key:secret@bucket/p"), ("ARCHIVE", "az://c/p?sig=secret")]).unwrap();
+    for printed in [settings.to_toml(), settings.to_json().to_string(), settings.changed()] {
+        assert!(
+            printed.contains("@bucket/p") && !printed.contains("secret@") && !printed.contains("sig=secret"),
+            "{printed}"
+        );
+    }
     for text in ["encryption_key = 5417", "encryption_key = \"5417", "store = 5417", "encryption_key = [\"5417\"]"] {
         let (_folder, path) = file(text);
         let said = load(&["--config", &path], &[]).unwrap_err();

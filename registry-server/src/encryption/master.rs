@@ -145,7 +145,7 @@ impl MasterKeys {
         let current = match (file, text) {
             (Some(_), Some(_)) => return Err(KeyError::Two),
             (Some(file), None) => MasterKey::from_file(file)?,
-            (None, Some(text)) => MasterKey::parse(text.reveal(), "MODEL_REGISTRY_ENCRYPTION_KEY")?,
+            (None, Some(text)) => MasterKey::parse(text.reveal(), "encryption_key (MODEL_REGISTRY_ENCRYPTION_KEY)")?,
             (None, None) if !old.is_empty() => return Err(KeyError::OnlyOld),
             (None, None) => return Ok(Self::default()),
         };
