@@ -136,13 +136,11 @@ impl Error {
 }
 
 /// What can be done about a deleted resource that has a name.
-fn way_out(of: &str, deleted: bool) -> String {
+fn way_out(of: &str, deleted: bool) -> &'static str {
     match of.rsplit('/').next() {
-        Some(kind) if deleted && kind == "Namespace" => format!(": it is deleted; Undelete{kind} brings it back"),
-        Some(kind) if deleted => {
-            format!(": it is deleted; Undelete{kind} brings it back, Purge{kind} frees its name for good")
-        }
-        _ => String::new(),
+        Some("Namespace") if deleted => ": it is deleted, and can be undeleted",
+        Some(_) if deleted => ": it is deleted, and can be undeleted, or purged to free its name",
+        _ => "",
     }
 }
 

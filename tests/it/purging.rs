@@ -182,15 +182,15 @@ async fn a_name_that_something_deleted_has_says_what_frees_it() {
     client.delete_namespace("risk").await.unwrap();
     let of_namespace = client.create_namespace("risk").await.unwrap_err();
     for (error, undelete, purge) in [
-        (of_version, "UndeleteVersion brings it back", Some("PurgeVersion frees its name")),
-        (of_model, "UndeleteModel brings it back", Some("PurgeModel frees its name")),
-        (of_namespace, "UndeleteNamespace brings it back", None),
+        (of_version, "can be undeleted", Some("purged to free its name")),
+        (of_model, "can be undeleted", Some("purged to free its name")),
+        (of_namespace, "can be undeleted", None),
     ] {
         assert_eq!(error.reason(), Some(ErrorReason::ResourceAlreadyExists));
         assert_eq!(error.status().unwrap().metadata["deleted"], "true");
         let text = error.to_string();
         assert!(text.contains("exists already: it is deleted") && text.contains(undelete), "{text}");
-        assert_eq!(text.contains("Purge"), purge.is_some(), "{text}");
+        assert_eq!(text.contains("purge"), purge.is_some(), "{text}");
         assert!(purge.is_none_or(|purge| text.contains(purge)), "{text}");
     }
     // A namespace may go when what is in it is deleted or purged.

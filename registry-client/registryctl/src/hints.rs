@@ -24,9 +24,13 @@ pub(crate) fn of(error: &(dyn std::error::Error + 'static)) -> Option<String> {
 pub(crate) fn of_deleted(name: &str) -> String {
     let short = brief(name);
     match name.parse::<Name>().ok().map(|name| name.kind()) {
-        Some(Kind::Model | Kind::Version) => format!(
+        Some(Kind::Model) => format!(
             "it is deleted: `registryctl undelete {short}` brings it back, `registryctl purge {short}` gives it up for good and \
              frees its name"
+        ),
+        Some(Kind::Version) => format!(
+            "it is deleted: `registryctl undelete {short}` brings it back, `registryctl purge {short}` gives it up for good and \
+             frees its version id"
         ),
         _ => format!("it is deleted: `registryctl undelete {short}` brings it back"),
     }

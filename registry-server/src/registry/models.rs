@@ -103,7 +103,7 @@ impl Resource for ModelRow {
     }
 
     fn purged(&self) -> Option<&'static str> {
-        self.model.purged.then_some("was purged: CreateModel gives its name to a new model")
+        self.model.purged.then_some("was purged: its name is free for a new model")
     }
 }
 

@@ -413,9 +413,10 @@ pub(crate) fn check_version_id(value: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// Checks an alias that somebody wants to set or remove: an id that the registry does not compute itself.
+/// Checks an alias that somebody wants to set or remove: an id that the registry does not compute itself, and that can't be mistaken for a
+/// version's number.
 pub(crate) fn check_alias(value: &str) -> Result<(), NameError> {
-    check_id(value)?;
+    check_version_id(value)?;
     if computed(value).is_some() {
         return refuse(format!("must not be {value:?}: the registry keeps this alias itself"));
     }

@@ -281,10 +281,16 @@ fn ids() {
 fn version_ids_and_aliases() {
     takes(check_version_id, &["1.4.0", "20260126_103000", "v7", "latest"]);
     rules_out(check_version_id, &[("7", "all digits"), ("007", "all digits"), ("1 4", "contain ' '")]);
-    takes(check_alias, &["champion", "7", "Latest"]);
+    takes(check_alias, &["champion", "v7", "Latest"]);
     rules_out(
         check_alias,
-        &[("latest", "not be \"latest\""), ("production", "itself"), ("staging", "itself"), ("@a", "'@'")],
+        &[
+            ("latest", "not be \"latest\""),
+            ("production", "itself"),
+            ("staging", "itself"),
+            ("7", "all digits"),
+            ("@a", "'@'"),
+        ],
     );
 }
 
