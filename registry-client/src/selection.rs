@@ -32,6 +32,20 @@ const DEFAULTS: &[&str] = &[
     "/.registryignore",
 ];
 
+/// The largest file with patterns, in bytes: more of them would take minutes to understand.
+const IGNORE_BYTES: u64 = 64 * 1024;
+
+/// The patterns of a folder. A pipe would never end, and a link could lead to a file that is nobody's business.
+fn read(file: &Path) -> io::Result<String> {
+    match fs::symlink_metadata(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(error),
+        Ok(there) if !there.is_file() => Err(io::Error::other("is no regular file")),
+        Ok(there) if there.len() > IGNORE_BYTES => Err(io::Error::other("is larger than 64 KiB")),
+        Ok(_) => fs::read_to_string(file),
+    }
+}
+
 /// A file or folder that is not published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
@@ -88,10 +102,7 @@ impl Exclusion {
                 add(&mut builder, LeftOutBy::Default, line)?;
             }
             let file = folder.join(IGNORE_FILE);
-            let text = match fs::read_to_string(&file) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-                read => read.map_err(|error| Error::io(&file, error))?,
-            };
+            let text = read(&file).map_err(|error| Error::io(&file, error))?;
             for (number, line) in (1..).zip(text.lines()) {
                 let added = builder.add_line(LeftOutBy::IgnoreFile.origin(), line);
                 added.map_err(|error| Error::Malformed {

@@ -95,7 +95,7 @@ pub(crate) struct Titled {
 #[derive(Debug, Default, Group)]
 pub(crate) struct IfMatch {
     /// Only if this is still its etag, which `get` shows; otherwise nothing is done, and the exit code is 5.
-    #[arg(long = "if-match", value_name = "ETAG")]
+    #[arg(long = "if-match", value_name = "ETAG", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) etag: Option<String>,
 }
 

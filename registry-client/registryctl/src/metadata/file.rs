@@ -45,7 +45,10 @@ impl<R: Described> Written<R> {
         let is = |ending: &str| file.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending));
         let is_yaml = is("yaml") || is("yml") || (!is("json") && !text.trim_start().starts_with('{'));
         let json = if is_yaml {
-            yaml_serde::from_str(text).map_err(|error| vec![error.to_string()])?
+            yaml_serde::from_str(text)
+                .map_err(|error| error.to_string())
+                .and_then(json_of)
+                .map_err(|error| vec![error])?
         } else {
             numbers::read(text).map_err(|error| vec![error.to_string()])?
         };
@@ -94,6 +97,33 @@ impl<R: Described> Written<R> {
     pub(crate) fn has(&self, field: &str) -> bool {
         self.message.has(field)
     }
+}
+
+/// YAML as the JSON that says the same, with numbers as JSON's are read.
+fn json_of(yaml: yaml_serde::Value) -> Result<Json, String> {
+    use yaml_serde::Value as Yaml;
+    Ok(match yaml {
+        Yaml::Null => Json::Null,
+        Yaml::Bool(is) => Json::Bool(is),
+        Yaml::Number(number) => match number.as_f64() {
+            Some(double) if double.is_nan() => Json::String("NaN".to_owned()),
+            Some(double) if double.is_infinite() => {
+                Json::String(if double > 0.0 { "Infinity" } else { "-Infinity" }.to_owned())
+            }
+            _ => numbers::read(&number.to_string()).map_err(|error| error.to_string())?,
+        },
+        Yaml::String(text) => Json::String(text),
+        Yaml::Sequence(items) => Json::Array(items.into_iter().map(json_of).collect::<Result<_, _>>()?),
+        Yaml::Mapping(entries) => {
+            let entry = |(key, value)| match json_of(key)? {
+                Json::String(key) => Ok((key, json_of(value)?)),
+                Json::Array(_) | Json::Object(_) | Json::Null => Err("a key is no text".to_owned()),
+                key => Ok((key.to_string(), json_of(value)?)),
+            };
+            Json::Object(entries.into_iter().map(entry).collect::<Result<_, String>>()?)
+        }
+        Yaml::Tagged(tagged) => json_of(tagged.value)?,
+    })
 }
 
 /// Whether a field is not as it is when nobody has said anything.
@@ -163,6 +193,22 @@ mod tests {
 
     fn read(text: &str, file: &str) -> Result<Written<pb::Version>, Vec<String>> {
         Written::read(text, Path::new(file))
+    }
+
+    #[test]
+    fn numbers_are_kept_in_yaml_as_in_json() {
+        let yaml = "hyperparameters: {nan: .nan, inf: -.inf, large: 9007199254740993, small: 0.1, 7: true}\nmetrics: {v: {values: {a: .nan}}}";
+        let json = r#"{"hyperparameters": {"nan": "NaN", "inf": "-Infinity", "large": 9007199254740993, "small": 0.1, "7": true},
+            "metrics": {"v": {"values": {"a": "NaN"}}}}"#;
+        let apply = |text: &str, file| {
+            let mut version = pb::Version::default();
+            read(text, file).unwrap().apply(&mut version);
+            version
+        };
+        let (yaml, json) = (apply(yaml, "m.yaml"), apply(json, "m.json"));
+        assert_eq!(yaml.hyperparameters, json.hyperparameters);
+        assert!(yaml.metrics["v"].values["a"].is_nan() && json.metrics["v"].values["a"].is_nan());
+        assert!(read("framework: onnx\nframework: xgboost", "m.yaml").is_err(), "which of them?");
     }
 
     fn whole() -> pb::Version {
