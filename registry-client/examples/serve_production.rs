@@ -47,7 +47,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn changed(watch: &mut Items<WatchItem>) -> Result<(), Error> {
     while let Some(item) = watch.try_next().await? {
         match item {
-            WatchItem::Created { .. } | WatchItem::Resumed { .. } | WatchItem::Events { .. } => return Ok(()),
+            WatchItem::Created { .. } | WatchItem::Events { .. } => return Ok(()),
+            WatchItem::Resumed { .. } => {
+                eprintln!("the registry is back");
+                return Ok(());
+            }
             WatchItem::Disconnected { reason } => eprintln!("the registry is away: {reason}"),
             _ => {}
         }

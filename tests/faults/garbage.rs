@@ -111,6 +111,6 @@ async fn the_command_line_purges_collects_and_scrubs() {
         printed.contains("is damaged") && printed.contains("  fraud/versions/2/artifacts/model.bin\n"),
         "{printed}"
     );
-    assert!(printed.ends_with("0 chunks (0 B) are well, 1 put aside\n"), "{printed}");
+    assert!(printed.ends_with("0 chunks (0 B), 1 put aside\n"), "{printed}");
     assert!(ctl(&["scrub"]).1.contains("is missing"));
 }

@@ -104,7 +104,8 @@ pub(crate) enum Command {
     },
     /// Delete old versions of a model, and keep them elsewhere before with --backup-to. What is in production, staging, aliased or pending stays.
     Prune(Prune),
-    /// Delete a namespace without models, a model, a version, or an artifact that is not sealed. All but artifacts can be undeleted.
+    /// Delete a namespace without models, a model, a version, or an artifact that is not sealed. All but artifacts can be undeleted;
+    /// what a version or model had, a stage or aliases, it has to be given again.
     Delete {
         /// What to delete.
         name: Name,

@@ -90,8 +90,12 @@ fn scrub_text(report: &pb::ScrubReport) -> Vec<String> {
     };
     let size = bytes(report.size_bytes);
     let (artifacts, chunks) = (number(report.artifacts, "artifact"), number(report.chunks, "chunk"));
-    let are = if report.chunks == 1 { "is" } else { "are" };
-    lines.push(format!("read {artifacts}: {chunks} ({size}) {are} well{put_aside}"));
+    let well = match (report.problem_count, report.chunks) {
+        (0, 1) => " is well",
+        (0, _) => " are well",
+        _ => "",
+    };
+    lines.push(format!("read {artifacts}: {chunks} ({size}){well}{put_aside}"));
     lines
 }
 

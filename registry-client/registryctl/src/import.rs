@@ -123,7 +123,7 @@ enum Outcome {
     Made,
     /// It was there, and complete.
     There,
-    /// The registry does not take it.
+    /// It is deleted, or the registry does not take it.
     LeftOut,
 }
 
@@ -169,8 +169,10 @@ impl Run<'_> {
             there => Some(there?).filter(|there| !there.purged),
         };
         let version = match there {
+            // Somebody did not want it any more: an import takes what is missing, and brings nothing back.
             Some(there) if there.delete_time.is_some() => {
-                return Err(format!("{}: {}", brief(&there.name), hints::of_deleted(&there.name)).into());
+                note(&format!("left out: {}: {}", brief(&there.name), hints::of_deleted(&there.name)));
+                return Ok(Outcome::LeftOut);
             }
             Some(there) if there.state() == pb::VersionState::Ready => return Ok(Outcome::There),
             // An import that broke off left it: the files that are there are not sent again.

@@ -15,6 +15,9 @@ const NAMED: usize = 8;
 
 pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), Failure> {
     let mut version = pb::Version::default();
+    if command.folder.is_file() {
+        return Err(Usage(format!("{}: is a file, and a folder is published", command.folder.display())).into());
+    }
     if !command.no_mlmodel {
         let folder = command.folder.clone();
         match tokio::task::spawn_blocking(move || mlmodel::read(&folder)).await? {

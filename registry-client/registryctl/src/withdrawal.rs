@@ -2,6 +2,7 @@
 
 use registry_client::{Name, pb};
 
+use crate::failure::Hinted;
 use crate::output::{brief, note};
 use crate::values::short;
 use crate::{Context, Failure};
@@ -20,7 +21,13 @@ pub(crate) struct Withdraw {
 
 pub(crate) async fn withdraw(context: &Context, command: Withdraw) -> Result<(), Failure> {
     let call = context.client.withdraw_version(command.name).reason(command.reason.unwrap_or_default());
-    let version = call.force(command.force).await?;
+    let version = call.force(command.force).await.map_err(|error| match error.reason() {
+        Some(pb::ErrorReason::ResourceProtected) => Failure::from(Hinted::of(
+            error,
+            "--force withdraws it all the same: it leaves its stage and loses its aliases",
+        )),
+        _ => error.into(),
+    })?;
     context.out.message("Version", &version, |version| format!("withdrawn {}", brief(&version.name)))
 }
 
@@ -43,6 +50,7 @@ pub(crate) fn warn(version: &pb::Version) {
 /// A version's state as lists have it.
 pub(crate) fn state(version: &pb::Version) -> String {
     match version.withdraw_time {
+        _ if version.purged => "purged".to_owned(),
         Some(_) => "withdrawn".to_owned(),
         None => short::<pb::VersionState>(version.state),
     }

@@ -7,8 +7,8 @@ use clap::Args as Group;
 #[derive(Debug, Default, Group)]
 #[command(next_help_heading = super::GLOBAL)]
 pub(crate) struct Patience {
-    /// How long to wait for a registry that is not available, for example because it is restarted: `2m`, or 0 for not at all [default:
-    /// 30s]
+    /// How long to wait for a registry that is not available, for example because it is restarted: `2m`, or 0 for not at all; `watch`
+    /// waits without end [default: 30s]
     #[arg(long, global = true, value_name = "TIME", value_parser = duration)]
     pub(crate) wait: Option<Duration>,
     /// How long a call may take in all, waiting included; transfers and watches take as long as they need [default: 30s for an answer,

@@ -4,6 +4,7 @@ use registry_client::pb;
 
 use super::{Lines, brief, bytes, count, double, fields, last, pairs, text, time};
 use crate::values::{short, text as value_text};
+use crate::withdrawal;
 
 /// How many of what a version lists are shown; all are in `--json`.
 const MANY: usize = 30;
@@ -20,7 +21,7 @@ pub(crate) fn version(version: &pb::Version) -> Lines {
     fields(vec![
         ("name", version.name.clone().into()),
         ("version id", version.version_id.clone().into()),
-        ("state", short::<pb::VersionState>(version.state).into()),
+        ("state", withdrawal::state(version).into()),
         ("failure", text(&version.failure_reason)),
         ("withdrawn", time(version.withdraw_time.as_ref()).into()),
         ("because", text(&version.withdraw_reason)),
