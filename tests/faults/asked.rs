@@ -153,3 +153,33 @@ fn an_import_says_what_it_needs() {
     let usage: Value = serde_json::from_str(&ctl.fails(&["import", "--json"]).1).unwrap();
     assert_eq!(usage["error"]["exitCode"], 2);
 }
+
+#[test]
+fn what_would_surprise_is_said() {
+    let (folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("model.bin"), "weights").unwrap();
+    let (file, out) = (out.join("model.bin"), out.to_str().unwrap());
+    ctl.ok(&["publish", out, "fraud", "--create"]);
+    ctl.ok(&["promote", "fraud@latest", "production"]);
+    let refused = ctl.fails(&["withdraw", "fraud@latest"]);
+    assert!(refused.0 == Some(5) && refused.1.contains("--force withdraws it all the same"), "{refused:?}");
+    let said = ctl.ok(&["promote", "fraud@latest", "staging", "--dry-run"]);
+    assert!(said.ends_with("fraud/versions/1 would leave production\n"), "{said}");
+    let said = ctl.ok(&["promote", "fraud@latest", "staging"]);
+    assert!(said.ends_with("fraud/versions/1 has left production\n"), "{said}");
+    let refused = ctl.fails(&["publish", file.to_str().unwrap(), "fraud"]);
+    assert!(refused.0 == Some(2) && refused.1.contains("is a file, and a folder is published"), "{refused:?}");
+    assert_eq!(ctl.fails(&["alias", "set", "fraud", "5", "1"]).0, Some(4));
+    assert_eq!(ctl.fails(&["delete", "fraud/versions/1", "--if-match", ""]).0, Some(2));
+
+    // An import brings back nothing that somebody has deleted, and goes on.
+    let tree = concat!(env!("CARGO_MANIFEST_DIR"), "/data/legacy-registry");
+    ctl.ok(&["import", tree]);
+    ctl.ok(&["delete", "breast-cancer/versions/1"]);
+    let again = ctl.run(&["import", tree]);
+    let said = String::from_utf8(again.stderr).unwrap();
+    assert!(again.status.success() && said.contains("left out: breast-cancer/versions/1: it is deleted"), "{said}");
+}
