@@ -44,7 +44,7 @@ pub(crate) struct Args {
     #[arg(short, long, global = true, value_name = "NAME", value_parser = names::namespace, help_heading = GLOBAL)]
     pub(crate) namespace: Option<String>,
     /// Who calls, for the audit trail [env: MODEL_REGISTRY_ACTOR] [default: the login name, by USER, LOGNAME or the password
-    /// database, or else the user's number and the host, for example `uid-1000@node-7`]
+    /// database, or else the user's number and the host]
     #[arg(long, global = true, value_name = "NAME", help_heading = GLOBAL)]
     pub(crate) actor: Option<String>,
     /// Print JSON instead of text, errors as well: the contract's messages in protobuf's JSON form; one a line where there are several.
