@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     loop {
         match reload(&client, &model, &folder, &mut served).await {
             Ok(()) => changed(&mut watch).await?,
-            // What was served goes on being served. That the event was told already is no matter: it looks again.
+            // The version that was loaded stays in use. No event comes again, so look again by itself.
             Err(error) => {
                 eprintln!("not reloaded: {error}");
                 timeout(AGAIN, changed(&mut watch)).await.unwrap_or(Ok(()))?;

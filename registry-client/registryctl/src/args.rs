@@ -16,7 +16,7 @@ use clap_complete::Shell;
 use registry_client::{Name, pb};
 
 pub(crate) use self::about::{
-    Bases, Common, CreateVersion, Finalize, IfMatch, OfModel, OfVersion, Set, Tag, TagChange, Titled,
+    Bases, Common, CreateVersion, Draft, Finalize, IfMatch, OfModel, OfVersion, Set, Tag, TagChange, Titled,
 };
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
 pub(crate) use self::lists::{Events, List, Parent, Watch};
@@ -56,7 +56,7 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// What every command has is apart from its own options in the help.
+/// The heading in the help of the options that every command takes.
 const GLOBAL: &str = "Global options";
 
 #[derive(Debug, Subcommand)]
@@ -253,7 +253,7 @@ pub(crate) struct StageChange {
     /// Why, for the audit trail.
     #[arg(short = 'm', long)]
     pub(crate) comment: Option<String>,
-    /// What becomes of the version that holds the stage; as the model's policy says by default.
+    /// What happens to the version that holds the stage now; by default, what the model's policy says.
     #[arg(long, value_name = "ACTION", value_parser = one_of::<pb::IncumbentAction>(), ignore_case = true)]
     pub(crate) incumbent: Option<pb::IncumbentAction>,
     /// Only say what would happen.

@@ -70,6 +70,12 @@ impl Hinted {
     pub(crate) fn of(error: impl Into<Failure>, hint: &'static str) -> Self {
         Self { error: error.into(), hint }
     }
+
+    /// The error, with the hint if it has this reason.
+    pub(crate) fn if_for(reason: pb::ErrorReason, error: Failure, hint: &'static str) -> Failure {
+        let is_for = error.downcast_ref::<Error>().and_then(Error::reason) == Some(reason);
+        if is_for { Self::of(error, hint).into() } else { error }
+    }
 }
 
 /// Says why a command failed.
@@ -118,13 +124,18 @@ fn of<'a>(error: &'a (dyn StdError + 'static)) -> Report<'a> {
     Report {
         code: of_client.and_then(Error::code).map(|code| upper_snake(&format!("{code:?}"))),
         reason: of_client.and_then(Error::reason).map(reason),
-        message: chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": "),
+        message: message(error),
         violations: violations
             .iter()
             .map(|at| Violation { field: &at.field, reason: reason(at.reason), description: &at.description })
             .collect(),
         exit_code: exit_code(error, of_client),
     }
+}
+
+/// An error with its causes.
+pub(crate) fn message(error: &(dyn StdError + 'static)) -> String {
+    chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {

@@ -3,19 +3,13 @@
 use registry_client::pb;
 
 use crate::args::{CreateVersion, Finalize};
-use crate::metadata;
 use crate::output::{brief, bytes, count, note};
 use crate::{Context, Failure};
 
 pub(crate) async fn create_version(context: &Context, command: CreateVersion) -> Result<(), Failure> {
-    let CreateVersion { model, version_id, source_uri, dry_run, common, of_version, bases } = command;
+    let CreateVersion { model, version_id, source_uri, dry_run, draft } = command;
     let mut version = pb::Version::default();
-    if let Some(file) = metadata::read(&common).await? {
-        file.apply(&mut version);
-    }
-    common.apply(&mut version);
-    of_version.apply(&mut version);
-    bases.apply(&mut version);
+    draft.apply(&mut version).await?;
     if let Some(uri) = source_uri {
         version.source_uri = uri;
     }

@@ -65,13 +65,16 @@ async fn export(client: &RegistryClient, version: &pb::Version, layout: &std::pa
 
 /// Writes a folder as an object, unless it is there already, and reads it again. What else is there is not replaced.
 async fn put(objects: &Arc<dyn ObjectStore>, at: Path, folder: PathBuf) -> Result<(), Failure> {
-    let packed = folder.clone();
-    let digest = spawn_blocking(move || tarred::pack(&packed, std::io::sink())).await??;
     match objects.head(&at).await {
         Err(object_store::Error::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
-        Ok(_) if objects::sha256(objects, &at).await? == digest => return Ok(()),
-        Ok(_) => return Err("is there already, and is something else: it is not replaced".into()),
+        Ok(_) => {
+            let digest = spawn_blocking(move || tarred::pack(&folder, std::io::sink())).await??;
+            if objects::sha256(objects, &at).await? == digest {
+                return Ok(());
+            }
+            return Err("is there already, and is something else: it is not replaced".into());
+        }
     }
     let (upload, runtime) = (Upload::new(Arc::clone(objects), at.clone()), Handle::current());
     let (upload, packed) = spawn_blocking(move || {
@@ -80,13 +83,14 @@ async fn put(objects: &Arc<dyn ObjectStore>, at: Path, folder: PathBuf) -> Resul
         (bridge.into_inner(), packed)
     })
     .await?;
-    match packed {
-        Ok(_) => upload.finish(&digest).await?,
+    let digest = match packed {
+        Ok(digest) => digest,
         Err(error) => {
             upload.abort().await;
             return Err(error.into());
         }
-    }
+    };
+    upload.finish(&digest).await?;
     match objects::sha256(objects, &at).await? {
         found if found == digest => Ok(()),
         found => Err(format!("was read again with the SHA-256 {found}, not {digest}").into()),

@@ -10,7 +10,7 @@ use registry_client::{Editable, pb};
 use tokio::io::AsyncReadExt as _;
 
 use self::file::Written;
-use crate::args::{Bases, Common, OfModel, OfVersion, Titled};
+use crate::args::{Bases, Common, Draft, OfModel, OfVersion, Titled};
 use crate::output::note;
 use crate::values::{timestamp, value};
 use crate::{Failure, Usage, numbers};
@@ -37,6 +37,19 @@ pub(crate) async fn read<R: Described>(common: &Common) -> Result<Option<Written
         note(&format!("{called}: what only the registry writes is left out: {left_out}"));
     }
     Ok(Some(written))
+}
+
+impl Draft {
+    /// Says it of a version: what the file says, and the options over it.
+    pub(crate) async fn apply(&self, to: &mut pb::Version) -> Result<(), Failure> {
+        if let Some(file) = read(&self.common).await? {
+            file.apply(to);
+        }
+        self.common.apply(to);
+        self.of_version.apply(to);
+        self.bases.apply(to);
+        Ok(())
+    }
 }
 
 impl Common {
@@ -98,9 +111,9 @@ impl OfVersion {
 }
 
 impl Bases {
-    pub(crate) fn apply(self, version: &mut pb::Version) {
+    pub(crate) fn apply(&self, version: &mut pb::Version) {
         if !self.base_versions.is_empty() {
-            version.base_versions = self.base_versions.into_iter().map(Into::into).collect();
+            version.base_versions = self.base_versions.iter().map(ToString::to_string).collect();
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::args::Publish;
 use crate::interrupt::{Begun, asked_to_end};
-use crate::metadata::{self, mlmodel};
+use crate::metadata::mlmodel;
 use crate::output::{brief, bytes, count, note};
 use crate::progress::{Bar, Moved};
 use crate::{Context, Failure, Usage};
@@ -30,16 +30,11 @@ pub(crate) async fn publish(context: &Context, command: Publish) -> Result<(), F
             Err(problem) => note(&format!("MLmodel is not understood, and nothing is taken from it: {problem}")),
         }
     }
-    if let Some(file) = metadata::read(&command.common).await? {
-        if file.has("source_uri") {
-            let problem = "the metadata have a sourceUri, and the content of what is published is in the folder";
-            return Err(Usage(format!("{problem}: see create-version")).into());
-        }
-        file.apply(&mut version);
+    command.draft.apply(&mut version).await?;
+    if !version.source_uri.is_empty() {
+        let problem = "the metadata have a sourceUri, and the content of what is published is in the folder";
+        return Err(Usage(format!("{problem}: see create-version")).into());
     }
-    command.common.apply(&mut version);
-    command.of_version.apply(&mut version);
-    command.bases.apply(&mut version);
     let bar = Bar::new("uploading");
     let publish = context.client.publish(command.folder, command.model).version(version).progress(bar.follow());
     let publish = publish.follow_links(command.follow_links).exclude(command.exclude);

@@ -8,6 +8,7 @@ use registry_common::hex;
 use serde::Serialize;
 
 use crate::Failure;
+use crate::failure::message;
 use crate::output::{Lines, Output, fields, json, time};
 use crate::values::short;
 
@@ -106,7 +107,6 @@ fn said<'a>(endpoint: &'a str, answer: &Result<pb::RegistryStatus, Error>) -> Re
 
 /// An error with its causes, where the endpoint is said already.
 fn problem(endpoint: &str, error: &Error) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    let problem = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    let problem = message(error);
     problem.strip_prefix(&format!("{endpoint}: ")).map_or(problem.clone(), str::to_owned)
 }

@@ -1,6 +1,6 @@
 //! `delete`, `undelete`.
 
-use registry_client::{Error, Kind, Name, pb};
+use registry_client::{Kind, Name, pb};
 
 use crate::args::IfMatch;
 use crate::failure::Hinted;
@@ -9,14 +9,11 @@ use crate::{Context, Failure};
 
 pub(crate) async fn delete(context: &Context, name: Name, force: bool, if_match: IfMatch) -> Result<(), Failure> {
     let kind = name.kind();
-    delete_one(context, name, force, if_match.into_etag()).await.map_err(|error| {
-        let reason = error.downcast_ref::<Error>().and_then(Error::reason);
-        match reason {
-            Some(pb::ErrorReason::ResourceProtected) if kind != Kind::Namespace => {
-                Hinted::of(error, "--force deletes it all the same: it leaves production and loses its aliases").into()
-            }
-            _ => error,
-        }
+    let hint = "--force deletes it all the same: it leaves production and loses its aliases";
+    delete_one(context, name, force, if_match.into_etag()).await.map_err(|error| match kind {
+        // It has to be empty, whatever is said.
+        Kind::Namespace => error,
+        _ => Hinted::if_for(pb::ErrorReason::ResourceProtected, error, hint),
     })
 }
 

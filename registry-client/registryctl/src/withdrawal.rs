@@ -21,13 +21,9 @@ pub(crate) struct Withdraw {
 
 pub(crate) async fn withdraw(context: &Context, command: Withdraw) -> Result<(), Failure> {
     let call = context.client.withdraw_version(command.name).reason(command.reason.unwrap_or_default());
-    let version = call.force(command.force).await.map_err(|error| match error.reason() {
-        Some(pb::ErrorReason::ResourceProtected) => Failure::from(Hinted::of(
-            error,
-            "--force withdraws it all the same: it leaves its stage and loses its aliases",
-        )),
-        _ => error.into(),
-    })?;
+    let hint = "--force withdraws it all the same: it leaves its stage and loses its aliases";
+    let withdrawn = call.force(command.force).await;
+    let version = withdrawn.map_err(|error| Hinted::if_for(pb::ErrorReason::ResourceProtected, error.into(), hint))?;
     context.out.message("Version", &version, |version| format!("withdrawn {}", brief(&version.name)))
 }
 

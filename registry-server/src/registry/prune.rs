@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use prost_types::Timestamp;
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 
@@ -25,8 +24,8 @@ const BYTES_AT_ONCE: usize = 1024 * 1024;
 const PAGE: usize = 200;
 
 impl Registry {
-    /// Deletes the oldest versions that may go, but for the newest `keep`, and PENDING ones only if they have not changed for so long. The candidates are looked for outside the lane, so
-    /// that a long history does not stop the writers, and checked again in it.
+    /// Deletes the oldest versions that may go, but for the newest `keep`, and PENDING ones only if they have not changed for so long.
+    /// The candidates are looked for outside the lane, so that a long history does not stop the writers, and checked again in it.
     pub(crate) async fn prune(
         &self,
         intent: Intent,
@@ -34,8 +33,11 @@ impl Registry {
         keep: usize,
         pending_older_than: Option<Duration>,
     ) -> Result<pb::PruneVersionsResponse, Error> {
-        let before = pending_older_than.map(|age| SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH));
-        let before = before.map(|before| time_of(&before.into()));
+        // By the clock that dates versions.
+        let before = match pending_older_than {
+            Some(age) => Some(self.store.time().await?.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)),
+            None => None,
+        };
         let repeated = self.repeated::<Prune>(&intent).await?;
         let row: ModelRow = self.store.resource(&model).await?;
         if let Some(response) = repeated {
@@ -57,7 +59,7 @@ impl Registry {
         row: &ModelRow,
         model: &Name,
         keep: usize,
-        before: Option<Time>,
+        before: Option<SystemTime>,
     ) -> Result<Vec<i64>, Error> {
         let source = Source::Index(versions::LIVE);
         let mut kept = 0;
@@ -101,20 +103,13 @@ struct Prune {
     model: Name,
     numbers: Vec<i64>,
     /// Pending ones that changed before that may go.
-    before: Option<Time>,
-}
-
-/// In seconds and nanoseconds.
-type Time = (i64, i32);
-
-fn time_of(time: &Timestamp) -> Time {
-    (time.seconds, time.nanos)
+    before: Option<SystemTime>,
 }
 
 /// How a version stands, where those that nobody fills any more are not pending.
-fn filled(row: &ModelRow, version: &pb::Version, before: Option<Time>) -> Standing {
+fn filled(row: &ModelRow, version: &pb::Version, before: Option<SystemTime>) -> Standing {
     let standing = standing(row, version);
-    let changed = version.update_time.as_ref().map(time_of).unwrap_or_default();
+    let changed = version.update_time.and_then(|time| SystemTime::try_from(time).ok());
     Standing { pending: standing.pending && !retention::abandoned(changed, before), ..standing }
 }
 

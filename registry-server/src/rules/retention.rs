@@ -1,5 +1,7 @@
 //! What may be deleted, and what pruning may take.
 
+use std::time::SystemTime;
+
 /// What matters about a version when something wants to delete it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Standing {
@@ -41,14 +43,15 @@ pub(crate) fn prunable(standing: &Standing) -> bool {
     !(in_production || in_staging || aliased || pending || deleted)
 }
 
-/// Whether a PENDING version that changed last at a time (in seconds and nanoseconds) is filled by nobody any more, if one that changed
-/// before another time is not.
-pub(crate) fn abandoned(changed: (i64, i32), before: Option<(i64, i32)>) -> bool {
-    before.is_some_and(|before| changed < before)
+/// Whether a PENDING version is filled by nobody any more, if that is so of those that changed last before a time.
+pub(crate) fn abandoned(changed: Option<SystemTime>, before: Option<SystemTime>) -> bool {
+    changed.zip(before).is_some_and(|(changed, before)| changed < before)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -74,11 +77,13 @@ mod tests {
 
     #[test]
     fn only_who_asks_for_it_takes_a_version_for_abandoned() {
+        let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
         for (changed, before, expected) in [
-            ((5, 0), None, false),
-            ((5, 0), Some((5, 1)), true),
-            ((5, 1), Some((5, 1)), false),
-            ((6, 0), Some((5, 1)), false),
+            (at(5), None, false),
+            (at(5), at(6), true),
+            (at(6), at(6), false),
+            (at(7), at(6), false),
+            (None, at(6), false),
         ] {
             assert_eq!(abandoned(changed, before), expected, "{changed:?} {before:?}");
         }

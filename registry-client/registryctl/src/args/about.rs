@@ -10,7 +10,7 @@ use super::lists::time;
 use super::values::Open;
 use super::{known_values, metric, pair};
 
-/// What all of them have.
+/// Options for namespaces, models and versions alike.
 #[derive(Debug, Default, Group)]
 #[command(next_help_heading = "What is known of it")]
 pub(crate) struct Common {
@@ -18,7 +18,7 @@ pub(crate) struct Common {
     /// go over it. What only the registry writes in it is left out; a field that there is not is an error.
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata: Option<PathBuf>,
-    /// What it is, for people.
+    /// A description, for people.
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
     /// A tag for selecting; may be given several times.
@@ -26,7 +26,7 @@ pub(crate) struct Common {
     pub(crate) tags: Vec<(String, String)>,
 }
 
-/// What a version has besides.
+/// Options for versions only.
 #[derive(Debug, Default, Group)]
 #[command(next_help_heading = "What is known of the version")]
 pub(crate) struct OfVersion {
@@ -114,6 +114,17 @@ impl IfMatch {
     }
 }
 
+/// What is said of a version that is made.
+#[derive(Debug, Group)]
+pub(crate) struct Draft {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) of_version: OfVersion,
+    #[command(flatten)]
+    pub(crate) bases: Bases,
+}
+
 #[derive(Debug, Group)]
 pub(crate) struct Set {
     /// The namespace, model or version.
@@ -169,11 +180,7 @@ pub(crate) struct CreateVersion {
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
-    pub(crate) common: Common,
-    #[command(flatten)]
-    pub(crate) of_version: OfVersion,
-    #[command(flatten)]
-    pub(crate) bases: Bases,
+    pub(crate) draft: Draft,
 }
 
 #[derive(Debug, Group)]

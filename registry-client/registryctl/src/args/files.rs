@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args as Group};
 use registry_client::{Name, known};
 
 use super::values::Open;
-use super::{Bases, Common, OfVersion, known_values, pair};
+use super::{Draft, known_values, pair};
 
 #[derive(Debug, Group)]
 pub(crate) struct Publish {
@@ -37,11 +37,7 @@ pub(crate) struct Publish {
     #[arg(long)]
     pub(crate) version_id: Option<String>,
     #[command(flatten)]
-    pub(crate) common: Common,
-    #[command(flatten)]
-    pub(crate) of_version: OfVersion,
-    #[command(flatten)]
-    pub(crate) bases: Bases,
+    pub(crate) draft: Draft,
 }
 
 #[derive(Debug, Group)]

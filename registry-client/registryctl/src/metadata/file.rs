@@ -92,11 +92,6 @@ impl<R: Described> Written<R> {
     pub(crate) fn apply(&self, to: &mut R) {
         self.fields.iter().for_each(|field| to.take(field, &self.message));
     }
-
-    /// Whether the file says something in a field.
-    pub(crate) fn has(&self, field: &str) -> bool {
-        self.message.has(field)
-    }
 }
 
 /// YAML as the JSON that says the same, with numbers as JSON's are read.
@@ -293,7 +288,6 @@ mod tests {
         let mut version = whole();
         written.apply(&mut version);
         assert_eq!((version.tags.len(), version.description.as_str(), version.signature), (0, "", None));
-        assert!(!written.has("tags"));
     }
 
     #[test]
