@@ -65,7 +65,8 @@ fn files(folder: &Path) -> PathBuf {
 /// The command line, as a shell on a terminal starts it.
 fn command(server: &ServerProcess, arguments: &[&str], terminal: &str) -> Command {
     let mut command = registryctl(&server.endpoint());
-    for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"] {
+    // `CI` as well: where it is set, the help is coloured even on a dumb terminal.
+    for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "CI"] {
         command.env_remove(variable);
     }
     command.args(arguments).env("TERM", terminal);
