@@ -13,6 +13,8 @@
 
 mod disk;
 mod lane;
+#[allow(dead_code, reason = "the store comes to lie on it next")]
+mod log;
 mod mark;
 mod physical;
 mod snapshot;
