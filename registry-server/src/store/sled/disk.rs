@@ -51,14 +51,14 @@ pub(super) fn store_error(error: sled::Error) -> StoreError {
     }
 }
 
-fn io_error(error: &std::io::Error) -> StoreError {
+pub(super) fn io_error(error: &std::io::Error) -> StoreError {
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => StoreError::Full(error.to_string()),
         _ => StoreError::Unavailable(error.to_string()),
     }
 }
 
-fn damaged(what: impl std::fmt::Display) -> StoreError {
+pub(super) fn damaged(what: impl std::fmt::Display) -> StoreError {
     StoreError::Damaged(what.to_string())
 }
 

@@ -11,10 +11,12 @@
 //! - A tree node above a quarter of the segment size goes to a file of its own that is never synced. A leaf holds up to
 //!   17 values, so the segment size is raised and long values are cut (`disk`, `physical`) until that can't happen.
 
+#[allow(dead_code, reason = "the store comes to lie on it next")]
+mod about;
 mod disk;
 mod lane;
 #[allow(dead_code, reason = "the store comes to lie on it next")]
-mod log;
+pub mod log;
 mod mark;
 mod physical;
 mod snapshot;

@@ -1,6 +1,286 @@
 //! The log: files of our own, to which groups of revisions are appended, each synced before the next one is written.
 //!
-//! [`segment`] says what the files begin with, [`frame`] what a group looks like in them.
+//! The files are `log/FIRST.log`, named by their first revision; [`segment`] says what they begin with, [`frame`] what a group looks
+//! like in them. A file is closed when it is large enough, and is then never written again.
+//!
+//! What a crash cuts off can only be the last group, which nobody was told of: it is dropped when the log is opened. Whatever else
+//! does not have its digest is damage, and is refused with the file and the byte where it begins: the log is what everything else is
+//! made of, and must not lose anything without a word.
 
 mod frame;
 mod segment;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use rustix::fs::{FallocateFlags, fallocate};
+use uuid::Uuid;
+
+use self::frame::{Key, Sealer};
+use self::segment::{BEGIN, Broken, Header, Segment, behind};
+use super::about::About;
+use super::disk::{damaged, io_error};
+use crate::store::{Revision, StoreError};
+use crate::stored::LogGroup;
+
+/// The name of the folder, in that of the store.
+const FOLDER: &str = "log";
+/// A file is closed when it has so many bytes.
+const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
+/// Room on the disk is reserved in steps of so many bytes: a sync need not write then how long the file is.
+const RESERVE: u64 = 4 * 1024 * 1024;
+
+/// An open log.
+pub(super) struct Log {
+    folder: PathBuf,
+    store: Uuid,
+    key: Key,
+    /// In the order of their revisions; the last one is written to.
+    segments: RwLock<Vec<Arc<Segment>>>,
+    writing: Mutex<Writing>,
+    segment_bytes: u64,
+}
+
+/// Where the next group goes.
+struct Writing {
+    sealer: Sealer,
+    /// The revision behind the last one.
+    next: Revision,
+    /// Up to where the file has room on the disk.
+    reserved: u64,
+}
+
+impl Log {
+    /// Opens the log of a store, or makes it. Answers its newest revision as well. Nothing is added before it is [cut](Log::cut).
+    pub(super) fn open(store: &Path, identity: Uuid) -> Result<(Self, Revision), StoreError> {
+        Self::with_segments_of(store, identity, SEGMENT_BYTES)
+    }
+
+    fn with_segments_of(store: &Path, identity: Uuid, segment_bytes: u64) -> Result<(Self, Revision), StoreError> {
+        let (folder, key) = (store.join(FOLDER), Key::of(identity));
+        fs::create_dir_all(&folder).map_err(|error| io_error(&error))?;
+        let mut segments = open_segments(&folder, identity, &key)?;
+        if segments.is_empty() {
+            segments.push(create(&folder, Header { store: identity, first: 1, previous: 0 })?);
+        }
+        let last = &segments[segments.len() - 1];
+        let tail = last.check(&key).map_err(|broken| refused(last, &broken))?;
+        if tail.torn {
+            let (file, revision) = (last.path.display(), tail.next);
+            tracing::warn!(%file, at = tail.end, revision, "the last commits were not written whole: nobody was told of them");
+        }
+        let writing = Writing { sealer: Sealer::new(key.clone()), next: tail.next, reserved: tail.end };
+        let (segments, writing) = (RwLock::new(segments), Mutex::new(writing));
+        Ok((Self { folder, store: identity, key, segments, writing, segment_bytes }, tail.next - 1))
+    }
+
+    /// Removes what is behind the last group.
+    pub(super) fn cut(&self) -> Result<(), StoreError> {
+        self.last().cut().map_err(|error| io_error(&error))
+    }
+
+    /// Appends a group, durably: it follows the newest revision.
+    pub(super) fn append(&self, group: &LogGroup) -> Result<(), StoreError> {
+        let Some(first) = group.entries.first().map(|entry| entry.revision) else { return Ok(()) };
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if first != writing.next {
+            return Err(damaged(format!("the log goes on with revision {}, not {first}", writing.next)));
+        }
+        let frame = writing.sealer.seal(group).map_err(|error| io_error(&error))?;
+        let segment = self.room_for(&mut writing, frame.len() as u64)?;
+        let at = segment.end();
+        let end = at + frame.len() as u64;
+        let written = segment.file.write_all_at(&frame, at).and_then(|()| segment.file.sync_data());
+        written.map_err(|error| io_error(&error))?;
+        segment.added(first, at, end);
+        writing.next = first + group.entries.len() as u64;
+        Ok(())
+    }
+
+    /// The file that the next so many bytes go to, with room for them on the disk.
+    fn room_for(&self, writing: &mut Writing, bytes: u64) -> Result<Arc<Segment>, StoreError> {
+        let mut last = self.last();
+        if last.end() >= self.segment_bytes {
+            last.cut().map_err(|error| io_error(&error))?;
+            let header = Header { store: self.store, first: writing.next, previous: last.header.first };
+            last = create(&self.folder, header)?;
+            self.segments.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&last));
+            writing.reserved = BEGIN;
+        }
+        let end = last.end() + bytes;
+        if end > writing.reserved {
+            let up_to = end.next_multiple_of(RESERVE);
+            match fallocate(last.file.as_fd(), FallocateFlags::empty(), writing.reserved, up_to - writing.reserved) {
+                // Not every file system can.
+                Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => writing.reserved = up_to,
+                Err(error) => return Err(io_error(&error.into())),
+            }
+        }
+        Ok(last)
+    }
+
+    fn last(&self) -> Arc<Segment> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&segments[segments.len() - 1])
+    }
+
+    /// The groups that have revisions behind `after`, oldest first; the first one may begin before.
+    pub(super) fn groups(&self, after: Revision) -> Groups {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let wanted = after.saturating_add(1);
+        let at = segments.partition_point(|segment| segment.header.first <= wanted).saturating_sub(1);
+        Groups { key: self.key.clone(), segments, segment: at, at: None, wanted, next: None }
+    }
+}
+
+/// Opens all files of a log, and checks that they follow each other.
+fn open_segments(folder: &Path, store: Uuid, key: &Key) -> Result<Vec<Arc<Segment>>, StoreError> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|error| io_error(&error))? {
+        let path = entry.map_err(|error| io_error(&error))?.path();
+        let first = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".log")?.parse::<Revision>().ok());
+        files.extend(first.map(|first| (first, path)));
+    }
+    files.sort_unstable();
+    let mut segments: Vec<Arc<Segment>> = Vec::new();
+    let newest = files.len().saturating_sub(1);
+    for (at, (first, path)) in files.into_iter().enumerate() {
+        let refused = |what: &str| damaged(format!("{}: {what}", path.display()));
+        let segment = match Segment::open(path.clone()) {
+            Ok(segment) => segment,
+            // As a crash leaves it that comes before anything was written to it.
+            Err(Broken::Damage { .. })
+                if at == newest && !segment::holds_frames(&path, key).map_err(|error| io_error(&error))? =>
+            {
+                fs::remove_file(&path).map_err(|error| io_error(&error))?;
+                continue;
+            }
+            Err(Broken::Io(error)) => return Err(io_error(&error)),
+            Err(broken) => return Err(refused(&broken.to_string())),
+        };
+        if segment.header.store != store {
+            return Err(refused("it is of the log of another store"));
+        }
+        if segment.header.first != first {
+            return Err(refused(&format!("it has revisions from {} on, and another name", segment.header.first)));
+        }
+        let previous = segments.last().map_or(0, |segment| segment.header.first);
+        if segment.header.previous != previous {
+            let missing = file_of(segment.header.previous);
+            return Err(refused(&format!("the file before it, {missing}, is missing")));
+        }
+        segments.push(Arc::new(segment));
+    }
+    Ok(segments)
+}
+
+fn file_of(first: Revision) -> String {
+    format!("{first:020}.log")
+}
+
+fn create(folder: &Path, header: Header) -> Result<Arc<Segment>, StoreError> {
+    let made = Segment::create(folder.join(file_of(header.first)), header).and_then(|segment| {
+        // It is there for good only once its folder is synced.
+        File::open(folder)?.sync_all()?;
+        Ok(Arc::new(segment))
+    });
+    made.map_err(|error| io_error(&error))
+}
+
+fn refused(segment: &Segment, broken: &Broken) -> StoreError {
+    match broken {
+        Broken::Io(error) => io_error(error),
+        broken => damaged(format!(
+            "{}: {broken}. Restore a backup or the archive into an empty folder (`registry-server restore`)",
+            segment.path.display()
+        )),
+    }
+}
+
+/// Reads a log on, group by group.
+pub(super) struct Groups {
+    key: Key,
+    segments: Vec<Arc<Segment>>,
+    /// Which one is read.
+    segment: usize,
+    /// Where in it, once that is known.
+    at: Option<u64>,
+    /// Groups that end before this are passed over.
+    wanted: Revision,
+    /// The revision that has to come next.
+    next: Option<Revision>,
+}
+
+impl Groups {
+    fn read(&mut self) -> Option<Result<LogGroup, StoreError>> {
+        loop {
+            let segment = self.segments.get(self.segment)?;
+            let failed = |broken: &Broken| Some(Err(refused(segment, broken)));
+            let at = match self.at.map_or_else(|| segment.place(self.wanted), Ok) {
+                Ok(at) => at,
+                Err(broken) => return failed(&broken),
+            };
+            if at >= segment.end() {
+                (self.segment, self.at) = (self.segment + 1, Some(BEGIN));
+                continue;
+            }
+            let read = match segment.head(at) {
+                Ok(read) => read,
+                Err(broken) => return failed(&broken),
+            };
+            let head = read.0;
+            if self.next.is_some_and(|next| next != head.first) {
+                let what = format!("it has revision {} where {} belongs", head.first, self.next.unwrap_or_default());
+                return failed(&Broken::Damage { at, what });
+            }
+            (self.at, self.next) = (Some(behind(at, &head)), Some(head.end()));
+            if head.end() <= self.wanted {
+                continue;
+            }
+            let payload = segment.payload(&self.key, at, segment.end(), &read);
+            let group =
+                payload.and_then(|payload| frame::open(&head, payload).map_err(|what| Broken::Damage { at, what }));
+            return Some(group.map_err(|broken| refused(segment, &broken)));
+        }
+    }
+}
+
+impl Iterator for Groups {
+    type Item = Result<LogGroup, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let read = self.read();
+        if !matches!(read, Some(Ok(_))) {
+            // An error is the last thing there is.
+            self.segments.clear();
+        }
+        read
+    }
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+/// For tests: the log of a store that nobody has open, rewritten with other groups under the right digests.
+///
+/// # Errors
+/// If it can't be read or written.
+#[doc(hidden)]
+pub fn rewrite(store: &Path, change: impl FnOnce(&mut Vec<LogGroup>)) -> Result<(), StoreError> {
+    let about = About::read(store).map_err(|error| io_error(&error))?.ok_or_else(|| damaged("there is no store"))?;
+    let (log, _) = Log::open(store, about.identity)?;
+    let mut groups = log.groups(0).collect::<Result<Vec<_>, _>>()?;
+    change(&mut groups);
+    drop(log);
+    fs::remove_dir_all(store.join(FOLDER)).map_err(|error| io_error(&error))?;
+    let (log, _) = Log::open(store, about.identity)?;
+    groups.iter().try_for_each(|group| log.append(group))
+}
