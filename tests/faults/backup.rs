@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use registry_client::pb::Artifact;
 use registry_common::hex;
 use registry_tests::process::{ServerProcess, refusal, registryctl, sled_command};
-use registry_tests::restore::{assert_same, damage, replace, tamper, verified};
+use registry_tests::restore::{assert_same, damage, damage_log, replace, tamper, verified};
 use registry_tests::{PATIENCE, chunks, files, noise_of, pending, ready, sha256, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -265,10 +265,15 @@ async fn verify_by_command_says_what_it_found() {
         assert!(said.lines().any(|line| line.starts_with(expected)), "{said}");
         assert!(said.trim().ends_with("problems") || said.trim().ends_with("problem"), "{said}");
     };
-    tamper(&storage, |_, state| replace(state, b"R\x01", "the-owner", "no-owners")).await;
+    tamper(&storage, |state| replace(state, b"R\x01", "the-owner", "no-owners")).await;
     found("models default\\x00fraud: is not what the log says");
-    tamper(&storage, |log, _| replace(log, b"\0\0\0\0\0\0\0\x03", "0.bin", "9.bin")).await;
-    found("behind revision 0: a group of the log is not what was written");
+    damage_log(&storage, 2);
+    let refused = offline(&storage, &["verify"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused.stderr);
+    for part in ["0001.log: at byte ", "a group of revisions is not what was written", "Restore a backup"] {
+        assert!(said.contains(part), "{said}");
+    }
 }
 
 #[test]

@@ -9,8 +9,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::impatient;
 use crate::trace::{self, Call};
 
-/// Where sled keeps everything.
-const STORE: &str = "/store/db";
+/// Where the log is, and what each group in it begins with.
+const LOG: &str = "/store/log/00000000000000000001.log";
+const GROUP: &str = "GRP1";
 const CALLS: &str = "trace=fdatasync,fsync,sync_file_range,write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,12 +36,12 @@ async fn an_answer_is_sent_after_fdatasync() {
     for model in 0..3 {
         let mark = format!("models/mark-{model}-of-a-model");
         client.create_model(&mark).await.unwrap();
+        marks.push(mark.clone());
         for version in 0..3 {
             let id = format!("mark-{model}-{version}-of-a-version");
             client.create_version(&mark).version_id(&id).await.unwrap();
             marks.push(id);
         }
-        marks.push(mark);
     }
     // strace ends with the server, and passes on nothing itself.
     let first = std::fs::read_to_string(&file).unwrap();
@@ -49,30 +50,26 @@ async fn an_answer_is_sent_after_fdatasync() {
     assert_eq!(server.wait().code(), Some(0));
 
     let calls = trace::read(&std::fs::read_to_string(&file).unwrap());
-    for mark in marks {
-        assert_is_synced(&calls, &mark);
+    // One call was made at a time, and each made a group.
+    let commits: Vec<_> = calls.iter().filter(|call| call.is_write_to(LOG) && call.text.contains(GROUP)).collect();
+    assert_eq!(commits.len(), marks.len());
+    for (commit, mark) in commits.into_iter().zip(marks) {
+        assert_is_synced(&calls, commit, &mark);
     }
 }
 
 /// Between the write of a commit and the first that the network got to see of it, there is a sync from beginning to end.
-fn assert_is_synced(calls: &[Call], mark: &str) {
-    let commit = calls.iter().find(|call| call.is_write_to(STORE) && call.text.contains(mark));
-    let commit = commit.unwrap_or_else(|| panic!("{mark} was never written to {STORE}"));
+fn assert_is_synced(calls: &[Call], commit: &Call, mark: &str) {
     let answer = calls.iter().find(|call| call.is_socket_write() && call.text.contains(mark));
     let answer = answer.unwrap_or_else(|| panic!("{mark} was never answered"));
     // The head of an answer may go out before its body. One call is made at a time: whatever goes out is a part of this answer.
     let first =
         calls.iter().find(|call| call.is_socket_write() && call.begin > commit.begin).expect("there is an answer");
     assert!(first.begin <= answer.begin, "{mark}: was answered before it was written:\n{answer:#?}\n{commit:#?}");
-    // sled appends: the commit is what lies before the end of this write, wherever it was written from. What lies behind it is
-    // the state that is made of the log, which is not waited for.
-    let end = commit.bytes().end;
-    let written =
-        calls.iter().filter(|call| call.is_write_to(STORE) && call.begin < first.begin && call.bytes().start < end);
-    let written = written.map(|call| call.end.unwrap_or(usize::MAX)).max().expect("there is a commit");
+    let written = commit.end.expect("it is written");
     let synced = calls
         .iter()
-        .any(|call| call.is_sync_of(STORE) && call.begin > written && call.end.is_some_and(|end| end < first.begin));
+        .any(|call| call.is_sync_of(LOG) && call.begin > written && call.end.is_some_and(|end| end < first.begin));
     let between: Vec<_> = calls.iter().filter(|call| (commit.begin..=first.begin).contains(&call.begin)).collect();
-    assert!(synced, "{mark}: no sync between the last write and the answer: {between:#?}");
+    assert!(synced, "{mark}: no sync between the write and the answer: {between:#?}");
 }

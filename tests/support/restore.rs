@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use prost::Message as _;
 use registry_client::pb::{Artifact, Event, Model, VerifyReport, Version};
 use registry_client::{RegistryClient, WatchItem, pb};
 use registry_server::backup::restore::{RestoreError, Restored, Until, restore};
 use registry_server::config::{Config, Size};
 use registry_server::server::Server;
+use registry_server::stored::LogGroup;
 use registry_server::stores::{ServeError, Stores};
 
 use crate::{PATIENCE, events, soon, store, until};
@@ -135,17 +137,38 @@ pub fn damage(file: &Path) {
     std::fs::write(file, bytes).unwrap();
 }
 
-/// Opens the embedded store of a server that has stopped as what it is, a sled database with the trees `log` and `state`, and
-/// changes it behind the server's back.
+/// Opens the state of an embedded store, whose server has stopped, as what it is, a sled tree, and changes it behind the server's back.
 ///
 /// # Panics
 /// If it can't be opened.
-pub async fn tamper(storage: &Path, change: impl FnOnce(&sled::Tree, &sled::Tree)) {
+pub async fn tamper(storage: &Path, change: impl FnOnce(&sled::Tree)) {
     // As the server opens it; sled refuses anything else.
-    let settings = sled::Config::new().path(storage.join("store")).segment_size(4 << 20).flush_every_ms(None);
+    let settings = sled::Config::new().path(storage.join("store/state")).segment_size(4 << 20).flush_every_ms(None);
     let db = until(PATIENCE, || async { settings.open().ok() }).await;
-    change(&db.open_tree("log").unwrap(), &db.open_tree("state").unwrap());
+    change(&db.open_tree("state").unwrap());
     db.flush().unwrap();
+}
+
+/// Changes the log of an embedded store, whose server has stopped, so well that its frames are as they should be.
+///
+/// # Panics
+/// If it can't be read or written.
+pub fn rewrite_log(storage: &Path, change: impl FnOnce(&mut Vec<LogGroup>)) {
+    registry_server::store::sled::log::rewrite(&storage.join("store"), change).unwrap();
+}
+
+/// Damages the log of an embedded store where one of its groups begins.
+///
+/// # Panics
+/// If there is no such group.
+pub fn damage_log(storage: &Path, group: usize) {
+    let file = storage.join("store/log/00000000000000000001.log");
+    let bytes = std::fs::read(&file).unwrap();
+    let begins = bytes.windows(4).enumerate().filter(|(_, bytes)| bytes == b"GRP1").nth(group);
+    let (begins, _) = begins.expect("there are as many");
+    // In the digest, in place: the server may have the file open.
+    let file = std::fs::File::options().write(true).open(file).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[bytes[begins + 40] ^ 1], begins as u64 + 40).unwrap();
 }
 
 /// Replaces a text in the values of a tree by another one of the same length.
@@ -170,20 +193,21 @@ pub fn replace(tree: &sled::Tree, keys: &[u8], text: &str, by: &str) {
     assert!(replaced > 0, "{text} is nowhere");
 }
 
-/// How many bytes come before a group in the log of the embedded store.
-const GROUP_HEADER: usize = 37;
-
-/// A group of one part as the log has it.
-pub fn as_logged(group: &[u8]) -> Vec<u8> {
-    let digest = registry_common::chunks::Chunk::of(group).blake3;
-    [&[1, 0, 0, 0, 1], digest.as_slice(), group].concat()
-}
-
-/// Replaces a text in a log by another one, so well that the groups are as they should be.
-pub fn replace_in_log(log: &sled::Tree, keys: &[u8], text: &str, by: &str) {
-    replace(log, keys, text, by);
-    for entry in log.scan_prefix(keys) {
-        let (key, value) = entry.unwrap();
-        log.insert(key, as_logged(&value[GROUP_HEADER..])).unwrap();
+/// Replaces a text in the groups of a log by another one of the same length.
+///
+/// # Panics
+/// If it is in none, or they are not of the same length.
+pub fn replace_in_log(groups: &mut [LogGroup], text: &str, by: &str) {
+    assert_eq!(text.len(), by.len());
+    let mut replaced = 0;
+    for group in groups {
+        let mut bytes = group.encode_to_vec();
+        let places: Vec<_> = (0..bytes.len()).filter(|place| bytes[*place..].starts_with(text.as_bytes())).collect();
+        for place in &places {
+            bytes[*place..*place + text.len()].copy_from_slice(by.as_bytes());
+        }
+        *group = LogGroup::decode(bytes.as_slice()).unwrap();
+        replaced += places.len();
     }
+    assert!(replaced > 0, "{text} is nowhere");
 }

@@ -1,43 +1,43 @@
-//! What lies on the disk: opening it, writing the log and syncing it, applying the log to the state, recovery.
+//! What lies on the disk: opening it, adding to the log, applying the log to the state, recovery.
 
 use std::cmp::Ordering;
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::stored;
-use bytes::Bytes;
-use prost::Message;
 use uuid::Uuid;
 
+use super::about::{About, boot};
+use super::log::Log;
 use super::mark::{Mark, Noted};
-use super::physical::{Overrides, PART_BYTES, View};
+use super::physical::{Overrides, View};
 use super::staged::Staged;
 use crate::room;
 use crate::store::{Layout, LogEntry, Revision, SCAN_BYTES, StoreError, logged};
 
-/// How everything lies in the store. It is the only schema that this program can read; the one before was never released.
-const SCHEMA: u32 = 4;
-const SCHEMA_KEY: &[u8] = b"schema";
-const IDENTITY_KEY: &[u8] = b"identity";
-/// There as long as the store is in the middle of a restore.
-const RESTORING_KEY: &[u8] = b"restoring";
-/// In the state: the newest revision that was applied to it. Not a prefix of any other key.
+/// How everything lies in the store. It is the only schema that this program can read; those before were never released.
+const SCHEMA: u32 = 5;
+/// The folder of the state, in that of the store.
+const STATE: &str = "state";
+/// What earlier schemas had in place of it.
+const STATE_BEFORE: &str = "db";
+/// In the state: of which log it is made, and the newest revision that was applied to it. Not a prefix of any other key.
+const MADE_OF_KEY: &[u8] = b"L";
 const APPLIED_KEY: &[u8] = b"A";
-/// What a group begins with in the log: a format, then how many parts it has, and the BLAKE3 of what follows. So what was not
-/// written whole can be told.
-const GROUP_FORMAT: u8 = 1;
-const GROUP_HEADER: usize = 1 + 4 + 32;
 /// sled puts a node of more than a quarter of this into a file that it never syncs; see [`super`].
 pub(super) const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
+/// How often what the state has in memory is written to its files.
+const FLUSH_MS: u64 = 1000;
 
-/// An open sled database.
+/// An open store.
 #[derive(Debug)]
 pub(super) struct Disk {
+    about: Mutex<About>,
+    log: Log,
     db: sled::Db,
-    log: sled::Tree,
     state: sled::Tree,
-    /// The file that sled writes, opened once more for `fdatasync`.
-    file: File,
     mark: Mark,
     folder: PathBuf,
     layout: &'static Layout,
@@ -68,44 +68,38 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 impl Disk {
-    pub(super) fn open(folder: &Path, cache_bytes: u64, layout: &'static Layout) -> Result<Self, StoreError> {
-        let db = sled::Config::new()
-            .path(folder)
-            .cache_capacity(cache_bytes)
-            .segment_size(SEGMENT_BYTES)
-            // The lane syncs what has to be synced.
-            .flush_every_ms(None)
-            .open()
-            .map_err(store_error)?;
-        match db.get(SCHEMA_KEY).map_err(store_error)?.map(|schema| number(&schema)) {
-            Some(found) => {
-                let found = u32::try_from(found).unwrap_or(u32::MAX);
-                match found.cmp(&SCHEMA) {
-                    Ordering::Less => return Err(StoreError::TooOld { found, known: SCHEMA }),
-                    Ordering::Equal => {}
-                    Ordering::Greater => return Err(StoreError::TooNew { found, known: SCHEMA }),
-                }
-            }
-            None => {
-                db.insert(SCHEMA_KEY, &SCHEMA.to_be_bytes()).map_err(store_error)?;
-            }
+    /// Opens the store in a folder, or makes it, with its state as the log has it. Answers its newest revision as well.
+    pub(super) fn open(
+        folder: &Path,
+        cache_bytes: u64,
+        layout: &'static Layout,
+    ) -> Result<(Self, Revision), StoreError> {
+        let io = |error: std::io::Error| io_error(&error);
+        fs::create_dir_all(folder).map_err(io)?;
+        let mut about = about(folder)?;
+        let suspect = about.open_since_boot.is_some() && about.open_since_boot != boot();
+        if suspect {
+            tracing::warn!("the machine went down while the store was open: its state is made of the log again");
         }
-        if !db.contains_key(IDENTITY_KEY).map_err(store_error)? {
-            db.insert(IDENTITY_KEY, Uuid::new_v4().as_bytes()).map_err(store_error)?;
-        }
-        let disk = Self {
-            log: db.open_tree("log").map_err(store_error)?,
-            state: db.open_tree("state").map_err(store_error)?,
-            file: File::open(folder.join("db")).map_err(|error| io_error(&error))?,
-            mark: Mark::open(folder).map_err(|error| io_error(&error))?,
-            folder: folder.to_owned(),
-            layout,
-            db,
+        // Who has it has the store.
+        let state = State::open(folder, cache_bytes, about.identity, suspect)?;
+        let mark = Mark::open(folder).map_err(io)?;
+        let (log, newest) = Log::open(folder, about.identity)?;
+        check_noted(&log, newest, &mark)?;
+        log.cut()?;
+        let state = if state.applied()? > newest {
+            tracing::warn!(newest, "the state is ahead of the log, and is made of it again");
+            drop(state);
+            State::open(folder, cache_bytes, about.identity, true)?
+        } else {
+            state
         };
-        disk.sync()?;
-        // The files are there for good only once their folder is synced.
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io_error(&error))?;
-        Ok(disk)
+        about.open_since_boot = boot();
+        about.write(folder).map_err(io)?;
+        let State { db, tree } = state;
+        let disk = Self { about: Mutex::new(about), log, db, state: tree, mark, folder: folder.to_owned(), layout };
+        disk.recover()?;
+        Ok((disk, newest))
     }
 
     pub(super) fn layout(&self) -> &'static Layout {
@@ -120,25 +114,30 @@ impl Disk {
         &self.state
     }
 
-    pub(super) fn identity(&self) -> Result<Uuid, StoreError> {
-        let identity = self.db.get(IDENTITY_KEY).map_err(store_error)?;
-        identity.and_then(|bytes| Uuid::from_slice(&bytes).ok()).ok_or_else(|| damaged("it has no identity"))
+    fn about(&self) -> MutexGuard<'_, About> {
+        self.about.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn identity(&self) -> Uuid {
+        self.about().identity
     }
 
     /// Whether the store is not in the middle of a restore.
-    pub(super) fn whole(&self) -> Result<bool, StoreError> {
-        Ok(!self.db.contains_key(RESTORING_KEY).map_err(store_error)?)
+    pub(super) fn whole(&self) -> bool {
+        !self.about().restoring
     }
 
     /// Notes, durably, whether the store is whole.
     pub(super) fn set_whole(&self, whole: bool) -> Result<(), StoreError> {
-        if self.whole()? == whole {
+        let mut about = self.about();
+        if about.restoring != whole {
             return Ok(());
         }
         self.check_room()?;
-        let noted = if whole { self.db.remove(RESTORING_KEY) } else { self.db.insert(RESTORING_KEY, &[]) };
-        noted.map_err(store_error)?;
-        self.sync()
+        let noted = About { restoring: !whole, ..about.clone() };
+        noted.write(&self.folder).map_err(|error| io_error(&error))?;
+        *about = noted;
+        Ok(())
     }
 
     /// Fails if there is no room for a commit.
@@ -146,36 +145,14 @@ impl Disk {
         room::check(&self.folder, room::FOR_LOG).map_err(|error| io_error(&error))
     }
 
-    /// Makes everything that was written so far durable.
-    pub(super) fn sync(&self) -> Result<(), StoreError> {
-        self.db.flush().map_err(store_error)?;
-        self.file.sync_data().map_err(|error| io_error(&error))
-    }
-
     /// Notes, beside the store, what it holds durably.
     pub(super) fn note(&self, noted: Noted) -> Result<(), StoreError> {
         self.mark.note(noted).map_err(|error| io_error(&error))
     }
 
-    /// Fails if the store, which ends at a revision, lacks what was acknowledged.
-    pub(super) fn check_noted(&self, newest: Revision) -> Result<(), StoreError> {
-        let Some(noted) = self.mark.read().map_err(|error| io_error(&error))? else { return Ok(()) };
-        let there = self.read_log(noted.revision.saturating_sub(1), 1)?;
-        if there.first().is_some_and(|there| Noted::of(there.revision, &there.events) == noted) {
-            return Ok(());
-        }
-        Err(StoreError::Lost { newest, noted: noted.revision, file: self.mark.path().to_owned() })
-    }
-
-    /// Adds a group to the log. It is cut into parts, each under the group's first revision and its own number.
+    /// Adds a group to the log, durably.
     pub(super) fn append(&self, group: &stored::LogGroup) -> Result<(), StoreError> {
-        let Some(first) = group.entries.first() else { return Ok(()) };
-        let bytes = with_header(&group.encode_to_vec());
-        let mut batch = sled::Batch::default();
-        for (part, bytes) in (0u32..).zip(bytes.chunks(PART_BYTES)) {
-            batch.insert([first.revision.to_be_bytes().as_slice(), &part.to_be_bytes()].concat(), bytes);
-        }
-        self.log.apply_batch(batch).map_err(store_error)
+        self.log.append(group)
     }
 
     /// Changes the state to that of the revision `last`.
@@ -191,51 +168,36 @@ impl Disk {
         self.state.apply_batch(batch).map_err(store_error)
     }
 
-    /// Removes the last group if only some of its parts were written, as a process leaves it that ends amid them. It was not synced, so
-    /// nobody was told of it.
-    fn drop_incomplete(&self, applied: Revision) -> Result<(), StoreError> {
-        let Some((last, _)) = self.log.last().map_err(store_error)? else { return Ok(()) };
-        let first = &last[..8];
-        let parts: Vec<_> = self.log.scan_prefix(first).collect::<Result<_, _>>().map_err(store_error)?;
-        let begins = parts.first().filter(|(key, _)| key[8..] == [0; 4]);
-        // What is there in another way is damage, and found when it is read.
-        let expected = begins.map(|(_, part)| part.get(1..5).filter(|_| part[0] == GROUP_FORMAT).map_or(0, number));
-        if expected.is_some_and(|expected| expected <= parts.len() as u64) {
-            return Ok(());
-        }
-        let revision = number(first);
-        let noted = self.mark.read().map_err(|error| io_error(&error))?.map_or(0, |noted| noted.revision);
-        if revision <= applied.max(noted) {
-            return Err(damaged(format!("revision {revision} has lost a part of what was logged")));
-        }
-        tracing::warn!(revision, "the last commits were not written whole, and are dropped: nobody was told of them");
-        let mut batch = sled::Batch::default();
-        parts.iter().for_each(|(key, _)| batch.remove(key));
-        self.log.apply_batch(batch).map_err(store_error)?;
-        self.sync()
-    }
-
-    /// Applies what the log has and the state lacks. Answers the newest revision.
-    pub(super) fn recover(&self) -> Result<Revision, StoreError> {
+    /// Applies what the log has and the state lacks.
+    fn recover(&self) -> Result<(), StoreError> {
         const GROUPS_AT_ONCE: usize = 16;
+        const TELL_EVERY: Duration = Duration::from_secs(10);
         let applied = self.state.get(APPLIED_KEY).map_err(store_error)?;
-        let mut revision = applied.map_or(0, |applied| number(&applied));
-        self.drop_incomplete(revision)?;
+        let before = applied.map_or(0, |applied| number(&applied));
+        let (mut revision, mut told) = (before, Instant::now());
+        let mut groups = self.log.groups(revision);
         loop {
             let mut entries = Vec::new();
-            for group in self.groups(revision).take(GROUPS_AT_ONCE) {
+            for group in groups.by_ref().take(GROUPS_AT_ONCE) {
                 entries.extend(group?.entries.into_iter().filter(|entry| entry.revision > revision));
             }
-            let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(revision) };
+            let Some(last) = entries.last().map(|entry| entry.revision) else { break };
             logged::check_follows(revision, &entries)?;
             let mut overrides = Overrides::new();
             for entry in &entries {
                 self.replay(entry, &mut overrides)?;
             }
             revision = last;
-            tracing::info!(revision, "applied the log to the state");
             self.apply(&overrides, last)?;
+            if told.elapsed() > TELL_EVERY {
+                told = Instant::now();
+                tracing::info!(revision, "applying the log to the state");
+            }
         }
+        if revision > before {
+            tracing::info!(revision, "applied the log to the state");
+        }
+        Ok(())
     }
 
     /// Stages the writes of a log entry again.
@@ -265,8 +227,14 @@ impl Disk {
         if limit == 0 {
             return Ok(entries);
         }
-        for group in self.groups(after) {
-            for entry in group?.entries.into_iter().filter(|entry| entry.revision > after) {
+        for group in self.log.groups(after) {
+            let group = match group {
+                Ok(group) => group,
+                // It comes again, and first, to who reads on: then it is known which revision can't be read.
+                Err(_) if !entries.is_empty() => break,
+                Err(error) => return Err(error),
+            };
+            for entry in group.entries.into_iter().filter(|entry| entry.revision > after) {
                 bytes += size_of(&entry);
                 entries.push(entry);
                 if entries.len() == limit || bytes >= SCAN_BYTES {
@@ -276,52 +244,96 @@ impl Disk {
         }
         Ok(entries)
     }
+}
 
-    /// The groups that have revisions behind `after`, oldest first; the first one may begin before.
-    fn groups(&self, after: Revision) -> impl Iterator<Item = Result<stored::LogGroup, StoreError>> {
-        let wanted = after.saturating_add(1);
-        let before = self.log.range(..=[wanted.to_be_bytes().as_slice(), &[u8::MAX; 4]].concat()).next_back();
-        let start = match &before {
-            Some(Ok((key, _))) => number(&key[..8]),
-            // An error comes again, and to the caller, as the range is read.
-            Some(Err(_)) => 0,
-            None => wanted,
-        };
-        let mut parts = self.log.range(start.to_be_bytes()..).peekable();
-        std::iter::from_fn(move || {
-            let (key, first) = match parts.next()? {
-                Ok(entry) => entry,
-                Err(error) => return Some(Err(store_error(error))),
-            };
-            let mut bytes = first.to_vec();
-            while let Some(Ok((_, part))) =
-                parts.next_if(|part| matches!(part, Ok((other, _)) if other[..8] == key[..8]))
-            {
-                bytes.extend_from_slice(&part);
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // What fails here costs time when the store is opened, and nothing else.
+        let flushed = self.db.flush().map_err(store_error).and_then(|_| {
+            let file = File::open(self.folder.join(STATE).join("db"));
+            file.and_then(|file| file.sync_all()).map_err(|error| io_error(&error))
+        });
+        let closed = About { open_since_boot: None, ..self.about().clone() };
+        if let Err(error) = flushed.and_then(|()| closed.write(&self.folder).map_err(|error| io_error(&error))) {
+            tracing::warn!(%error, "the state was not closed properly");
+        }
+    }
+}
+
+/// What is said of the store, which is made if nothing is there.
+fn about(folder: &Path) -> Result<About, StoreError> {
+    let Some(about) = About::read(folder).map_err(|error| damaged(format!("store.json can't be read: {error}")))?
+    else {
+        if folder.join(STATE_BEFORE).exists() {
+            return Err(StoreError::TooOld { found: SCHEMA - 1, known: SCHEMA });
+        }
+        let about = About { schema: SCHEMA, identity: Uuid::new_v4(), restoring: false, open_since_boot: None };
+        about.write(folder).map_err(|error| io_error(&error))?;
+        return Ok(about);
+    };
+    match about.schema.cmp(&SCHEMA) {
+        Ordering::Less => Err(StoreError::TooOld { found: about.schema, known: SCHEMA }),
+        Ordering::Equal => Ok(about),
+        Ordering::Greater => Err(StoreError::TooNew { found: about.schema, known: SCHEMA }),
+    }
+}
+
+/// Fails if the log, which ends at a revision, lacks what was acknowledged.
+fn check_noted(log: &Log, newest: Revision, mark: &Mark) -> Result<(), StoreError> {
+    let Some(noted) = mark.read().map_err(|error| io_error(&error))? else { return Ok(()) };
+    if newest >= noted.revision {
+        let group = log.groups(noted.revision.saturating_sub(1)).next().transpose()?;
+        let entries = group.map(|group| group.entries).unwrap_or_default();
+        if entries.iter().any(|there| Noted::of(there.revision, &there.events) == noted) {
+            return Ok(());
+        }
+    }
+    Err(StoreError::Lost { newest, noted: noted.revision, file: mark.path().to_owned() })
+}
+
+/// The state in its folder: sled, which recovers what it can, and whose damage costs time only.
+struct State {
+    db: sled::Db,
+    tree: sled::Tree,
+}
+
+impl State {
+    /// Opens it, or makes it. What is there is removed first if it is `suspect`, can't be read, or is of another log.
+    fn open(folder: &Path, cache_bytes: u64, made_of: Uuid, suspect: bool) -> Result<Self, StoreError> {
+        let path = folder.join(STATE);
+        let open = || {
+            let config = sled::Config::new().path(&path).cache_capacity(cache_bytes).segment_size(SEGMENT_BYTES);
+            let db = config.flush_every_ms(Some(FLUSH_MS)).open()?;
+            let tree = db.open_tree("state")?;
+            let of = tree.get(MADE_OF_KEY)?;
+            if of.is_none() && tree.is_empty() {
+                tree.insert(MADE_OF_KEY, made_of.as_bytes())?;
+                return Ok(Some(Self { db, tree }));
             }
-            Some(without_header(bytes).and_then(|bytes| stored::LogGroup::decode(bytes).map_err(damaged)))
-        })
+            Ok((of.as_deref() == Some(made_of.as_bytes())).then_some(Self { db, tree }))
+        };
+        if !suspect {
+            // sled panics over some kinds of damage.
+            let problem = match std::panic::catch_unwind(open) {
+                Ok(Ok(Some(state))) => return Ok(state),
+                Ok(Ok(None)) => "it is of another log".to_owned(),
+                Ok(Err(error @ sled::Error::Io(_))) => return Err(store_error(error)),
+                Ok(Err(error)) => error.to_string(),
+                Err(panic) => {
+                    let said = panic.downcast_ref::<String>().map(String::as_str);
+                    said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("sled panicked").to_owned()
+                }
+            };
+            tracing::warn!(folder = %path.display(), problem, "the state can't be read, and is made of the log again");
+        }
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io_error(&error)),
+            _ => {}
+        }
+        open().map_err(store_error)?.ok_or_else(|| damaged("a new state has something in it"))
     }
-}
 
-/// A group as it is cut into parts.
-fn with_header(group: &[u8]) -> Vec<u8> {
-    let parts = (GROUP_HEADER + group.len()).div_ceil(PART_BYTES);
-    // A group that does not fit 4 billion parts of 32 KiB can't be in memory.
-    let parts = u32::try_from(parts).unwrap_or(u32::MAX);
-    let digest = blake3::hash(group);
-    [&[GROUP_FORMAT], parts.to_be_bytes().as_slice(), digest.as_bytes(), group].concat()
-}
-
-/// The group in its parts.
-fn without_header(parts: Vec<u8>) -> Result<Bytes, StoreError> {
-    let mut header = Bytes::from(parts);
-    if header.len() < GROUP_HEADER || header[0] != GROUP_FORMAT {
-        return Err(damaged("a group of the log has no beginning"));
+    fn applied(&self) -> Result<Revision, StoreError> {
+        Ok(self.tree.get(APPLIED_KEY).map_err(store_error)?.map_or(0, |applied| number(&applied)))
     }
-    let group = header.split_off(GROUP_HEADER);
-    if blake3::hash(&group).as_bytes() != &header[5..] {
-        return Err(damaged("a group of the log is not what was written"));
-    }
-    Ok(group)
 }

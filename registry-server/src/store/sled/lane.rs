@@ -47,6 +47,8 @@ struct Group {
     overrides: Arc<Overrides>,
     entries: Vec<LogEntry>,
     bytes: usize,
+    /// There is room on the disk for what it may hold.
+    has_disk: bool,
     answers: Vec<(oneshot::Sender<Committed>, Committed)>,
 }
 
@@ -179,8 +181,13 @@ impl Decider {
         let decided = AssertUnwindSafe(decision.decide(&mut staged)).catch_unwind().await;
         let decided = decided.unwrap_or_else(|_| Err(StoreError::Damaged("a decision panicked".to_owned())));
         // What changes nothing needs no room.
-        match decided.and_then(|events| events.map(|events| self.disk.check_room().map(|()| events)).transpose()) {
-            Ok(Some(events)) => Ok(Some(staged.into_entry(events))),
+        let has_disk = self.group.has_disk;
+        let check_room = |events| if has_disk { Ok(events) } else { self.disk.check_room().map(|()| events) };
+        match decided.and_then(|events| events.map(check_room).transpose()) {
+            Ok(Some(events)) => {
+                self.group.has_disk = true;
+                Ok(Some(staged.into_entry(events)))
+            }
             other => {
                 staged.undo();
                 other.map(|_| None)
@@ -229,7 +236,6 @@ impl Writer {
         let Some(newest) = entries.last() else { return Ok(()) };
         let (last, noted) = (newest.revision, Noted::of(newest.revision, &newest.events));
         self.disk.append(&LogGroup { entries })?;
-        self.disk.sync()?;
         self.disk.note(noted)?;
         self.snapshots.preserve(self.disk.state(), overrides, || {
             self.disk.apply(overrides, last)?;

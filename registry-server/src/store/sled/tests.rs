@@ -10,7 +10,9 @@ use prost::Message as _;
 use tempfile::TempDir;
 
 use super::SledStore;
-use super::disk::{Disk, store_error};
+use super::about::About;
+use super::disk::{Disk, SEGMENT_BYTES, store_error};
+use super::physical::record_key;
 use crate::store::conformance::{BY_FLAG, BY_PORT, Backend, LAYOUT, PORT, SHIP, conformance};
 use crate::store::{Decision, Place, Put, Read as _, Store, StoreError, Transaction};
 use crate::stored::{self as stored, LogEntry, LogGroup, LoggedWrite, logged_write::Value};
@@ -84,80 +86,84 @@ async fn what_is_in_the_log_but_not_in_the_state_is_applied_on_opening() {
     let folder = tempfile::tempdir().unwrap();
     let payload = Bytes::from(vec![7; 100_000]);
     {
-        let disk = Disk::open(folder.path(), CACHE, &LAYOUT).unwrap();
+        let (disk, _) = Disk::open(folder.path(), CACHE, &LAYOUT).unwrap();
         for first in [1, 3, 5] {
             disk.append(&logged(first, &payload)).unwrap();
         }
-        disk.sync().unwrap();
     }
-    let store = open(folder.path()).unwrap();
-    assert_eq!(*store.head().borrow(), 6);
-    for revision in 1..=6u64 {
+    assert_has(&open(folder.path()).unwrap(), 6, &payload).await;
+}
+
+async fn assert_has(store: &SledStore, newest: u64, payload: &Bytes) {
+    assert_eq!(*store.head().borrow(), newest);
+    for revision in 1..=newest {
         let record = store.get(SHIP, revision.to_string().as_bytes()).await.unwrap().unwrap();
         assert!(record.revision == revision && record.payload == payload);
     }
 }
 
-/// The keys of the parts of a group in the log.
-fn parts(log: &sled::Tree, first: u64) -> Vec<sled::IVec> {
-    log.scan_prefix(first.to_be_bytes()).keys().collect::<Result<_, _>>().unwrap()
-}
-
-/// Changes the log of a store that nobody has open.
-fn in_the_log<T>(folder: &Path, change: impl FnOnce(&sled::Tree) -> T) -> T {
-    let config = sled::Config::new().path(folder).segment_size(super::disk::SEGMENT_BYTES);
-    let db = reopen(|| config.open().map_err(store_error)).unwrap();
-    change(&db.open_tree("log").unwrap())
-}
-
+/// What the state is damaged by, or gone, costs time only: the log has everything.
 #[tokio::test]
-async fn a_last_group_that_was_not_written_whole_is_dropped() {
-    let payload = Bytes::from(vec![7; 100_000]);
-    for missing in 0..7 {
-        let folder = tempfile::tempdir().unwrap();
-        {
-            let disk = Disk::open(folder.path(), CACHE, &LAYOUT).unwrap();
-            disk.append(&logged(1, &payload)).unwrap();
-            disk.append(&logged(3, &payload)).unwrap();
-            disk.sync().unwrap();
+async fn a_state_that_can_not_be_used_is_made_of_the_log_again() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let payload = Bytes::from(vec![7; 1000]);
+    for (at, first) in [(&folder, 1), (&other, 1), (&other, 3)] {
+        let (disk, _) = reopen(|| Disk::open(at.path(), CACHE, &LAYOUT)).unwrap();
+        disk.append(&logged(first, &payload)).unwrap();
+    }
+    let state = folder.path().join("state");
+    let replace_all = || {
+        for entry in std::fs::read_dir(&state).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+            std::fs::write(entry.path(), vec![0xff; 100_000]).unwrap();
         }
-        in_the_log(folder.path(), |log| {
-            let parts = parts(log, 3);
-            assert!(parts.len() >= 7, "{}", parts.len());
-            log.remove(&parts[missing]).unwrap();
-        });
-        let store = open(folder.path()).unwrap();
-        assert_eq!(*store.head().borrow(), 2, "part {missing}");
-        drop(store);
-        assert_eq!(in_the_log(folder.path(), |log| parts(log, 3).len()), 0);
+    };
+    let copy_other = || {
+        std::fs::remove_dir_all(&state).unwrap();
+        let copied = std::process::Command::new("cp").arg("-r").arg(other.path().join("state")).arg(&state).status();
+        assert!(copied.unwrap().success());
+    };
+    let machine_went_down = || {
+        let about = About::read(folder.path()).unwrap().unwrap();
+        assert_eq!(about.open_since_boot, None, "it was closed");
+        About { open_since_boot: Some("an earlier time".to_owned()), ..about }.write(folder.path()).unwrap();
+        // What is older than the newest revision that was applied may be lost then.
+        let db = reopen(|| sled::Config::new().path(&state).segment_size(SEGMENT_BYTES).open().map_err(store_error))
+            .unwrap();
+        db.open_tree("state").unwrap().remove(record_key(SHIP, b"1")).unwrap();
+    };
+    let remove = || std::fs::remove_dir_all(&state).unwrap();
+    let changes: [&dyn Fn(); 4] = [&remove, &replace_all, &copy_other, &machine_went_down];
+    for change in changes {
+        assert_has(&open(folder.path()).unwrap(), 2, &payload).await;
+        drop(
+            reopen(|| sled::Config::new().path(&state).segment_size(SEGMENT_BYTES).open().map_err(store_error))
+                .unwrap(),
+        );
+        change();
+        assert_has(&open(folder.path()).unwrap(), 2, &payload).await;
     }
 }
 
 #[tokio::test]
-async fn a_group_that_was_told_of_and_lost_a_part_is_damage() {
+async fn a_group_that_was_not_told_of_may_be_cut_off_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
-    {
-        let disk = Disk::open(folder.path(), CACHE, &LAYOUT).unwrap();
-        disk.append(&logged(1, &Bytes::from(vec![7; 100_000]))).unwrap();
-        disk.sync().unwrap();
-    }
-    drop(open(folder.path()).unwrap());
-    in_the_log(folder.path(), |log| log.remove(&parts(log, 1)[1]).unwrap());
-    let refused = open(folder.path()).unwrap_err();
-    assert!(matches!(&refused, StoreError::Damaged(what) if what.contains("lost a part")), "{refused}");
-}
-
-#[tokio::test]
-async fn a_gap_in_the_log_is_damage() {
-    let folder = tempfile::tempdir().unwrap();
-    {
-        let disk = Disk::open(folder.path(), CACHE, &LAYOUT).unwrap();
-        disk.append(&logged(1, &Bytes::new())).unwrap();
-        disk.append(&logged(4, &Bytes::new())).unwrap();
-        disk.sync().unwrap();
-    }
-    let refused = open(folder.path()).unwrap_err();
-    assert!(matches!(&refused, StoreError::Damaged(what) if what.contains("revision 4 where 3 belongs")), "{refused}");
+    let store = open(folder.path()).unwrap();
+    commit(&store, b"one").await;
+    commit(&store, b"two").await;
+    drop(store);
+    let log = folder.path().join("log/00000000000000000001.log");
+    let bytes = std::fs::read(&log).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    let cut = || std::fs::write(&log, &bytes[..end]).unwrap();
+    cut();
+    let refused = reopen(|| SledStore::open(folder.path(), CACHE, &LAYOUT)).unwrap_err();
+    assert!(matches!(refused, StoreError::Lost { newest: 1, noted: 2, .. }), "{refused}");
+    assert_eq!(std::fs::read(&log).unwrap().len(), end, "nothing is lost by a refusal");
+    std::fs::remove_file(folder.path().join("acknowledged")).unwrap();
+    let store = open(folder.path()).unwrap();
+    assert_eq!(*store.head().borrow(), 1);
+    commit(&store, b"another two").await;
+    assert_eq!(store.log(1, 9).await.unwrap()[0].events, "another two");
 }
 
 #[tokio::test]
@@ -165,17 +171,22 @@ async fn a_store_of_another_schema_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let with_schema = |schema: u32| {
         drop(open(folder.path()));
-        let config = sled::Config::new().path(folder.path()).segment_size(super::disk::SEGMENT_BYTES);
-        let db = reopen(|| config.open().map_err(store_error)).unwrap();
-        db.insert(b"schema", &schema.to_be_bytes()).unwrap();
-        drop(db);
-        open(folder.path()).unwrap_err()
+        let about = About::read(folder.path()).unwrap().unwrap();
+        About { schema, ..about.clone() }.write(folder.path()).unwrap();
+        let refused = open(folder.path()).unwrap_err();
+        about.write(folder.path()).unwrap();
+        refused
     };
     let refused = with_schema(7);
-    assert!(matches!(refused, StoreError::TooNew { found: 7, known: 4 }), "{refused}");
+    assert!(matches!(refused, StoreError::TooNew { found: 7, known: 5 }), "{refused}");
     let refused = with_schema(3);
-    assert!(matches!(refused, StoreError::TooOld { found: 3, known: 4 }), "{refused}");
+    assert!(matches!(refused, StoreError::TooOld { found: 3, known: 5 }), "{refused}");
     assert!(refused.to_string().contains("earlier development version; make a new one"), "{refused}");
+    // What the schemas before had is nothing to begin anew beside.
+    let before = tempfile::tempdir().unwrap();
+    std::fs::write(before.path().join("db"), b"sled").unwrap();
+    let refused = open(before.path()).unwrap_err();
+    assert!(matches!(refused, StoreError::TooOld { found: 4, known: 5 }), "{refused}");
 }
 
 struct Panics;
@@ -206,7 +217,7 @@ async fn old_bytes_are_still_read() {
         std::fs::read(path).unwrap()
     };
     let db = sled::Config::new().temporary(true).open().unwrap();
-    db.insert(super::physical::record_key(SHIP, b"key"), golden("record-2.bin")).unwrap();
+    db.insert(record_key(SHIP, b"key"), golden("record-2.bin")).unwrap();
     let record = super::physical::View::of(&db).get(SHIP, b"key").unwrap().unwrap();
     assert_eq!((record.revision, record.payload), (7, Bytes::from_static(b"payload")));
 
@@ -248,19 +259,14 @@ async fn commit(store: &SledStore, events: &'static [u8]) {
 #[tokio::test]
 async fn a_store_that_lost_acknowledged_revisions_is_refused_and_says_how_many() {
     let (now, earlier) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let copy_of_db = |from: &Path, to: &Path| {
-        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-            let name = entry.file_name();
-            if entry.file_type().unwrap().is_file() && name != "acknowledged" {
-                std::fs::copy(entry.path(), to.join(name)).unwrap();
-            }
-        }
-    };
     let store = open(now.path()).unwrap();
     commit(&store, b"one").await;
     drop(store);
     drop(open(now.path()).unwrap());
-    copy_of_db(now.path(), earlier.path());
+    for part in ["store.json", "log"] {
+        let copied = std::process::Command::new("cp").arg("-r").arg(now.path().join(part)).arg(earlier.path()).status();
+        assert!(copied.unwrap().success());
+    }
     let store = open(now.path()).unwrap();
     commit(&store, b"two").await;
     commit(&store, b"three").await;
