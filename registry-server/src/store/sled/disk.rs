@@ -1,7 +1,7 @@
 //! What lies on the disk: opening it, adding to the log, applying the log to the state, recovery.
 
 use std::cmp::Ordering;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,30 +14,21 @@ use super::log::Log;
 use super::mark::{Mark, Noted};
 use super::physical::{Overrides, View};
 use super::staged::Staged;
+use super::state::State;
 use crate::room;
 use crate::store::{Layout, LogEntry, Revision, SCAN_BYTES, StoreError, logged};
 
 /// How everything lies in the store. It is the only schema that this program can read; those before were never released.
 const SCHEMA: u32 = 5;
-/// The folder of the state, in that of the store.
-const STATE: &str = "state";
-/// What earlier schemas had in place of it.
+/// The folder of the state in earlier schemas.
 const STATE_BEFORE: &str = "db";
-/// In the state: of which log it is made, and the newest revision that was applied to it. Not a prefix of any other key.
-const MADE_OF_KEY: &[u8] = b"L";
-const APPLIED_KEY: &[u8] = b"A";
-/// sled puts a node of more than a quarter of this into a file that it never syncs; see [`super`].
-pub(super) const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
-/// How often what the state has in memory is written to its files.
-const FLUSH_MS: u64 = 1000;
 
 /// An open store.
 #[derive(Debug)]
 pub(super) struct Disk {
     about: Mutex<About>,
     log: Log,
-    db: sled::Db,
-    state: sled::Tree,
+    state: State,
     mark: Mark,
     folder: PathBuf,
     layout: &'static Layout,
@@ -62,11 +53,6 @@ pub(super) fn damaged(what: impl std::fmt::Display) -> StoreError {
     StoreError::Damaged(what.to_string())
 }
 
-/// Reads a big-endian number of up to eight bytes.
-fn number(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
 impl Disk {
     /// Opens the store in a folder, or makes it, with its state as the log has it. Answers its newest revision as well.
     pub(super) fn open(
@@ -87,7 +73,7 @@ impl Disk {
         let (log, newest) = Log::open(folder, about.identity)?;
         check_noted(&log, newest, &mark)?;
         log.cut()?;
-        let state = if state.applied()? > newest {
+        let state = if state.reached()? > newest {
             tracing::warn!(newest, "the state is ahead of the log, and is made of it again");
             drop(state);
             State::open(folder, cache_bytes, about.identity, true)?
@@ -96,8 +82,7 @@ impl Disk {
         };
         about.open_since_boot = boot();
         about.write(folder).map_err(io)?;
-        let State { db, tree } = state;
-        let disk = Self { about: Mutex::new(about), log, db, state: tree, mark, folder: folder.to_owned(), layout };
+        let disk = Self { about: Mutex::new(about), log, state, mark, folder: folder.to_owned(), layout };
         disk.recover()?;
         Ok((disk, newest))
     }
@@ -110,7 +95,7 @@ impl Disk {
         &self.folder
     }
 
-    pub(super) fn state(&self) -> &sled::Tree {
+    pub(super) fn state(&self) -> &State {
         &self.state
     }
 
@@ -155,25 +140,11 @@ impl Disk {
         self.log.append(group)
     }
 
-    /// Changes the state to that of the revision `last`.
-    pub(super) fn apply(&self, overrides: &Overrides, last: Revision) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
-        for (key, value) in overrides {
-            match value {
-                Some(value) => batch.insert(key.as_slice(), value.as_ref()),
-                None => batch.remove(key.as_slice()),
-            }
-        }
-        batch.insert(APPLIED_KEY, &last.to_be_bytes());
-        self.state.apply_batch(batch).map_err(store_error)
-    }
-
     /// Applies what the log has and the state lacks.
     fn recover(&self) -> Result<(), StoreError> {
         const GROUPS_AT_ONCE: usize = 16;
         const TELL_EVERY: Duration = Duration::from_secs(10);
-        let applied = self.state.get(APPLIED_KEY).map_err(store_error)?;
-        let before = applied.map_or(0, |applied| number(&applied));
+        let before = self.state.applied()?;
         let (mut revision, mut told) = (before, Instant::now());
         let mut groups = self.log.groups(revision);
         loop {
@@ -188,7 +159,8 @@ impl Disk {
                 self.replay(entry, &mut overrides)?;
             }
             revision = last;
-            self.apply(&overrides, last)?;
+            self.state.add(&overrides, last)?;
+            self.state.settle()?;
             if told.elapsed() > TELL_EVERY {
                 told = Instant::now();
                 tracing::info!(revision, "applying the log to the state");
@@ -197,7 +169,7 @@ impl Disk {
         if revision > before {
             tracing::info!(revision, "applied the log to the state");
         }
-        Ok(())
+        self.state.remove_left()
     }
 
     /// Stages the writes of a log entry again.
@@ -249,12 +221,8 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         // What fails here costs time when the store is opened, and nothing else.
-        let flushed = self.db.flush().map_err(store_error).and_then(|_| {
-            let file = File::open(self.folder.join(STATE).join("db"));
-            file.and_then(|file| file.sync_all()).map_err(|error| io_error(&error))
-        });
         let closed = About { open_since_boot: None, ..self.about().clone() };
-        if let Err(error) = flushed.and_then(|()| closed.write(&self.folder).map_err(|error| io_error(&error))) {
+        if let Err(error) = self.state.close().and_then(|()| closed.write(&self.folder).map_err(|error| io_error(&error))) {
             tracing::warn!(%error, "the state was not closed properly");
         }
     }
@@ -289,51 +257,4 @@ fn check_noted(log: &Log, newest: Revision, mark: &Mark) -> Result<(), StoreErro
         }
     }
     Err(StoreError::Lost { newest, noted: noted.revision, file: mark.path().to_owned() })
-}
-
-/// The state in its folder: sled, which recovers what it can, and whose damage costs time only.
-struct State {
-    db: sled::Db,
-    tree: sled::Tree,
-}
-
-impl State {
-    /// Opens it, or makes it. What is there is removed first if it is `suspect`, can't be read, or is of another log.
-    fn open(folder: &Path, cache_bytes: u64, made_of: Uuid, suspect: bool) -> Result<Self, StoreError> {
-        let path = folder.join(STATE);
-        let open = || {
-            let config = sled::Config::new().path(&path).cache_capacity(cache_bytes).segment_size(SEGMENT_BYTES);
-            let db = config.flush_every_ms(Some(FLUSH_MS)).open()?;
-            let tree = db.open_tree("state")?;
-            let of = tree.get(MADE_OF_KEY)?;
-            if of.is_none() && tree.is_empty() {
-                tree.insert(MADE_OF_KEY, made_of.as_bytes())?;
-                return Ok(Some(Self { db, tree }));
-            }
-            Ok((of.as_deref() == Some(made_of.as_bytes())).then_some(Self { db, tree }))
-        };
-        if !suspect {
-            // sled panics over some kinds of damage.
-            let problem = match std::panic::catch_unwind(open) {
-                Ok(Ok(Some(state))) => return Ok(state),
-                Ok(Ok(None)) => "it is of another log".to_owned(),
-                Ok(Err(error @ sled::Error::Io(_))) => return Err(store_error(error)),
-                Ok(Err(error)) => error.to_string(),
-                Err(panic) => {
-                    let said = panic.downcast_ref::<String>().map(String::as_str);
-                    said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("sled panicked").to_owned()
-                }
-            };
-            tracing::warn!(folder = %path.display(), problem, "the state can't be read, and is made of the log again");
-        }
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io_error(&error)),
-            _ => {}
-        }
-        open().map_err(store_error)?.ok_or_else(|| damaged("a new state has something in it"))
-    }
-
-    fn applied(&self) -> Result<Revision, StoreError> {
-        Ok(self.tree.get(APPLIED_KEY).map_err(store_error)?.map_or(0, |applied| number(&applied)))
-    }
 }

@@ -1,10 +1,12 @@
 //! The one lane that all commits go through, a group at a time.
 //!
-//! Two threads. One runs the decisions, one after the other, each above what those before it staged, so that writers to one
-//! model never conflict; it gathers them in a group for as long as the other one is busy. The other takes a group to the disk:
-//! one log write and one sync serve all of it. Decisions are made above a group that is still on its way; if it fails, so do they.
+//! Three threads. One runs the decisions, one after the other, each above what those before it staged, so that writers to one
+//! model never conflict; it gathers them in a group for as long as the next one is busy. That takes a group to the disk: one log
+//! write and one sync serve all of it. Decisions are made above a group that is still on its way; if it fails, so do they. The third
+//! takes the state to its files, behind the others.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
@@ -81,6 +83,8 @@ pub(super) fn start(
 ) -> Guard {
     let failed = Arc::new(OnceLock::new());
     let (out, groups) = mpsc::channel(1);
+    let (due, is_due) = std::sync::mpsc::sync_channel(1);
+    let store = Arc::clone(&disk);
     let decider = Decider {
         disk: Arc::clone(&disk),
         failed: Arc::clone(&failed),
@@ -88,11 +92,39 @@ pub(super) fn start(
         group: Group::default(),
         flying: Arc::default(),
     };
-    let writer = Writer { disk, snapshots, head, healthy, failed, runtime: Handle::current() };
+    let failure = Failure { failed, healthy };
+    let writer = Writer { disk, snapshots, head, due, failure: failure.clone(), runtime: Handle::current() };
     Guard(vec![
-        std::thread::spawn(move || vital("decisions", || futures::executor::block_on(decider.run(queue, out)))),
-        std::thread::spawn(move || vital("writes", || writer.run(groups))),
+        thread("decisions", move || futures::executor::block_on(decider.run(queue, out))),
+        thread("writes", move || writer.run(groups)),
+        thread("state", move || {
+            if let Err(error) = store.state().keep_settling(&is_due) {
+                failure.set(&error);
+            }
+        }),
     ])
+}
+
+/// Starts a thread that the store can't do without.
+fn thread(name: &'static str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || vital(name, work));
+    started.unwrap_or_else(|error| panic!("no thread can be started: {error}"))
+}
+
+/// That the store takes no more writes: for good, since what is on the disk is unknown until it is opened again.
+#[derive(Clone)]
+struct Failure {
+    failed: Arc<OnceLock<StoreError>>,
+    healthy: watch::Sender<bool>,
+}
+
+impl Failure {
+    fn set(&self, error: &StoreError) {
+        if self.failed.set(error.clone()).is_ok() {
+            self.healthy.send_replace(false);
+            tracing::error!(%error, "writing to the disk failed; the store takes no more writes");
+        }
+    }
 }
 
 struct Decider {
@@ -200,8 +232,9 @@ struct Writer {
     disk: Arc<Disk>,
     snapshots: Arc<Snapshots>,
     head: watch::Sender<Revision>,
-    healthy: watch::Sender<bool>,
-    failed: Arc<OnceLock<StoreError>>,
+    /// Asks for the state to be taken to its files.
+    due: SyncSender<()>,
+    failure: Failure,
     runtime: Handle,
 }
 
@@ -209,15 +242,12 @@ impl Writer {
     fn run(self, mut groups: mpsc::Receiver<(Group, OwnedSemaphorePermit)>) {
         while let Some((group, permit)) = groups.blocking_recv() {
             let Group { overrides, entries, answers, .. } = group;
-            let written = match self.failed.get() {
+            let written = match self.failure.failed.get() {
                 Some(error) => Err(error.clone()),
                 None => self.write(entries, &overrides),
             };
-            if let Err(error) = &written
-                && self.failed.set(error.clone()).is_ok()
-            {
-                self.healthy.send_replace(false);
-                tracing::error!(%error, "a commit failed on its way to the disk; the store takes no more writes");
+            if let Err(error) = &written {
+                self.failure.set(error);
             }
             drop(permit);
             // From within the runtime, where waking a task costs no system call.
@@ -238,9 +268,14 @@ impl Writer {
         self.disk.append(&LogGroup { entries })?;
         self.disk.note(noted)?;
         self.snapshots.preserve(self.disk.state(), overrides, || {
-            self.disk.apply(overrides, last)?;
+            self.disk.state().add(overrides, last)?;
             self.head.send_replace(last);
             Ok(())
-        })
+        })?;
+        if self.disk.state().is_due() {
+            // If it was asked to already, that will do.
+            let _ = self.due.try_send(());
+        }
+        Ok(())
     }
 }

@@ -19,6 +19,7 @@ mod mark;
 mod physical;
 mod snapshot;
 mod staged;
+mod state;
 #[cfg(test)]
 mod tests;
 

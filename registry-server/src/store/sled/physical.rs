@@ -14,10 +14,12 @@ use crate::stored::{StoredContent, StoredRecord};
 use bytes::Bytes;
 use prost::Message;
 
+use super::disk::{damaged, store_error};
+use super::state::{Over, State};
 use crate::store::{Hit, Index, Kind, Place, Put, Range, Record, Revision, SCAN_BYTES, Source, StoreError, logged};
 
 /// Staged or former values of some keys; `None` is a key that is not there.
-pub(super) type Overrides = BTreeMap<Vec<u8>, Option<Bytes>>;
+pub(super) type Overrides = BTreeMap<Bytes, Option<Bytes>>;
 
 /// The longest value in sled, in bytes: 17 of them stay below a quarter of a segment (see [`super`]).
 pub(super) const PART_BYTES: usize = 32 * 1024;
@@ -38,8 +40,9 @@ fn part_key(revision: Revision, write: u32, part: u32) -> Vec<u8> {
     [b"P", revision.to_be_bytes().as_slice(), &write.to_be_bytes(), &part.to_be_bytes()].concat()
 }
 
-fn damaged(what: impl std::fmt::Display) -> StoreError {
-    StoreError::Damaged(what.to_string())
+/// Whether a key is that of a part of a record.
+pub(super) fn is_part(key: &[u8]) -> bool {
+    key.starts_with(b"P")
 }
 
 /// The physical entries that write a record: its own, and those of its parts and indexes. `write` tells apart the records
@@ -94,22 +97,22 @@ impl Stored {
 /// An encoded record, and the physical keys of its parts if it is in parts.
 type Body = (Bytes, Vec<Vec<u8>>);
 
-/// A sled tree with some of its keys overridden: the committed state, a staged one, or a former one.
+/// The state with some of its keys overridden: the committed one, a staged one, or a former one.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
-    tree: &'a sled::Tree,
+    state: &'a State,
     /// The first one that has a key wins.
     layers: [Option<&'a Overrides>; 2],
 }
 
 impl<'a> View<'a> {
-    pub(super) fn of(tree: &'a sled::Tree) -> Self {
-        Self { tree, layers: [None, None] }
+    pub(super) fn of(state: &'a State) -> Self {
+        Self { state, layers: [None, None] }
     }
 
-    /// The tree below these overrides.
+    /// The state below these overrides.
     pub(super) fn below(self, overrides: &'a Overrides) -> Self {
-        Self { tree: self.tree, layers: [Some(overrides), self.layers[0]] }
+        Self { state: self.state, layers: [Some(overrides), self.layers[0]] }
     }
 
     pub(super) fn value(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
@@ -118,7 +121,7 @@ impl<'a> View<'a> {
                 return Ok(overridden.clone());
             }
         }
-        Ok(self.tree.get(key).map_err(super::disk::store_error)?.map(Bytes::from_owner))
+        self.state.get(key)
     }
 
     pub(super) fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, StoreError> {
@@ -178,53 +181,55 @@ impl<'a> View<'a> {
         };
         let mut hits = Vec::with_capacity(range.limit.min(64));
         let mut bytes = 0;
-        for entry in self.entries(&head, range) {
-            let (physical, value) = entry?;
-            let position = physical[head.len()..].to_vec();
-            let found = match source {
-                Source::Kind(_) => match self.join(value)? {
-                    Some((body, _)) => Some(record(&position, body)?),
-                    None => self.get(kind, &position)?,
-                },
-                Source::Index(_) => self.get(kind, &value)?,
-            };
-            // Gone between the two reads: then it is not there.
-            if let Some(record) = found {
-                bytes += record.payload.len();
-                hits.push(Hit { position, record });
+        let mut bounds = bounds(&head, range);
+        while !is_empty(&bounds) && range.limit > 0 {
+            let over = self.state.over(&bounds, range.reverse, range.limit);
+            let until = over.until.clone();
+            for entry in self.entries(&bounds, range.reverse, over) {
+                let (physical, value) = entry?;
+                if until.as_ref().is_some_and(|until| is_behind(&physical, until, range.reverse)) {
+                    break;
+                }
+                let position = physical[head.len()..].to_vec();
+                let found = match source {
+                    Source::Kind(_) => match self.join(value)? {
+                        Some((body, _)) => Some(record(&position, body)?),
+                        None => self.get(kind, &position)?,
+                    },
+                    Source::Index(_) => self.get(kind, &value)?,
+                };
+                // Gone between the two reads: then it is not there.
+                if let Some(record) = found {
+                    bytes += record.payload.len();
+                    hits.push(Hit { position, record });
+                }
+                if hits.len() >= range.limit || bytes >= SCAN_BYTES {
+                    return Ok(hits);
+                }
             }
-            if hits.len() >= range.limit || bytes >= SCAN_BYTES {
-                break;
-            }
+            let Some(until) = until else { break };
+            *(if range.reverse { &mut bounds.1 } else { &mut bounds.0 }) = Bound::Excluded(until.to_vec());
         }
         Ok(hits)
     }
 
-    /// The physical entries of a range in order, those of the tree merged with the overrides.
-    fn entries(&self, head: &[u8], range: &Range) -> Entries<'a> {
-        let prefix = [head, &range.prefix].concat();
-        let (mut from, mut to) = (Bound::Included(prefix.clone()), prefix_end(prefix));
-        if let Some(after) = &range.after {
-            let after = Bound::Excluded([head, after].concat());
-            *(if range.reverse { &mut to } else { &mut from }) = after;
-        }
-        if let (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) = (&from, &to)
-            && a >= b
-        {
-            return Box::new(std::iter::empty());
-        }
-        let tree = self.tree.range::<Vec<u8>, _>((from.clone(), to.clone())).map(|entry| {
-            let (key, value) = entry.map_err(super::disk::store_error)?;
+    /// The physical entries within bounds in order, those of the tree merged with what overrides it.
+    fn entries(&self, bounds: &Bounds, reverse: bool, over: Over) -> Entries<'a> {
+        let tree = self.state.tree().range::<Vec<u8>, _>(bounds.clone()).map(|entry| {
+            let (key, value) = entry.map_err(store_error)?;
             Ok((key.to_vec(), Bytes::from_owner(value)))
         });
-        let mut entries: Entries<'a> = if range.reverse { Box::new(tree.rev()) } else { Box::new(tree) };
+        let mut entries: Entries<'a> = if reverse { Box::new(tree.rev()) } else { Box::new(tree) };
         // The lowest layer first: each goes over what is below it.
+        for layer in over.layers.into_iter().rev().filter(|layer| !layer.is_empty()) {
+            entries = Box::new(Merged { below: entries.peekable(), over: layer.into_iter().peekable(), reverse });
+        }
         for overrides in self.layers.into_iter().rev().flatten() {
-            let over = overrides.range((from.clone(), to.clone())).map(|(key, value)| (key.clone(), value.clone()));
-            entries = if range.reverse {
-                Box::new(Merged { below: entries.peekable(), over: over.rev().peekable(), reverse: true })
+            let over = overrides.range::<[u8], _>(slices(bounds)).map(|(key, value)| (key.clone(), value.clone()));
+            entries = if reverse {
+                Box::new(Merged { below: entries.peekable(), over: over.rev().peekable(), reverse })
             } else {
-                Box::new(Merged { below: entries.peekable(), over: over.peekable(), reverse: false })
+                Box::new(Merged { below: entries.peekable(), over: over.peekable(), reverse })
             };
         }
         entries
@@ -238,6 +243,38 @@ type Entries<'a> = Box<dyn Iterator<Item = Result<(Vec<u8>, Bytes), StoreError>>
 fn record(key: &[u8], body: Bytes) -> Result<Record, StoreError> {
     let StoredContent { revision, payload } = StoredContent::decode(body).map_err(damaged)?;
     Ok(Record { key: key.to_vec(), payload, revision })
+}
+
+/// Between which keys entries are.
+pub(super) type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+/// The bounds of a range behind a head.
+fn bounds(head: &[u8], range: &Range) -> Bounds {
+    let prefix = [head, &range.prefix].concat();
+    let (mut from, mut to) = (Bound::Included(prefix.clone()), prefix_end(prefix));
+    if let Some(after) = &range.after {
+        let after = Bound::Excluded([head, after].concat());
+        *(if range.reverse { &mut to } else { &mut from }) = after;
+    }
+    (from, to)
+}
+
+/// Whether no key can be between them: of such a range a map panics.
+fn is_empty((from, to): &Bounds) -> bool {
+    match (from, to) {
+        (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => a >= b,
+        _ => false,
+    }
+}
+
+/// The same, borrowed.
+pub(super) fn slices((from, to): &Bounds) -> (Bound<&[u8]>, Bound<&[u8]>) {
+    (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice))
+}
+
+/// Whether a key comes behind another one in the order of a scan.
+fn is_behind(key: &[u8], other: &[u8], reverse: bool) -> bool {
+    if reverse { key < other } else { key > other }
 }
 
 /// The end of the range of all keys with this prefix.
@@ -258,7 +295,7 @@ struct Merged<'a, O: Iterator> {
     reverse: bool,
 }
 
-impl<O: Iterator<Item = (Vec<u8>, Option<Bytes>)>> Iterator for Merged<'_, O> {
+impl<O: Iterator<Item = (Bytes, Option<Bytes>)>> Iterator for Merged<'_, O> {
     type Item = Result<(Vec<u8>, Bytes), StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -267,8 +304,8 @@ impl<O: Iterator<Item = (Vec<u8>, Option<Bytes>)>> Iterator for Merged<'_, O> {
                 (None, None) => return None,
                 (Some(Err(_)), _) | (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some(Ok((below, _))), Some((over, _))) if self.reverse => over.cmp(below),
-                (Some(Ok((below, _))), Some((over, _))) => below.cmp(over),
+                (Some(Ok((below, _))), Some((over, _))) if self.reverse => over[..].cmp(below),
+                (Some(Ok((below, _))), Some((over, _))) => below[..].cmp(over),
             };
             if order == Ordering::Less {
                 return self.below.next();
@@ -277,7 +314,7 @@ impl<O: Iterator<Item = (Vec<u8>, Option<Bytes>)>> Iterator for Merged<'_, O> {
                 self.below.next();
             }
             if let (key, Some(value)) = self.over.next()? {
-                return Some(Ok((key, value)));
+                return Some(Ok((key.to_vec(), value)));
             }
         }
     }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::disk::Disk;
 use super::physical::{Overrides, View};
+use super::state::State;
 use crate::store::{Hit, Kind, Range, Read, Record, Revision, Snapshot, Source, StoreError};
 
 /// The snapshots that are open: those of one revision share what they keep.
@@ -35,7 +36,7 @@ impl Snapshots {
     /// Lets `apply` overwrite the keys in `overrides` and move the head, after the keys' values were kept for the open snapshots.
     pub(super) fn preserve(
         &self,
-        tree: &sled::Tree,
+        state: &State,
         overrides: &Overrides,
         apply: impl FnOnce() -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
@@ -50,7 +51,7 @@ impl Snapshots {
                 for former in formers.iter_mut().filter(|former| !former.contains_key(key)) {
                     let value = match &value {
                         Some(value) => Option::clone(value),
-                        None => value.insert(View::of(tree).value(key)?).clone(),
+                        None => value.insert(state.get(key)?).clone(),
                     };
                     former.insert(key.clone(), value);
                 }

@@ -17,7 +17,7 @@ pub(super) struct Staged<'a> {
     overrides: &'a mut Overrides,
     revision: Revision,
     /// What the overrides held before, to take this decision back.
-    former: Vec<(Vec<u8>, Option<Option<Bytes>>)>,
+    former: Vec<(Bytes, Option<Option<Bytes>>)>,
     writes: Vec<stored::LoggedWrite>,
 }
 
@@ -56,6 +56,7 @@ impl<'a> Staged<'a> {
     }
 
     fn stage(&mut self, key: Vec<u8>, value: Option<Bytes>) {
+        let key = Bytes::from(key);
         let former = self.overrides.insert(key.clone(), value);
         self.former.push((key, former));
     }

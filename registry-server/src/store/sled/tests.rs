@@ -8,11 +8,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message as _;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::SledStore;
 use super::about::About;
-use super::disk::{Disk, SEGMENT_BYTES, store_error};
+use super::disk::{Disk, store_error};
 use super::physical::record_key;
+use super::state::{SEGMENT_BYTES, State};
 use crate::store::conformance::{BY_FLAG, BY_PORT, Backend, LAYOUT, PORT, SHIP, conformance};
 use crate::store::{Decision, Place, Put, Read as _, Store, StoreError, Transaction};
 use crate::stored::{self as stored, LogEntry, LogGroup, LoggedWrite, logged_write::Value};
@@ -216,9 +218,10 @@ async fn old_bytes_are_still_read() {
         let path = format!("{}/src/store/sled/golden/{name}", env!("CARGO_MANIFEST_DIR"));
         std::fs::read(path).unwrap()
     };
-    let db = sled::Config::new().temporary(true).open().unwrap();
-    db.insert(record_key(SHIP, b"key"), golden("record-2.bin")).unwrap();
-    let record = super::physical::View::of(&db).get(SHIP, b"key").unwrap().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::open(folder.path(), CACHE, Uuid::nil(), false).unwrap();
+    state.tree().insert(record_key(SHIP, b"key"), golden("record-2.bin")).unwrap();
+    let record = super::physical::View::of(&state).get(SHIP, b"key").unwrap().unwrap();
     assert_eq!((record.revision, record.payload), (7, Bytes::from_static(b"payload")));
 
     let group = LogGroup::decode(golden("group-2.bin").as_slice()).unwrap();
