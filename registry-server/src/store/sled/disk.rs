@@ -222,7 +222,9 @@ impl Drop for Disk {
     fn drop(&mut self) {
         // What fails here costs time when the store is opened, and nothing else.
         let closed = About { open_since_boot: None, ..self.about().clone() };
-        if let Err(error) = self.state.close().and_then(|()| closed.write(&self.folder).map_err(|error| io_error(&error))) {
+        if let Err(error) =
+            self.state.close().and_then(|()| closed.write(&self.folder).map_err(|error| io_error(&error)))
+        {
             tracing::warn!(%error, "the state was not closed properly");
         }
     }

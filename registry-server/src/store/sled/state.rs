@@ -256,7 +256,8 @@ fn steps(changes: &Overrides, last: Revision, number: usize) -> Vec<(Bytes, Opti
     // In their order: index entries, parts, records.
     let changed = others.into_iter().map(|(key, value)| (key.clone(), value.clone()));
     let applied = (Bytes::from_static(APPLIED_KEY), Some(Bytes::copy_from_slice(&last.to_be_bytes())));
-    let removed = left.iter().map(|(key, _)| *key).chain(lists.iter().map(|(key, _)| key)).map(|key| (key.clone(), None));
+    let removed =
+        left.iter().map(|(key, _)| *key).chain(lists.iter().map(|(key, _)| key)).map(|key| (key.clone(), None));
     listed.chain(changed).chain([applied]).chain(removed).collect()
 }
 

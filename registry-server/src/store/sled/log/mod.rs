@@ -134,7 +134,7 @@ impl Log {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
         let wanted = after.saturating_add(1);
         let at = segments.partition_point(|segment| segment.header.first <= wanted).saturating_sub(1);
-        Groups { key: self.key.clone(), segments, segment: at, at: None, wanted, next: None }
+        Groups { key: self.key.clone(), segments, segment: at, place: None, wanted }
     }
 }
 
@@ -208,12 +208,10 @@ pub(super) struct Groups {
     segments: Vec<Arc<Segment>>,
     /// Which one is read.
     segment: usize,
-    /// Where in it, once that is known.
-    at: Option<u64>,
+    /// Which revision comes next, and where in the file, once that is known.
+    place: Option<(Revision, u64)>,
     /// Groups that end before this are passed over.
     wanted: Revision,
-    /// The revision that has to come next.
-    next: Option<Revision>,
 }
 
 impl Groups {
@@ -221,12 +219,17 @@ impl Groups {
         loop {
             let segment = self.segments.get(self.segment)?;
             let failed = |broken: &Broken| Some(Err(refused(segment, broken)));
-            let at = match self.at.map_or_else(|| segment.place(self.wanted), Ok) {
-                Ok(at) => at,
+            let (next, at) = match self.place.map_or_else(|| segment.place(self.wanted), Ok) {
+                Ok(place) => place,
                 Err(broken) => return failed(&broken),
             };
             if at >= segment.end() {
-                (self.segment, self.at) = (self.segment + 1, Some(BEGIN));
+                let following = self.segments.get(self.segment + 1)?.header.first;
+                if following != next {
+                    let what = format!("it ends before revision {next}, and the next file begins with {following}");
+                    return failed(&Broken::Damage { at, what });
+                }
+                (self.segment, self.place) = (self.segment + 1, Some((next, BEGIN)));
                 continue;
             }
             let read = match segment.head(at) {
@@ -234,11 +237,11 @@ impl Groups {
                 Err(broken) => return failed(&broken),
             };
             let head = read.0;
-            if self.next.is_some_and(|next| next != head.first) {
-                let what = format!("it has revision {} where {} belongs", head.first, self.next.unwrap_or_default());
+            if head.first != next {
+                let what = format!("it has revision {} where {next} belongs", head.first);
                 return failed(&Broken::Damage { at, what });
             }
-            (self.at, self.next) = (Some(behind(at, &head)), Some(head.end()));
+            self.place = Some((head.end(), behind(at, &head)));
             if head.end() <= self.wanted {
                 continue;
             }

@@ -145,19 +145,19 @@ impl Segment {
         self.end.store(end, Ordering::Release);
     }
 
-    /// Where a frame begins that has a revision, or stands not far before one that has.
-    pub(super) fn place(&self, revision: Revision) -> Result<u64, Broken> {
+    /// With which revision, and where, a frame begins that has a revision, or stands not far before one that has.
+    pub(super) fn place(&self, revision: Revision) -> Result<(Revision, u64), Broken> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let places = match &mut *places {
             Some(places) => places,
             none => none.insert(self.survey()?),
         };
         let behind = places.partition_point(|(first, _)| *first <= revision);
-        Ok(behind.checked_sub(1).map_or(BEGIN, |at| places[at].1))
+        Ok(behind.checked_sub(1).map_or((self.header.first, BEGIN), |at| places[at]))
     }
 
     fn survey(&self) -> Result<Vec<(Revision, u64)>, Broken> {
-        let (mut places, mut at) = (Vec::new(), BEGIN);
+        let (mut places, mut at) = (vec![(self.header.first, BEGIN)], BEGIN);
         while at < self.end() {
             let (head, _) = self.head(at)?;
             remember(&mut places, head.first, at);

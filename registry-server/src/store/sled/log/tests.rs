@@ -156,6 +156,34 @@ fn a_file_that_was_being_made_is_made_again() {
     }
 }
 
+/// Also if reading begins there.
+#[test]
+fn a_closed_file_that_lacks_its_beginning_leaves_no_gap() {
+    let lost = |change: fn(&Path)| {
+        let copy = copy(WRITTEN.0.path());
+        let files = files(copy.path());
+        let name = |file: &Path| file.file_stem().unwrap().to_str().unwrap().parse::<Revision>().unwrap();
+        let (first, next) = (name(&files[1]), name(&files[2]));
+        change(&files[1]);
+        let (log, newest) = open(copy.path()).unwrap();
+        assert_eq!(newest, last_of(&WRITTEN.1[999]));
+        let at_once = |after| log.groups(after).next().unwrap().unwrap_err().to_string();
+        let said = [first - 1, first, next - 2].map(at_once);
+        assert!(said.iter().all(|said| said.contains(files[1].to_str().unwrap())), "{said:?}");
+        assert!(log.groups(next - 1).all(|group| group.is_ok()), "what is behind it can be read");
+        let [said, ..] = said;
+        said
+    };
+    let gone = lost(|file| File::options().write(true).open(file).unwrap().set_len(BEGIN).unwrap());
+    assert!(gone.contains("at byte 76: it ends before revision"), "{gone}");
+    let moved = lost(|file| {
+        let bytes = fs::read(file).unwrap();
+        let second = memchr::memmem::find_iter(&bytes, frame::MARK).nth(1).unwrap();
+        fs::write(file, [&bytes[..BEGIN as usize], &bytes[second..]].concat()).unwrap();
+    });
+    assert!(moved.contains("at byte 76: it has revision"), "{moved}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
