@@ -22,7 +22,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use uuid::Uuid;
 
 use self::frame::{Key, Sealer};
-use self::segment::{BEGIN, Broken, Header, Segment, behind};
+use self::segment::{BEGIN, Broken, Header, Segment, Tail, behind};
 use super::about::About;
 use super::disk::{damaged, io_error};
 use crate::store::{Revision, StoreError};
@@ -42,6 +42,8 @@ pub(super) struct Log {
     key: Key,
     /// In the order of their revisions; the last one is written to.
     segments: RwLock<Vec<Arc<Segment>>>,
+    /// A file that a crash left which came before anything was written to it.
+    begun: Option<PathBuf>,
     writing: Mutex<Writing>,
     segment_bytes: u64,
 }
@@ -56,32 +58,40 @@ struct Writing {
 }
 
 impl Log {
-    /// Opens the log of a store, or makes it. Answers its newest revision as well. Nothing is added before it is [cut](Log::cut).
+    /// Opens the log of a store, and changes nothing. Answers its newest revision as well. Nothing is added before it is
+    /// [cut](Log::cut).
     pub(super) fn open(store: &Path, identity: Uuid) -> Result<(Self, Revision), StoreError> {
         Self::with_segments_of(store, identity, SEGMENT_BYTES)
     }
 
     fn with_segments_of(store: &Path, identity: Uuid, segment_bytes: u64) -> Result<(Self, Revision), StoreError> {
         let (folder, key) = (store.join(FOLDER), Key::of(identity));
-        fs::create_dir_all(&folder).map_err(|error| io_error(&error))?;
-        let mut segments = open_segments(&folder, identity, &key)?;
-        if segments.is_empty() {
-            segments.push(create(&folder, Header { store: identity, first: 1, previous: 0 })?);
-        }
-        let last = &segments[segments.len() - 1];
-        let tail = last.check(&key).map_err(|broken| refused(last, &broken))?;
-        if tail.torn {
+        let (segments, begun) = open_segments(&folder, identity, &key)?;
+        let tail = match segments.last() {
+            Some(last) => last.check(&key).map_err(|broken| refused(last, &broken))?,
+            None => Tail { next: 1, end: BEGIN, torn: false },
+        };
+        if let (true, Some(last)) = (tail.torn, segments.last()) {
             let (file, revision) = (last.path.display(), tail.next);
             tracing::warn!(%file, at = tail.end, revision, "the last commits were not written whole: nobody was told of them");
         }
         let writing = Writing { sealer: Sealer::new(key.clone()), next: tail.next, reserved: tail.end };
         let (segments, writing) = (RwLock::new(segments), Mutex::new(writing));
-        Ok((Self { folder, store: identity, key, segments, writing, segment_bytes }, tail.next - 1))
+        Ok((Self { folder, store: identity, key, segments, begun, writing, segment_bytes }, tail.next - 1))
     }
 
-    /// Removes what is behind the last group.
+    /// Removes what is behind the last group, and makes the first file if there is none.
     pub(super) fn cut(&self) -> Result<(), StoreError> {
-        self.last().cut().map_err(|error| io_error(&error))
+        if let Some(begun) = self.begun.as_ref().filter(|begun| begun.exists()) {
+            fs::remove_file(begun).map_err(|error| io_error(&error))?;
+        }
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = segments.last() {
+            return last.cut().map_err(|error| io_error(&error));
+        }
+        fs::create_dir_all(&self.folder).map_err(|error| io_error(&error))?;
+        segments.push(create(&self.folder, Header { store: self.store, first: 1, previous: 0 })?);
+        Ok(())
     }
 
     /// Appends a group, durably: it follows the newest revision.
@@ -138,10 +148,15 @@ impl Log {
     }
 }
 
-/// Opens all files of a log, and checks that they follow each other.
-fn open_segments(folder: &Path, store: Uuid, key: &Key) -> Result<Vec<Arc<Segment>>, StoreError> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|error| io_error(&error))? {
+/// Opens all files of a log, and checks that they follow each other. The newest one may be one that a crash left before anything was
+/// written to it: it comes beside them.
+fn open_segments(folder: &Path, store: Uuid, key: &Key) -> Result<(Vec<Arc<Segment>>, Option<PathBuf>), StoreError> {
+    let (mut files, mut begun) = (Vec::new(), None);
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), None)),
+        entries => entries.map_err(|error| io_error(&error))?,
+    };
+    for entry in entries {
         let path = entry.map_err(|error| io_error(&error))?.path();
         let first = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".log")?.parse::<Revision>().ok());
         files.extend(first.map(|first| (first, path)));
@@ -153,11 +168,10 @@ fn open_segments(folder: &Path, store: Uuid, key: &Key) -> Result<Vec<Arc<Segmen
         let refused = |what: &str| damaged(format!("{}: {what}", path.display()));
         let segment = match Segment::open(path.clone()) {
             Ok(segment) => segment,
-            // As a crash leaves it that comes before anything was written to it.
             Err(Broken::Damage { .. })
                 if at == newest && !segment::holds_frames(&path, key).map_err(|error| io_error(&error))? =>
             {
-                fs::remove_file(&path).map_err(|error| io_error(&error))?;
+                begun = Some(path);
                 continue;
             }
             Err(Broken::Io(error)) => return Err(io_error(&error)),
@@ -176,7 +190,7 @@ fn open_segments(folder: &Path, store: Uuid, key: &Key) -> Result<Vec<Arc<Segmen
         }
         segments.push(Arc::new(segment));
     }
-    Ok(segments)
+    Ok((segments, begun))
 }
 
 fn file_of(first: Revision) -> String {
@@ -285,5 +299,6 @@ pub fn rewrite(store: &Path, change: impl FnOnce(&mut Vec<LogGroup>)) -> Result<
     drop(log);
     fs::remove_dir_all(store.join(FOLDER)).map_err(|error| io_error(&error))?;
     let (log, _) = Log::open(store, about.identity)?;
+    log.cut()?;
     groups.iter().try_for_each(|group| log.append(group))
 }

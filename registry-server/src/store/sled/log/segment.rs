@@ -63,7 +63,7 @@ impl Header {
             return Err(Broken::at(0, "it does not begin as a segment of the log"));
         }
         if layout != LAYOUT {
-            return Err(Broken::at(0, "it has a layout that this program does not know"));
+            return Err(Broken::Layout(layout));
         }
         let store = Uuid::from_slice(&covered[12..28]).unwrap_or_default();
         Ok(Self { store, first: number(28), previous: number(36) })
@@ -78,6 +78,10 @@ pub(super) enum Broken {
     /// Where, in bytes from the beginning, and what.
     #[error("at byte {at}: {what}")]
     Damage { at: u64, what: String },
+    #[error(
+        "at byte 8: it has layout {0}, and this program knows layout {LAYOUT}: use the newer program that wrote it"
+    )]
+    Layout(u32),
 }
 
 impl Broken {

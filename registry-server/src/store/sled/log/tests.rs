@@ -57,7 +57,8 @@ fn files(log: &Path) -> Vec<PathBuf> {
 static WRITTEN: LazyLock<(TempDir, Vec<LogGroup>)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let (log, newest) = open(folder.path()).unwrap();
-    assert_eq!(newest, 0);
+    assert_eq!((newest, folder.path().join(FOLDER).exists()), (0, false), "opening changes nothing");
+    log.cut().unwrap();
     let groups = groups();
     groups.iter().for_each(|group| log.append(group).unwrap());
     (folder, groups)
@@ -182,6 +183,27 @@ fn a_closed_file_that_lacks_its_beginning_leaves_no_gap() {
         fs::write(file, [&bytes[..BEGIN as usize], &bytes[second..]].concat()).unwrap();
     });
     assert!(moved.contains("at byte 76: it has revision"), "{moved}");
+}
+
+#[test]
+fn a_file_that_could_be_read_is_never_taken_for_one_that_was_being_made() {
+    let copy = copy(WRITTEN.0.path());
+    let newest = last_of(&WRITTEN.1[999]);
+    let previous = open(copy.path()).unwrap().0.last().header.first;
+    let next = copy.path().join(FOLDER).join(file_of(newest + 1));
+    drop(Segment::create(next.clone(), Header { store: STORE, first: newest + 1, previous }).unwrap());
+    let made = fs::read(&next).unwrap();
+    // Damaged, it may have held something: who opened the log knows, and is told what is left.
+    fs::write(&next, [&made[..40], b"damage"].concat()).unwrap();
+    assert_eq!(open(copy.path()).unwrap().1, newest);
+    assert!(next.exists(), "it is removed once the log goes on");
+    // As a program of later times may make it.
+    let mut later = made[..44].to_vec();
+    later[11] = 2;
+    later.extend(blake3::hash(&later).as_bytes());
+    fs::write(&next, &later).unwrap();
+    let said = open(copy.path()).unwrap_err().to_string();
+    assert!(said.contains(".log: at byte 8: it has layout 2"), "{said}");
 }
 
 proptest! {
