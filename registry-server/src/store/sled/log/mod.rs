@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::{Errno, retry_on_intr};
 use uuid::Uuid;
 
 use self::frame::{Key, Sealer};
@@ -83,13 +84,13 @@ impl Log {
     /// Removes what is behind the last group, and makes the first file if there is none.
     pub(super) fn cut(&self) -> Result<(), StoreError> {
         if let Some(begun) = self.begun.as_ref().filter(|begun| begun.exists()) {
-            fs::remove_file(begun).map_err(|error| io_error(&error))?;
+            fs::remove_file(begun).map_err(|error| failed(begun, &error))?;
         }
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = segments.last() {
-            return last.cut().map_err(|error| io_error(&error));
+            return last.cut().map_err(|error| failed(&last.path, &error));
         }
-        fs::create_dir_all(&self.folder).map_err(|error| io_error(&error))?;
+        fs::create_dir_all(&self.folder).map_err(|error| failed(&self.folder, &error))?;
         segments.push(create(&self.folder, Header { store: self.store, first: 1, previous: 0 })?);
         Ok(())
     }
@@ -106,7 +107,7 @@ impl Log {
         let at = segment.end();
         let end = at + frame.len() as u64;
         let written = segment.file.write_all_at(&frame, at).and_then(|()| segment.file.sync_data());
-        written.map_err(|error| io_error(&error))?;
+        written.map_err(|error| failed(&segment.path, &error))?;
         segment.added(first, at, end);
         writing.next = first + group.entries.len() as u64;
         Ok(())
@@ -116,7 +117,7 @@ impl Log {
     fn room_for(&self, writing: &mut Writing, bytes: u64) -> Result<Arc<Segment>, StoreError> {
         let mut last = self.last();
         if last.end() >= self.segment_bytes {
-            last.cut().map_err(|error| io_error(&error))?;
+            last.cut().map_err(|error| failed(&last.path, &error))?;
             let header = Header { store: self.store, first: writing.next, previous: last.header.first };
             last = create(&self.folder, header)?;
             self.segments.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&last));
@@ -125,10 +126,11 @@ impl Log {
         let end = last.end() + bytes;
         if end > writing.reserved {
             let up_to = end.next_multiple_of(RESERVE);
-            match fallocate(last.file.as_fd(), FallocateFlags::empty(), writing.reserved, up_to - writing.reserved) {
+            let (file, bytes) = (last.file.as_fd(), up_to - writing.reserved);
+            match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), writing.reserved, bytes)) {
                 // Not every file system can.
-                Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => writing.reserved = up_to,
-                Err(error) => return Err(io_error(&error.into())),
+                Ok(()) | Err(Errno::OPNOTSUPP) => writing.reserved = up_to,
+                Err(error) => return Err(failed(&last.path, &error.into())),
             }
         }
         Ok(last)
@@ -154,10 +156,10 @@ fn open_segments(folder: &Path, store: Uuid, key: &Key) -> Result<(Vec<Arc<Segme
     let (mut files, mut begun) = (Vec::new(), None);
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), None)),
-        entries => entries.map_err(|error| io_error(&error))?,
+        entries => entries.map_err(|error| failed(folder, &error))?,
     };
     for entry in entries {
-        let path = entry.map_err(|error| io_error(&error))?.path();
+        let path = entry.map_err(|error| failed(folder, &error))?.path();
         let first = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".log")?.parse::<Revision>().ok());
         files.extend(first.map(|first| (first, path)));
     }
@@ -169,12 +171,12 @@ fn open_segments(folder: &Path, store: Uuid, key: &Key) -> Result<(Vec<Arc<Segme
         let segment = match Segment::open(path.clone()) {
             Ok(segment) => segment,
             Err(Broken::Damage { .. })
-                if at == newest && !segment::holds_frames(&path, key).map_err(|error| io_error(&error))? =>
+                if at == newest && !segment::holds_frames(&path, key).map_err(|error| failed(&path, &error))? =>
             {
                 begun = Some(path);
                 continue;
             }
-            Err(Broken::Io(error)) => return Err(io_error(&error)),
+            Err(Broken::Io(error)) => return Err(failed(&path, &error)),
             Err(broken) => return Err(refused(&broken.to_string())),
         };
         if segment.header.store != store {
@@ -198,17 +200,23 @@ fn file_of(first: Revision) -> String {
 }
 
 fn create(folder: &Path, header: Header) -> Result<Arc<Segment>, StoreError> {
-    let made = Segment::create(folder.join(file_of(header.first)), header).and_then(|segment| {
+    let path = folder.join(file_of(header.first));
+    let made = Segment::create(path.clone(), header).and_then(|segment| {
         // It is there for good only once its folder is synced.
         File::open(folder)?.sync_all()?;
         Ok(Arc::new(segment))
     });
-    made.map_err(|error| io_error(&error))
+    made.map_err(|error| failed(&path, &error))
+}
+
+/// What the system says of a file.
+fn failed(path: &Path, error: &std::io::Error) -> StoreError {
+    io_error(&std::io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 fn refused(segment: &Segment, broken: &Broken) -> StoreError {
     match broken {
-        Broken::Io(error) => io_error(error),
+        Broken::Io(error) => failed(&segment.path, error),
         broken => damaged(format!(
             "{}: {broken}. Restore a backup or the archive into an empty folder (`registry-server restore`)",
             segment.path.display()

@@ -206,6 +206,20 @@ fn a_file_that_could_be_read_is_never_taken_for_one_that_was_being_made() {
     assert!(said.contains(".log: at byte 8: it has layout 2"), "{said}");
 }
 
+/// What is at fault is said by name; and what comes when that is mended follows what was there.
+#[test]
+fn a_file_that_can_not_be_made_is_named() {
+    let copy = copy(WRITTEN.0.path());
+    let (log, newest) = Log::with_segments_of(copy.path(), STORE, BEGIN).unwrap();
+    log.cut().unwrap();
+    let next = copy.path().join(FOLDER).join(file_of(newest + 1));
+    fs::create_dir(&next).unwrap();
+    let failed = log.append(&group(1, newest + 1)).unwrap_err();
+    assert!(matches!(&failed, StoreError::Unavailable(what) if what.contains(next.to_str().unwrap())), "{failed:?}");
+    fs::remove_dir(&next).unwrap();
+    assert_eq!(open(copy.path()).unwrap().1, newest);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
