@@ -45,6 +45,8 @@ pub(super) struct Log {
     segments: RwLock<Vec<Arc<Segment>>>,
     /// A file that a crash left which came before anything was written to it.
     begun: Option<PathBuf>,
+    /// Where the last group began when the log was opened.
+    last_group: u64,
     writing: Mutex<Writing>,
     segment_bytes: u64,
 }
@@ -70,7 +72,7 @@ impl Log {
         let (segments, begun) = open_segments(&folder, identity, &key)?;
         let tail = match segments.last() {
             Some(last) => last.check(&key).map_err(|broken| refused(last, &broken))?,
-            None => Tail { next: 1, end: BEGIN, torn: false },
+            None => Tail { next: 1, last: 0, end: BEGIN, torn: false },
         };
         if let (true, Some(last)) = (tail.torn, segments.last()) {
             let (file, revision) = (last.path.display(), tail.next);
@@ -78,17 +80,20 @@ impl Log {
         }
         let writing = Writing { sealer: Sealer::new(key.clone()), next: tail.next, reserved: tail.end };
         let (segments, writing) = (RwLock::new(segments), Mutex::new(writing));
-        Ok((Self { folder, store: identity, key, segments, begun, writing, segment_bytes }, tail.next - 1))
+        let log = Self { folder, store: identity, key, segments, begun, last_group: tail.last, writing, segment_bytes };
+        Ok((log, tail.next - 1))
     }
 
-    /// Removes what is behind the last group, and makes the first file if there is none.
+    /// Removes what is behind the last group, and makes the first file if there is none. The last group, which the process before may
+    /// have failed to sync, is durable then.
     pub(super) fn cut(&self) -> Result<(), StoreError> {
         if let Some(begun) = self.begun.as_ref().filter(|begun| begun.exists()) {
             fs::remove_file(begun).map_err(|error| failed(begun, &error))?;
         }
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = segments.last() {
-            return last.cut().map_err(|error| failed(&last.path, &error));
+            let cut = last.write_again(self.last_group).and_then(|()| last.cut());
+            return cut.map_err(|error| failed(&last.path, &error));
         }
         fs::create_dir_all(&self.folder).map_err(|error| failed(&self.folder, &error))?;
         segments.push(create(&self.folder, Header { store: self.store, first: 1, previous: 0 })?);

@@ -192,13 +192,13 @@ impl Segment {
     /// Goes over all frames of the file that was written last, checks them, and says how it ends.
     pub(super) fn check(&self, key: &Key) -> Result<Tail, Broken> {
         let length = self.file.metadata()?.len();
-        let (mut at, mut next, mut places) = (BEGIN, self.header.first, Vec::new());
+        let (mut at, mut next, mut places, mut last) = (BEGIN, self.header.first, Vec::new(), 0);
         loop {
             let whole = |read: Read| self.payload(key, at, length, &read).map(|_| read.0);
             let broken = match self.head(at).and_then(whole) {
                 Ok(head) if head.first == next => {
                     remember(&mut places, head.first, at);
-                    (at, next) = (behind(at, &head), head.end());
+                    (last, at, next) = (at, behind(at, &head), head.end());
                     continue;
                 }
                 Ok(head) => Broken::at(at, format!("it has revision {} where {next} belongs", head.first)),
@@ -213,8 +213,16 @@ impl Segment {
             }
             *self.places.lock().unwrap_or_else(PoisonError::into_inner) = Some(places);
             self.end.store(at, Ordering::Release);
-            return Ok(Tail { next, end: at, torn: rest.iter().any(|byte| *byte != 0) });
+            return Ok(Tail { next, last, end: at, torn: rest.iter().any(|byte| *byte != 0) });
         }
+    }
+
+    /// Writes what is there from a byte on once more. Where a sync failed, the system takes for written what is in its memory only, and
+    /// no later sync would tell.
+    pub(super) fn write_again(&self, from: u64) -> io::Result<()> {
+        let mut bytes = vec![0; usize::try_from(self.end() - from).map_err(io::Error::other)?];
+        read_at(&self.file, &mut bytes, from)?;
+        self.file.write_all_at(&bytes, from)
     }
 
     /// Drops everything behind the last frame.
@@ -229,7 +237,9 @@ impl Segment {
 pub(super) struct Tail {
     /// The revision behind the last one.
     pub(super) next: Revision,
-    /// Behind its frame, in bytes.
+    /// Where its frame begins, in bytes; 0 if there is none.
+    pub(super) last: u64,
+    /// Behind its frame.
     pub(super) end: u64,
     /// What lies there is the beginning of a frame.
     pub(super) torn: bool,
