@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The name of the file, in the folder of the store.
-const FILE: &str = "store.json";
+pub(super) const FILE: &str = "store.json";
 
 /// The file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

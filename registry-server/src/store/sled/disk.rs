@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::stored;
 use uuid::Uuid;
 
-use super::about::{About, boot};
-use super::log::Log;
+use super::about::{About, FILE, boot};
+use super::log::{self, Log};
 use super::mark::{Mark, Noted};
 use super::physical::{Overrides, View};
 use super::staged::Staged;
@@ -236,6 +236,9 @@ fn about(folder: &Path) -> Result<About, StoreError> {
     else {
         if folder.join(STATE_BEFORE).exists() {
             return Err(StoreError::TooOld { found: SCHEMA - 1, known: SCHEMA });
+        }
+        if log::is_there(folder) {
+            return Err(damaged(format!("{} is missing, which says whose log that is", folder.join(FILE).display())));
         }
         let about = About { schema: SCHEMA, identity: Uuid::new_v4(), restoring: false, open_since_boot: None };
         about.write(folder).map_err(|error| io_error(&error))?;

@@ -184,6 +184,12 @@ async fn a_store_of_another_schema_is_refused() {
     let refused = with_schema(3);
     assert!(matches!(refused, StoreError::TooOld { found: 3, known: 5 }), "{refused}");
     assert!(refused.to_string().contains("earlier development version; make a new one"), "{refused}");
+    // Nor is one that does not say which it is.
+    let nameless = tempfile::tempdir().unwrap();
+    drop(open(nameless.path()).unwrap());
+    std::fs::remove_file(nameless.path().join("store.json")).unwrap();
+    let refused = open(nameless.path()).unwrap_err();
+    assert!(matches!(&refused, StoreError::Damaged(what) if what.contains("store.json is missing")), "{refused}");
     // What the schemas before had is nothing to begin anew beside.
     let before = tempfile::tempdir().unwrap();
     std::fs::write(before.path().join("db"), b"sled").unwrap();

@@ -155,6 +155,17 @@ impl Log {
     }
 }
 
+/// Whether there is a log in the folder of a store.
+pub(super) fn is_there(store: &Path) -> bool {
+    let is_segment = |file: std::io::Result<fs::DirEntry>| file.is_ok_and(|file| segment_of(&file.path()).is_some());
+    fs::read_dir(store.join(FOLDER)).is_ok_and(|mut files| files.any(is_segment))
+}
+
+/// The first revision in a file, as its name has it.
+fn segment_of(path: &Path) -> Option<Revision> {
+    path.file_name()?.to_str()?.strip_suffix(".log")?.parse().ok()
+}
+
 /// Opens all files of a log, and checks that they follow each other. The newest one may be one that a crash left before anything was
 /// written to it: it comes beside them.
 fn open_segments(folder: &Path, store: Uuid, key: &Key) -> Result<(Vec<Arc<Segment>>, Option<PathBuf>), StoreError> {
@@ -165,8 +176,7 @@ fn open_segments(folder: &Path, store: Uuid, key: &Key) -> Result<(Vec<Arc<Segme
     };
     for entry in entries {
         let path = entry.map_err(|error| failed(folder, &error))?.path();
-        let first = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".log")?.parse::<Revision>().ok());
-        files.extend(first.map(|first| (first, path)));
+        files.extend(segment_of(&path).map(|first| (first, path)));
     }
     files.sort_unstable();
     let mut segments: Vec<Arc<Segment>> = Vec::new();
