@@ -60,6 +60,14 @@ impl Disk {
         cache_bytes: u64,
         layout: &'static Layout,
     ) -> Result<(Self, Revision), StoreError> {
+        match Self::open_once(folder, cache_bytes, layout) {
+            // It was found while the log was applied to it.
+            Err(_) if State::is_damaged(folder) => Self::open_once(folder, cache_bytes, layout),
+            opened => opened,
+        }
+    }
+
+    fn open_once(folder: &Path, cache_bytes: u64, layout: &'static Layout) -> Result<(Self, Revision), StoreError> {
         let io = |error: std::io::Error| io_error(&error);
         fs::create_dir_all(folder).map_err(io)?;
         let mut about = about(folder)?;

@@ -12,6 +12,8 @@
 //!   17 values, so the segment size is raised and long values are cut (`disk`, `physical`) until that can't happen.
 
 mod about;
+#[cfg(test)]
+mod damage;
 mod disk;
 mod lane;
 pub mod log;

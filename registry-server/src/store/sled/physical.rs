@@ -14,7 +14,7 @@ use crate::stored::{StoredContent, StoredRecord};
 use bytes::Bytes;
 use prost::Message;
 
-use super::disk::{damaged, store_error};
+use super::disk::damaged;
 use super::state::{Over, State};
 use crate::store::{Hit, Index, Kind, Place, Put, Range, Record, Revision, SCAN_BYTES, Source, StoreError, logged};
 
@@ -215,11 +215,9 @@ impl<'a> View<'a> {
 
     /// The physical entries within bounds in order, those of the tree merged with what overrides it.
     fn entries(&self, bounds: &Bounds, reverse: bool, over: Over) -> Entries<'a> {
-        let tree = self.state.tree().range::<Vec<u8>, _>(bounds.clone()).map(|entry| {
-            let (key, value) = entry.map_err(store_error)?;
-            Ok((key.to_vec(), Bytes::from_owner(value)))
-        });
-        let mut entries: Entries<'a> = if reverse { Box::new(tree.rev()) } else { Box::new(tree) };
+        let tree = self.state.entries(bounds, reverse);
+        let mut entries: Entries<'a> =
+            Box::new(tree.map(|entry| entry.map(|(key, value)| (key.to_vec(), Bytes::from_owner(value)))));
         // The lowest layer first: each goes over what is below it.
         for layer in over.layers.into_iter().rev().filter(|layer| !layer.is_empty()) {
             entries = Box::new(Merged { below: entries.peekable(), over: layer.into_iter().peekable(), reverse });

@@ -10,6 +10,7 @@
 
 use std::collections::btree_map::Range as Overridden;
 use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -24,6 +25,8 @@ use crate::store::{Revision, StoreError};
 
 /// The folder, in that of the store.
 const FOLDER: &str = "state";
+/// The file in it that says that something there could not be read.
+const DAMAGED: &str = "damaged";
 /// Of which log it is made, and the newest revision of which all is in the tree. Not a prefix of any other key.
 const MADE_OF_KEY: &[u8] = b"L";
 const APPLIED_KEY: &[u8] = b"A";
@@ -77,7 +80,8 @@ pub(super) struct Over {
 }
 
 impl State {
-    /// Opens it, or makes it. What is there is removed first if it is `suspect`, can't be read, or is of another log.
+    /// Opens it, or makes it. What is there is removed first if it is `suspect`, was found to be damaged, can't be read, or is of another
+    /// log.
     pub(super) fn open(store: &Path, cache_bytes: u64, made_of: Uuid, suspect: bool) -> Result<Self, StoreError> {
         let path = store.join(FOLDER);
         let open = || {
@@ -91,7 +95,7 @@ impl State {
             }
             Ok((is_new || of.as_deref() == Some(made_of.as_bytes())).then_some((db, tree)))
         };
-        let opened = if suspect { None } else { readable(&path, open)? };
+        let opened = if suspect || Self::is_damaged(store) { None } else { readable(&path, open)? };
         let (db, tree) = match opened {
             Some(opened) => opened,
             None => {
@@ -107,9 +111,36 @@ impl State {
         Ok(state)
     }
 
+    /// Whether the state of a store was found to be damaged: it is made of the log again when it is opened.
+    pub(super) fn is_damaged(store: &Path) -> bool {
+        store.join(FOLDER).join(DAMAGED).exists()
+    }
+
+    /// Calls sled, which finds most damage only when it comes to it, and panics over some. Then it is noted for who opens the state next.
+    fn sled<T>(&self, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+        let problem = match catch(AssertUnwindSafe(call)) {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(sled::Error::Io(error))) if !is_damage(&error) => return Err(io_error(&error)),
+            Ok(Err(error)) => error.to_string(),
+            Err(said) => said,
+        };
+        let file = self.folder.join(DAMAGED);
+        if !file.exists() {
+            let folder = self.folder.display();
+            tracing::error!(%folder, problem, "the state is damaged: it is made of the log again when the server is started again");
+            if let Err(error) = fs::write(&file, &problem) {
+                tracing::error!(%folder, %error, "this can't be noted there: remove the folder before the server is started again");
+            }
+        }
+        Err(damaged(format!(
+            "{}: {problem}; it is made of the log again when the server is started",
+            self.folder.display()
+        )))
+    }
+
     /// The newest revision of which all is in the tree.
     pub(super) fn applied(&self) -> Result<Revision, StoreError> {
-        Ok(self.tree.get(APPLIED_KEY).map_err(store_error)?.map_or(0, |applied| number(&applied)))
+        Ok(self.sled(|| self.tree.get(APPLIED_KEY))?.map_or(0, |applied| number(&applied)))
     }
 
     /// The newest revision of which anything is in the tree.
@@ -134,7 +165,7 @@ impl State {
                 return Ok(value.clone());
             }
         }
-        Ok(self.tree.get(key).map_err(store_error)?.map(Bytes::from_owner))
+        Ok(self.sled(|| self.tree.get(key))?.map(Bytes::from_owner))
     }
 
     /// What overrides the tree in a range, for who wants `limit` entries that are there. The tree has to be read after this: what is
@@ -153,8 +184,15 @@ impl State {
         Over { layers, until }
     }
 
-    pub(super) fn tree(&self) -> &sled::Tree {
-        &self.tree
+    /// What the tree has within bounds, in order.
+    pub(super) fn entries<'a>(
+        &'a self,
+        bounds: &Bounds,
+        reverse: bool,
+    ) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), StoreError>> + use<'a> {
+        let mut range = self.tree.range::<Vec<u8>, _>(bounds.clone());
+        let mut next = move || if reverse { range.next_back() } else { range.next() };
+        std::iter::from_fn(move || self.sled(|| next().transpose()).transpose())
     }
 
     /// Makes the state that of the revision `last`. Waits if too much of it is not in the tree.
@@ -200,25 +238,28 @@ impl State {
             (Arc::clone(&newer.settling), newer.last)
         };
         // If this fails, what is in memory stays there.
-        self.write_to_tree(&settling, last).map_err(store_error)?;
+        self.write_to_tree(&settling, last)?;
         drop(std::mem::take(&mut self.write().settling));
         // The last one, which takes a while: not under the lock.
         drop(settling);
         Ok(())
     }
 
-    fn write_to_tree(&self, changes: &Overrides, last: Revision) -> sled::Result<()> {
+    fn write_to_tree(&self, changes: &Overrides, last: Revision) -> Result<(), StoreError> {
         // Behind the lists that are there from before a crash.
         let number = self.left().count();
-        steps(changes, last, number).into_iter().try_for_each(|(key, value)| match value {
-            Some(value) => self.tree.insert(key, value.as_ref()).map(drop),
-            None => self.tree.remove(key).map(drop),
+        steps(changes, last, number).into_iter().try_for_each(|(key, value)| {
+            self.sled(|| match value {
+                Some(value) => self.tree.insert(key, value.as_ref()).map(drop),
+                None => self.tree.remove(key).map(drop),
+            })
         })
     }
 
     /// The lists of what was left to be removed when the store ended.
-    fn left(&self) -> impl DoubleEndedIterator<Item = Result<(sled::IVec, sled::IVec), StoreError>> {
-        self.tree.scan_prefix([LEFT]).map(|entry| entry.map_err(store_error))
+    fn left(&self) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), StoreError>> {
+        let mut lists = self.tree.scan_prefix([LEFT]);
+        std::iter::from_fn(move || self.sled(|| lists.next().transpose()).transpose())
     }
 
     /// Removes what was left when the store ended. Nothing needs it any more once the state is behind what was being applied.
@@ -226,7 +267,7 @@ impl State {
         for entry in self.left() {
             let (list, keys) = entry?;
             for key in keys.chunks(PART_KEY).chain([&*list]) {
-                self.tree.remove(key).map_err(store_error)?;
+                self.sled(|| self.tree.remove(key))?;
             }
         }
         Ok(())
@@ -235,7 +276,7 @@ impl State {
     /// Writes everything to the disk.
     pub(super) fn close(&self) -> Result<(), StoreError> {
         self.settle()?;
-        self.db.flush().map_err(store_error)?;
+        self.sled(|| self.db.flush())?;
         let file = File::open(self.folder.join("db"));
         file.and_then(|file| file.sync_all()).map_err(|error| io_error(&error))
     }
@@ -264,21 +305,30 @@ fn steps(changes: &Overrides, last: Revision, number: usize) -> Vec<(Bytes, Opti
 /// What `open` opens, or nothing, and a line in the log, if it can't be used.
 fn readable<T>(
     path: &Path,
-    open: impl FnOnce() -> sled::Result<Option<T>> + std::panic::UnwindSafe,
+    open: impl FnOnce() -> sled::Result<Option<T>> + UnwindSafe,
 ) -> Result<Option<T>, StoreError> {
-    // sled panics over some kinds of damage.
-    let problem = match std::panic::catch_unwind(open) {
+    let problem = match catch(open) {
         Ok(Ok(Some(opened))) => return Ok(Some(opened)),
         Ok(Ok(None)) => "it is of another log".to_owned(),
-        Ok(Err(error @ sled::Error::Io(_))) => return Err(store_error(error)),
+        Ok(Err(sled::Error::Io(error))) if !is_damage(&error) => return Err(io_error(&error)),
         Ok(Err(error)) => error.to_string(),
-        Err(panic) => {
-            let said = panic.downcast_ref::<String>().map(String::as_str);
-            said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("sled panicked").to_owned()
-        }
+        Err(said) => said,
     };
     tracing::warn!(folder = %path.display(), problem, "the state can't be read, and is made of the log again");
     Ok(None)
+}
+
+/// Calls sled; an error is what it says in a panic.
+fn catch<T>(call: impl FnOnce() -> T + UnwindSafe) -> Result<T, String> {
+    catch_unwind(call).map_err(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("sled panicked").to_owned()
+    })
+}
+
+/// Whether an error that sled passes on comes of damage, such as a file that ends too early, and not of the disk.
+fn is_damage(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData)
 }
 
 /// The first changes of a range, up to the `limit`th of those that are there, and the key of that if there are more.

@@ -19,7 +19,7 @@ use crate::store::conformance::{BY_FLAG, BY_PORT, Backend, LAYOUT, PORT, SHIP, c
 use crate::store::{Decision, Place, Put, Read as _, Store, StoreError, Transaction};
 use crate::stored::{self as stored, LogEntry, LogGroup, LoggedWrite, logged_write::Value};
 
-const CACHE: u64 = 16 * 1024 * 1024;
+pub(super) const CACHE: u64 = 16 * 1024 * 1024;
 
 struct Sled {
     folder: TempDir,
@@ -27,7 +27,7 @@ struct Sled {
 }
 
 /// Opens a store that was closed a moment ago: threads of sled hold its lock until they have run out.
-fn reopen<T>(open: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+pub(super) fn reopen<T>(open: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
     let started = Instant::now();
     loop {
         match open() {
@@ -37,7 +37,7 @@ fn reopen<T>(open: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> 
     }
 }
 
-fn open(folder: &Path) -> Result<SledStore, StoreError> {
+pub(super) fn open(folder: &Path) -> Result<SledStore, StoreError> {
     reopen(|| SledStore::open(folder, CACHE, &LAYOUT))
 }
 
@@ -62,7 +62,7 @@ impl Backend for Sled {
 conformance!(Sled);
 
 /// A group as a crash leaves it: in the log, but not in the state.
-fn logged(first: u64, payload: &Bytes) -> LogGroup {
+pub(super) fn logged(first: u64, payload: &Bytes) -> LogGroup {
     let write = |revision: u64, value| LoggedWrite {
         kind: SHIP.0.into(),
         key: Bytes::from(revision.to_string()),
@@ -96,7 +96,7 @@ async fn what_is_in_the_log_but_not_in_the_state_is_applied_on_opening() {
     assert_has(&open(folder.path()).unwrap(), 6, &payload).await;
 }
 
-async fn assert_has(store: &SledStore, newest: u64, payload: &Bytes) {
+pub(super) async fn assert_has(store: &SledStore, newest: u64, payload: &Bytes) {
     assert_eq!(*store.head().borrow(), newest);
     for revision in 1..=newest {
         let record = store.get(SHIP, revision.to_string().as_bytes()).await.unwrap().unwrap();
@@ -226,7 +226,8 @@ async fn old_bytes_are_still_read() {
     };
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(folder.path(), CACHE, Uuid::nil(), false).unwrap();
-    state.tree().insert(record_key(SHIP, b"key"), golden("record-2.bin")).unwrap();
+    let record = (record_key(SHIP, b"key").into(), Some(golden("record-2.bin").into()));
+    state.add(&[record].into(), 7).unwrap();
     let record = super::physical::View::of(&state).get(SHIP, b"key").unwrap().unwrap();
     assert_eq!((record.revision, record.payload), (7, Bytes::from_static(b"payload")));
 
@@ -252,7 +253,7 @@ fn golden_bytes_are_those_of_today() {
 }
 
 /// Adds an entry without writes.
-async fn commit(store: &SledStore, events: &'static [u8]) {
+pub(super) async fn commit(store: &SledStore, events: &'static [u8]) {
     struct Say(&'static [u8]);
 
     #[async_trait]
