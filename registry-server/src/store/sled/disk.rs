@@ -260,7 +260,7 @@ fn about(folder: &Path) -> Result<About, StoreError> {
 }
 
 /// Fails if the log, which ends at a revision, lacks what was acknowledged.
-fn check_noted(log: &Log, newest: Revision, mark: &Mark) -> Result<(), StoreError> {
+pub(super) fn check_noted(log: &Log, newest: Revision, mark: &Mark) -> Result<(), StoreError> {
     let Some(noted) = mark.read().map_err(|error| io_error(&error))? else { return Ok(()) };
     if newest >= noted.revision {
         let group = log.groups(noted.revision.saturating_sub(1)).next().transpose()?;

@@ -8,6 +8,8 @@
 //! made of, and must not lose anything without a word.
 
 mod frame;
+#[cfg(test)]
+mod images;
 mod segment;
 #[cfg(test)]
 mod tests;

@@ -9,13 +9,13 @@ use tempfile::TempDir;
 use super::*;
 use crate::stored::LogEntry;
 
-const STORE: Uuid = Uuid::from_u128(7);
-const GROUPS: u64 = 1000;
+pub(super) const STORE: Uuid = Uuid::from_u128(7);
+pub(super) const GROUPS: u64 = 1000;
 /// So that there are some files.
 const SEGMENT: u64 = 24 * 1024;
 
 /// Group number `at`, from 0 on: one to three revisions, some of them worth packing.
-fn group(at: u64, first: Revision) -> LogGroup {
+pub(super) fn group(at: u64, first: Revision) -> LogGroup {
     let entry = |revision| LogEntry {
         revision,
         events: Bytes::from(format!("{revision} ").repeat((at % 17 * at % 29) as usize)),
@@ -34,7 +34,7 @@ fn groups() -> Vec<LogGroup> {
     (0..GROUPS).map(next).collect()
 }
 
-fn open(store: &Path) -> Result<(Log, Revision), StoreError> {
+pub(super) fn open(store: &Path) -> Result<(Log, Revision), StoreError> {
     Log::with_segments_of(store, STORE, SEGMENT)
 }
 
@@ -47,14 +47,14 @@ fn copy(log: &Path) -> TempDir {
     copy
 }
 
-fn files(log: &Path) -> Vec<PathBuf> {
+pub(super) fn files(log: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(log.join(FOLDER)).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
 }
 
 /// A log of a thousand groups as a process leaves it that ends at once.
-static WRITTEN: LazyLock<(TempDir, Vec<LogGroup>)> = LazyLock::new(|| {
+pub(super) static WRITTEN: LazyLock<(TempDir, Vec<LogGroup>)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let (log, newest) = open(folder.path()).unwrap();
     assert_eq!((newest, folder.path().join(FOLDER).exists()), (0, false), "opening changes nothing");
@@ -64,7 +64,7 @@ static WRITTEN: LazyLock<(TempDir, Vec<LogGroup>)> = LazyLock::new(|| {
     (folder, groups)
 });
 
-fn last_of(group: &LogGroup) -> Revision {
+pub(super) fn last_of(group: &LogGroup) -> Revision {
     group.entries.last().unwrap().revision
 }
 
@@ -221,7 +221,7 @@ fn a_file_that_can_not_be_made_is_named() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     /// A prefix of the log, as a crash leaves it, has the groups that are whole in it. What was acknowledged beyond is for the caller to
     /// refuse: it is told the newest revision.
@@ -249,39 +249,6 @@ proptest! {
         if cut > 0 {
             let first = whole(&files[cut]).unwrap_or_else(|_| last_of(&groups[found.len() - 1]) + 1);
             prop_assert!(found.last().is_some_and(|group| last_of(group) + 1 >= first));
-        }
-    }
-
-    /// One changed bit is refused, with its place, when it is come to; or it lies where nothing was written; or in the last group,
-    /// which then is missing, and the newest revision says so.
-    #[test]
-    fn no_changed_bit_loses_anything_without_a_word(of_all in 0.0..1.0f64, bit in 0..8u32) {
-        let (folder, groups) = &*WRITTEN;
-        let copy = copy(folder.path());
-        let files = files(copy.path());
-        // Room that is reserved has nothing to change.
-        let written = |file: &PathBuf| {
-            let bytes = fs::read(file).unwrap();
-            let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
-            (bytes, end)
-        };
-        let total: usize = files.iter().map(|file| written(file).1).sum();
-        let mut at = (total as f64 * of_all) as usize;
-        for file in &files {
-            let (mut bytes, end) = written(file);
-            if at < end {
-                bytes[at] ^= 1 << bit;
-                fs::write(file, bytes).unwrap();
-                break;
-            }
-            at -= end;
-        }
-        let (found, problem) = read(copy.path());
-        prop_assert_eq!(&found[..], &groups[..found.len()]);
-        match problem {
-            Some(StoreError::Damaged(what)) => prop_assert!(what.contains(".log: "), "{}", what),
-            Some(other) => prop_assert!(false, "{:?}", other),
-            None => prop_assert!(found.len() >= 999, "{} groups without a word", found.len()),
         }
     }
 }
