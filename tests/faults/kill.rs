@@ -1,9 +1,12 @@
-//! SIGKILL under load.
+//! SIGKILL under load, with what was on its way to the disk torn as a power cut tears it.
 
 use std::time::Duration;
 
 use registry_client::{RegistryClient, WatchItem, pb};
 use registry_tests::process::ServerProcess;
+use registry_tests::restore::verified;
+use registry_tests::store;
+use registry_tests::torn::{Tear, tear};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -11,7 +14,8 @@ use crate::verify::{self, Log};
 use crate::writer::Writer;
 use crate::{impatient, patient};
 
-const KILLS: usize = 20;
+/// Unless TEST_KILLS says otherwise.
+const KILLS: usize = 12;
 const WRITERS: usize = 64;
 const MODELS: usize = 6;
 
@@ -32,9 +36,13 @@ async fn kill_9_under_load_loses_nothing_acknowledged() {
     let watchers: Vec<_> = (0..2).map(|_| tokio::spawn(see_all(patient(&endpoint), head.clone()))).collect();
     let mut writers: Vec<_> = (0..WRITERS).map(|number| Writer::new(number, &models[number % MODELS])).collect();
 
-    for _ in 0..KILLS {
+    let kills = std::env::var("TEST_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
+    for kill in 0..kills {
         writers = write_until_killed(&client, writers, server).await;
         assert!(writers.iter().any(|writer| writer.unknown.is_some()), "nothing was under way when it was killed");
+        if store::embedded() {
+            println!("kill {kill}: {}", tear(folder.path(), Tear::ALL[kill % Tear::ALL.len()]));
+        }
         server = ServerProcess::start(folder.path(), &listen);
     }
     let (_running, killed) = watch::channel(false);
@@ -45,6 +53,7 @@ async fn kill_9_under_load_loses_nothing_acknowledged() {
     let log = Log::read(&client).await;
     log.assert_is_whole();
     log.assert_holds_each_once(&writers, MODELS);
+    assert_eq!(verified(&client).await.revision, log.head());
     verify::assert_all(&client, &log, &writers, &models).await;
     reached.send_replace(log.head());
     for watcher in watchers {

@@ -13,6 +13,7 @@ pub mod restore;
 pub mod server;
 pub mod store;
 pub mod terminal;
+pub mod torn;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
