@@ -18,6 +18,7 @@ mod full;
 mod garbage;
 mod held;
 mod import;
+mod injected;
 mod kill;
 mod limits;
 mod names;

@@ -1,10 +1,6 @@
 //! In which order the server writes, syncs and answers, as the kernel sees it.
 
-use std::ffi::OsStr;
-use std::process::Command;
-
 use registry_tests::process::{ServerProcess, sled_command};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::impatient;
 use crate::trace::{self, Call};
@@ -16,20 +12,11 @@ const CALLS: &str = "trace=fdatasync,fsync,sync_file_range,write,writev,pwrite64
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_is_sent_after_fdatasync() {
-    let strace = Command::new("strace").arg("-V").output();
-    assert!(strace.is_ok_and(|strace| strace.status.success()), "strace is missing: tests/run.sh installs it");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trace");
-    let traced = sled_command(&folder.path().join("data"), "127.0.0.1:0");
-    let mut command = Command::new("strace");
+    let server = sled_command(&folder.path().join("data"), "127.0.0.1:0");
     // The strings are long enough to find a commit, or an answer, by what is in it.
-    command.args(["-f", "-yy", "-s", "65536", "-e", CALLS, "-e", "signal=none", "-o"]).arg(&file);
-    command.arg(traced.get_program()).args(traced.get_args());
-    for (name, value) in traced.get_envs().filter(|(_, value)| value.is_none()) {
-        assert_eq!(value, None::<&OsStr>);
-        command.env_remove(name);
-    }
-    let server = ServerProcess::spawn(command);
+    let server = ServerProcess::spawn(trace::command(&server, &["-s", "65536", "-e", CALLS], &file));
 
     let client = impatient(&server.endpoint());
     let mut marks = Vec::new();
@@ -43,13 +30,10 @@ async fn an_answer_is_sent_after_fdatasync() {
             marks.push(id);
         }
     }
-    // strace ends with the server, and passes on nothing itself.
-    let first = std::fs::read_to_string(&file).unwrap();
-    let id = first.split_once(' ').and_then(|(id, _)| id.parse().ok()).and_then(Pid::from_raw).expect("a process id");
-    kill_process(id, Signal::TERM).unwrap();
-    assert_eq!(server.wait().code(), Some(0));
+    let id = server.id();
+    assert!(server.terminate().success());
 
-    let calls = trace::read(&std::fs::read_to_string(&file).unwrap());
+    let calls = trace::of(id, &file).await;
     // One call was made at a time, and each made a group.
     let commits: Vec<_> = calls.iter().filter(|call| call.is_write_to(LOG) && call.text.contains(GROUP)).collect();
     assert_eq!(commits.len(), marks.len());

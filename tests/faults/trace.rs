@@ -1,4 +1,24 @@
-//! Reads what strace writes with `-f -yy`: system calls, each with the lines between which it took place.
+//! Servers under strace; and what it writes with `-f -yy`: system calls, each with the lines between which it took place.
+
+use std::path::Path;
+use std::process::Command;
+
+use registry_tests::{PATIENCE, until};
+
+/// The command that runs a server under strace with further options; what it sees goes to a file. The process is that of the server,
+/// with which strace ends.
+pub(crate) fn command(server: &Command, options: &[&str], file: &Path) -> Command {
+    let strace = Command::new("strace").arg("-V").output();
+    assert!(strace.is_ok_and(|strace| strace.status.success()), "strace is missing: tests/run.sh installs it");
+    let mut command = Command::new("strace");
+    command.args(["-D", "-f", "-yy", "-e", "signal=none"]).args(options).arg("-o").arg(file);
+    command.arg(server.get_program()).args(server.get_args());
+    for (name, value) in server.get_envs() {
+        assert_eq!(value, None, "the settings of the tests are arguments");
+        command.env_remove(name);
+    }
+    command
+}
 
 /// A system call.
 #[derive(Debug)]
@@ -46,8 +66,19 @@ impl Call {
     }
 }
 
+/// What strace saw of a server that [`command`] ran, and that has ended.
+pub(crate) async fn of(server: u32, file: &Path) -> Vec<Call> {
+    let is_end = |line: &str| line.starts_with(&format!("{server} ")) && line.contains("+++ exited");
+    // The server may be gone before strace has written all.
+    let trace = until(PATIENCE, || async {
+        let trace = std::fs::read_to_string(file).unwrap();
+        trace.lines().any(is_end).then_some(trace)
+    });
+    read(&trace.await)
+}
+
 /// All calls of a trace, in the order in which they began.
-pub(crate) fn read(trace: &str) -> Vec<Call> {
+fn read(trace: &str) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
     // The thread and the position of each call that has not ended.
     let mut open: Vec<(&str, usize)> = Vec::new();
