@@ -17,6 +17,7 @@ mod events;
 mod folders;
 mod garbage;
 mod garbage_load;
+mod golden;
 mod half_open;
 mod lists;
 mod models;
