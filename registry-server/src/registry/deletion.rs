@@ -100,7 +100,7 @@ pub(super) async fn delete(tx: &mut Tx<'_>, row: ModelRow, version: pb::Version)
     let version = tx.write(event(event_type::VERSION_DELETED), Some(before), version).await?;
 
     // A deleted version counts in no stage.
-    mover.count(stage, -1);
+    mover.count_out(stage, &version.name);
     mover.row.model.version_count -= 1;
     if mover.row.model.latest_version == version.name {
         mover.row.model.latest_version = tx.store.latest(&mover.model).await?;
@@ -132,10 +132,10 @@ impl Mutation for UndeleteVersion {
             stage_time: Some(tx.now),
             ..before.clone()
         };
-        tx.write(event(event_type::VERSION_UNDELETED), Some(before), version).await?;
+        let version = tx.write(event(event_type::VERSION_UNDELETED), Some(before), version).await?;
 
         let mut mover = Mover::new(row);
-        mover.count(Stage::Archived, 1);
+        mover.count_in(Stage::Archived, &version.name, tx.revision());
         mover.row.model.version_count += 1;
         mover.row.model.latest_version = tx.store.latest(&mover.model).await?;
         mover.finish(tx).await.map(drop)

@@ -1,5 +1,7 @@
 //! Stage transitions and rollbacks: one revision each, the version that enters and those that leave together.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use registry_proto::known::event_type;
 use registry_proto::resource::Resource as _;
@@ -174,11 +176,20 @@ fn first(moved: Vec<pb::TransitionStageResponse>) -> Result<pb::TransitionStageR
 pub(super) struct Mover {
     pub(super) model: Name,
     pub(super) row: ModelRow,
+    /// Stages of which it has to be looked up which version is the newest: that one has left, or several entered at once.
+    unknown: BTreeSet<Stage>,
+    /// Stages that a version entered.
+    entered: BTreeSet<Stage>,
 }
 
 impl Mover {
     pub(super) fn new(row: ModelRow) -> Self {
-        Self { model: Name::canonical(&MODELS, &row.model.name), row }
+        Self {
+            model: Name::canonical(&MODELS, &row.model.name),
+            row,
+            unknown: BTreeSet::new(),
+            entered: BTreeSet::new(),
+        }
     }
 
     /// Moves a version, and returns it as it is now. `push`: it takes its place on top of the stage's stack of holders, rather than
@@ -196,8 +207,8 @@ impl Mover {
             tx.record(stayed(before.clone(), to, cause));
             return Ok(before);
         }
-        self.count(from, -1);
-        self.count(to, 1);
+        self.count_out(from, &before.name);
+        self.count_in(to, &before.name, tx.revision());
         if push && to.is_stacked() {
             let height = self.row.heights.entry(to).or_default();
             *height += 1;
@@ -253,16 +264,18 @@ impl Mover {
 
     /// Writes the model with its stages as they are now, and returns it.
     pub(super) async fn finish(mut self, tx: &mut Tx<'_>) -> Result<ModelRow, Error> {
-        for summary in &mut self.row.model.stages {
-            if let Some(stage) = stage(summary.stage) {
-                summary.version = tx.store.newest_in_stage(&self.model, stage).await?;
+        for stage in std::mem::take(&mut self.unknown) {
+            let newest = tx.store.newest_in_stage(&self.model, stage).await?;
+            let number = stage_number(stage);
+            if let Some(summary) = self.row.model.stages.iter_mut().find(|summary| summary.stage == number) {
+                summary.version = newest;
             }
         }
         tx.touch(self.row).await
     }
 
-    /// Counts a version in or out of a stage.
-    pub(super) fn count(&mut self, stage: Stage, by: i64) {
+    /// Counts a version in, as the newest of the stage.
+    pub(super) fn count_in(&mut self, stage: Stage, version: &str, now: Revision) {
         if stage == Stage::Development {
             return;
         }
@@ -272,12 +285,37 @@ impl Mover {
         if stages.get(place).is_none_or(|summary| summary.stage != number) {
             stages.insert(place, pb::StageSummary { stage: number, ..Default::default() });
         }
-        stages[place].version_count += by;
+        stages[place].version_count += 1;
+        version.clone_into(&mut stages[place].version);
+        // Of those that enter in one revision, numbers decide.
+        if !self.entered.insert(stage) || self.row.model.revision == now.cast_signed() {
+            self.unknown.insert(stage);
+        }
+    }
+
+    /// Counts a version out.
+    pub(super) fn count_out(&mut self, stage: Stage, version: &str) {
+        let number = stage_number(stage);
+        let stages = &mut self.row.model.stages;
+        if let Some(summary) = stages.iter_mut().find(|summary| summary.stage == number) {
+            summary.version_count -= 1;
+            if summary.version == version {
+                self.unknown.insert(stage);
+            }
+        }
         stages.retain(|summary| summary.version_count > 0);
     }
 
     /// Every version in an exclusive stage: one, unless the policy became exclusive when there were more.
     async fn in_stage(&self, tx: &Tx<'_>, stage: Stage) -> Result<Vec<pb::Version>, Error> {
+        match self.row.stage(stage) {
+            None => return Ok(Vec::new()),
+            Some(only) if only.version_count == 1 => {
+                let name = Name::canonical(&VERSIONS, &only.version);
+                return Ok(vec![tx.any(&name).await?]);
+            }
+            Some(_) => {}
+        }
         let mut versions = Vec::new();
         let mut range = Range::last(stage_entry(&self.model, stage, None), usize::MAX);
         loop {
