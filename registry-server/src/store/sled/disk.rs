@@ -162,7 +162,7 @@ impl Disk {
             }
             let Some(last) = entries.last().map(|entry| entry.revision) else { break };
             logged::check_follows(revision, &entries)?;
-            let mut overrides = Overrides::new();
+            let mut overrides = Overrides::default();
             for entry in &entries {
                 self.replay(entry, &mut overrides)?;
             }
@@ -177,7 +177,7 @@ impl Disk {
         if revision > before {
             tracing::info!(revision, "applied the log to the state");
         }
-        self.state.remove_left()
+        self.state.begin()
     }
 
     /// Stages the writes of a log entry again.

@@ -7,7 +7,7 @@
 //! | `P` revision write part | a part of a record that is too long for one value |
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet, btree_map};
 use std::ops::Bound;
 
 use crate::stored::{StoredContent, StoredRecord};
@@ -19,7 +19,50 @@ use super::state::{Over, State};
 use crate::store::{Hit, Index, Kind, Place, Put, Range, Record, Revision, SCAN_BYTES, Source, StoreError, logged};
 
 /// Staged or former values of some keys; `None` is a key that is not there.
-pub(super) type Overrides = BTreeMap<Bytes, Option<Bytes>>;
+#[derive(Debug, Clone, Default)]
+pub(super) struct Overrides {
+    values: BTreeMap<Bytes, Option<Bytes>>,
+    /// Keys that got a value after they had been removed here.
+    again: HashSet<Bytes>,
+}
+
+impl Overrides {
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Option<Bytes>> {
+        self.values.get(key)
+    }
+
+    /// Sets a value, and returns what stood here in its place.
+    pub(super) fn insert(&mut self, key: Bytes, value: Option<Bytes>) -> Option<Option<Bytes>> {
+        let is_there = value.is_some();
+        let former = self.values.insert(key.clone(), value);
+        if is_there && former == Some(None) {
+            self.again.insert(key);
+        }
+        former
+    }
+
+    /// Says nothing of a key any more.
+    pub(super) fn forget(&mut self, key: &[u8]) {
+        self.values.remove(key);
+    }
+
+    pub(super) fn range(&self, bounds: &Bounds) -> btree_map::Range<'_, Bytes, Option<Bytes>> {
+        self.values.range::<[u8], _>((bounds.0.as_ref().map(Vec::as_slice), bounds.1.as_ref().map(Vec::as_slice)))
+    }
+
+    pub(super) fn iter(&self) -> btree_map::Iter<'_, Bytes, Option<Bytes>> {
+        self.values.iter()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Whether a key got a value after it had been removed here: then it was there before, perhaps.
+    pub(super) fn is_again(&self, key: &[u8]) -> bool {
+        self.again.contains(key)
+    }
+}
 
 /// The longest value in sled, in bytes: 17 of them stay below a quarter of a segment (see [`super`]).
 pub(super) const PART_BYTES: usize = 32 * 1024;
@@ -43,6 +86,11 @@ fn part_key(revision: Revision, write: u32, part: u32) -> Vec<u8> {
 /// Whether a key is that of a part of a record.
 pub(super) fn is_part(key: &[u8]) -> bool {
     key.starts_with(b"P")
+}
+
+/// Whether a key is written once, before it is removed: an index entry's, or a part's.
+pub(super) fn is_fixed(key: &[u8]) -> bool {
+    is_part(key) || key.starts_with(b"I")
 }
 
 /// The physical entries that write a record: its own, and those of its parts and indexes. `write` tells apart the records
@@ -87,6 +135,11 @@ pub(super) struct Stored {
 }
 
 impl Stored {
+    pub(super) fn read(kind: Kind, key: &[u8], (body, parts): Body) -> Result<Self, StoreError> {
+        let places = logged::read_places(&StoredRecord::decode(body).map_err(damaged)?.places)?;
+        Ok(Self { kind, key: key.to_vec(), places, parts })
+    }
+
     /// The physical entries, besides the record's own, that belong to it.
     pub(super) fn companions(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
         let entries = self.places.iter().map(|place| index_key(self.kind, place, &self.key));
@@ -95,7 +148,7 @@ impl Stored {
 }
 
 /// An encoded record, and the physical keys of its parts if it is in parts.
-type Body = (Bytes, Vec<Vec<u8>>);
+pub(super) type Body = (Bytes, Vec<Vec<u8>>);
 
 /// The state with some of its keys overridden: the committed one, a staged one, or a former one.
 #[derive(Clone, Copy)]
@@ -128,15 +181,8 @@ impl<'a> View<'a> {
         self.body(&record_key(kind, key))?.map(|(body, _)| record(key, body)).transpose()
     }
 
-    /// What goes with a record.
-    pub(super) fn stored(&self, kind: Kind, key: &[u8]) -> Result<Option<Stored>, StoreError> {
-        let Some((body, parts)) = self.body(&record_key(kind, key))? else { return Ok(None) };
-        let places = logged::read_places(&StoredRecord::decode(body).map_err(damaged)?.places)?;
-        Ok(Some(Stored { kind, key: key.to_vec(), places, parts }))
-    }
-
     /// The encoded record under a physical key, and the keys of its parts.
-    fn body(&self, physical: &[u8]) -> Result<Option<Body>, StoreError> {
+    pub(super) fn body(&self, physical: &[u8]) -> Result<Option<Body>, StoreError> {
         let Some(mut value) = self.value(physical)? else { return Ok(None) };
         loop {
             if let Some(body) = self.join(value.clone())? {
@@ -223,7 +269,7 @@ impl<'a> View<'a> {
             entries = Box::new(Merged { below: entries.peekable(), over: layer.into_iter().peekable(), reverse });
         }
         for overrides in self.layers.into_iter().rev().flatten() {
-            let over = overrides.range::<[u8], _>(slices(bounds)).map(|(key, value)| (key.clone(), value.clone()));
+            let over = overrides.range(bounds).map(|(key, value)| (key.clone(), value.clone()));
             entries = if reverse {
                 Box::new(Merged { below: entries.peekable(), over: over.rev().peekable(), reverse })
             } else {
@@ -238,7 +284,7 @@ impl<'a> View<'a> {
 type Entries<'a> = Box<dyn Iterator<Item = Result<(Vec<u8>, Bytes), StoreError>> + 'a>;
 
 /// A record as readers want it: without its places, which only writing it again needs.
-fn record(key: &[u8], body: Bytes) -> Result<Record, StoreError> {
+pub(super) fn record(key: &[u8], body: Bytes) -> Result<Record, StoreError> {
     let StoredContent { revision, payload } = StoredContent::decode(body).map_err(damaged)?;
     Ok(Record { key: key.to_vec(), payload, revision })
 }
@@ -263,11 +309,6 @@ fn is_empty((from, to): &Bounds) -> bool {
         (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => a >= b,
         _ => false,
     }
-}
-
-/// The same, borrowed.
-pub(super) fn slices((from, to): &Bounds) -> (Bound<&[u8]>, Bound<&[u8]>) {
-    (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice))
 }
 
 /// Whether a key comes behind another one in the order of a scan.

@@ -26,7 +26,7 @@ impl Snapshots {
         let revision = *head.borrow();
         let newest = open.last().filter(|(of, _)| *of == revision).and_then(|(_, former)| former.upgrade());
         let former = newest.unwrap_or_else(|| {
-            let former = Arc::new(Mutex::new(Overrides::new()));
+            let former = Arc::new(Mutex::new(Overrides::default()));
             open.push((revision, Arc::downgrade(&former)));
             former
         });
@@ -45,10 +45,10 @@ impl Snapshots {
         let mut formers: Vec<_> = open.iter().filter_map(|(_, snapshot)| snapshot.upgrade()).collect();
         let mut formers: Vec<_> = formers.iter_mut().map(|former| lock(former)).collect();
         if !formers.is_empty() {
-            for key in overrides.keys() {
+            for (key, _) in overrides.iter() {
                 // Read once for all of them, and shared.
                 let mut value = None;
-                for former in formers.iter_mut().filter(|former| !former.contains_key(key)) {
+                for former in formers.iter_mut().filter(|former| former.get(key).is_none()) {
                     let value = match &value {
                         Some(value) => Option::clone(value),
                         None => value.insert(state.get(key)?).clone(),

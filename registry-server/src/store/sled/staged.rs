@@ -1,12 +1,13 @@
 //! A commit in the making: writes that are staged above the committed state.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use crate::stored;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::physical::{Overrides, Stored, View, entries_of, record_key};
+use super::physical::{Body, Overrides, Stored, View, entries_of, record, record_key};
 use crate::store::{Hit, Kind, Layout, Put, Range, Read, Record, Revision, Source, StoreError, Transaction, logged};
 
 /// The transaction of one decision, above what is committed, what is on its way to the disk, and what the decisions before it
@@ -19,6 +20,8 @@ pub(super) struct Staged<'a> {
     /// What the overrides held before, to take this decision back.
     former: Vec<(Bytes, Option<Option<Bytes>>)>,
     writes: Vec<stored::LoggedWrite>,
+    /// Records as they were read, by their physical keys: what is written has been read before, most often.
+    seen: Mutex<Vec<(Vec<u8>, Option<Body>)>>,
 }
 
 impl<'a> Staged<'a> {
@@ -28,7 +31,7 @@ impl<'a> Staged<'a> {
         overrides: &'a mut Overrides,
         revision: Revision,
     ) -> Self {
-        Self { layout, base, overrides, revision, former: Vec::new(), writes: Vec::new() }
+        Self { layout, base, overrides, revision, former: Vec::new(), writes: Vec::new(), seen: Mutex::default() }
     }
 
     /// The log entry of this commit.
@@ -40,9 +43,9 @@ impl<'a> Staged<'a> {
     pub(super) fn undo(self) {
         for (key, former) in self.former.into_iter().rev() {
             match former {
-                Some(value) => self.overrides.insert(key, value),
-                None => self.overrides.remove(&key),
-            };
+                Some(value) => drop(self.overrides.insert(key, value)),
+                None => self.overrides.forget(&key),
+            }
         }
     }
 
@@ -61,11 +64,22 @@ impl<'a> Staged<'a> {
         self.former.push((key, former));
     }
 
+    /// What is to be replaced or removed.
+    fn old(&mut self, kind: Kind, key: &[u8]) -> Result<Option<Stored>, StoreError> {
+        let physical = record_key(kind, key);
+        let seen = self.seen.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // It is not as it was seen any more.
+        let body = match seen.iter().position(|(of, _)| *of == physical) {
+            Some(at) => seen.swap_remove(at).1,
+            None => self.base.below(self.overrides).body(&physical)?,
+        };
+        body.map(|body| Stored::read(kind, key, body)).transpose()
+    }
+
     /// Stages a record, or with `None` its removal, and what goes with it.
     fn write(&mut self, kind: Kind, key: &[u8], put: Option<Put>) -> Result<(), StoreError> {
         let put = self.layout.checked(kind, put)?;
-        let old = self.base.below(self.overrides).stored(kind, key)?;
-        let old: Vec<_> = old.iter().flat_map(Stored::companions).collect();
+        let old: Vec<_> = self.old(kind, key)?.iter().flat_map(Stored::companions).collect();
         let write = u32::try_from(self.writes.len()).unwrap_or(u32::MAX);
         let new = put.as_ref().map(|put| entries_of(put, self.revision, write)).unwrap_or_default();
         for companion in &old {
@@ -90,7 +104,14 @@ impl<'a> Staged<'a> {
 #[async_trait]
 impl Read for Staged<'_> {
     async fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, StoreError> {
-        self.base.below(self.overrides).get(kind, key)
+        let physical = record_key(kind, key);
+        let body = self.base.below(self.overrides).body(&physical)?;
+        let read = body.clone().map(|(body, _)| record(key, body)).transpose();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.iter().all(|(of, _)| *of != physical) {
+            seen.push((physical, body));
+        }
+        read
     }
 
     async fn scan(&self, source: Source, range: &Range) -> Result<Vec<Hit>, StoreError> {

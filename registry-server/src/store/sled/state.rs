@@ -8,6 +8,7 @@
 //! So a record is written behind its index entries and new parts, and its former parts are removed last of all, by a list that is in
 //! the tree before anything else is.
 
+use std::collections::HashSet;
 use std::collections::btree_map::Range as Overridden;
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::disk::{damaged, io_error, store_error};
-use super::physical::{Bounds, Overrides, is_part, slices};
+use super::physical::{Bounds, Overrides, is_fixed, is_part};
 use crate::store::{Revision, StoreError};
 
 /// The folder, in that of the store.
@@ -63,12 +64,32 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 struct Newer {
     recent: Overrides,
-    /// The size of that, in bytes.
+    /// Those of its keys that are not in the tree, of those that have one value only.
+    fresh: HashSet<Bytes>,
+    /// What is in the tree is one revision, so that it can be known what is not.
+    has_begun: bool,
+    /// The size of what was changed, in bytes.
     bytes: usize,
     /// On its way to the tree.
     settling: Arc<Overrides>,
     /// The newest revision.
     last: Revision,
+}
+
+impl Newer {
+    /// `is_again`: the key was removed before it got its value.
+    fn change(&mut self, key: &Bytes, value: &Option<Bytes>, is_again: bool) {
+        if value.is_none() && self.fresh.remove(key) {
+            // It never got to the tree, so nothing has to tell that it is gone.
+            return self.recent.forget(key);
+        }
+        self.bytes += key.len() + value.as_ref().map_or(0, Bytes::len) + CHANGE_BYTES;
+        let former = self.recent.insert(key.clone(), value.clone());
+        let is_new = value.is_some() && former.is_none() && !is_again && self.settling.get(key).is_none();
+        if is_new && self.has_begun && is_fixed(key) {
+            self.fresh.insert(key.clone());
+        }
+    }
 }
 
 /// What overrides a range of the tree.
@@ -174,7 +195,7 @@ impl State {
         let newer = self.read();
         let mut until = None;
         let layers = [&newer.recent, &*newer.settling].map(|layer| {
-            let (taken, last) = take(layer.range::<[u8], _>(slices(bounds)), reverse, limit);
+            let (taken, last) = take(layer.range(bounds), reverse, limit);
             until = match (until.take(), last) {
                 (Some(a), Some(b)) => Some(if reverse { Bytes::max(a, b) } else { Bytes::min(a, b) }),
                 (a, b) => a.or(b),
@@ -199,9 +220,8 @@ impl State {
     pub(super) fn add(&self, changes: &Overrides, last: Revision) -> Result<(), StoreError> {
         let unsettled = {
             let mut newer = self.write();
-            for (key, value) in changes {
-                newer.bytes += key.len() + value.as_ref().map_or(0, Bytes::len) + CHANGE_BYTES;
-                newer.recent.insert(key.clone(), value.clone());
+            for (key, value) in changes.iter() {
+                newer.change(key, value, changes.is_again(key));
             }
             newer.last = last;
             newer.bytes
@@ -234,6 +254,7 @@ impl State {
                 return Ok(());
             }
             newer.bytes = 0;
+            newer.fresh.clear();
             newer.settling = Arc::new(std::mem::take(&mut newer.recent));
             (Arc::clone(&newer.settling), newer.last)
         };
@@ -262,14 +283,15 @@ impl State {
         std::iter::from_fn(move || self.sled(|| lists.next().transpose()).transpose())
     }
 
-    /// Removes what was left when the store ended. Nothing needs it any more once the state is behind what was being applied.
-    pub(super) fn remove_left(&self) -> Result<(), StoreError> {
+    /// Once the state is behind what was being applied when the store ended: removes what was left, which nothing needs any more.
+    pub(super) fn begin(&self) -> Result<(), StoreError> {
         for entry in self.left() {
             let (list, keys) = entry?;
             for key in keys.chunks(PART_KEY).chain([&*list]) {
                 self.sled(|| self.tree.remove(key))?;
             }
         }
+        self.write().has_begun = true;
         Ok(())
     }
 
