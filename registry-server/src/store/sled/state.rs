@@ -8,6 +8,9 @@
 //! So a record is written behind its index entries and new parts, and its former parts are removed last of all, by a list that is in
 //! the tree before anything else is.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::collections::btree_map::Range as Overridden;
 use std::fs::{self, File};
@@ -56,8 +59,9 @@ pub(super) struct State {
     tree: sled::Tree,
     folder: PathBuf,
     newer: RwLock<Newer>,
-    /// Held by who takes changes to the tree.
-    settles: Mutex<()>,
+    /// Held by who takes changes to the tree. Set for good when that failed: then what failed is in memory only, and nothing newer may
+    /// get to the tree.
+    settles: Mutex<Option<StoreError>>,
 }
 
 /// What the tree lacks.
@@ -247,7 +251,10 @@ impl State {
 
     /// Takes everything that is not in the tree there.
     pub(super) fn settle(&self) -> Result<(), StoreError> {
-        let _turn = self.settles.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed = self.settles.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = &*failed {
+            return Err(error.clone());
+        }
         let (settling, last) = {
             let mut newer = self.write();
             if newer.recent.is_empty() {
@@ -258,8 +265,7 @@ impl State {
             newer.settling = Arc::new(std::mem::take(&mut newer.recent));
             (Arc::clone(&newer.settling), newer.last)
         };
-        // If this fails, what is in memory stays there.
-        self.write_to_tree(&settling, last)?;
+        self.write_to_tree(&settling, last).inspect_err(|error| *failed = Some(error.clone()))?;
         drop(std::mem::take(&mut self.write().settling));
         // The last one, which takes a while: not under the lock.
         drop(settling);

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::SledStore;
 use super::about::About;
 use super::disk::{Disk, store_error};
-use super::physical::record_key;
+use super::physical::{Overrides, record_key};
 use super::state::{SEGMENT_BYTES, State};
 use crate::store::conformance::{BY_FLAG, BY_PORT, Backend, LAYOUT, PORT, SHIP, conformance};
 use crate::store::{Decision, Place, Put, Read as _, Store, StoreError, Transaction};
@@ -227,7 +227,9 @@ async fn old_bytes_are_still_read() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(folder.path(), CACHE, Uuid::nil(), false).unwrap();
     let record = (record_key(SHIP, b"key").into(), Some(golden("record-2.bin").into()));
-    state.add(&[record].into(), 7).unwrap();
+    let mut overrides = Overrides::default();
+    overrides.insert(record.0, record.1);
+    state.add(&overrides, 7).unwrap();
     let record = super::physical::View::of(&state).get(SHIP, b"key").unwrap().unwrap();
     assert_eq!((record.revision, record.payload), (7, Bytes::from_static(b"payload")));
 
