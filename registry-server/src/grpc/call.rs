@@ -117,20 +117,20 @@ impl Services {
         F: Future<Output = Result<Listed<Q::Item>, Error>>,
     {
         let read = |registry, wanted, page| read(registry, wanted, page).map_ok(|listed| ((), listed));
-        self.list_with(request, list, to, read, |(), response| response).await
+        self.list_with(request, list, to, read, |(), items, next| Q::page(items, next)).await
     }
 
-    /// The same, of which each page also tells something else.
-    pub(super) async fn list_with<Q: Paged, T, A, F>(
+    /// The same, with a response made of the items, the token of the next page, and something else that was read.
+    pub(super) async fn list_with<Q: Paged, T, A, I, R, F>(
         &self,
         request: Request<Q>,
         list: List,
         to: impl FnOnce(Q, &mut Violations) -> Option<T>,
         read: impl FnOnce(Registry, T, Page) -> F,
-        with: impl FnOnce(A, Q::Response) -> Q::Response,
-    ) -> Reply<Q::Response>
+        respond: impl FnOnce(A, Vec<I>, String) -> R,
+    ) -> Reply<R>
     where
-        F: Future<Output = Result<(A, Listed<Q::Item>), Error>>,
+        F: Future<Output = Result<(A, Listed<I>), Error>>,
     {
         let (headers, _, mut message) = request.into_parts();
         no_filter(message.filter())?;
@@ -146,7 +146,7 @@ impl Services {
         let wanted = found.unless_any(wanted)?;
         let (also, listed) = read(self.registry.clone(), wanted, page).await?;
         let next = listed.next.map(|next| query.token(&next)).unwrap_or_default();
-        Ok(Response::new(with(also, Q::page(listed.items, next))))
+        Ok(Response::new(respond(also, listed.items, next)))
     }
 
     /// A call that is answered with a stream.

@@ -78,7 +78,9 @@ impl Services {
             };
         }
         let get = encoded::GetVersion { services: self.clone(), max_message };
-        let versions = Beside { others: server!(VersionServiceServer), direct: get };
+        let list = encoded::ListVersions { services: self.clone(), max_message };
+        let versions = Beside { others: server!(VersionServiceServer), direct: list };
+        let versions = Beside { others: versions, direct: get };
         let watch = watching::WatchEvents { services: self.clone(), max_message };
         let events = Beside { others: server!(EventServiceServer), direct: watch };
         tonic::service::Routes::new(server!(ModelServiceServer))

@@ -6,6 +6,7 @@ use tonic::Request;
 
 use super::Services;
 use super::call::{List, Reply, check_comment};
+use super::encoded::EncodedPage;
 use super::paging::Sizes;
 use crate::error::{Error, Violations};
 use crate::registry::deletion::{DeleteVersion, UndeleteVersion};
@@ -17,6 +18,7 @@ use crate::registry::versions::CreateVersion;
 use crate::registry::withdrawal::{ReinstateVersion, WithdrawVersion};
 use crate::registry::{Intent, validate};
 use crate::rules::names::{MODELS, Name, VERSIONS, check_version_id};
+use crate::store;
 
 /// How many bytes of versions a response holds: with what stands around them, it fits the 4 MiB that clients take.
 const RESPONSE_BYTES: usize = 4 * 1024 * 1024 - 16 * 1024;
@@ -40,20 +42,16 @@ impl VersionService for Services {
         .await
     }
 
-    // `encoded` answers this call before it comes here; the service's trait wants the method all the same.
+    // `encoded` answers this call and the next before they come here; the service's trait wants the methods all the same.
     async fn get_version(&self, request: Request<pb::GetVersionRequest>) -> Reply<pb::Version> {
         let record = self.version_record(request).await?.into_inner();
         Ok(tonic::Response::new(decode(&record)?))
     }
 
     async fn list_versions(&self, request: Request<pb::ListVersionsRequest>) -> Reply<pb::ListVersionsResponse> {
-        self.list(
-            request,
-            List::by(&["number"]),
-            |request, found| found.parsed("parent", Name::parse_parent(&MODELS, &request.parent)),
-            |registry, parent, page| async move { registry.list_versions(&parent, &page).await },
-        )
-        .await
+        let EncodedPage { versions, next_page_token } = self.version_page(request).await?.into_inner();
+        let versions = versions.into_iter().map(store::decode).collect::<Result<_, _>>().map_err(Error::from)?;
+        Ok(tonic::Response::new(pb::ListVersionsResponse { versions, next_page_token }))
     }
 
     async fn batch_get_versions(
@@ -169,7 +167,7 @@ impl VersionService for Services {
             LIST,
             |request, found| some_names(&request.names, 2, found),
             |registry, names, page| async move { registry.compare(&names, &page).await },
-            |names, response| pb::CompareVersionsResponse { names, ..response },
+            |names, metrics, next_page_token| pb::CompareVersionsResponse { names, metrics, next_page_token },
         )
         .await
     }

@@ -1,5 +1,6 @@
 //! Pages of lists. Each costs what it returns.
 
+use bytes::Bytes;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
@@ -48,14 +49,14 @@ impl Registry {
         self.list::<ModelRow>(namespace.prefix(), page).await
     }
 
-    /// The versions of a model, or of all models of a namespace.
-    pub(crate) async fn list_versions(&self, parent: &Name, page: &Page) -> Result<Listed<pb::Version>, Error> {
+    /// The versions of a model, or of all models of a namespace, each a `Version` as it goes over the wire.
+    pub(crate) async fn list_versions(&self, parent: &Name, page: &Page) -> Result<Listed<Bytes>, Error> {
         self.store.parent_must_exist(parent).await?;
         let of_model = std::ptr::eq(parent.of(), &MODELS);
         match page.show_deleted {
-            true => self.page(Source::Kind(pb::Version::KIND), parent.prefix(), page, |hit| decode(&hit)).await,
+            true => self.page(Source::Kind(pb::Version::KIND), parent.prefix(), page, |hit| Ok(hit.payload)).await,
             false if of_model => {
-                self.page(Source::Index(versions::LIVE), parent.prefix(), page, |hit| decode(&hit)).await
+                self.page(Source::Index(versions::LIVE), parent.prefix(), page, |hit| Ok(hit.payload)).await
             }
             false => self.versions_of_live_models(parent, page).await,
         }
@@ -63,8 +64,8 @@ impl Registry {
 
     /// The versions of a namespace, without those of deleted models, which are not deleted themselves: these models are passed over,
     /// each in one step.
-    async fn versions_of_live_models(&self, namespace: &Name, page: &Page) -> Result<Listed<pb::Version>, Error> {
-        let mut items: Vec<pb::Version> = Vec::new();
+    async fn versions_of_live_models(&self, namespace: &Name, page: &Page) -> Result<Listed<Bytes>, Error> {
+        let mut items = Vec::new();
         let mut range = Range {
             prefix: namespace.prefix(),
             after: page.after.clone(),
@@ -98,7 +99,7 @@ impl Registry {
                 }
                 bytes += hit.record.payload.len();
                 range.after = Some(hit.position);
-                items.push(version);
+                items.push(hit.record.payload);
             }
             if passed_over == PASSED_OVER {
                 return Ok(Listed { items, next: range.after });
