@@ -7,6 +7,7 @@ pub(super) mod frames;
 mod out;
 mod snapshot;
 
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,17 +152,42 @@ impl Watcher {
     /// Sends some of what is behind the cursor; false if there is nothing.
     async fn send_some(&mut self) -> Result<bool, End> {
         let behind = self.registry.tail.follow(self.cursor).await?;
-        for entry in &behind.entries {
-            if let Some(frame) = self.frame(entry)?
+        let mut entries = behind.entries.iter().peekable();
+        while let Some((frame, (last, _))) = self.next_of(&mut entries)? {
+            if let Some(frame) = frame
                 && !self.out.send(&frame, HELD).await?
             {
                 drop((frame, behind));
                 self.out.room().await?;
                 return Ok(true);
             }
-            (self.cursor, self.hash) = (number(&entry.0), last_hash(&entry.0.events));
+            (self.cursor, self.hash) = (number(last), last_hash(&last.events));
         }
         Ok(!behind.entries.is_empty())
+    }
+
+    /// What the reader gets of the next revisions, as many as fit into one piece, and the last of them.
+    fn next_of<'a>(
+        &self,
+        entries: &mut Peekable<impl Iterator<Item = &'a Entry>>,
+    ) -> Result<Option<(Option<Frame>, &'a Entry)>, Error> {
+        let Some(mut last) = entries.next() else { return Ok(None) };
+        let mut frame = self.frame(last)?;
+        while let Some(next) = entries.peek() {
+            if let Some(more) = self.frame(next)? {
+                match &mut frame {
+                    None => frame = Some(more),
+                    Some(frame) => {
+                        if !frame.join(more) {
+                            break;
+                        }
+                    }
+                }
+            }
+            last = next;
+            entries.next();
+        }
+        Ok(Some((frame, last)))
     }
 
     /// What the reader gets of a revision.

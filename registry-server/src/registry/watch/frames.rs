@@ -21,7 +21,7 @@ const EVENT: u32 = 2;
 /// The number of `WatchedEvents.hash`, which the log does not have.
 const HASH: u32 = 3;
 
-/// A message in its frame.
+/// A message in its frame, or several that fit into a piece.
 #[derive(Debug)]
 pub(super) struct Frame {
     parts: Vec<Bytes>,
@@ -49,6 +49,19 @@ impl Frame {
         Ok(Self { parts })
     }
 
+    /// Puts another one behind it, if both fit into a piece.
+    pub(super) fn join(&mut self, mut other: Self) -> bool {
+        let fits = self.len() + other.len() <= PIECE;
+        if fits {
+            self.parts.append(&mut other.parts);
+        }
+        fits
+    }
+
+    fn len(&self) -> usize {
+        self.parts.iter().map(Bytes::len).sum()
+    }
+
     /// What comes behind an offset; `None` at the end. A short message is shared. Of a long one the piece is a copy: the connection
     /// would keep all of it for a part.
     pub(super) fn piece(&self, offset: usize) -> Option<Bytes> {
@@ -58,7 +71,7 @@ impl Frame {
         {
             return Some(only.clone());
         }
-        let mut piece = BytesMut::new();
+        let mut piece = BytesMut::with_capacity(self.len().saturating_sub(offset).min(PIECE));
         let mut skip = offset;
         for part in &self.parts {
             let rest = part.get(skip..).unwrap_or_default();
@@ -166,5 +179,21 @@ mod tests {
             }
             assert_eq!(read(&Frame::of(&response(&events))).0, response(&events));
         }
+    }
+
+    #[test]
+    fn messages_are_joined_as_long_as_they_fit_into_a_piece() {
+        let of = |comment| Frame::of(&response(&[event("a", comment)]));
+        let mut joined = of(100);
+        let short = joined.piece(0).unwrap();
+        for count in 2.. {
+            let fits = joined.len() + short.len() <= PIECE;
+            assert_eq!(joined.join(of(100)), fits, "{count}");
+            if !fits {
+                break;
+            }
+            assert_eq!(joined.piece(0).unwrap(), short.repeat(count));
+        }
+        assert_eq!(joined.piece(joined.len()), None);
     }
 }
