@@ -5,6 +5,7 @@ mod archive;
 mod asked;
 mod away;
 mod backup;
+mod bench;
 mod changes;
 mod chaos;
 mod cli;

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod about;
+mod bench;
 mod files;
 mod lists;
 mod names;
@@ -11,13 +12,14 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use clap::{Args as Group, Parser, Subcommand};
 use clap_complete::Shell;
 use registry_client::{Name, pb};
 
 pub(crate) use self::about::{
     Bases, Common, CreateVersion, Draft, Finalize, IfMatch, OfModel, OfVersion, Set, Tag, TagChange, Titled,
 };
+pub(crate) use self::bench::{Bench, Figure};
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
 pub(crate) use self::lists::{Events, List, Parent, Watch};
 pub(crate) use self::names::{command, parse};
@@ -312,54 +314,6 @@ pub(crate) struct Prune {
     /// such as s3://bucket/pruned. `import --oci` brings it back. What can't be kept stays, and nothing more is deleted.
     #[arg(long, value_name = "FOLDER|URL")]
     pub(crate) backup_to: Option<String>,
-}
-
-/// What can be measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Figure {
-    /// Reading a version.
-    Get,
-    /// Making versions, durably.
-    Create,
-    /// Being told of a commit.
-    Watch,
-    /// Moving a large artifact.
-    Artifact,
-    /// Making versions while the registry is backed up. Only when it is asked for.
-    Backup,
-    /// Reading and making versions as services do it, and whether a call fails meanwhile. Only by itself, and when it is asked for.
-    Steady,
-}
-
-#[derive(Debug, Group)]
-pub(crate) struct Bench {
-    /// What to measure; everything that has a floor by default.
-    #[arg(value_enum)]
-    pub(crate) figures: Vec<Figure>,
-    /// How many clients call at once.
-    #[arg(long, default_value_t = 64)]
-    pub(crate) clients: usize,
-    /// Over how many connections; with several servers, the same number to each.
-    #[arg(long, default_value_t = 4)]
-    pub(crate) connections: usize,
-    /// How long a round of a figure takes, or all of `steady`.
-    #[arg(long, default_value_t = 3)]
-    pub(crate) seconds: u64,
-    /// How many rounds a figure and its floor take, in turns; the median counts.
-    #[arg(long, default_value_t = 5)]
-    pub(crate) rounds: usize,
-    /// How large the artifact is.
-    #[arg(long, default_value_t = 1024)]
-    pub(crate) artifact_mib: u64,
-    /// Measure `create` against inserts into this PostgreSQL database, best the one that the registry is on, instead of sled.
-    #[arg(long, value_name = "URL")]
-    pub(crate) postgres: Option<String>,
-    /// Of how many versions the backups are.
-    #[arg(long, default_value_t = 100_000)]
-    pub(crate) versions: u64,
-    /// Where the floors write: best on the disk that the registry is on.
-    #[arg(long, value_name = "FOLDER", default_value = ".")]
-    pub(crate) scratch: PathBuf,
 }
 
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {

@@ -6,12 +6,14 @@ use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Stdio;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use bytes::{BufMut as _, Bytes};
 use futures::future::BoxFuture;
 use futures::{Stream, StreamExt as _};
+use http::uri::PathAndQuery;
+use prost::Message;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -19,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tonic::body::Body;
 use tonic::server::{ClientStreamingService, Grpc, NamedService, ServerStreamingService, UnaryService};
+use tonic::transport::Channel;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::{ProstCodec, ProstDecoder};
@@ -40,10 +43,16 @@ pub(super) struct Blob {
 
 pub(super) type Codec = ProstCodec<Blob, Blob>;
 
-/// What the process answers to every `Get`: set once by `Set`.
+/// What the process answers to every `Get`: what the last `Set` brought.
 #[derive(Clone, Default)]
 struct Floor {
-    answer: Arc<OnceLock<Bytes>>,
+    answer: Arc<RwLock<Bytes>>,
+}
+
+impl Floor {
+    fn answer(&self) -> Bytes {
+        self.answer.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 struct Set(Floor);
@@ -58,8 +67,7 @@ impl UnaryService<Blob> for Set {
     type Future = Answer;
 
     fn call(&mut self, request: Request<Blob>) -> Answer {
-        // Once is enough: a bench sets it once.
-        let _ = self.0.answer.set(request.into_inner().data);
+        *self.0.answer.write().unwrap_or_else(PoisonError::into_inner) = request.into_inner().data;
         Box::pin(async { Ok(Response::new(Blob::default())) })
     }
 }
@@ -69,7 +77,7 @@ impl UnaryService<Blob> for Get {
     type Future = BoxFuture<'static, Result<Response<Bytes>, Status>>;
 
     fn call(&mut self, _: Request<Blob>) -> Self::Future {
-        let message = self.0.answer.get().cloned().unwrap_or_default();
+        let message = self.0.answer();
         Box::pin(async { Ok(Response::new(message)) })
     }
 }
@@ -211,6 +219,22 @@ pub(crate) async fn serve() -> Result<(), Box<dyn std::error::Error>> {
         .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
         .await?;
     Ok(())
+}
+
+/// Sends some bytes to one of the floor's methods, and decodes its answer.
+pub(super) async fn call<Answer>(channel: Channel, path: &'static str, data: Bytes) -> Result<(), Status>
+where
+    Answer: Message + Default + 'static,
+{
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let path = PathAndQuery::from_static(path);
+    client.unary(Request::new(Blob { data }), path, ProstCodec::<Blob, Answer>::default()).await.map(drop)
+}
+
+/// Has the floor answer every `Get` with this message.
+pub(super) async fn set(channel: Channel, message: &impl Message) -> Result<(), Status> {
+    call::<Blob>(channel, "/floor.Floor/Set", message.encode_to_vec().into()).await
 }
 
 /// The floor's process; it ends when this is dropped.

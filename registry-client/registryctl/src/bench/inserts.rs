@@ -48,7 +48,7 @@ impl Inserts {
         client.execute(insert, &[&id, &version]).await.map(drop)
     }
 
-    pub(super) async fn close(self) -> Result<(), Failure> {
+    pub(super) async fn close(&self) -> Result<(), Failure> {
         let (client, _) = &self.connections[0];
         Ok(client.batch_execute(&format!("DROP TABLE {}", self.table)).await?)
     }

@@ -1,9 +1,12 @@
 //! Closed-loop load: so many clients, each sending its next call when the last one is answered.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use serde::Serialize;
+use tokio::task::JoinSet;
 
 /// What a load reached.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -14,16 +17,69 @@ pub(super) struct Rate {
 }
 
 /// Runs `call` in `clients` tasks for a time; the numbers it gets are the client's and the call's.
-pub(super) async fn run<F, E>(clients: usize, time: Duration, call: impl Fn(usize, u64) -> F + Clone) -> Result<Rate, E>
+pub(super) async fn run<F, E>(
+    clients: usize,
+    time: Duration,
+    call: impl Fn(usize, u64) -> F + Clone + Send + 'static,
+) -> Result<Rate, E>
 where
-    F: Future<Output = Result<(), E>>,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: Send + 'static,
 {
-    let Times { took, elapsed } = time_calls(clients, time, call).await?;
+    spawned(clients, move |began: Instant| began.elapsed() < time, call).await
+}
+
+/// The same for a number of calls in all.
+pub(super) async fn run_calls<F, E>(
+    clients: usize,
+    calls: u64,
+    call: impl Fn(usize, u64) -> F + Clone + Send + 'static,
+) -> Result<Rate, E>
+where
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: Send + 'static,
+{
+    let begun = Arc::new(AtomicU64::new(0));
+    spawned(clients, move |_| begun.fetch_add(1, Ordering::Relaxed) < calls, call).await
+}
+
+/// The clients are tasks, as they are where others are measured: one task would have one processor for all of them.
+async fn spawned<F, E>(
+    clients: usize,
+    goes_on: impl Fn(Instant) -> bool + Clone + Send + 'static,
+    call: impl Fn(usize, u64) -> F + Clone + Send + 'static,
+) -> Result<Rate, E>
+where
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: Send + 'static,
+{
+    let began = Instant::now();
+    let mut tasks = JoinSet::new();
+    for number in 0..clients {
+        let (goes_on, call) = (goes_on.clone(), call.clone());
+        tasks.spawn(client(move || goes_on(began), move |calls| call(number, calls)));
+    }
+    let took = tasks.join_all().await.into_iter().collect::<Result<Vec<_>, E>>()?.concat();
+    let Times { took, elapsed } = Times::of(took, began);
     Ok(Rate {
         per_second: took.len() as f64 / elapsed.as_secs_f64(),
         p50_micros: percentile(&took, 0.5),
         p99_micros: percentile(&took, 0.99),
     })
+}
+
+/// Calls as long as it goes on, and notes what each call took.
+async fn client<F, E>(goes_on: impl Fn() -> bool, call: impl Fn(u64) -> F) -> Result<Vec<Duration>, E>
+where
+    F: Future<Output = Result<(), E>>,
+{
+    let mut took = Vec::new();
+    while goes_on() {
+        let sent = Instant::now();
+        call(took.len() as u64).await?;
+        took.push(sent.elapsed());
+    }
+    Ok(took)
 }
 
 /// What the calls of a load took, sorted, and the load as a whole.
@@ -32,7 +88,15 @@ pub(super) struct Times {
     pub(super) elapsed: Duration,
 }
 
-/// As [`run`].
+impl Times {
+    fn of(mut took: Vec<Duration>, began: Instant) -> Self {
+        let elapsed = began.elapsed();
+        took.sort_unstable();
+        Self { took, elapsed }
+    }
+}
+
+/// As [`run`], with calls that borrow: in one task.
 pub(super) async fn time_calls<F, E>(
     clients: usize,
     time: Duration,
@@ -42,22 +106,12 @@ where
     F: Future<Output = Result<(), E>>,
 {
     let began = Instant::now();
-    let client = |client: usize| {
+    let clients = (0..clients).map(|number| {
         let call = call.clone();
-        async move {
-            let mut took = Vec::new();
-            while began.elapsed() < time {
-                let sent = Instant::now();
-                call(client, took.len() as u64).await?;
-                took.push(sent.elapsed());
-            }
-            Ok(took)
-        }
-    };
-    let mut took = try_join_all((0..clients).map(client)).await?.concat();
-    let elapsed = began.elapsed();
-    took.sort_unstable();
-    Ok(Times { took, elapsed })
+        client(move || began.elapsed() < time, move |calls| call(number, calls))
+    });
+    let took = try_join_all(clients).await?.concat();
+    Ok(Times::of(took, began))
 }
 
 /// A percentile of sorted times, in microseconds.

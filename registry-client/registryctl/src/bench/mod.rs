@@ -2,21 +2,29 @@
 
 mod artifact;
 mod backup;
+mod durable;
+mod filling;
 pub(crate) mod floor;
 mod inserts;
 mod lane;
 mod load;
+mod payload;
+mod reads;
 mod steady;
-mod unary;
 mod watch;
+mod writes;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use clap::ValueEnum as _;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use registry_client::pb;
 use serde::Serialize;
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
+use self::load::Rate;
 use crate::args::{Bench, Figure as Kind};
 use crate::garbage::purge_model;
 use crate::output::{Column, Output};
@@ -42,6 +50,23 @@ struct Figure {
     p99_micros: Option<f64>,
 }
 
+impl Figure {
+    /// Calls by many clients: `floor` is what they are in a second without a registry.
+    fn calls(name: String, ours: Rate, floor_name: &'static str, floor: f64) -> Self {
+        Self {
+            name,
+            unit: "calls/s",
+            value: ours.per_second,
+            floor_name,
+            floor,
+            ratio: ours.per_second / floor,
+            target: None,
+            p50_micros: Some(ours.p50_micros),
+            p99_micros: Some(ours.p99_micros),
+        }
+    }
+}
+
 /// What the figures work with.
 struct Setup {
     options: Bench,
@@ -54,7 +79,7 @@ struct Setup {
 
 impl Setup {
     fn round(&self) -> Duration {
-        Duration::from_secs(self.options.seconds)
+        self.options.seconds
     }
 
     fn registry(&self, client: usize) -> Channel {
@@ -71,6 +96,12 @@ impl Setup {
         let request = pb::CreateModelRequest { model_id, ..Default::default() };
         let mut client = pb::model_service_client::ModelServiceClient::new(self.registry(0));
         Ok(client.create_model(request).await?.into_inner().name)
+    }
+
+    /// Makes so many of them.
+    async fn models(&self, name: &str, count: usize) -> Result<Vec<String>, Failure> {
+        let make = |number| async move { self.model(&format!("{name}-{number}")).await };
+        stream::iter(0..count).map(make).buffered(self.options.clients).try_collect().await
     }
 }
 
@@ -98,40 +129,22 @@ pub(crate) async fn bench(context: &Context, endpoint: &str, options: Bench) -> 
     if options.figures.contains(&Kind::Steady) {
         return Err("steady is measured by itself".into());
     }
-    let wanted = |kind: Kind| options.figures.is_empty() || options.figures.contains(&kind);
-    let (get, create, watch, artifact, backup) = (
-        wanted(Kind::Get),
-        wanted(Kind::Create),
-        wanted(Kind::Watch),
-        wanted(Kind::Artifact),
-        // It leaves very much behind.
-        options.figures.contains(&Kind::Backup),
-    );
+    let wanted = |kind: Kind| match options.figures.as_slice() {
+        [] => kind.is_usual(),
+        named => named.contains(&kind),
+    };
+    let wanted: Vec<_> = Kind::value_variants().iter().copied().filter(|kind| wanted(*kind)).collect();
     let floor_server = floor::FloorServer::start().await?;
-    let setup = Setup {
+    let setup = Arc::new(Setup {
         registry: connect(endpoint, options.connections).await?,
         floor: connect(&floor_server.endpoint, options.connections).await?,
         run: run_id(),
         options,
-    };
+    });
     let mut figures = Vec::new();
     let measured = async {
-        if get {
-            figures.push(unary::get(&setup).await?);
-        }
-        if create {
-            figures.extend(unary::create(&setup).await?);
-        }
-        if watch {
-            for watchers in [1, 100, 1000] {
-                figures.push(watch::delivery(&setup, endpoint, watchers).await?);
-            }
-        }
-        if artifact {
-            figures.extend(artifact::transfer(&setup, &context.client).await?);
-        }
-        if backup {
-            figures.push(backup::backup(&setup, &context.client).await?);
+        for kind in wanted {
+            figures.extend(measure(context, endpoint, &setup, kind).await?);
         }
         Ok::<_, Failure>(())
     }
@@ -139,6 +152,26 @@ pub(crate) async fn bench(context: &Context, endpoint: &str, options: Bench) -> 
     clean_up(context, &setup).await?;
     measured?;
     print(&context.out, &figures)
+}
+
+async fn measure(context: &Context, endpoint: &str, setup: &Arc<Setup>, kind: Kind) -> Result<Vec<Figure>, Failure> {
+    Ok(match kind {
+        Kind::Get => vec![reads::get(setup).await?],
+        Kind::List => vec![reads::list(setup).await?],
+        Kind::Create => writes::create(setup).await?,
+        Kind::Promote => vec![writes::promote(setup).await?],
+        Kind::Watch => {
+            let mut figures = Vec::new();
+            for watchers in [1, 100, 1000] {
+                figures.push(watch::delivery(setup, endpoint, watchers).await?);
+            }
+            figures
+        }
+        Kind::Artifact => artifact::transfer(setup, &context.client).await?,
+        Kind::Backup => vec![backup::backup(setup, &context.client).await?],
+        // By itself.
+        Kind::Steady => Vec::new(),
+    })
 }
 
 fn run_id() -> String {

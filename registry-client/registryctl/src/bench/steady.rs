@@ -3,15 +3,14 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use rand::RngExt as _;
 use registry_client::{Error, pb};
 use serde::Serialize;
 
 use super::load::{Times, percentile, time_calls};
+use super::payload::typical_version;
 use super::run_id;
-use super::unary::typical_version;
 use crate::args::Bench;
 use crate::garbage::purge_model;
 use crate::output::{Column, note};
@@ -78,7 +77,7 @@ async fn measure(context: &Context, options: &Bench, parent: &str) -> Result<Ste
             Ok::<_, Infallible>(())
         }
     };
-    let Ok(Times { took, elapsed }) = time_calls(options.clients, Duration::from_secs(options.seconds), call).await;
+    let Ok(Times { took, elapsed }) = time_calls(options.clients, options.seconds, call).await;
     let failed = failed.into_inner();
     Ok(Steady {
         clients: options.clients,

@@ -1,0 +1,91 @@
+//! What `bench` measures, and how.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::RangedU64ValueParser;
+use clap::{Args as Group, ValueEnum};
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Figure {
+    /// Reading a version.
+    Get,
+    /// Reading a page: 100 versions of a model that has 1000.
+    List,
+    /// Making versions, durably: by one client, and by all of them.
+    Create,
+    /// Promoting versions, durably: each client two of a model of its own, in turns.
+    Promote,
+    /// Being told of a commit.
+    Watch,
+    /// Moving a large artifact.
+    Artifact,
+    /// Making versions while the registry is backed up. Only when it is asked for.
+    Backup,
+    /// Reading and making versions as services do it, and whether a call fails meanwhile. Only by itself, and when it is asked for.
+    Steady,
+}
+
+impl Figure {
+    /// Whether it is measured if nothing is asked for: what takes long, or leaves much behind, is not.
+    pub(crate) fn is_usual(self) -> bool {
+        !matches!(self, Self::Backup | Self::Steady)
+    }
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Bench {
+    /// What to measure; by default everything that is not only when it is asked for.
+    #[arg(value_enum)]
+    pub(crate) figures: Vec<Figure>,
+    /// How many clients call at once.
+    #[arg(long, default_value_t = 64, value_parser = some())]
+    pub(crate) clients: usize,
+    /// Over how many connections; with several servers, the same number to each.
+    #[arg(long, default_value_t = 4, value_parser = some())]
+    pub(crate) connections: usize,
+    /// How long a round of a figure takes, or all of `steady`.
+    #[arg(long, default_value = "3", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+    /// How many rounds a figure and its floor take, in turns; the median counts.
+    #[arg(long, default_value_t = 5, value_parser = some())]
+    pub(crate) rounds: usize,
+    /// How large the artifact is.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) artifact_mib: u64,
+    /// Measure `create` and `promote` against inserts into this PostgreSQL database, best the one that the registry is on, instead of
+    /// sled.
+    #[arg(long, value_name = "URL")]
+    pub(crate) postgres: Option<String>,
+    /// Of how many versions the backups are.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) versions: u64,
+    /// Where the floors write: best on the disk that the registry is on.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    pub(crate) scratch: PathBuf,
+}
+
+/// A number of things, at least one.
+fn some() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.filter(|seconds| !seconds.is_zero()).ok_or_else(|| "expected a number of seconds, more than 0".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_may_be_parts_of_one() {
+        assert_eq!(seconds("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(seconds("0.2"), Ok(Duration::from_millis(200)));
+        for wrong in ["", "0", "-1", "NaN", "inf", "1s"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}
