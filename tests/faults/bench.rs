@@ -49,3 +49,17 @@ fn calls_are_measured() {
         assert!(figure["p50_micros"].as_f64() <= figure["p99_micros"].as_f64(), "{figure}");
     }
 }
+
+#[test]
+fn watchers_are_measured() {
+    let (folder, server) = server();
+    let figures = figures(&server, folder.path(), &["watch", "fan-out", "--watchers", "2,70", "--events", "20"]);
+    let expected = [
+        "told of a commit, 2 watchers",
+        "told of a commit, 70 watchers",
+        "fan-out to 2 watchers",
+        "fan-out to 70 watchers",
+    ];
+    assert_eq!(names(&figures), expected);
+    assert_eq!(figures[2]["unit"], "events/s");
+}

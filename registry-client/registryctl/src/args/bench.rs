@@ -17,8 +17,11 @@ pub(crate) enum Figure {
     Create,
     /// Promoting versions, durably: each client two of a model of its own, in turns.
     Promote,
-    /// Being told of a commit.
+    /// Being told of a commit: how long that takes.
     Watch,
+    /// Telling many of commits that come as fast as they can: events a second, and how long after the answer. Each watcher has to get
+    /// all of them, in order.
+    FanOut,
     /// Moving a large artifact.
     Artifact,
     /// Making versions while the registry is backed up. Only when it is asked for.
@@ -51,6 +54,13 @@ pub(crate) struct Bench {
     /// How many rounds a figure and its floor take, in turns; the median counts.
     #[arg(long, default_value_t = 5, value_parser = some())]
     pub(crate) rounds: usize,
+    /// How many watch at once; several numbers, with commas between them, are measured one after the other [default: 1,100,1000 for
+    /// `watch`, 100,1000 for `fan-out`]
+    #[arg(long, value_delimiter = ',', value_parser = some())]
+    pub(crate) watchers: Vec<usize>,
+    /// How many events each watcher of `fan-out` gets in a round [default: so many that there are 200000 deliveries]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) events: Option<u64>,
     /// How large the artifact is.
     #[arg(long, default_value_t = 1024)]
     pub(crate) artifact_mib: u64,
@@ -64,6 +74,13 @@ pub(crate) struct Bench {
     /// Where the floors write: best on the disk that the registry is on.
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     pub(crate) scratch: PathBuf,
+}
+
+impl Bench {
+    /// The numbers of watchers that were asked for, or else these.
+    pub(crate) fn watchers_or(&self, usual: &[usize]) -> Vec<usize> {
+        if self.watchers.is_empty() { usual.to_vec() } else { self.watchers.clone() }
+    }
 }
 
 /// A number of things, at least one.

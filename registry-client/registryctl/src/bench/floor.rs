@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use bytes::{BufMut as _, Bytes};
 use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
 use http::uri::PathAndQuery;
 use prost::Message;
@@ -43,7 +43,7 @@ pub(super) struct Blob {
 
 pub(super) type Codec = ProstCodec<Blob, Blob>;
 
-/// What the process answers to every `Get`: what the last `Set` brought.
+/// What the process answers to `Get` and `Repeat`: what the last `Set` brought.
 #[derive(Clone, Default)]
 struct Floor {
     answer: Arc<RwLock<Bytes>>,
@@ -57,6 +57,7 @@ impl Floor {
 
 struct Set(Floor);
 struct Get(Floor);
+struct Repeat(Floor);
 struct Up;
 struct Down;
 
@@ -140,15 +141,32 @@ impl ClientStreamingService<Blob> for Up {
     }
 }
 
+/// Sends the answer as often as is asked for.
+impl ServerStreamingService<Blob> for Repeat {
+    type Response = Bytes;
+    type ResponseStream = BoxStream<'static, Result<Bytes, Status>>;
+    type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Blob>) -> Self::Future {
+        let answer = self.0.answer();
+        Box::pin(async move {
+            let asked = request.into_inner().data;
+            let times = asked.as_ref().try_into().map(u64::from_be_bytes);
+            let times = times.map_err(|_| Status::invalid_argument("expected a number of 8 bytes"))?;
+            Ok(Response::new(stream::iter(0..times).map(move |_| Ok(answer.clone())).boxed()))
+        })
+    }
+}
+
 /// Sends the file whose path is asked for.
 impl ServerStreamingService<Blob> for Down {
     type Response = Blob;
-    type ResponseStream = Pin<Box<dyn Stream<Item = Result<Blob, Status>> + Send>>;
+    type ResponseStream = BoxStream<'static, Result<Blob, Status>>;
     type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: Request<Blob>) -> Self::Future {
         let pieces = read(path_of(&request.into_inner().data)).map(|data| Ok(Blob { data: data? }));
-        Box::pin(async { Ok(Response::new(Box::pin(pieces) as Self::ResponseStream)) })
+        Box::pin(async { Ok(Response::new(pieces.boxed())) })
     }
 }
 
@@ -195,6 +213,7 @@ impl tower::Service<http::Request<Body>> for Floor {
             Ok(match request.uri().path() {
                 "/floor.Floor/Get" => Grpc::new(Encoded).unary(Get(floor), request).await,
                 "/floor.Floor/Set" => grpc.unary(Set(floor), request).await,
+                "/floor.Floor/Repeat" => Grpc::new(Encoded).server_streaming(Repeat(floor), request).await,
                 "/floor.Floor/Up" => grpc.client_streaming(Up, request).await,
                 "/floor.Floor/Down" => grpc.server_streaming(Down, request).await,
                 other => Status::unimplemented(other).into_http(),
@@ -232,7 +251,20 @@ where
     client.unary(Request::new(Blob { data }), path, ProstCodec::<Blob, Answer>::default()).await.map(drop)
 }
 
-/// Has the floor answer every `Get` with this message.
+/// Has the floor send its answer so many times.
+pub(super) async fn repeat<Answer>(channel: Channel, times: u64) -> Result<Streaming<Answer>, Status>
+where
+    Answer: Message + Default + 'static,
+{
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let (path, asked) =
+        (PathAndQuery::from_static("/floor.Floor/Repeat"), Bytes::copy_from_slice(&times.to_be_bytes()));
+    let codec = ProstCodec::<Blob, Answer>::default();
+    Ok(client.server_streaming(Request::new(Blob { data: asked }), path, codec).await?.into_inner())
+}
+
+/// Has the floor answer with this message from now on.
 pub(super) async fn set(channel: Channel, message: &impl Message) -> Result<(), Status> {
     call::<Blob>(channel, "/floor.Floor/Set", message.encode_to_vec().into()).await
 }

@@ -2,7 +2,9 @@
 
 mod artifact;
 mod backup;
+mod crowd;
 mod durable;
+mod fan_out;
 mod filling;
 pub(crate) mod floor;
 mod inserts;
@@ -43,7 +45,7 @@ struct Figure {
     /// What the ratio should be at least, if something was decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<f64>,
-    /// Of a call, where there are many.
+    /// Of a call, where there are many; of a delivery, from the answer of the call that caused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     p50_micros: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,6 +75,7 @@ struct Setup {
     /// Connections to the registry, and to the floor's server.
     registry: Vec<Channel>,
     floor: Vec<Channel>,
+    floor_endpoint: String,
     /// Tells this run's models from those of others.
     run: String,
 }
@@ -138,6 +141,7 @@ pub(crate) async fn bench(context: &Context, endpoint: &str, options: Bench) -> 
     let setup = Arc::new(Setup {
         registry: connect(endpoint, options.connections).await?,
         floor: connect(&floor_server.endpoint, options.connections).await?,
+        floor_endpoint: floor_server.endpoint.clone(),
         run: run_id(),
         options,
     });
@@ -162,8 +166,15 @@ async fn measure(context: &Context, endpoint: &str, setup: &Arc<Setup>, kind: Ki
         Kind::Promote => vec![writes::promote(setup).await?],
         Kind::Watch => {
             let mut figures = Vec::new();
-            for watchers in [1, 100, 1000] {
+            for watchers in setup.options.watchers_or(&[1, 100, 1000]) {
                 figures.push(watch::delivery(setup, endpoint, watchers).await?);
+            }
+            figures
+        }
+        Kind::FanOut => {
+            let mut figures = Vec::new();
+            for watchers in setup.options.watchers_or(&[100, 1000]) {
+                figures.push(fan_out::fan_out(setup, endpoint, watchers).await?);
             }
             figures
         }

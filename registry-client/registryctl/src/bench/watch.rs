@@ -11,12 +11,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tonic::Status;
 
+use super::crowd::STREAMS;
 use super::load::percentile;
 use super::{Figure, Setup, connect};
 use crate::Failure;
 
-/// How many streams share a connection.
-const STREAMS: usize = 64;
 const COMMITS: usize = 200;
 
 /// Commits one after the other and notes when each watcher hears of each. The floor is the commit itself: how long its caller
