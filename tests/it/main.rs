@@ -20,6 +20,7 @@ mod garbage_load;
 mod golden;
 mod half_open;
 mod lists;
+mod many_watchers;
 mod models;
 mod moving;
 mod names;
