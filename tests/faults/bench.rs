@@ -63,3 +63,40 @@ fn watchers_are_measured() {
     assert_eq!(names(&figures), expected);
     assert_eq!(figures[2]["unit"], "events/s");
 }
+
+#[test]
+fn many_watchers_are_measured() {
+    let (_folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let pid = server.id().to_string();
+    let run = ["bench", "watchers", "--watchers", "100,2", "--rate", "200", "--seconds", "0.5", "--server-pid", &pid];
+    let said = ctl.json(&run);
+    assert!(ctl.json(&["list"]).is_empty(), "its models are gone");
+    assert_eq!(said.len(), 2);
+    for (said, (watchers, connections)) in said.iter().zip([(100, 2), (2, 1)]) {
+        assert_eq!((&said["watchers"], &said["connections"]), (&watchers.into(), &connections.into()), "{said}");
+        assert_eq!(said["promotions"], 100, "{said}");
+        for rate in ["promotions_per_second", "deliveries_per_second", "unread_micros"] {
+            assert!(said[rate].as_f64().unwrap() > 0.0, "{rate} of {said}");
+        }
+        assert!(said["p50_micros"].as_f64() <= said["max_micros"].as_f64(), "{said}");
+        assert_eq!(said["memory"]["target_bytes"], 32 * 1024, "{said}");
+    }
+    for (wrong, complaint) in [
+        (&["watchers", "get"][..], "by themselves"),
+        (&["watchers", "--watchers", "0"], "--watchers"),
+        (&["get", "--seconds", "0"], "--seconds"),
+    ] {
+        let (code, said) = ctl.fails(&[&["bench"], wrong].concat());
+        assert!(code == Some(2) && said.contains(complaint), "{code:?}: {said}");
+    }
+}
+
+#[test]
+fn a_server_that_takes_no_more_watchers_says_how_it_takes_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start_with(folder.path(), "127.0.0.1:0", &["--max-streams", "10"]);
+    let (code, said) = Ctl::new(&server).fails(&["bench", "watchers", "--watchers", "20", "--seconds", "0.1"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("--max-streams"), "{said}");
+}

@@ -28,12 +28,21 @@ pub(crate) enum Figure {
     Backup,
     /// Reading and making versions as services do it, and whether a call fails meanwhile. Only by itself, and when it is asked for.
     Steady,
+    /// Many watchers through a steady rate of promotions: whether each is told of all of them, in order, how late, and what it takes of
+    /// the server's memory. One more reads nothing until the end, and then has to find everything. Only by itself, and when it is asked
+    /// for.
+    Watchers,
 }
 
 impl Figure {
     /// Whether it is measured if nothing is asked for: what takes long, or leaves much behind, is not.
     pub(crate) fn is_usual(self) -> bool {
-        !matches!(self, Self::Backup | Self::Steady)
+        !self.is_by_itself() && self != Self::Backup
+    }
+
+    /// Whether it is measured only by itself.
+    pub(crate) fn is_by_itself(self) -> bool {
+        matches!(self, Self::Steady | Self::Watchers)
     }
 }
 
@@ -48,19 +57,25 @@ pub(crate) struct Bench {
     /// Over how many connections; with several servers, the same number to each.
     #[arg(long, default_value_t = 4, value_parser = some())]
     pub(crate) connections: usize,
-    /// How long a round of a figure takes, or all of `steady`.
+    /// How long a round of a figure takes, or all of `steady` and of `watchers`.
     #[arg(long, default_value = "3", value_parser = seconds)]
     pub(crate) seconds: Duration,
     /// How many rounds a figure and its floor take, in turns; the median counts.
     #[arg(long, default_value_t = 5, value_parser = some())]
     pub(crate) rounds: usize,
     /// How many watch at once; several numbers, with commas between them, are measured one after the other [default: 1,100,1000 for
-    /// `watch`, 100,1000 for `fan-out`]
+    /// `watch`, 100,1000 for `fan-out`, 1000 for `watchers`]
     #[arg(long, value_delimiter = ',', value_parser = some())]
     pub(crate) watchers: Vec<usize>,
     /// How many events each watcher of `fan-out` gets in a round [default: so many that there are 200000 deliveries]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) events: Option<u64>,
+    /// How many promotions a second `watchers` are told of.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: u32,
+    /// The server's process id, if it is on this machine: `watchers` says what a watcher takes of its memory.
+    #[arg(long, value_name = "PID")]
+    pub(crate) server_pid: Option<u32>,
     /// How large the artifact is.
     #[arg(long, default_value_t = 1024)]
     pub(crate) artifact_mib: u64,

@@ -127,13 +127,18 @@ impl Crowd {
     ) -> Result<Self, Failure> {
         let begun = stream::iter(0..watchers).map(|i| begin(channels[i % channels.len()].clone(), request.clone()));
         let watches: Vec<Streaming<M>> = begun.buffer_unordered(OPENING).try_collect().await.map_err(refused)?;
+        Ok(Self::of(watches, revisions))
+    }
+
+    /// Reads these watches until there were so many revisions.
+    pub(super) fn of<M: Heard>(watches: Vec<Streaming<M>>, revisions: u64) -> Self {
         let heard = Arc::<AtomicU64>::default();
-        let noted_every = (watchers as u64 * revisions).div_ceil(NOTES).max(1);
+        let noted_every = (watches.len() as u64 * revisions).div_ceil(NOTES).max(1);
         let mut tasks = JoinSet::new();
         for (until_noted, watch) in (0..noted_every).cycle().zip(watches) {
             tasks.spawn(hear(watch, revisions, until_noted, noted_every, Arc::clone(&heard)));
         }
-        Ok(Self { tasks, heard })
+        Self { tasks, heard }
     }
 
     /// What each was told, when all have been told of everything.

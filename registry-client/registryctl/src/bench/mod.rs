@@ -10,10 +10,12 @@ pub(crate) mod floor;
 mod inserts;
 mod lane;
 mod load;
+mod memory;
 mod payload;
 mod reads;
 mod steady;
 mod watch;
+mod watchers;
 mod writes;
 
 use std::sync::Arc;
@@ -21,16 +23,17 @@ use std::time::Duration;
 
 use clap::ValueEnum as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use registry_client::pb;
+use registry_client::{RegistryClient, pb};
 use serde::Serialize;
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use self::load::Rate;
+use self::memory::resident;
 use crate::args::{Bench, Figure as Kind};
 use crate::garbage::purge_model;
 use crate::output::{Column, Output};
-use crate::{Context, Failure};
+use crate::{Context, Failure, Usage};
 
 /// A figure beside its floor.
 #[derive(Debug, Serialize)]
@@ -108,15 +111,24 @@ impl Setup {
     }
 }
 
-/// At least so many connections to one endpoint, or to several that are separated by commas: as many to each, in turns.
-async fn connect(endpoints: &str, connections: usize) -> Result<Vec<Channel>, Failure> {
-    let endpoints: Vec<_> = endpoints.split(',').map(str::trim).filter(|endpoint| !endpoint.is_empty()).collect();
+/// One endpoint, or several that are separated by commas.
+fn endpoints(endpoints: &str) -> Result<Vec<Endpoint>, Failure> {
+    let endpoints = endpoints.split(',').map(str::trim).filter(|endpoint| !endpoint.is_empty());
+    let endpoints = endpoints.map(|endpoint| {
+        let scheme = if endpoint.contains("://") { "" } else { "http://" };
+        Ok(Endpoint::from_shared(format!("{scheme}{endpoint}"))?.tcp_nodelay(true))
+    });
+    endpoints.collect()
+}
+
+/// At least so many connections to one endpoint, or to several: as many to each, in turns.
+async fn connect(to: &str, connections: usize) -> Result<Vec<Channel>, Failure> {
+    let endpoints = endpoints(to)?;
     let mut channels = Vec::new();
     while channels.len() < connections.max(1) {
         for endpoint in &endpoints {
-            let scheme = if endpoint.contains("://") { "" } else { "http://" };
-            let endpoint = Endpoint::from_shared(format!("{scheme}{endpoint}"))?
-                .tcp_nodelay(true)
+            let endpoint = endpoint
+                .clone()
                 .initial_stream_window_size(4 * 1024 * 1024)
                 .initial_connection_window_size(16 * 1024 * 1024);
             channels.push(endpoint.connect().await?);
@@ -126,11 +138,13 @@ async fn connect(endpoints: &str, connections: usize) -> Result<Vec<Channel>, Fa
 }
 
 pub(crate) async fn bench(context: &Context, endpoint: &str, options: Bench) -> Result<(), Failure> {
-    if options.figures == [Kind::Steady] {
-        return steady::steady(context, &options).await;
-    }
-    if options.figures.contains(&Kind::Steady) {
-        return Err("steady is measured by itself".into());
+    match options.figures.as_slice() {
+        [Kind::Steady] => return steady::steady(context, &options).await,
+        [Kind::Watchers] => return watchers::watchers(context, endpoint, &options).await,
+        named if named.iter().any(|kind| kind.is_by_itself()) => {
+            return Err(Usage("steady and watchers are measured by themselves".to_owned()).into());
+        }
+        _ => {}
     }
     let wanted = |kind: Kind| match options.figures.as_slice() {
         [] => kind.is_usual(),
@@ -181,7 +195,7 @@ async fn measure(context: &Context, endpoint: &str, setup: &Arc<Setup>, kind: Ki
         Kind::Artifact => artifact::transfer(setup, &context.client).await?,
         Kind::Backup => vec![backup::backup(setup, &context.client).await?],
         // By itself.
-        Kind::Steady => Vec::new(),
+        Kind::Steady | Kind::Watchers => Vec::new(),
     })
 }
 
@@ -198,15 +212,20 @@ async fn clean_up(context: &Context, setup: &Setup) -> Result<(), Failure> {
         let list = pb::ListModelsRequest { page_token, page_size: 1000, ..Default::default() };
         let page = client.list_models(list).await?.into_inner();
         for model in page.models.into_iter().filter(|model| model.name.starts_with(&begin)) {
-            let delete = pb::DeleteModelRequest { name: model.name.clone(), force: true, ..Default::default() };
-            client.delete_model(delete).await?;
-            purge_model(&context.client, &model.name, String::new()).await?;
+            discard(&context.client, &model.name).await?;
         }
         page_token = page.next_page_token;
         if page_token.is_empty() {
             return Ok(());
         }
     }
+}
+
+/// Deletes a model for good.
+async fn discard(client: &RegistryClient, model: &str) -> Result<(), Failure> {
+    client.delete_model(model).force(true).await?;
+    purge_model(client, model, String::new()).await?;
+    Ok(())
 }
 
 fn print(out: &Output, figures: &[Figure]) -> Result<(), Failure> {

@@ -10,9 +10,8 @@ use serde::Serialize;
 
 use super::load::{Times, percentile, time_calls};
 use super::payload::typical_version;
-use super::run_id;
+use super::{discard, run_id};
 use crate::args::Bench;
-use crate::garbage::purge_model;
 use crate::output::{Column, note};
 use crate::{Context, Failure};
 
@@ -41,14 +40,10 @@ pub(super) async fn steady(context: &Context, options: &Bench) -> Result<(), Fai
     let model_id = format!("bench-{}-steady", run_id());
     let parent = context.client.create_model(format!("models/{model_id}")).await?.name;
     let measured = measure(context, options, &parent).await;
-    let purged = async {
-        context.client.delete_model(&parent).force(true).await?;
-        purge_model(&context.client, &parent, String::new()).await
-    };
-    let purged = purged.await;
+    let discarded = discard(&context.client, &parent).await;
     let measured = measured?;
     print(context, &measured)?;
-    purged?;
+    discarded?;
     if measured.failed > 0 {
         return Err(format!("{} of {} calls failed", measured.failed, measured.calls).into());
     }
