@@ -65,6 +65,26 @@ fn watchers_are_measured() {
 }
 
 #[test]
+fn growth_is_measured() {
+    let (folder, server) = server();
+    let storage = folder.path().join("data");
+    let grown = ["growth", "--versions", "300", "--storage-path", storage.to_str().unwrap()];
+    let grown = figures(&server, folder.path(), &grown);
+    let expected =
+        ["create-version, 4 clients, 300 versions", "get-version, 4 clients, 300 versions", "a version on the disk"];
+    assert_eq!(names(&grown), expected);
+    let better: Vec<_> = grown.iter().map(|figure| figure["better"].as_str().unwrap()).collect();
+    assert_eq!(better, ["more", "more", "less"]);
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let ctl = Ctl::new(&server);
+    let elsewhere = ["bench", "growth", "--versions", "100", "--storage-path", elsewhere.path().to_str().unwrap()];
+    let (code, said) = ctl.fails(&[&elsewhere, LITTLE].concat());
+    assert!(code == Some(1) && said.contains("--storage-path"), "{code:?}: {said}");
+    assert!(ctl.json(&["list"]).is_empty(), "its models are gone");
+}
+
+#[test]
 fn many_watchers_are_measured() {
     let (_folder, server) = server();
     let ctl = Ctl::new(&server);

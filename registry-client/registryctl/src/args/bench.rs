@@ -24,6 +24,9 @@ pub(crate) enum Figure {
     FanOut,
     /// Moving a large artifact.
     Artifact,
+    /// Making and reading versions when there are very many, against the same with a hundredth of them. Only when it is asked for: it
+    /// fills the registry, best an empty one, and that again takes its time to be cleaned up.
+    Growth,
     /// Making versions while the registry is backed up. Only when it is asked for.
     Backup,
     /// Reading and making versions as services do it, and whether a call fails meanwhile. Only by itself, and when it is asked for.
@@ -37,7 +40,7 @@ pub(crate) enum Figure {
 impl Figure {
     /// Whether it is measured if nothing is asked for: what takes long, or leaves much behind, is not.
     pub(crate) fn is_usual(self) -> bool {
-        !self.is_by_itself() && self != Self::Backup
+        !self.is_by_itself() && !matches!(self, Self::Growth | Self::Backup)
     }
 
     /// Whether it is measured only by itself.
@@ -83,9 +86,12 @@ pub(crate) struct Bench {
     /// sled.
     #[arg(long, value_name = "URL")]
     pub(crate) postgres: Option<String>,
-    /// Of how many versions the backups are.
-    #[arg(long, default_value_t = 100_000)]
-    pub(crate) versions: u64,
+    /// How many versions `backup` and `growth` fill the registry with [default: 100000 for `backup`, 1000000 for `growth`]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(100..))]
+    pub(crate) versions: Option<u64>,
+    /// The server's storage path, if it is on this machine, and its store the embedded one: `growth` says what a version takes on the disk.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) storage_path: Option<PathBuf>,
     /// Where the floors write: best on the disk that the registry is on.
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     pub(crate) scratch: PathBuf,

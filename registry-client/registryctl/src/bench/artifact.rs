@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 
 use super::floor::{Blob, Codec, read};
 use super::load::median;
-use super::{Figure, Setup};
+use super::{Better, Figure, Setup};
 use crate::Failure;
 
 const ROUNDS: usize = 3;
@@ -271,6 +271,7 @@ fn figures(rounds: &Rounds, mib: u64) -> Vec<Figure> {
         floor_name,
         floor,
         ratio: value / floor,
+        better: Better::More,
         target,
         p50_micros: None,
         p99_micros: None,

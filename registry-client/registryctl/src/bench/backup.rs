@@ -10,10 +10,14 @@ use super::writes::creating;
 use super::{Figure, Setup};
 use crate::Failure;
 
+/// Of how many versions the backups are, if it is not said.
+const VERSIONS: u64 = 100_000;
+
 /// Fills the registry, then creates versions with and without backups that follow each other without a pause.
 pub(super) async fn backup(setup: &Arc<Setup>, client: &RegistryClient) -> Result<Figure, Failure> {
     let models = vec![setup.model("backup").await?];
-    fill(setup, &models, setup.options.versions).await?;
+    let versions = setup.options.versions.unwrap_or(VERSIONS);
+    fill(setup, &models, versions).await?;
     let clients = setup.options.clients;
     let alone = || async { Ok::<_, Failure>(creating(setup, clients, &models).await?) };
     let during = || async {
@@ -31,6 +35,6 @@ pub(super) async fn backup(setup: &Arc<Setup>, client: &RegistryClient) -> Resul
         }
     };
     let (ours, floor) = in_turns(setup.options.rounds, during, alone).await?;
-    let name = format!("create-version while {} versions are backed up", setup.options.versions);
+    let name = format!("create-version while {versions} versions are backed up");
     Ok(Figure { target: Some(0.67), ..Figure::calls(name, ours, "without a backup", floor.per_second) })
 }

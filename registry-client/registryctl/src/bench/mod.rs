@@ -7,6 +7,7 @@ mod durable;
 mod fan_out;
 mod filling;
 pub(crate) mod floor;
+mod growth;
 mod inserts;
 mod lane;
 mod load;
@@ -30,10 +31,14 @@ use uuid::Uuid;
 
 use self::load::Rate;
 use self::memory::resident;
+use crate::admin::bar;
 use crate::args::{Bench, Figure as Kind};
 use crate::garbage::purge_model;
 use crate::output::{Column, Output};
 use crate::{Context, Failure, Usage};
+
+/// How many models are deleted at once.
+const DISCARDED: usize = 4;
 
 /// A figure beside its floor.
 #[derive(Debug, Serialize)]
@@ -45,7 +50,9 @@ struct Figure {
     floor: f64,
     /// `value / floor`: 1 is as good as the machine can.
     ratio: f64,
-    /// What the ratio should be at least, if something was decided.
+    /// Which values are the good ones.
+    better: Better,
+    /// What the ratio should be at least, or at most where less is better; if something was decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<f64>,
     /// Of a call, where there are many; of a delivery, from the answer of the call that caused it.
@@ -53,6 +60,22 @@ struct Figure {
     p50_micros: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     p99_micros: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Better {
+    More,
+    Less,
+}
+
+impl Better {
+    fn sign(self) -> &'static str {
+        match self {
+            Self::More => ">=",
+            Self::Less => "<=",
+        }
+    }
 }
 
 impl Figure {
@@ -65,6 +88,7 @@ impl Figure {
             floor_name,
             floor,
             ratio: ours.per_second / floor,
+            better: Better::More,
             target: None,
             p50_micros: Some(ours.p50_micros),
             p99_micros: Some(ours.p99_micros),
@@ -167,9 +191,11 @@ pub(crate) async fn bench(context: &Context, endpoint: &str, options: Bench) -> 
         Ok::<_, Failure>(())
     }
     .await;
-    clean_up(context, &setup).await?;
-    measured?;
-    print(&context.out, &figures)
+    // Cleaning up may take as long as filling did: whoever has seen enough can end it.
+    let printed = measured.and_then(|()| print(&context.out, &figures));
+    let cleaned_up = clean_up(context, &setup).await;
+    printed?;
+    cleaned_up
 }
 
 async fn measure(context: &Context, endpoint: &str, setup: &Arc<Setup>, kind: Kind) -> Result<Vec<Figure>, Failure> {
@@ -193,6 +219,7 @@ async fn measure(context: &Context, endpoint: &str, setup: &Arc<Setup>, kind: Ki
             figures
         }
         Kind::Artifact => artifact::transfer(setup, &context.client).await?,
+        Kind::Growth => growth::growth(setup).await?,
         Kind::Backup => vec![backup::backup(setup, &context.client).await?],
         // By itself.
         Kind::Steady | Kind::Watchers => Vec::new(),
@@ -207,18 +234,29 @@ fn run_id() -> String {
 async fn clean_up(context: &Context, setup: &Setup) -> Result<(), Failure> {
     let mut client = pb::model_service_client::ModelServiceClient::new(setup.registry(0));
     let begin = format!("namespaces/default/models/bench-{}-", setup.run);
+    let bar = bar("cleaning up: {wide_bar} {human_pos}/{human_len} versions, {eta} left");
+    bar.set_length(0);
+    let mut models = Vec::new();
     let mut page_token = String::new();
     loop {
         let list = pb::ListModelsRequest { page_token, page_size: 1000, ..Default::default() };
         let page = client.list_models(list).await?.into_inner();
-        for model in page.models.into_iter().filter(|model| model.name.starts_with(&begin)) {
-            discard(&context.client, &model.name).await?;
-        }
+        models.extend(page.models.into_iter().filter(|model| model.name.starts_with(&begin)));
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            return Ok(());
+            break;
         }
     }
+    let size = |model: &pb::Model| model.version_count.cast_unsigned();
+    bar.set_length(models.iter().map(size).sum());
+    let discarded = stream::iter(models).map(async |model| {
+        discard(&context.client, &model.name).await?;
+        bar.inc(size(&model));
+        Ok::<_, Failure>(())
+    });
+    let discarded = discarded.buffer_unordered(DISCARDED).try_collect::<()>().await;
+    bar.finish_and_clear();
+    discarded
 }
 
 /// Deletes a model for good.
@@ -250,7 +288,7 @@ fn print(out: &Output, figures: &[Figure]) -> Result<(), Failure> {
             format!("{:.0}", figure.value),
             format!("{:.0}", figure.floor),
             format!("{:.2}", figure.ratio),
-            figure.target.map(|target| format!("{target:.2}")).unwrap_or_default(),
+            figure.target.map(|target| format!("{} {target:.2}", figure.better.sign())).unwrap_or_default(),
             micros(figure.p50_micros),
             micros(figure.p99_micros),
             figure.unit.to_owned(),

@@ -13,7 +13,7 @@ use tonic::Status;
 
 use super::crowd::STREAMS;
 use super::load::percentile;
-use super::{Figure, Setup, connect};
+use super::{Better, Figure, Setup, connect};
 use crate::Failure;
 
 const COMMITS: usize = 200;
@@ -77,6 +77,7 @@ pub(super) async fn delivery(setup: &Setup, endpoint: &str, watchers: usize) -> 
         floor_name: "the call's own answer",
         floor,
         ratio: value / floor,
+        better: Better::Less,
         target: None,
         p50_micros: Some(value),
         p99_micros: Some(percentile(&deliveries, 0.99)),
