@@ -208,6 +208,9 @@ pub(crate) fn actor(headers: &MetadataMap, found: &mut Violations) -> String {
     }
 }
 
+/// How much of its digest a request is remembered by: two requests of one caller under one id differ in it unless they are made to.
+const FINGERPRINT_BYTES: usize = 16;
+
 /// The intent behind a request that changes something, from which its request id is taken.
 pub(super) fn intent<Q: Mutating>(headers: &MetadataMap, message: &mut Q, found: &mut Violations) -> Intent {
     check_comment("comment", message.comment(), found);
@@ -234,7 +237,7 @@ pub(super) fn intent_of(
             for part in [method.as_bytes(), &[0], actor.as_bytes(), &[0], &message.encode_to_vec()] {
                 hasher.update(part);
             }
-            Bytes::copy_from_slice(&hasher.finalize())
+            Bytes::copy_from_slice(&hasher.finalize()[..FINGERPRINT_BYTES])
         }
     };
     Intent { rpc: method, actor, request_id, fingerprint, ..Intent::default() }

@@ -66,8 +66,8 @@ impl Intent {
     /// The revision in which a request was carried out, if it was.
     async fn revision_of<R: Read + ?Sized>(&self, id: Uuid, records: &R) -> Result<Option<Revision>, Error> {
         let Some(record) = records.get(kinds::REQUEST, id.as_bytes()).await? else { return Ok(None) };
-        let record: RequestRecord = decode(&record)?;
-        if record.fingerprint != self.fingerprint {
+        let RequestRecord { fingerprint } = decode(&record)?;
+        if fingerprint != self.fingerprint {
             let used = format!("{id} was used for another request");
             return Err(Error::field("request_id", ErrorReason::RequestIdReused, used));
         }
@@ -231,7 +231,7 @@ impl<M: Mutation> Pending<M> {
             return Ok((Outcome::Events(tx.events), None));
         }
         if let Some(id) = request_id {
-            let record = RequestRecord { fingerprint: self.intent.fingerprint.clone(), revision: tx.revision() };
+            let record = RequestRecord { fingerprint: self.intent.fingerprint.clone() };
             tx.put(kinds::REQUEST, id.into_bytes().to_vec(), &record, Vec::new()).await?;
         }
         let (events, log) = self.seal(tx, head).await?;
