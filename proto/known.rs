@@ -95,6 +95,7 @@ mod own {
             ENCRYPTION_KEY_CREATED = "encryption_key.created": "a namespace got the key of its artifacts.",
             ENCRYPTION_KEY_ROTATED = "encryption_key.rotated": "this key is under another master key.",
             REQUEST_UNCHANGED = "request.unchanged": "a request with a request id had nothing to change.",
+            REQUEST_FORGOTTEN = "request.forgotten": "the request ids of old revisions are forgotten.",
             REVISION_TOMBSTONED = "revision.tombstoned": "a revision whose events can't be read got a tombstone.",
             REVISION_UNREADABLE = "revision.unreadable": "a revision whose events can't be read; not in the log.",
             RESOURCE_SNAPSHOT = "resource.snapshot": "a resource as it stands when a watch begins; not in the log.",

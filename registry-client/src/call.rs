@@ -58,7 +58,8 @@ impl<R: Unary> IntoFuture for Call<R> {
 
 impl<R: Unary + Mutating> Call<R> {
     /// The id under which the registry does this once, however often it is asked. The client makes one up for each call; set
-    /// it to repeat a call whose outcome is unknown, perhaps in another process.
+    /// it to repeat a call whose outcome is unknown, perhaps in another process. The registry knows it for 24 hours, unless it is
+    /// configured otherwise (`request_id_keep`): the same call after that is a new one.
     pub fn request_id(self, id: Uuid) -> Self {
         self.with(|request| {
             if let Some(request_id) = request.request_id_mut() {

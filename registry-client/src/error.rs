@@ -271,7 +271,7 @@ impl Error {
     }
 
     /// Whether a mutation that ended like this happened is unknown. Repeat it with the same
-    /// [request id](crate::Call::request_id): it happens once.
+    /// [request id](crate::Call::request_id), within a day: it happens once.
     pub fn is_outcome_unknown(&self) -> bool {
         match self {
             Self::Transport(_) | Self::DeadlineExceeded | Self::Protocol(_) => true,

@@ -12,7 +12,8 @@ use crate::transport::Transport;
 /// How long a call that finds the registry unavailable waits for it, and when it tries again meanwhile.
 ///
 /// Only `UNAVAILABLE`, broken connections and uploads that they broke off are tried again. That is safe for mutations too: the client gives each of them a
-/// request id before the first attempt, so that it happens once.
+/// request id before the first attempt, so that it happens once: a registry knows it for 24 hours, unless it is configured otherwise,
+/// and the patience has to stay far below that.
 ///
 /// With several servers an attempt asks one after the other, and ends when it has asked them all.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -50,6 +50,8 @@ pub struct Config {
     pub gc_grace: Period,
     /// How long deleted versions keep their artifacts.
     pub purge_after: Period,
+    /// How long request ids are known: a repetition after that is a new request.
+    pub request_id_keep: Period,
     /// A file with the master key that the keys of namespaces are wrapped with: with it, what is stored is encrypted.
     pub encryption_key_file: Option<PathBuf>,
     /// The same key, from the environment.
@@ -105,6 +107,7 @@ impl Default for Config {
             gc_every: Period::of_secs(HOUR),
             gc_grace: Period::of_secs(24 * HOUR),
             purge_after: Period::of_secs(30 * 24 * HOUR),
+            request_id_keep: Period::of_secs(24 * HOUR),
             encryption_key_file: None,
             encryption_key: None,
             encryption_old_key_files: Vec::new(),

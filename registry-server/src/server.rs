@@ -118,7 +118,8 @@ impl Server {
             tasks.spawn(ARCHIVE, shipper.run(config.archive_every.0, serving_ended));
         }
         let idle = config.upload_idle.0;
-        let plan = Plan { dry_run: false, grace: config.gc_grace.0 };
+        let (grace, keep_requests) = (config.gc_grace.0, config.request_id_keep.0);
+        let plan = Plan { dry_run: false, grace, keep_requests };
         let schedule = Schedule { every: config.gc_every.0, plan: plan.clone() };
         if !schedule.every.is_zero() {
             tasks.spawn(COLLECTING, gc::run(registry.clone(), schedule, draining.clone()));

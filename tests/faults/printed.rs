@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use registry_tests::process::registryctl;
+use registry_tests::process::{ServerProcess, registryctl};
 
 use crate::cli::{Ctl, server};
 
@@ -232,14 +232,19 @@ fn reports_name_their_fields_as_messages_do() {
 }
 
 #[test]
-fn that_there_was_nothing_to_do_is_told_to_who_asks_for_it() {
-    let (_folder, server) = server();
+fn that_requests_changed_nothing_or_are_forgotten_is_told_to_who_asks_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start_with(folder.path(), "127.0.0.1:0", &["--request-id-keep", "0s"]);
+    assert!(server.log().contains("--request-id-keep: a request that is repeated after 0s or more may happen twice"));
     let ctl = Ctl::new(&server);
     ctl.ok(&["create", "fraud"]);
     ctl.ok(&["prune", "fraud", "--keep", "5"]);
-    let note = "request.unchanged";
-    assert!(!ctl.ok(&["events"]).contains(note) && !ctl.ok(&["events", "fraud", "--asc"]).contains(note));
-    assert!(ctl.ok(&["events", "--type", "request.*"]).contains(note));
-    // Programs get the whole chain.
-    assert!(ctl.ok(&["--json", "events"]).contains(note));
+    assert!(ctl.ok(&["gc", "--dry-run"]).ends_with("; 2 request ids would be forgotten\n"));
+    assert!(ctl.ok(&["gc"]).ends_with("; 2 request ids forgotten\n"));
+    for note in ["request.unchanged", "request.forgotten"] {
+        assert!(!ctl.ok(&["events"]).contains(note) && !ctl.ok(&["events", "fraud", "--asc"]).contains(note));
+        assert!(ctl.ok(&["events", "--type", "request.*"]).contains(note));
+        // Programs get the whole chain.
+        assert!(ctl.ok(&["--json", "events"]).contains(note));
+    }
 }

@@ -15,6 +15,7 @@ mod encryption;
 mod errors;
 mod events;
 mod folders;
+mod forgetting;
 mod garbage;
 mod garbage_load;
 mod golden;

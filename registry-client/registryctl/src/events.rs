@@ -75,9 +75,10 @@ pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failu
     }
 }
 
-/// Which events are shown. That a repeated request had nothing to change is a note for the registry, which tells people nothing unless they
-/// ask for it; programs get the whole log.
+/// Which events are shown. That a request had nothing to change, or is forgotten, is a note for the registry, which tells people nothing
+/// unless they ask for it; programs get the whole log.
 fn shown(context: &Context, types: &[String]) -> impl Fn(&pb::Event) -> bool + use<> {
     let all = !context.out.is_text() || !types.is_empty();
-    move |event| all || event.r#type != known::event_type::REQUEST_UNCHANGED
+    let notes = [known::event_type::REQUEST_UNCHANGED, known::event_type::REQUEST_FORGOTTEN];
+    move |event| all || !notes.contains(&event.r#type.as_str())
 }

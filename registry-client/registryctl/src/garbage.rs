@@ -24,6 +24,7 @@ pub(crate) async fn collect(context: &Context, command: Gc) -> Result<(), Failur
     let moved = bar.clone();
     let mut collect = context.client.collect_garbage().validate_only(command.dry_run).progress(move |progress| {
         moved.set_message(match progress.phase() {
+            pb::CollectGarbagePhase::Forget => "request ids forgotten:",
             pb::CollectGarbagePhase::Mark => "artifacts read:",
             pb::CollectGarbagePhase::Sweep => "chunks looked at:",
             _ => "versions purged:",
@@ -40,9 +41,16 @@ pub(crate) async fn collect(context: &Context, command: Gc) -> Result<(), Failur
             0 => String::new(),
             count => format!("; the object store refuses to remove {count}: see the server's log"),
         };
-        let (purged, removed) = if command.dry_run { ("would purge", "would remove") } else { ("purged", "removed") };
+        let [purged, removed, forgotten] = match command.dry_run {
+            true => ["would purge", "would remove", "would be forgotten"],
+            false => ["purged", "removed", "forgotten"],
+        };
+        let requests = match report.forgotten_requests {
+            0 => String::new(),
+            requests => format!("; {} {forgotten}", number(requests, "request id")),
+        };
         format!(
-            "{purged} {} and {}, {removed} {} of {} ({}) and {}; {} more are too recent{refused}",
+            "{purged} {} and {}, {removed} {} of {} ({}) and {}; {} more are too recent{requests}{refused}",
             number(report.purged_versions, "version"),
             number(report.purged_models, "model"),
             report.removed_chunks,

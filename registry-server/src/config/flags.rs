@@ -109,7 +109,7 @@ struct Encryption {
 
 #[derive(Debug, Default, Args, Serialize)]
 struct Garbage {
-    /// How often to purge old versions and remove chunks that no artifact lists; 0s: never
+    /// How often to forget request ids, purge old versions and remove chunks that no artifact lists; 0s: never
     #[arg(long, value_name = "TIME")]
     gc_every: Option<Period>,
     /// How old chunks that no artifact lists have to be; more than any upload takes
@@ -118,6 +118,9 @@ struct Garbage {
     /// How long deleted versions keep their artifacts, and can be undeleted
     #[arg(long, value_name = "TIME")]
     purge_after: Option<Period>,
+    /// How long request ids are known: a request that is repeated after that happens again
+    #[arg(long, value_name = "TIME")]
+    request_id_keep: Option<Period>,
 }
 
 #[derive(Debug, Default, Args, Serialize)]

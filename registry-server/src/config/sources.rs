@@ -94,8 +94,8 @@ pub enum ConfigError {
     },
 }
 
-/// A time that uploads may well take: a shorter one for garbage is warned of.
-const SHORTEST_GRACE: Duration = Duration::from_secs(10 * 60);
+/// A time that uploads may well take, and callers may well repeat a request for: a shorter one for garbage or for request ids is warned of.
+const SHORTEST: Duration = Duration::from_secs(10 * 60);
 
 /// Settings whose values are not repeated.
 const SECRETS: &[&str] = &["encryption_key", "store"];
@@ -152,13 +152,20 @@ impl Settings {
         if !self.origins.is_empty() {
             tracing::info!(target: "registry_server", "settings: {}", self.changed());
         }
-        let grace = self.config.gc_grace;
-        if grace.0 < SHORTEST_GRACE && !self.config.gc_every.0.is_zero() {
+        let Config { gc_every, gc_grace: grace, request_id_keep: keep, .. } = self.config;
+        if gc_every.0.is_zero() {
+            return;
+        }
+        if grace.0 < SHORTEST {
             let whence = self.whence("gc_grace");
             tracing::warn!(
                 target: "registry_server",
                 "{whence}: uploads that take longer than {grace} lose chunks to the collection, and have to send them again"
             );
+        }
+        if keep.0 < SHORTEST {
+            let whence = self.whence("request_id_keep");
+            tracing::warn!(target: "registry_server", "{whence}: a request that is repeated after {keep} or more may happen twice");
         }
     }
 

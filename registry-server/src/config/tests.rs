@@ -186,6 +186,7 @@ encryption_old_key_files = ["b.key", "c.key"]
 gc_every = "0s"
 gc_grace = "2days"
 purge_after = "1h"
+request_id_keep = "2days"
 max_artifact_size = "1GiB"
 namespace_quota = "1TiB"
 max_message_size = "1MiB"

@@ -62,6 +62,7 @@ pub(crate) async fn run(registry: Registry, schedule: Schedule, mut draining: wa
         }
         match collect(&registry, &Intent::own(), &plan, |_, _| !*stop.borrow()).await {
             Ok(report) => tracing::info!(
+                forgotten_requests = report.forgotten_requests,
                 purged_versions = report.purged_versions,
                 purged_models = report.purged_models,
                 removed_chunks = report.removed_chunks,
@@ -134,7 +135,7 @@ mod tests {
         let newest = setting.registry.store().newest().await.unwrap();
         let (archive, archived) = watch::channel(newest - 1);
         let registry = setting.registry.clone().archived_up_to(archived);
-        let plan = Plan { dry_run: false, grace: Duration::ZERO };
+        let plan = Plan { dry_run: false, grace: Duration::ZERO, keep_requests: Duration::MAX };
         let refused = collect(&registry, &Intent::own(), &plan, |_, _| true).await.unwrap_err();
         assert!(matches!(refused, Error::Precondition { reason: ErrorReason::ArchiveBehind, .. }), "{refused}");
         archive.send_replace(newest);

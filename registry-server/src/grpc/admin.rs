@@ -82,7 +82,8 @@ impl AdminService for Services {
                 Some((grace, request.validate_only))
             },
             |services, intent, (grace, validate_only)| async move {
-                let plan = Plan { dry_run: validate_only, grace: grace.unwrap_or(services.plan.grace) };
+                let grace = grace.unwrap_or(services.plan.grace);
+                let plan = Plan { dry_run: validate_only, grace, ..services.plan };
                 let registry = services.registry.clone();
                 let messages = services.reported(move |caller| async move {
                     let progress = |phase: pb::CollectGarbagePhase, done| {

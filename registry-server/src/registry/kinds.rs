@@ -33,6 +33,8 @@ pub(crate) const USAGE: Kind = Kind(137);
 
 /// What stands for a revision that can't be read.
 pub(crate) const TOMBSTONE: Kind = Kind(138);
+/// Up to where the records of requests are removed.
+pub(crate) const FORGOTTEN: Kind = Kind(139);
 
 /// Manifests by what they list.
 pub(crate) const CONTENTS: Index = Index { kind: MANIFEST, slot: 1 };
@@ -69,6 +71,7 @@ kinds! {
         kind(DATA_KEY, "data_keys"),
         kind(USAGE, "usages"),
         kind(TOMBSTONE, "tombstones"),
+        kind(FORGOTTEN, "forgotten_requests"),
 }
 
 /// A kind of resource, as data: what can be done without knowing which kind it is.

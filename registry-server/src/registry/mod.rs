@@ -14,6 +14,7 @@ mod encryption;
 pub(crate) mod events;
 mod facts;
 pub(crate) mod finalize;
+mod forgetting;
 pub(crate) mod history;
 pub(crate) mod kinds;
 pub(crate) mod lists;

@@ -5,6 +5,7 @@
 
 pub(crate) mod artifacts;
 pub(crate) mod compare;
+pub(crate) mod forgetting;
 pub(crate) mod garbage;
 pub(crate) mod names;
 pub(crate) mod quota;

@@ -32,7 +32,7 @@ mod session;
 mod slots;
 mod staged;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 mod views;
 mod whereabouts;

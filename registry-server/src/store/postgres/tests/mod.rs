@@ -54,20 +54,20 @@ fn options(url: String) -> PostgresOptions {
 }
 
 /// A schema of a test's own. Dropped, it is gone.
-struct Schema {
+pub(crate) struct Schema {
     name: String,
     url: String,
 }
 
 impl Schema {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let name = format!("test_{}", Uuid::new_v4().simple());
         client(&server()).await.batch_execute(&format!("CREATE SCHEMA {name}")).await.unwrap();
         let url = format!("{}&application_name={name}", in_schema(&name));
         Self { name, url }
     }
 
-    fn options(&self) -> PostgresOptions {
+    pub(crate) fn options(&self) -> PostgresOptions {
         options(self.url.clone())
     }
 
