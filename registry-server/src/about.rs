@@ -7,7 +7,7 @@ use registry_proto::v1 as pb;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::config::{Config, StoreChoice};
+use crate::config::{Config, Size, StoreChoice};
 use crate::error::Error;
 use crate::places::{PlaceError, place_type};
 use crate::registry::Registry;
@@ -27,6 +27,8 @@ pub(crate) struct About {
     artifacts: String,
     archive: Option<String>,
     encrypted: bool,
+    /// What the store may use for pages, if it is embedded.
+    cache: Option<Size>,
     started: SystemTime,
 }
 
@@ -43,6 +45,7 @@ impl About {
             artifacts: config.artifacts_place(),
             archive: config.archive.clone(),
             encrypted,
+            cache: (config.store == StoreChoice::Sled).then(|| config.cache.size()),
             started: SystemTime::now(),
         }
     }
@@ -56,6 +59,7 @@ impl About {
             artifacts = self.artifacts,
             archive = self.archive,
             encrypted = self.encrypted,
+            cache = self.cache.map(tracing::field::display),
             revision,
             %address,
             "registry-server is ready"

@@ -156,7 +156,7 @@ mod tests {
     fn the_help_has_groups_and_defaults() {
         let help = command().try_get_matches_from(["registry-server", "-h"]).unwrap_err().to_string();
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        for part in ["Network:", "Time limits:", "[default: 127.0.0.1:50051]", "[default: 256MiB]", "[default: 8s]"] {
+        for part in ["Network:", "Time limits:", "[default: 127.0.0.1:50051]", "[default: 25%]", "[default: 8s]"] {
             assert!(help.contains(part), "{part}: {help}");
         }
     }

@@ -20,7 +20,7 @@ pub use self::sources::{ConfigError, Origin, Settings};
 use crate::encryption::master::{KeyError, MasterKeys};
 use crate::rules::quota::Limits;
 use crate::settings::Secret;
-pub use crate::settings::{Listen, Period, Size, StoreChoice};
+pub use crate::settings::{Listen, Memory, Period, Size, StoreChoice};
 
 const HOUR: u64 = 60 * 60;
 
@@ -64,7 +64,7 @@ pub struct Config {
     /// Which log lines there are, in the syntax of `tracing_subscriber::EnvFilter`.
     pub log: String,
     /// How much memory the embedded store may use for pages.
-    pub cache: Size,
+    pub cache: Memory,
     /// The largest message that is taken.
     pub max_message_size: Size,
     /// The largest artifact that is taken; without it, any.
@@ -113,7 +113,7 @@ impl Default for Config {
             encryption_old_key_files: Vec::new(),
             log_format: LogFormat::Human,
             log: "info".to_owned(),
-            cache: Size::of_mib(256),
+            cache: Memory::Share(25),
             max_message_size: Size::of_mib(8),
             max_artifact_size: None,
             namespace_quota: None,

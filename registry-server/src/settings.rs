@@ -1,6 +1,7 @@
 //! Values of settings, as people write them.
 
 mod listen;
+mod memory;
 mod units;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 pub use self::listen::Listen;
+pub use self::memory::Memory;
 pub use self::units::{Period, Size};
 
 /// Which store keeps the records.

@@ -198,7 +198,7 @@ impl Stores {
         let (store, locks): (Arc<dyn Store>, _) = match &config.store {
             StoreChoice::Sled => {
                 let lock = lock(folder, "lock", "--storage-path")?;
-                (Arc::new(SledStore::open(&folder.join("store"), config.cache.bytes(), &LAYOUT)?), vec![lock])
+                (Arc::new(SledStore::open(&folder.join("store"), config.cache.size().bytes(), &LAYOUT)?), vec![lock])
             }
             StoreChoice::Postgres(url) => (Arc::new(PostgresStore::open(postgres(config, url)).await?), Vec::new()),
         };

@@ -89,13 +89,13 @@ fn the_log_says_what_the_server_is_and_tells_of_each_change_and_failure() {
         command.args(flags);
         ServerProcess::spawn(command)
     };
-    let server = start(&["--max-calls", "100", "--gc-grace", "0s"]);
+    let server = start(&["--max-calls", "100", "--gc-grace", "0s", "--cache", "65MiB"]);
     let started = server.log();
     let store = folder.path().join("store");
     for part in [
         "registry-server is ready version=\"0.1.0\"",
         &format!("store={store:?}"),
-        "encrypted=false revision=0 address=127.0.0.1:",
+        "encrypted=false cache=65MiB revision=0 address=127.0.0.1:",
         "settings: listen=\"127.0.0.1:0\" ",
         "gc_grace=\"0s\" max_calls=100",
         "WARN registry_server: --gc-grace: uploads that take longer than 0s lose chunks",

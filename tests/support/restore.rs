@@ -6,7 +6,7 @@ use prost::Message as _;
 use registry_client::pb::{Artifact, Event, Model, VerifyReport, Version};
 use registry_client::{RegistryClient, WatchItem, pb};
 use registry_server::backup::restore::{RestoreError, Restored, Until, restore};
-use registry_server::config::{Config, Size};
+use registry_server::config::{Config, Memory};
 use registry_server::server::Server;
 use registry_server::stored::LogGroup;
 use registry_server::stores::{ServeError, Stores};
@@ -19,7 +19,7 @@ pub fn config(storage: &Path) -> Config {
         store: store::choice(storage),
         artifacts: store::artifacts(storage).map(|bucket| bucket.url),
         storage_path: storage.to_owned(),
-        cache: Size::of_mib(16),
+        cache: Memory::of_mib(16),
         ..Config::default()
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use registry_client::RegistryClient;
-use registry_server::config::{Config, Size};
+use registry_server::config::{Config, Memory};
 use registry_server::server::Server;
 use registry_server::stores::ServeError;
 use tempfile::TempDir;
@@ -49,7 +49,7 @@ impl TestServer {
     }
 
     async fn begin(folder: TempDir, storage: PathBuf, settings: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config { cache: Size::of_mib(16), store_connections: 4, ..Config::default() };
+        let mut config = Config { cache: Memory::of_mib(16), store_connections: 4, ..Config::default() };
         config.store = store::choice(&storage);
         config.artifacts = store::artifacts(&storage).map(|bucket| bucket.url);
         config.storage_path = storage;

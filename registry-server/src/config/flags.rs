@@ -8,7 +8,7 @@ use clap::{Arg, Args, Command};
 use serde::Serialize;
 
 use super::LogFormat;
-use crate::settings::{Listen, Period, Size};
+use crate::settings::{Listen, Memory, Period, Size};
 
 /// All settings that a flag can give.
 #[derive(Debug, Default, Args, Serialize)]
@@ -72,9 +72,10 @@ struct Store {
     /// How long to try a commit for when the database fails
     #[arg(long, value_name = "TIME")]
     store_patience: Option<Period>,
-    /// How much memory the embedded store may use for pages
-    #[arg(long, value_name = "SIZE")]
-    cache: Option<Size>,
+    /// How much memory the embedded store may use for pages: a size, or a part of what there is (in the machine or, if less, for its
+    /// cgroup)
+    #[arg(long, value_name = "SIZE|N%")]
+    cache: Option<Memory>,
 }
 
 #[derive(Debug, Default, Args, Serialize)]

@@ -5,7 +5,7 @@ use serde_json::json;
 use toml::{Table, Value};
 
 use super::flags::described;
-use super::{Config, Origin, Settings};
+use super::{Config, Memory, Origin, Settings};
 
 /// What is written in place of a key.
 const HIDDEN: &str = "not shown";
@@ -37,8 +37,8 @@ impl Settings {
                 Some(value) if self.hides_password(key) => {
                     format!("{key} = {value}  # from {from}: a secret in it is {HIDDEN}; write it in place of ...")
                 }
-                Some(value) if *origin == Origin::Default => format!("{key} = {value}  # default"),
-                Some(value) => format!("{key} = {value}  # from {from}"),
+                Some(value) if *origin == Origin::Default => format!("{key} = {value}  # default{}", self.here(key)),
+                Some(value) => format!("{key} = {value}  # from {from}{}", self.here(key)),
             };
             text += &line;
             text.push('\n');
@@ -71,6 +71,14 @@ impl Settings {
             }
         });
         shown.collect::<Vec<_>>().join(" ")
+    }
+
+    /// What a setting is on this machine, if that depends on the machine.
+    fn here(&self, key: &str) -> String {
+        match self.config.cache {
+            cache @ Memory::Share(_) if key == "cache" => format!("; {} here", cache.size()),
+            _ => String::new(),
+        }
     }
 
     /// The settings as a file has them, without secrets.

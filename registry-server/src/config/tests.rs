@@ -44,7 +44,7 @@ fn flags_go_over_environment_over_file_over_defaults() {
     let expected = Config {
         listen: SocketAddr::from(([127, 0, 0, 1], 1)).into(),
         max_calls: 2,
-        cache: Size::of_mib(3),
+        cache: Memory::of_mib(3),
         archive_every: Period::of_secs(90),
         ..Config::default()
     };
@@ -83,6 +83,7 @@ fn the_error_says_where_it_is_and_what_can_be_written_there() {
         ("drain_seconds = 8", ": drain_seconds is not a setting: did you mean drain?"),
         ("[server]\nlisten = 1", ": server is not a setting"),
         ("cache = 256", ": cache: 256 has no unit"),
+        ("cache = \"0%\"", ": cache: \"0%\" is no part of the memory, such as 25%"),
         ("max_calls = \"many\"", ": max_calls: expected a whole number, found \"many\""),
         ("listen = 50051.5", ": listen: \"50051.5\" has no port"),
         ("encryption_old_key_files = 1", ": encryption_old_key_files: expected a list of paths, found 1"),
@@ -231,6 +232,7 @@ fn what_is_printed_says_where_it_comes_from_and_no_secret() {
         "\nmax_calls = 7  # from MODEL_REGISTRY_MAX_CALLS\n",
         "\ndrain = \"1s\"  # from --drain\n",
         "\n# archive =  # not set\n",
+        &format!("\ncache = \"25%\"  # default; {} here\n", settings.config.cache.size()),
         "\n# encryption_key = ...  # from MODEL_REGISTRY_ENCRYPTION_KEY: a secret, not shown; set it again\n",
         "\nstore = \"postgres://...@db/registry\"  # from MODEL_REGISTRY_STORE: a secret in it is not shown; write it in place of ...\n",
     ] {

@@ -6,7 +6,7 @@ use registry_proto::v1::event_service_client::EventServiceClient;
 use registry_proto::v1::{Event, ListEventsRequest};
 use registry_server::backup::restore::{Until, restore};
 use registry_server::backup::verify::verify;
-use registry_server::config::{Config, Size};
+use registry_server::config::{Config, Memory};
 use registry_server::stores::Stores;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
@@ -73,7 +73,7 @@ async fn can_be_restored(server: &TestServer) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("backup");
     std::fs::write(&file, data.collect::<Vec<_>>().concat()).expect("a file");
-    let config = Config { storage_path: folder.path().join("storage"), cache: Size::of_mib(16), ..Config::default() };
+    let config = Config { storage_path: folder.path().join("storage"), cache: Memory::of_mib(16), ..Config::default() };
     let stores = Stores::open(&config).await.expect("stores");
     let from = file.to_str().expect("a path");
     let restored = restore(&*stores.store, &stores.chunks, from, Until::End, |_| {}).await.expect("a restore");

@@ -8,7 +8,7 @@ use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor, Value};
 use registry_proto::v1::ErrorReason;
 use registry_proto::{ACTOR_HEADER, REQUEST_ID_HEADER};
-use registry_server::config::{Config, Period, Size};
+use registry_server::config::{Config, Memory, Period};
 use registry_server::server::Server;
 use registry_server::store::{Decision, StoreError, Transaction};
 use registry_server::stores::Stores;
@@ -64,7 +64,7 @@ impl TestServer {
     async fn start_in(folder: TempDir) -> Self {
         let config = Config {
             storage_path: folder.path().to_owned(),
-            cache: Size::of_mib(16),
+            cache: Memory::of_mib(16),
             // Nothing happens by itself.
             gc_every: Period(Duration::ZERO),
             drain: Period::of_secs(0),
