@@ -39,6 +39,9 @@ tests/languages/read.sh target/release/registry-server "$stores"
 step "random changes under kills, held against a model"
 TEST_RANDOM_STEPS=${TEST_RANDOM_STEPS:-200000} cargo test --locked -p registry-tests --test faults random_changes -- --nocapture
 
+step "200 kills under load, with the tail of the log torn"
+TEST_KILLS=${TEST_KILLS:-200} cargo test --release --locked -p registry-tests --test faults kill:: -- --nocapture
+
 step "20 restarts of one server under everything that uses it"
 TEST_RESTARTS=${TEST_RESTARTS:-20} cargo test --release --locked -p registry-tests --test faults restarts:: -- --nocapture
 

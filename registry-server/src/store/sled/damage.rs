@@ -156,7 +156,7 @@ async fn read_all(store: &SledStore) -> Result<(), StoreError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_becomes_of_the_state_the_store_has_all_revisions(
