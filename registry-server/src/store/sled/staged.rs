@@ -1,5 +1,6 @@
 //! A commit in the making: writes that are staged above the committed state.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -21,7 +22,7 @@ pub(super) struct Staged<'a> {
     former: Vec<(Bytes, Option<Option<Bytes>>)>,
     writes: Vec<stored::LoggedWrite>,
     /// Records as they were read, by their physical keys: what is written has been read before, most often.
-    seen: Mutex<Vec<(Vec<u8>, Option<Body>)>>,
+    seen: Mutex<HashMap<Vec<u8>, Option<Body>>>,
 }
 
 impl<'a> Staged<'a> {
@@ -69,8 +70,8 @@ impl<'a> Staged<'a> {
         let physical = record_key(kind, key);
         let seen = self.seen.get_mut().unwrap_or_else(PoisonError::into_inner);
         // It is not as it was seen any more.
-        let body = match seen.iter().position(|(of, _)| *of == physical) {
-            Some(at) => seen.swap_remove(at).1,
+        let body = match seen.remove(&physical) {
+            Some(body) => body,
             None => self.base.below(self.overrides).body(&physical)?,
         };
         body.map(|body| Stored::read(kind, key, body)).transpose()
@@ -107,10 +108,7 @@ impl Read for Staged<'_> {
         let physical = record_key(kind, key);
         let body = self.base.below(self.overrides).body(&physical)?;
         let read = body.clone().map(|(body, _)| record(key, body)).transpose();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.iter().all(|(of, _)| *of != physical) {
-            seen.push((physical, body));
-        }
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(physical, body);
         read
     }
 
