@@ -51,7 +51,7 @@ impl Figure {
 
 #[derive(Debug, Group)]
 pub(crate) struct Bench {
-    /// What to measure; by default everything that is not only when it is asked for.
+    /// What to measure [default: get, list, create, promote, watch, fan-out, artifact]
     #[arg(value_enum)]
     pub(crate) figures: Vec<Figure>,
     /// How many clients call at once.
@@ -76,7 +76,8 @@ pub(crate) struct Bench {
     /// How many promotions a second `watchers` are told of.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
-    /// The server's process id, if it is on this machine: `watchers` says what a watcher takes of its memory.
+    /// The server's process id, if it is on this machine: `watchers` says what a watcher takes of its memory. One that was just started
+    /// tells it best: what others have left is used first.
     #[arg(long, value_name = "PID")]
     pub(crate) server_pid: Option<u32>,
     /// How large the artifact is.
