@@ -83,8 +83,8 @@ pub(crate) struct Bench {
     /// How large the artifact is.
     #[arg(long, default_value_t = 1024)]
     pub(crate) artifact_mib: u64,
-    /// Measure `create` and `promote` against inserts into this PostgreSQL database, best the one that the registry is on, instead of
-    /// sled.
+    /// Measure `create` and `promote` against inserts into this PostgreSQL database, best the one that the registry is on, instead of a
+    /// file.
     #[arg(long, value_name = "URL")]
     pub(crate) postgres: Option<String>,
     /// How many versions `backup` and `growth` fill the registry with [default: 100000 for `backup`, 1000000 for `growth`]

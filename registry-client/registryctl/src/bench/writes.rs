@@ -42,7 +42,7 @@ pub(super) async fn create(setup: &Arc<Setup>) -> Result<Vec<Figure>, Failure> {
     let (of_one, of_many, floor) = (middle(&of_one), middle(&of_many), middle(&floors));
     let name = format!("create-version, {clients} clients");
     let figure = Figure::calls(name, of_one, durable.name(), floor.per_second);
-    figures.push(Figure { target: Some(durable.target()), ..figure });
+    figures.push(Figure { target: durable.target(), ..figure });
     let name = format!("create-version, one model of {clients} clients");
     let figure = Figure::calls(name, of_one, "a model for each client", of_many.per_second);
     figures.push(Figure { target: Some(0.7), ..figure });
