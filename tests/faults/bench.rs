@@ -67,14 +67,9 @@ fn watchers_are_measured() {
 #[test]
 fn growth_is_measured() {
     let (folder, server) = server();
-    let storage = folder.path().join("data");
-    let grown = ["growth", "--versions", "300", "--storage-path", storage.to_str().unwrap()];
-    let grown = figures(&server, folder.path(), &grown);
-    let expected =
-        ["create-version, 4 clients, 300 versions", "get-version, 4 clients, 300 versions", "a version on the disk"];
-    assert_eq!(names(&grown), expected);
-    let better: Vec<_> = grown.iter().map(|figure| figure["better"].as_str().unwrap()).collect();
-    assert_eq!(better, ["more", "more", "less"]);
+    let grown = figures(&server, folder.path(), &["growth", "--versions", "300"]);
+    assert_eq!(names(&grown), ["create-version, 4 clients, 300 versions", "get-version, 4 clients, 300 versions"]);
+    assert!(grown.iter().all(|figure| figure["better"] == "more"), "{grown:?}");
 
     let elsewhere = tempfile::tempdir().unwrap();
     let ctl = Ctl::new(&server);

@@ -90,7 +90,8 @@ pub(crate) struct Bench {
     /// How many versions `backup` and `growth` fill the registry with [default: 100000 for `backup`, 1000000 for `growth`]
     #[arg(long, value_parser = clap::value_parser!(u64).range(100..))]
     pub(crate) versions: Option<u64>,
-    /// The server's storage path, if it is on this machine, and its store the embedded one: `growth` says what a version takes on the disk.
+    /// The server's storage path, if it is on this machine, and its store the embedded one: `growth` says what a version takes on the disk,
+    /// where there are enough of them: room is reserved in steps.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) storage_path: Option<PathBuf>,
     /// Where the floors write: best on the disk that the registry is on.

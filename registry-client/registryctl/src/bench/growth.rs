@@ -98,7 +98,8 @@ async fn measure(setup: &Arc<Setup>, filled: &Models, name: &str, creates: u64) 
 /// What a version takes on the disk, against its own size.
 async fn on_disk_figure(setup: &Setup, filled: &Models, bytes: u64, versions: u64) -> Result<Figure, Failure> {
     if bytes == 0 {
-        return Err("--storage-path has not grown: is it the server's, and are the records in it?".into());
+        let why = "is it the server's, and are the records in it? Few versions fit into room that was reserved before";
+        return Err(format!("--storage-path has not grown: {why}").into());
     }
     let (model, number) = filled.last().ok_or("nothing was filled")?;
     let request = pb::GetVersionRequest { name: format!("{model}/versions/{number}") };
@@ -145,4 +146,23 @@ fn taken(file: &fs::Metadata) -> u64 {
 #[cfg(not(unix))]
 fn taken(file: &fs::Metadata) -> u64 {
     file.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_takes_what_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(on_disk(folder.path()).unwrap(), 0);
+        fs::create_dir(folder.path().join("log")).unwrap();
+        for (file, size) in [("acknowledged", 100_000), ("log/1", 200_000)] {
+            let mut written = fs::File::create(folder.path().join(file)).unwrap();
+            std::io::Write::write_all(&mut written, &vec![1; size]).unwrap();
+            written.sync_all().unwrap();
+        }
+        assert!(on_disk(folder.path()).unwrap() >= 300_000);
+        assert!(on_disk(&folder.path().join("missing")).unwrap_err().to_string().contains("missing"));
+    }
 }
