@@ -1,6 +1,6 @@
 //! The log: files of our own, to which groups of revisions are appended, each synced before the next one is written.
 //!
-//! The files are `log/FIRST.log`, named by their first revision; [`segment`] says what they begin with, [`frame`] what a group looks
+//! The files are `log/FIRST.log`, named by their first revision; `segment.rs` says what they begin with, `frame.rs` what a group looks
 //! like in them. A file is closed when it is large enough, and is then never written again.
 //!
 //! What a crash cuts off can only be the last group, which nobody was told of: it is dropped when the log is opened. Whatever else
