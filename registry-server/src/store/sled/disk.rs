@@ -23,6 +23,9 @@ const SCHEMA: u32 = 5;
 /// The folder of the state in earlier schemas.
 const STATE_BEFORE: &str = "db";
 
+/// How much sled writes for a byte that is changed: it writes a node again when that has changed a few times. Twice what was measured.
+const WRITTEN_PER_BYTE: usize = 4;
+
 /// An open store.
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -133,9 +136,10 @@ impl Disk {
         Ok(())
     }
 
-    /// Fails if there is no room for a commit.
+    /// Fails if there is no room for a commit, and for what of those before it has still to be written to the state.
     pub(super) fn check_room(&self) -> Result<(), StoreError> {
-        room::check(&self.folder, room::FOR_LOG).map_err(|error| io_error(&error))
+        let for_state = self.state.unsettled().saturating_mul(WRITTEN_PER_BYTE);
+        room::check(&self.folder, room::FOR_LOG + for_state as u64).map_err(|error| io_error(&error))
     }
 
     /// Notes, beside the store, what it holds durably.

@@ -76,6 +76,8 @@ struct Newer {
     bytes: usize,
     /// On its way to the tree.
     settling: Arc<Overrides>,
+    /// The size of that.
+    settling_bytes: usize,
     /// The newest revision.
     last: Revision,
 }
@@ -233,6 +235,12 @@ impl State {
         if unsettled > UNSETTLED_MOST { self.settle() } else { Ok(()) }
     }
 
+    /// How many bytes of changes are not in the tree.
+    pub(super) fn unsettled(&self) -> usize {
+        let newer = self.read();
+        newer.bytes + newer.settling_bytes
+    }
+
     /// Whether so much is not in the tree that it should get there.
     pub(super) fn is_due(&self) -> bool {
         self.read().bytes > SETTLE_FROM
@@ -260,13 +268,17 @@ impl State {
             if newer.recent.is_empty() {
                 return Ok(());
             }
-            newer.bytes = 0;
+            newer.settling_bytes = std::mem::take(&mut newer.bytes);
             newer.fresh.clear();
             newer.settling = Arc::new(std::mem::take(&mut newer.recent));
             (Arc::clone(&newer.settling), newer.last)
         };
         self.write_to_tree(&settling, last).inspect_err(|error| *failed = Some(error.clone()))?;
-        drop(std::mem::take(&mut self.write().settling));
+        {
+            let mut newer = self.write();
+            newer.settling_bytes = 0;
+            newer.settling = Arc::default();
+        }
         // The last one, which takes a while: not under the lock.
         drop(settling);
         Ok(())

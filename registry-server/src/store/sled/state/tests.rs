@@ -181,3 +181,14 @@ fn what_came_and_went_is_never_in_the_tree() {
     disk.state().settle().unwrap();
     assert!(content(&disk).iter().all(|(key, _)| !key.starts_with(b"I")));
 }
+
+#[test]
+fn what_is_not_in_the_tree_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (disk, _) = Disk::open(folder.path(), CACHE, &LAYOUT).unwrap();
+    assert_eq!(disk.state().unsettled(), 0);
+    commit(&disk, 1, vec![(1, Some(ship(1, 10_000, b"a")))]);
+    assert!((10_000..12_000).contains(&disk.state().unsettled()));
+    disk.state().settle().unwrap();
+    assert_eq!(disk.state().unsettled(), 0);
+}
