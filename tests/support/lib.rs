@@ -32,7 +32,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 ///
 /// # Panics
 /// If there is none in time.
-pub async fn until<T, F: Future<Output = Option<T>>>(patience: Duration, mut ask: impl FnMut() -> F) -> T {
+pub async fn until<T>(patience: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         loop {
             if let Some(answer) = ask().await {

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{Empty, empty};
 use http::{HeaderMap, Request};
@@ -19,7 +19,7 @@ use tonic_prost::ProstCodec;
 use super::Services;
 use super::beside::{Direct, taking};
 use crate::error::Error;
-use crate::registry::watch::{PIECE, Pieces};
+use crate::registry::watch::Pieces;
 use crate::status::status;
 
 /// `WatchEvents`, answered from the log's bytes.
@@ -72,34 +72,12 @@ impl ServerStreamingService<pb::WatchEventsRequest> for Watch {
 /// The body of an answer whose messages are in frames already. It ends with a status.
 pub(super) struct Messages {
     pieces: Pieces,
-    /// Came behind what was handed over.
-    next: Option<Result<Bytes, Error>>,
     ended: bool,
 }
 
 impl Messages {
     pub(super) fn new(pieces: Pieces) -> Self {
-        Self { pieces, next: None, ended: false }
-    }
-
-    /// As many pieces behind this one as are there, and fit into one together.
-    fn join(&mut self, first: Bytes, context: &mut Context<'_>) -> Bytes {
-        let mut joined = BytesMut::new();
-        while let Poll::Ready(Some(next)) = self.pieces.poll_recv(context) {
-            match next {
-                Ok(piece) if first.len().max(joined.len()) + piece.len() <= PIECE => {
-                    if joined.is_empty() {
-                        joined.extend_from_slice(&first);
-                    }
-                    joined.extend_from_slice(&piece);
-                }
-                other => {
-                    self.next = Some(other);
-                    break;
-                }
-            }
-        }
-        if joined.is_empty() { first } else { joined.freeze() }
+        Self { pieces, ended: false }
     }
 }
 
@@ -112,15 +90,8 @@ impl http_body::Body for Messages {
         if this.ended {
             return Poll::Ready(None);
         }
-        let next = match this.next.take() {
-            Some(next) => Some(next),
-            None => ready!(this.pieces.poll_recv(context)),
-        };
-        let end = match next {
-            Some(Ok(piece)) => {
-                let piece = this.join(piece, context);
-                return Poll::Ready(Some(Ok(Frame::data(piece))));
-            }
+        let end = match ready!(this.pieces.poll_recv(context)) {
+            Some(Ok(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
             Some(Err(error)) => status(&error),
             // The watcher is gone: the server stops.
             None => status(&Error::Draining),

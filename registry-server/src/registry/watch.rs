@@ -19,7 +19,6 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{timeout, timeout_at};
 
 use self::frames::Frame;
-pub(crate) use self::frames::PIECE;
 use self::out::Out;
 pub(crate) use self::out::Pieces;
 use self::snapshot::SnapshotPage;

@@ -114,7 +114,7 @@ impl IfMatch {
     }
 }
 
-/// What is said of a version that is made.
+/// The options that describe a new version.
 #[derive(Debug, Group)]
 pub(crate) struct Draft {
     #[command(flatten)]

@@ -12,7 +12,7 @@ use crate::store::StoreError;
 
 /// How much of a message is handed to the connection at once: HTTP/2's usual frame. So much waits, a few times, for each reader that
 /// takes nothing.
-pub(crate) const PIECE: usize = 16 * 1024;
+pub(super) const PIECE: usize = 16 * 1024;
 const PREFIX: usize = 5;
 /// The number of `WatchEventsResponse.events`.
 const EVENTS: u32 = 2;

@@ -171,8 +171,8 @@ impl Disk {
                 self.replay(entry, &mut overrides)?;
             }
             revision = last;
+            // It goes to the tree when there is much of it: what changes often is written there rarely.
             self.state.add(&overrides, last)?;
-            self.state.settle()?;
             if told.elapsed() > TELL_EVERY {
                 told = Instant::now();
                 tracing::info!(revision, "applying the log to the state");

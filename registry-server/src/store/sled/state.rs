@@ -303,6 +303,7 @@ impl State {
 
     /// Once the state is behind what was being applied when the store ended: removes what was left, which nothing needs any more.
     pub(super) fn begin(&self) -> Result<(), StoreError> {
+        self.settle()?;
         for entry in self.left() {
             let (list, keys) = entry?;
             for key in keys.chunks(PART_KEY).chain([&*list]) {

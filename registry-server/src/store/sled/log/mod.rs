@@ -150,10 +150,11 @@ impl Log {
 
     /// The groups that have revisions behind `after`, oldest first; the first one may begin before.
     pub(super) fn groups(&self, after: Revision) -> Groups {
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let wanted = after.saturating_add(1);
         let at = segments.partition_point(|segment| segment.header.first <= wanted).saturating_sub(1);
-        Groups { key: self.key.clone(), segments, segment: at, place: None, wanted }
+        // Of a long log the files before that are many.
+        Groups { key: self.key.clone(), segments: segments[at..].to_vec(), segment: 0, place: None, wanted }
     }
 }
 
