@@ -58,6 +58,9 @@ pub(crate) fn status(error: &Error) -> Status {
         Error::Draining | Error::Overloaded(_) | Error::Store(StoreError::Unavailable(_)) => {
             details.set_retry_info(Some(RETRY_AFTER));
         }
+        Error::Store(StoreError::Compacted { oldest }) => {
+            metadata.insert("oldest_revision".to_owned(), oldest.to_string());
+        }
         Error::Unsupported(_)
         | Error::OutOfRange { .. }
         | Error::UploadIncomplete { .. }
@@ -157,6 +160,7 @@ fn code(error: &Error) -> (Code, ErrorReason) {
         Error::Draining => (Code::Unavailable, ErrorReason::ServerDraining),
         Error::Store(StoreError::Unavailable(_)) => (Code::Unavailable, ErrorReason::StoreUnavailable),
         Error::Store(StoreError::Full(_)) => (Code::ResourceExhausted, ErrorReason::StorageFull),
+        Error::Store(StoreError::Compacted { .. }) => (Code::OutOfRange, ErrorReason::RevisionCompacted),
         Error::Store(
             StoreError::Damaged(_) | StoreError::Lost { .. } | StoreError::TooOld { .. } | StoreError::TooNew { .. },
         )

@@ -215,6 +215,14 @@ mod tests {
             self.store.newest().await
         }
 
+        async fn oldest(&self) -> Result<Revision, StoreError> {
+            self.store.oldest().await
+        }
+
+        async fn compact(&self, before: Revision) -> Result<Revision, StoreError> {
+            self.store.compact(before).await
+        }
+
         async fn log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
             self.store.log(after, limit).await
         }

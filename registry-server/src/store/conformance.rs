@@ -2,6 +2,7 @@
 //!
 //! [`conformance!`] lists the cases; a case that is not listed is dead code and does not compile without a warning.
 
+mod compaction;
 mod kinds;
 mod places;
 mod restore;
@@ -16,6 +17,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use tokio::sync::Semaphore;
 
+pub(super) use self::compaction::*;
 pub(super) use self::kinds::*;
 pub(super) use self::places::*;
 pub(super) use self::restore::*;
@@ -51,6 +53,7 @@ macro_rules! conformance {
             a_store_is_whole_again_with_the_last_step_of_a_restore,
             a_store_keeps_its_identity_and_is_restored_without_another_s, a_record_may_have_several_places_in_an_index,
             a_decision_sees_the_places_that_it_wrote, what_the_layout_does_not_have_is_refused,
+            the_beginning_of_the_log_can_be_dropped, the_newest_revision_is_never_dropped,
         );
     };
 }
@@ -338,11 +341,16 @@ pub(super) async fn everything_survives_reopening<B: Backend>() {
 
 /// Everything that reads can tell of a store.
 async fn contents(store: &dyn Store) -> (Vec<Vec<Hit>>, Vec<super::LogEntry>) {
+    (scans(store).await, store.log(0, usize::MAX).await.unwrap())
+}
+
+/// All records, in all orders.
+async fn scans(store: &dyn Store) -> Vec<Vec<Hit>> {
     let mut scans = Vec::new();
     for source in LAYOUT.sources() {
         scans.push(store.scan(source, &Range::first(Vec::new(), usize::MAX)).await.unwrap());
     }
-    (scans, store.log(0, usize::MAX).await.unwrap())
+    scans
 }
 
 fn change() -> impl Strategy<Value = Change> {

@@ -165,6 +165,12 @@ pub enum StoreError {
     /// What is stored can't be understood.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// Revisions of the log were asked for that were [dropped](Store::compact).
+    #[error("the log begins at revision {oldest}: what was before is not there any more")]
+    Compacted {
+        /// The first revision that it has.
+        oldest: Revision,
+    },
     /// What was acknowledged is not in the store any more.
     #[error(
         "the store is damaged: revision {noted} was acknowledged, and {} Restore a backup or the archive into an empty folder \
@@ -273,8 +279,16 @@ pub trait Store: Read {
     /// The newest revision there is.
     async fn newest(&self) -> Result<Revision, StoreError>;
 
+    /// The first revision that the log has: 1 unless those before were [dropped](Store::compact).
+    async fn oldest(&self) -> Result<Revision, StoreError>;
+
+    /// Drops the log before a revision, for good, which is the newest one at most; perhaps a little less, since whole pieces go.
+    /// Records are not touched. Answers the first revision that there is then.
+    async fn compact(&self, before: Revision) -> Result<Revision, StoreError>;
+
     /// The log behind a revision, oldest first: at most `limit` entries, and no more behind the one that brings them to
-    /// [`SCAN_BYTES`]. It has everything that is committed, even if [`Store::head`] does not tell yet.
+    /// [`SCAN_BYTES`]. It has everything that is committed, even if [`Store::head`] does not tell yet. `Compacted` if the first one that
+    /// is asked for was dropped.
     async fn log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError>;
 
     /// The log as [`Store::log`] reads it, with the writes that make each revision's state out of the one before.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 
 /// A store with records that were written, replaced, moved in an index and removed.
-async fn with_a_past<B: Backend>() -> B {
+pub(super) async fn with_a_past<B: Backend>() -> B {
     let backend = B::open().await;
     let store = backend.store();
     for revision in 0..30u8 {

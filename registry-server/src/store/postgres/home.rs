@@ -38,7 +38,8 @@ pub(super) const WAKE: &str = "
 /// Whether the log's end is whole, up to its last revisions; and which revision wrote the record that every commit writes.
 pub(super) const END: &str = "
     SELECT count(*), coalesce(min(revision), 0), coalesce(max(revision), 0),
-        (SELECT revision FROM record WHERE kind = $1 AND key = $2 ORDER BY revision DESC LIMIT 1)
+        (SELECT revision FROM record WHERE kind = $1 AND key = $2 ORDER BY revision DESC LIMIT 1),
+        (SELECT oldest FROM store)
     FROM (SELECT revision FROM log ORDER BY revision DESC LIMIT 1000) AS last";
 
 /// What a connection is asked first of all.
@@ -117,7 +118,8 @@ impl Found {
 pub(super) fn check_end(row: &Row) -> Result<(), Failure> {
     const REMEDY: &str = "restore a backup or the archive into an empty schema (`registry-server restore`)";
     let [count, first, last] = [row.try_get::<_, i64>(0)?, row.try_get(1)?, row.try_get(2)?];
-    let begins = if count < 1000 { 1 } else { last - count + 1 };
+    let oldest = row.try_get::<_, Option<i64>>(4)?.unwrap_or(1);
+    let begins = if count < 1000 { oldest } else { last - count + 1 };
     if count > 0 && (first != begins || last - first + 1 != count) {
         let gap = format!("revisions are missing among the last {count} of the log, which ends at {last}: {REMEDY}");
         return Err(Failure::damaged(gap));

@@ -16,6 +16,7 @@
 //! alone.
 
 mod cache;
+mod compact;
 mod connect;
 mod copies;
 mod error;
@@ -227,12 +228,22 @@ impl Store for PostgresStore {
         Ok(self.pool.read(|pooled| async move { pooled.reader()?.newest().await }).await?)
     }
 
+    async fn oldest(&self) -> Result<Revision, StoreError> {
+        Ok(self.pool.read(compact::oldest).await?)
+    }
+
+    async fn compact(&self, before: Revision) -> Result<Revision, StoreError> {
+        self.drop_before(before).await
+    }
+
     async fn log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
-        Ok(self.pool.read(|pooled| async move { pooled.reader()?.log(after, limit).await }).await?)
+        let read = self.pool.read(|pooled| async move { pooled.reader()?.log(after, limit).await }).await?;
+        compact::without_gap(after, read, |entry| entry.revision)
     }
 
     async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, StoreError> {
-        Ok(self.pool.read(|pooled| async move { pooled.reader()?.changes(after, limit).await }).await?)
+        let read = self.pool.read(|pooled| async move { pooled.reader()?.changes(after, limit).await }).await?;
+        compact::without_gap(after, read, |entry| entry.revision)
     }
 
     async fn restore(&self, entries: Vec<stored::LogEntry>, whole: bool) -> Result<Revision, StoreError> {

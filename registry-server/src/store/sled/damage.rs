@@ -182,7 +182,7 @@ proptest! {
                 drop(store);
                 store = open(folder.path()).unwrap();
             }
-            assert_has(&store, REVISIONS, &payload()).await;
+            assert_has(&store, REVISIONS, REVISIONS, &payload()).await;
             commit(&store, b"one more").await;
             drop(store);
             let store = open(folder.path()).unwrap();

@@ -13,10 +13,11 @@ use super::about::{About, FILE, boot};
 use super::log::{self, Log};
 use super::mark::{Mark, Noted};
 use super::physical::{Overrides, View};
+use super::snapshot::SledSnapshot;
 use super::staged::Staged;
 use super::state::State;
 use crate::room;
-use crate::store::{Layout, LogEntry, Revision, SCAN_BYTES, StoreError, logged};
+use crate::store::{Layout, LogEntry, Revision, SCAN_BYTES, Snapshot as _, StoreError, logged};
 
 /// How everything lies in the store. It is the only schema that this program can read; those before were never released.
 const SCHEMA: u32 = 5;
@@ -84,8 +85,11 @@ impl Disk {
         let (log, newest) = Log::open(folder, about.identity)?;
         check_noted(&log, newest, &mark)?;
         log.cut()?;
-        let state = if state.reached()? > newest {
+        let (ahead, behind) = (state.reached()? > newest, lacks_beginning(&state, &log)?);
+        if ahead {
             tracing::warn!(newest, "the state is ahead of the log, and is made of it again");
+        }
+        let state = if ahead || behind {
             drop(state);
             State::open(folder, cache_bytes, about.identity, true)?
         } else {
@@ -156,6 +160,10 @@ impl Disk {
     fn recover(&self) -> Result<(), StoreError> {
         const GROUPS_AT_ONCE: usize = 16;
         const TELL_EVERY: Duration = Duration::from_secs(10);
+        if lacks_beginning(&self.state, &self.log)? {
+            self.state.fill(|take| self.log.base(take))?;
+            tracing::info!(revision = self.state.applied()?, "made the state of the base");
+        }
         let before = self.state.applied()?;
         let (mut revision, mut told) = (before, Instant::now());
         let mut groups = self.log.groups(revision);
@@ -189,6 +197,17 @@ impl Disk {
         Staged::new(self.layout, View::of(&self.state), overrides, entry.revision).replay(entry)
     }
 
+    /// The first revision that the log has.
+    pub(super) fn oldest(&self) -> Revision {
+        self.log.oldest()
+    }
+
+    /// Drops what the log has before a revision, as far as whole files go. The state of a snapshot, which has to be of that revision or
+    /// a later one, is written in its place. Answers the first revision that there is then.
+    pub(super) fn compact(&self, before: Revision, snapshot: &SledSnapshot) -> Result<Revision, StoreError> {
+        self.log.drop_before(before, || (snapshot.revision(), snapshot.entries()))
+    }
+
     /// Entries behind a revision, without their writes; see [`Disk::read_changes`].
     pub(super) fn read_log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
         let entries = self.read_entries(after, limit, |entry| entry.events.len())?;
@@ -219,6 +238,9 @@ impl Disk {
                 Err(error) => return Err(error),
             };
             for entry in group.entries.into_iter().filter(|entry| entry.revision > after) {
+                if entries.is_empty() && entry.revision > after + 1 {
+                    return Err(StoreError::Compacted { oldest: entry.revision });
+                }
                 bytes += size_of(&entry);
                 entries.push(entry);
                 if entries.len() == limit || bytes >= SCAN_BYTES {
@@ -240,6 +262,11 @@ impl Drop for Disk {
             tracing::warn!(%error, "the state was not closed properly");
         }
     }
+}
+
+/// Whether a state can't be brought up from what the log has: the beginning was dropped.
+fn lacks_beginning(state: &State, log: &Log) -> Result<bool, StoreError> {
+    Ok(state.applied()? + 1 < log.oldest())
 }
 
 /// What is said of the store, which is made if nothing is there.

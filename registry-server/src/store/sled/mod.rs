@@ -13,6 +13,8 @@
 
 mod about;
 #[cfg(test)]
+mod compaction;
+#[cfg(test)]
 mod damage;
 mod disk;
 mod lane;
@@ -115,6 +117,18 @@ impl Store for SledStore {
 
     async fn newest(&self) -> Result<Revision, StoreError> {
         Ok(*self.head.borrow())
+    }
+
+    async fn oldest(&self) -> Result<Revision, StoreError> {
+        Ok(self.disk.oldest())
+    }
+
+    async fn compact(&self, before: Revision) -> Result<Revision, StoreError> {
+        let snapshot = self.snapshots.take(&self.disk, &self.head);
+        let before = before.min(snapshot.revision());
+        let disk = Arc::clone(&self.disk);
+        let compacted = tokio::task::spawn_blocking(move || disk.compact(before, &snapshot)).await;
+        compacted.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
     }
 
     async fn log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {

@@ -64,6 +64,9 @@ impl Overrides {
     }
 }
 
+/// A physical entry.
+pub(super) type Entry = (Bytes, Bytes);
+
 /// The longest value in sled, in bytes: 17 of them stay below a quarter of a segment (see [`super`]).
 pub(super) const PART_BYTES: usize = 32 * 1024;
 
@@ -257,6 +260,31 @@ impl<'a> View<'a> {
             *(if range.reverse { &mut bounds.1 } else { &mut bounds.0 }) = Bound::Excluded(until.to_vec());
         }
         Ok(hits)
+    }
+
+    /// About so many physical entries of records, indexes and parts behind a key, in order, and the key behind which there may be more.
+    pub(super) fn page(&self, after: &[u8], limit: usize) -> Result<(Vec<Entry>, Option<Bytes>), StoreError> {
+        // Behind all of them. What else the tree has between them is of the tree, and not of the state.
+        let bounds = (Bound::Excluded(after.to_vec()), Bound::Excluded(b"S".to_vec()));
+        let over = self.state.over(&bounds, false, limit);
+        let until = over.until.clone();
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for entry in self.entries(&bounds, false, over) {
+            let (key, value) = entry?;
+            if until.as_ref().is_some_and(|until| key > *until) {
+                break;
+            }
+            if !matches!(key.first(), Some(b'I' | b'P' | b'R')) {
+                continue;
+            }
+            let key = Bytes::from(key);
+            bytes += key.len() + value.len();
+            page.push((key.clone(), value));
+            if page.len() >= limit || bytes >= SCAN_BYTES {
+                return Ok((page, Some(key)));
+            }
+        }
+        Ok((page, until))
     }
 
     /// The physical entries within bounds in order, those of the tree merged with what overrides it.

@@ -6,12 +6,16 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::disk::Disk;
-use super::physical::{Overrides, View};
+use super::physical::{Entry, Overrides, View};
 use super::state::State;
 use crate::store::{Hit, Kind, Range, Read, Record, Revision, Snapshot, Source, StoreError};
+
+/// How many entries are read while commits wait.
+const ENTRIES_AT_ONCE: usize = 512;
 
 /// The snapshots that are open: those of one revision share what they keep.
 #[derive(Debug, Default)]
@@ -67,6 +71,29 @@ pub(super) struct SledSnapshot {
     disk: Arc<Disk>,
     former: Arc<Mutex<Overrides>>,
     revision: Revision,
+}
+
+impl SledSnapshot {
+    /// All entries of its state, as they lie on the disk, for who writes them to another place of it.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Result<Entry, StoreError>> {
+        let mut next = Some(Bytes::new());
+        let mut page = Vec::new().into_iter();
+        std::iter::from_fn(move || {
+            loop {
+                if let Some(entry) = page.next() {
+                    return Some(Ok(entry));
+                }
+                let after = next.take()?;
+                let read = self.disk.check_room().and_then(|()| {
+                    View::of(self.disk.state()).below(&lock(&self.former)).page(&after, ENTRIES_AT_ONCE)
+                });
+                match read {
+                    Ok((entries, behind)) => (page, next) = (entries.into_iter(), behind),
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+        })
+    }
 }
 
 #[async_trait]

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::disk::{damaged, io_error, store_error};
-use super::physical::{Bounds, Overrides, is_fixed, is_part};
+use super::physical::{Bounds, Entry, Overrides, is_fixed, is_part};
 use crate::store::{Revision, StoreError};
 
 /// The folder, in that of the store.
@@ -168,6 +168,19 @@ impl State {
     /// The newest revision of which all is in the tree.
     pub(super) fn applied(&self) -> Result<Revision, StoreError> {
         Ok(self.sled(|| self.tree.get(APPLIED_KEY))?.map_or(0, |applied| number(&applied)))
+    }
+
+    /// Fills a new state with all entries that there are at a revision, which `read` hands out before it answers which one that is.
+    pub(super) fn fill(
+        &self,
+        read: impl FnOnce(&mut dyn FnMut(Entry) -> Result<(), StoreError>) -> Result<Option<Revision>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let revision = read(&mut |(key, value)| self.sled(|| self.tree.insert(key, value.as_ref()).map(drop)))?;
+        if let Some(revision) = revision {
+            self.sled(|| self.tree.insert(APPLIED_KEY, &revision.to_be_bytes()))?;
+            self.write().last = revision;
+        }
+        Ok(())
     }
 
     /// The newest revision of which anything is in the tree.

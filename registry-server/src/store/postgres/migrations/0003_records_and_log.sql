@@ -3,6 +3,7 @@
 CREATE TABLE store (
     identity uuid NOT NULL DEFAULT gen_random_uuid(),
     whole boolean NOT NULL DEFAULT true,
+    oldest bigint NOT NULL DEFAULT 1,
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row)
 );
 INSERT INTO store DEFAULT VALUES;
@@ -69,10 +70,11 @@ COMMENT ON COLUMN schema_version.time IS 'When it was run';
 COMMENT ON TABLE store IS 'One row. Commits do not write it: the newest revision is that of the log';
 COMMENT ON COLUMN store.identity IS 'Which store this is, whatever is in it: the place of the artifacts names it as its owner, and servers stop when it changes';
 COMMENT ON COLUMN store.whole IS 'False in the middle of a restore: nothing may be served then';
+COMMENT ON COLUMN store.oldest IS 'The first revision that the log has: those before were dropped';
 COMMENT ON COLUMN store.only_row IS 'Makes sure that there is one row';
 
 COMMENT ON TABLE log IS 'Every revision: the truth that record can be made from';
-COMMENT ON COLUMN log.revision IS 'Contiguous from 1';
+COMMENT ON COLUMN log.revision IS 'Contiguous from store.oldest on';
 COMMENT ON COLUMN log.batch IS 'Revisions that one server committed together; by it the server finds out whether a commit that it got no answer to happened. Later it means nothing';
 COMMENT ON COLUMN log.events IS 'A modelregistry.v1.WatchedEvents: what changed, when, who changed it, and why';
 COMMENT ON COLUMN log.writes IS 'A modelregistry.store.v1.LogEntry with the writes alone: what makes the state out of the one before';

@@ -46,7 +46,11 @@ impl Key {
     }
 
     fn digest(&self, covered: &[u8], payload: &[u8]) -> [u8; 32] {
-        *blake3::Hasher::new_keyed(&self.0).update(covered).update(payload).finalize().as_bytes()
+        *self.hasher().update(covered).update(payload).finalize().as_bytes()
+    }
+
+    pub(super) fn hasher(&self) -> blake3::Hasher {
+        blake3::Hasher::new_keyed(&self.0)
     }
 }
 

@@ -6,7 +6,10 @@
 //! What a crash cuts off can only be the last group, which nobody was told of: it is dropped when the log is opened. Whatever else
 //! does not have its digest is damage, and is refused with the file and the byte where it begins: the log is what everything else is
 //! made of, and must not lose anything without a word.
+//!
+//! Files at the beginning can be dropped once a base (`base.rs`) has the state of a later revision.
 
+mod base;
 mod frame;
 #[cfg(test)]
 mod images;
@@ -24,10 +27,12 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, retry_on_intr};
 use uuid::Uuid;
 
+use self::base::Base;
 use self::frame::{Key, Sealer};
 use self::segment::{BEGIN, Broken, Header, Segment, Tail, behind};
 use super::about::About;
 use super::disk::{damaged, io_error};
+use super::physical::Entry;
 use crate::store::{Revision, StoreError};
 use crate::stored::LogGroup;
 
@@ -51,6 +56,8 @@ pub(super) struct Log {
     last_group: u64,
     writing: Mutex<Writing>,
     segment_bytes: u64,
+    /// Held by who drops files.
+    base: Mutex<Option<Base>>,
 }
 
 /// Where the next group goes.
@@ -60,6 +67,8 @@ struct Writing {
     next: Revision,
     /// Up to where the file has room on the disk.
     reserved: u64,
+    /// The next group begins a file, however small the one before is: that is to be dropped before long.
+    turn_over: bool,
 }
 
 impl Log {
@@ -71,7 +80,8 @@ impl Log {
 
     fn with_segments_of(store: &Path, identity: Uuid, segment_bytes: u64) -> Result<(Self, Revision), StoreError> {
         let (folder, key) = (store.join(FOLDER), Key::of(identity));
-        let (segments, begun) = open_segments(&folder, identity, &key)?;
+        let base = Base::newest(&folder, identity)?;
+        let (segments, begun) = open_segments(&folder, identity, &key, base.as_ref())?;
         let tail = match segments.last() {
             Some(last) => last.check(&key).map_err(|broken| refused(last, &broken))?,
             None => Tail { next: 1, last: 0, end: BEGIN, torn: false },
@@ -80,9 +90,10 @@ impl Log {
             let (file, revision) = (last.path.display(), tail.next);
             tracing::warn!(%file, at = tail.end, revision, "the last commits were not written whole: nobody was told of them");
         }
-        let writing = Writing { sealer: Sealer::new(key.clone()), next: tail.next, reserved: tail.end };
-        let (segments, writing) = (RwLock::new(segments), Mutex::new(writing));
-        let log = Self { folder, store: identity, key, segments, begun, last_group: tail.last, writing, segment_bytes };
+        let sealer = Sealer::new(key.clone());
+        let writing = Mutex::new(Writing { sealer, next: tail.next, reserved: tail.end, turn_over: false });
+        let (segments, base, last_group) = (RwLock::new(segments), Mutex::new(base), tail.last);
+        let log = Self { folder, store: identity, key, segments, begun, last_group, writing, segment_bytes, base };
         Ok((log, tail.next - 1))
     }
 
@@ -123,12 +134,12 @@ impl Log {
     /// The file that the next so many bytes go to, with room for them on the disk.
     fn room_for(&self, writing: &mut Writing, bytes: u64) -> Result<Arc<Segment>, StoreError> {
         let mut last = self.last();
-        if last.end() >= self.segment_bytes {
+        if last.end() >= self.segment_bytes || (writing.turn_over && last.end() > BEGIN) {
             last.cut().map_err(|error| failed(&last.path, &error))?;
             let header = Header { store: self.store, first: writing.next, previous: last.header.first };
             last = create(&self.folder, header)?;
             self.segments.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&last));
-            writing.reserved = BEGIN;
+            (writing.reserved, writing.turn_over) = (BEGIN, false);
         }
         let end = last.end() + bytes;
         if end > writing.reserved {
@@ -141,6 +152,51 @@ impl Log {
             }
         }
         Ok(last)
+    }
+
+    /// The first revision that it has.
+    pub(super) fn oldest(&self) -> Revision {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).first().map_or(1, |first| first.header.first)
+    }
+
+    /// Drops the files that have nothing from a revision on, which it has. If there are any, `state` is written to a base first: the
+    /// state of that revision or a later one. Answers the first revision that there is then.
+    pub(super) fn drop_before<I: Iterator<Item = Result<Entry, StoreError>>>(
+        &self,
+        before: Revision,
+        state: impl FnOnce() -> (Revision, I),
+    ) -> Result<Revision, StoreError> {
+        let mut base = self.base.lock().unwrap_or_else(PoisonError::into_inner);
+        let (dropped, oldest) = {
+            let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+            let kept = segments.partition_point(|segment| segment.header.first <= before).saturating_sub(1);
+            (segments[..kept].to_vec(), segments[kept].header.first)
+        };
+        if self.last().header.first < before {
+            // What is old in it can be dropped once it is closed.
+            self.writing.lock().unwrap_or_else(PoisonError::into_inner).turn_over = true;
+        }
+        if dropped.is_empty() {
+            return Ok(oldest);
+        }
+        let (revision, entries) = state();
+        *base = Some(Base::write(&self.folder, (self.store, &self.key), (revision, oldest), entries)?);
+        for segment in dropped {
+            // Who reads it now has it open. The oldest one first: what is left after a crash has no gap.
+            fs::remove_file(&segment.path).map_err(|error| failed(&segment.path, &error))?;
+            self.segments.write().unwrap_or_else(PoisonError::into_inner).remove(0);
+        }
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(|error| failed(&self.folder, &error))?;
+        Ok(oldest)
+    }
+
+    /// Hands out the state that the base has, and then answers its revision; `None` if there is no base.
+    pub(super) fn base(
+        &self,
+        take: impl FnMut(Entry) -> Result<(), StoreError>,
+    ) -> Result<Option<Revision>, StoreError> {
+        let base = self.base.lock().unwrap_or_else(PoisonError::into_inner);
+        base.as_ref().map(|base| base.read(&self.key, take).map(|()| base.revision)).transpose()
     }
 
     fn last(&self) -> Arc<Segment> {
@@ -169,9 +225,14 @@ fn segment_of(path: &Path) -> Option<Revision> {
     path.file_name()?.to_str()?.strip_suffix(".log")?.parse().ok()
 }
 
-/// Opens all files of a log, and checks that they follow each other. The newest one may be one that a crash left before anything was
-/// written to it: it comes beside them.
-fn open_segments(folder: &Path, store: Uuid, key: &Key) -> Result<(Vec<Arc<Segment>>, Option<PathBuf>), StoreError> {
+/// Opens all files of a log, and checks that they follow each other, and the base if the first ones were dropped. The newest one may be
+/// one that a crash left before anything was written to it: it comes beside them.
+fn open_segments(
+    folder: &Path,
+    store: Uuid,
+    key: &Key,
+    base: Option<&Base>,
+) -> Result<(Vec<Arc<Segment>>, Option<PathBuf>), StoreError> {
     let (mut files, mut begun) = (Vec::new(), None);
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), None)),
@@ -204,7 +265,8 @@ fn open_segments(folder: &Path, store: Uuid, key: &Key) -> Result<(Vec<Arc<Segme
             return Err(refused(&format!("it has revisions from {} on, and another name", segment.header.first)));
         }
         let previous = segments.last().map_or(0, |segment| segment.header.first);
-        if segment.header.previous != previous {
+        let behind_base = segments.is_empty() && base.is_some_and(|base| first <= base.oldest);
+        if segment.header.previous != previous && !behind_base {
             let missing = file_of(segment.header.previous);
             return Err(refused(&format!("the file before it, {missing}, is missing")));
         }
@@ -233,11 +295,15 @@ fn failed(path: &Path, error: &std::io::Error) -> StoreError {
 }
 
 fn refused(segment: &Segment, broken: &Broken) -> StoreError {
+    refused_file(&segment.path, broken)
+}
+
+fn refused_file(path: &Path, broken: &Broken) -> StoreError {
     match broken {
-        Broken::Io(error) => failed(&segment.path, error),
+        Broken::Io(error) => failed(path, error),
         broken => damaged(format!(
             "{}: {broken}. Restore a backup or the archive into an empty folder (`registry-server restore`)",
-            segment.path.display()
+            path.display()
         )),
     }
 }

@@ -85,7 +85,7 @@ pub(super) enum Broken {
 }
 
 impl Broken {
-    fn at(at: u64, what: impl ToString) -> Self {
+    pub(super) fn at(at: u64, what: impl ToString) -> Self {
         Self::Damage { at, what: what.to_string() }
     }
 }

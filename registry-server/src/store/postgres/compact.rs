@@ -1,0 +1,59 @@
+//! Dropping the beginning of the log.
+
+use super::error::Failure;
+use super::pool::Pooled;
+use super::read::revision;
+use crate::store::{Revision, StoreError};
+
+use super::PostgresStore;
+
+/// How many revisions go at once: a long transaction keeps old versions of all rows.
+const AT_ONCE: i64 = 10_000;
+/// Of the log before a revision, but never the newest one: whoever asks may know of revisions that this database has lost.
+const DROP: &str = "
+    WITH bounds AS (SELECT min(revision) AS oldest, max(revision) AS newest FROM log),
+        dropped AS (
+            DELETE FROM log USING bounds
+            WHERE revision < least($1, bounds.newest, bounds.oldest + $2)
+            RETURNING revision
+        )
+    UPDATE store SET oldest = behind.revision
+    FROM (SELECT max(revision) + 1 AS revision FROM dropped) AS behind
+    WHERE behind.revision IS NOT NULL";
+
+impl PostgresStore {
+    pub(super) async fn drop_before(&self, before: Revision) -> Result<Revision, StoreError> {
+        loop {
+            if !self.pool.read(|pooled| drop_some(pooled, before)).await? {
+                return Ok(self.pool.read(oldest).await?);
+            }
+        }
+    }
+}
+
+/// False if there is nothing to drop.
+async fn drop_some(pooled: Pooled, before: Revision) -> Result<bool, Failure> {
+    let connection = &pooled.reader()?.connection;
+    let before = i64::try_from(before).unwrap_or(i64::MAX);
+    let dropped = async { Ok(connection.client().execute(DROP, &[&before, &AT_ONCE]).await?) };
+    Ok(connection.limited(dropped).await? > 0)
+}
+
+/// The first revision that the log has.
+pub(super) async fn oldest(pooled: Pooled) -> Result<Revision, Failure> {
+    let connection = &pooled.reader()?.connection;
+    let oldest = async { Ok(connection.client().query_one("SELECT oldest FROM store", &[]).await?) };
+    revision(&connection.limited(oldest).await?, 0)
+}
+
+/// What was read of the log behind a revision, if that was not dropped.
+pub(super) fn without_gap<T>(
+    after: Revision,
+    read: Vec<T>,
+    number: impl Fn(&T) -> Revision,
+) -> Result<Vec<T>, StoreError> {
+    match read.first().map(number) {
+        Some(oldest) if oldest > after + 1 => Err(StoreError::Compacted { oldest }),
+        _ => Ok(read),
+    }
+}
