@@ -76,6 +76,7 @@ impl About {
         let serving = *store.healthy().borrow();
         // A store that is away would be waited for.
         let read = if serving { Position::newest(&**store).await } else { Err(StoreError::Unavailable(String::new())) };
+        let oldest_revision = if read.is_ok() { store.oldest().await.unwrap_or_default() } else { 0 };
         let (Position { revision, hash }, can_be_read) = match read {
             Ok(position) => (position, true),
             Err(StoreError::Unavailable(_)) => {
@@ -103,6 +104,7 @@ impl About {
             encrypted: self.encrypted,
             revision: revision.cast_signed(),
             hash,
+            oldest_revision: oldest_revision.cast_signed(),
             serving: serving && can_be_read && !*draining.borrow(),
             archive,
             start_time: Some(self.started.into()),

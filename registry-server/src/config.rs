@@ -50,6 +50,8 @@ pub struct Config {
     pub gc_grace: Period,
     /// How long deleted versions keep their artifacts.
     pub purge_after: Period,
+    /// How long revisions stay in the log that are in the archive; without it, for good.
+    pub log_keep: Option<Period>,
     /// How long request ids are known: a repetition after that is a new request.
     pub request_id_keep: Period,
     /// A file with the master key that the keys of namespaces are wrapped with: with it, what is stored is encrypted.
@@ -107,6 +109,7 @@ impl Default for Config {
             gc_every: Period::of_secs(HOUR),
             gc_grace: Period::of_secs(24 * HOUR),
             purge_after: Period::of_secs(30 * 24 * HOUR),
+            log_keep: None,
             request_id_keep: Period::of_secs(24 * HOUR),
             encryption_key_file: None,
             encryption_key: None,

@@ -132,7 +132,8 @@ async fn run_verify(config: Config, arguments: VerifyArguments) -> Result<ExitCo
         return Err(ServeError::Unfinished.into());
     }
     let bar = progress("{msg} {pos}");
-    let report = verify(&*stores.store, &stores.chunks, arguments.skip_artifacts, |progress| {
+    let (store, archive) = (&*stores.store, config.archive.as_deref());
+    let report = verify(store, &stores.chunks, archive, arguments.skip_artifacts, |progress| {
         bar.set_message(progress.phase().as_str_name().trim_start_matches("VERIFY_PHASE_").to_lowercase());
         bar.set_position(progress.done.cast_unsigned());
     });

@@ -80,9 +80,9 @@ impl Server {
             Some(place) => Some(Shipper::open(registry.clone(), place).await?),
             None => None,
         };
-        let registry = match &shipper {
-            Some(shipper) => registry.archived_up_to(shipper.archived()),
-            None => registry,
+        let registry = match (&shipper, &config.archive) {
+            (Some(shipper), Some(place)) => registry.with_archive(place, shipper.archived()),
+            _ => registry,
         };
         let about = About::new(&config, stores.store.identity().await?, stores.encrypted);
         Ok(Self { config, about, stores, registry, shipper })
@@ -119,7 +119,8 @@ impl Server {
         }
         let idle = config.upload_idle.0;
         let (grace, keep_requests) = (config.gc_grace.0, config.request_id_keep.0);
-        let plan = Plan { dry_run: false, grace, keep_requests };
+        let keep_log = config.log_keep.map(|keep| keep.0);
+        let plan = Plan { dry_run: false, grace, keep_requests, keep_log };
         let schedule = Schedule { every: config.gc_every.0, plan: plan.clone() };
         if !schedule.every.is_zero() {
             tasks.spawn(COLLECTING, gc::run(registry.clone(), schedule, draining.clone()));

@@ -9,6 +9,7 @@ mod bookmarks;
 mod broken_off;
 mod callers;
 mod chunks;
+mod compaction;
 mod damage;
 mod deletion;
 mod encryption;

@@ -72,7 +72,7 @@ async fn assert_is_taken_up(client: &RegistryClient, storage: &Path, cut: &Path,
     // The state follows from the log, and the chain's head stands for all of it.
     let stores = stores(storage).await;
     assert!(stores.store.whole().await.unwrap());
-    assert_eq!(verify(&*stores.store, &stores.chunks, false, |_| {}).await.unwrap(), expected);
+    assert_eq!(verify(&*stores.store, &stores.chunks, None, false, |_| {}).await.unwrap(), expected);
     source
 }
 

@@ -96,6 +96,9 @@ fn text(report: &pb::VerifyReport) -> Vec<String> {
     if report.tombstoned_revisions > 0 {
         lines.push(format!("revisions that can't be read and have a tombstone: {}", report.tombstoned_revisions));
     }
+    if report.archived_revisions > 0 {
+        lines.push(format!("revisions that were read from the archive: {}", report.archived_revisions));
+    }
     let head = hex(&report.chain_head);
     lines.push(format!(
         "verified revision {}: {} (chain {}), {}, {} of {}",

@@ -25,6 +25,7 @@ pub(crate) async fn collect(context: &Context, command: Gc) -> Result<(), Failur
     let mut collect = context.client.collect_garbage().validate_only(command.dry_run).progress(move |progress| {
         moved.set_message(match progress.phase() {
             pb::CollectGarbagePhase::Forget => "request ids forgotten:",
+            pb::CollectGarbagePhase::DropLog => "dropping the log:",
             pb::CollectGarbagePhase::Mark => "artifacts read:",
             pb::CollectGarbagePhase::Sweep => "chunks looked at:",
             _ => "versions purged:",
@@ -41,16 +42,20 @@ pub(crate) async fn collect(context: &Context, command: Gc) -> Result<(), Failur
             0 => String::new(),
             count => format!("; the object store refuses to remove {count}: see the server's log"),
         };
-        let [purged, removed, forgotten] = match command.dry_run {
-            true => ["would purge", "would remove", "would be forgotten"],
-            false => ["purged", "removed", "forgotten"],
+        let [purged, removed, forgotten, dropped] = match command.dry_run {
+            true => ["would purge", "would remove", "would be forgotten", "may be dropped"],
+            false => ["purged", "removed", "forgotten", "dropped"],
+        };
+        let revisions = match report.dropped_revisions {
+            0 => String::new(),
+            revisions => format!("; {} {dropped} from the log", number(revisions, "revision")),
         };
         let requests = match report.forgotten_requests {
             0 => String::new(),
             requests => format!("; {} {forgotten}", number(requests, "request id")),
         };
         format!(
-            "{purged} {} and {}, {removed} {} of {} ({}) and {}; {} more are too recent{requests}{refused}",
+            "{purged} {} and {}, {removed} {} of {} ({}) and {}; {} more are too recent{requests}{revisions}{refused}",
             number(report.purged_versions, "version"),
             number(report.purged_models, "model"),
             report.removed_chunks,

@@ -71,6 +71,7 @@ fn lines(endpoint: &str, answer: &Result<pb::RegistryStatus, Error>) -> Lines {
         };
         format!("{}, {behind}", short::<pb::PlaceType>(archive.place))
     });
+    let log = (status.oldest_revision > 1).then(|| format!("from revision {} on", status.oldest_revision));
     let encrypted = if status.encrypted { ", encrypted" } else { "" };
     let artifacts = format!("{}{encrypted}", short::<pb::PlaceType>(status.artifacts));
     fields(vec![
@@ -80,6 +81,7 @@ fn lines(endpoint: &str, answer: &Result<pb::RegistryStatus, Error>) -> Lines {
         ("store", short::<pb::StoreType>(status.store).into()),
         ("revision", status.revision.to_string().into()),
         ("hash", hex(&status.hash).into()),
+        ("log", log.unwrap_or_default().into()),
         ("artifacts", artifacts.into()),
         ("archive", archive.unwrap_or_default().into()),
         ("registry", status.registry_id.clone().into()),

@@ -52,6 +52,19 @@ pub enum ArchiveError {
         /// What it has.
         revision: Revision,
     },
+    /// It does not have everything that the log has no more.
+    #[error(
+        "{place} has nothing behind revision {after}, and the log begins at revision {oldest}: nothing is shipped to it before it has \
+         again what was there"
+    )]
+    Gap {
+        /// Which archive.
+        place: String,
+        /// What it has without a gap.
+        after: Revision,
+        /// What the log has.
+        oldest: Revision,
+    },
     /// The registry can't be read.
     #[error(transparent)]
     Registry(#[from] Error),
@@ -92,7 +105,9 @@ impl Shipper {
         let timeline = shipper.owner.enter(shipper.store()).await?;
         match shipper.take_up(timeline).await {
             // A standby that took over may lack the newest revisions. Then it serves, and ships nothing: every attempt says so.
-            Err(error @ ArchiveError::OtherPast { .. }) => tracing::error!(%error, "the archive can't be written"),
+            Err(error @ (ArchiveError::OtherPast { .. } | ArchiveError::Gap { .. })) => {
+                tracing::error!(%error, "the archive can't be written")
+            }
             taken => taken?,
         }
         Ok(shipper)
@@ -151,7 +166,7 @@ impl Shipper {
         // The segment that reaches furthest need not be the last one.
         if let Some(newest) = segments.iter().max_by_key(|segment| segment.last) {
             let archived = self.archive.read(timeline, newest).await?;
-            let ours = self.store().changes(newest.last - 1, 1).await?;
+            let ours = self.store().changes(newest.last - 1, 1).await.map_err(|error| self.gap(newest.last, error))?;
             if archived.last() != ours.first() {
                 return Err(self.other_past(newest.last));
             }
@@ -160,7 +175,8 @@ impl Shipper {
         let go_on =
             |shipped, segment: &Segment| if segment.after <= shipped { segment.last.max(shipped) } else { shipped };
         let shipped = segments.iter().fold(0, go_on);
-        self.shipped = Position::of(self.store(), shipped).await?.ok_or_else(|| self.other_past(shipped))?;
+        let position = Position::of(self.store(), shipped).await.map_err(|error| self.gap(shipped, error))?;
+        self.shipped = position.ok_or_else(|| self.other_past(shipped))?;
         self.timeline = timeline;
         self.tell.send_replace(shipped);
         Ok(())
@@ -168,6 +184,14 @@ impl Shipper {
 
     fn store(&self) -> &dyn Store {
         &**self.registry.store()
+    }
+
+    /// What is shipped next is perhaps not in the log any more.
+    fn gap(&self, after: Revision, error: StoreError) -> ArchiveError {
+        match error {
+            StoreError::Compacted { oldest } => ArchiveError::Gap { place: self.archive.name(), after, oldest },
+            error => error.into(),
+        }
     }
 
     fn other_past(&self, revision: Revision) -> ArchiveError {
@@ -211,7 +235,14 @@ impl Shipper {
     /// Ships everything that is committed by now and not yet there.
     async fn ship(&mut self) -> Result<(), ArchiveError> {
         let newest = self.store().newest().await?;
-        let mut in_order = self.shipped.is_past_of(self.store()).await?;
+        let mut in_order = match self.shipped.is_past_of(self.store()).await {
+            // Another server has shipped more, and then dropped it.
+            Err(StoreError::Compacted { .. }) => {
+                self.take_up(self.timeline).await?;
+                false
+            }
+            in_order => in_order?,
+        };
         while !in_order || self.shipped.revision < newest {
             // It notes what this registry has. Whoever has another past sees that, or is seen: one of both goes no further.
             let timeline = self.owner.check(self.store()).await?;
@@ -229,7 +260,8 @@ impl Shipper {
 
     /// Ships the next revisions, perhaps with chunks that are there already. False if there are none.
     async fn ship_segment(&mut self, anew: bool) -> Result<bool, ArchiveError> {
-        let entries = self.store().changes(self.shipped.revision, SEGMENT).await?;
+        let after = self.shipped.revision;
+        let entries = self.store().changes(after, SEGMENT).await.map_err(|error| self.gap(after, error))?;
         // Asked behind the read: a database that has fallen back has not come forth again.
         if !self.shipped.is_past_of(self.store()).await? {
             return Err(self.other_past(self.shipped.revision));

@@ -6,6 +6,7 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::{VerifyPhase, VerifyProblemType};
 
 use super::compare::Comparison;
+use super::history::History;
 use super::scrub::{Finding, Scrubber};
 use crate::chunks::ChunkStore;
 use crate::error::Error;
@@ -31,6 +32,8 @@ const TELL_EVERY: i64 = 1000;
 /// It takes as long as reading all bytes does. No snapshot is held for so long: in a database, that would keep the versions of all
 /// rows, and end with the administrator's limit for transactions that are idle.
 ///
+/// What the log lacks is read from the archive, in the folder or object store that is named.
+///
 /// The log is carried out again in a store in the system's folder for temporary files; it takes about the room that the store
 /// itself takes.
 ///
@@ -39,6 +42,7 @@ const TELL_EVERY: i64 = 1000;
 pub async fn verify(
     store: &dyn Store,
     chunks: &ChunkStore,
+    archive: Option<&str>,
     skip_artifacts: bool,
     progress: impl FnMut(pb::VerifyProgress) + Send,
 ) -> Result<pb::VerifyReport, Error> {
@@ -46,7 +50,8 @@ pub async fn verify(
     let mut verification = Verification { report, progress };
     let folder = tempfile::tempdir().map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let replayed = SledStore::open(folder.path(), CACHE_BYTES, &LAYOUT)?;
-    if verification.log(store, &replayed).await? {
+    let log = verification.log(store, History::of(store, archive), &replayed).await?;
+    if log {
         verification.state(store, &replayed).await?;
     }
     if !skip_artifacts {
@@ -91,13 +96,14 @@ impl<P: FnMut(pb::VerifyProgress)> Verification<P> {
     }
 
     /// Checks the chain and carries the log out again. False if it can't be carried out.
-    async fn log(&mut self, store: &dyn Store, replayed: &SledStore) -> Result<bool, Error> {
+    async fn log(&mut self, store: &dyn Store, mut history: History<'_>, replayed: &SledStore) -> Result<bool, Error> {
         let last = self.report.revision.cast_unsigned();
         let mut at: Revision = 0;
         // Unknown after a revision that can't be read.
         let mut hash = Some(Bytes::from_static(&CHAIN_START));
         while at < last {
-            let read = store.changes(at, READ).await.map_err(Error::from);
+            let read = history.next(READ).await;
+            self.report.archived_revisions = history.archived.cast_signed();
             let read = self.understood(VerifyProblemType::ChainBroken, format!("behind revision {at}"), read)?;
             let Some(mut entries) = read else { return Ok(false) };
             entries.retain(|entry| entry.revision <= last);
@@ -235,7 +241,7 @@ mod tests {
         let create = Create::<crate::registry::models::ModelRow>::new(Some(name), None, &mut found).unwrap();
         registry.commit(Intent::own(), create).await.unwrap();
 
-        let report = verify(&**store, registry.chunks(), false, |_| {}).await.unwrap();
+        let report = verify(&**store, registry.chunks(), None, false, |_| {}).await.unwrap();
         let problems: Vec<_> = report.problems.iter().map(|problem| problem.name.as_str()).collect();
         assert_eq!(problems, [format!("revision {unreadable}")]);
         let read = registry.event(&format!("events/{unreadable}-0")).await.unwrap();
@@ -252,7 +258,7 @@ mod tests {
         assert!(lay().await.unwrap_err().to_string().contains("has a tombstone"));
         let other = registry.tombstone_revision(intent.clone(), newest.cast_signed()).await.unwrap_err();
         assert!(other.to_string().contains("can be read"), "{other}");
-        let report = verify(&**store, registry.chunks(), false, |_| {}).await.unwrap();
+        let report = verify(&**store, registry.chunks(), None, false, |_| {}).await.unwrap();
         assert_eq!((report.problems, report.tombstoned_revisions), (Vec::new(), 1));
         let read = registry.event(&format!("events/{unreadable}-0")).await.unwrap();
         assert!(read.comment.contains(&format!("; {} is its tombstone", laid.name)), "{}", read.comment);
@@ -260,7 +266,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let copy = SledStore::open(folder.path(), CACHE_BYTES, &LAYOUT).unwrap();
         copy.restore(store.changes(0, READ).await.unwrap(), true).await.unwrap();
-        let report = verify(&copy, registry.chunks(), true, |_| {}).await.unwrap();
+        let report = verify(&copy, registry.chunks(), None, true, |_| {}).await.unwrap();
         assert_eq!((report.problems, report.tombstoned_revisions), (Vec::new(), 1));
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::container::Sealer;
+use super::history::History;
 use super::named;
 use crate::chunks::ChunkError;
 use crate::error::Error;
@@ -78,10 +79,12 @@ impl Backup {
 
         // Many artifacts may share a chunk.
         let mut wanted = BTreeSet::new();
+        let registry = self.registry.clone();
+        let mut history = History::of(&**registry.store(), registry.archive());
         let mut at = 0;
         while at < revision {
             let began = Instant::now();
-            let mut entries = self.registry.store().changes(at, READ).await?;
+            let mut entries = history.next(READ).await?;
             entries.retain(|entry| entry.revision <= revision);
             let Some(last) = entries.last().map(|entry| entry.revision) else {
                 return Err(

@@ -119,6 +119,9 @@ struct Garbage {
     /// How long deleted versions keep their artifacts, and can be undeleted
     #[arg(long, value_name = "TIME")]
     purge_after: Option<Period>,
+    /// How long revisions stay in the log that are in the archive, for example 90days; needs --archive [default: for good]
+    #[arg(long, value_name = "TIME")]
+    log_keep: Option<Period>,
     /// How long request ids are known: a request that is repeated after that happens again
     #[arg(long, value_name = "TIME")]
     request_id_keep: Option<Period>,

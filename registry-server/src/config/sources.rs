@@ -132,7 +132,11 @@ impl Settings {
             origins.insert(key.clone(), origin);
             merged.insert(key, value);
         }
-        let config = Value::from(merged).deserialize().map_err(|error| refused(error, &origins))?;
+        let config: Config = Value::from(merged).deserialize().map_err(|error| refused(error, &origins))?;
+        if config.log_keep.is_some() && config.archive.is_none() {
+            let problem = "needs an archive, which has what is dropped from the log".to_owned();
+            return Err(ConfigError::Value { origin: whence("log_keep", &origins), problem });
+        }
         let Environment { unknown, of_services, .. } = environment;
         Ok(Self { config, origins, unknown, of_services, file })
     }

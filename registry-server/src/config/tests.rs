@@ -73,6 +73,7 @@ fn the_error_says_where_it_is_and_what_can_be_written_there() {
             ("LISTEN", "http://x:1"),
             "MODEL_REGISTRY_LISTEN: \"http://x:1\" is no address: expected HOST:PORT, such as 127.0.0.1:50051",
         ),
+        (("LOG_KEEP", "90days"), "MODEL_REGISTRY_LOG_KEEP: needs an archive"),
         (("STORE", "mysql://host/r"), "MODEL_REGISTRY_STORE: mysql://host/r: expected `sled` or postgres://"),
     ] {
         let found = load(&[], &[variables]).unwrap_err();
@@ -187,6 +188,7 @@ encryption_old_key_files = ["b.key", "c.key"]
 gc_every = "0s"
 gc_grace = "2days"
 purge_after = "1h"
+log_keep = "90days"
 request_id_keep = "2days"
 max_artifact_size = "1GiB"
 namespace_quota = "1TiB"

@@ -1,5 +1,5 @@
-//! Collecting garbage: request ids are forgotten, versions that were deleted long ago give up their artifacts, models their names, and
-//! chunks that no artifact lists go.
+//! Collecting garbage: request ids are forgotten, versions that were deleted long ago give up their artifacts, models their names,
+//! chunks that no artifact lists go, and the beginning of the log is dropped.
 //!
 //! Of the chunks: one pass over the artifacts, one over the stored chunks. What is listed is kept in memory meanwhile: 40 to 75 MB for a million
 //! different chunks, which is a terabyte of artifacts. Why nothing that is in use can go stands in [`crate::rules::garbage`].
@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) grace: Duration,
     /// How long request ids are known.
     pub(crate) keep_requests: Duration,
+    /// How long the log is kept; without it, for good.
+    pub(crate) keep_log: Option<Duration>,
 }
 
 /// Collects garbage. `tell` hears how far it is; when it says false, the collection ends with its next step.
@@ -102,6 +104,9 @@ pub(crate) async fn collect(
     let mut report = collection.report;
     let leftovers = registry.chunks().remove_leftovers(plan.grace, plan.dry_run).await?;
     report.removed_leftovers = leftovers.cast_signed();
+    if tell(Phase::DropLog, 0) {
+        report.dropped_revisions = registry.drop_old_log(now, plan.keep_log, plan.dry_run).await?;
+    }
     Ok(report)
 }
 

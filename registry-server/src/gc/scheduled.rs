@@ -68,6 +68,7 @@ pub(crate) async fn run(registry: Registry, schedule: Schedule, mut draining: wa
                 removed_chunks = report.removed_chunks,
                 removed_bytes = report.removed_bytes,
                 refused_chunks = report.refused_chunks,
+                dropped_revisions = report.dropped_revisions,
                 "collected garbage"
             ),
             Err(Error::Precondition { reason: ErrorReason::CollectionRunning, .. }) => {
@@ -134,8 +135,8 @@ mod tests {
         let setting = Setting::new().await;
         let newest = setting.registry.store().newest().await.unwrap();
         let (archive, archived) = watch::channel(newest - 1);
-        let registry = setting.registry.clone().archived_up_to(archived);
-        let plan = Plan { dry_run: false, grace: Duration::ZERO, keep_requests: Duration::MAX };
+        let registry = setting.registry.clone().with_archive("/nowhere", archived);
+        let plan = Plan { dry_run: false, grace: Duration::ZERO, keep_requests: Duration::MAX, keep_log: None };
         let refused = collect(&registry, &Intent::own(), &plan, |_, _| true).await.unwrap_err();
         assert!(matches!(refused, Error::Precondition { reason: ErrorReason::ArchiveBehind, .. }), "{refused}");
         archive.send_replace(newest);

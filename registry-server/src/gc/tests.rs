@@ -33,7 +33,7 @@ use crate::store::Store;
 use crate::store::sled::SledStore;
 
 const VERSION: &str = "models/fraud/versions/1";
-const PLAN: Plan = Plan { dry_run: false, grace: Duration::ZERO, keep_requests: Duration::MAX };
+const PLAN: Plan = Plan { dry_run: false, grace: Duration::ZERO, keep_requests: Duration::MAX, keep_log: None };
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
 

@@ -60,9 +60,9 @@ impl AdminService for Services {
                     let progress = |progress| {
                         caller.tell(Verified::Progress(progress));
                     };
-                    let (store, chunks) = (registry.store(), registry.chunks());
+                    let (store, chunks, archive) = (registry.store(), registry.chunks(), registry.archive());
                     tokio::select! {
-                        verified = verify(&**store, chunks, skip_artifacts, progress) => Some(verified.map(Verified::Report)),
+                        verified = verify(&**store, chunks, archive, skip_artifacts, progress) => Some(verified.map(Verified::Report)),
                         () = caller.out.closed() => None,
                     }
                 });

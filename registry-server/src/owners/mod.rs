@@ -33,7 +33,7 @@ use self::claim::{Listed, claim_name, note_name, parse_claim, read_claim, write_
 pub use self::error::OwnerError;
 use crate::places::{Folder, PlaceError, Trouble};
 use crate::registry::chain::Position;
-use crate::store::{Seen, Store, Whereabouts};
+use crate::store::{Seen, Store, StoreError, Whereabouts};
 
 /// How often a server notes how far its registry is.
 const EVERY: Duration = Duration::from_secs(60);
@@ -240,7 +240,12 @@ impl Owner {
         // An archive is not given up at a failover: the notes tell pasts apart. But what is removed is gone.
         let id = self.judge(listed, store, self.purpose == Purpose::Artifacts).await?;
         for note in &listed.notes {
-            if !note.is_past_of(store).await? {
+            let is_past = match note.is_past_of(store).await {
+                // It can't be told any more. Of two pasts the shorter one still sees the newest note of the other.
+                Err(StoreError::Compacted { .. }) => true,
+                is_past => is_past?,
+            };
+            if !is_past {
                 return Err(OwnerError::OtherPast { place: self.place(), revision: note.revision });
             }
         }

@@ -83,6 +83,15 @@ impl Tail {
         Self { store, kept: Mutex::default(), readers: Arc::new(Semaphore::new(READERS)) }
     }
 
+    /// Keeps nothing from before a revision, which was dropped from the log.
+    pub(super) fn drop_before(&self, oldest: Revision) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(first) = kept.entries.first_entry().filter(|first| *first.key() < oldest) {
+            let (_, (_, frame)) = first.remove_entry();
+            kept.bytes -= frame.len();
+        }
+    }
+
     fn kept(&self, after: Revision, limit: usize) -> Vec<Entry> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).behind(after, limit)
     }

@@ -112,7 +112,7 @@ fn asked(entry: LogEntry) -> (Option<SystemTime>, Option<Uuid>) {
 }
 
 /// Requests up to this revision have no records any more.
-async fn forgotten_up_to<R: Read + ?Sized>(records: &R) -> Result<Revision, Error> {
+pub(super) async fn forgotten_up_to<R: Read + ?Sized>(records: &R) -> Result<Revision, Error> {
     let record = records.get(kinds::FORGOTTEN, &[]).await?;
     let record = record.map(|record| decode::<ForgottenRecord>(&record)).transpose()?;
     Ok(record.unwrap_or_default().revision)

@@ -12,7 +12,7 @@ use super::lists::{Listed, Page, page_token_invalid};
 use super::{Registry, kinds};
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name};
-use crate::store::{Range, Revision, SCAN_BYTES, Source};
+use crate::store::{Range, Revision, SCAN_BYTES, Source, StoreError};
 
 /// How many revisions a page looks at, at most.
 const LOOKED_AT: usize = 5_000;
@@ -44,15 +44,21 @@ impl Registry {
             }
         };
         self.parent_must_exist(selection).await?;
+        let oldest = self.store.oldest().await?;
+        // What was then may be what was dropped.
+        let since = async |time| match self.first_since(time).await? {
+            first if first == oldest && oldest > 1 => Err(StoreError::Compacted { oldest }.into()),
+            first => Ok::<_, Error>(first),
+        };
         // Revisions between these two, without them. A page that is not the first begins where the one before ended.
         let mut after = match (position, period.start) {
             (Some(position), _) if !page.reverse => position,
-            (_, Some(start)) => self.first_since(start).await?.saturating_sub(1),
-            (_, None) => 0,
+            (_, Some(start)) => since(start).await? - 1,
+            (_, None) => oldest - 1,
         };
         let mut before = match (position, period.end) {
             (Some(position), _) if page.reverse => position,
-            (_, Some(end)) => self.first_since(end).await?,
+            (_, Some(end)) => since(end).await?,
             (_, None) => Revision::MAX,
         };
         let model = selection.parent.as_ref().filter(|parent| parent.of().parent.is_some());
@@ -64,7 +70,7 @@ impl Registry {
             let entries = match (&model, page.reverse) {
                 (Some(model), reverse) => self.entries_of(model, after, before, reverse).await?,
                 (None, false) => self.tail.read(after).await?,
-                (None, true) => self.entries_before(before).await?,
+                (None, true) => self.entries_before(after, before).await?,
             };
             let entries: Vec<_> =
                 entries.into_iter().filter(|entry| (after + 1..before).contains(&number(entry))).collect();
@@ -96,8 +102,8 @@ impl Registry {
 
     /// The first revision at or after a time; the one after the newest if there is none. Times never decrease along the log. One that
     /// can't be read counts as later.
-    async fn first_since(&self, time: Timestamp) -> Result<Revision, Error> {
-        let (mut low, mut high) = (1, self.store.newest().await? + 1);
+    pub(super) async fn first_since(&self, time: Timestamp) -> Result<Revision, Error> {
+        let (mut low, mut high) = (self.store.oldest().await?, self.store.newest().await? + 1);
         while low < high {
             let middle = low + (high - low) / 2;
             match self.first_with_time(middle, high).await? {
@@ -119,12 +125,12 @@ impl Registry {
         Ok(None)
     }
 
-    /// Some revisions before one, the newest first.
-    async fn entries_before(&self, before: Revision) -> Result<Vec<Arc<pb::WatchedEvents>>, Error> {
+    /// Some revisions between two, the newest first.
+    async fn entries_before(&self, after: Revision, before: Revision) -> Result<Vec<Arc<pb::WatchedEvents>>, Error> {
         let before = before.min(self.store.newest().await? + 1);
         let mut window = READ as Revision;
         loop {
-            let mut entries = self.tail.read(before.saturating_sub(window + 1)).await?;
+            let mut entries = self.tail.read(after.max(before.saturating_sub(window + 1))).await?;
             // The read ends with the bytes that it may have: the newest ones may be missing.
             let complete = entries.last().is_none_or(|entry| number(entry) + 1 >= before);
             if complete || window == 1 {
@@ -149,6 +155,10 @@ impl Registry {
         let mut entries = Vec::new();
         for hit in self.store.scan(Source::Kind(kinds::EVENT_REFERENCE), &range).await? {
             let revision = hit.record.revision;
+            // Of what was dropped from the log the references are there still.
+            if revision <= after {
+                break;
+            }
             let events = self.tail.events_of(revision).await?;
             entries.push(Arc::new(pb::WatchedEvents {
                 revision: revision.cast_signed(),

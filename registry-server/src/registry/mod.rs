@@ -7,6 +7,7 @@ pub(crate) mod aliases;
 pub(crate) mod artifacts;
 pub(crate) mod chain;
 pub(crate) mod commit;
+mod compaction;
 pub(crate) mod compare;
 pub(crate) mod contents;
 pub(crate) mod deletion;
@@ -66,8 +67,16 @@ pub struct Registry {
     purge_after: Duration,
     tail: Arc<events::Tail>,
     sweeps: Arc<sweep::Sweeps>,
-    /// The newest revision that this server has archived; absent without an archive.
-    archived: Option<Receiver<Revision>>,
+    /// Absent without an archive.
+    archive: Option<Archive>,
+}
+
+/// Where the log is shipped to.
+#[derive(Clone)]
+struct Archive {
+    place: String,
+    /// The newest revision that this server has shipped.
+    archived: Receiver<Revision>,
 }
 
 impl Registry {
@@ -83,13 +92,14 @@ impl Registry {
             purge_after,
             tail,
             sweeps: Arc::default(),
-            archived: None,
+            archive: None,
         }
     }
 
-    /// The same registry with an archive, which may be behind: chunks are removed only when it has them.
-    pub(crate) fn archived_up_to(self, archived: Receiver<Revision>) -> Self {
-        Self { archived: Some(archived), ..self }
+    /// The same registry with an archive in this folder or object store, which may be behind: chunks are removed, and the log is dropped,
+    /// only when it has them.
+    pub(crate) fn with_archive(self, place: &str, archived: Receiver<Revision>) -> Self {
+        Self { archive: Some(Archive { place: place.to_owned(), archived }), ..self }
     }
 
     /// Waits until everything up to a revision is archived, if there is an archive.
@@ -97,7 +107,7 @@ impl Registry {
     /// # Errors
     /// `ARCHIVE_BEHIND` if that takes long.
     pub(crate) async fn wait_for_archive(&self, revision: Revision) -> Result<(), Error> {
-        let Some(mut archived) = self.archived.clone() else { return Ok(()) };
+        let Some(mut archived) = self.archive.as_ref().map(|archive| archive.archived.clone()) else { return Ok(()) };
         let there = timeout(ARCHIVE_WAIT, archived.wait_for(|archived| *archived >= revision)).await;
         if there.is_ok_and(|there| there.is_ok()) {
             return Ok(());
@@ -109,7 +119,12 @@ impl Registry {
 
     /// The newest revision that this server has archived, if it has an archive.
     pub(crate) fn archived(&self) -> Option<Revision> {
-        self.archived.as_ref().map(|archived| *archived.borrow())
+        self.archive.as_ref().map(|archive| *archive.archived.borrow())
+    }
+
+    /// Where the archive is, if there is one.
+    pub(crate) fn archive(&self) -> Option<&str> {
+        self.archive.as_ref().map(|archive| archive.place.as_str())
     }
 
     /// Its store of records.

@@ -25,7 +25,7 @@ use self::snapshot::SnapshotPage;
 use super::Registry;
 use super::events::{Entry, Selection, last_hash, number};
 use crate::error::Error;
-use crate::store::Revision;
+use crate::store::{Revision, StoreError};
 
 /// How long a watcher keeps what it has read for a reader that takes nothing. Behind that it reads it again.
 const HELD: Duration = Duration::from_millis(100);
@@ -80,6 +80,10 @@ impl Registry {
                 if *revision > newest {
                     let detail = format!("revision {revision} is not in the log, which ends at {newest}");
                     return Err(Error::OutOfRange { reason: ErrorReason::RevisionUnknown, detail });
+                }
+                let oldest = self.store.oldest().await?;
+                if *revision < oldest && oldest > 1 {
+                    return Err(StoreError::Compacted { oldest }.into());
                 }
                 (*revision, self.tail.check_position(*revision, hash, newest).await?)
             }

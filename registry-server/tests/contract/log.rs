@@ -78,7 +78,7 @@ async fn can_be_restored(server: &TestServer) {
     let from = file.to_str().expect("a path");
     let restored = restore(&*stores.store, &stores.chunks, from, Until::End, |_| {}).await.expect("a restore");
     assert_eq!((restored.revision.cast_signed(), restored.lost), (server.head().await, Vec::new()));
-    let report = verify(&*stores.store, &stores.chunks, false, |_| {}).await.expect("a verification");
+    let report = verify(&*stores.store, &stores.chunks, None, false, |_| {}).await.expect("a verification");
     assert_eq!(report.problem_count, 0, "{report:?}");
 }
 

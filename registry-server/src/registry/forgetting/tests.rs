@@ -121,7 +121,7 @@ impl<P> Setting<P> {
     }
 
     async fn verified(&self) {
-        let report = verify(&**self.registry.store(), self.registry.chunks(), true, |_| {}).await.unwrap();
+        let report = verify(&**self.registry.store(), self.registry.chunks(), None, true, |_| {}).await.unwrap();
         assert_eq!(report.problems, []);
     }
 }
