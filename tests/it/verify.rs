@@ -106,8 +106,7 @@ async fn an_added_record_or_index_entry_is_found() {
     // The deleted version is listed again.
     let problems = problems_after(|state| {
         let (key, value) = first(state, LIVE_VERSIONS);
-        let other = |bytes: &[u8]| [&bytes[..bytes.len() - 1], &[2]].concat();
-        state.insert(other(&key), other(&value)).unwrap();
+        state.insert([&key[..key.len() - 1], &[2]].concat(), value).unwrap();
     });
     assert_are(&problems.await, &[(STATE, LISTED, "is in the state, and not in the log")]);
 }

@@ -3,7 +3,7 @@
 //! | key | value |
 //! |---|---|
 //! | `R` kind key | a record: a format byte and a `StoredRecord` |
-//! | `I` kind slot value key | an index entry: the record's key |
+//! | `I` kind slot value key | an index entry: the length of the value, without its leading zero bytes |
 //! | `P` revision write part | a part of a record that is too long for one value |
 
 use std::cmp::Ordering;
@@ -82,6 +82,20 @@ fn index_key(kind: Kind, place: &Place, key: &[u8]) -> Vec<u8> {
     [b"I", [kind.0, place.slot].as_slice(), &place.value, key].concat()
 }
 
+/// Where the key of the record begins behind the slot: most often right there, and then it is nothing.
+fn index_value(place: &Place) -> Bytes {
+    let length = place.value.len().to_be_bytes();
+    let zeros = length.iter().take_while(|byte| **byte == 0).count();
+    Bytes::copy_from_slice(&length[zeros..])
+}
+
+/// The key of the record that is listed at a position under such a value.
+fn listed_key<'a>(position: &'a [u8], value: &[u8]) -> Result<&'a [u8], StoreError> {
+    let length = value.iter().try_fold(0usize, |length, byte| Some(length.checked_mul(256)? + usize::from(*byte)));
+    let key = length.and_then(|length| position.get(length..));
+    key.ok_or_else(|| damaged("an index entry is shorter than it says"))
+}
+
 fn part_key(revision: Revision, write: u32, part: u32) -> Vec<u8> {
     [b"P", revision.to_be_bytes().as_slice(), &write.to_be_bytes(), &part.to_be_bytes()].concat()
 }
@@ -124,7 +138,7 @@ pub(super) fn entries_of(put: &Put, revision: Revision, write: u32) -> Vec<(Vec<
         entries.push((key, Bytes::from(head)));
     }
     for place in &put.places {
-        entries.push((index_key(put.kind, place, &put.key), Bytes::copy_from_slice(&put.key)));
+        entries.push((index_key(put.kind, place, &put.key), index_value(place)));
     }
     entries
 }
@@ -245,7 +259,7 @@ impl<'a> View<'a> {
                         Some((body, _)) => Some(record(&position, body)?),
                         None => self.get(kind, &position)?,
                     },
-                    Source::Index(_) => self.get(kind, &value)?,
+                    Source::Index(_) => self.get(kind, listed_key(&position, &value)?)?,
                 };
                 // Gone between the two reads: then it is not there.
                 if let Some(record) = found {

@@ -31,7 +31,9 @@ use crate::store::{Revision, StoreError};
 const FOLDER: &str = "state";
 /// The file in it that says that something there could not be read.
 const DAMAGED: &str = "damaged";
-/// Of which log it is made, and the newest revision of which all is in the tree. Not a prefix of any other key.
+/// How everything lies in the tree. A state of another format is made of the log again.
+const FORMAT: u8 = 2;
+/// Of which log it is made, and in which format, and the newest revision of which all is in the tree. Not a prefix of any other key.
 const MADE_OF_KEY: &[u8] = b"L";
 const APPLIED_KEY: &[u8] = b"A";
 /// Begins the keys of what is left to be removed; behind it the revision that is being applied and a number. The value is the keys of
@@ -111,6 +113,7 @@ impl State {
     /// log.
     pub(super) fn open(store: &Path, cache_bytes: u64, made_of: Uuid, suspect: bool) -> Result<Self, StoreError> {
         let path = store.join(FOLDER);
+        let made_of = [made_of.as_bytes().as_slice(), &[FORMAT]].concat();
         let open = || {
             let config = sled::Config::new().path(&path).cache_capacity(cache_bytes).segment_size(SEGMENT_BYTES);
             let db = config.flush_every_ms(Some(FLUSH_MS)).open()?;
@@ -118,9 +121,9 @@ impl State {
             let of = tree.get(MADE_OF_KEY)?;
             let is_new = of.is_none() && tree.is_empty();
             if is_new {
-                tree.insert(MADE_OF_KEY, made_of.as_bytes())?;
+                tree.insert(MADE_OF_KEY, made_of.as_slice())?;
             }
-            Ok((is_new || of.as_deref() == Some(made_of.as_bytes())).then_some((db, tree)))
+            Ok((is_new || of.as_deref() == Some(made_of.as_slice())).then_some((db, tree)))
         };
         let opened = if suspect || Self::is_damaged(store) { None } else { readable(&path, open)? };
         let (db, tree) = match opened {
@@ -363,7 +366,7 @@ fn readable<T>(
 ) -> Result<Option<T>, StoreError> {
     let problem = match catch(open) {
         Ok(Ok(Some(opened))) => return Ok(Some(opened)),
-        Ok(Ok(None)) => "it is of another log".to_owned(),
+        Ok(Ok(None)) => "it is of another log, or of another version of this program".to_owned(),
         Ok(Err(sled::Error::Io(error))) if !is_damage(&error) => return Err(io_error(&error)),
         Ok(Err(error)) => error.to_string(),
         Err(said) => said,
