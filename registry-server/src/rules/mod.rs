@@ -1,10 +1,13 @@
-//! The rules of the registry, as pure code: no I/O, no async, no wire types.
+//! The rules of the registry, as pure code: no I/O, no async, no wire types. (Conditions are over the contract's messages: `expression`
+//! reads them where they are, in the bytes of a record.)
 //!
 //! What a name looks like, what a stage change means, which of two metrics is the better one and what may be
 //! deleted is decided here and nowhere else. The handlers convert from the wire and back; a store holds no rules.
 
 pub(crate) mod artifacts;
 pub(crate) mod compare;
+#[expect(dead_code, reason = "what is parsed is checked and evaluated by what comes next")]
+pub(crate) mod expression;
 pub(crate) mod forgetting;
 pub(crate) mod garbage;
 pub(crate) mod names;
