@@ -1,10 +1,15 @@
 //! Conditions that callers write, in the Common Expression Language (CEL): `version.metrics["validation"]["auc"] > 0.9`.
 //!
 //! A text is parsed within limits (`syntax`): what is too long or too deep is refused before anything can grow or recurse with it.
+//! A condition whose types are known (`program`) is evaluated (`eval`) over the bytes of a record where they are (`wire`): nothing is
+//! decoded but what it asks for.
 
+mod eval;
+mod program;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::fmt;
 
