@@ -1,17 +1,76 @@
 //! Conditions that callers write, in the Common Expression Language (CEL): `version.metrics["validation"]["auc"] > 0.9`.
 //!
-//! A text is parsed within limits (`syntax`): what is too long or too deep is refused before anything can grow or recurse with it.
-//! A condition whose types are known (`program`) is evaluated (`eval`) over the bytes of a record where they are (`wire`): nothing is
-//! decoded but what it asks for.
+//! A text becomes an [`Expression`] once: it is parsed within limits (`syntax`), and every name, type and value in it is checked
+//! against the contract's descriptors (`check`, `types`), so that a typo is an error with its column and never a condition that
+//! nothing meets. What comes out is evaluated (`eval`) over the bytes of a record where they are (`wire`): nothing is decoded but what
+//! the expression asks for.
+//!
+//! It is a subset of CEL: one condition over one variable, without comprehensions, regular expressions and what makes new texts, so that
+//! an evaluation costs about as much as the record is long. Where it differs, it is for those who look for something:
+//!
+//! - an enum's values are written by their short names: `version.stage == "PRODUCTION"`;
+//! - what is not there has no value: an absent message or time, a missing key, a metric that is not a number (NaN). A comparison with it
+//!   has no verdict, negated or not, and what has none does not match. `&&` and `||` go by their other side, if that decides;
+//! - `has()` is false whichever part of the path is not there;
+//! - a message that only wraps a map is that map: `version.metrics["test"]["auc"]`.
 
+mod check;
 mod eval;
 mod program;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod times;
+mod types;
 mod wire;
 
 use std::fmt;
+
+use self::program::Node;
+use self::wire::Value;
+
+/// What an expression is over: a variable, and the message that it stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Subject {
+    variable: &'static str,
+    message: &'static str,
+}
+
+/// Versions of models.
+pub(crate) const VERSION: Subject = Subject { variable: "version", message: "modelregistry.v1.Version" };
+/// Models.
+pub(crate) const MODEL: Subject = Subject { variable: "model", message: "modelregistry.v1.Model" };
+/// Artifacts of versions.
+pub(crate) const ARTIFACT: Subject = Subject { variable: "artifact", message: "modelregistry.v1.Artifact" };
+/// Namespaces: CEL reserves the word.
+pub(crate) const NAMESPACE: Subject = Subject { variable: "resource", message: "modelregistry.v1.Namespace" };
+
+/// A condition that was checked.
+#[derive(Debug)]
+pub(crate) struct Expression {
+    condition: Node,
+}
+
+impl Expression {
+    /// Parses a condition over something and checks it.
+    pub(crate) fn parse(text: &str, of: &Subject) -> Result<Self, Fault> {
+        let condition = syntax::parse(text).and_then(|term| check::condition(&term, of));
+        condition.map(|condition| Self { condition }).map_err(|error| error.placed(text))
+    }
+
+    /// Whether a message, as it is encoded, meets the condition.
+    pub(crate) fn matches(&self, message: &[u8]) -> bool {
+        matches!(self.condition.value(message), Some(Value::Bool(true)))
+    }
+}
+
+/// The message that a field of another one holds, as it is encoded there; empty if it is absent.
+pub(crate) fn embedded(message: &[u8], field: u32) -> &[u8] {
+    match wire::last(message, field) {
+        Some(wire::Wire::Bytes(bytes)) => bytes,
+        _ => &[],
+    }
+}
 
 /// Why a text is no condition, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::super::syntax;
+use super::super::{Expression, VERSION};
+use super::version;
 
 /// The stack of a worker of tokio.
 const STACK: usize = 2 * 1024 * 1024;
@@ -21,10 +22,10 @@ fn on_a_worker<T: Send>(what: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Parses a text.
-fn answered(text: &str) -> Result<(), String> {
+/// Parses a text and, if that can be done, evaluates it.
+fn answered(text: &str) -> Result<bool, String> {
     let start = Instant::now();
-    let answer = on_a_worker(|| syntax::parse(text).map(drop).map_err(|wrong| wrong.placed(text)));
+    let answer = on_a_worker(|| Expression::parse(text, &VERSION).map(|expression| expression.matches(&version())));
     assert!(start.elapsed() < AT_ONCE, "{:?} for {} bytes", start.elapsed(), text.len());
     answer.map_err(|fault| fault.to_string())
 }
@@ -169,10 +170,35 @@ fn whatever_comes_is_answered() {
     on_a_worker(|| {
         let ran = TestRunner::new(config).run(&texts, |text| {
             let start = Instant::now();
-            let _ = syntax::parse(&text).map_err(|wrong| wrong.placed(&text));
+            if let Ok(expression) = Expression::parse(&text, &VERSION) {
+                expression.matches(&version());
+            }
             prop_assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
             Ok(())
         });
         ran.unwrap_or_else(|failed| panic!("{failed}"));
     });
+}
+
+#[test]
+fn whatever_is_stored_is_read() {
+    let expressions = [
+        "version.number == 1 || version.metrics['a']['b'] > 1 || version.tags.a == 'b' || version.features[3].shape[1] == 1",
+        "has(version.hyperparameters.a.b) || version.create_time > timestamp('2026-01-01T00:00:00Z')",
+        "size(version.metrics) == 3 || size(version.standardization_params.mean) == 2 || 'a' in version.base_versions",
+    ]
+    .map(|text| Expression::parse(text, &VERSION).expect(text));
+    let config = Config { cases: 2_000, failure_persistence: None, ..Config::default() };
+    let damaged = (any::<prop::sample::Index>(), any::<u8>(), any::<prop::sample::Index>());
+    let ran = TestRunner::new(config).run(&damaged, |(place, byte, end)| {
+        let mut bytes = version();
+        let place = place.index(bytes.len());
+        bytes[place] = byte;
+        bytes.truncate(end.index(bytes.len()) + 1);
+        for expression in &expressions {
+            expression.matches(&bytes);
+        }
+        Ok(())
+    });
+    ran.unwrap_or_else(|failed| panic!("{failed}"));
 }
