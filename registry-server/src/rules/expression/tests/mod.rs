@@ -1,3 +1,5 @@
+mod cases;
+mod faults;
 mod hostile;
 
 use std::collections::BTreeMap;
