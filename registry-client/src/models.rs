@@ -118,6 +118,8 @@ setters!(CreateModelRequest {
 setters!(ListModelsRequest {
     /// Of this namespace: `namespaces/risk`.
     parent(namespace: impl Into<String>) |r| r.parent = namespace.into();
+    /// Only those that meet this condition, in CEL: `model.team == "risk"`. A page may be short or empty and not be the last; `stream()` goes on.
+    filter(filter: impl Into<String>) |r| r.filter = filter.into();
     /// `name` (the default) or `create_time`, each also with ` desc`.
     order_by(order: impl Into<String>) |r| r.order_by = order.into();
     /// Deleted models as well.

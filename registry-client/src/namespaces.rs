@@ -65,6 +65,8 @@ setters!(CreateNamespaceRequest {
 });
 
 setters!(ListNamespacesRequest {
+    /// Only those that meet this condition, in CEL: `resource.tags["region"] == "eu"`. A page may be short or empty and not be the last; `stream()` goes on.
+    filter(filter: impl Into<String>) |r| r.filter = filter.into();
     /// `name` (the default) or `create_time`, each also with ` desc`.
     order_by(order: impl Into<String>) |r| r.order_by = order.into();
     /// Deleted namespaces as well.

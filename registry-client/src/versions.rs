@@ -234,6 +234,8 @@ setters!(CreateVersionRequest {
 });
 
 setters!(ListVersionsRequest {
+    /// Only those that meet this condition, in CEL: `version.stage == "PRODUCTION"`. A page may be short or empty and not be the last; `stream()` goes on.
+    filter(filter: impl Into<String>) |r| r.filter = filter.into();
     /// `number` (the default) or `number desc`.
     order_by(order: impl Into<String>) |r| r.order_by = order.into();
     /// Deleted versions as well.

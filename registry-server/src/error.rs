@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use registry_proto::v1::ErrorReason;
 
+use crate::rules::expression::{Expression, Subject};
 use crate::rules::names::{Collection, Name, NameError};
 use crate::rules::quota::Exceeded;
 use crate::store::StoreError;
@@ -199,6 +200,14 @@ impl Violations {
     /// The value of a field, or `None` with the field added as a name at fault.
     pub(crate) fn parsed<T>(&mut self, field: impl Display, parsed: Result<T, NameError>) -> Option<T> {
         parsed.map_err(|error| self.add(field, ErrorReason::NameInvalid, error)).ok()
+    }
+
+    /// The condition in a field, or `None` if it is empty or with the field added.
+    pub(crate) fn condition(&mut self, field: impl Display, text: &str, of: &Subject) -> Option<Expression> {
+        if text.is_empty() {
+            return None;
+        }
+        Expression::parse(text, of).map_err(|fault| self.invalid(field, fault)).ok()
     }
 
     /// What a request was taken for, unless something is wrong with it.

@@ -67,6 +67,12 @@ impl RegistryClient {
     }
 }
 
+setters!(ListArtifactsRequest {
+    /// Only those that meet this condition, in CEL: `artifact.path.endsWith(".onnx")`. A page may be short or empty and not be the last;
+    /// `stream()` goes on.
+    filter(filter: impl Into<String>) |r| r.filter = filter.into();
+});
+
 setters!(DeleteArtifactRequest {
     /// Only if this is still the artifact's etag.
     etag(etag: impl Into<String>) |r| r.etag = etag.into();

@@ -12,6 +12,7 @@ use super::paging::Sizes;
 use super::uploads;
 use crate::error::Error;
 use crate::registry::artifacts::DeleteArtifact;
+use crate::rules::expression::ARTIFACT;
 use crate::rules::names::{ARTIFACTS, VERSIONS};
 
 /// How many bytes a message of a download has at most: tonic copies each, and many may be under way.
@@ -81,7 +82,7 @@ impl ArtifactService for Services {
 
     async fn list_chunks(&self, request: Request<pb::ListChunksRequest>) -> Reply<pb::ListChunksResponse> {
         const SIZES: Sizes = Sizes { default: 10_000, most: 50_000 };
-        let list = List { orders: &["position"], sizes: SIZES };
+        let list = List { orders: &["position"], sizes: SIZES, filter: None };
         self.list(
             request,
             list,
@@ -131,7 +132,7 @@ impl ArtifactService for Services {
     async fn list_artifacts(&self, request: Request<pb::ListArtifactsRequest>) -> Reply<pb::ListArtifactsResponse> {
         self.list(
             request,
-            List::by(&["path"]),
+            List::by(&["path"]).of(&ARTIFACT),
             |request, found| found.name("parent", &VERSIONS, &request.parent),
             |registry, version, page| async move { registry.list_artifacts(&version, &page).await },
         )

@@ -4,6 +4,7 @@
 //! done. Who calls, request ids, `validate_only`, comments, pages, filters and all fields at fault at once are handled here.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
@@ -23,6 +24,7 @@ use super::paging::{self, Query, Sizes};
 use crate::error::{Error, Violations, quoted};
 use crate::registry::lists::{Listed, Page};
 use crate::registry::{Intent, Mutation, Registry};
+use crate::rules::expression::Subject;
 use crate::status::status;
 
 /// What a handler returns.
@@ -36,12 +38,19 @@ pub(super) struct List {
     pub(super) orders: &'static [&'static str],
     /// How long its pages are.
     pub(super) sizes: Sizes,
+    /// What a filter is over, if it takes one.
+    pub(super) filter: Option<&'static Subject>,
 }
 
 impl List {
     /// A list with pages as most lists have them.
     pub(super) const fn by(orders: &'static [&'static str]) -> Self {
-        Self { orders, sizes: Sizes { default: 50, most: 1000 } }
+        Self { orders, sizes: Sizes { default: 50, most: 1000 }, filter: None }
+    }
+
+    /// The same list, which takes filters over this.
+    pub(super) const fn of(self, subject: &'static Subject) -> Self {
+        Self { filter: Some(subject), ..self }
     }
 }
 
@@ -133,15 +142,18 @@ impl Services {
         F: Future<Output = Result<(A, Listed<I>), Error>>,
     {
         let (headers, _, mut message) = request.into_parts();
-        no_filter(message.filter())?;
+        if list.filter.is_none() {
+            no_filter(message.filter())?;
+        }
         let mut found = Violations::default();
         actor(&headers, &mut found);
+        let filter = list.filter.and_then(|of| found.condition("filter", message.filter(), of)).map(Arc::new);
         let size = list.sizes.of(std::mem::take(message.page_size_mut()), &mut found);
         let token = std::mem::take(message.page_token_mut());
         let query = Query::of(&message);
         let after = query.position(&token, &mut found);
         let (order, reverse) = paging::order(message.order_by(), list.orders, &mut found);
-        let page = Page { size, after, order, reverse, show_deleted: message.show_deleted() };
+        let page = Page { size, after, order, reverse, show_deleted: message.show_deleted(), filter };
         let wanted = to(message, &mut found);
         let wanted = found.unless_any(wanted)?;
         let (also, listed) = read(self.registry.clone(), wanted, page).await?;

@@ -17,6 +17,7 @@ use tonic_prost::{ProstCodec, ProstDecoder};
 use super::Services;
 use super::beside::{Direct, taking};
 use super::call::{List, Reply};
+use crate::rules::expression::VERSION;
 use crate::rules::names::{MODELS, Name, VERSIONS};
 use crate::store::Record;
 
@@ -99,7 +100,7 @@ impl Services {
     pub(super) async fn version_page(&self, request: tonic::Request<pb::ListVersionsRequest>) -> Reply<EncodedPage> {
         self.list_with(
             request,
-            List::by(&["number"]),
+            List::by(&["number"]).of(&VERSION),
             |request, found| found.parsed("parent", Name::parse_parent(&MODELS, &request.parent)),
             |registry, parent, page| async move { Ok(((), registry.list_versions(&parent, &page).await?)) },
             |(), versions, next_page_token| EncodedPage { versions, next_page_token },

@@ -11,6 +11,7 @@ use crate::registry::aliases::{DeleteAlias, SetAlias};
 use crate::registry::models::ModelRow;
 use crate::registry::purge_models::PurgeModel;
 use crate::registry::standard::{Create, Delete, Undelete, Update};
+use crate::rules::expression::MODEL;
 use crate::rules::names::{DEFAULT_NAMESPACE, MODELS, NAMESPACES, Name, VERSIONS, VersionRef, check_alias, check_id};
 
 #[tonic::async_trait]
@@ -41,7 +42,7 @@ impl ModelService for Services {
     async fn list_models(&self, request: Request<pb::ListModelsRequest>) -> Reply<pb::ListModelsResponse> {
         self.list(
             request,
-            List::by(&["name", "create_time"]),
+            List::by(&["name", "create_time"]).of(&MODEL),
             |request, found| parent(&request.parent, found),
             |registry, namespace, page| async move { registry.list_models(&namespace, &page).await },
         )

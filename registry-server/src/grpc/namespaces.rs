@@ -7,6 +7,7 @@ use tonic::Request;
 use super::Services;
 use super::call::{List, Reply};
 use crate::registry::standard::{Create, Delete, Undelete, Update};
+use crate::rules::expression::NAMESPACE;
 use crate::rules::names::{NAMESPACES, Name, check_namespace_id};
 
 #[tonic::async_trait]
@@ -32,7 +33,7 @@ impl NamespaceService for Services {
     async fn list_namespaces(&self, request: Request<pb::ListNamespacesRequest>) -> Reply<pb::ListNamespacesResponse> {
         self.list(
             request,
-            List::by(&["name", "create_time"]),
+            List::by(&["name", "create_time"]).of(&NAMESPACE),
             |_, _| Some(()),
             |registry, (), page| async move { registry.list::<pb::Namespace>(Vec::new(), &page).await },
         )

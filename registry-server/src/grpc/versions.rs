@@ -161,7 +161,7 @@ impl VersionService for Services {
         &self,
         request: Request<pb::CompareVersionsRequest>,
     ) -> Reply<pb::CompareVersionsResponse> {
-        const LIST: List = List { orders: &["metric"], sizes: Sizes { default: 1000, most: 1000 } };
+        const LIST: List = List { orders: &["metric"], sizes: Sizes { default: 1000, most: 1000 }, filter: None };
         self.list_with(
             request,
             LIST,

@@ -1,14 +1,18 @@
-//! Pages of lists. Each costs what it returns.
+//! Pages of lists. Each costs what it returns; with a filter, what it looks at.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
+use super::filtered::Search;
 use super::models::ModelRow;
-use super::resource::Resource as _;
+use super::resource::{Resource as _, Row};
 use super::transaction::{Records as _, decode};
 use super::{Registry, versions};
 use crate::error::Error;
+use crate::rules::expression::Expression;
 use crate::rules::names::{MODELS, Name, VERSIONS};
 use crate::store::{Range, Record, SCAN_BYTES, Source};
 
@@ -28,6 +32,8 @@ pub(crate) struct Page {
     pub(crate) reverse: bool,
     /// What is deleted as well.
     pub(crate) show_deleted: bool,
+    /// Only what meets this condition.
+    pub(crate) filter: Option<Arc<Expression>>,
 }
 
 /// A page, and the position to go on after, if there may be more.
@@ -53,34 +59,38 @@ impl Registry {
     pub(crate) async fn list_versions(&self, parent: &Name, page: &Page) -> Result<Listed<Bytes>, Error> {
         self.store.parent_must_exist(parent).await?;
         let of_model = std::ptr::eq(parent.of(), &MODELS);
-        match page.show_deleted {
-            true => self.page(Source::Kind(pb::Version::KIND), parent.prefix(), page, |hit| Ok(hit.payload)).await,
-            false if of_model => {
-                self.page(Source::Index(versions::LIVE), parent.prefix(), page, |hit| Ok(hit.payload)).await
-            }
-            false => self.versions_of_live_models(parent, page).await,
-        }
+        let source = match page.show_deleted {
+            true => Source::Kind(pb::Version::KIND),
+            false if of_model => Source::Index(versions::LIVE),
+            false => return self.versions_of_live_models(parent, page).await,
+        };
+        self.page::<pb::Version, _>(source, parent.prefix(), page, |record| Ok(record.payload)).await
     }
 
     /// The versions of a namespace, without those of deleted models, which are not deleted themselves: these models are passed over,
     /// each in one step.
     async fn versions_of_live_models(&self, namespace: &Name, page: &Page) -> Result<Listed<Bytes>, Error> {
         let mut items = Vec::new();
-        let mut range = Range {
-            prefix: namespace.prefix(),
-            after: page.after.clone(),
-            reverse: page.reverse,
-            limit: page.size + 1,
-        };
+        let mut range =
+            Range { prefix: namespace.prefix(), after: page.after.clone(), reverse: page.reverse, limit: 0 };
+        let mut search = Search::of(page);
         // The model that was looked at last, and whether it lives.
         let mut model: Option<(Name, bool)> = None;
         let (mut passed_over, mut bytes) = (0, 0);
         loop {
+            range.limit = search.next_read();
             let hits = self.store.scan(Source::Index(versions::LIVE), &range).await?;
             if hits.is_empty() {
                 return Ok(Listed { items, next: None });
             }
             for hit in hits {
+                if page.filter.is_some() && items.len() == page.size {
+                    return Ok(Listed { items, next: range.after });
+                }
+                if !search.wants(&hit.record.payload) {
+                    range.after = Some(hit.position);
+                    continue;
+                }
                 let version: pb::Version = decode(&hit.record)?;
                 let of = Name::canonical(&VERSIONS, &version.name).parent();
                 let live = match &model {
@@ -101,7 +111,7 @@ impl Registry {
                 range.after = Some(hit.position);
                 items.push(hit.record.payload);
             }
-            if passed_over == PASSED_OVER {
+            if passed_over == PASSED_OVER || search.is_over() {
                 return Ok(Listed { items, next: range.after });
             }
         }
@@ -111,16 +121,19 @@ impl Registry {
     pub(crate) async fn list_artifacts(&self, version: &Name, page: &Page) -> Result<Listed<pb::Artifact>, Error> {
         let version = self.store.resolve(version).await?;
         self.store.must_exist(&version).await?;
-        self.page(Source::Kind(pb::Artifact::KIND), version.prefix(), page, |hit| decode(&hit)).await
+        self.page::<pb::Artifact, _>(Source::Kind(pb::Artifact::KIND), version.prefix(), page, |hit| decode(&hit)).await
     }
 
-    pub(super) async fn page<T>(
+    pub(super) async fn page<R: Row, T>(
         &self,
         source: Source,
         prefix: Vec<u8>,
         page: &Page,
         read: impl Fn(Record) -> Result<T, Error>,
     ) -> Result<Listed<T>, Error> {
+        if page.filter.is_some() {
+            return self.filtered::<R, T>(source, prefix, page, read).await;
+        }
         // One more than asked for tells whether there is more.
         let range = Range { prefix, after: page.after.clone(), reverse: page.reverse, limit: page.size + 1 };
         let mut hits = self.store.scan(source, &range).await?;

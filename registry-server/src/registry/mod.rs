@@ -14,6 +14,7 @@ pub(crate) mod deletion;
 mod encryption;
 pub(crate) mod events;
 mod facts;
+mod filtered;
 pub(crate) mod finalize;
 mod forgetting;
 pub(crate) mod history;

@@ -14,6 +14,7 @@ use super::stages::{stage, stage_number};
 use super::transaction::{Tx, decode};
 use super::{deletion, facts, validate};
 use crate::error::{Error, Violations};
+use crate::rules::expression::embedded;
 use crate::rules::names::{Collection, Computed, MODELS, Name, computed};
 use crate::rules::retention::{self, Standing};
 use crate::rules::stages::Stage;
@@ -21,6 +22,8 @@ use crate::store::{FactView, Index, Kind, KindLayout, Place, Record, Source};
 use crate::stored::{ModelRecord, StageHeight};
 
 const MODEL: Kind = Kind(1);
+/// The number of `ModelRecord.model`.
+const RECORD_MODEL: u32 = 1;
 /// Models that are deleted and not purged, by when they are to be.
 pub(crate) const DELETED: Index = Index { kind: MODEL, slot: 4 };
 
@@ -45,6 +48,10 @@ impl Row for ModelRow {
             heights: heights.collect(),
             model: stored.model.unwrap_or_default(),
         })
+    }
+
+    fn encoded(record: &Record) -> &[u8] {
+        embedded(&record.payload, RECORD_MODEL)
     }
 
     fn encode(&self) -> Bytes {

@@ -60,6 +60,8 @@ pub(crate) trait Row: Sized {
     type Message;
 
     fn decode(record: &Record) -> Result<Self, Error>;
+    /// The resource as it is encoded in its record.
+    fn encoded(record: &Record) -> &[u8];
     fn encode(&self) -> Bytes;
     fn message(&self) -> &Self::Message;
     fn message_mut(&mut self) -> &mut Self::Message;
@@ -71,6 +73,10 @@ impl<M: Message + Default> Row for M {
 
     fn decode(record: &Record) -> Result<Self, Error> {
         decode(record)
+    }
+
+    fn encoded(record: &Record) -> &[u8] {
+        &record.payload
     }
 
     fn encode(&self) -> Bytes {

@@ -30,7 +30,7 @@ impl Registry {
             (_, false) => Source::Index(R::LIVE),
             (_, true) => Source::Kind(R::KIND),
         };
-        self.page(source, prefix, page, |hit| Ok(R::decode(&hit)?.into_message())).await
+        self.page::<R, _>(source, prefix, page, |hit| Ok(R::decode(&hit)?.into_message())).await
     }
 }
 

@@ -64,7 +64,7 @@ impl Registry {
             let (size_bytes, artifact_count) = (size_bytes.cast_signed(), artifact_count.cast_signed());
             Ok(pb::NamespaceUsage { name, size_bytes, artifact_count, quota_bytes: None })
         };
-        let mut listed = self.page(Source::Kind(kinds::USAGE), Vec::new(), page, read).await?;
+        let mut listed = self.page::<UsageRecord, _>(Source::Kind(kinds::USAGE), Vec::new(), page, read).await?;
         for usage in &mut listed.items {
             let name = Name::canonical(&NAMESPACES, &usage.name);
             let limit = limit(&*self.store, &self.limits, name.id()).await?;

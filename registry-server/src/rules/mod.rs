@@ -6,7 +6,6 @@
 
 pub(crate) mod artifacts;
 pub(crate) mod compare;
-#[cfg_attr(not(test), expect(dead_code, reason = "the lists will use it"))]
 pub(crate) mod expression;
 pub(crate) mod forgetting;
 pub(crate) mod garbage;

@@ -1,0 +1,187 @@
+//! Pages of what meets a condition. A page costs what it looks at, and that is bounded: it may be short, or empty, and not be the last.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Registry;
+use super::lists::{Listed, Page};
+use super::resource::Row;
+use crate::error::Error;
+use crate::rules::expression::Expression;
+use crate::store::{Range, Record, SCAN_BYTES, Source};
+
+/// How many records a page looks at, at most.
+const LOOKED_AT: usize = 10_000;
+/// And for how long. What has been read by then is looked at.
+const TIME: Duration = Duration::from_millis(100);
+/// How many records are read at once, at most.
+const READ: usize = 1000;
+
+/// What a page has looked at so far.
+pub(super) struct Search<'a> {
+    filter: Option<&'a Expression>,
+    looked_at: usize,
+    read: usize,
+    began: Instant,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn of(page: &'a Page) -> Self {
+        Self { filter: page.filter.as_deref(), looked_at: 0, read: page.size + 1, began: Instant::now() }
+    }
+
+    /// Whether a record is wanted, which is about a message as it is encoded.
+    pub(super) fn wants(&mut self, message: &[u8]) -> bool {
+        self.looked_at += 1;
+        self.filter.is_none_or(|filter| filter.matches(message))
+    }
+
+    /// Whether it is time to return what was found.
+    pub(super) fn is_over(&self) -> bool {
+        self.filter.is_some() && (self.looked_at >= LOOKED_AT || self.began.elapsed() >= TIME)
+    }
+
+    /// How many records to read next: as many as the page takes, and more the longer nothing is found.
+    pub(super) fn next_read(&mut self) -> usize {
+        let read = self.read;
+        if self.filter.is_some() {
+            self.read = (read * 4).clamp(1, READ);
+        }
+        read.min(LOOKED_AT.saturating_sub(self.looked_at)).max(1)
+    }
+}
+
+impl Registry {
+    /// A page of the records of a source that meet its filter.
+    pub(super) async fn filtered<R: Row, T>(
+        &self,
+        source: Source,
+        prefix: Vec<u8>,
+        page: &Page,
+        read: impl Fn(Record) -> Result<T, Error>,
+    ) -> Result<Listed<T>, Error> {
+        let mut range = Range { prefix, after: page.after.clone(), reverse: page.reverse, limit: 0 };
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        let mut search = Search::of(page);
+        loop {
+            range.limit = search.next_read();
+            let hits = self.store.scan(source, &range).await?;
+            let read_bytes: usize = hits.iter().map(|hit| hit.record.payload.len()).sum();
+            let more = hits.len() == range.limit || read_bytes >= SCAN_BYTES;
+            for hit in hits {
+                if items.len() == page.size || bytes >= SCAN_BYTES {
+                    return Ok(Listed { items, next: range.after });
+                }
+                range.after = Some(hit.position);
+                if search.wants(R::encoded(&hit.record)) {
+                    bytes += hit.record.payload.len();
+                    items.push(read(hit.record)?);
+                }
+            }
+            if !more {
+                return Ok(Listed { items, next: None });
+            }
+            if items.len() == page.size || search.is_over() {
+                return Ok(Listed { items, next: range.after });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use prost::Message as _;
+    use registry_proto::v1 as pb;
+
+    use super::*;
+    use crate::chunks::ChunkStore;
+    use crate::encryption::data::DataKeys;
+    use crate::encryption::master::MasterKeys;
+    use crate::places::Folder;
+    use crate::registry::kinds::LAYOUT;
+    use crate::registry::resource::Resource as _;
+    use crate::rules::expression;
+    use crate::rules::names::{Name, VERSIONS};
+    use crate::rules::quota::Limits;
+    use crate::store::Store as _;
+    use crate::store::sled::SledStore;
+    use crate::stored::logged_write::Value;
+    use crate::stored::{LogEntry, LoggedWrite};
+
+    fn page(filter: &str, size: usize, after: Option<Vec<u8>>) -> Page {
+        let filter = Expression::parse(filter, &expression::VERSION).ok().map(Arc::new);
+        Page { size, after, order: "", reverse: false, show_deleted: false, filter }
+    }
+
+    #[tokio::test]
+    async fn a_page_ends_after_so_many_records_however_few_were_found() {
+        let versions = LOOKED_AT as i64 + 500;
+        let folder = tempfile::tempdir().unwrap();
+        let store = SledStore::open(&folder.path().join("store"), 1 << 24, &LAYOUT).unwrap();
+        let name = |number: i64| Name::canonical(&VERSIONS, &format!("namespaces/n/models/m/versions/{number}"));
+        let write = |number: i64| LoggedWrite {
+            kind: pb::Version::KIND.0.into(),
+            key: name(number).key().into(),
+            places: Vec::new(),
+            value: Some(Value::Payload(pb::Version { number, ..Default::default() }.encode_to_vec().into())),
+        };
+        let writes = (1..=versions).map(write).collect();
+        let entry = LogEntry { revision: 1, events: pb::WatchedEvents::default().encode_to_vec().into(), writes };
+        store.restore(vec![entry], true).await.unwrap();
+        let store = Arc::new(store);
+        let keys = DataKeys::new(store.clone(), MasterKeys::default());
+        let chunks = ChunkStore::new(Folder::local(&folder.path().join("artifacts")).unwrap(), keys);
+        let registry = Registry::new(store, chunks, Limits::default(), Duration::MAX);
+        let read = async |page: &Page| {
+            let of = name(1).parent().prefix();
+            let number = |record: Record| Ok(<pb::Version as Row>::decode(&record)?.number);
+            registry.filtered::<pb::Version, _>(Source::Kind(pb::Version::KIND), of, page, number).await.unwrap()
+        };
+
+        let (mut after, mut found, mut pages) = (None, Vec::new(), 0);
+        loop {
+            let Listed { items, next } = read(&page(&format!("version.number == {versions}"), 10, after)).await;
+            found.extend(items);
+            pages += 1;
+            match next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(found, [versions]);
+        // Where a page ends by the time, there are more.
+        assert!(pages >= 2, "{pages}");
+
+        // A full page has a token only if there is more behind it.
+        let Listed { items, next } = read(&page("version.number > 7", 3, None)).await;
+        assert_eq!(items, [8, 9, 10]);
+        assert_eq!(next, Some(name(10).key()));
+        let before = Some(name(versions - 3).key());
+        let Listed { items, next } = read(&page("version.number > 7", 3, before)).await;
+        assert_eq!((items, next), (vec![versions - 2, versions - 1, versions], None));
+    }
+
+    #[test]
+    fn reads_grow_while_nothing_is_found() {
+        let page = page("version.number == 0", 50, None);
+        let mut search = Search::of(&page);
+        let mut reads = Vec::new();
+        while !search.is_over() {
+            reads.push(search.next_read());
+            for _ in 0..reads[reads.len() - 1] {
+                assert!(!search.wants(&[0xa8, 0x01, 1]), "version 1");
+            }
+        }
+        assert_eq!(reads[..3], [51, 204, 816]);
+        assert_eq!(reads.iter().sum::<usize>(), LOOKED_AT);
+        assert!(reads.iter().all(|read| *read <= READ), "{reads:?}");
+
+        let page = Page { filter: None, ..page };
+        let mut search = Search::of(&page);
+        assert_eq!([search.next_read(), search.next_read()], [51, 51]);
+        assert!(search.wants(&[]) && !search.is_over());
+    }
+}
