@@ -244,7 +244,7 @@ impl<M: Mutation> Pending<M> {
         for model in tx.models_touched() {
             let key = event_reference(&Name::canonical(&MODELS, &model), revision);
             let put = Put { kind: kinds::EVENT_REFERENCE, key, payload: Bytes::new(), places: Vec::new() };
-            tx.store.put(put).await?;
+            tx.store.create(put).await?;
         }
         let request_id = self.intent.request_id.map(|id| id.to_string()).unwrap_or_default();
         let number = revision.cast_signed();

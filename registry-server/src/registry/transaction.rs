@@ -95,7 +95,12 @@ impl<'a> Tx<'a> {
             *meta.creator = self.actor.to_owned();
             *meta.create_time = Some(self.now);
         }
-        let after = self.touch(after).await?;
+        let put = self.touched(&mut after);
+        if before.is_none() {
+            self.store.create(put).await?;
+        } else {
+            self.store.put(put).await?;
+        }
         let (before, mut changed) = match before {
             Some(before) => {
                 let (before, changed) = before.into_message().changes(after.message());
@@ -116,22 +121,31 @@ impl<'a> Tx<'a> {
 
     /// Changes a resource without an event of its own: what is counted or computed from others.
     pub(crate) async fn touch<R: Resource>(&mut self, mut row: R) -> Result<R, Error> {
-        let etag = format!("{:x}", self.revision());
-        let meta = row.message_mut().meta_mut();
-        *meta.etag = etag;
-        *meta.update_time = Some(self.now);
-        self.keep(row).await
+        let put = self.touched(&mut row);
+        self.store.put(put).await?;
+        Ok(row)
     }
 
     /// The same, of what its etag does not tell of.
     pub(crate) async fn keep<R: Resource>(&mut self, mut row: R) -> Result<R, Error> {
+        let put = self.kept(&mut row);
+        self.store.put(put).await?;
+        Ok(row)
+    }
+
+    fn touched<R: Resource>(&self, row: &mut R) -> Put {
+        let meta = row.message_mut().meta_mut();
+        *meta.etag = format!("{:x}", self.revision());
+        *meta.update_time = Some(self.now);
+        self.kept(row)
+    }
+
+    fn kept<R: Resource>(&self, row: &mut R) -> Put {
         // What is not kept has no revision, and may come to have another one than this.
         let revision = if self.validate_only { 0 } else { self.revision() };
         *row.message_mut().meta_mut().revision = revision.cast_signed();
         let name = Name::canonical(R::OF, row.meta().name);
-        let put = Put { kind: R::KIND, key: name.key(), payload: row.encode(), places: row.places(&name) };
-        self.store.put(put).await?;
-        Ok(row)
+        Put { kind: R::KIND, key: name.key(), payload: row.encode(), places: row.places(&name) }
     }
 
     /// Removes a resource for good, with its event.

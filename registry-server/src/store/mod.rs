@@ -244,6 +244,10 @@ pub trait Transaction: Read {
     /// Writes a record.
     async fn put(&mut self, put: Put) -> Result<(), StoreError>;
 
+    /// Writes a record of a key that is new: a revision or a number that is given once is part of it, or it was looked for. What may be
+    /// there all the same is not looked for.
+    async fn create(&mut self, put: Put) -> Result<(), StoreError>;
+
     /// Removes a record, if it is there.
     async fn remove(&mut self, kind: Kind, key: &[u8]) -> Result<(), StoreError>;
 }

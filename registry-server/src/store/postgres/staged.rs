@@ -179,6 +179,10 @@ impl Transaction for Staged<'_> {
         self.ground.time
     }
 
+    async fn create(&mut self, put: Put) -> Result<(), StoreError> {
+        self.put(put).await
+    }
+
     async fn put(&mut self, put: Put) -> Result<(), StoreError> {
         let key = put.key.clone();
         self.write(put.kind, &key, Some(put)).await

@@ -54,7 +54,8 @@ impl<'a> Staged<'a> {
     pub(super) fn replay(&mut self, entry: &stored::LogEntry) -> Result<(), StoreError> {
         for write in &entry.writes {
             let (kind, key, put) = logged::read_write(write, &entry.events)?;
-            self.write(kind, &key, put)?;
+            let old = self.old(kind, &key)?;
+            self.write(kind, &key, put, old)?;
         }
         Ok(())
     }
@@ -77,10 +78,16 @@ impl<'a> Staged<'a> {
         body.map(|body| Stored::read(kind, key, body)).transpose()
     }
 
-    /// Stages a record, or with `None` its removal, and what goes with it.
-    fn write(&mut self, kind: Kind, key: &[u8], put: Option<Put>) -> Result<(), StoreError> {
+    /// Whether a record was read, and is not there.
+    fn is_missing(&self, kind: Kind, key: &[u8]) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(seen.get(&record_key(kind, key)), None | Some(None))
+    }
+
+    /// Stages a record, or with `None` its removal, and what goes with it, in place of what is there.
+    fn write(&mut self, kind: Kind, key: &[u8], put: Option<Put>, old: Option<Stored>) -> Result<(), StoreError> {
         let put = self.layout.checked(kind, put)?;
-        let old: Vec<_> = self.old(kind, key)?.iter().flat_map(Stored::companions).collect();
+        let old: Vec<_> = old.iter().flat_map(Stored::companions).collect();
         let write = u32::try_from(self.writes.len()).unwrap_or(u32::MAX);
         let new = put.as_ref().map(|put| entries_of(put, self.revision, write)).unwrap_or_default();
         for companion in &old {
@@ -128,11 +135,20 @@ impl Transaction for Staged<'_> {
     }
 
     async fn put(&mut self, put: Put) -> Result<(), StoreError> {
-        let key = put.key.clone();
-        self.write(put.kind, &key, Some(put))
+        let (kind, key) = (put.kind, put.key.clone());
+        let old = self.old(kind, &key)?;
+        self.write(kind, &key, Some(put), old)
+    }
+
+    async fn create(&mut self, put: Put) -> Result<(), StoreError> {
+        let (kind, key) = (put.kind, put.key.clone());
+        // To look for what is not there takes sled as long as to find what is.
+        let old = if self.is_missing(kind, &key) { None } else { self.old(kind, &key)? };
+        self.write(kind, &key, Some(put), old)
     }
 
     async fn remove(&mut self, kind: Kind, key: &[u8]) -> Result<(), StoreError> {
-        self.write(kind, key, None)
+        let old = self.old(kind, key)?;
+        self.write(kind, key, None, old)
     }
 }
