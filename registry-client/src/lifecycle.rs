@@ -84,6 +84,9 @@ setters!(ListEventsRequest {
     parent(name: impl Into<String>) |r| r.parent = complete(name);
     /// Of these types only: `version.created`, or `version.*` for all of a kind. See [`event_type`](crate::known::event_type).
     types(types: impl IntoIterator<Item = impl Into<String>>) |r| r.types = types.into_iter().map(Into::into).collect();
+    /// Only what meets this condition, in CEL: `event.actor == "ana" && has(event.stage_change)`. A page may be short or empty and not be
+    /// the last; `stream()` goes on.
+    filter(filter: impl Into<String>) |r| r.filter = filter.into();
     /// `revision` (the default: oldest first) or `revision desc`.
     order_by(order: impl Into<String>) |r| r.order_by = order.into();
     /// Only what happened at this time or later.

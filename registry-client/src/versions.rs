@@ -284,6 +284,8 @@ setters!(ReinstateVersionRequest {
 });
 
 setters!(PruneVersionsRequest {
+    /// Only versions that meet this condition, in CEL: `version.tags["kind"] == "nightly"`. As many of the newest of them stay.
+    filter(filter: impl Into<String>) |r| r.filter = filter.into();
     /// Also PENDING versions that have not changed for this long, their artifacts included: whoever filled them is gone.
     pending_older_than(age: Duration) |r| r.pending_older_than = Some(wire(age));
 });

@@ -62,9 +62,6 @@ pub enum Error {
         /// What stands in the way, for people.
         detail: String,
     },
-    /// Do without it.
-    #[error("{0}")]
-    Unsupported(String),
     /// Ask for what is there.
     #[error("{detail}")]
     OutOfRange {

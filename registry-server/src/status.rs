@@ -61,8 +61,7 @@ pub(crate) fn status(error: &Error) -> Status {
         Error::Store(StoreError::Compacted { oldest }) => {
             metadata.insert("oldest_revision".to_owned(), oldest.to_string());
         }
-        Error::Unsupported(_)
-        | Error::OutOfRange { .. }
+        Error::OutOfRange { .. }
         | Error::UploadIncomplete { .. }
         | Error::TooLarge(_)
         | Error::Store(_)
@@ -148,7 +147,6 @@ fn code(error: &Error) -> (Code, ErrorReason) {
         Error::AlreadyExists { .. } => (Code::AlreadyExists, ErrorReason::ResourceAlreadyExists),
         Error::EtagMismatch { .. } => (Code::Aborted, ErrorReason::EtagMismatch),
         Error::Precondition { reason, .. } => (Code::FailedPrecondition, *reason),
-        Error::Unsupported(_) => (Code::Unimplemented, ErrorReason::FilterUnsupported),
         Error::OutOfRange { reason, .. } => (Code::OutOfRange, *reason),
         Error::UploadIncomplete { .. } => (Code::Cancelled, ErrorReason::UploadIncomplete),
         Error::Exceeded(Exceeded::Artifact { .. }) => (Code::ResourceExhausted, ErrorReason::ArtifactTooLarge),

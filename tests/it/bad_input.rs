@@ -2,11 +2,9 @@
 
 use registry_client::Error;
 use registry_client::pb::artifact_service_client::ArtifactServiceClient;
-use registry_client::pb::event_service_client::EventServiceClient;
 use registry_client::pb::{
-    CreateModelRequest, CreateVersionRequest, DownloadArtifactRequest, ErrorReason, FinalizeVersionRequest,
-    ListEventsRequest, Model, RollbackStageRequest, SetAliasRequest, StandardizationParams, UpdateModelRequest,
-    UpdateVersionRequest, Version, WatchEventsRequest,
+    CreateModelRequest, CreateVersionRequest, DownloadArtifactRequest, ErrorReason, FinalizeVersionRequest, Model,
+    RollbackStageRequest, SetAliasRequest, StandardizationParams, UpdateModelRequest, UpdateVersionRequest, Version,
 };
 use registry_tests::expect::{invalid, refused};
 use registry_tests::{TestServer, model_with};
@@ -224,19 +222,6 @@ async fn a_request_id_is_a_uuid() {
         let create = CreateModelRequest { model_id: "a".to_owned(), request_id: id.to_owned(), ..Default::default() };
         invalid(&server, client.call(create), &[("request_id", ErrorReason::RequestIdInvalid)]).await;
     }
-}
-
-#[tokio::test]
-async fn a_filter_is_refused_and_not_ignored() {
-    let server = TestServer::start().await;
-    let client = server.client();
-    let filter = || "event.actor == \"ada\"".to_owned();
-    let (code, reason) = (Code::Unimplemented, ErrorReason::FilterUnsupported);
-    refused(&server, client.call(ListEventsRequest { filter: filter(), ..Default::default() }), code, reason).await;
-    let watch = WatchEventsRequest { filter: filter(), ..Default::default() };
-    let error = EventServiceClient::new(server.channel()).watch_events(watch).await.unwrap_err();
-    let error = Error::from(error);
-    assert_eq!((error.code(), error.reason()), (Some(code), Some(reason)));
 }
 
 #[tokio::test]

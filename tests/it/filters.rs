@@ -1,10 +1,10 @@
 //! Lists of what meets a condition.
 
 use futures::TryStreamExt as _;
-use registry_client::RegistryClient;
-use registry_client::pb::{ErrorReason, Stage};
-use registry_tests::expect::invalid;
-use registry_tests::{TestServer, model, ready};
+use registry_client::pb::{ErrorReason, Event, Stage};
+use registry_client::{RegistryClient, WatchItem};
+use registry_tests::expect::{invalid, unchanged};
+use registry_tests::{TestServer, events, model, ready, soon};
 
 const MODEL: &str = "models/fraud";
 
@@ -153,4 +153,131 @@ async fn filtered_pages_are_stable_while_versions_come_and_go() {
     client.create_version(MODEL).framework("onnx", "").await.unwrap();
     let rest = list().page_token(first.next_page_token).stream();
     assert_eq!(rest.map_ok(|version| version.number).try_collect::<Vec<_>>().await.unwrap(), [9, 12, 13]);
+}
+
+fn names(events: &[Event]) -> Vec<&str> {
+    events.iter().map(|event| event.name.as_str()).collect()
+}
+
+/// A condition on events, and what meets it by the rules of another language.
+type Condition = (&'static str, fn(&Event) -> bool);
+
+fn conditions() -> Vec<Condition> {
+    vec![
+        ("event.type == 'version.stage_transitioned'", |event| event.r#type == "version.stage_transitioned"),
+        ("event.stage_change.to_stage == 'PRODUCTION'", |event| {
+            event.stage_change.is_some_and(|change| change.to_stage() == Stage::Production)
+        }),
+        ("has(event.before) && !has(event.after.model)", |event| {
+            let model = event.resource_name.rsplit('/').nth(1) == Some("models");
+            event.before.is_some() && !model
+        }),
+        ("event.actor == 'ana' || event.resource_name.endsWith('/versions/2')", |event| {
+            event.actor == "ana" || event.resource_name.ends_with("/versions/2")
+        }),
+        ("'stage' in event.changed_fields && event.revision > 15", |event| {
+            event.changed_fields.iter().any(|field| field == "stage") && event.revision > 15
+        }),
+        ("false", |_| false),
+        ("true", |_| true),
+    ]
+}
+
+async fn prepared_with_events(server: &TestServer) -> RegistryClient {
+    let client = prepared(server).await;
+    for number in [2, 5, 2, 9] {
+        client.transition_stage(format!("{MODEL}/versions/{number}"), Stage::Production).await.unwrap();
+    }
+    client.set_alias(MODEL, "champion", "5").await.unwrap();
+    client.delete_version(format!("{MODEL}/versions/2")).await.unwrap();
+    client
+}
+
+#[tokio::test]
+async fn events_that_meet_a_condition_are_listed_and_watched() {
+    let server = TestServer::start().await;
+    let client = prepared_with_events(&server).await;
+    let log = events(&client).await;
+    let newest = log.last().unwrap().revision;
+    for (filter, meets) in conditions() {
+        let expected: Vec<_> = log.iter().filter(|event| meets(event)).cloned().collect();
+        for page_size in [1, 3, 100] {
+            let list = client.list_events().filter(filter).page_size(page_size);
+            let listed: Vec<_> = list.stream().try_collect().await.unwrap();
+            assert_eq!(names(&listed), names(&expected), "{filter}, {page_size}");
+            let list = client.list_events().parent(MODEL).filter(filter).order_by("revision desc").page_size(page_size);
+            let of_model: Vec<_> = list.stream().try_collect().await.unwrap();
+            let mut below: Vec<_> = expected.iter().filter(|event| event.resource_name.contains("/models/")).collect();
+            below.reverse();
+            assert!(of_model.iter().eq(below), "{filter}, {page_size}");
+        }
+
+        let mut watch = client.watch().filter(filter).after(0).stream();
+        let mut watched = Vec::new();
+        loop {
+            match soon(watch.try_next()).await.unwrap().unwrap() {
+                WatchItem::Events { events, .. } => watched.extend(events),
+                WatchItem::Bookmark { revision, .. } if revision >= newest => break,
+                _ => {}
+            }
+        }
+        assert!(watched.iter().eq(expected.iter()), "{filter}: {:?}", names(&watched));
+    }
+}
+
+#[tokio::test]
+async fn a_watch_with_a_condition_is_told_of_what_leaves_only_if_it_asks() {
+    let server = TestServer::start().await;
+    let client = prepared(&server).await;
+    client.transition_stage(format!("{MODEL}/versions/3"), Stage::Production).await.unwrap();
+    let holds = "event.after.version.stage == 'PRODUCTION'";
+    let leaves = format!("{holds} || event.before.version.stage == 'PRODUCTION'");
+    let watch = |filter: &str| client.watch().filter(filter).from_snapshot().stream();
+    let (mut holders, mut leavers) = (watch(holds), watch(&leaves));
+    let next = async |watch: &mut registry_client::Items<WatchItem>| {
+        loop {
+            match soon(watch.try_next()).await.unwrap().unwrap() {
+                WatchItem::Snapshot { events, .. } | WatchItem::Events { events, .. } => {
+                    let number = |event: Event| event.resource_name.rsplit('/').next().unwrap().to_owned();
+                    return events.into_iter().map(number).collect::<Vec<_>>();
+                }
+                _ => {}
+            }
+        }
+    };
+    // Of all that there is, the one that matches.
+    assert_eq!(next(&mut holders).await, ["3"]);
+    assert_eq!(next(&mut leavers).await, ["3"]);
+    client.transition_stage(format!("{MODEL}/versions/4"), Stage::Production).await.unwrap();
+    assert_eq!(next(&mut holders).await, ["4"]);
+    assert_eq!(next(&mut leavers).await, ["4", "3"]);
+}
+
+#[tokio::test]
+async fn a_watch_with_a_condition_that_is_not_understood_is_refused() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    let mut watch = client.watch().filter("event.typ == 'version.created'").after(0).stream();
+    let error = soon(watch.try_next()).await.unwrap_err();
+    assert!(error.is_invalid_argument());
+    assert_eq!(error.violations()[0].description, "column 7: Event has no field \"typ\"; did you mean \"type\"?");
+    invalid(&server, client.list_events().filter("event.typ"), &[("filter", ErrorReason::FieldInvalid)]).await;
+}
+
+#[tokio::test]
+async fn only_versions_that_meet_a_condition_are_pruned() {
+    let server = TestServer::start().await;
+    let client = prepared(&server).await;
+    client.transition_stage(format!("{MODEL}/versions/3"), Stage::Production).await.unwrap();
+    let prune = |keep| client.prune_versions(MODEL, keep).filter("version.framework == 'onnx'");
+    let numbers = |versions: &[registry_client::pb::Version]| versions.iter().map(|v| v.number).collect::<Vec<_>>();
+    // Of 3, 6, 9 and 12, the first is in production.
+    let planned = unchanged(&server, prune(1).validate_only(true)).await.unwrap();
+    assert_eq!(numbers(&planned.versions), [6, 9]);
+    assert_eq!(numbers(&prune(2).await.unwrap().versions), [6]);
+    assert_eq!(numbers(&unchanged(&server, prune(2)).await.unwrap().versions), [0; 0]);
+    assert_eq!(numbers(&unchanged(&server, prune(100)).await.unwrap().versions), [0; 0]);
+    let left = client.list_versions(MODEL).await.unwrap().versions;
+    assert_eq!(numbers(&left), [1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12]);
+    invalid(&server, client.prune_versions(MODEL, 1).filter("version"), &[("filter", ErrorReason::FieldInvalid)]).await;
 }

@@ -99,6 +99,13 @@ impl Watch {
         self
     }
 
+    /// Only events that meet this condition, in CEL: `event.after.version.stage == "PRODUCTION"`. It is about each event by itself: one of
+    /// what does not match any longer comes only if the condition asks for that, too, with `event.before`. A snapshot is narrowed as well.
+    pub fn filter(mut self, filter: impl Into<String>) -> Self {
+        self.request.filter = filter.into();
+        self
+    }
+
     /// Start with the next revision; that is the default.
     pub fn from_now(mut self) -> Self {
         self.start = Start::Now(Now {});

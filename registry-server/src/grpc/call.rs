@@ -142,9 +142,6 @@ impl Services {
         F: Future<Output = Result<(A, Listed<I>), Error>>,
     {
         let (headers, _, mut message) = request.into_parts();
-        if list.filter.is_none() {
-            no_filter(message.filter())?;
-        }
         let mut found = Violations::default();
         actor(&headers, &mut found);
         let filter = list.filter.and_then(|of| found.condition("filter", message.filter(), of)).map(Arc::new);
@@ -180,14 +177,6 @@ impl Services {
         let messages = open(self.clone(), intent, wanted).await?;
         Ok(Response::new(Box::pin(messages.map(|message| message.map_err(|error| status(&error))))))
     }
-}
-
-/// Filters are refused, not ignored, until they are understood.
-pub(super) fn no_filter(filter: &str) -> Result<(), Error> {
-    if filter.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Unsupported("filter: this server does not evaluate filters".to_owned()))
 }
 
 /// The most characters that the name of a caller has.

@@ -1,6 +1,7 @@
 //! `EventService`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
@@ -10,13 +11,14 @@ use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstDecoder;
 
 use super::Services;
-use super::call::{List, Reply, actor, no_filter};
+use super::call::{List, Reply, actor};
 use super::watching::Messages;
 use crate::error::{Violations, quoted};
 use crate::registry::events::{Selection, Types};
 use crate::registry::history::Period;
 use crate::registry::validate;
 use crate::registry::watch::{Pieces, Start};
+use crate::rules::expression::EVENT;
 use crate::rules::names::Name;
 
 /// How many types a request may choose.
@@ -40,7 +42,7 @@ impl EventService for Services {
             request,
             List::by(&["revision"]),
             |request, found| {
-                let selection = selection(&request.parent, &request.types, found);
+                let selection = selection(&request.parent, &request.types, &request.filter, found);
                 for (field, time) in [("start_time", &request.start_time), ("end_time", &request.end_time)] {
                     time.iter().for_each(|time| validate::time(found, field, time));
                 }
@@ -61,10 +63,9 @@ impl Services {
     /// Begins a watch: its messages, in their frames.
     pub(super) async fn begin_watch(&self, request: Request<pb::WatchEventsRequest>) -> Result<Pieces, Status> {
         let (headers, _, request) = request.into_parts();
-        no_filter(&request.filter)?;
         let mut found = Violations::default();
         actor(&headers, &mut found);
-        let selection = selection(&request.parent, &request.types, &mut found);
+        let selection = selection(&request.parent, &request.types, &request.filter, &mut found);
         let start = match request.start {
             None | Some(WatchStart::Now(_)) => Some(Start::Now),
             Some(WatchStart::AfterRevision(revision)) => {
@@ -83,7 +84,8 @@ impl Services {
     }
 }
 
-fn selection(parent: &str, types: &[String], found: &mut Violations) -> Option<Selection> {
+fn selection(parent: &str, types: &[String], filter: &str, found: &mut Violations) -> Option<Selection> {
+    let filter = found.condition("filter", filter, &EVENT).map(Arc::new);
     let parent = found.parsed("parent", Name::parse_scope(parent));
     if types.len() > TYPES {
         found.invalid("types", format!("has {} entries; at most {TYPES} are allowed", types.len()));
@@ -98,7 +100,7 @@ fn selection(parent: &str, types: &[String], found: &mut Violations) -> Option<S
             }
         }
     }
-    Some(Selection { parent: parent?, types: known })
+    Some(Selection { parent: parent?, types: known, filter })
 }
 
 /// The types of the kind that somebody may have meant, or the kinds: all types would be too long for an error.

@@ -1,5 +1,7 @@
 //! `VersionService`.
 
+use std::sync::Arc;
+
 use registry_proto::v1 as pb;
 use registry_proto::v1::version_service_server::VersionService;
 use tonic::Request;
@@ -11,12 +13,14 @@ use super::paging::Sizes;
 use crate::error::{Error, Violations};
 use crate::registry::deletion::{DeleteVersion, UndeleteVersion};
 use crate::registry::finalize::Finalize;
+use crate::registry::prune::Which;
 use crate::registry::purge::PurgeVersion;
 use crate::registry::standard::Update;
 use crate::registry::transaction::decode;
 use crate::registry::versions::CreateVersion;
 use crate::registry::withdrawal::{ReinstateVersion, WithdrawVersion};
 use crate::registry::{Intent, validate};
+use crate::rules::expression::VERSION;
 use crate::rules::names::{MODELS, Name, VERSIONS, check_version_id};
 use crate::store;
 
@@ -183,11 +187,11 @@ impl VersionService for Services {
                 }
                 let older_than = request.pending_older_than;
                 let older_than = older_than.map(|age| validate::duration(found, "pending_older_than", &age));
-                Some((model?, keep, older_than))
+                let filter = found.condition("filter", &request.filter, &VERSION);
+                let which = Which { pending_older_than: older_than, filter: filter.map(Arc::new) };
+                Some((model?, keep, which))
             },
-            |registry, intent, (model, keep, older_than)| async move {
-                registry.prune(intent, model, keep, older_than).await
-            },
+            |registry, intent, (model, keep, which)| async move { registry.prune(intent, model, keep, which).await },
         )
         .await
     }

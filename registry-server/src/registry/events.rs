@@ -17,6 +17,7 @@ use super::tombstones::tombstone_of;
 use super::transaction::{Records as _, event};
 use super::watch::frames;
 use crate::error::Error;
+use crate::rules::expression::Expression;
 use crate::rules::names::Name;
 use crate::store::{LogEntry, Revision, Store};
 
@@ -222,16 +223,20 @@ pub(crate) struct Selection {
     pub(crate) parent: Option<Name>,
     /// Empty means all.
     pub(crate) types: Vec<Types>,
+    /// And such that meet this condition.
+    pub(crate) filter: Option<Arc<Expression>>,
 }
 
 impl Selection {
-    pub(crate) fn takes(&self, event: &pb::Event) -> bool {
+    /// Whether an event is wanted, which the condition needs as it is encoded.
+    pub(crate) fn takes(&self, event: &pb::Event, encoded: impl FnOnce() -> Bytes) -> bool {
         // Of a revision without a tombstone nobody knows whom it was about.
         if event.r#type == event_type::REVISION_UNREADABLE && event.hash.is_empty() {
             return true;
         }
         let below = self.parent.as_ref().is_none_or(|parent| parent.contains(&event.resource_name));
-        below && (self.types.is_empty() || self.types.iter().any(|types| types.have(&event.r#type)))
+        let chosen = below && (self.types.is_empty() || self.types.iter().any(|types| types.have(&event.r#type)));
+        chosen && self.filter.as_ref().is_none_or(|filter| filter.matches(&encoded()))
     }
 }
 
@@ -289,17 +294,22 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::expression;
 
     #[test]
     fn only_what_has_no_tombstone_is_told_to_everybody() {
         let narrow = Selection {
             parent: Some(Name::namespace_with("risk")),
             types: vec![Types::One(event_type::MODEL_CREATED.to_owned())],
+            filter: None,
         };
-        let everything = Selection { parent: None, types: Vec::new() };
+        let everything = Selection { parent: None, types: Vec::new(), filter: None };
+        let nothing = Expression::parse("false", &expression::EVENT).ok().map(Arc::new);
+        let nothing = Selection { filter: nothing, ..everything.clone() };
         let unreadable = event(event_type::REVISION_UNREADABLE);
         let buried = pb::Event { hash: Bytes::from_static(&CHAIN_START), ..unreadable.clone() };
-        assert!(narrow.takes(&unreadable));
-        assert!(everything.takes(&buried) && !narrow.takes(&buried));
+        assert!(narrow.takes(&unreadable, Bytes::new) && nothing.takes(&unreadable, Bytes::new));
+        assert!(everything.takes(&buried, Bytes::new));
+        assert!(!narrow.takes(&buried, Bytes::new) && !nothing.takes(&buried, Bytes::new));
     }
 }

@@ -78,7 +78,11 @@ impl Registry {
                 return Ok(Listed { items, next: None });
             }
             for entry in entries {
-                let wanted: Vec<_> = entry.events.iter().filter(|event| selection.takes(event)).collect();
+                let wanted: Vec<_> = entry
+                    .events
+                    .iter()
+                    .filter(|event| selection.takes(event, || event.encode_to_vec().into()))
+                    .collect();
                 let size: usize = wanted.iter().map(|event| event.encoded_len()).sum();
                 // A revision is not split, and may fill a page of its own.
                 if !items.is_empty() && bytes + size > SCAN_BYTES {

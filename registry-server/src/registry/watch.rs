@@ -195,7 +195,11 @@ impl Watcher {
 
     /// What the reader gets of a revision.
     fn frame(&self, (entry, whole): &Entry) -> Result<Option<Frame>, Error> {
-        let chosen: Vec<_> = entry.events.iter().map(|event| self.selection.takes(event)).collect();
+        let encoded = if self.selection.filter.is_some() { frames::events(whole)? } else { Vec::new() };
+        let takes = |(place, event): (usize, &pb::Event)| {
+            self.selection.takes(event, || encoded.get(place).cloned().unwrap_or_default())
+        };
+        let chosen: Vec<_> = entry.events.iter().enumerate().map(takes).collect();
         if chosen.iter().all(|chosen| *chosen) {
             return Ok(Some(Frame::whole(whole.clone())));
         }

@@ -91,6 +91,17 @@ pub(in crate::registry) fn whole(events: &Bytes, hash: &Bytes) -> Bytes {
     [head(events.len() + field.len()).as_ref(), events, &field].concat().into()
 }
 
+/// The events of a whole frame, each as it is encoded.
+pub(super) fn events(whole: &Bytes) -> Result<Vec<Bytes>, StoreError> {
+    let content = |mut field: Bytes| {
+        decode_key(&mut field)?;
+        decode_varint(&mut field)?;
+        Ok(field)
+    };
+    let events = split(whole).and_then(|split| split.events.into_iter().map(content).collect());
+    events.map_err(|error: prost::DecodeError| StoreError::Damaged(error.to_string()))
+}
+
 /// What gRPC puts before a message of this length: that it is not compressed, and the length.
 fn prefix(length: usize) -> [u8; PREFIX] {
     // No revision is longer than 4 MiB.
@@ -169,6 +180,8 @@ mod tests {
             let events = [event("a", comment), event("b", 1), event("c", comment)];
             let log = pb::WatchedEvents { revision: 7, events: events.to_vec(), ..Default::default() }.encode_to_vec();
             let bytes = whole(&Bytes::from(log), &HASHED);
+            let encoded: Vec<_> = events.iter().map(|event| Bytes::from(event.encode_to_vec())).collect();
+            assert_eq!(super::events(&bytes).unwrap(), encoded);
             let (read_back, pieces) = read(&Frame::whole(bytes.clone()));
             assert_eq!(read_back, response(&events));
             assert_eq!(pieces, bytes.len().div_ceil(PIECE));

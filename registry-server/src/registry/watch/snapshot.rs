@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use prost::Message as _;
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 use registry_proto::v1::watch_events_response::Response;
@@ -13,6 +14,7 @@ use super::{End, message};
 use crate::registry::events::Selection;
 use crate::registry::kinds::{RESOURCES, Spec};
 use crate::registry::transaction::event;
+use crate::rules::expression::Expression;
 use crate::rules::names::Collection;
 use crate::store::{Pages, Record, Snapshot};
 
@@ -24,6 +26,7 @@ pub(super) struct SnapshotPage<'a> {
     out: &'a mut Out,
     snapshot: &'a dyn Snapshot,
     patience: Duration,
+    filter: Option<&'a Expression>,
     events: Vec<pb::Event>,
     /// Of their records: a message is sent when it is longer than a piece.
     bytes: usize,
@@ -31,11 +34,12 @@ pub(super) struct SnapshotPage<'a> {
 
 impl<'a> SnapshotPage<'a> {
     pub(super) fn new(out: &'a mut Out, snapshot: &'a dyn Snapshot, patience: Duration) -> Self {
-        Self { out, snapshot, patience, events: Vec::new(), bytes: 0 }
+        Self { out, snapshot, patience, filter: None, events: Vec::new(), bytes: 0 }
     }
 
     /// Sends what there is below the parent, each resource before those that lie in it.
-    pub(super) async fn send(mut self, selection: &Selection) -> Result<(), End> {
+    pub(super) async fn send(mut self, selection: &'a Selection) -> Result<(), End> {
+        self.filter = selection.filter.as_deref();
         match &selection.parent {
             None => {
                 for kind in RESOURCES.iter().filter(|kind| kind.of.parent.and_then(Spec::of_collection).is_none()) {
@@ -77,13 +81,16 @@ impl<'a> SnapshotPage<'a> {
     async fn with_all_below(&mut self, kind: &Spec, record: &Record) -> Result<(), End> {
         let Some((name, resource)) = (kind.shown)(record)? else { return Ok(()) };
         let below = name.prefix();
-        self.bytes += record.payload.len();
-        self.events.push(pb::Event {
+        let event = pb::Event {
             revision: self.snapshot.revision().cast_signed(),
             resource_name: name.to_string(),
             after: Some(resource),
             ..event(event_type::RESOURCE_SNAPSHOT)
-        });
+        };
+        if self.filter.is_none_or(|filter| filter.matches(&event.encode_to_vec())) {
+            self.bytes += record.payload.len();
+            self.events.push(event);
+        }
         if self.events.len() >= PAGE || self.bytes >= PIECE {
             self.flush().await?;
         }

@@ -40,6 +40,8 @@ pub(crate) struct Subject {
 pub(crate) const VERSION: Subject = Subject { variable: "version", message: "modelregistry.v1.Version" };
 /// Models.
 pub(crate) const MODEL: Subject = Subject { variable: "model", message: "modelregistry.v1.Model" };
+/// Events.
+pub(crate) const EVENT: Subject = Subject { variable: "event", message: "modelregistry.v1.Event" };
 /// Artifacts of versions.
 pub(crate) const ARTIFACT: Subject = Subject { variable: "artifact", message: "modelregistry.v1.Artifact" };
 /// Namespaces: CEL reserves the word.

@@ -163,14 +163,16 @@ pub(super) fn did_you_mean<T: AsRef<str>>(written: &str, names: impl IntoIterato
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ARTIFACT, MODEL, NAMESPACE, VERSION};
+    use super::super::{ARTIFACT, EVENT, MODEL, NAMESPACE, VERSION};
     use super::*;
 
     /// Every field that an expression can reach has a type.
     #[test]
     fn all_fields_have_types() {
-        let mut waiting: Vec<_> =
-            [VERSION, MODEL, ARTIFACT, NAMESPACE].iter().map(|of| message(of.message).expect(of.message)).collect();
+        let mut waiting: Vec<_> = [VERSION, MODEL, ARTIFACT, NAMESPACE, EVENT]
+            .iter()
+            .map(|of| message(of.message).expect(of.message))
+            .collect();
         let mut seen = Vec::new();
         while let Some(next) = waiting.pop() {
             if seen.contains(&next) {
