@@ -71,7 +71,54 @@ fn versions_are_listed_by_their_stage() {
     let cut = ctl.run(&["list", "fraud", "--stage", "staging", "--limit", "1"]);
     assert!(String::from_utf8_lossy(&cut.stderr).contains("newest 1"), "{cut:?}");
     assert_eq!(ctl.fails(&["list", "missing", "--stage", "staging"]).0, Some(3));
-    assert!(ctl.fails(&["list", "--stage", "development"]).1.contains("say of which model"));
+    assert_eq!(names(&ctl, &["list", "--stage", "development"]), [""; 0]);
+}
+
+#[test]
+fn lists_are_narrowed_by_conditions() {
+    let (folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let out = files(folder.path());
+    ctl.ok(&["create", "fraud", "--type", "classification", "--team", "risk"]);
+    ctl.ok(&["create", "churn", "--type", "ranking", "--tag", "pci=yes"]);
+    let publish = |model, framework, auc: f64, tag| {
+        let metric = format!("validation.auc={auc}");
+        ctl.ok(&["publish", &out, model, "--framework", framework, "--metric", &metric, "--tag", tag]);
+    };
+    publish("fraud", "onnx", 0.97, "region=eu");
+    publish("fraud", "sklearn", 0.98, "region=us");
+    publish("fraud", "onnx", 0.8, "region=eu");
+    publish("churn", "onnx", 0.95, "region=eu");
+    let model = |name: &str| format!("namespaces/default/models/{name}");
+    let version = |name: &str, number: u32| format!("{}/versions/{number}", model(name));
+
+    // The newest of a model first, and of all models by their names.
+    let onnx = ["list", "fraud", "--framework", "onnx"];
+    assert_eq!(names(&ctl, &onnx), [version("fraud", 3), version("fraud", 1)]);
+    let good = ["list", "--where", "validation.auc > 0.9", "--tag", "region=eu"];
+    assert_eq!(names(&ctl, &good), [version("churn", 1), version("fraud", 1)]);
+    let condition = "version.framework == 'onnx' || version.number == 2";
+    assert_eq!(
+        names(&ctl, &["list", "fraud", "--filter", condition, "--where", "validation.auc>0.97"]),
+        [version("fraud", 2)]
+    );
+    ctl.ok(&["promote", "fraud/versions/1", "production"]);
+    assert_eq!(names(&ctl, &["list", "--stage", "production", "--framework", "onnx"]), [version("fraud", 1)]);
+    assert_eq!(names(&ctl, &["list", "fraud", "--stage", "production", "--framework", "sklearn"]), [""; 0]);
+    assert_eq!(names(&ctl, &["list", "--stage", "development"]).len(), 3);
+
+    assert_eq!(names(&ctl, &["list", "--team", "risk"]), [model("fraud")]);
+    assert_eq!(names(&ctl, &["list", "--tag", "pci", "--type", "ranking", "--since", "1h"]), [model("churn")]);
+    let artifacts = |condition| names(&ctl, &["list", "fraud/versions/1", "--filter", condition]);
+    assert_eq!(artifacts("artifact.path.endsWith('.onnx')").len(), 1);
+    assert_eq!(artifacts("artifact.size_bytes > 1000000"), [""; 0]);
+    let namespaces = ["list", "namespaces", "--filter", "resource.name.endsWith('/default')"];
+    assert_eq!(names(&ctl, &namespaces), ["namespaces/default"]);
+
+    let (code, said) = ctl.fails(&["list", "fraud", "--filter", "version.framewrk == 'onnx'"]);
+    assert!(said.contains("column 9") && said.contains("did you mean \"framework\""), "{said}");
+    assert_eq!(code, Some(4));
+    assert!(ctl.fails(&["list", "fraud", "--team", "risk"]).1.contains("--team selects models"));
 }
 
 #[test]

@@ -21,11 +21,11 @@ pub(crate) use self::about::{
 };
 pub(crate) use self::bench::{Bench, Figure};
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
-pub(crate) use self::lists::{Events, List, Parent, Watch};
+pub(crate) use self::lists::{Events, List, Parent, Watch, time};
 pub(crate) use self::names::{command, parse};
 pub(crate) use self::patience::Patience;
 pub(crate) use self::shape::{Shape, TableShape};
-use self::values::one_of;
+pub(crate) use self::values::{Open, one_of};
 use crate::numbers;
 
 /// Model Registry from the command line.
@@ -301,9 +301,12 @@ pub(crate) enum Alias {
 pub(crate) struct Prune {
     /// The model.
     pub(crate) model: Name,
-    /// How many of the newest versions stay.
+    /// How many of the newest versions stay; with --filter, of those that meet it.
     #[arg(long)]
     pub(crate) keep: i32,
+    /// Only versions that meet this condition in CEL over `version` may go, for example 'version.tags["kind"] == "nightly"'.
+    #[arg(long, value_name = "CONDITION", default_value_t, hide_default_value = true)]
+    pub(crate) filter: String,
     /// Also delete pending versions that have not changed for this long, for example 7d: what a publish left that was killed.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) pending_older_than: Option<Duration>,

@@ -12,6 +12,7 @@ pub(crate) async fn list(context: &Context, command: Events) -> Result<(), Failu
     let request = pb::ListEventsRequest {
         parent: command.parent.map_or_else(|| context.namespace_name(), Into::into),
         types: command.types,
+        filter: command.filter,
         page_size: page_size(command.limit),
         order_by: if command.asc { "revision" } else { "revision desc" }.to_owned(),
         start_time: command.since.map(timestamp),
@@ -32,7 +33,7 @@ pub(crate) async fn list(context: &Context, command: Events) -> Result<(), Failu
 
 pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failure> {
     let shown = shown(context, &command.types);
-    let mut watch = context.client.watch().types(command.types);
+    let mut watch = context.client.watch().types(command.types).filter(command.filter);
     let parent = command.parent.map_or_else(|| context.namespace_name(), Into::into);
     if !parent.is_empty() {
         watch = watch.parent(parent);

@@ -6,6 +6,7 @@ use registry_client::{Error, Kind, Name, pb};
 use crate::args::{List, Parent};
 use crate::models::hinted;
 use crate::output::{Column, brief, bytes, first, last, minute, page_size};
+use crate::select::{Of, Select};
 use crate::values::short;
 use crate::{Context, Failure, namespaces, withdrawal};
 
@@ -13,31 +14,48 @@ use crate::{Context, Failure, namespaces, withdrawal};
 const BATCH: usize = 100;
 
 pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure> {
-    let List { parent, stage, limit, deleted, .. } = command;
+    let List { parent, select, limit, deleted, .. } = command;
     let parent = match parent {
-        Some(Parent::Namespaces) => return namespaces::list(context, limit, deleted).await,
+        Some(Parent::Namespaces) => {
+            return namespaces::list(context, select.condition(Of::Namespaces)?, limit, deleted).await;
+        }
         Some(Parent::Models) | None => None,
         Some(Parent::Of(name)) => Some(name),
     };
-    let namespace = || parent.as_ref().map_or_else(|| context.namespace_name(), ToString::to_string);
-    match (parent.as_ref().map_or(Kind::Namespace, Name::kind), stage) {
-        (Kind::Namespace, None) => models(context, namespace(), limit, deleted).await,
-        (Kind::Namespace, Some(stage)) => holders(context, namespace(), stage, limit).await,
-        (Kind::Version, None) => artifacts(context, namespace(), limit).await,
-        (Kind::Version, Some(_)) => Err("--stage selects versions: of a model, or of the models of a namespace".into()),
-        _ => {
-            let listed = versions(context, namespace(), stage, limit, deleted).await;
-            match (listed, &parent) {
-                (Ok(versions), _) => versions_table(context, &versions, |version| version.number.to_string()),
-                (Err(error), Some(model)) => Err(hinted(context, model, error).await),
-                (Err(error), None) => Err(error.into()),
+    let name = || parent.as_ref().map_or_else(|| context.namespace_name(), ToString::to_string);
+    let of = match parent.as_ref().map_or(Kind::Namespace, Name::kind) {
+        Kind::Namespace => select.in_namespace(),
+        Kind::Version => Of::Artifacts,
+        _ => Of::Versions,
+    };
+    let filter = select.condition(of)?;
+    match (of, &parent) {
+        (Of::Artifacts, _) => artifacts(context, name(), filter, limit).await,
+        (Of::Versions, Some(model)) if model.kind() != Kind::Namespace => {
+            match versions(context, name(), &select, filter, limit, deleted).await {
+                Ok(versions) => versions_table(context, &versions, |version| version.number.to_string()),
+                Err(error) => Err(hinted(context, model, error).await),
             }
         }
+        (Of::Versions, _) => match select.stage {
+            Some(stage) if select.is_only_stage() && stage != pb::Stage::Development => {
+                holders(context, name(), stage, limit).await
+            }
+            _ => versions_of_all(context, &name(), filter, limit, deleted).await,
+        },
+        _ => models(context, name(), filter, limit, deleted).await,
     }
 }
 
-async fn models(context: &Context, parent: String, limit: usize, show_deleted: bool) -> Result<(), Failure> {
-    let list = pb::ListModelsRequest { parent, page_size: page_size(limit), show_deleted, ..Default::default() };
+async fn models(
+    context: &Context,
+    parent: String,
+    filter: String,
+    limit: usize,
+    show_deleted: bool,
+) -> Result<(), Failure> {
+    let page_size = page_size(limit);
+    let list = pb::ListModelsRequest { parent, filter, page_size, show_deleted, ..Default::default() };
     let models = first(context.client.call(list).stream(), limit, "first").await?;
     let columns = [
         "model".into(),
@@ -68,8 +86,8 @@ async fn models(context: &Context, parent: String, limit: usize, show_deleted: b
     })
 }
 
-async fn artifacts(context: &Context, parent: String, limit: usize) -> Result<(), Failure> {
-    let list = pb::ListArtifactsRequest { parent, page_size: page_size(limit), ..Default::default() };
+async fn artifacts(context: &Context, parent: String, filter: String, limit: usize) -> Result<(), Failure> {
+    let list = pb::ListArtifactsRequest { parent, filter, page_size: page_size(limit), ..Default::default() };
     let artifacts = first(context.client.call(list).stream(), limit, "first").await?;
     let columns = [
         "path".into(),
@@ -91,37 +109,58 @@ async fn artifacts(context: &Context, parent: String, limit: usize) -> Result<()
     })
 }
 
-/// The newest versions of a model, of those in a stage or of all.
+/// The newest versions of a model, of those that are selected or of all.
 async fn versions(
     context: &Context,
     parent: String,
-    stage: Option<pb::Stage>,
+    select: &Select,
+    filter: String,
     limit: usize,
     show_deleted: bool,
 ) -> Result<Vec<pb::Version>, Error> {
     let client = &context.client;
-    let page_size = if stage.is_none() { page_size(limit) } else { 1000 };
     // The newest are what people look for.
     let order_by = "number desc".to_owned();
-    let list =
-        pb::ListVersionsRequest { parent: parent.clone(), page_size, show_deleted, order_by, ..Default::default() };
-    let Some(stage) = stage else { return first(client.call(list).stream(), limit, "newest").await };
-    // How many there are is known of the stages that hold few. With those, no more versions are read than it takes.
+    let page_size = page_size(limit);
+    let list = pb::ListVersionsRequest {
+        parent: parent.clone(),
+        filter,
+        page_size,
+        show_deleted,
+        order_by,
+        ..Default::default()
+    };
+    let listed = client.call(list).stream();
+    let Some(stage) = select.stage else { return first(listed, limit, "newest").await };
+    // How many there are is known of the stages that hold few. With those, no more versions are looked at than it takes.
     let model = client.get_model(parent).await?;
     let holds = match model.stages.iter().find(|summary| summary.stage() == stage) {
         _ if matches!(stage, pb::Stage::Development | pb::Stage::Archived) => usize::MAX,
-        Some(summary) if summary.version_count == 1 => return Ok(vec![client.get_version(&summary.version).await?]),
+        Some(summary) if summary.version_count == 1 && select.is_only_stage() => {
+            return Ok(vec![client.get_version(&summary.version).await?]);
+        }
         summary => usize::try_from(summary.map_or(0, |summary| summary.version_count)).unwrap_or(usize::MAX),
     };
-    let in_stage = client.call(list).stream().try_filter(|version| std::future::ready(version.stage() == stage));
-    first(in_stage.take(holds), limit, "newest").await
+    first(listed.take(holds), limit, "newest").await
+}
+
+/// Versions of all models of a namespace.
+async fn versions_of_all(
+    context: &Context,
+    namespace: &str,
+    filter: String,
+    limit: usize,
+    show_deleted: bool,
+) -> Result<(), Failure> {
+    let parent = if namespace.is_empty() { "models/-".to_owned() } else { format!("{namespace}/models/-") };
+    let list =
+        pb::ListVersionsRequest { parent, filter, page_size: page_size(limit), show_deleted, ..Default::default() };
+    let versions = first(context.client.call(list).stream(), limit, "first").await?;
+    versions_table(context, &versions, |version| brief(&version.name).to_owned())
 }
 
 /// The versions that hold a stage, of each model of a namespace the one that entered it last.
 async fn holders(context: &Context, parent: String, stage: pb::Stage, limit: usize) -> Result<(), Failure> {
-    if stage == pb::Stage::Development {
-        return Err("development is where every version begins: say of which model to list it".into());
-    }
     let list = pb::ListModelsRequest { parent, page_size: 1000, ..Default::default() };
     let holder = |model: pb::Model| {
         let summary = model.stages.into_iter().find(|summary| summary.stage() == stage);

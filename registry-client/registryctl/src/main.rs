@@ -27,6 +27,7 @@ mod progress;
 mod promotion;
 mod prune;
 mod publish;
+mod select;
 mod set;
 mod settings;
 mod status;

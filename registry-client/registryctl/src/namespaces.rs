@@ -107,14 +107,14 @@ pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(
                 None => format!("{} may have what the server gives every namespace", changed.name),
             })
         }
-        Namespace::List { limit, deleted, .. } => list(context, limit, deleted).await,
+        Namespace::List { limit, deleted, .. } => list(context, String::new(), limit, deleted).await,
     }
 }
 
 /// Lists the namespaces.
-pub(crate) async fn list(context: &Context, limit: usize, deleted: bool) -> Result<(), Failure> {
+pub(crate) async fn list(context: &Context, filter: String, limit: usize, deleted: bool) -> Result<(), Failure> {
     let page_size = page_size(limit);
-    let list = pb::ListNamespacesRequest { page_size, show_deleted: deleted, ..Default::default() };
+    let list = pb::ListNamespacesRequest { filter, page_size, show_deleted: deleted, ..Default::default() };
     let namespaces = first(context.client.call(list).stream(), limit, "first").await?;
     let columns = [
         "namespace".into(),

@@ -33,6 +33,7 @@ fn request(command: &Prune, validate_only: bool) -> Result<pb::PruneVersionsRequ
     Ok(pb::PruneVersionsRequest {
         parent: command.model.to_string(),
         keep: command.keep,
+        filter: command.filter.clone(),
         validate_only,
         pending_older_than: command.pending_older_than.map(TryInto::try_into).transpose()?,
         ..Default::default()

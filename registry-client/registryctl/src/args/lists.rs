@@ -4,19 +4,19 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use clap::Args as Group;
-use registry_client::{Name, known, pb};
+use registry_client::{Name, known};
 
-use super::values::{Open, one_of};
+use super::values::Open;
 use super::{Shape, TableShape, names};
+use crate::select::Select;
 
 #[derive(Debug, Group)]
 pub(crate) struct List {
     /// Nothing (models), a namespace (its models), a model (its versions), a version (its artifacts) or `namespaces`.
     #[arg(value_name = "NAME", value_parser = |text: &str| Parent::read(text, None))]
     pub(crate) parent: Option<Parent>,
-    /// Only versions in this stage: of a model, or of each model of the namespace.
-    #[arg(long, value_parser = one_of::<pb::Stage>(), ignore_case = true)]
-    pub(crate) stage: Option<pb::Stage>,
+    #[command(flatten)]
+    pub(crate) select: Select,
     /// How many at most.
     #[arg(long, default_value_t = 100)]
     pub(crate) limit: usize,
@@ -35,6 +35,9 @@ pub(crate) struct Events {
     #[arg(long = "type", value_name = "TYPE", help = event_types())]
     #[arg(value_parser = Open::new(known::event_type::all()), hide_possible_values = true)]
     pub(crate) types: Vec<String>,
+    /// Only events that meet this condition in CEL over `event`, for example 'event.after.version.stage == "PRODUCTION"'.
+    #[arg(long, value_name = "CONDITION", default_value_t, hide_default_value = true)]
+    pub(crate) filter: String,
     /// The oldest first, in place of the newest first.
     #[arg(long)]
     pub(crate) asc: bool,
@@ -60,6 +63,9 @@ pub(crate) struct Watch {
     #[arg(long = "type", value_name = "TYPE", help = event_types())]
     #[arg(value_parser = Open::new(known::event_type::all()), hide_possible_values = true)]
     pub(crate) types: Vec<String>,
+    /// Only events that meet this condition in CEL over `event`, for example 'event.after.version.stage == "PRODUCTION"'.
+    #[arg(long, value_name = "CONDITION", default_value_t, hide_default_value = true)]
+    pub(crate) filter: String,
     /// Begin after this revision; 0 is the whole log.
     #[arg(long, conflicts_with = "snapshot")]
     pub(crate) after: Option<i64>,
@@ -98,7 +104,7 @@ fn event_types() -> String {
 }
 
 /// A time, or how long ago it was.
-pub(super) fn time(text: &str) -> Result<DateTime<Utc>, String> {
+pub(crate) fn time(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(ago) = humantime::parse_duration(text) {
         return Ok((SystemTime::now() - ago).into());
     }
