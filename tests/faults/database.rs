@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use prost::Message as _;
 use registry_client::WatchItem;
 use registry_client::pb::ErrorReason;
+use registry_server::stored::LogGroup;
 use registry_tests::process::{ServerProcess, sled_command};
 use registry_tests::proxy::{Plan, Proxy};
 use registry_tests::{events, noise_of, pending, soon, store};
@@ -125,9 +127,8 @@ async fn a_damaged_revision_gets_a_tombstone_unless_what_it_wrote_is_lost_too() 
     }
     let (admin, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
-    let damage = "UPDATE log SET events = set_byte(events, 0, 255) WHERE revision = 2;
-        UPDATE log SET events = substring(events for 20) WHERE revision = 3";
-    admin.batch_execute(damage).await.unwrap();
+    damage(&admin, 2, |events| events[0] = 255).await;
+    damage(&admin, 3, |events| events.truncate(20)).await;
 
     let laid = client.tombstone_revision(2).comment("a flipped bit").await.unwrap();
     assert_eq!((laid.resource_name.as_str(), laid.comment.as_str()), ("revisions/2", "a flipped bit"));
@@ -139,4 +140,20 @@ async fn a_damaged_revision_gets_a_tombstone_unless_what_it_wrote_is_lost_too() 
     assert_eq!(whole.reason(), Some(ErrorReason::RevisionReadable), "{whole}");
     let none = client.tombstone_revision(99).await.unwrap_err();
     assert_eq!(none.code(), Some(tonic::Code::NotFound), "{none}");
+}
+
+/// Changes the events of a revision that has a row of the log to itself.
+async fn damage(admin: &tokio_postgres::Client, revision: i64, change: impl Fn(&mut Vec<u8>)) {
+    let kept = "SELECT size, entries FROM log WHERE first_revision = $1 AND last_revision = $1";
+    let kept = admin.query_one(kept, &[&revision]).await.unwrap();
+    let (size, entries): (i32, Vec<u8>) = (kept.get(0), kept.get(1));
+    let plain = zstd::bulk::decompress(&entries, size as usize).unwrap();
+    let mut group = LogGroup::decode(plain.as_slice()).unwrap();
+    let mut events = group.entries[0].events.to_vec();
+    change(&mut events);
+    group.entries[0].events = events.into();
+    // One that is not packed is as long as it says.
+    let plain = group.encode_to_vec();
+    let changed = "UPDATE log SET size = octet_length($2::bytea), entries = $2::bytea WHERE last_revision = $1";
+    admin.execute(changed, &[&revision, &plain]).await.unwrap();
 }

@@ -9,16 +9,16 @@ use super::PostgresStore;
 
 /// How many revisions go at once: a long transaction keeps old versions of all rows.
 const AT_ONCE: i64 = 10_000;
-/// Of the log before a revision, but never the newest one: whoever asks may know of revisions that this database has lost.
+/// Of the log before a revision, but never the newest row: whoever asks may know of revisions that this database has lost.
 const DROP: &str = "
-    WITH bounds AS (SELECT min(revision) AS oldest, max(revision) AS newest FROM log),
+    WITH bounds AS (SELECT min(last_revision) AS oldest, max(last_revision) AS newest FROM log),
         dropped AS (
             DELETE FROM log USING bounds
-            WHERE revision < least($1, bounds.newest, bounds.oldest + $2)
-            RETURNING revision
+            WHERE last_revision < least($1, bounds.newest, bounds.oldest + $2)
+            RETURNING last_revision
         )
     UPDATE store SET oldest = behind.revision
-    FROM (SELECT max(revision) + 1 AS revision FROM dropped) AS behind
+    FROM (SELECT max(last_revision) + 1 AS revision FROM dropped) AS behind
     WHERE behind.revision IS NOT NULL";
 
 impl PostgresStore {

@@ -18,7 +18,7 @@ pub(super) enum Cause {
     Full,
     /// What is stored can't be understood.
     Damaged,
-    /// A table is not there.
+    /// A table or a column is not there.
     NoTable,
     /// The database will not do it, now or later.
     Refused,
@@ -41,6 +41,10 @@ impl Failure {
 
     pub(super) fn damaged(message: impl std::fmt::Display) -> Self {
         Self { cause: Cause::Damaged, aborted: false, message: message.to_string() }
+    }
+
+    pub(super) fn refused(message: impl std::fmt::Display) -> Self {
+        Self { cause: Cause::Refused, aborted: false, message: message.to_string() }
     }
 
     /// Whether to try once more.
@@ -105,7 +109,7 @@ fn cause(said: &DbError) -> Cause {
         "23505" => Cause::Duplicate,
         "53100" | "53200" => Cause::Full,
         "XX001" | "XX002" | ROWS_MISSING => Cause::Damaged,
-        "42P01" => Cause::NoTable,
+        "42P01" | "42703" => Cause::NoTable,
         _ if code.starts_with("08") => Cause::Broken,
         _ => Cause::Refused,
     }

@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::stored;
-use prost::Message as _;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
-use uuid::Uuid;
 
 use super::cache::Cell;
 use super::connect::Prepare;
 use super::error::Failure;
 use super::facts;
+use super::log::LogRows;
 use super::overlay::{Base, Entry, Overlay};
-use super::read::number;
+use super::read::{SqlParameters, number};
 use super::slots::{self, SLOTS};
-use crate::store::{Kind, Layout, Place, Revision};
+use crate::store::{Kind, Layout, Place};
 
 /// The prepared statements.
 pub(super) struct Flush {
@@ -95,9 +93,9 @@ impl Prepare for Flush {
                AND place.key = old.key",
             5,
         );
-        let log = "INSERT INTO log (revision, batch, events, writes)
-            SELECT revision, $1, events, writes
-            FROM unnest($2::bigint[], $3::bytea[], $4::bytea[]) AS new (revision, events, writes)";
+        let log = "INSERT INTO log (batch, first_revision, last_revision, size, entries)
+            SELECT $1, first, last, size, entries
+            FROM unnest($2::bigint[], $3::bigint[], $4::integer[], $5::bytea[]) AS new (first, last, size, entries)";
         let (insert, insert_bare, update, remove, insert_places, remove_places, log, notify) = futures::try_join!(
             prepare(&insert),
             prepare(&bare),
@@ -116,7 +114,7 @@ impl Flush {
     /// Sends everything, with a notification over `channel`; the answers come together.
     pub(super) async fn run(&self, client: &Client, channel: &str, changes: &Changes<'_>) -> Result<(), Failure> {
         let Changes { insert, insert_bare, update, removed, added_places, removed_places, log } = changes;
-        let head = log.revisions.last().copied().unwrap_or_default().to_string();
+        let head = log.last().to_string();
         let updated = update.len() as i64;
         let mut update_columns = update.columns();
         update_columns.extend([&update.bases as &(dyn ToSql + Sync), &updated]);
@@ -135,7 +133,7 @@ impl Flush {
             // First those that are no longer there: another record may be listed there now.
             execute(client, &self.remove_places, places_gone, removed_columns),
             execute(client, &self.insert_places, added_places.keys.len() as i64, added_places.columns()),
-            execute(client, &self.log, 1, vec![&log.batch, &log.revisions, &log.events, &log.writes]),
+            execute(client, &self.log, 1, log.columns()),
             execute(client, &self.notify, 1, vec![&channel, &head]),
         )?;
         Ok(())
@@ -152,7 +150,7 @@ async fn execute(
     client: &Client,
     statement: &Statement,
     rows: i64,
-    parameters: Vec<&(dyn ToSql + Sync)>,
+    parameters: SqlParameters<'_>,
 ) -> Result<(), Failure> {
     if rows > 0 {
         client.execute(statement, &parameters).await?;
@@ -197,7 +195,7 @@ impl<'a> Rows<'a> {
         self.keys.len()
     }
 
-    fn columns(&self) -> Vec<&(dyn ToSql + Sync)> {
+    fn columns(&self) -> SqlParameters<'_> {
         let content: [&(dyn ToSql + Sync); BARE] = [&self.kinds, &self.keys, &self.revisions, &self.payloads];
         let slots = self.slots.iter().map(|column| column as &(dyn ToSql + Sync));
         let rest: [&(dyn ToSql + Sync); 2] = [&self.places, &self.facts];
@@ -233,17 +231,9 @@ impl<'a> PlaceRows<'a> {
         }
     }
 
-    fn columns(&self) -> Vec<&(dyn ToSql + Sync)> {
+    fn columns(&self) -> SqlParameters<'_> {
         vec![&self.kinds, &self.slots, &self.positions, &self.keys]
     }
-}
-
-/// Rows of the log.
-struct LogRows<'a> {
-    batch: Uuid,
-    revisions: Vec<i64>,
-    events: Vec<&'a [u8]>,
-    writes: Vec<Vec<u8>>,
 }
 
 /// All that a batch changes, as the statements take it.
@@ -254,15 +244,11 @@ pub(super) struct Changes<'a> {
     removed: Removed<'a>,
     added_places: PlaceRows<'a>,
     removed_places: PlaceRows<'a>,
-    log: LogRows<'a>,
+    log: LogRows,
 }
 
 impl<'a> Changes<'a> {
-    pub(super) fn new(batch: Uuid, overlay: &'a Overlay, log: &'a [stored::LogEntry], layout: &Layout) -> Self {
-        let writes = |entry: &stored::LogEntry| {
-            let writes = entry.writes.clone();
-            stored::LogEntry { writes, ..Default::default() }.encode_to_vec()
-        };
+    pub(super) fn new(log: LogRows, overlay: &'a Overlay, layout: &Layout) -> Self {
         let mut changes = Self {
             insert: Rows::default(),
             insert_bare: Rows::default(),
@@ -270,12 +256,7 @@ impl<'a> Changes<'a> {
             removed: Removed::default(),
             added_places: PlaceRows::default(),
             removed_places: PlaceRows::default(),
-            log: LogRows {
-                batch,
-                revisions: log.iter().map(|entry| entry.revision as i64).collect(),
-                events: log.iter().map(|entry| entry.events.as_ref()).collect(),
-                writes: log.iter().map(writes).collect(),
-            },
+            log,
         };
         for (kind, key, entry) in overlay.entries() {
             changes.add(layout, kind, key, entry);
@@ -313,10 +294,5 @@ impl<'a> Changes<'a> {
         let (before, after) = (in_table(before), in_table(state.as_ref()));
         self.removed_places.push_all(kind, key, &before, &after);
         self.added_places.push_all(kind, key, &after, &before);
-    }
-
-    /// The first revision that the batch logs.
-    pub(super) fn first(&self) -> Revision {
-        self.log.revisions.first().map_or(0, |revision| *revision as Revision)
     }
 }

@@ -35,16 +35,19 @@ pub(super) const WAKE: &str = "
     WHERE granted AND wait_event_type = 'Client' AND state_change < clock_timestamp() - make_interval(secs => $1)
       AND EXISTS (SELECT FROM lock WHERE NOT granted)";
 
-/// Whether the log's end is whole, up to its last revisions; and which revision wrote the record that every commit writes.
+/// Whether the log's end is whole, in its last rows; and which revision wrote the record that every commit writes.
 pub(super) const END: &str = "
-    SELECT count(*), coalesce(min(revision), 0), coalesce(max(revision), 0),
+    SELECT count(*), coalesce(min(first_revision), 0), coalesce(max(last_revision), 0),
         (SELECT revision FROM record WHERE kind = $1 AND key = $2 ORDER BY revision DESC LIMIT 1),
-        (SELECT oldest FROM store)
-    FROM (SELECT revision FROM log ORDER BY revision DESC LIMIT 1000) AS last";
+        (SELECT oldest FROM store), count(*) FILTER (WHERE first_revision <> before + 1)
+    FROM (
+        SELECT first_revision, last_revision, lag(last_revision) OVER (ORDER BY last_revision) AS before
+        FROM (SELECT first_revision, last_revision FROM log ORDER BY last_revision DESC LIMIT 1000) AS last
+    ) AS last";
 
 /// What a connection is asked first of all.
 pub(super) const FIND: &str = concat!(
-    "SELECT identity, (SELECT max(version) FROM schema_version), whole, (SELECT coalesce(max(revision), 0) FROM log),
+    "SELECT identity, (SELECT max(version) FROM schema_version), whole, (SELECT coalesce(max(last_revision), 0) FROM log),
         (SELECT encode(sha256(convert_to(definition, 'UTF8')), 'hex') FROM layout),
         'model_registry_' || md5(current_schema()), current_setting('max_connections'), ",
     columns!(),
@@ -54,7 +57,7 @@ pub(super) const FIND: &str = concat!(
 /// What is asked under the lock: the newest revision, the time, and whether the connection is still what it was. The table `store` is not
 /// written by commits: a row that every commit wrote would be slow to find while an old snapshot is held.
 pub(super) const AT_HOME: &str = "
-    SELECT (SELECT coalesce(max(revision), 0) FROM log), (SELECT identity FROM store),
+    SELECT (SELECT coalesce(max(last_revision), 0) FROM log), (SELECT identity FROM store),
         (SELECT max(version) FROM schema_version), pg_backend_pid(), clock_timestamp(), current_schema()::regnamespace::oid";
 
 /// Which store a connection leads to, and which of its copies, since these have the same identity.
@@ -117,11 +120,10 @@ impl Found {
 /// Fails unless the log's end is whole and the state is the one that it makes, by the answer to [`END`].
 pub(super) fn check_end(row: &Row) -> Result<(), Failure> {
     const REMEDY: &str = "restore a backup or the archive into an empty schema (`registry-server restore`)";
-    let [count, first, last] = [row.try_get::<_, i64>(0)?, row.try_get(1)?, row.try_get(2)?];
-    let oldest = row.try_get::<_, Option<i64>>(4)?.unwrap_or(1);
-    let begins = if count < 1000 { oldest } else { last - count + 1 };
-    if count > 0 && (first != begins || last - first + 1 != count) {
-        let gap = format!("revisions are missing among the last {count} of the log, which ends at {last}: {REMEDY}");
+    let [rows, first, last] = [row.try_get::<_, i64>(0)?, row.try_get(1)?, row.try_get(2)?];
+    let (oldest, gaps) = (row.try_get::<_, Option<i64>>(4)?.unwrap_or(1), row.try_get::<_, i64>(5)?);
+    if gaps > 0 || ((1..1000).contains(&rows) && first != oldest) {
+        let gap = format!("revisions are missing in the log, which ends at {last}: {REMEDY}");
         return Err(Failure::damaged(gap));
     }
     match row.try_get::<_, Option<i64>>(3)? {

@@ -21,6 +21,7 @@ use super::connect::Connector;
 use super::error::{Cause, Failure};
 use super::flush::Changes;
 use super::head::Head;
+use super::log::{LogRows, Packer};
 use super::overlay::Overlay;
 use super::session::{Begun, Session};
 use super::staged::{Ground, Staged};
@@ -137,6 +138,7 @@ pub(super) struct Lane {
     shared: bool,
     /// So many of those that wait get a batch of their own.
     alone: usize,
+    packer: Packer,
 }
 
 /// Runs a lane on a thread of its own: its round trips must not queue up behind all the calls that the server has at hand. The
@@ -157,8 +159,19 @@ pub(super) fn start(lane: Lane) -> Result<oneshot::Receiver<()>, StoreError> {
 impl Lane {
     pub(super) fn new(setup: Setup, queue: mpsc::Receiver<Job>) -> Self {
         let cache = Cache::new(setup.cache_bytes);
-        let (waiting, time) = (VecDeque::new(), SystemTime::UNIX_EPOCH);
-        Self { setup, queue, waiting, session: None, refused: None, cache, seen: 0, time, shared: false, alone: 0 }
+        Self {
+            setup,
+            queue,
+            waiting: VecDeque::new(),
+            session: None,
+            refused: None,
+            cache,
+            seen: 0,
+            time: SystemTime::UNIX_EPOCH,
+            shared: false,
+            alone: 0,
+            packer: Packer::new(),
+        }
     }
 
     /// Serves the queue until it is closed and empty.
@@ -353,8 +366,9 @@ impl Lane {
             return Ok(());
         };
         let id = Uuid::new_v4();
-        let changes = Changes::new(id, &overlay, &log, layout);
-        batch.doubt = Some(Doubt { batch: id, first: changes.first(), last });
+        let rows = LogRows::new(&mut self.packer, id, &log)?;
+        batch.doubt = Some(Doubt { batch: id, first: rows.first(), last });
+        let changes = Changes::new(rows, &overlay, layout);
         match session.commit(Some(&changes)).await {
             Ok(true) => batch.doubt = None,
             Ok(false) => return Err(Failure::broken("the database warned of something as it committed")),

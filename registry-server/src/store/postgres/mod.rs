@@ -25,6 +25,7 @@ mod flush;
 mod head;
 mod home;
 mod lane;
+mod log;
 mod overlay;
 mod pool;
 mod read;

@@ -3,15 +3,16 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use prost::Message as _;
 use tokio::sync::watch;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
 use super::connect::{Connection, Connector, Prepare, Purpose};
 use super::error::Failure;
 use super::home;
+use super::log;
 use super::slots::{self, SLOTS};
-use crate::store::{Hit, Index, Kind, LogEntry, Range, Record, Revision, SCAN_BYTES, Source};
+use crate::store::{Hit, Index, Kind, LogEntry, Range, Record, Revision, SCAN_BYTES, Source, logged};
 use crate::stored;
 
 /// How many rows a scan asks for at once.
@@ -23,6 +24,9 @@ pub(super) const GET: &str =
 
 /// Longer than any key: an index of PostgreSQL takes no more than 2,704 bytes.
 const BEHIND_ALL: [u8; 2_705] = [u8::MAX; 2_705];
+
+/// The parameters of a statement.
+pub(super) type SqlParameters<'a> = Vec<&'a (dyn ToSql + Sync)>;
 
 /// A connection with its statements prepared.
 pub(super) struct Reader {
@@ -39,7 +43,6 @@ pub(super) struct Reads {
     /// Of the others.
     places: [Statement; 2],
     log: Statement,
-    changes: Statement,
     newest: Statement,
 }
 
@@ -99,23 +102,25 @@ impl Prepare for Reads {
             Ok([forward, reverse])
         };
         let slots = (1..=SLOTS).map(|slot| both(scan_slot(slot, "ASC"), scan_slot(slot, "DESC")));
-        let log = "FROM log WHERE revision > $1 ORDER BY revision LIMIT $2";
-        let changes = bounded(
-            "revision, events, writes",
-            "octet_length(events) + octet_length(writes)",
-            &format!("SELECT revision, events, writes {log}"),
+        // As many rows as it takes for so many entries and bytes.
+        let columns = log::COLUMNS;
+        let log = format!(
+            "SELECT {columns} FROM (
+                SELECT {columns}, sum(size) OVER before AS bytes,
+                    sum(last_revision - greatest(first_revision, $1 + 1) + 1) OVER before AS count
+                FROM (SELECT {columns} FROM log WHERE last_revision > $1 ORDER BY last_revision LIMIT $2) AS page
+                WINDOW before AS (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+            ) AS counted WHERE coalesce(bytes, 0) < {SCAN_BYTES} AND coalesce(count, 0) < $2"
         );
-        let log = bounded("revision, events", "octet_length(events)", &format!("SELECT revision, events {log}"));
-        let (get, records, slots, places, log, changes, newest) = futures::try_join!(
+        let (get, records, slots, places, log, newest) = futures::try_join!(
             prepare(GET),
             both(scan_records("ASC"), scan_records("DESC")),
             futures::future::try_join_all(slots),
             both(scan_places("ASC"), scan_places("DESC")),
             prepare(&log),
-            prepare(&changes),
-            prepare("SELECT coalesce(max(revision), 0), pg_is_in_recovery(), pg_backend_pid() FROM log"),
+            prepare("SELECT coalesce(max(last_revision), 0), pg_is_in_recovery(), pg_backend_pid() FROM log"),
         )?;
-        Ok(Self { get, records, slots, places, log, changes, newest })
+        Ok(Self { get, records, slots, places, log, newest })
     }
 }
 
@@ -204,41 +209,45 @@ impl Reader {
     }
 
     pub(super) async fn log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, Failure> {
-        let rows = self.read_log(&self.statements.log, after, limit).await?;
-        let entry = |row: &Row| Ok(LogEntry { revision: revision(row, 0)?, events: bytes(row, 1)? });
-        rows.iter().map(entry).collect()
+        let entries = self.read_log(after, limit, |entry| entry.events.len()).await?;
+        Ok(entries.into_iter().map(|entry| LogEntry { revision: entry.revision, events: entry.events }).collect())
     }
 
     pub(super) async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, Failure> {
-        let rows = self.read_log(&self.statements.changes, after, limit).await?;
-        let entry = |row: &Row| {
-            let stored::LogEntry { writes, .. } = writes(row, 2)?;
-            Ok(stored::LogEntry { revision: revision(row, 0)?, events: bytes(row, 1)?, writes })
-        };
-        rows.iter().map(entry).collect()
+        self.read_log(after, limit, logged::size_of).await
     }
 
-    async fn read_log(&self, statement: &Statement, after: Revision, limit: usize) -> Result<Vec<Row>, Failure> {
-        // Behind the highest number there is nothing.
-        let mut after = i64::try_from(after).unwrap_or(i64::MAX);
-        let (mut rows, mut size) = (Vec::new(), 0);
-        loop {
-            let wanted = PAGE.min(limit - rows.len());
-            let count = wanted as i64;
-            let page = async { Ok(self.connection.client().query(statement, &[&after, &count]).await?) };
+    async fn read_log(
+        &self,
+        mut after: Revision,
+        limit: usize,
+        size_of: impl Fn(&stored::LogEntry) -> usize + Send,
+    ) -> Result<Vec<stored::LogEntry>, Failure> {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while entries.len() < limit {
+            let wanted = PAGE.min(limit - entries.len());
+            // Behind the highest number there is nothing.
+            let (behind, count) = (i64::try_from(after).unwrap_or(i64::MAX), wanted as i64);
+            let page = async { Ok(self.connection.client().query(&self.statements.log, &[&behind, &count]).await?) };
             let page = self.connection.limited(page).await?;
+            let (before, mut page_bytes) = (entries.len(), 0);
             for row in &page {
-                after = row.try_get(0)?;
-                for column in 1..row.len() {
-                    size += row.try_get::<_, &[u8]>(column)?.len();
+                page_bytes += usize::try_from(row.try_get::<_, i32>(2)?).map_err(Failure::damaged)?;
+                for entry in log::unpack(row)?.into_iter().filter(|entry| entry.revision > after) {
+                    if entries.len() == limit || bytes >= SCAN_BYTES {
+                        return Ok(entries);
+                    }
+                    bytes += size_of(&entry);
+                    entries.push(entry);
                 }
             }
-            let complete = page.len() < wanted;
-            rows.extend(page);
-            if complete || rows.len() == limit || size >= SCAN_BYTES {
-                return Ok(rows);
+            after = entries.last().map_or(after, |entry| entry.revision);
+            // The database ended the page, or the log did.
+            if entries.len() - before < wanted && page_bytes < SCAN_BYTES {
+                break;
             }
         }
+        Ok(entries)
     }
 }
 
@@ -276,11 +285,6 @@ pub(super) fn revision(row: &Row, column: usize) -> Result<Revision, Failure> {
 
 pub(super) fn bytes(row: &Row, column: usize) -> Result<Bytes, Failure> {
     Ok(Bytes::copy_from_slice(row.try_get(column)?))
-}
-
-/// The column of a log entry's writes.
-pub(super) fn writes(row: &Row, column: usize) -> Result<stored::LogEntry, Failure> {
-    stored::LogEntry::decode(bytes(row, column)?).map_err(Failure::damaged)
 }
 
 fn hit(row: &Row) -> Result<Hit, Failure> {

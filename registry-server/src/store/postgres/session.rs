@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use crate::stored;
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
 use super::cache::{Cell, State};
@@ -13,12 +13,13 @@ use super::connect::{Connected, Connection, Connector, Prepare, Purpose};
 use super::error::Failure;
 use super::flush::{Changes, Flush};
 use super::home::{AT_HOME, END, LOCK, check_end};
-use super::read::{Reader, Reads, bytes, number, revision, writes};
+use super::log;
+use super::read::{Reader, Reads, bytes, number, revision};
 use super::slots::{self, SLOTS};
 use crate::store::{Kind, Place, Revision};
 
-/// After so many revisions of others it is cheaper to forget everything than to look at each.
-const STRANGERS: i64 = 1000;
+/// After so many rows of revisions of others it is cheaper to forget everything than to look at each.
+const STRANGERS: i64 = 100;
 
 /// What is read behind the lock has to be what its former holder left, whatever the database's default is. Whether it may write is the
 /// administrator's to say.
@@ -71,13 +72,19 @@ impl Prepare for Commits {
              ) AS newest",
             slots::columns()
         );
+        let columns = log::COLUMNS;
+        let strangers = format!("SELECT {columns} FROM log WHERE last_revision > $1 ORDER BY last_revision LIMIT $2");
+        // The row that the revision is in.
+        let settle = "SELECT EXISTS (SELECT FROM (
+                SELECT batch FROM log WHERE last_revision >= $1 ORDER BY last_revision LIMIT 1
+            ) AS there WHERE batch = $2)";
         let (lock, at_home, end, fetch, strangers, settle, flush) = futures::try_join!(
             prepare(LOCK),
             prepare(AT_HOME),
             prepare(END),
             prepare(&fetch),
-            prepare("SELECT revision, writes FROM log WHERE revision > $1 ORDER BY revision LIMIT $2"),
-            prepare("SELECT EXISTS (SELECT FROM log WHERE revision = $1 AND batch = $2)"),
+            prepare(&strangers),
+            prepare(settle),
             Flush::prepare(client),
         )?;
         Ok(Self { lock, at_home, end, fetch, strangers, settle, flush })
@@ -153,8 +160,8 @@ impl Session {
         if rows.len() as i64 >= STRANGERS {
             return Ok(None);
         }
-        let entry = |row: &Row| Ok(stored::LogEntry { revision: revision(row, 0)?, ..writes(row, 1)? });
-        rows.iter().map(entry).collect::<Result<_, Failure>>().map(Some)
+        let entries = rows.iter().map(log::unpack).collect::<Result<Vec<_>, _>>()?.concat();
+        Ok(Some(entries.into_iter().filter(|entry| entry.revision > after.cast_unsigned()).collect()))
     }
 
     /// What is committed under some keys.

@@ -3,6 +3,7 @@
 mod deadlines;
 mod faults;
 mod home;
+mod log;
 #[expect(dead_code, unreachable_pub, reason = "the integration tests use more of it")]
 #[path = "../../../../../tests/support/proxy.rs"]
 mod proxy;

@@ -30,7 +30,7 @@ async fn versions_that_an_open_transaction_keeps_are_not_walked() {
     let get = GET.replace("$1", &COUNTER.0.to_string()).replace("$2", "'counter'::bytea");
     let update = format!(
         "UPDATE record SET revision = record.revision + 1
-         FROM unnest(ARRAY[{}::smallint], ARRAY['counter'::bytea], ARRAY[(SELECT max(revision) FROM log)])
+         FROM unnest(ARRAY[{}::smallint], ARRAY['counter'::bytea], ARRAY[(SELECT max(last_revision) FROM log)])
             AS new (kind, key, base)
          WHERE record.kind = new.kind AND record.key = new.key AND record.revision = new.base",
         COUNTER.0

@@ -46,14 +46,11 @@ async fn a_client_that_takes_nothing_over_a_unix_socket_loses_the_lock() {
 #[tokio::test]
 async fn a_log_whose_end_is_damaged_takes_no_commit() {
     for (damage, said) in [
-        ("DELETE FROM log WHERE revision = 22", "the log ends at 21, and the state is that of revision 22"),
-        ("DELETE FROM log WHERE revision = 21", "revisions are missing among the last 21 of the log, which ends at 22"),
-        ("DELETE FROM log WHERE revision = 1", "missing among the last 21"),
-        ("UPDATE log SET revision = 9223372036854775800 WHERE revision = 22", "ends at 9223372036854775800"),
-        (
-            "INSERT INTO log (revision, batch, events, writes) VALUES (23, gen_random_uuid(), '', '')",
-            "the log ends at 23",
-        ),
+        ("DELETE FROM log WHERE last_revision = 22", "the log ends at 21, and the state is that of revision 22"),
+        ("DELETE FROM log WHERE last_revision = 21", "revisions are missing in the log, which ends at 22"),
+        ("DELETE FROM log WHERE last_revision = 1", "revisions are missing"),
+        ("UPDATE log SET last_revision = 9223372036854775800 WHERE last_revision = 22", "ends at 9223372036854775800"),
+        ("INSERT INTO log VALUES (23, 23, gen_random_uuid(), 0, '')", "the log ends at 23"),
     ] {
         let schema = Schema::new().await;
         let options = PostgresOptions { layout: &COUNTED, ..schema.options() };

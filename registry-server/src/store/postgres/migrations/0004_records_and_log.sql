@@ -8,11 +8,13 @@ CREATE TABLE store (
 );
 INSERT INTO store DEFAULT VALUES;
 
+-- A row has several revisions: rows are what costs. Together they are packed to about a page.
 CREATE TABLE log (
-    revision bigint PRIMARY KEY,
+    last_revision bigint PRIMARY KEY,
+    first_revision bigint NOT NULL,
     batch uuid NOT NULL,
-    events bytea NOT NULL,
-    writes bytea NOT NULL
+    size integer NOT NULL,
+    entries bytea NOT NULL
 );
 
 -- The revision is part of the primary key so that a record that is written again and again is found at once: its newest version comes
@@ -57,8 +59,8 @@ CREATE TABLE layout (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row)
 );
 
--- Compressing costs more processor time than it saves here, and a row of a few kilobytes stays in its page.
-ALTER TABLE log ALTER COLUMN events SET STORAGE EXTERNAL, ALTER COLUMN writes SET STORAGE EXTERNAL;
+-- The log is compressed already; a record would cost more processor time than it saves. A row of a few kilobytes stays in its page.
+ALTER TABLE log ALTER COLUMN entries SET STORAGE EXTERNAL;
 ALTER TABLE log SET (toast_tuple_target = 8160);
 ALTER TABLE record ALTER COLUMN payload SET STORAGE EXTERNAL;
 ALTER TABLE record SET (toast_tuple_target = 8160);
@@ -74,10 +76,11 @@ COMMENT ON COLUMN store.oldest IS 'The first revision that the log has: those be
 COMMENT ON COLUMN store.only_row IS 'Makes sure that there is one row';
 
 COMMENT ON TABLE log IS 'Every revision: the truth that record can be made from';
-COMMENT ON COLUMN log.revision IS 'Contiguous from store.oldest on';
+COMMENT ON COLUMN log.last_revision IS 'The last revision of the row. They are contiguous from store.oldest on';
+COMMENT ON COLUMN log.first_revision IS 'The first revision of the row';
 COMMENT ON COLUMN log.batch IS 'Revisions that one server committed together; by it the server finds out whether a commit that it got no answer to happened. Later it means nothing';
-COMMENT ON COLUMN log.events IS 'A modelregistry.v1.WatchedEvents: what changed, when, who changed it, and why';
-COMMENT ON COLUMN log.writes IS 'A modelregistry.store.v1.LogEntry with the writes alone: what makes the state out of the one before';
+COMMENT ON COLUMN log.size IS 'How many bytes the entries have unpacked';
+COMMENT ON COLUMN log.entries IS 'A modelregistry.store.v1.LogGroup: for each revision what changed, when, who changed it, and why, and what makes the state out of the one before. A zstd frame, unless it is as long as size says';
 
 COMMENT ON TABLE record IS 'What there is; views show the parts for people';
 COMMENT ON COLUMN record.key IS 'The parts of the name, closed by zero bytes; numbers are big-endian';
