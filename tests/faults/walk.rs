@@ -29,6 +29,11 @@ fn the_guide_walks() {
     walk("registry-client/docs/guide.md", &["## Step by step, on real models", "## OCI image layouts"]);
 }
 
+#[test]
+fn the_filters_walk() {
+    walk("registry-client/docs/filters.md", &["## Examples"]);
+}
+
 /// A command and the lines below it.
 #[derive(Debug, PartialEq, Eq)]
 struct Step {
