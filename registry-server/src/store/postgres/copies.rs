@@ -22,8 +22,7 @@ pub(super) async fn flaws(
     after: &At,
 ) -> Result<(Vec<Flaw>, Option<At>), Failure> {
     let connection = &pooled.reader()?.connection;
-    let page =
-        "SELECT kind, key, payload, facts::text FROM record WHERE (kind, key) > ($1, $2) ORDER BY kind, key LIMIT $3";
+    let page = "SELECT kind, key, payload, facts FROM record WHERE (kind, key) > ($1, $2) ORDER BY kind, key LIMIT $3";
     let page = bounded("kind, key, payload, facts", "octet_length(payload)", page);
     let rows = connection.limited(async { Ok(connection.client().query(&page, &[&after.0, &after.1, &PAGE]).await?) });
     let (mut flaws, mut last) = (Vec::new(), None);

@@ -37,12 +37,7 @@ impl Prepare for Flush {
         let prepare = async |sql: &str| client.prepare(sql).await;
         let slots = slots::columns();
         let columns = format!("kind, key, revision, payload, {slots}, places, facts");
-        let types = [
-            &["smallint", "bytea", "bigint", "bytea"][..],
-            &["bytea"; SLOTS as usize + 1],
-            // It becomes jsonb.
-            &["text"],
-        ];
+        let types = [&["smallint", "bytea", "bigint", "bytea"][..], &["bytea"; SLOTS as usize + 1], &["text"]];
         let types = types.concat();
         let arrays: Vec<_> = (1..).zip(types).map(|(at, r#type): (usize, _)| format!("${at}::{type}[]")).collect();
         // What was taken for new and is there already has another revision, and is run into. Each is looked for by itself: a plan that
@@ -54,7 +49,7 @@ impl Prepare for Flush {
             ) AS there ON true";
         let insert = format!(
             "INSERT INTO record ({columns})
-             SELECT kind, key, {revision}, payload, {slots}, places, facts::jsonb
+             SELECT kind, key, {revision}, payload, {slots}, places, facts
              FROM unnest({}, ${}::boolean[]) AS new ({columns}, unsure) {there}",
             arrays.join(", "),
             arrays.len() + 1
@@ -71,7 +66,7 @@ impl Prepare for Flush {
         let update = all_of(
             &format!(
                 "UPDATE record
-                 SET revision = new.revision, payload = new.payload, {}, places = new.places, facts = new.facts::jsonb
+                 SET revision = new.revision, payload = new.payload, {}, places = new.places, facts = new.facts
                  FROM unnest({}, ${base}::bigint[]) AS new ({columns}, base)
                  WHERE record.kind = new.kind AND record.key = new.key AND record.revision = new.base",
                 set.join(", "),
@@ -267,7 +262,7 @@ impl<'a> Changes<'a> {
     fn add(&mut self, layout: &Layout, kind: Kind, key: &'a [u8], Entry { state, base }: &'a Entry) {
         let before = match base {
             Base::Known(Some(cell)) => Some(cell),
-            Base::Known(None) | Base::Unknown => None,
+            Base::Known(None) | Base::New | Base::Unknown => None,
         };
         match (before, state) {
             (None, None) => {}

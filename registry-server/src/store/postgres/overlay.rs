@@ -11,6 +11,8 @@ use crate::store::{Hit, Index, Kind, Place, Range, Record, Source};
 #[derive(Debug, Clone)]
 pub(super) enum Base {
     Known(State),
+    /// Nothing, as whoever writes it knows.
+    New,
     /// Not asked for, since it is most likely a new key. If it is not, the database says so when the record is inserted.
     Unknown,
 }

@@ -81,23 +81,23 @@ impl<'a> Staged<'a> {
     pub(super) async fn replay(&mut self, entry: &stored::LogEntry) -> Result<(), StoreError> {
         for write in &entry.writes {
             let (kind, key, put) = logged::read_write(write, &entry.events)?;
-            self.write(kind, &key, put).await?;
+            self.write(kind, &key, put, Base::Unknown).await?;
         }
         Ok(())
     }
 
-    /// Stages a record, or with `None` its removal.
-    async fn write(&mut self, kind: Kind, key: &[u8], put: Option<Put>) -> Result<(), StoreError> {
+    /// Stages a record, or with `None` its removal; `base` if nothing better is known of what is there.
+    async fn write(&mut self, kind: Kind, key: &[u8], put: Option<Put>, base: Base) -> Result<(), StoreError> {
         let put = self.ground.layout.checked(kind, put)?;
         let base = match self.overlay.get(kind, key) {
             // A record that was taken for new is to go: now it matters whether it was.
-            Some(Entry { base: Base::Unknown, .. }) if put.is_none() => {
+            Some(Entry { base: Base::New | Base::Unknown, .. }) if put.is_none() => {
                 Base::Known(self.ground.committed(kind, key).await?)
             }
             Some(staged) => staged.base.clone(),
             None => match self.ground.cache.get(kind, key) {
                 Some(state) => Base::Known(state),
-                None if put.is_some() && !self.ground.careful => Base::Unknown,
+                None if put.is_some() && !self.ground.careful => base,
                 None => Base::Known(self.ground.committed(kind, key).await?),
             },
         };
@@ -179,16 +179,17 @@ impl Transaction for Staged<'_> {
         self.ground.time
     }
 
-    async fn create(&mut self, put: Put) -> Result<(), StoreError> {
-        self.put(put).await
-    }
-
     async fn put(&mut self, put: Put) -> Result<(), StoreError> {
         let key = put.key.clone();
-        self.write(put.kind, &key, Some(put)).await
+        self.write(put.kind, &key, Some(put), Base::Unknown).await
+    }
+
+    async fn create(&mut self, put: Put) -> Result<(), StoreError> {
+        let key = put.key.clone();
+        self.write(put.kind, &key, Some(put), Base::New).await
     }
 
     async fn remove(&mut self, kind: Kind, key: &[u8]) -> Result<(), StoreError> {
-        self.write(kind, key, None).await
+        self.write(kind, key, None, Base::Unknown).await
     }
 }

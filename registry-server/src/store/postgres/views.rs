@@ -16,7 +16,10 @@ fn view(known: &KindLayout, FactView { about, facts, .. }: &FactView) -> String 
         FactType::Time => format!("(facts ->> '{0}')::timestamptz AS {0}", fact.name),
     });
     let columns: Vec<_> = columns.chain(["revision, octet_length(payload) AS bytes".to_owned()]).collect();
-    let select = format!("SELECT {} FROM record WHERE kind = {kind}", columns.join(", "));
+    let select = format!(
+        "SELECT {} FROM (SELECT revision, payload, facts::jsonb AS facts FROM record WHERE kind = {kind}) AS known",
+        columns.join(", ")
+    );
     let mut statements = vec![
         // A view can be replaced only by one that adds columns behind its own.
         format!(

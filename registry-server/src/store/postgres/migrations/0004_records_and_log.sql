@@ -34,7 +34,7 @@ CREATE TABLE record (
     slot_5 bytea,
     slot_6 bytea,
     places bytea,
-    facts jsonb,
+    facts text,
     PRIMARY KEY (kind, key, revision)
 );
 CREATE INDEX slot_1 ON record (kind, (slot_1 || key)) WHERE slot_1 IS NOT NULL;
@@ -87,7 +87,7 @@ COMMENT ON COLUMN record.key IS 'The parts of the name, closed by zero bytes; nu
 COMMENT ON COLUMN record.revision IS 'The revision that wrote it';
 COMMENT ON COLUMN record.payload IS 'The message that is kept';
 COMMENT ON COLUMN record.places IS 'A modelregistry.store.v1.StoredRecord with the places alone that the table place has of it; null: none';
-COMMENT ON COLUMN record.facts IS 'Copies of parts of the payload, for people; null: its kind has none';
+COMMENT ON COLUMN record.facts IS 'Copies of parts of the payload, for people, as JSON; null: its kind has none';
 
 COMMENT ON TABLE place IS 'Where indexes list records that they may list several times';
 COMMENT ON COLUMN place.kind IS 'The kind of the record';

@@ -81,6 +81,47 @@ async fn a_record_that_another_server_made_is_replaced_with_its_places() {
     }
 }
 
+/// Writes a record as one that is new, after it removed the one that was there if told so.
+struct Anew {
+    put: Put,
+    removed: bool,
+}
+
+#[async_trait]
+impl Decision for Anew {
+    async fn decide(&self, tx: &mut dyn Transaction) -> Result<Option<Bytes>, StoreError> {
+        if self.removed {
+            tx.remove(self.put.kind, &self.put.key).await?;
+        }
+        tx.create(self.put.clone()).await?;
+        Ok(Some(Bytes::new()))
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_was_written_as_new_is_one_like_any_other() {
+    let schema = Schema::new().await;
+    let stores = [schema.open().await, schema.open().await];
+    let put = |place: u8| Put {
+        places: vec![Place { slot: BY_PORT.slot, value: vec![place] }],
+        ..plain(SHIP, b"v", vec![place])
+    };
+    let steps: [Arc<dyn Decision>; 5] = [
+        Arc::new(Anew { put: put(0), removed: false }),
+        Arc::new(Blindly(put(1))),
+        Arc::new(Anew { put: put(2), removed: true }),
+        Arc::new(Anew { put: put(3), removed: true }),
+        Arc::new(Blindly(put(4))),
+    ];
+    for (place, step) in (0..).zip(steps) {
+        stores[usize::from(place % 2)].commit(step).await.unwrap();
+        for source in [Source::Index(BY_PORT), Source::Kind(SHIP)] {
+            let found = stores[0].scan(source, &Range::first(Vec::new(), 10)).await.unwrap();
+            assert_eq!(found.iter().map(|hit| hit.record.payload.to_vec()).collect::<Vec<_>>(), [[place]]);
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_the_database_refuses_fails_alone() {
     let schema = Schema::new().await;
