@@ -19,7 +19,7 @@ const LEVEL: i32 = 1;
 /// The number of `LogGroup.entries`.
 const ENTRIES_FIELD: u32 = 1;
 
-/// The columns of a row that [`unpack`] takes.
+/// The columns of a row that an [`Unpacker`] takes.
 pub(super) const COLUMNS: &str = "first_revision, last_revision, size, entries";
 
 /// Packs rows.
@@ -91,26 +91,33 @@ impl LogRows {
     }
 }
 
-/// The entries of a row with [`COLUMNS`].
-pub(super) fn unpack(row: &Row) -> Result<Vec<stored::LogEntry>, Failure> {
-    let (first, last) = (revision(row, 0)?, revision(row, 1)?);
-    let damaged =
-        |what: &dyn std::fmt::Display| Failure::damaged(format!("revisions {first} to {last} of the log: {what}"));
-    let size = usize::try_from(row.try_get::<_, i32>(2)?).map_err(|error| damaged(&error))?;
-    let packed: &[u8] = row.try_get(3)?;
-    let plain = if packed.len() == size {
-        packed.to_vec()
-    } else {
-        Decompressor::new()
-            .and_then(|mut unpacker| unpacker.decompress(packed, size))
-            .map_err(|error| damaged(&error))?
-    };
-    if plain.len() != size {
-        return Err(damaged(&"it has another length than it says"));
+/// Unpacks rows.
+pub(super) struct Unpacker(Decompressor<'static>);
+
+impl Unpacker {
+    pub(super) fn new() -> Result<Self, Failure> {
+        Decompressor::new().map(Self).map_err(Failure::damaged)
     }
-    let LogGroup { entries } = LogGroup::decode(Bytes::from(plain)).map_err(|error| damaged(&error))?;
-    if !entries.iter().map(|entry| entry.revision).eq(first..=last) {
-        return Err(damaged(&"it has others"));
+
+    /// The entries of a row with [`COLUMNS`].
+    pub(super) fn unpack(&mut self, row: &Row) -> Result<Vec<stored::LogEntry>, Failure> {
+        let (first, last) = (revision(row, 0)?, revision(row, 1)?);
+        let damaged =
+            |what: &dyn std::fmt::Display| Failure::damaged(format!("revisions {first} to {last} of the log: {what}"));
+        let size = usize::try_from(row.try_get::<_, i32>(2)?).map_err(|error| damaged(&error))?;
+        let packed: &[u8] = row.try_get(3)?;
+        let plain = if packed.len() == size {
+            packed.to_vec()
+        } else {
+            self.0.decompress(packed, size).map_err(|error| damaged(&error))?
+        };
+        if plain.len() != size {
+            return Err(damaged(&"it has another length than it says"));
+        }
+        let LogGroup { entries } = LogGroup::decode(Bytes::from(plain)).map_err(|error| damaged(&error))?;
+        if !entries.iter().map(|entry| entry.revision).eq(first..=last) {
+            return Err(damaged(&"it has others"));
+        }
+        Ok(entries)
     }
-    Ok(entries)
 }

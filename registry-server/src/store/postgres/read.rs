@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Row, Statement};
 use super::connect::{Connection, Connector, Prepare, Purpose};
 use super::error::Failure;
 use super::home;
-use super::log;
+use super::log::{self, Unpacker};
 use super::slots::{self, SLOTS};
 use crate::store::{Hit, Index, Kind, LogEntry, Range, Record, Revision, SCAN_BYTES, Source, logged};
 use crate::stored;
@@ -230,10 +230,10 @@ impl Reader {
             let (behind, count) = (i64::try_from(after).unwrap_or(i64::MAX), wanted as i64);
             let page = async { Ok(self.connection.client().query(&self.statements.log, &[&behind, &count]).await?) };
             let page = self.connection.limited(page).await?;
-            let (before, mut page_bytes) = (entries.len(), 0);
+            let (before, mut page_bytes, mut unpacker) = (entries.len(), 0, Unpacker::new()?);
             for row in &page {
                 page_bytes += usize::try_from(row.try_get::<_, i32>(2)?).map_err(Failure::damaged)?;
-                for entry in log::unpack(row)?.into_iter().filter(|entry| entry.revision > after) {
+                for entry in unpacker.unpack(row)?.into_iter().filter(|entry| entry.revision > after) {
                     if entries.len() == limit || bytes >= SCAN_BYTES {
                         return Ok(entries);
                     }

@@ -13,7 +13,7 @@ use super::connect::{Connected, Connection, Connector, Prepare, Purpose};
 use super::error::Failure;
 use super::flush::{Changes, Flush};
 use super::home::{AT_HOME, END, LOCK, check_end};
-use super::log;
+use super::log::{self, Unpacker};
 use super::read::{Reader, Reads, bytes, number, revision};
 use super::slots::{self, SLOTS};
 use crate::store::{Kind, Place, Revision};
@@ -160,7 +160,8 @@ impl Session {
         if rows.len() as i64 >= STRANGERS {
             return Ok(None);
         }
-        let entries = rows.iter().map(log::unpack).collect::<Result<Vec<_>, _>>()?.concat();
+        let mut unpacker = Unpacker::new()?;
+        let entries = rows.iter().map(|row| unpacker.unpack(row)).collect::<Result<Vec<_>, _>>()?.concat();
         Ok(Some(entries.into_iter().filter(|entry| entry.revision > after.cast_unsigned()).collect()))
     }
 
