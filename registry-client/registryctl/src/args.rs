@@ -305,7 +305,7 @@ pub(crate) struct Prune {
     #[arg(long)]
     pub(crate) keep: i32,
     /// Only versions that meet this condition in CEL over `version` may go, for example 'version.tags["kind"] == "nightly"'.
-    #[arg(long, value_name = "CONDITION", default_value_t, hide_default_value = true)]
+    #[arg(long, value_name = "CONDITION", allow_hyphen_values = true, default_value_t, hide_default_value = true)]
     pub(crate) filter: String,
     /// Also delete pending versions that have not changed for this long, for example 7d: what a publish left that was killed.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]

@@ -41,7 +41,7 @@ impl Of {
 pub(crate) struct Select {
     /// Only what meets this condition in CEL over `version`, `model`, `artifact` or, of a namespace, `resource`: for example
     /// 'version.framework == "onnx" && version.tags["pci"] == "yes"'. The other options are added to it
-    #[arg(long, value_name = "CONDITION")]
+    #[arg(long, value_name = "CONDITION", allow_hyphen_values = true)]
     filter: Option<String>,
     /// Only versions in this stage: of a model, or of all models of the namespace
     #[arg(long, value_parser = one_of::<pb::Stage>(), ignore_case = true)]
@@ -227,6 +227,7 @@ mod tests {
                 "resource.tags[\"cost\"] == \"\" && resource.create_time >= timestamp(\"2026-01-26T00:00:00Z\")",
             ),
             (Of::Versions, &["--filter", "version.number > 7 || true"], "version.number > 7 || true"),
+            (Of::Versions, &["--filter", "-1 < version.number"], "-1 < version.number"),
             (
                 Of::Versions,
                 &["--filter", "version.number > 7 || true", "--stage", "archived"],

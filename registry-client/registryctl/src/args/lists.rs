@@ -36,7 +36,7 @@ pub(crate) struct Events {
     #[arg(value_parser = Open::new(known::event_type::all()), hide_possible_values = true)]
     pub(crate) types: Vec<String>,
     /// Only events that meet this condition in CEL over `event`, for example 'event.after.version.stage == "PRODUCTION"'.
-    #[arg(long, value_name = "CONDITION", default_value_t, hide_default_value = true)]
+    #[arg(long, value_name = "CONDITION", allow_hyphen_values = true, default_value_t, hide_default_value = true)]
     pub(crate) filter: String,
     /// The oldest first, in place of the newest first.
     #[arg(long)]
@@ -64,7 +64,7 @@ pub(crate) struct Watch {
     #[arg(value_parser = Open::new(known::event_type::all()), hide_possible_values = true)]
     pub(crate) types: Vec<String>,
     /// Only events that meet this condition in CEL over `event`, for example 'event.after.version.stage == "PRODUCTION"'.
-    #[arg(long, value_name = "CONDITION", default_value_t, hide_default_value = true)]
+    #[arg(long, value_name = "CONDITION", allow_hyphen_values = true, default_value_t, hide_default_value = true)]
     pub(crate) filter: String,
     /// Begin after this revision; 0 is the whole log.
     #[arg(long, conflicts_with = "snapshot")]
