@@ -219,8 +219,8 @@ mod tests {
             self.store.oldest().await
         }
 
-        async fn compact(&self, before: Revision) -> Result<Revision, StoreError> {
-            self.store.compact(before).await
+        async fn compact(&self, before: Revision, recent: Revision) -> Result<Revision, StoreError> {
+            self.store.compact(before, recent).await
         }
 
         async fn log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {

@@ -7,6 +7,9 @@ use super::forgetting::forgotten_up_to;
 use crate::error::Error;
 use crate::store::Revision;
 
+/// In how many pieces, at least, the log of the time is that it is kept for: so much longer the last of it may be there.
+const PIECES: u32 = 8;
+
 /// What has to be in the log still.
 struct Needed {
     /// The first revision that is not old enough.
@@ -38,15 +41,13 @@ impl Registry {
         // A time before all clocks is earlier than any revision.
         let Some(since) = now.checked_sub(keep) else { return Ok(0) };
         let young = self.first_since(since.into()).await?;
+        let recent = self.first_since((now - keep / PIECES).into()).await?;
         let needed = Needed { young, archived, forgotten: forgotten_up_to(&*self.store).await? };
         let first = needed.first();
-        if first <= oldest {
-            return Ok(0);
-        }
         if dry_run {
-            return Ok((first - oldest).cast_signed());
+            return Ok(first.saturating_sub(oldest).cast_signed());
         }
-        let first = self.store.compact(first).await?;
+        let first = self.store.compact(first, recent).await?;
         self.tail.drop_before(first);
         let dropped = first.saturating_sub(oldest);
         if dropped > 0 {

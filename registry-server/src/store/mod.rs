@@ -288,7 +288,9 @@ pub trait Store: Read {
 
     /// Drops the log before a revision, for good, which is the newest one at most; perhaps a little less, since whole pieces go.
     /// Records are not touched. Answers the first revision that there is then.
-    async fn compact(&self, before: Revision) -> Result<Revision, StoreError>;
+    ///
+    /// So that pieces can go in time, nothing more is added to one that has anything from before `recent`.
+    async fn compact(&self, before: Revision, recent: Revision) -> Result<Revision, StoreError>;
 
     /// The log behind a revision, oldest first: at most `limit` entries, and no more behind the one that brings them to
     /// [`SCAN_BYTES`]. It has everything that is committed, even if [`Store::head`] does not tell yet. `Compacted` if the first one that

@@ -6,7 +6,7 @@ use crate::store::conformance::restore::with_a_past;
 /// Drops what it can. Whole pieces go, and some begin only with the next commit.
 async fn drop_some(store: &dyn Store) -> Revision {
     for step in 0..3u8 {
-        let oldest = store.compact(head(store)).await.unwrap();
+        let oldest = store.compact(head(store), head(store)).await.unwrap();
         if oldest > 1 {
             return oldest;
         }
@@ -19,7 +19,7 @@ pub(in crate::store) async fn the_beginning_of_the_log_can_be_dropped<B: Backend
     let backend = with_a_past::<B>().await;
     let store = backend.store();
     assert_eq!(
-        (store.oldest().await.unwrap(), store.compact(0).await.unwrap(), store.compact(1).await.unwrap()),
+        (store.oldest().await.unwrap(), store.compact(0, 0).await.unwrap(), store.compact(1, 0).await.unwrap()),
         (1, 1, 1)
     );
     write(store, b"another", b"").await;
@@ -45,11 +45,11 @@ pub(in crate::store) async fn the_beginning_of_the_log_can_be_dropped<B: Backend
 
 pub(in crate::store) async fn the_newest_revision_is_never_dropped<B: Backend>() {
     let backend = B::open().await;
-    assert_eq!(backend.store().compact(Revision::MAX).await.unwrap(), 1);
+    assert_eq!(backend.store().compact(Revision::MAX, Revision::MAX).await.unwrap(), 1);
     let backend = with_a_past::<B>().await;
     for _ in 0..3 {
         let store = backend.store();
-        let oldest = store.compact(Revision::MAX).await.unwrap();
+        let oldest = store.compact(Revision::MAX, Revision::MAX).await.unwrap();
         let newest = head(store);
         assert!(oldest <= newest);
         assert_eq!(store.log(newest - 1, 5).await.unwrap().len(), 1);

@@ -233,7 +233,7 @@ impl Store for PostgresStore {
         Ok(self.pool.read(compact::oldest).await?)
     }
 
-    async fn compact(&self, before: Revision) -> Result<Revision, StoreError> {
+    async fn compact(&self, before: Revision, _: Revision) -> Result<Revision, StoreError> {
         self.drop_before(before).await
     }
 

@@ -40,13 +40,13 @@ async fn compacted() -> (TempDir, TempDir) {
         }
     }
     let store = open(folder.path()).unwrap();
-    assert_eq!(store.compact(5).await.unwrap(), 1, "it is one file");
+    assert_eq!(store.compact(5, 5).await.unwrap(), 1, "it is one file");
     commit(&store, b"seven").await;
     commit(&store, b"eight").await;
     drop(store);
     let before = copy(folder.path());
     let store = open(folder.path()).unwrap();
-    assert_eq!(store.compact(8).await.unwrap(), 7);
+    assert_eq!(store.compact(8, 8).await.unwrap(), 7);
     commit(&store, b"nine").await;
     drop(store);
     (before, folder)
@@ -75,7 +75,7 @@ async fn without_its_state_the_store_is_made_of_the_base_and_the_log() {
     assert_whole(after.path(), 7, 9).await;
     // A later base takes the place of that.
     let store = open(after.path()).unwrap();
-    assert_eq!(store.compact(9).await.unwrap(), 9);
+    assert_eq!(store.compact(9, 9).await.unwrap(), 9);
     drop(store);
     assert_eq!(files(after.path(), ".base").len(), 1);
     assert_whole(after.path(), 9, 9).await;
@@ -91,7 +91,7 @@ async fn a_crash_while_the_log_is_dropped_leaves_a_store_that_is_whole() {
     fs::write(image.path().join("log/base.tmp"), b"the beginning of a base").unwrap();
     assert_whole(image.path(), 1, 8).await;
     let store = open(image.path()).unwrap();
-    assert_eq!(store.compact(8).await.unwrap(), 7);
+    assert_eq!(store.compact(8, 8).await.unwrap(), 7);
     drop(store);
     assert!(files(image.path(), ".tmp").is_empty());
     assert_whole(image.path(), 7, 8).await;

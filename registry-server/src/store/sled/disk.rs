@@ -202,9 +202,16 @@ impl Disk {
         self.log.oldest()
     }
 
-    /// Drops what the log has before a revision, as far as whole files go. The state of a snapshot, which has to be of that revision or
-    /// a later one, is written in its place. Answers the first revision that there is then.
-    pub(super) fn compact(&self, before: Revision, snapshot: &SledSnapshot) -> Result<Revision, StoreError> {
+    /// Drops what the log has before a revision, as far as whole files go, and adds no more to one with anything from before `recent`.
+    /// The state of a snapshot, which has to be of `before` or later, is written in the place of what goes. Answers the first revision
+    /// that there is then.
+    pub(super) fn compact(
+        &self,
+        before: Revision,
+        recent: Revision,
+        snapshot: &SledSnapshot,
+    ) -> Result<Revision, StoreError> {
+        self.log.turn_over_before(recent);
         self.log.drop_before(before, || (snapshot.revision(), snapshot.entries()))
     }
 

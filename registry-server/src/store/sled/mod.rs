@@ -123,11 +123,11 @@ impl Store for SledStore {
         Ok(self.disk.oldest())
     }
 
-    async fn compact(&self, before: Revision) -> Result<Revision, StoreError> {
+    async fn compact(&self, before: Revision, recent: Revision) -> Result<Revision, StoreError> {
         let snapshot = self.snapshots.take(&self.disk, &self.head);
         let before = before.min(snapshot.revision());
         let disk = Arc::clone(&self.disk);
-        let compacted = tokio::task::spawn_blocking(move || disk.compact(before, &snapshot)).await;
+        let compacted = tokio::task::spawn_blocking(move || disk.compact(before, recent, &snapshot)).await;
         compacted.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
     }
 

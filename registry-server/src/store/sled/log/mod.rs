@@ -159,6 +159,13 @@ impl Log {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).first().map_or(1, |first| first.header.first)
     }
 
+    /// Adds no more to the newest file if that has anything from before a revision: it can be dropped once it is closed.
+    pub(super) fn turn_over_before(&self, recent: Revision) {
+        if self.last().header.first < recent {
+            self.writing.lock().unwrap_or_else(PoisonError::into_inner).turn_over = true;
+        }
+    }
+
     /// Drops the files that have nothing from a revision on, which it has. If there are any, `state` is written to a base first: the
     /// state of that revision or a later one. Answers the first revision that there is then.
     pub(super) fn drop_before<I: Iterator<Item = Result<Entry, StoreError>>>(
@@ -172,10 +179,6 @@ impl Log {
             let kept = segments.partition_point(|segment| segment.header.first <= before).saturating_sub(1);
             (segments[..kept].to_vec(), segments[kept].header.first)
         };
-        if self.last().header.first < before {
-            // What is old in it can be dropped once it is closed.
-            self.writing.lock().unwrap_or_else(PoisonError::into_inner).turn_over = true;
-        }
         if dropped.is_empty() {
             return Ok(oldest);
         }
