@@ -12,6 +12,7 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args as Group, Parser, Subcommand};
 use clap_complete::Shell;
 use registry_client::{Name, pb};
@@ -305,8 +306,9 @@ pub(crate) struct Prune {
     #[arg(long)]
     pub(crate) keep: i32,
     /// Only versions that meet this condition in CEL over `version` may go, for example 'version.tags["kind"] == "nightly"'.
-    #[arg(long, value_name = "CONDITION", allow_hyphen_values = true, default_value_t, hide_default_value = true)]
-    pub(crate) filter: String,
+    // An empty one may be a variable that is not set, and would delete all.
+    #[arg(long, value_name = "CONDITION", allow_hyphen_values = true, value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) filter: Option<String>,
     /// Also delete pending versions that have not changed for this long, for example 7d: what a publish left that was killed.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) pending_older_than: Option<Duration>,

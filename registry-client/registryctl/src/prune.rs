@@ -33,7 +33,7 @@ fn request(command: &Prune, validate_only: bool) -> Result<pb::PruneVersionsRequ
     Ok(pb::PruneVersionsRequest {
         parent: command.model.to_string(),
         keep: command.keep,
-        filter: command.filter.clone(),
+        filter: command.filter.clone().unwrap_or_default(),
         validate_only,
         pending_older_than: command.pending_older_than.map(TryInto::try_into).transpose()?,
         ..Default::default()
@@ -70,4 +70,24 @@ async fn keep_and_delete(context: &Context, command: &Prune, kept: &Kept) -> Res
         }
     }
     if count == 0 && !out.json { out.line("nothing to delete") } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        prune: Prune,
+    }
+
+    #[test]
+    fn a_condition_that_is_empty_is_no_leave_to_delete_all() {
+        let line = |filter| Line::try_parse_from(["prune", "fraud", "--keep", "1", "--filter", filter]);
+        assert!(line("").unwrap_err().to_string().contains("--filter"));
+        assert_eq!(line("true").unwrap().prune.filter.as_deref(), Some("true"));
+    }
 }

@@ -144,7 +144,8 @@ impl Select {
         add("--since", &all, since.map(|since| format!("{variable}.create_time >= timestamp(\"{since}\")")))?;
         let filter = self.filter.clone().into_iter().map(|filter| match conditions.is_empty() {
             true => filter,
-            false => format!("({filter})"),
+            // A comment may end it.
+            false => format!("({filter}\n)"),
         });
         let whole: Vec<_> = filter.chain(conditions.iter().cloned()).collect();
         Ok(whole.join(" && "))
@@ -231,7 +232,7 @@ mod tests {
             (
                 Of::Versions,
                 &["--filter", "version.number > 7 || true", "--stage", "archived"],
-                "(version.number > 7 || true) && version.stage == \"ARCHIVED\"",
+                "(version.number > 7 || true\n) && version.stage == \"ARCHIVED\"",
             ),
         ] {
             assert_eq!(select(options).condition(of).as_deref(), Ok(expected), "{options:?}");

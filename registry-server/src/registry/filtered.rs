@@ -1,7 +1,12 @@
 //! Pages of what meets a condition. A page costs what it looks at, and that is bounded: it may be short, or empty, and not be the last.
 
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::Registry;
@@ -15,8 +20,8 @@ use crate::store::{Range, Record, SCAN_BYTES, Source};
 const LOOKED_AT: usize = 10_000;
 /// And for how long. What has been read by then is looked at.
 const TIME: Duration = Duration::from_millis(100);
-/// How many records are read at once, at most.
-const READ: usize = 1000;
+/// How many records are read and looked at before others get their turn: a millisecond or two.
+const READ: usize = 128;
 
 /// What a page has looked at so far.
 pub(super) struct Search<'a> {
@@ -24,11 +29,24 @@ pub(super) struct Search<'a> {
     looked_at: usize,
     read: usize,
     began: Instant,
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+/// How many pages are searched at once: on one of two processors, so that searches don't hold up calls that cost little.
+pub(super) fn turns() -> Arc<Semaphore> {
+    let processors = available_parallelism().map_or(1, NonZeroUsize::get);
+    Arc::new(Semaphore::new((processors / 2).max(1)))
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn of(page: &'a Page) -> Self {
-        Self { filter: page.filter.as_deref(), looked_at: 0, read: page.size + 1, began: Instant::now() }
+    /// Begins one when its turn has come.
+    pub(super) async fn of(page: &'a Page, turns: &Arc<Semaphore>) -> Self {
+        let turn = match page.filter {
+            Some(_) => Arc::clone(turns).acquire_owned().await.ok(),
+            None => None,
+        };
+        let (filter, read) = (page.filter.as_deref(), page.size + 1);
+        Self { filter, looked_at: 0, read, began: Instant::now(), _turn: turn }
     }
 
     /// Whether a record is wanted, which is about a message as it is encoded.
@@ -42,12 +60,16 @@ impl<'a> Search<'a> {
         self.filter.is_some() && (self.looked_at >= LOOKED_AT || self.began.elapsed() >= TIME)
     }
 
-    /// How many records to read next: as many as the page takes, and more the longer nothing is found.
-    pub(super) fn next_read(&mut self) -> usize {
-        let read = self.read;
-        if self.filter.is_some() {
-            self.read = (read * 4).clamp(1, READ);
+    /// How many records to read next: as many as the page takes, and more while nothing is found. Lets others have their turn.
+    pub(super) async fn next_read(&mut self) -> usize {
+        if self.filter.is_none() {
+            return self.read;
         }
+        if self.looked_at > 0 {
+            yield_now().await;
+        }
+        let read = self.read.min(READ);
+        self.read = (read * 4).max(1);
         read.min(LOOKED_AT.saturating_sub(self.looked_at)).max(1)
     }
 }
@@ -63,9 +85,9 @@ impl Registry {
     ) -> Result<Listed<T>, Error> {
         let mut range = Range { prefix, after: page.after.clone(), reverse: page.reverse, limit: 0 };
         let (mut items, mut bytes) = (Vec::new(), 0);
-        let mut search = Search::of(page);
+        let mut search = Search::of(page, &self.searches).await;
         loop {
-            range.limit = search.next_read();
+            range.limit = search.next_read().await;
             let hits = self.store.scan(source, &range).await?;
             let read_bytes: usize = hits.iter().map(|hit| hit.record.payload.len()).sum();
             let more = hits.len() == range.limit || read_bytes >= SCAN_BYTES;
@@ -91,8 +113,6 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use prost::Message as _;
     use registry_proto::v1 as pb;
 
@@ -164,24 +184,24 @@ mod tests {
         assert_eq!((items, next), (vec![versions - 2, versions - 1, versions], None));
     }
 
-    #[test]
-    fn reads_grow_while_nothing_is_found() {
-        let page = page("version.number == 0", 50, None);
-        let mut search = Search::of(&page);
+    #[tokio::test(start_paused = true)]
+    async fn reads_grow_while_nothing_is_found() {
+        let (page, turns) = (page("version.number == 0", 20, None), turns());
+        let mut search = Search::of(&page, &turns).await;
         let mut reads = Vec::new();
         while !search.is_over() {
-            reads.push(search.next_read());
+            reads.push(search.next_read().await);
             for _ in 0..reads[reads.len() - 1] {
                 assert!(!search.wants(&[0xa8, 0x01, 1]), "version 1");
             }
         }
-        assert_eq!(reads[..3], [51, 204, 816]);
+        assert_eq!(reads[..4], [21, 84, 128, 128]);
         assert_eq!(reads.iter().sum::<usize>(), LOOKED_AT);
         assert!(reads.iter().all(|read| *read <= READ), "{reads:?}");
 
         let page = Page { filter: None, ..page };
-        let mut search = Search::of(&page);
-        assert_eq!([search.next_read(), search.next_read()], [51, 51]);
+        let mut search = Search::of(&page, &turns).await;
+        assert_eq!([search.next_read().await, search.next_read().await], [21, 21]);
         assert!(search.wants(&[]) && !search.is_over());
     }
 }

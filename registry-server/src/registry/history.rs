@@ -5,6 +5,7 @@ use std::sync::Arc;
 use prost::Message as _;
 use prost_types::Timestamp;
 use registry_proto::v1 as pb;
+use tokio::task::yield_now;
 
 use super::commit::event_reference;
 use super::events::{READ, Selection, last_hash, number};
@@ -77,6 +78,8 @@ impl Registry {
             if entries.is_empty() {
                 return Ok(Listed { items, next: None });
             }
+            // Looking at many may take a while.
+            yield_now().await;
             for entry in entries {
                 let wanted: Vec<_> = entry
                     .events

@@ -73,12 +73,12 @@ impl Registry {
         let mut items = Vec::new();
         let mut range =
             Range { prefix: namespace.prefix(), after: page.after.clone(), reverse: page.reverse, limit: 0 };
-        let mut search = Search::of(page);
+        let mut search = Search::of(page, &self.searches).await;
         // The model that was looked at last, and whether it lives.
         let mut model: Option<(Name, bool)> = None;
         let (mut passed_over, mut bytes) = (0, 0);
         loop {
-            range.limit = search.next_read();
+            range.limit = search.next_read().await;
             let hits = self.store.scan(Source::Index(versions::LIVE), &range).await?;
             if hits.is_empty() {
                 return Ok(Listed { items, next: None });

@@ -44,6 +44,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use registry_proto::v1::ErrorReason;
+use tokio::sync::Semaphore;
 use tokio::sync::watch::Receiver;
 use tokio::time::timeout;
 
@@ -68,6 +69,8 @@ pub struct Registry {
     purge_after: Duration,
     tail: Arc<events::Tail>,
     sweeps: Arc<sweep::Sweeps>,
+    /// For pages that are searched.
+    searches: Arc<Semaphore>,
     /// Absent without an archive.
     archive: Option<Archive>,
 }
@@ -93,6 +96,7 @@ impl Registry {
             purge_after,
             tail,
             sweeps: Arc::default(),
+            searches: filtered::turns(),
             archive: None,
         }
     }

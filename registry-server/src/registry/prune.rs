@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use prost::Message as _;
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
+use tokio::task::yield_now;
 
 use super::deletion::{delete, standing};
 use super::models::ModelRow;
@@ -78,6 +79,8 @@ impl Registry {
             if hits.is_empty() {
                 return Ok(Vec::new());
             }
+            // There may be many.
+            yield_now().await;
             for hit in hits {
                 kept += usize::from(may_go.meets(&hit.record.payload));
                 if kept == keep {
@@ -91,6 +94,7 @@ impl Registry {
         let mut range = Range::first(model.prefix(), PAGE);
         loop {
             let hits = self.store.scan(source, &range).await?;
+            yield_now().await;
             for hit in &hits {
                 if hit.position >= boundary || numbers.len() > AT_ONCE {
                     return Ok(numbers);
