@@ -166,6 +166,25 @@ async fn nothing_is_dropped_that_is_young_or_may_be_repeated_or_is_not_archived(
 }
 
 #[tokio::test]
+async fn nothing_is_dropped_behind_a_gap_in_the_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::with(forgetful(folder.path())).await;
+    let client = server.client();
+    model(&client, MODEL).await;
+    let oldest = drop_some(&client).await;
+    ready(&client, MODEL).await;
+    archived(&client).await;
+    for segment in registry_tests::files(&folder.path().join("log")) {
+        std::fs::remove_file(segment).unwrap();
+    }
+    for _ in 0..3 {
+        ready(&client, MODEL).await;
+        assert_eq!(collect(&client).await.dropped_revisions, 0);
+    }
+    assert_eq!(client.status().await.unwrap().oldest_revision, oldest);
+}
+
+#[tokio::test]
 async fn an_archive_that_lost_what_the_log_has_not_any_more_is_not_written() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = TestServer::with(forgetful(folder.path())).await;

@@ -108,6 +108,13 @@ impl Beginning {
     }
 }
 
+/// Up to where the archive of a store has everything from revision 1 on.
+pub(crate) async fn archived_without_gap(store: &dyn Store, place: &str) -> Result<Revision, Error> {
+    let archive = Beginning::of(place, store).await.map_err(readable)?;
+    let go_on = |last, segment: &Segment| if segment.after <= last { segment.last.max(last) } else { last };
+    Ok(archive.segments.iter().fold(0, go_on))
+}
+
 /// What an archive could not be read for, to whoever needs what is in it.
 fn readable(error: RestoreError) -> Error {
     let detail = error.to_string();

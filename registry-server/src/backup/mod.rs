@@ -7,7 +7,7 @@
 pub mod archive;
 mod compare;
 pub mod container;
-mod history;
+pub(crate) mod history;
 pub mod restore;
 pub(crate) mod scrub;
 pub mod shipper;

@@ -80,7 +80,7 @@ impl Backup {
         // Many artifacts may share a chunk.
         let mut wanted = BTreeSet::new();
         let registry = self.registry.clone();
-        let mut history = History::of(&**registry.store(), registry.archive());
+        let mut history = History::of(&**registry.store(), registry.archive().map(|(place, _)| place));
         let mut at = 0;
         while at < revision {
             let began = Instant::now();

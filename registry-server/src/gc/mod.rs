@@ -10,7 +10,7 @@ mod scheduled;
 pub(crate) mod tests;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use self::marks::Marks;
 use futures::TryStreamExt as _;
@@ -18,6 +18,7 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::CollectGarbagePhase as Phase;
 
 pub(crate) use self::scheduled::{Schedule, run};
+use crate::backup::history::archived_without_gap;
 use crate::chunks::garbage::Stored;
 use crate::error::Error;
 use crate::registry::{Intent, Registry, count};
@@ -105,9 +106,31 @@ pub(crate) async fn collect(
     let leftovers = registry.chunks().remove_leftovers(plan.grace, plan.dry_run).await?;
     report.removed_leftovers = leftovers.cast_signed();
     if tell(Phase::DropLog, 0) {
-        report.dropped_revisions = registry.drop_old_log(now, plan.keep_log, plan.dry_run).await?;
+        report.dropped_revisions = drop_log(registry, plan, now).await?;
     }
     Ok(report)
+}
+
+/// Drops what is old of the log, as far as the archive really has it: somebody may have removed something there.
+async fn drop_log(registry: &Registry, plan: &Plan, now: SystemTime) -> Result<i64, Error> {
+    let (Some(keep), Some((place, shipped))) = (plan.keep_log, registry.archive()) else { return Ok(0) };
+    let archived = match archived_without_gap(&**registry.store(), place).await {
+        Ok(archived) => archived.min(shipped),
+        Err(error) => {
+            tracing::error!(%error, "the log is not dropped, since the archive can't be read");
+            return Ok(0);
+        }
+    };
+    if archived < shipped {
+        let place = place.to_owned();
+        tracing::error!(
+            place,
+            revision = archived,
+            shipped,
+            "the archive has lost what was behind a revision: it is not dropped from the log"
+        );
+    }
+    registry.drop_old_log(now, keep, archived, plan.dry_run).await
 }
 
 struct Collection<'a> {

@@ -60,7 +60,7 @@ impl AdminService for Services {
                     let progress = |progress| {
                         caller.tell(Verified::Progress(progress));
                     };
-                    let (store, chunks, archive) = (registry.store(), registry.chunks(), registry.archive());
+                    let (store, chunks, archive) = (registry.store(), registry.chunks(), registry.archive().map(|(place, _)| place));
                     tokio::select! {
                         verified = verify(&**store, chunks, archive, skip_artifacts, progress) => Some(verified.map(Verified::Report)),
                         () = caller.out.closed() => None,

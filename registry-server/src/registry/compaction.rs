@@ -28,15 +28,15 @@ impl Needed {
 }
 
 impl Registry {
-    /// Drops what is in the log for longer than `keep`, if the archive has it. With `dry_run` it only counts. Answers how many revisions
-    /// were dropped.
+    /// Drops what is in the log for longer than `keep`, if the archive has it, which goes on behind the revision `archived`. With `dry_run`
+    /// it only counts. Answers how many revisions were dropped.
     pub(crate) async fn drop_old_log(
         &self,
         now: SystemTime,
-        keep: Option<Duration>,
+        keep: Duration,
+        archived: Revision,
         dry_run: bool,
     ) -> Result<i64, Error> {
-        let (Some(keep), Some(archived)) = (keep, self.archived()) else { return Ok(0) };
         let oldest = self.store.oldest().await?;
         // A time before all clocks is earlier than any revision.
         let Some(since) = now.checked_sub(keep) else { return Ok(0) };

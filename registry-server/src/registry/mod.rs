@@ -127,9 +127,9 @@ impl Registry {
         self.archive.as_ref().map(|archive| *archive.archived.borrow())
     }
 
-    /// Where the archive is, if there is one.
-    pub(crate) fn archive(&self) -> Option<&str> {
-        self.archive.as_ref().map(|archive| archive.place.as_str())
+    /// Where the archive is, if there is one, and the newest revision that this server has archived.
+    pub(crate) fn archive(&self) -> Option<(&str, Revision)> {
+        self.archive.as_ref().map(|archive| (archive.place.as_str(), *archive.archived.borrow()))
     }
 
     /// Its store of records.

@@ -133,6 +133,19 @@ async fn a_log_without_a_beginning_is_refused_without_the_base_of_it() {
     fs::remove_file(&files(image.path(), ".log")[0]).unwrap();
     let error = refused(&image);
     assert!(matches!(&error, StoreError::Damaged(what) if what.contains("is missing")), "{error}");
+    // What the base has is not in the log any more: to go on from there would give numbers away that were given.
+    for (left, newest) in [(Some(76), 6), (None, 0)] {
+        let image = copy(after.path());
+        let files = files(image.path(), ".log");
+        fs::remove_file(&files[1]).unwrap();
+        match left {
+            Some(bytes) => fs::File::options().write(true).open(&files[0]).unwrap().set_len(bytes).unwrap(),
+            None => fs::remove_file(&files[0]).unwrap(),
+        }
+        fs::remove_file(image.path().join("acknowledged")).unwrap();
+        let (error, ends) = (refused(&image), format!("it is of revision 8, and the log ends at {newest}"));
+        assert!(matches!(&error, StoreError::Damaged(what) if what.contains(&ends)), "{error}");
+    }
     // A base that is not what was written matters only when it is needed.
     let image = copy(after.path());
     let damaged = image.path().join("log").join(base.file_name().unwrap());

@@ -90,6 +90,10 @@ impl Log {
             let (file, revision) = (last.path.display(), tail.next);
             tracing::warn!(%file, at = tail.end, revision, "the last commits were not written whole: nobody was told of them");
         }
+        if let Some(base) = base.as_ref().filter(|base| base.revision >= tail.next) {
+            let what = format!("it is of revision {}, and the log ends at {}", base.revision, tail.next - 1);
+            return Err(refused_file(&base.path, &Broken::at(0, what)));
+        }
         let sealer = Sealer::new(key.clone());
         let writing = Mutex::new(Writing { sealer, next: tail.next, reserved: tail.end, turn_over: false });
         let (segments, base, last_group) = (RwLock::new(segments), Mutex::new(base), tail.last);
@@ -271,7 +275,8 @@ fn open_segments(
         let behind_base = segments.is_empty() && base.is_some_and(|base| first <= base.oldest);
         if segment.header.previous != previous && !behind_base {
             let missing = file_of(segment.header.previous);
-            return Err(refused(&format!("the file before it, {missing}, is missing")));
+            let base = if segments.is_empty() { ", and no base has what was in it" } else { "" };
+            return Err(refused(&format!("the file before it, {missing}, is missing{base}")));
         }
         segments.push(Arc::new(segment));
     }
