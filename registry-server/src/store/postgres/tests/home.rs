@@ -177,17 +177,22 @@ async fn a_session_that_another_client_has_had_is_refused_in_words() {
 async fn a_start_and_the_first_commit_take_few_round_trips() {
     let schema = Schema::new().await;
     drop(schema.open().await);
-    let (proxy, options) = super::faults::through_a_proxy(&schema).await;
-    let store = PostgresStore::open(options).await.unwrap();
-    store.identity().await.unwrap();
-    assert!(store.whole().await.unwrap());
-    store.get(COUNTER, KEY).await.unwrap();
-    // The database lets it in, tells what it is, and is read.
-    assert_eq!(proxy.round_trips()[0].count, 3, "{:?}", proxy.round_trips());
-    store.commit(Increment::hinted()).await.unwrap();
-    // It lets the lane in, and tells what it is; then the batch begins and is committed.
-    let lane = proxy.round_trips().into_iter().find(|trips| trips.commits).unwrap();
-    assert_eq!(lane.count, 4);
+    // What is sent at once may arrive in pieces on a busy machine, and counts as more: never as less.
+    let (mut reads, mut commits) = (usize::MAX, usize::MAX);
+    for _ in 0..5 {
+        let (proxy, options) = super::faults::through_a_proxy(&schema).await;
+        let store = PostgresStore::open(options).await.unwrap();
+        store.identity().await.unwrap();
+        assert!(store.whole().await.unwrap());
+        store.get(COUNTER, KEY).await.unwrap();
+        reads = reads.min(proxy.round_trips()[0].count);
+        store.commit(Increment::hinted()).await.unwrap();
+        let lane = proxy.round_trips().into_iter().find(|trips| trips.commits).unwrap();
+        commits = commits.min(lane.count);
+    }
+    // The database lets it in, tells what it is, and is read. It lets the lane in, and tells what it is; then the batch begins and is
+    // committed.
+    assert_eq!((reads, commits), (3, 4));
 }
 
 /// What is read behind the lock is what its former holder left, also where the default is another.
