@@ -132,7 +132,7 @@ async fn versions(
     };
     let listed = client.call(list).stream();
     let Some(stage) = select.stage else { return first(listed, limit, "newest").await };
-    // How many there are is known of the stages that hold few. With those, no more versions are looked at than it takes.
+    // The model says how many versions are in a stage that holds few: once all of them are found, no others are looked at.
     let model = client.get_model(parent).await?;
     let holds = match model.stages.iter().find(|summary| summary.stage() == stage) {
         _ if matches!(stage, pb::Stage::Development | pb::Stage::Archived) => usize::MAX,

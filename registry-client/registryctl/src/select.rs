@@ -1,4 +1,4 @@
-//! What a list is narrowed to: options that become one condition in CEL, which the registry evaluates.
+//! Options that narrow a list: together they are one condition in CEL, which the registry evaluates.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args as Group;
@@ -7,7 +7,7 @@ use registry_client::{known, pb};
 use crate::args::{Open, one_of, time};
 use crate::values::Named;
 
-/// What is listed, which says what a condition is about.
+/// What is listed: a condition is about that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Of {
     Namespaces,

@@ -70,6 +70,12 @@ impl Segment {
     }
 }
 
+/// Up to where segments in their order have everything from revision 1 on.
+pub(super) fn without_gap(segments: &[Segment]) -> Revision {
+    let go_on = |last, segment: &Segment| if segment.after <= last { segment.last.max(last) } else { last };
+    segments.iter().fold(0, go_on)
+}
+
 /// An archive, to be read.
 pub(super) struct Archived {
     pub(super) folder: Folder,

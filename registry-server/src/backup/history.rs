@@ -1,6 +1,8 @@
 //! The whole log of a registry, from revision 1 on: what its store has dropped is read from its archive.
 
-use super::archive::{Archived, Segment};
+use uuid::Uuid;
+
+use super::archive::{self, Archived, Segment};
 use super::restore::RestoreError;
 use super::shipper::owner_of;
 use crate::error::Error;
@@ -8,7 +10,6 @@ use crate::places::Folder;
 use crate::registry::chain::Position;
 use crate::store::{Revision, Store, StoreError};
 use crate::stored::LogEntry;
-use uuid::Uuid;
 
 /// Reads a log on.
 pub(super) struct History<'a> {
@@ -22,12 +23,12 @@ pub(super) struct History<'a> {
     pub(super) archived: Revision,
 }
 
-/// What an archive has.
+/// The log in an archive, while it is read.
 struct Beginning {
     archive: Archived,
     timeline: Uuid,
     segments: Vec<Segment>,
-    /// What was read of a segment, and not asked for yet.
+    /// The entries of the segment that was read last which were not handed out yet.
     read: std::vec::IntoIter<LogEntry>,
 }
 
@@ -110,9 +111,8 @@ impl Beginning {
 
 /// Up to where the archive of a store has everything from revision 1 on.
 pub(crate) async fn archived_without_gap(store: &dyn Store, place: &str) -> Result<Revision, Error> {
-    let archive = Beginning::of(place, store).await.map_err(readable)?;
-    let go_on = |last, segment: &Segment| if segment.after <= last { segment.last.max(last) } else { last };
-    Ok(archive.segments.iter().fold(0, go_on))
+    let beginning = Beginning::of(place, store).await.map_err(readable)?;
+    Ok(archive::without_gap(&beginning.segments))
 }
 
 /// What an archive could not be read for, to whoever needs what is in it.

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use uuid::Uuid;
 
-use super::archive::{Archived, Segment};
+use super::archive::{self, Archived, Segment};
 use super::container::Sealer;
 use super::restore::RestoreError;
 use crate::chunks::ChunkError;
@@ -172,9 +172,7 @@ impl Shipper {
             }
         }
         // If segments were lost, what they had is shipped again: the log still has it.
-        let go_on =
-            |shipped, segment: &Segment| if segment.after <= shipped { segment.last.max(shipped) } else { shipped };
-        let shipped = segments.iter().fold(0, go_on);
+        let shipped = archive::without_gap(&segments);
         let position = Position::of(self.store(), shipped).await.map_err(|error| self.gap(shipped, error))?;
         self.shipped = position.ok_or_else(|| self.other_past(shipped))?;
         self.timeline = timeline;

@@ -50,8 +50,7 @@ pub async fn verify(
     let mut verification = Verification { report, progress };
     let folder = tempfile::tempdir().map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let replayed = SledStore::open(folder.path(), CACHE_BYTES, &LAYOUT)?;
-    let log = verification.log(store, History::of(store, archive), &replayed).await?;
-    if log {
+    if verification.log(store, History::of(store, archive), &replayed).await? {
         verification.state(store, &replayed).await?;
     }
     if !skip_artifacts {

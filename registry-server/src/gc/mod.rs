@@ -122,7 +122,6 @@ async fn drop_log(registry: &Registry, plan: &Plan, now: SystemTime) -> Result<i
         }
     };
     if archived < shipped {
-        let place = place.to_owned();
         tracing::error!(
             place,
             revision = archived,

@@ -7,7 +7,8 @@ use super::forgetting::forgotten_up_to;
 use crate::error::Error;
 use crate::store::Revision;
 
-/// In how many pieces, at least, the log of the time is that it is kept for: so much longer the last of it may be there.
+/// Into how many files, at least, goes what is logged in the time that the log is kept. A file goes when all in it is old: a revision may
+/// stay longer by that part of the time.
 const PIECES: u32 = 8;
 
 /// What has to be in the log still.
@@ -40,8 +41,8 @@ impl Registry {
         let oldest = self.store.oldest().await?;
         // A time before all clocks is earlier than any revision.
         let Some(since) = now.checked_sub(keep) else { return Ok(0) };
-        let young = self.first_since(since.into()).await?;
-        let recent = self.first_since((now - keep / PIECES).into()).await?;
+        let young = self.first_since(oldest, since.into()).await?;
+        let recent = self.first_since(oldest, (now - keep / PIECES).into()).await?;
         let needed = Needed { young, archived, forgotten: forgotten_up_to(&*self.store).await? };
         let first = needed.first();
         if dry_run {

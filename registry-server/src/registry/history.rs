@@ -47,7 +47,7 @@ impl Registry {
         self.parent_must_exist(selection).await?;
         let oldest = self.store.oldest().await?;
         // What was then may be what was dropped.
-        let since = async |time| match self.first_since(time).await? {
+        let since = async |time| match self.first_since(oldest, time).await? {
             first if first == oldest && oldest > 1 => Err(StoreError::Compacted { oldest }.into()),
             first => Ok::<_, Error>(first),
         };
@@ -107,10 +107,10 @@ impl Registry {
         }
     }
 
-    /// The first revision at or after a time; the one after the newest if there is none. Times never decrease along the log. One that
+    /// The first revision at or after a time, from the oldest on; the one after the newest if there is none. Times never decrease along the log. One that
     /// can't be read counts as later.
-    pub(super) async fn first_since(&self, time: Timestamp) -> Result<Revision, Error> {
-        let (mut low, mut high) = (self.store.oldest().await?, self.store.newest().await? + 1);
+    pub(super) async fn first_since(&self, oldest: Revision, time: Timestamp) -> Result<Revision, Error> {
+        let (mut low, mut high) = (oldest, self.store.newest().await? + 1);
         while low < high {
             let middle = low + (high - low) / 2;
             match self.first_with_time(middle, high).await? {

@@ -6,15 +6,15 @@ use bytes::Bytes;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
-use super::filtered::Search;
 use super::models::ModelRow;
-use super::resource::{Resource as _, Row};
+use super::pages::Search;
+use super::resource::Resource as _;
 use super::transaction::{Records as _, decode};
 use super::{Registry, versions};
 use crate::error::Error;
 use crate::rules::expression::Expression;
 use crate::rules::names::{MODELS, Name, VERSIONS};
-use crate::store::{Range, Record, SCAN_BYTES, Source};
+use crate::store::{Range, SCAN_BYTES, Source};
 
 /// How many deleted models a page of versions passes over at most.
 const PASSED_OVER: usize = 100;
@@ -87,7 +87,7 @@ impl Registry {
                 if page.filter.is_some() && items.len() == page.size {
                     return Ok(Listed { items, next: range.after });
                 }
-                if !search.wants(&hit.record.payload) {
+                if !search.wants(|| &hit.record.payload) {
                     range.after = Some(hit.position);
                     continue;
                 }
@@ -122,26 +122,5 @@ impl Registry {
         let version = self.store.resolve(version).await?;
         self.store.must_exist(&version).await?;
         self.page::<pb::Artifact, _>(Source::Kind(pb::Artifact::KIND), version.prefix(), page, |hit| decode(&hit)).await
-    }
-
-    pub(super) async fn page<R: Row, T>(
-        &self,
-        source: Source,
-        prefix: Vec<u8>,
-        page: &Page,
-        read: impl Fn(Record) -> Result<T, Error>,
-    ) -> Result<Listed<T>, Error> {
-        if page.filter.is_some() {
-            return self.filtered::<R, T>(source, prefix, page, read).await;
-        }
-        // One more than asked for tells whether there is more.
-        let range = Range { prefix, after: page.after.clone(), reverse: page.reverse, limit: page.size + 1 };
-        let mut hits = self.store.scan(source, &range).await?;
-        let bytes: usize = hits.iter().map(|hit| hit.record.payload.len()).sum();
-        let more = hits.len() > page.size || bytes >= SCAN_BYTES;
-        hits.truncate(page.size);
-        let next = hits.last().filter(|_| more).map(|hit| hit.position.clone());
-        let items = hits.into_iter().map(|hit| read(hit.record)).collect::<Result<_, _>>()?;
-        Ok(Listed { items, next })
     }
 }

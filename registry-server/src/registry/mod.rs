@@ -14,7 +14,6 @@ pub(crate) mod deletion;
 mod encryption;
 pub(crate) mod events;
 mod facts;
-mod filtered;
 pub(crate) mod finalize;
 mod forgetting;
 pub(crate) mod history;
@@ -22,6 +21,7 @@ pub(crate) mod kinds;
 pub(crate) mod lists;
 pub(crate) mod models;
 mod namespaces;
+mod pages;
 pub(crate) mod policies;
 pub(crate) mod prune;
 pub(crate) mod purge;
@@ -96,7 +96,7 @@ impl Registry {
             purge_after,
             tail,
             sweeps: Arc::default(),
-            searches: filtered::turns(),
+            searches: pages::turns(),
             archive: None,
         }
     }

@@ -102,6 +102,14 @@ pub(super) fn check_follows(newest: Revision, entries: &[stored::LogEntry]) -> R
     Ok(())
 }
 
+/// Fails if the first entry that was found behind a revision is not the next one: that was dropped.
+pub(super) fn check_there(after: Revision, first: Option<Revision>) -> Result<(), StoreError> {
+    match first {
+        Some(oldest) if oldest > after + 1 => Err(StoreError::Compacted { oldest }),
+        _ => Ok(()),
+    }
+}
+
 /// How many bytes an entry has with its writes, about.
 pub(super) fn size_of(entry: &stored::LogEntry) -> usize {
     let payload = |write: &stored::LoggedWrite| match &write.value {

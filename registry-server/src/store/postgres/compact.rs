@@ -1,11 +1,10 @@
 //! Dropping the beginning of the log.
 
+use super::PostgresStore;
 use super::error::Failure;
 use super::pool::Pooled;
 use super::read::revision;
 use crate::store::{Revision, StoreError};
-
-use super::PostgresStore;
 
 /// How many revisions go at once: a long transaction keeps old versions of all rows.
 const AT_ONCE: i64 = 10_000;
@@ -44,16 +43,4 @@ pub(super) async fn oldest(pooled: Pooled) -> Result<Revision, Failure> {
     let connection = &pooled.reader()?.connection;
     let oldest = async { Ok(connection.client().query_one("SELECT oldest FROM store", &[]).await?) };
     revision(&connection.limited(oldest).await?, 0)
-}
-
-/// What was read of the log behind a revision, if that was not dropped.
-pub(super) fn without_gap<T>(
-    after: Revision,
-    read: Vec<T>,
-    number: impl Fn(&T) -> Revision,
-) -> Result<Vec<T>, StoreError> {
-    match read.first().map(number) {
-        Some(oldest) if oldest > after + 1 => Err(StoreError::Compacted { oldest }),
-        _ => Ok(read),
-    }
 }

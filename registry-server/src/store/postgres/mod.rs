@@ -57,7 +57,7 @@ use self::pool::Pool;
 use self::read::{Reader, Reads};
 use super::{
     Decision, Flaw, Hit, Kind, Layout, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError,
-    Whereabouts,
+    Whereabouts, logged,
 };
 use crate::stored;
 
@@ -239,12 +239,14 @@ impl Store for PostgresStore {
 
     async fn log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
         let read = self.pool.read(|pooled| async move { pooled.reader()?.log(after, limit).await }).await?;
-        compact::without_gap(after, read, |entry| entry.revision)
+        logged::check_there(after, read.first().map(|entry| entry.revision))?;
+        Ok(read)
     }
 
     async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, StoreError> {
         let read = self.pool.read(|pooled| async move { pooled.reader()?.changes(after, limit).await }).await?;
-        compact::without_gap(after, read, |entry| entry.revision)
+        logged::check_there(after, read.first().map(|entry| entry.revision))?;
+        Ok(read)
     }
 
     async fn restore(&self, entries: Vec<stored::LogEntry>, whole: bool) -> Result<Revision, StoreError> {

@@ -245,8 +245,8 @@ impl Disk {
                 Err(error) => return Err(error),
             };
             for entry in group.entries.into_iter().filter(|entry| entry.revision > after) {
-                if entries.is_empty() && entry.revision > after + 1 {
-                    return Err(StoreError::Compacted { oldest: entry.revision });
+                if entries.is_empty() {
+                    logged::check_there(after, Some(entry.revision))?;
                 }
                 bytes += size_of(&entry);
                 entries.push(entry);

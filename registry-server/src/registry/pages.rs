@@ -1,11 +1,12 @@
-//! Pages of what meets a condition. A page costs what it looks at, and that is bounded: it may be short, or empty, and not be the last.
+//! Pages of records, of all or of those that meet a condition. With one, a page costs what it looks at, and that is bounded: it may be
+//! short, or empty, and not be the last.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
@@ -29,7 +30,7 @@ pub(super) struct Search<'a> {
     looked_at: usize,
     read: usize,
     began: Instant,
-    _turn: Option<OwnedSemaphorePermit>,
+    _turn: Option<SemaphorePermit<'a>>,
 }
 
 /// How many pages are searched at once: on one of two processors, so that searches don't hold up calls that cost little.
@@ -40,19 +41,19 @@ pub(super) fn turns() -> Arc<Semaphore> {
 
 impl<'a> Search<'a> {
     /// Begins one when its turn has come.
-    pub(super) async fn of(page: &'a Page, turns: &Arc<Semaphore>) -> Self {
+    pub(super) async fn of(page: &'a Page, turns: &'a Semaphore) -> Self {
         let turn = match page.filter {
-            Some(_) => Arc::clone(turns).acquire_owned().await.ok(),
+            Some(_) => turns.acquire().await.ok(),
             None => None,
         };
         let (filter, read) = (page.filter.as_deref(), page.size + 1);
         Self { filter, looked_at: 0, read, began: Instant::now(), _turn: turn }
     }
 
-    /// Whether a record is wanted, which is about a message as it is encoded.
-    pub(super) fn wants(&mut self, message: &[u8]) -> bool {
+    /// Whether a record is wanted, by the message in it as it is encoded.
+    pub(super) fn wants<'m>(&mut self, message: impl FnOnce() -> &'m [u8]) -> bool {
         self.looked_at += 1;
-        self.filter.is_none_or(|filter| filter.matches(message))
+        self.filter.is_none_or(|filter| filter.matches(message()))
     }
 
     /// Whether it is time to return what was found.
@@ -60,7 +61,8 @@ impl<'a> Search<'a> {
         self.filter.is_some() && (self.looked_at >= LOOKED_AT || self.began.elapsed() >= TIME)
     }
 
-    /// How many records to read next: as many as the page takes, and more while nothing is found. Lets others have their turn.
+    /// How many records to read next: one more than the page takes, which tells whether there are more. With a condition, more while
+    /// nothing is found, and others have their turn.
     pub(super) async fn next_read(&mut self) -> usize {
         if self.filter.is_none() {
             return self.read;
@@ -75,8 +77,8 @@ impl<'a> Search<'a> {
 }
 
 impl Registry {
-    /// A page of the records of a source that meet its filter.
-    pub(super) async fn filtered<R: Row, T>(
+    /// A page of the records of a source, of those that meet its filter if it has one.
+    pub(super) async fn page<R: Row, T>(
         &self,
         source: Source,
         prefix: Vec<u8>,
@@ -96,7 +98,7 @@ impl Registry {
                     return Ok(Listed { items, next: range.after });
                 }
                 range.after = Some(hit.position);
-                if search.wants(R::encoded(&hit.record)) {
+                if search.wants(|| R::encoded(&hit.record)) {
                     bytes += hit.record.payload.len();
                     items.push(read(hit.record)?);
                 }
@@ -104,7 +106,7 @@ impl Registry {
             if !more {
                 return Ok(Listed { items, next: None });
             }
-            if items.len() == page.size || search.is_over() {
+            if items.len() == page.size || bytes >= SCAN_BYTES || search.is_over() {
                 return Ok(Listed { items, next: range.after });
             }
         }
@@ -158,7 +160,7 @@ mod tests {
         let read = async |page: &Page| {
             let of = name(1).parent().prefix();
             let number = |record: Record| Ok(<pb::Version as Row>::decode(&record)?.number);
-            registry.filtered::<pb::Version, _>(Source::Kind(pb::Version::KIND), of, page, number).await.unwrap()
+            registry.page::<pb::Version, _>(Source::Kind(pb::Version::KIND), of, page, number).await.unwrap()
         };
 
         let (mut after, mut found, mut pages) = (None, Vec::new(), 0);
@@ -186,22 +188,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn reads_grow_while_nothing_is_found() {
-        let (page, turns) = (page("version.number == 0", 20, None), turns());
+        let (all, page, turns) = (page("", 20, None), page("version.number == 0", 20, None), turns());
         let mut search = Search::of(&page, &turns).await;
         let mut reads = Vec::new();
         while !search.is_over() {
             reads.push(search.next_read().await);
             for _ in 0..reads[reads.len() - 1] {
-                assert!(!search.wants(&[0xa8, 0x01, 1]), "version 1");
+                assert!(!search.wants(|| &[0xa8, 0x01, 1]), "version 1");
             }
         }
         assert_eq!(reads[..4], [21, 84, 128, 128]);
         assert_eq!(reads.iter().sum::<usize>(), LOOKED_AT);
         assert!(reads.iter().all(|read| *read <= READ), "{reads:?}");
 
-        let page = Page { filter: None, ..page };
-        let mut search = Search::of(&page, &turns).await;
+        let mut search = Search::of(&all, &turns).await;
         assert_eq!([search.next_read().await, search.next_read().await], [21, 21]);
-        assert!(search.wants(&[]) && !search.is_over());
+        assert!(search.wants(|| &[]) && !search.is_over());
     }
 }
