@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::{Stream, stream};
@@ -17,6 +17,10 @@ use tonic::transport::server::Connected;
 const GREETING: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 /// How long to wait when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the other side may be silent after the end of what it is sent, and how long it may take in all to end as well.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_MOST: Duration = Duration::from_secs(30);
 
 /// What connections may do.
 #[derive(Debug, Clone, Copy)]
@@ -79,13 +83,15 @@ pub(crate) struct Connection<IO> {
     /// How many bytes came, up to a greeting.
     greeting: usize,
     alarm: Pin<Box<Sleep>>,
+    /// When the end was sent.
+    ended: Option<Instant>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl<IO> Connection<IO> {
     fn new(io: IO, limits: Limits, place: Option<OwnedSemaphorePermit>) -> Self {
         let alarm = Box::pin(sleep(limits.handshake));
-        Self { io, idle: limits.idle, activity: Activity::default(), greeting: 0, alarm, _place: place }
+        Self { io, idle: limits.idle, activity: Activity::default(), greeting: 0, alarm, ended: None, _place: place }
     }
 
     /// When it is to be closed, as far as is known now.
@@ -120,7 +126,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Connection<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(context, bytes)
     }
@@ -129,8 +135,29 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
         Pin::new(&mut self.io).poll_flush(context)
     }
 
+    /// Sends the end, then reads until the other side ends too. A socket that is closed while bytes still come to it
+    /// resets the connection, and the other side loses what it has not read yet.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
+        let this = &mut *self;
+        let ended = match this.ended {
+            Some(ended) => ended,
+            None => {
+                ready!(Pin::new(&mut this.io).poll_shutdown(context))?;
+                this.alarm.set(sleep(LINGER));
+                *this.ended.insert(Instant::now())
+            }
+        };
+        let mut bytes = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut this.io).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() && ended.elapsed() < LINGER_MOST => {
+                    this.alarm.as_mut().reset(Instant::now() + LINGER);
+                }
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return this.alarm.as_mut().poll(context).map(Ok),
+            }
+        }
     }
 
     fn poll_write_vectored(
@@ -239,6 +266,32 @@ mod tests {
         assert!(timeout(5 * LIMITS.idle, connection.read(&mut [0; 64])).await.is_err(), "a call is open");
         drop(call);
         assert!(ends(&mut connection).await >= LIMITS.idle / 2);
+    }
+
+    #[tokio::test]
+    async fn a_connection_ends_when_the_other_side_has_ended() {
+        let (mut client, mut connection) = connection();
+        let closed = tokio::spawn(async move { connection.shutdown().await });
+        assert_eq!(client.read(&mut [0; 64]).await.unwrap(), 0, "it is told of the end");
+        client.write_all(&[0; 5000]).await.expect("it may say what it began");
+        drop(client);
+        closed.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_does_not_wait_long_for_the_end_of_the_other_side() {
+        let (mut client, mut connection) = connection();
+        let began = Instant::now();
+        connection.shutdown().await.unwrap();
+        assert!((LINGER..2 * LINGER).contains(&began.elapsed()), "it is silent");
+
+        let (mut connection, began) = (Connection::new(connection.io, LIMITS, None), Instant::now());
+        let closed = tokio::spawn(async move { connection.shutdown().await });
+        while client.write_all(&[0; 64]).await.is_ok() {
+            sleep(LINGER / 2).await;
+        }
+        closed.await.unwrap().unwrap();
+        assert!((LINGER_MOST..2 * LINGER_MOST).contains(&began.elapsed()), "it goes on");
     }
 
     #[tokio::test]
