@@ -14,8 +14,17 @@ const FUNCTIONS: [&str; 7] = ["contains", "duration", "endsWith", "has", "size",
 
 /// Checks a condition over something.
 pub(super) fn condition(term: &Term, of: &Subject) -> Result<Node, Wrong> {
+    checker(of)?.condition(term)
+}
+
+/// Checks an expression over something that gives any value.
+pub(super) fn value(term: &Term, of: &Subject) -> Result<Node, Wrong> {
+    Ok(checker(of)?.term(term)?.node)
+}
+
+fn checker(of: &Subject) -> Result<Checker, Wrong> {
     let message = types::message(of.message).ok_or_else(|| Wrong::whole("is over a message that does not exist"))?;
-    Checker { of: *of, message }.condition(term)
+    Ok(Checker { of: *of, message })
 }
 
 struct Checker {

@@ -16,6 +16,8 @@
 
 mod check;
 mod eval;
+mod leaves;
+mod plan;
 mod program;
 mod syntax;
 #[cfg(test)]
@@ -26,6 +28,8 @@ mod wire;
 
 use std::fmt;
 
+pub(crate) use self::leaves::{Leaf, Path};
+pub(crate) use self::plan::{Condition, Sorting, Test, TextTest, path};
 use self::program::Node;
 use self::wire::Value;
 
@@ -50,6 +54,7 @@ pub(crate) const NAMESPACE: Subject = Subject { variable: "resource", message: "
 /// A condition that was checked.
 #[derive(Debug)]
 pub(crate) struct Expression {
+    of: Subject,
     condition: Node,
 }
 
@@ -57,7 +62,7 @@ impl Expression {
     /// Parses a condition over something and checks it.
     pub(crate) fn parse(text: &str, of: &Subject) -> Result<Self, Fault> {
         let condition = syntax::parse(text).and_then(|term| check::condition(&term, of));
-        condition.map(|condition| Self { condition }).map_err(|error| error.placed(text))
+        condition.map(|condition| Self { of: *of, condition }).map_err(|error| error.placed(text))
     }
 
     /// Whether a message, as it is encoded, meets the condition.
@@ -72,6 +77,11 @@ pub(crate) fn embedded(message: &[u8], field: u32) -> &[u8] {
         Some(wire::Wire::Bytes(bytes)) => bytes,
         _ => &[],
     }
+}
+
+/// Whether a field of a message is set, as it is encoded.
+pub(crate) fn has(message: &[u8], field: u32) -> bool {
+    wire::has_field(message, field)
 }
 
 /// Why a text is no condition, and where.

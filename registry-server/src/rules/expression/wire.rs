@@ -131,7 +131,7 @@ fn default(shape: &Shape) -> Option<Value<'static>> {
     }
 }
 
-fn read<'a>(shape: &'a Shape, wire: Wire<'a>) -> Option<Value<'a>> {
+pub(super) fn read<'a>(shape: &'a Shape, wire: Wire<'a>) -> Option<Value<'a>> {
     Some(match (shape, wire) {
         (Shape::Bool, Wire::Varint(value)) => Value::Bool(value != 0),
         // As the standard has it, a negative number of 32 bits is written as one of 64.
@@ -170,7 +170,7 @@ fn seconds_and_nanos(message: &[u8]) -> Option<(i64, i32)> {
 }
 
 /// What a `google.protobuf.Value` holds.
-fn json(message: &[u8]) -> Option<Value<'_>> {
+pub(super) fn json(message: &[u8]) -> Option<Value<'_>> {
     let (number, wire) = Fields(message).last()?;
     let shape = match number {
         1 => return Some(Value::Null),
