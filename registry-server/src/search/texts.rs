@@ -1,0 +1,136 @@
+//! Texts by record, and records by text: each text is kept once.
+
+use indexmap::IndexSet;
+use roaring::RoaringBitmap;
+
+use super::column::{Column, Serial};
+use crate::rules::expression::TextTest;
+
+/// Longer texts are not kept.
+const LONGEST: usize = 512;
+
+/// The texts at one path.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    words: IndexSet<Box<str>>,
+    /// Who has each of them.
+    holders: Vec<Holders>,
+    of: Column<u32>,
+    /// Those whose text is too long to be kept: only the record tells.
+    too_long: RoaringBitmap,
+    bytes: usize,
+}
+
+/// The records with one text: most texts are of one record, or of many.
+#[derive(Debug)]
+enum Holders {
+    One(Serial),
+    Many(Box<RoaringBitmap>),
+}
+
+impl Holders {
+    fn none() -> Self {
+        Self::Many(Box::default())
+    }
+
+    fn insert(&mut self, serial: Serial) {
+        match self {
+            Self::Many(many) if many.is_empty() => *self = Self::One(serial),
+            Self::Many(many) => {
+                many.insert(serial);
+            }
+            Self::One(one) if *one == serial => {}
+            Self::One(one) => *self = Self::Many(Box::new([*one, serial].into_iter().collect())),
+        }
+    }
+
+    fn remove(&mut self, serial: Serial) {
+        match self {
+            Self::One(one) if *one == serial => *self = Self::none(),
+            Self::One(_) => {}
+            Self::Many(many) => {
+                many.remove(serial);
+            }
+        }
+    }
+
+    fn add_to(&self, found: &mut RoaringBitmap) {
+        match self {
+            Self::One(one) => {
+                found.insert(*one);
+            }
+            Self::Many(many) => *found |= &**many,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::One(_) => 0,
+            Self::Many(many) => size_of::<RoaringBitmap>() + many.serialized_size(),
+        }
+    }
+}
+
+impl Texts {
+    pub(super) fn set(&mut self, serial: Serial, text: &str) {
+        if text.len() > LONGEST {
+            self.remove(serial);
+            self.too_long.insert(serial);
+            return;
+        }
+        self.too_long.remove(serial);
+        let word = match self.words.get_index_of(text) {
+            Some(word) => word,
+            None => {
+                self.bytes += text.len();
+                self.holders.push(Holders::none());
+                self.words.insert_full(text.into()).0
+            }
+        };
+        // There are fewer texts than records.
+        let word = u32::try_from(word).unwrap_or(u32::MAX);
+        match self.of.set(serial, word) {
+            Some(before) if before == word => return,
+            Some(before) => self.holders[before as usize].remove(serial),
+            None => {}
+        }
+        self.holders[word as usize].insert(serial);
+    }
+
+    pub(super) fn remove(&mut self, serial: Serial) {
+        self.too_long.remove(serial);
+        if let Some(word) = self.of.remove(serial) {
+            self.holders[word as usize].remove(serial);
+        }
+    }
+
+    /// The text of a record. `None` also if it is too long.
+    pub(super) fn get(&self, serial: Serial) -> Option<&str> {
+        self.words.get_index(self.of.get(serial)? as usize).map(|word| &**word)
+    }
+
+    /// The records whose texts are meant, and whether all of these are.
+    pub(super) fn find(&self, test: &TextTest) -> (RoaringBitmap, bool) {
+        let mut found = self.too_long.clone();
+        match test {
+            TextTest::Equal(text) => {
+                if let Some(word) = self.words.get_index_of(text.as_str()) {
+                    self.holders[word].add_to(&mut found);
+                }
+            }
+            test => {
+                for (_, holders) in self.words.iter().zip(&self.holders).filter(|(word, _)| test.takes(word)) {
+                    holders.add_to(&mut found);
+                }
+            }
+        }
+        (found, self.too_long.is_empty())
+    }
+
+    /// The memory it takes, in bytes, about.
+    pub(super) fn bytes(&self) -> usize {
+        const ENTRY: usize = size_of::<(usize, Box<str>)>() + 2 * size_of::<usize>() + size_of::<Holders>();
+        let holders = self.holders.iter().map(Holders::bytes).sum::<usize>();
+        self.bytes + self.words.len() * ENTRY + holders + self.of.bytes() + self.too_long.serialized_size()
+    }
+}
