@@ -20,6 +20,7 @@ pub mod places;
 pub mod registry;
 mod room;
 mod rules;
+mod search;
 pub mod server;
 pub mod settings;
 mod status;
