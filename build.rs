@@ -97,7 +97,7 @@ fn of_method(pool: &DescriptorPool, method: &MethodDescriptor) -> String {
         code += &format!(
             "impl Paged for crate::v1::{request} {{
                 type Item = crate::v1::{item};
-                {page_size} {page_token} {filter} {order_by} {show_deleted}
+                {page_size} {page_token} {filter} {order_by} {show_deleted} {count} {explain}
                 fn page(items: Vec<Self::Item>, next_page_token: String) -> Self::Response {{
                     Self::Response {{ {items}: items, next_page_token, ..Default::default() }}
                 }}
@@ -112,6 +112,8 @@ fn of_method(pool: &DescriptorPool, method: &MethodDescriptor) -> String {
             filter = optional("filter", "&str", "&"),
             order_by = optional("order_by", "&str", "&"),
             show_deleted = optional("show_deleted", "bool", ""),
+            count = optional("count", "bool", ""),
+            explain = optional("explain", "bool", ""),
         );
     }
     code

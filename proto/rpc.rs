@@ -60,6 +60,14 @@ pub trait Paged: Request {
     fn show_deleted(&self) -> bool {
         false
     }
+    /// Whether to count what the whole list has.
+    fn count(&self) -> bool {
+        false
+    }
+    /// Whether to say how the page came about.
+    fn explain(&self) -> bool {
+        false
+    }
     /// A response with these items, and the token of the next page.
     fn page(items: Vec<Self::Item>, next_page_token: String) -> Self::Response;
     /// The items of a response, and the token of the next page.

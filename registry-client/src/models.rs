@@ -120,10 +120,14 @@ setters!(ListModelsRequest {
     parent(namespace: impl Into<String>) |r| r.parent = namespace.into();
     /// Only those that meet this condition, in CEL: `model.team == "risk"`. A page may be short or empty and not be the last; `stream()` goes on.
     filter(filter: impl Into<String>) |r| r.filter = filter.into();
-    /// `name` (the default) or `create_time`, each also with ` desc`.
+    /// `name` (the default) or any other values, each also with ` desc`: `team, create_time desc`.
     order_by(order: impl Into<String>) |r| r.order_by = order.into();
     /// Deleted models as well.
     show_deleted(show: bool) |r| r.show_deleted = show;
+    /// Count what the whole list has.
+    count(count: bool) |r| r.count = count;
+    /// Say how the page came about.
+    explain(explain: bool) |r| r.explain = explain;
 });
 
 setters!(UpdateModelRequest {

@@ -236,10 +236,14 @@ setters!(CreateVersionRequest {
 setters!(ListVersionsRequest {
     /// Only those that meet this condition, in CEL: `version.stage == "PRODUCTION"`. A page may be short or empty and not be the last; `stream()` goes on.
     filter(filter: impl Into<String>) |r| r.filter = filter.into();
-    /// `number` (the default) or `number desc`.
+    /// `number` (the default) or any other values, each also with ` desc`: `metrics.validation.auc desc, create_time`.
     order_by(order: impl Into<String>) |r| r.order_by = order.into();
     /// Deleted versions as well.
     show_deleted(show: bool) |r| r.show_deleted = show;
+    /// Count what the whole list has.
+    count(count: bool) |r| r.count = count;
+    /// Say how the page came about.
+    explain(explain: bool) |r| r.explain = explain;
 });
 
 setters!(UpdateVersionRequest {

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::places::{PlaceError, place_type};
 use crate::registry::Registry;
 use crate::registry::chain::Position;
+use crate::search::{Facts, Index, State};
 use crate::store::StoreError;
 
 /// The version of this program.
@@ -109,6 +110,23 @@ impl About {
             archive,
             start_time: Some(self.started.into()),
             server_time: Some(SystemTime::now().into()),
+            index: registry.index().map(index_status),
         })
+    }
+}
+
+fn index_status(index: &Index) -> pb::IndexStatus {
+    let Facts { state, records, bytes, most_bytes } = index.facts();
+    let (state, revision) = match state {
+        State::Building => (pb::IndexState::Building, 0),
+        State::At(revision) => (pb::IndexState::Ready, revision),
+        State::TooLarge => (pb::IndexState::TooLarge, 0),
+    };
+    pb::IndexStatus {
+        state: state.into(),
+        revision: revision.cast_signed(),
+        resource_count: records.cast_signed(),
+        size_bytes: bytes.cast_signed(),
+        limit_bytes: most_bytes.cast_signed(),
     }
 }

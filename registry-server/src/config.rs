@@ -67,6 +67,8 @@ pub struct Config {
     pub log: String,
     /// How much memory the embedded store may use for pages.
     pub cache: Memory,
+    /// How much memory the index may use that answers filters and orders.
+    pub index_memory: Memory,
     /// The largest message that is taken.
     pub max_message_size: Size,
     /// The largest artifact that is taken; without it, any.
@@ -117,6 +119,7 @@ impl Default for Config {
             log_format: LogFormat::Human,
             log: "info".to_owned(),
             cache: Memory::Share(25),
+            index_memory: Memory::Share(15),
             max_message_size: Size::of_mib(8),
             max_artifact_size: None,
             namespace_quota: None,

@@ -99,6 +99,9 @@ pub enum Error {
     /// Go to another server, or come back.
     #[error("the server is shutting down")]
     Draining,
+    /// Ask for another order, or come back later.
+    #[error("the index that lists are ordered by is still being built")]
+    IndexBuilding,
     /// Try again with the same request id.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -44,6 +44,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 // What goes on beside the calls.
 const HEALTH: &str = "health";
 const ARCHIVE: &str = "archive";
+const INDEXING: &str = "index";
 const COLLECTING: &str = "garbage collection";
 const OWNING: &str = "ownership of the artifacts";
 
@@ -84,6 +85,7 @@ impl Server {
             (Some(shipper), Some(place)) => registry.with_archive(place, shipper.archived()),
             _ => registry,
         };
+        let registry = registry.with_index(config.index_memory.size().bytes());
         let about = About::new(&config, stores.store.identity().await?, stores.encrypted);
         Ok(Self { config, about, stores, registry, shipper })
     }
@@ -113,6 +115,9 @@ impl Server {
         let mut tasks = Tasks::default();
         tasks.spawn(HEALTH, tell_health(health.clone(), stores.store.healthy(), draining.clone()));
         tasks.spawn(OWNING, owners::keep(stores.owner.clone(), Arc::clone(&stores.store), draining.clone()));
+        if let Some(index) = registry.index() {
+            tasks.spawn(INDEXING, index.clone().keep(Arc::clone(&stores.store), draining.clone()));
+        }
         let (served, serving_ended) = watch::channel(false);
         if let Some(shipper) = shipper {
             tasks.spawn(ARCHIVE, shipper.run(config.archive_every.0, serving_ended));

@@ -55,7 +55,7 @@ pub(crate) fn status(error: &Error) -> Status {
             details.set_retry_info(Some(RETRY_AFTER));
         }
         Error::Exceeded(exceeded) => metadata = limits(exceeded),
-        Error::Draining | Error::Overloaded(_) | Error::Store(StoreError::Unavailable(_)) => {
+        Error::Draining | Error::IndexBuilding | Error::Overloaded(_) | Error::Store(StoreError::Unavailable(_)) => {
             details.set_retry_info(Some(RETRY_AFTER));
         }
         Error::Store(StoreError::Compacted { oldest }) => {
@@ -156,6 +156,7 @@ fn code(error: &Error) -> (Code, ErrorReason) {
         Error::Damaged { .. } => (Code::DataLoss, ErrorReason::ArtifactDamaged),
         Error::ChunksCollected(_) => (Code::Unavailable, ErrorReason::ChunksCollected),
         Error::Draining => (Code::Unavailable, ErrorReason::ServerDraining),
+        Error::IndexBuilding => (Code::Unavailable, ErrorReason::IndexBuilding),
         Error::Store(StoreError::Unavailable(_)) => (Code::Unavailable, ErrorReason::StoreUnavailable),
         Error::Store(StoreError::Full(_)) => (Code::ResourceExhausted, ErrorReason::StorageFull),
         Error::Store(StoreError::Compacted { .. }) => (Code::OutOfRange, ErrorReason::RevisionCompacted),

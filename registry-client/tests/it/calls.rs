@@ -174,7 +174,7 @@ async fn a_list_is_streamed_page_by_page() {
             token => panic!("{token}"),
         };
         let models = names.iter().map(|name| pb::Model { name: (*name).to_owned(), ..Default::default() }).collect();
-        Ok(pb::ListModelsResponse { models, next_page_token: next.to_owned() })
+        Ok(pb::ListModelsResponse { models, next_page_token: next.to_owned(), ..Default::default() })
     });
     let list = fake.client().await.list_models().parent("namespaces/risk").page_size(2);
     let models: Vec<_> = list.stream().try_collect().await.unwrap();

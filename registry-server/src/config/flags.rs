@@ -76,6 +76,10 @@ struct Store {
     /// cgroup)
     #[arg(long, value_name = "SIZE|N%")]
     cache: Option<Memory>,
+    /// How much memory the index may use that answers filters and orders; if it needs more there is none, and filters look at one record
+    /// after the other
+    #[arg(long, value_name = "SIZE|N%")]
+    index_memory: Option<Memory>,
 }
 
 #[derive(Debug, Default, Args, Serialize)]

@@ -75,9 +75,14 @@ impl Settings {
 
     /// What a setting is on this machine, if that depends on the machine.
     fn here(&self, key: &str) -> String {
-        match self.config.cache {
-            cache @ Memory::Share(_) if key == "cache" => format!("; {} here", cache.size()),
-            _ => String::new(),
+        let memory = match key {
+            "cache" => self.config.cache,
+            "index_memory" => self.config.index_memory,
+            _ => return String::new(),
+        };
+        match memory {
+            Memory::Share(_) => format!("; {} here", memory.size()),
+            Memory::Of(_) => String::new(),
         }
     }
 

@@ -82,7 +82,7 @@ impl ArtifactService for Services {
 
     async fn list_chunks(&self, request: Request<pb::ListChunksRequest>) -> Reply<pb::ListChunksResponse> {
         const SIZES: Sizes = Sizes { default: 10_000, most: 50_000 };
-        let list = List { orders: &["position"], sizes: SIZES, filter: None };
+        let list = List { orders: &["position"], sizes: SIZES, filter: None, sorted: false };
         self.list(
             request,
             list,

@@ -40,17 +40,24 @@ pub(super) struct List {
     pub(super) sizes: Sizes,
     /// What a filter is over, if it takes one.
     pub(super) filter: Option<&'static Subject>,
+    /// Whether it is also ordered by the values of that.
+    pub(super) sorted: bool,
 }
 
 impl List {
     /// A list with pages as most lists have them.
     pub(super) const fn by(orders: &'static [&'static str]) -> Self {
-        Self { orders, sizes: Sizes { default: 50, most: 1000 }, filter: None }
+        Self { orders, sizes: Sizes { default: 50, most: 1000 }, filter: None, sorted: false }
     }
 
     /// The same list, which takes filters over this.
     pub(super) const fn of(self, subject: &'static Subject) -> Self {
         Self { filter: Some(subject), ..self }
+    }
+
+    /// The same list, in any order.
+    pub(super) const fn sorted(self) -> Self {
+        Self { sorted: true, ..self }
     }
 }
 
@@ -149,8 +156,23 @@ impl Services {
         let token = std::mem::take(message.page_token_mut());
         let query = Query::of(&message);
         let after = query.position(&token, &mut found);
-        let (order, reverse) = paging::order(message.order_by(), list.orders, &mut found);
-        let page = Page { size, after, order, reverse, show_deleted: message.show_deleted(), filter };
+        let sorted = list.filter.filter(|_| list.sorted);
+        let sortings = sorted.and_then(|of| paging::sortings(message.order_by(), list.orders, of, &mut found));
+        let (order, reverse) = match sortings {
+            Some(_) => ("", false),
+            None => paging::order(message.order_by(), list.orders, &mut found),
+        };
+        let page = Page {
+            size,
+            after,
+            order,
+            reverse,
+            sortings,
+            show_deleted: message.show_deleted(),
+            filter,
+            count: message.count(),
+            explain: message.explain(),
+        };
         let wanted = to(message, &mut found);
         let wanted = found.unless_any(wanted)?;
         let (also, listed) = read(self.registry.clone(), wanted, page).await?;

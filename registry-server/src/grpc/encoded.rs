@@ -17,6 +17,7 @@ use tonic_prost::{ProstCodec, ProstDecoder};
 use super::Services;
 use super::beside::{Direct, taking};
 use super::call::{List, Reply};
+use crate::registry::lists::Findings;
 use crate::rules::expression::VERSION;
 use crate::rules::names::{MODELS, Name, VERSIONS};
 use crate::store::Record;
@@ -83,6 +84,10 @@ pub(super) struct EncodedPage {
     pub(super) versions: Vec<Bytes>,
     #[prost(string, tag = "2")]
     pub(super) next_page_token: String,
+    #[prost(int64, optional, tag = "3")]
+    pub(super) total_size: Option<i64>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) explanation: Option<pb::ListExplanation>,
 }
 
 impl Services {
@@ -100,10 +105,15 @@ impl Services {
     pub(super) async fn version_page(&self, request: tonic::Request<pb::ListVersionsRequest>) -> Reply<EncodedPage> {
         self.list_with(
             request,
-            List::by(&["number"]).of(&VERSION),
+            List::by(&["number"]).of(&VERSION).sorted(),
             |request, found| found.parsed("parent", Name::parse_parent(&MODELS, &request.parent)),
-            |registry, parent, page| async move { Ok(((), registry.list_versions(&parent, &page).await?)) },
-            |(), versions, next_page_token| EncodedPage { versions, next_page_token },
+            |registry, parent, page| async move { Ok(registry.list_versions(&parent, &page).await?.with_findings()) },
+            |Findings { total_size, explanation, .. }, versions, next_page_token| EncodedPage {
+                versions,
+                next_page_token,
+                total_size,
+                explanation,
+            },
         )
         .await
     }

@@ -8,6 +8,7 @@ use super::Services;
 use super::call::{List, Reply};
 use crate::error::Violations;
 use crate::registry::aliases::{DeleteAlias, SetAlias};
+use crate::registry::lists::Findings;
 use crate::registry::models::ModelRow;
 use crate::registry::purge_models::PurgeModel;
 use crate::registry::standard::{Create, Delete, Undelete, Update};
@@ -40,11 +41,19 @@ impl ModelService for Services {
     }
 
     async fn list_models(&self, request: Request<pb::ListModelsRequest>) -> Reply<pb::ListModelsResponse> {
-        self.list(
+        self.list_with(
             request,
-            List::by(&["name", "create_time"]).of(&MODEL),
+            List::by(&["name", "create_time"]).of(&MODEL).sorted(),
             |request, found| parent(&request.parent, found),
-            |registry, namespace, page| async move { registry.list_models(&namespace, &page).await },
+            |registry, namespace, page| async move {
+                Ok(registry.list_models(&namespace, &page).await?.with_findings())
+            },
+            |Findings { total_size, explanation, .. }, models, next_page_token| pb::ListModelsResponse {
+                models,
+                next_page_token,
+                total_size,
+                explanation,
+            },
         )
         .await
     }

@@ -10,6 +10,7 @@ use registry_proto::v1::ErrorReason;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Violations, quoted};
+use crate::rules::expression::{self, Sorting, Subject};
 
 const QUERY_BYTES: usize = 8;
 
@@ -69,13 +70,40 @@ impl Query {
     }
 }
 
-/// Which of the fields a list is ordered by, and whether from the last to the first. Empty means the first field.
-pub(super) fn order(order_by: &str, fields: &'static [&'static str], found: &mut Violations) -> (&'static str, bool) {
-    let (field, reverse) = match order_by.trim().split_once(char::is_whitespace) {
+/// By how many values a list is ordered at most.
+const SORTINGS: usize = 8;
+
+/// A field or value to order by, and whether from the last to the first.
+fn directed(order_by: &str) -> (&str, bool) {
+    match order_by.trim().split_once(char::is_whitespace) {
         Some((field, direction)) if direction.trim() == "desc" => (field, true),
         Some((field, direction)) if direction.trim() == "asc" => (field, false),
         _ => (order_by.trim(), false),
+    }
+}
+
+/// The values that a list is ordered by, if it is by others than these fields, which it has an order of its own for.
+pub(super) fn sortings(order_by: &str, fields: &[&str], of: &Subject, found: &mut Violations) -> Option<Vec<Sorting>> {
+    let (field, _) = directed(order_by);
+    if field.is_empty() || fields.contains(&field) {
+        return None;
+    }
+    if order_by.split(',').count() > SORTINGS {
+        found.invalid("order_by", format!("has more than {SORTINGS} values"));
+        return Some(Vec::new());
+    }
+    let sorting = |part: &str| {
+        let (text, descending) = directed(part);
+        let path = expression::path(text, of);
+        let path = path.map_err(|fault| found.invalid("order_by", format!("{}: {fault}", quoted(text)))).ok()?;
+        Some(Sorting { path, descending })
     };
+    Some(order_by.split(',').filter_map(sorting).collect())
+}
+
+/// Which of the fields a list is ordered by, and whether from the last to the first. Empty means the first field.
+pub(super) fn order(order_by: &str, fields: &'static [&'static str], found: &mut Violations) -> (&'static str, bool) {
+    let (field, reverse) = directed(order_by);
     let first = fields.first().copied().unwrap_or_default();
     match fields.iter().find(|known| **known == field) {
         Some(known) => (known, reverse),

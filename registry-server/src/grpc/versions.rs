@@ -53,9 +53,10 @@ impl VersionService for Services {
     }
 
     async fn list_versions(&self, request: Request<pb::ListVersionsRequest>) -> Reply<pb::ListVersionsResponse> {
-        let EncodedPage { versions, next_page_token } = self.version_page(request).await?.into_inner();
+        let EncodedPage { versions, next_page_token, total_size, explanation } =
+            self.version_page(request).await?.into_inner();
         let versions = versions.into_iter().map(store::decode).collect::<Result<_, _>>().map_err(Error::from)?;
-        Ok(tonic::Response::new(pb::ListVersionsResponse { versions, next_page_token }))
+        Ok(tonic::Response::new(pb::ListVersionsResponse { versions, next_page_token, total_size, explanation }))
     }
 
     async fn batch_get_versions(
@@ -165,7 +166,8 @@ impl VersionService for Services {
         &self,
         request: Request<pb::CompareVersionsRequest>,
     ) -> Reply<pb::CompareVersionsResponse> {
-        const LIST: List = List { orders: &["metric"], sizes: Sizes { default: 1000, most: 1000 }, filter: None };
+        const LIST: List =
+            List { orders: &["metric"], sizes: Sizes { default: 1000, most: 1000 }, filter: None, sorted: false };
         self.list_with(
             request,
             LIST,

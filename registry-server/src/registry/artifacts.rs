@@ -84,7 +84,7 @@ impl Registry {
         let items: Vec<_> = rest.iter().take(page.size).map(|chunk| chunk.to_message()).collect();
         let next = from + items.len();
         let next = (items.len() < rest.len()).then(|| u32::try_from(next).unwrap_or(u32::MAX));
-        Ok(Listed { items, next: next.map(|next| next.to_be_bytes().to_vec()) })
+        Ok(Listed::of(items, next.map(|next| next.to_be_bytes().to_vec())))
     }
 
     /// The bytes of an artifact, from `offset`, and at most `length` of them unless that is 0.

@@ -57,7 +57,7 @@ impl Registry {
             }
         });
         let items = metrics.collect();
-        Ok((versions.iter().map(|version| version.name.clone()).collect(), Listed { items, next }))
+        Ok((versions.iter().map(|version| version.name.clone()).collect(), Listed::of(items, next)))
     }
 }
 

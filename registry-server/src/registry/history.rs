@@ -76,7 +76,7 @@ impl Registry {
             let entries: Vec<_> =
                 entries.into_iter().filter(|entry| (after + 1..before).contains(&number(entry))).collect();
             if entries.is_empty() {
-                return Ok(Listed { items, next: None });
+                return Ok(Listed::of(items, None));
             }
             // Looking at many may take a while.
             yield_now().await;
@@ -89,7 +89,7 @@ impl Registry {
                 let size: usize = wanted.iter().map(|event| event.encoded_len()).sum();
                 // A revision is not split, and may fill a page of its own.
                 if !items.is_empty() && bytes + size > SCAN_BYTES {
-                    return Ok(Listed { items, next });
+                    return Ok(Listed::of(items, next));
                 }
                 bytes += size;
                 (if page.reverse { before = number(&entry) } else { after = number(&entry) });
@@ -101,7 +101,7 @@ impl Registry {
                     items[first..].reverse();
                 }
                 if items.len() >= page.size || looked_at >= LOOKED_AT {
-                    return Ok(Listed { items, next });
+                    return Ok(Listed::of(items, next));
                 }
             }
         }

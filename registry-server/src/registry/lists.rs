@@ -8,13 +8,13 @@ use registry_proto::v1::ErrorReason;
 
 use super::models::ModelRow;
 use super::pages::Search;
-use super::resource::Resource as _;
+use super::resource::{Resource as _, Row as _};
 use super::transaction::{Records as _, decode};
 use super::{Registry, versions};
 use crate::error::Error;
-use crate::rules::expression::Expression;
+use crate::rules::expression::{Expression, Sorting};
 use crate::rules::names::{MODELS, Name, VERSIONS};
-use crate::store::{Range, SCAN_BYTES, Source};
+use crate::store::{Range, Record, SCAN_BYTES, Source};
 
 /// How many deleted models a page of versions passes over at most.
 const PASSED_OVER: usize = 100;
@@ -32,8 +32,14 @@ pub(crate) struct Page {
     pub(crate) reverse: bool,
     /// What is deleted as well.
     pub(crate) show_deleted: bool,
+    /// By values of the resources, rather than by that field.
+    pub(crate) sortings: Option<Vec<Sorting>>,
     /// Only what meets this condition.
     pub(crate) filter: Option<Arc<Expression>>,
+    /// Count the whole list.
+    pub(crate) count: bool,
+    /// Say how the page came about.
+    pub(crate) explain: bool,
 }
 
 /// A page, and the position to go on after, if there may be more.
@@ -41,6 +47,27 @@ pub(crate) struct Page {
 pub(crate) struct Listed<T> {
     pub(crate) items: Vec<T>,
     pub(crate) next: Option<Vec<u8>>,
+    pub(crate) findings: Findings,
+}
+
+/// What was found out about a list beside its items.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// How many records were looked at.
+    pub(super) looked_at: usize,
+    pub(crate) total_size: Option<i64>,
+    pub(crate) explanation: Option<pb::ListExplanation>,
+}
+
+impl<T> Listed<T> {
+    pub(crate) fn of(items: Vec<T>, next: Option<Vec<u8>>) -> Self {
+        Self { items, next, findings: Findings::default() }
+    }
+
+    /// What was found beside the items, and these.
+    pub(crate) fn with_findings(mut self) -> (Findings, Self) {
+        (std::mem::take(&mut self.findings), self)
+    }
 }
 
 /// The error of a position that is none of the list's: a token is checked, but not sealed.
@@ -52,12 +79,19 @@ impl Registry {
     /// The models of a namespace.
     pub(crate) async fn list_models(&self, namespace: &Name, page: &Page) -> Result<Listed<pb::Model>, Error> {
         self.store.parent_must_exist(namespace).await?;
-        self.list::<ModelRow>(namespace.prefix(), page).await
+        let scan = self.list::<ModelRow>(namespace.prefix(), page);
+        self.found::<ModelRow, _>(namespace.prefix(), page, |hit| Ok(ModelRow::decode(&hit)?.into_message()), scan)
+            .await
     }
 
     /// The versions of a model, or of all models of a namespace, each a `Version` as it goes over the wire.
     pub(crate) async fn list_versions(&self, parent: &Name, page: &Page) -> Result<Listed<Bytes>, Error> {
         self.store.parent_must_exist(parent).await?;
+        let read = |record: Record| Ok(record.payload);
+        self.found::<pb::Version, _>(parent.prefix(), page, read, self.scan_versions(parent, page)).await
+    }
+
+    async fn scan_versions(&self, parent: &Name, page: &Page) -> Result<Listed<Bytes>, Error> {
         let of_model = std::ptr::eq(parent.of(), &MODELS);
         let source = match page.show_deleted {
             true => Source::Kind(pb::Version::KIND),
@@ -81,11 +115,11 @@ impl Registry {
             range.limit = search.next_read().await;
             let hits = self.store.scan(Source::Index(versions::LIVE), &range).await?;
             if hits.is_empty() {
-                return Ok(Listed { items, next: None });
+                return Ok(search.listed(items, None));
             }
             for hit in hits {
                 if page.filter.is_some() && items.len() == page.size {
-                    return Ok(Listed { items, next: range.after });
+                    return Ok(search.listed(items, range.after));
                 }
                 if !search.wants(|| &hit.record.payload) {
                     range.after = Some(hit.position);
@@ -105,14 +139,14 @@ impl Registry {
                     break;
                 }
                 if items.len() == page.size || bytes >= SCAN_BYTES {
-                    return Ok(Listed { items, next: range.after });
+                    return Ok(search.listed(items, range.after));
                 }
                 bytes += hit.record.payload.len();
                 range.after = Some(hit.position);
                 items.push(hit.record.payload);
             }
             if passed_over == PASSED_OVER || search.is_over() {
-                return Ok(Listed { items, next: range.after });
+                return Ok(search.listed(items, range.after));
             }
         }
     }

@@ -17,6 +17,7 @@ mod facts;
 pub(crate) mod finalize;
 mod forgetting;
 pub(crate) mod history;
+mod indexed;
 pub(crate) mod kinds;
 pub(crate) mod lists;
 pub(crate) mod models;
@@ -53,6 +54,7 @@ use crate::chunks::ChunkStore;
 use crate::chunks::digests::Digests;
 use crate::error::Error;
 use crate::rules::quota::Limits;
+use crate::search::Index;
 use crate::store::{Revision, Store};
 
 /// How long a collection waits for the archive.
@@ -71,6 +73,8 @@ pub struct Registry {
     sweeps: Arc<sweep::Sweeps>,
     /// For pages that are searched.
     searches: Arc<Semaphore>,
+    /// Absent where nothing is asked that needs it.
+    index: Option<Index>,
     /// Absent without an archive.
     archive: Option<Archive>,
 }
@@ -97,6 +101,7 @@ impl Registry {
             tail,
             sweeps: Arc::default(),
             searches: pages::turns(),
+            index: None,
             archive: None,
         }
     }
@@ -105,6 +110,16 @@ impl Registry {
     /// only when it has them.
     pub(crate) fn with_archive(self, place: &str, archived: Receiver<Revision>) -> Self {
         Self { archive: Some(Archive { place: place.to_owned(), archived }), ..self }
+    }
+
+    /// The same registry with an index that may take so much memory, in bytes.
+    pub(crate) fn with_index(self, memory: u64) -> Self {
+        Self { index: Some(Index::new(&indexed::KINDS, memory, pages::turns())), ..self }
+    }
+
+    /// The index, if there is one, which is to be kept.
+    pub(crate) fn index(&self) -> Option<&Index> {
+        self.index.as_ref()
     }
 
     /// Waits until everything up to a revision is archived, if there is an archive.

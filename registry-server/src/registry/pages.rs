@@ -18,9 +18,9 @@ use crate::rules::expression::Expression;
 use crate::store::{Range, Record, SCAN_BYTES, Source};
 
 /// How many records a page looks at, at most.
-const LOOKED_AT: usize = 10_000;
+pub(super) const LOOKED_AT: usize = 10_000;
 /// And for how long. What has been read by then is looked at.
-const TIME: Duration = Duration::from_millis(100);
+pub(super) const TIME: Duration = Duration::from_millis(100);
 /// How many records are read and looked at before others get their turn: a millisecond or two.
 const READ: usize = 128;
 
@@ -54,6 +54,13 @@ impl<'a> Search<'a> {
     pub(super) fn wants<'m>(&mut self, message: impl FnOnce() -> &'m [u8]) -> bool {
         self.looked_at += 1;
         self.filter.is_none_or(|filter| filter.matches(message()))
+    }
+
+    /// The page, which goes on behind a position.
+    pub(super) fn listed<T>(&self, items: Vec<T>, next: Option<Vec<u8>>) -> Listed<T> {
+        let mut listed = Listed::of(items, next);
+        listed.findings.looked_at = self.looked_at;
+        listed
     }
 
     /// Whether it is time to return what was found.
@@ -95,7 +102,7 @@ impl Registry {
             let more = hits.len() == range.limit || read_bytes >= SCAN_BYTES;
             for hit in hits {
                 if items.len() == page.size || bytes >= SCAN_BYTES {
-                    return Ok(Listed { items, next: range.after });
+                    return Ok(search.listed(items, range.after));
                 }
                 range.after = Some(hit.position);
                 if search.wants(|| R::encoded(&hit.record)) {
@@ -104,10 +111,10 @@ impl Registry {
                 }
             }
             if !more {
-                return Ok(Listed { items, next: None });
+                return Ok(search.listed(items, None));
             }
             if items.len() == page.size || bytes >= SCAN_BYTES || search.is_over() {
-                return Ok(Listed { items, next: range.after });
+                return Ok(search.listed(items, range.after));
             }
         }
     }
@@ -135,7 +142,8 @@ mod tests {
 
     fn page(filter: &str, size: usize, after: Option<Vec<u8>>) -> Page {
         let filter = Expression::parse(filter, &expression::VERSION).ok().map(Arc::new);
-        Page { size, after, order: "", reverse: false, show_deleted: false, filter }
+        let (order, reverse, sortings, show_deleted) = ("", false, None, false);
+        Page { size, after, order, reverse, sortings, show_deleted, filter, count: false, explain: false }
     }
 
     #[tokio::test]
@@ -165,7 +173,7 @@ mod tests {
 
         let (mut after, mut found, mut pages) = (None, Vec::new(), 0);
         loop {
-            let Listed { items, next } = read(&page(&format!("version.number == {versions}"), 10, after)).await;
+            let Listed { items, next, .. } = read(&page(&format!("version.number == {versions}"), 10, after)).await;
             found.extend(items);
             pages += 1;
             match next {
@@ -178,11 +186,11 @@ mod tests {
         assert!(pages >= 2, "{pages}");
 
         // A full page has a token only if there is more behind it.
-        let Listed { items, next } = read(&page("version.number > 7", 3, None)).await;
+        let Listed { items, next, .. } = read(&page("version.number > 7", 3, None)).await;
         assert_eq!(items, [8, 9, 10]);
         assert_eq!(next, Some(name(10).key()));
         let before = Some(name(versions - 3).key());
-        let Listed { items, next } = read(&page("version.number > 7", 3, before)).await;
+        let Listed { items, next, .. } = read(&page("version.number > 7", 3, before)).await;
         assert_eq!((items, next), (vec![versions - 2, versions - 1, versions], None));
     }
 

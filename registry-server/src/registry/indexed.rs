@@ -1,0 +1,204 @@
+//! Lists that the index helps with: those of a condition that chooses few of many, and those in any order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use registry_proto::v1 as pb;
+use registry_proto::v1::ErrorReason;
+use tokio::time::Instant;
+
+use super::lists::{Findings, Listed, Page};
+use super::models::ModelRow;
+use super::pages::{LOOKED_AT, Search, TIME};
+use super::resource::{Resource, Row};
+use super::{Registry, count};
+use crate::error::Error;
+use crate::rules::expression::{self, Condition, MODEL, VERSION};
+use crate::search::{Candidates, Indexed, Order, State, Wanted};
+use crate::store::{Record, SCAN_BYTES};
+
+/// What is indexed.
+pub(super) static KINDS: [Indexed; 2] = [
+    Indexed { kind: ModelRow::KIND, of: MODEL, depth: 1, message: ModelRow::encoded, live },
+    Indexed { kind: pb::Version::KIND, of: VERSION, depth: 2, message: pb::Version::encoded, live },
+];
+
+/// The number of `delete_time` in every resource.
+const DELETE_TIME: u32 = 8;
+
+/// How many records are read at once.
+const READS: usize = 16;
+/// How many candidates are taken from the index at once, at most.
+const TAKEN: usize = 1000;
+
+// What things cost, in records that are read in order and looked at: one that is read by its key, and so many candidates that are put in order.
+const BY_KEY: u64 = 4;
+const PUT_IN_ORDER: u64 = 8;
+
+fn live(message: &[u8]) -> bool {
+    !expression::has(message, DELETE_TIME)
+}
+
+/// What the index says of a list.
+struct LookUp {
+    candidates: Arc<Candidates>,
+    order: Order,
+    /// Whether to go by it, rather than by the store's own order.
+    better: bool,
+}
+
+impl Registry {
+    /// A page of what is indexed, by whichever way costs less: the index, or a scan in the store's own order, which is only begun if it
+    /// is the better one.
+    pub(super) async fn found<R: Resource, T>(
+        &self,
+        prefix: Vec<u8>,
+        page: &Page,
+        read: impl Fn(Record) -> Result<T, Error>,
+        scan: impl Future<Output = Result<Listed<T>, Error>>,
+    ) -> Result<Listed<T>, Error> {
+        if page.filter.is_none() && page.sortings.is_none() && !page.count && !page.explain {
+            return scan.await;
+        }
+        let began = Instant::now();
+        let look_up = self.look_up::<R>(prefix, page).await?;
+        let by_index = look_up.as_ref().filter(|look_up| look_up.better);
+        let mut listed = match by_index {
+            Some(look_up) => self.page_of::<R, T>(look_up, page, read).await?,
+            None => scan.await?,
+        };
+        let total_size = match &look_up {
+            Some(look_up) if page.count => self.count_of::<R>(&look_up.candidates, page).await?,
+            _ => None,
+        };
+        let explanation = page.explain.then(|| explain(look_up.as_ref(), &listed, began.elapsed()));
+        listed.findings = Findings { total_size, explanation, ..listed.findings };
+        Ok(listed)
+    }
+
+    /// What the index says. `None`: it is not there, and is not needed.
+    async fn look_up<R: Resource>(&self, prefix: Vec<u8>, page: &Page) -> Result<Option<LookUp>, Error> {
+        let needed = page.sortings.is_some();
+        let state = match &self.index {
+            Some(index) => index.reach(self.store.newest().await?).await,
+            None => State::TooLarge,
+        };
+        let index = match (&self.index, state) {
+            (Some(index), State::At(_)) => index,
+            (_, State::TooLarge) if needed => return Err(too_large()),
+            (_, _) if needed => return Err(Error::IndexBuilding),
+            _ => return Ok(None),
+        };
+        let condition = page.filter.as_ref().map_or(Condition::All(Vec::new()), |filter| filter.condition());
+        let wanted = Wanted { kind: R::KIND, prefix, deleted: page.show_deleted, condition };
+        let Some(candidates) = index.find(wanted).await else { return Ok(None) };
+        let order = match &page.sortings {
+            Some(sortings) => Order::Values(sortings.clone()),
+            None => Order::Keys { reverse: page.reverse },
+        };
+        // By age the store has positions of its own.
+        let by_key = page.order != "create_time";
+        let better = needed || (by_key && candidates.narrowed && is_better(&candidates, page.size));
+        Ok(Some(LookUp { candidates: Arc::new(candidates), order, better }))
+    }
+
+    /// A page of candidates.
+    async fn page_of<R: Resource, T>(
+        &self,
+        look_up: &LookUp,
+        page: &Page,
+        read: impl Fn(Record) -> Result<T, Error>,
+    ) -> Result<Listed<T>, Error> {
+        let LookUp { candidates, order, .. } = look_up;
+        let mut search = Search::of(page, &self.searches).await;
+        let (mut items, mut bytes, mut after) = (Vec::new(), 0, page.after.clone());
+        let mut take = page.size + 1;
+        loop {
+            let first = match &self.index {
+                Some(index) => index.first(candidates, order, after.as_deref(), take).await,
+                None => None,
+            };
+            // Its paths are too many.
+            let first = first.ok_or_else(too_large)?;
+            let more = first.len() == take;
+            let mut records = stream::iter(first)
+                .map(|(placed, key)| async move { Ok::<_, Error>((placed, self.store.get(R::KIND, &key).await?)) })
+                .buffered(READS);
+            while let Some(found) = records.next().await {
+                let (placed, record) = found?;
+                if items.len() == page.size || bytes >= SCAN_BYTES || search.is_over() {
+                    return Ok(search.listed(items, after));
+                }
+                after = Some(placed.position);
+                // It may have changed since the index knew it.
+                let Some(record) = record else { continue };
+                let wanted = search.wants(|| R::encoded(&record));
+                if wanted && (page.show_deleted || live(R::encoded(&record))) {
+                    bytes += record.payload.len();
+                    items.push(read(record)?);
+                }
+            }
+            if !more {
+                return Ok(search.listed(items, None));
+            }
+            take = (take * 4).min(TAKEN);
+        }
+    }
+
+    /// How many there are. `None`: that would take too long.
+    async fn count_of<R: Resource>(&self, candidates: &Arc<Candidates>, page: &Page) -> Result<Option<i64>, Error> {
+        let (Some(filter), false) = (&page.filter, candidates.exact) else {
+            return Ok(Some(candidates.len().cast_signed()));
+        };
+        let Some(index) = self.index.as_ref().filter(|_| candidates.len() <= LOOKED_AT as u64) else {
+            return Ok(None);
+        };
+        let began = Instant::now();
+        let order = Order::Keys { reverse: false };
+        let Some(all) = index.first(candidates, &order, None, LOOKED_AT).await else { return Ok(None) };
+        let mut records =
+            stream::iter(all).map(|(_, key)| async move { self.store.get(R::KIND, &key).await }).buffered(READS);
+        let mut counted = 0;
+        while let Some(record) = records.next().await {
+            counted += usize::from(record?.is_some_and(|record| filter.matches(R::encoded(&record))));
+            if began.elapsed() > TIME {
+                return Ok(None);
+            }
+        }
+        Ok(Some(count(counted)))
+    }
+}
+
+/// Whether reading the candidates costs less than reading in the store's own order until a page is full.
+fn is_better(candidates: &Candidates, size: usize) -> bool {
+    let wanted = size as u64 + 1;
+    let found = candidates.len().max(1);
+    let by_scan = (wanted.min(found) * candidates.of / found).min(candidates.of);
+    by_scan > candidates.len() / PUT_IN_ORDER + wanted.min(found) * BY_KEY
+}
+
+fn too_large() -> Error {
+    let detail = "needs more memory than it may have (`index_memory`): lists have their own orders only";
+    Error::precondition(ErrorReason::IndexTooLarge, "index", detail)
+}
+
+fn explain<T>(look_up: Option<&LookUp>, listed: &Listed<T>, elapsed: Duration) -> pb::ListExplanation {
+    let candidates = look_up.map(|look_up| &look_up.candidates);
+    let plan = match look_up {
+        Some(LookUp { candidates, order: Order::Values(_), .. }) => {
+            format!("ordered by the index; {}", candidates.plan)
+        }
+        Some(LookUp { candidates, better: true, .. }) => candidates.plan.clone(),
+        Some(_) => "one record after the other: that costs less than the index".to_owned(),
+        None => "one record after the other: there is no index".to_owned(),
+    };
+    pb::ListExplanation {
+        plan,
+        resources: candidates.map(|candidates| candidates.of.cast_signed()),
+        candidates: candidates.map(|candidates| candidates.len().cast_signed()),
+        records_read: count(listed.findings.looked_at),
+        records_returned: count(listed.items.len()),
+        duration: prost_types::Duration::try_from(elapsed).ok(),
+    }
+}
