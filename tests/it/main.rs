@@ -22,6 +22,7 @@ mod garbage;
 mod garbage_load;
 mod golden;
 mod half_open;
+mod index;
 mod lists;
 mod many_watchers;
 mod models;

@@ -1,0 +1,206 @@
+//! Lists in any order, counted and explained, from the index that each server keeps in memory.
+
+use std::collections::BTreeSet;
+
+use futures::TryStreamExt as _;
+use registry_client::pb::{self, ErrorReason, ListVersionsRequest, Stage};
+use registry_client::{Call, RegistryClient};
+use registry_server::config::Memory;
+use registry_tests::expect::{invalid, refused};
+use registry_tests::{PATIENCE, TestServer, ready, until};
+use tonic::Code;
+
+const MODEL: &str = "models/fraud";
+
+/// Versions with these metrics, each in a team of two.
+async fn versions(client: &RegistryClient, aucs: &[Option<f64>]) {
+    client.create_model(MODEL).await.unwrap();
+    for (at, auc) in aucs.iter().enumerate() {
+        let version = client.create_version(MODEL).tag("team", if at % 2 == 0 { "risk" } else { "fx" }).finalize(true);
+        let version = match auc {
+            Some(auc) => version.metric("validation", "auc", *auc),
+            None => version,
+        };
+        version.await.unwrap();
+    }
+}
+
+/// The server's index, once it has one.
+async fn indexed(client: &RegistryClient) -> pb::IndexStatus {
+    let ready = async || {
+        let index = client.status().await.unwrap().index.unwrap();
+        (index.state() == pb::IndexState::Ready).then_some(index)
+    };
+    until(PATIENCE, ready).await
+}
+
+async fn numbers(list: Call<ListVersionsRequest>) -> Vec<i64> {
+    list.stream().map_ok(|version| version.number).try_collect().await.unwrap()
+}
+
+#[tokio::test]
+async fn versions_are_listed_by_any_value() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    versions(&client, &[Some(0.7), None, Some(0.9), Some(-1.0), Some(0.9), Some(f64::NAN), Some(0.8)]).await;
+    indexed(&client).await;
+    for (order, expected) in [
+        ("metrics.validation.auc desc", [3, 5, 7, 1, 4, 2, 6]),
+        ("metrics.validation.auc", [4, 1, 7, 3, 5, 2, 6]),
+        (" metrics[\"validation\"][\"auc\"]  asc ", [4, 1, 7, 3, 5, 2, 6]),
+        ("metrics.validation.auc desc, number desc", [5, 3, 7, 1, 4, 6, 2]),
+        ("tags.team, metrics.validation.auc desc", [4, 2, 6, 3, 5, 7, 1]),
+        ("tags.team desc, number", [1, 3, 5, 7, 2, 4, 6]),
+        ("create_time desc", [7, 6, 5, 4, 3, 2, 1]),
+        ("metrics.test.auc", [1, 2, 3, 4, 5, 6, 7]),
+    ] {
+        for page_size in [1, 3, 50] {
+            for parent in [MODEL, "models/-"] {
+                let list = client.list_versions(parent).order_by(order).page_size(page_size);
+                assert_eq!(numbers(list).await, expected, "{order}, {page_size}, {parent}");
+            }
+            let list = client.list_versions(MODEL).order_by(order).filter("version.tags.team == 'risk'");
+            let risk: Vec<_> = expected.into_iter().filter(|number| number % 2 == 1).collect();
+            assert_eq!(numbers(list.page_size(page_size)).await, risk, "{order}, {page_size}");
+        }
+    }
+    client.create_model("models/churn").team("risk").await.unwrap();
+    let models = client.list_models().order_by("team desc, version_count desc").stream();
+    let ids: Vec<_> = models.map_ok(|model| model.name).try_collect().await.unwrap();
+    assert_eq!(ids, ["namespaces/default/models/churn", "namespaces/default/models/fraud"]);
+}
+
+#[tokio::test]
+async fn an_order_that_is_not_understood_is_refused_and_says_where() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    versions(&client, &[Some(0.7)]).await;
+    for order in ["metrics.validation", "framewrk", "description", "number,, size_bytes", &"number, ".repeat(9)] {
+        let list = client.list_versions(MODEL).order_by(order);
+        invalid(&server, list, &[("order_by", ErrorReason::FieldInvalid)]).await;
+    }
+    let error = client.list_versions(MODEL).order_by("number, framewrk desc").await.unwrap_err();
+    let expected = "\"framewrk\": column 1: Version has no field \"framewrk\"; did you mean \"framework\"?";
+    assert_eq!(error.violations()[0].description, expected);
+}
+
+#[tokio::test]
+async fn a_list_has_seen_what_its_caller_wrote() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    client.create_model(MODEL).await.unwrap();
+    for _ in 0..20 {
+        client.create_version(MODEL).finalize(true).await.unwrap();
+    }
+    indexed(&client).await;
+    let production = || client.list_versions(MODEL).filter("version.stage == 'PRODUCTION'").order_by("stage_time");
+    for number in 1..=20 {
+        let name = format!("{MODEL}/versions/{number}");
+        client.transition_stage(&name, Stage::Production).await.unwrap();
+        assert_eq!(numbers(production()).await, [number]);
+        let list = client.list_versions(MODEL).order_by("tags.moved desc").page_size(1);
+        client
+            .update_version(pb::Version { name, tags: [("moved".into(), "now".into())].into(), ..Default::default() })
+            .await
+            .unwrap();
+        let first = list.await.unwrap().versions.remove(0);
+        assert_eq!(first.tags["moved"], "now");
+        client.delete_version(format!("{MODEL}/versions/{number}")).force(true).await.unwrap();
+        assert!(numbers(production()).await.is_empty());
+        let left = client.list_versions("models/-").order_by("number desc");
+        assert_eq!(numbers(left).await.len(), 20 - usize::try_from(number).unwrap());
+    }
+    let count = |deleted| client.list_versions("models/-").count(true).show_deleted(deleted);
+    assert_eq!(count(true).await.unwrap().total_size, Some(20));
+    for _ in 0..3 {
+        ready(&client, MODEL).await;
+    }
+    assert_eq!(count(false).await.unwrap().total_size, Some(3));
+    client.delete_model(MODEL).await.unwrap();
+    assert_eq!(count(false).await.unwrap().total_size, Some(0), "what lies in what is deleted is not listed");
+    assert_eq!(count(true).await.unwrap().total_size, Some(23));
+}
+
+#[tokio::test]
+async fn a_condition_that_few_meet_costs_few_records() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    let aucs: Vec<_> = (0..300).map(|number| Some(f64::from(number) / 300.0)).collect();
+    versions(&client, &aucs).await;
+    indexed(&client).await;
+    let list = |filter: &str| client.list_versions(MODEL).filter(filter).count(true).explain(true).page_size(5);
+    for (filter, total, most) in [
+        ("version.metrics['validation']['auc'] >= 0.98", 6, 7),
+        ("version.tags['team'] == 'fx' && version.metrics['validation']['auc'] >= 0.98", 3, 4),
+        ("version.number == 299 || version.number == 300", 2, 3),
+        // Its second half is in no index.
+        ("version.metrics['validation']['auc'] >= 0.98 && version.name.endsWith('9')", 1, 7),
+        ("version.tags['team'] == 'none'", 0, 0),
+        // In the list's own order the first ones are found at once.
+        ("version.tags['team'] == 'fx'", 150, 60),
+    ] {
+        let page = list(filter).await.unwrap();
+        let explanation = page.explanation.unwrap();
+        assert_eq!(page.total_size, Some(total), "{filter}");
+        assert_eq!(explanation.records_returned, total.min(5), "{filter}");
+        assert!(explanation.records_read <= most, "{filter}: {explanation:?}");
+        assert_eq!(explanation.resources, Some(300));
+    }
+    let page = client.list_versions(MODEL).await.unwrap();
+    assert_eq!((page.total_size, page.explanation), (None, None), "only on request");
+}
+
+/// What was there throughout is neither skipped nor doubled, whatever is written meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_stable_under_writes() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    versions(&client, &(0..60).map(|number| Some(f64::from(number * 7 % 60))).collect::<Vec<_>>()).await;
+    indexed(&client).await;
+    let writing = tokio::spawn({
+        let client = client.clone();
+        async move {
+            for number in (1..=60_i32).cycle().filter(|number| number % 3 == 0) {
+                let name = format!("{MODEL}/versions/{number}");
+                let moved = client.create_version(MODEL).metric("validation", "auc", f64::from(number)).finalize(true);
+                moved.await.unwrap();
+                let mut version = client.get_version(&name).await.unwrap();
+                let auc = version.metrics.get_mut("validation").unwrap().values.get_mut("auc").unwrap();
+                *auc = (*auc + 13.0) % 60.0;
+                client.update_version(version).fields(["metrics"]).await.unwrap();
+            }
+        }
+    });
+    for round in 0..7 {
+        for order in ["metrics.validation.auc desc", "metrics.validation.auc", "number desc", "tags.team, number"] {
+            let list = client.list_versions(MODEL).order_by(order).filter("version.number <= 60").page_size(1 + round);
+            let listed = numbers(list).await;
+            let untouched: Vec<_> = listed.iter().filter(|number| *number % 3 != 0).collect();
+            assert_eq!(untouched.iter().collect::<BTreeSet<_>>().len(), 40, "{order}: something is skipped");
+            assert_eq!(untouched.len(), 40, "{order}: something is doubled");
+        }
+    }
+    assert!(!writing.is_finished());
+    writing.abort();
+}
+
+#[tokio::test]
+async fn without_memory_for_an_index_lists_are_searched_in_their_own_order() {
+    let mut server =
+        TestServer::with(|config| config.index_memory = Memory::Of(registry_server::config::Size::of(1))).await;
+    let client = server.client();
+    versions(&client, &[Some(0.7), Some(0.9)]).await;
+    server.restart().await;
+    let too_large = async || {
+        let index = client.status().await.unwrap().index.unwrap();
+        (index.state() == pb::IndexState::TooLarge).then_some(index)
+    };
+    let index = until(PATIENCE, too_large).await;
+    assert_eq!((index.limit_bytes, index.revision), (1, 0));
+    let list = || client.list_versions(MODEL).filter("version.metrics.validation.auc > 0.8").count(true).explain(true);
+    let page = list().await.unwrap();
+    assert_eq!((page.versions[0].number, page.total_size), (2, None));
+    assert_eq!(page.explanation.unwrap().records_read, 2);
+    let ordered = list().order_by("metrics.validation.auc");
+    refused(&server, ordered, Code::FailedPrecondition, ErrorReason::IndexTooLarge).await;
+}
