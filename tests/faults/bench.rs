@@ -115,3 +115,32 @@ fn a_server_that_takes_no_more_watchers_says_how_it_takes_more() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("--max-streams"), "{said}");
 }
+
+#[test]
+fn a_registry_is_filled() {
+    let (_folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let fill = ["-n", "large", "bench", "fill", "--models", "5", "--versions", "300", "--clients", "4"];
+    let filled = ctl.json(&fill).remove(0);
+    assert_eq!((&filled["models"], &filled["versions"]), (&5.into(), &300.into()), "{filled}");
+    assert_eq!(filled["largest_model_versions"], filled["versions"].as_i64().unwrap() / 10, "{filled}");
+
+    let list = |of: &[&str]| ctl.json(&[&["-n", "large", "list", "--limit", "1000"], of].concat());
+    let models = list(&[]);
+    let sizes: i64 = models.iter().map(|model| model["versionCount"].as_str().unwrap().parse::<i64>().unwrap()).sum();
+    assert_eq!((models.len(), sizes), (5, 300));
+    let selective = filled["selective_filter"].as_str().unwrap();
+    assert_eq!(list(&["--filter", selective]).len() as i64, filled["selective_versions"].as_i64().unwrap());
+    let in_a_stage = list(&["--filter", r#"version.stage != "DEVELOPMENT""#]).len();
+    assert_eq!(in_a_stage as i64, filled["stage_changes"].as_i64().unwrap());
+
+    // The same again finds all of it done.
+    let head = |of: &[Value]| of.iter().map(|model| model["revision"].clone()).collect::<Vec<_>>();
+    assert_eq!(ctl.json(&fill)[0]["largest_model_versions"], 30);
+    assert_eq!(head(&list(&[])), head(&models));
+    // Others would come between.
+    let (code, said) = ctl.fails(&["-n", "large", "bench", "fill", "--models", "5", "--versions", "301"]);
+    assert!(code == Some(5) && said.contains("empty namespace"), "{code:?}: {said}");
+    let (code, said) = ctl.fails(&["bench", "fill", "--models", "101", "--versions", "100"]);
+    assert!(code == Some(2) && said.contains("--models 101"), "{code:?}: {said}");
+}

@@ -27,6 +27,9 @@ pub(crate) enum Figure {
     /// Making and reading versions when there are very many, against the same with a hundredth of them. Only when it is asked for: it
     /// fills the registry, best an empty one, and that again takes its time to be cleaned up.
     Growth,
+    /// Nothing: it fills the registry with models and versions as a large one has them, and leaves them there, in the namespace of
+    /// `--namespace`. The same options give the same ones; after a fill that broke off, they go on with it. Only by itself.
+    Fill,
     /// Making versions while the registry is backed up. Only when it is asked for.
     Backup,
     /// Reading and making versions as services do it, and whether a call fails meanwhile. Only by itself, and when it is asked for.
@@ -43,9 +46,9 @@ impl Figure {
         !self.is_by_itself() && !matches!(self, Self::Growth | Self::Backup)
     }
 
-    /// Whether it is measured only by itself.
+    /// Whether it goes only by itself.
     pub(crate) fn is_by_itself(self) -> bool {
-        matches!(self, Self::Steady | Self::Watchers)
+        matches!(self, Self::Fill | Self::Steady | Self::Watchers)
     }
 }
 
@@ -87,9 +90,15 @@ pub(crate) struct Bench {
     /// file.
     #[arg(long, value_name = "URL")]
     pub(crate) postgres: Option<String>,
-    /// How many versions `backup` and `growth` fill the registry with [default: 100000 for `backup`, 1000000 for `growth`]
+    /// How many versions `backup`, `growth` and `fill` make [default: 100000 for `backup`, 1000000 for the others]
     #[arg(long, value_parser = clap::value_parser!(u64).range(100..))]
     pub(crate) versions: Option<u64>,
+    /// How many models `fill` makes [default: a hundredth of the versions]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) models: Option<u32>,
+    /// What `fill` makes is random, and always the same for the same number.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub(crate) seed: u64,
     /// The server's storage path, if it is on this machine, and its store the embedded one: `growth` says what a version takes on the disk,
     /// where there are enough of them: room is reserved in steps.
     #[arg(long, value_name = "FOLDER")]

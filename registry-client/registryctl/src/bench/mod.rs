@@ -2,9 +2,11 @@
 
 mod artifact;
 mod backup;
+mod catalogue;
 mod crowd;
 mod durable;
 mod fan_out;
+mod fill;
 mod filling;
 pub(crate) mod floor;
 mod growth;
@@ -17,6 +19,7 @@ mod reads;
 mod steady;
 mod watch;
 mod watchers;
+mod words;
 mod writes;
 
 use std::sync::Arc;
@@ -163,10 +166,11 @@ async fn connect(to: &str, connections: usize) -> Result<Vec<Channel>, Failure> 
 
 pub(crate) async fn bench(context: &Context, endpoint: &str, options: Bench) -> Result<(), Failure> {
     match options.figures.as_slice() {
+        [Kind::Fill] => return fill::fill(context, &options).await,
         [Kind::Steady] => return steady::steady(context, &options).await,
         [Kind::Watchers] => return watchers::watchers(context, endpoint, &options).await,
         named if named.iter().any(|kind| kind.is_by_itself()) => {
-            return Err(Usage("steady and watchers are measured by themselves".to_owned()).into());
+            return Err(Usage("fill, steady and watchers go by themselves".to_owned()).into());
         }
         _ => {}
     }
@@ -222,7 +226,7 @@ async fn measure(context: &Context, endpoint: &str, setup: &Arc<Setup>, kind: Ki
         Kind::Growth => growth::growth(setup).await?,
         Kind::Backup => vec![backup::backup(setup, &context.client).await?],
         // By itself.
-        Kind::Steady | Kind::Watchers => Vec::new(),
+        Kind::Fill | Kind::Steady | Kind::Watchers => Vec::new(),
     })
 }
 
