@@ -144,3 +144,33 @@ fn a_registry_is_filled() {
     let (code, said) = ctl.fails(&["bench", "fill", "--models", "101", "--versions", "100"]);
     assert!(code == Some(2) && said.contains("--models 101"), "{code:?}: {said}");
 }
+
+#[test]
+fn a_filled_registry_is_read() {
+    let (_folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let lists = [&["-n", "large", "bench", "lists"], LITTLE].concat();
+    for (empty, expected) in [(&lists[..], 3), (&lists[2..], 1)] {
+        let (code, said) = ctl.fails(empty);
+        assert!(code == Some(expected) && said.contains("bench fill"), "{code:?}: {said}");
+    }
+    ctl.json(&["-n", "large", "bench", "fill", "--models", "2", "--versions", "1000", "--clients", "4"]);
+    let said = ctl.json(&lists);
+    let resources: Vec<_> =
+        said.iter().map(|of| (of["question"].as_str().unwrap(), of["resources"].as_i64().unwrap())).collect();
+    let expected = [
+        ("get a version", 1),
+        ("50 of a model", 50),
+        ("50 of all models", 50),
+        ("50 by a selective filter", 20),
+        ("50 by an unselective filter", 50),
+    ];
+    assert_eq!(resources, expected);
+    for of in said {
+        assert!(
+            of["p50_micros"].as_f64().unwrap() > 0.0 && of["p50_micros"].as_f64() <= of["p99_micros"].as_f64(),
+            "{of}"
+        );
+        assert!(of["ratio"].as_f64().unwrap() > 0.0 && of["calls"].as_i64().unwrap() > 0, "{of}");
+    }
+}

@@ -30,6 +30,9 @@ pub(crate) enum Figure {
     /// Nothing: it fills the registry with models and versions as a large one has them, and leaves them there, in the namespace of
     /// `--namespace`. The same options give the same ones; after a fill that broke off, they go on with it. Only by itself.
     Fill,
+    /// Reading a registry that was filled with `fill`, in the namespace of `--namespace`: a version, and lists with and without filters. An
+    /// answer is complete: a page that is short is gone on with. Only by itself, and when it is asked for.
+    Lists,
     /// Making versions while the registry is backed up. Only when it is asked for.
     Backup,
     /// Reading and making versions as services do it, and whether a call fails meanwhile. Only by itself, and when it is asked for.
@@ -48,7 +51,7 @@ impl Figure {
 
     /// Whether it goes only by itself.
     pub(crate) fn is_by_itself(self) -> bool {
-        matches!(self, Self::Fill | Self::Steady | Self::Watchers)
+        matches!(self, Self::Fill | Self::Lists | Self::Steady | Self::Watchers)
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) async fn fan_out(setup: &Arc<Setup>, endpoint: &str, watchers: usize)
         ..Default::default()
     };
     let registry = connect(endpoint, watchers.div_ceil(STREAMS)).await?;
-    let bare = connect(&setup.floor_endpoint, watchers.div_ceil(STREAMS)).await?;
+    let bare = connect(&setup.floor_server.endpoint, watchers.div_ceil(STREAMS)).await?;
 
     let mut watch = begin::<pb::WatchEventsResponse>(registry[0].clone(), request.clone()).await.map_err(refused)?;
     VersionServiceClient::new(setup.registry(0)).create_version(create_request(&model, version_of(KIB))).await?;

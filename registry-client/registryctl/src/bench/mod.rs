@@ -12,6 +12,7 @@ pub(crate) mod floor;
 mod growth;
 mod inserts;
 mod lane;
+mod lists;
 mod load;
 mod memory;
 mod payload;
@@ -32,6 +33,7 @@ use serde::Serialize;
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
+use self::floor::FloorServer;
 use self::load::Rate;
 use self::memory::resident;
 use crate::admin::bar;
@@ -105,12 +107,23 @@ struct Setup {
     /// Connections to the registry, and to the floor's server.
     registry: Vec<Channel>,
     floor: Vec<Channel>,
-    floor_endpoint: String,
+    floor_server: FloorServer,
     /// Tells this run's models from those of others.
     run: String,
 }
 
 impl Setup {
+    async fn begin(endpoint: &str, options: Bench) -> Result<Arc<Self>, Failure> {
+        let floor_server = FloorServer::start().await?;
+        Ok(Arc::new(Self {
+            registry: connect(endpoint, options.connections).await?,
+            floor: connect(&floor_server.endpoint, options.connections).await?,
+            floor_server,
+            run: run_id(),
+            options,
+        }))
+    }
+
     fn round(&self) -> Duration {
         self.options.seconds
     }
@@ -167,10 +180,11 @@ async fn connect(to: &str, connections: usize) -> Result<Vec<Channel>, Failure> 
 pub(crate) async fn bench(context: &Context, endpoint: &str, options: Bench) -> Result<(), Failure> {
     match options.figures.as_slice() {
         [Kind::Fill] => return fill::fill(context, &options).await,
+        [Kind::Lists] => return lists::lists(context, &Setup::begin(endpoint, options).await?).await,
         [Kind::Steady] => return steady::steady(context, &options).await,
         [Kind::Watchers] => return watchers::watchers(context, endpoint, &options).await,
         named if named.iter().any(|kind| kind.is_by_itself()) => {
-            return Err(Usage("fill, steady and watchers go by themselves".to_owned()).into());
+            return Err(Usage("fill, lists, steady and watchers go by themselves".to_owned()).into());
         }
         _ => {}
     }
@@ -179,14 +193,7 @@ pub(crate) async fn bench(context: &Context, endpoint: &str, options: Bench) -> 
         named => named.contains(&kind),
     };
     let wanted: Vec<_> = Kind::value_variants().iter().copied().filter(|kind| wanted(*kind)).collect();
-    let floor_server = floor::FloorServer::start().await?;
-    let setup = Arc::new(Setup {
-        registry: connect(endpoint, options.connections).await?,
-        floor: connect(&floor_server.endpoint, options.connections).await?,
-        floor_endpoint: floor_server.endpoint.clone(),
-        run: run_id(),
-        options,
-    });
+    let setup = Setup::begin(endpoint, options).await?;
     let mut figures = Vec::new();
     let measured = async {
         for kind in wanted {
@@ -226,7 +233,7 @@ async fn measure(context: &Context, endpoint: &str, setup: &Arc<Setup>, kind: Ki
         Kind::Growth => growth::growth(setup).await?,
         Kind::Backup => vec![backup::backup(setup, &context.client).await?],
         // By itself.
-        Kind::Fill | Kind::Steady | Kind::Watchers => Vec::new(),
+        Kind::Fill | Kind::Lists | Kind::Steady | Kind::Watchers => Vec::new(),
     })
 }
 
