@@ -86,12 +86,17 @@ impl Checker {
             Kind::Choice(three) => {
                 let [condition, one, other] = &**three;
                 let (condition, one, other) = (self.condition(condition)?, self.term(one)?, self.term(other)?);
-                if one.r#type != other.r#type {
+                let r#type = match (&one.r#type, &other.r#type) {
+                    // What JSON holds is known when it is read.
+                    (Type::Any, _) | (_, Type::Any) => Type::Any,
+                    (one, _) => one.clone(),
+                };
+                if r#type != Type::Any && one.r#type != other.r#type {
                     let types =
                         format!("this is {}, and the other choice is {}", other.r#type.name(), one.r#type.name());
                     return Err(other.wrong(types));
                 }
-                (one.r#type, Node::Choice(Box::new([condition, one.node, other.node])))
+                (r#type, Node::Choice(Box::new([condition, one.node, other.node])))
             }
             Kind::Negative(term) => {
                 let typed = self.term(term)?;

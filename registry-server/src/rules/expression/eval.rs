@@ -157,6 +157,9 @@ fn arithmetic(operator: Arithmetic, left: Value<'_>, right: Value<'_>) -> Option
             Arithmetic::Divide => left / right,
             Arithmetic::Modulo => return None,
         }),
+        // One of them is out of JSON, which knows no ints: others were refused before.
+        (Value::Int(left), right @ Value::Double(_)) => return arithmetic(operator, Value::Double(left as f64), right),
+        (left @ Value::Double(_), Value::Int(right)) => return arithmetic(operator, left, Value::Double(right as f64)),
         (Value::Duration(left), Value::Duration(right)) => Value::Duration(match operator {
             Arithmetic::Plus => left.checked_add(right)?,
             Arithmetic::Minus => left.checked_sub(right)?,

@@ -130,6 +130,15 @@ fn of_versions() {
             ("version.hyperparameters.layers[1] == 32 && size(version.hyperparameters.layers) == 2", true),
             ("64 in version.hyperparameters.layers && 'leaves' in version.hyperparameters.tree", true),
             ("version.hyperparameters.tree.leaves * 2.0 == 62", true),
+            ("version.hyperparameters.tree.leaves * 2 == 62 && 1 + version.hyperparameters.max_depth == 7.0", true),
+            (
+                "version.hyperparameters.max_depth - version.number == -1.0 && version.hyperparameters.max_depth / 4 > 1.4",
+                true,
+            ),
+            ("version.hyperparameters.solver + 1 == 1.0", false),
+            ("version.purged ? false : version.hyperparameters.early", true),
+            ("(version.purged ? version.number : version.hyperparameters.max_depth) == 6", true),
+            ("version.purged ? true : version.hyperparameters.solver", false),
             ("version.hyperparameters.solver", false),
             // Arithmetic.
             ("version.size_bytes / 1000 == 24 && version.size_bytes % 1000 == 242", true),
