@@ -30,6 +30,11 @@ trap - EXIT
 step "clients of other languages"
 tests/languages/run.sh target/release/registry-server
 
+step "conditions, held against another implementation of CEL"
+python3 -m venv "$work/cel"
+"$work/cel/bin/pip" install --quiet --disable-pip-version-check -r tests/data/cel/requirements.txt
+"$work/cel/bin/python" tests/data/cel/generate.py | diff tests/data/cel/cases.json -
+
 step "what odd requests leave, read with the limits that everybody has"
 stores=$work/stores
 mkdir "$stores"

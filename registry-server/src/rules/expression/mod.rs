@@ -12,7 +12,12 @@
 //! - what is not there has no value: an absent message or time, a missing key, a metric that is not a number (NaN). A comparison with it
 //!   has no verdict, negated or not, and what has none does not match. `&&` and `||` go by their other side, if that decides;
 //! - `has()` is false whichever part of the path is not there;
+//! - `in` looks among the elements of a list that are there: another one that has no value does not hide them;
+//! - JSON knows no ints: an int beside one of its numbers is a double, also in arithmetic;
+//! - types that can't be equal are not compared: `version.number == "7"` is refused;
 //! - a message that only wraps a map is that map: `version.metrics["test"]["auc"]`.
+//!
+//! All else is as in CEL: `tests/cel.rs` holds some hundred conditions against another implementation, and lists the differences.
 
 mod check;
 mod eval;

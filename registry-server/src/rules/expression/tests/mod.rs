@@ -1,4 +1,5 @@
 mod cases;
+mod cel;
 mod faults;
 mod hostile;
 
