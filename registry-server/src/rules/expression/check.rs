@@ -6,7 +6,7 @@ use super::program::{Arithmetic, Comparison, Constant, Field, Node, Search};
 use super::syntax::{Binary, Kind, Literal, Name, Term};
 use super::times;
 use super::types::{self, Type, did_you_mean};
-use super::{Subject, Wrong};
+use super::{Subject, Wrong, advice};
 use crate::error::quoted;
 
 /// The functions that there are.
@@ -122,8 +122,10 @@ impl Checker {
 
     fn no_variable(&self, at: usize, name: &str) -> Wrong {
         let variable = self.of.variable;
+        let lower = name.to_lowercase();
         let hint = match types::field(&self.message, name) {
             Some(_) => format!("; write {variable}.{name}"),
+            None if ["true", "false", "null"].contains(&lower.as_str()) => format!("; write {lower}"),
             None => format!("; the variable is {variable}"),
         };
         Wrong::at(at, format!("there is no {}{hint}", quoted(name)))
@@ -299,6 +301,9 @@ impl Checker {
                 Err(Wrong::at(at, format!("{function}() has {} arguments", arguments.len())))
             }
             _ => {
+                if let Some(advice) = advice::of_word(&function.to_lowercase()) {
+                    return Err(Wrong::at(at, advice));
+                }
                 let hint = did_you_mean(function, FUNCTIONS);
                 let known = FUNCTIONS.join(", ");
                 Err(Wrong::at(at, format!("there is no function {}; there are {known}{hint}", quoted(function))))

@@ -19,6 +19,7 @@
 //!
 //! All else is as in CEL: `tests/cel.rs` holds some hundred conditions against another implementation, and lists the differences.
 
+mod advice;
 mod check;
 mod eval;
 mod leaves;

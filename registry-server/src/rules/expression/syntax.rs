@@ -1,4 +1,4 @@
-//! Texts to trees. The only place that knows the crate `cel`, and only its parser: an evaluation of its own has no types before it runs,
+//! Texts to trees. With `advice`, the only place that knows the crate `cel`, and only its parser: an evaluation of its own has no types before it runs,
 //! no bounds on what it costs, and wants each record as values on the heap.
 
 use std::iter::Peekable;
@@ -9,6 +9,7 @@ use cel::parser::pratt_parser::{Lexer, TokenKind};
 use cel::parser::{ParseErrors, PrattParser};
 
 use super::Wrong;
+use super::advice::{advice, of_has};
 
 /// How long an expression is at most.
 const BYTES: usize = 4 * 1024;
@@ -114,7 +115,8 @@ fn words(text: &str) -> Result<Vec<usize>, Wrong> {
             TokenKind::TokEnd => return Ok(words),
             TokenKind::TokError => {
                 let why = lexer.get_error().map_or("this is not understood", |error| error.message.as_str());
-                return Err(Wrong::at(token.start, why));
+                let (at, why) = advice(text, token.start).unwrap_or_else(|| (token.start, why.to_owned()));
+                return Err(Wrong::at(at, why));
             }
             TokenKind::TokWhitespace | TokenKind::TokComment => continue,
             TokenKind::TokNull
@@ -143,15 +145,15 @@ fn syntax_error(text: &str, errors: ParseErrors) -> Wrong {
     let (line, column) = (error.pos.0.unsigned_abs(), error.pos.1.unsigned_abs());
     let line_begins: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
     let at = (line_begins + column - 1).min(text.len());
-    let rest = text.get(at..).unwrap_or_default();
-    let word: String = rest.chars().take_while(|letter| letter.is_alphanumeric()).collect();
-    let message = match word.to_lowercase().as_str() {
-        "and" => "write && for and".to_owned(),
-        "or" => "write || for or".to_owned(),
-        "namespace" => "\"namespace\" is reserved in CEL: the variable is called resource".to_owned(),
-        _ if rest.starts_with('=') => "write == to compare".to_owned(),
-        _ if rest.is_empty() => "the expression ends too early".to_owned(),
-        _ => error.msg.trim_start_matches("Syntax error: ").replace("'<EOF>'", "the end").replace("<EOF>", "the end"),
+    let (at, message) = if error.msg.contains("has()") {
+        of_has(text, at)
+    } else if at == text.len() {
+        (at, "the expression ends too early".to_owned())
+    } else {
+        advice(text, at).unwrap_or_else(|| {
+            let why = error.msg.trim_start_matches("Syntax error: ");
+            (at, why.replace("'<EOF>'", "the end").replace("<EOF>", "the end"))
+        })
     };
     Wrong::at(at, message)
 }

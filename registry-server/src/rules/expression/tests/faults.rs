@@ -20,7 +20,37 @@ fn of_versions() {
         ("version.number == 7 OR version.purged", "column 21: write || for or"),
         ("version.number == 7 & true", "column 21: unexpected single '&', expected '&&'"),
         ("version.name == \"x", "column 17: unterminated string literal"),
-        ("version.name == “x”", "column 17: unexpected character"),
+        ("version.name == “x”", "column 17: write \" or ' for a quote"),
+        ("version.tags[‘x’] == 'y'", "column 14: write \" or ' for a quote"),
+        ("not version.purged", "column 1: write ! for not"),
+        ("true && NOT (version.purged)", "column 9: write ! for not"),
+        ("version.name not in ['a']", "column 14: write ! for not"),
+        (
+            "version.name LIKE '%fraud%'",
+            "column 14: write contains(), startsWith() or endsWith() for like: version.name.contains(\"...\")",
+        ),
+        ("version.number <> 7", "column 16: write != for <>"),
+        ("version.framework in ('a', 'b')", "column 26: write a list in brackets: in [...]"),
+        ("version.framework IN ('a')", "column 19: write in in lower case, and a list in brackets: in [...]"),
+        (
+            "version.withdraw_time IS NOT NULL",
+            "column 23: write has() to ask whether something is there: has(version.withdraw_time)",
+        ),
+        (
+            "version.number between 1 and 9",
+            "column 16: write both ends for between: 1 <= version.number && version.number <= 9",
+        ),
+        ("version.purged == TRUE", "column 19: there is no \"TRUE\"; write true"),
+        (
+            "true && has(version.metrics[\"a.b\"])",
+            "column 13: has() takes fields with a dot: write \"a.b\" in version.metrics",
+        ),
+        (
+            "!(has(version.metrics['test'][ 'roc]auc' ]) && true)",
+            "column 7: has() takes fields with a dot: write 'roc]auc' in version.metrics['test']",
+        ),
+        ("has(version.tags['a'] == 'b')", "column 5: has() takes a field, such as has(version.withdraw_time)"),
+        ("has(version.tags, 'a')", "column 1: has() has 2 arguments"),
         ("(version.purged", "column 16: the expression ends too early"),
         // Names.
         ("vresion.number == 7", "column 1: there is no \"vresion\"; the variable is version"),
@@ -32,7 +62,7 @@ fn of_versions() {
         ("true\n&& version.nmae == ''", "line 2, column 12: Version has no field \"nmae\"; did you mean \"name\"?"),
         ("has(version.tag)", "column 13: Version has no field \"tag\"; did you mean \"tags\"?"),
         ("version.name.first == 'a'", "column 1: this is a string, and has nothing in it"),
-        ("has(version)", "column 5: invalid argument to has() macro"),
+        ("has(version)", "column 5: has() takes a field, such as has(version.withdraw_time)"),
         // Enums.
         (
             "version.stage == 'production'",
