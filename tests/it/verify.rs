@@ -158,6 +158,7 @@ async fn what_was_slipped_into_the_log_without_an_event_is_found() {
             key: b"default\0fraud\x009.9.9".as_slice().into(),
             places: Vec::new(),
             value: Some(Value::Payload(vec![8, 1].into())),
+            replaced: None,
         };
         let entry = LogEntry { revision: 8, events: Default::default(), writes: vec![write] };
         log.push(LogGroup { entries: vec![entry] });

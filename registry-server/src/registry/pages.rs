@@ -157,6 +157,7 @@ mod tests {
             key: name(number).key().into(),
             places: Vec::new(),
             value: Some(Value::Payload(pb::Version { number, ..Default::default() }.encode_to_vec().into())),
+            replaced: Some(0),
         };
         let writes = (1..=versions).map(write).collect();
         let entry = LogEntry { revision: 1, events: pb::WatchedEvents::default().encode_to_vec().into(), writes };

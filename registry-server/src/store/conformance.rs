@@ -4,6 +4,7 @@
 
 mod compaction;
 mod kinds;
+mod past;
 mod places;
 mod restore;
 
@@ -19,6 +20,7 @@ use tokio::sync::Semaphore;
 
 pub(super) use self::compaction::*;
 pub(super) use self::kinds::*;
+pub(super) use self::past::*;
 pub(super) use self::places::*;
 pub(super) use self::restore::*;
 use super::{
@@ -54,6 +56,7 @@ macro_rules! conformance {
             a_store_keeps_its_identity_and_is_restored_without_another_s, a_record_may_have_several_places_in_an_index,
             a_decision_sees_the_places_that_it_wrote, what_the_layout_does_not_have_is_refused,
             the_beginning_of_the_log_can_be_dropped, the_newest_revision_is_never_dropped,
+            a_write_tells_which_one_it_replaces,
         );
     };
 }

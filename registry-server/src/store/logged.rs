@@ -10,13 +10,14 @@ fn damaged(what: impl std::fmt::Display) -> StoreError {
     StoreError::Damaged(what.to_string())
 }
 
-/// A record's write, or with `None` its removal.
-pub(super) fn write_of(kind: Kind, key: &[u8], put: Option<&Put>) -> stored::LoggedWrite {
+/// A record's write, or with `None` its removal, and the revision of the record that was there, if that is known: 0 if there was none.
+pub(super) fn write_of(kind: Kind, key: &[u8], put: Option<&Put>, replaced: Option<Revision>) -> stored::LoggedWrite {
     stored::LoggedWrite {
         kind: kind.0.into(),
         key: Bytes::copy_from_slice(key),
         places: put.map(|put| store_places(&put.places)).unwrap_or_default(),
         value: put.map(|put| Value::Payload(put.payload.clone())),
+        replaced,
     }
 }
 

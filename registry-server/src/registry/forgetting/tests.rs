@@ -51,6 +51,7 @@ fn log(requests: &[Asked]) -> Vec<crate::stored::LogEntry> {
         key: Bytes::copy_from_slice(key),
         places: Vec::new(),
         value: Some(Value::Payload(record.into())),
+        replaced: None,
     };
     let mut hash = Bytes::from_static(&CHAIN_START);
     let entry = |(revision, (second, id)): (Revision, &Asked)| {

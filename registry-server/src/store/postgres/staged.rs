@@ -101,12 +101,25 @@ impl<'a> Staged<'a> {
                 None => Base::Known(self.ground.committed(kind, key).await?),
             },
         };
-        self.writes.push(logged::write_of(kind, key, put.as_ref()));
+        let replaced = match self.overlay.get(kind, key) {
+            Some(staged) => Some(revision_of(&staged.state)),
+            None => match &base {
+                Base::Known(state) => Some(revision_of(state)),
+                Base::New => Some(0),
+                Base::Unknown => None,
+            },
+        };
+        self.writes.push(logged::write_of(kind, key, put.as_ref(), replaced));
         let state = put.map(|Put { payload, places, .. }| Arc::new(Cell { revision: self.revision, payload, places }));
         let former = self.overlay.replace(kind, key, Some(Entry { state, base }));
         self.former.push((kind, key.to_vec(), former));
         Ok(())
     }
+}
+
+/// The revision that wrote a record; 0 if there is none.
+fn revision_of(state: &State) -> Revision {
+    state.as_ref().map_or(0, |cell| cell.revision)
 }
 
 #[async_trait]

@@ -147,14 +147,21 @@ pub(super) fn entries_of(put: &Put, revision: Revision, write: u32) -> Vec<(Vec<
 pub(super) struct Stored {
     kind: Kind,
     key: Vec<u8>,
+    revision: Revision,
     places: Vec<Place>,
     parts: Vec<Vec<u8>>,
 }
 
 impl Stored {
     pub(super) fn read(kind: Kind, key: &[u8], (body, parts): Body) -> Result<Self, StoreError> {
-        let places = logged::read_places(&StoredRecord::decode(body).map_err(damaged)?.places)?;
-        Ok(Self { kind, key: key.to_vec(), places, parts })
+        let stored = StoredRecord::decode(body).map_err(damaged)?;
+        let places = logged::read_places(&stored.places)?;
+        Ok(Self { kind, key: key.to_vec(), revision: stored.revision, places, parts })
+    }
+
+    /// The revision that wrote it.
+    pub(super) fn revision(&self) -> Revision {
+        self.revision
     }
 
     /// The physical entries, besides the record's own, that belong to it.

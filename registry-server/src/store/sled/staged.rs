@@ -87,6 +87,7 @@ impl<'a> Staged<'a> {
     /// Stages a record, or with `None` its removal, and what goes with it, in place of what is there.
     fn write(&mut self, kind: Kind, key: &[u8], put: Option<Put>, old: Option<Stored>) -> Result<(), StoreError> {
         let put = self.layout.checked(kind, put)?;
+        let replaced = old.as_ref().map_or(0, Stored::revision);
         let old: Vec<_> = old.iter().flat_map(Stored::companions).collect();
         let write = u32::try_from(self.writes.len()).unwrap_or(u32::MAX);
         let new = put.as_ref().map(|put| entries_of(put, self.revision, write)).unwrap_or_default();
@@ -104,7 +105,7 @@ impl<'a> Staged<'a> {
                 self.stage(key, Some(value));
             }
         }
-        self.writes.push(logged::write_of(kind, key, put.as_ref()));
+        self.writes.push(logged::write_of(kind, key, put.as_ref(), Some(replaced)));
         Ok(())
     }
 }

@@ -68,6 +68,7 @@ pub(super) fn logged(first: u64, payload: &Bytes) -> LogGroup {
         key: Bytes::from(revision.to_string()),
         places: vec![stored::Place { slot: BY_FLAG.slot.into(), value: Bytes::from_static(b"red") }],
         value: Some(value),
+        replaced: None,
     };
     let range = stored::Range { offset: 2, length: payload.len() as u64 };
     let events = Bytes::from([b"e:", payload.as_ref()].concat());
