@@ -14,13 +14,14 @@ use registry_proto::v1::ErrorReason;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::resource::{Resource, below};
+use super::models::ModelRow;
+use super::resource::Resource;
 use super::transaction::{Tx, decode, resource_of};
 use super::{Registry, kinds};
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name};
 use crate::store::{Decision, Kind, Put, Read, Revision, StoreError, Transaction};
-use crate::stored::{ChainHeadRecord, RequestRecord};
+use crate::stored::{ChainHeadRecord, EventReferenceRecord, RequestRecord};
 
 /// Who wants a change, why, and how.
 #[derive(Debug, Clone, Default)]
@@ -242,9 +243,12 @@ impl<M: Mutation> Pending<M> {
     async fn seal(&self, mut tx: Tx<'_>, mut head: ChainHeadRecord) -> Result<(Vec<pb::Event>, Bytes), Error> {
         let revision = tx.revision();
         for model in tx.models_touched() {
-            let key = event_reference(&Name::canonical(&MODELS, &model), revision);
-            let put = Put { kind: kinds::EVENT_REFERENCE, key, payload: Bytes::new(), places: Vec::new() };
-            tx.store.create(put).await?;
+            let name = Name::canonical(&MODELS, &model);
+            // A model's record changes with every version: who looks for what it was must not have to go through all of them.
+            let record = tx.store.get(ModelRow::KIND, &name.key()).await?;
+            let reference = EventReferenceRecord { model_revision: record.map_or(0, |record| record.revision) };
+            let (key, payload) = (event_reference(&name.prefix(), revision), Bytes::from(reference.encode_to_vec()));
+            tx.store.create(Put { kind: kinds::EVENT_REFERENCE, key, payload, places: Vec::new() }).await?;
         }
         let request_id = self.intent.request_id.map(|id| id.to_string()).unwrap_or_default();
         let number = revision.cast_signed();
@@ -275,9 +279,9 @@ impl<M: Mutation> Pending<M> {
     }
 }
 
-/// Says that a revision has events of a model.
-pub(super) fn event_reference(model: &Name, revision: Revision) -> Vec<u8> {
-    below(model, &revision.to_be_bytes())
+/// Says that a revision has events of a model, by what the keys of all below that begin with.
+pub(super) fn event_reference(model: &[u8], revision: Revision) -> Vec<u8> {
+    [model, &revision.to_be_bytes()].concat()
 }
 
 /// What comes before the first event.

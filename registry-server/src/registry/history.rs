@@ -158,7 +158,8 @@ impl Registry {
         reverse: bool,
     ) -> Result<Vec<Arc<pb::WatchedEvents>>, Error> {
         let from = if reverse { before } else { after };
-        let range = Range { prefix: model.prefix(), after: Some(event_reference(model, from)), reverse, limit: READ };
+        let range =
+            Range { prefix: model.prefix(), after: Some(event_reference(&model.prefix(), from)), reverse, limit: READ };
         let mut entries = Vec::new();
         for hit in self.store.scan(Source::Kind(kinds::EVENT_REFERENCE), &range).await? {
             let revision = hit.record.revision;
