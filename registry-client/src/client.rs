@@ -50,7 +50,7 @@ impl RegistryClient {
     /// # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
     /// use registry_client::pb::GetModelRequest;
     ///
-    /// let model = client.call(GetModelRequest { name: "models/fraud".into() }).await?;
+    /// let model = client.call(GetModelRequest { name: "models/fraud".into(), ..Default::default() }).await?;
     /// # Ok(())
     /// # }
     /// ```

@@ -40,7 +40,9 @@ macro_rules! editable {
             type Update = pb::$update;
 
             fn get(name: String) -> pb::$get {
-                pb::$get { name: $complete(name) }
+                let mut get = pb::$get::default();
+                get.name = $complete(name);
+                get
             }
 
             fn update(mut self, etag: String, fields: Vec<&'static str>) -> pb::$update {

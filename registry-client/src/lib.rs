@@ -120,6 +120,7 @@ mod namespaces;
 mod oci;
 mod outage;
 mod parallel;
+mod past;
 mod plan;
 mod pool;
 mod precious;

@@ -26,7 +26,7 @@ impl RegistryClient {
 
     /// One model, also a deleted one.
     pub fn get_model(&self, name: impl Into<String>) -> Call<pb::GetModelRequest> {
-        self.call(pb::GetModelRequest { name: complete(name) })
+        self.call(pb::GetModelRequest { name: complete(name), ..Default::default() })
     }
 
     /// The models of the default namespace, or of [`parent`](Call::parent): [`is_not_found`](crate::Error::is_not_found) if there is

@@ -19,7 +19,7 @@ impl RegistryClient {
 
     /// One version, also a deleted one unless it is asked for by alias.
     pub fn get_version(&self, name: impl Into<String>) -> Call<pb::GetVersionRequest> {
-        self.call(pb::GetVersionRequest { name: complete(name) })
+        self.call(pb::GetVersionRequest { name: complete(name), ..Default::default() })
     }
 
     /// The versions of a model, or of all models of a namespace (`namespaces/risk/models/-`).
@@ -32,7 +32,7 @@ impl RegistryClient {
         &self,
         names: impl IntoIterator<Item = impl Into<String>>,
     ) -> Call<pb::BatchGetVersionsRequest> {
-        self.call(pb::BatchGetVersionsRequest { names: complete_all(names) })
+        self.call(pb::BatchGetVersionsRequest { names: complete_all(names), ..Default::default() })
     }
 
     /// Changes a version: those of its changeable fields that are not empty, or those that [`fields`](Call::fields) names.

@@ -99,7 +99,7 @@ async fn those_who_read_nothing_cost_the_others_little() {
         client.create_version(LARGE).description("x".repeat(60_000)).await.unwrap();
     }
     let names: Vec<_> = (1..=64).map(|number| format!("{LARGE}/versions/{number}")).collect();
-    client.call(BatchGetVersionsRequest { names: names.clone() }).await.unwrap();
+    client.call(BatchGetVersionsRequest { names: names.clone(), ..Default::default() }).await.unwrap();
     let alone = commits(&client).await;
     let before = resident(&server, "VmRSS");
 
@@ -120,7 +120,7 @@ async fn those_who_read_nothing_cost_the_others_little() {
         "/grpc.health.v1.Health/Check",
     ];
     held.extend(connections(&server, 1024, |wire, number| wire.begin(half_open[number % half_open.len()], &[])).await);
-    let batch = BatchGetVersionsRequest { names };
+    let batch = BatchGetVersionsRequest { names, ..Default::default() };
     held.extend(connections(&server, 100, |wire, _| wire.call(BatchGetVersionsRequest::PATH, &batch)).await);
 
     let over = AtomicBool::new(false);

@@ -173,7 +173,7 @@ async fn every_other_kind_of_stream_may_break_off() {
     let artifact = client.upload(VERSION, "model.bin", noise(SIZE)).await.unwrap();
     let chunk = chunks::cut(noise(SIZE)).swap_remove(0);
     let calls = [
-        (GetVersionRequest::PATH, framed(&GetVersionRequest { name: VERSION.to_owned() })),
+        (GetVersionRequest::PATH, framed(&GetVersionRequest { name: VERSION.to_owned(), ..Default::default() })),
         (WatchEventsRequest::PATH, framed(&WatchEventsRequest::default())),
         (DownloadArtifactRequest::PATH, framed(&DownloadArtifactRequest { name: artifact.name, ..Default::default() })),
         (registry_client::pb::UploadChunksRequest::PATH, {

@@ -102,6 +102,30 @@ async fn what_is_dropped_is_refused_and_the_rest_is_there() {
 }
 
 #[tokio::test]
+async fn the_past_is_read_as_far_as_the_log_tells() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::with(forgetful(folder.path())).await;
+    let client = server.client();
+    let quiet = model(&client, "models/quiet").await;
+    let (made, old) = (model(&client, MODEL).await, ready(&client, MODEL).await);
+    drop_some(&client).await;
+    // What has not changed is answered, whatever was dropped.
+    assert_eq!(client.get_model("models/quiet").at_revision(made.revision).await.unwrap(), quiet);
+    assert_eq!(client.get_version(&old.name).at_revision(old.revision).await.unwrap(), old);
+    // What has, not; nor what was at a time of which nobody knows the revision.
+    compacted(client.get_model(MODEL).at_revision(made.revision).await);
+    compacted(client.list_models().at_revision(made.revision).await);
+    compacted(client.get_version(format!("{MODEL}@latest")).at_revision(old.revision).await);
+    let then: SystemTime = made.create_time.unwrap().try_into().unwrap();
+    compacted(client.get_model("models/quiet").at_time(then).await);
+    // What is newer than the log's beginning is there.
+    ready(&client, MODEL).await;
+    let newest = client.get_model(MODEL).await.unwrap();
+    ready(&client, MODEL).await;
+    assert_eq!(client.get_model(MODEL).at_revision(newest.revision).await.unwrap(), newest);
+}
+
+#[tokio::test]
 async fn a_verification_and_a_backup_take_the_beginning_from_the_archive() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = TestServer::with(forgetful(folder.path())).await;

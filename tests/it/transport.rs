@@ -41,7 +41,7 @@ async fn compressed_requests_are_taken() {
         };
         let made = versions.create_version(create).await.unwrap().into_inner();
         assert_eq!(made.description.len(), 60_000);
-        let get = GetVersionRequest { name: made.name.clone() };
+        let get = GetVersionRequest { name: made.name.clone(), ..Default::default() };
         assert_eq!(versions.get_version(get).await.unwrap().into_inner(), made);
 
         let mut events = EventServiceClient::new(channel.clone()).send_compressed(encoding);
@@ -80,7 +80,7 @@ async fn what_is_compressed_is_no_larger_when_it_is_unpacked() {
         let create = CreateModelRequest { model_id: "m".to_owned(), model: Some(model), ..Default::default() };
         let mut models = ModelServiceClient::new(server.channel()).send_compressed(encoding);
         refused(unchanged(&server, models.create_model(create)).await.unwrap_err());
-        let get = GetVersionRequest { name: zeros.clone() };
+        let get = GetVersionRequest { name: zeros.clone(), ..Default::default() };
         let mut versions = VersionServiceClient::new(server.channel()).send_compressed(encoding);
         refused(versions.get_version(get).await.unwrap_err());
         let parts =
@@ -95,7 +95,7 @@ async fn what_is_compressed_is_no_larger_when_it_is_unpacked() {
 async fn call(server: &TestServer, path: &'static str, encoding: Option<&'static str>) -> Result<Model, Status> {
     let mut grpc = tonic::client::Grpc::new(server.channel());
     grpc.ready().await.unwrap();
-    let mut request = Request::new(GetModelRequest { name: MODEL.to_owned() });
+    let mut request = Request::new(GetModelRequest { name: MODEL.to_owned(), ..Default::default() });
     if let Some(encoding) = encoding {
         request.metadata_mut().insert("grpc-encoding", encoding.parse().unwrap());
     }
@@ -142,7 +142,7 @@ async fn an_error_reaches_a_client_that_takes_8_kib_of_headers() {
     let request = TransitionStageRequest { name: long.clone(), stage: 99, incumbent: 99, ..Default::default() };
     let batch = BatchTransitionStagesRequest { requests: vec![request; 100], ..Default::default() };
     let mut versions = VersionServiceClient::new(small(&server));
-    let names = BatchGetVersionsRequest { names: vec![long.clone(); 100] };
+    let names = BatchGetVersionsRequest { names: vec![long.clone(); 100], ..Default::default() };
     let create = CreateVersionRequest {
         parent: long.clone(),
         version: Some(Version {
@@ -156,7 +156,7 @@ async fn an_error_reaches_a_client_that_takes_8_kib_of_headers() {
     };
     let mut models = ModelServiceClient::new(small(&server));
     let list = ListModelsRequest { order_by: long.clone(), page_token: long.clone(), ..Default::default() };
-    let get = GetModelRequest { name: long.clone() };
+    let get = GetModelRequest { name: long.clone(), ..Default::default() };
     for status in [
         stages.batch_transition_stages(batch).await.unwrap_err(),
         versions.batch_get_versions(names).await.unwrap_err(),
@@ -170,6 +170,6 @@ async fn an_error_reaches_a_client_that_takes_8_kib_of_headers() {
     }
     // The longest name that there may be.
     let name = format!("models/{}", "\u{10400}".repeat(128));
-    let error = Error::from(models.get_model(GetModelRequest { name }).await.unwrap_err());
+    let error = Error::from(models.get_model(GetModelRequest { name, ..Default::default() }).await.unwrap_err());
     assert!(error.is_not_found() && error.status().unwrap().resource.is_some(), "{error:?}");
 }

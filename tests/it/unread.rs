@@ -99,7 +99,7 @@ async fn an_answer_that_nobody_takes_is_given_up() {
     let server = server_with(|config| (config.max_calls, config.call_timeout) = (2, Period::of_secs(5))).await;
     let client = server.client();
     let names = (1..=VERSIONS).map(|number| format!("{MODEL}/versions/{number}")).collect();
-    let batch = BatchGetVersionsRequest { names };
+    let batch = BatchGetVersionsRequest { names, ..Default::default() };
     let mut wire = Wire::to(server.address()).await;
     // The window is the connection's: the first one fills it. One may be refused, while a call that was answered is still counted.
     let overloaded = async || {

@@ -17,7 +17,7 @@ const NAMED: usize = 3;
 pub(crate) async fn compare(context: &Context, names: Vec<Name>) -> Result<(), Failure> {
     let names: Vec<String> = names.into_iter().map(Into::into).collect();
     let comparison = metrics(context, &names).await?;
-    let versions = context.client.call(pb::BatchGetVersionsRequest { names }).await?.versions;
+    let versions = context.client.call(pb::BatchGetVersionsRequest { names, ..Default::default() }).await?.versions;
     let differences = differences(&versions);
     let out = &context.out;
     let tree = || {

@@ -169,7 +169,7 @@ async fn holders(context: &Context, parent: String, stage: pb::Stage, limit: usi
     let held = first(context.client.call(list).stream().try_filter_map(holder), limit, "first").await?;
     let batches = stream::iter(held.chunks(BATCH));
     let read = batches.then(async |names| {
-        let request = pb::BatchGetVersionsRequest { names: names.to_vec() };
+        let request = pb::BatchGetVersionsRequest { names: names.to_vec(), ..Default::default() };
         context.client.call(request).await.map(|read| read.versions)
     });
     let versions = read.try_collect::<Vec<_>>().await?.concat();

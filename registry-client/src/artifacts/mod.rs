@@ -22,7 +22,7 @@ use crate::{Call, RegistryClient, pb};
 impl RegistryClient {
     /// One artifact: its size, digest and type.
     pub fn get_artifact(&self, name: impl Into<String>) -> Call<pb::GetArtifactRequest> {
-        self.call(pb::GetArtifactRequest { name: complete(name) })
+        self.call(pb::GetArtifactRequest { name: complete(name), ..Default::default() })
     }
 
     /// The chunks of an artifact, in order.

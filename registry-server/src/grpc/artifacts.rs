@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
 use super::call::{List, Messages, Reply, until};
+use super::moments::moment;
 use super::paging::Sizes;
 use super::uploads;
 use crate::error::Error;
@@ -123,8 +124,11 @@ impl ArtifactService for Services {
     async fn get_artifact(&self, request: Request<pb::GetArtifactRequest>) -> Reply<pb::Artifact> {
         self.read(
             request,
-            |request, found| found.name("name", &ARTIFACTS, &request.name),
-            |registry, name| async move { registry.get::<pb::Artifact>(&name).await },
+            |request, found| {
+                let moment = moment(request.revision, request.read_time.as_ref(), found);
+                Some((found.name("name", &ARTIFACTS, &request.name)?, moment))
+            },
+            |registry, (name, moment)| async move { registry.get_at::<pb::Artifact>(&name, moment).await },
         )
         .await
     }
@@ -133,8 +137,16 @@ impl ArtifactService for Services {
         self.list(
             request,
             List::by(&["path"]).of(&ARTIFACT),
-            |request, found| found.name("parent", &VERSIONS, &request.parent),
-            |registry, version, page| async move { registry.list_artifacts(&version, &page).await },
+            |request, found| {
+                let moment = moment(request.revision, request.read_time.as_ref(), found);
+                Some((found.name("parent", &VERSIONS, &request.parent)?, moment))
+            },
+            |registry, (version, moment), page| async move {
+                match moment {
+                    None => registry.list_artifacts(&version, &page).await,
+                    Some(moment) => registry.list_artifacts_at(moment, &version, &page).await,
+                }
+            },
         )
         .await
     }

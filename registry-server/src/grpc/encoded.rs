@@ -17,6 +17,7 @@ use tonic_prost::{ProstCodec, ProstDecoder};
 use super::Services;
 use super::beside::{Direct, taking};
 use super::call::{List, Reply};
+use super::moments::moment;
 use crate::registry::lists::Findings;
 use crate::rules::expression::VERSION;
 use crate::rules::names::{MODELS, Name, VERSIONS};
@@ -95,8 +96,11 @@ impl Services {
     pub(super) async fn version_record(&self, request: tonic::Request<pb::GetVersionRequest>) -> Reply<Record> {
         self.read(
             request,
-            |request, found| found.name("name", &VERSIONS, &request.name),
-            |registry, name| async move { registry.version_record(&name).await },
+            |request, found| {
+                let moment = moment(request.revision, request.read_time.as_ref(), found);
+                Some((found.name("name", &VERSIONS, &request.name)?, moment))
+            },
+            |registry, (name, moment)| async move { registry.version_record_at(&name, moment).await },
         )
         .await
     }
@@ -106,8 +110,17 @@ impl Services {
         self.list_with(
             request,
             List::by(&["number"]).of(&VERSION).sorted(),
-            |request, found| found.parsed("parent", Name::parse_parent(&MODELS, &request.parent)),
-            |registry, parent, page| async move { Ok(registry.list_versions(&parent, &page).await?.with_findings()) },
+            |request, found| {
+                let moment = moment(request.revision, request.read_time.as_ref(), found);
+                Some((found.parsed("parent", Name::parse_parent(&MODELS, &request.parent))?, moment))
+            },
+            |registry, (parent, moment), page| async move {
+                let listed = match moment {
+                    None => registry.list_versions(&parent, &page).await?,
+                    Some(moment) => registry.list_versions_at(moment, &parent, &page).await?,
+                };
+                Ok(listed.with_findings())
+            },
             |Findings { total_size, explanation, .. }, versions, next_page_token| EncodedPage {
                 versions,
                 next_page_token,

@@ -8,6 +8,7 @@ mod encoded;
 mod events;
 mod lifecycle;
 mod models;
+mod moments;
 mod namespaces;
 mod paging;
 mod uploads;

@@ -6,6 +6,7 @@ use tonic::Request;
 
 use super::Services;
 use super::call::{List, Reply};
+use super::moments::moment;
 use crate::error::Violations;
 use crate::registry::aliases::{DeleteAlias, SetAlias};
 use crate::registry::lists::Findings;
@@ -34,8 +35,11 @@ impl ModelService for Services {
     async fn get_model(&self, request: Request<pb::GetModelRequest>) -> Reply<pb::Model> {
         self.read(
             request,
-            |request, found| found.name("name", &MODELS, &request.name),
-            |registry, name| async move { registry.get::<ModelRow>(&name).await },
+            |request, found| {
+                let moment = moment(request.revision, request.read_time.as_ref(), found);
+                Some((found.name("name", &MODELS, &request.name)?, moment))
+            },
+            |registry, (name, moment)| async move { registry.get_at::<ModelRow>(&name, moment).await },
         )
         .await
     }
@@ -44,9 +48,16 @@ impl ModelService for Services {
         self.list_with(
             request,
             List::by(&["name", "create_time"]).of(&MODEL).sorted(),
-            |request, found| parent(&request.parent, found),
-            |registry, namespace, page| async move {
-                Ok(registry.list_models(&namespace, &page).await?.with_findings())
+            |request, found| {
+                let moment = moment(request.revision, request.read_time.as_ref(), found);
+                Some((parent(&request.parent, found)?, moment))
+            },
+            |registry, (namespace, moment), page| async move {
+                let listed = match moment {
+                    None => registry.list_models(&namespace, &page).await?,
+                    Some(moment) => registry.list_models_at(moment, &namespace, &page).await?,
+                };
+                Ok(listed.with_findings())
             },
             |Findings { total_size, explanation, .. }, models, next_page_token| pb::ListModelsResponse {
                 models,

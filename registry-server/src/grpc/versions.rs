@@ -9,6 +9,7 @@ use tonic::Request;
 use super::Services;
 use super::call::{List, Reply, check_comment};
 use super::encoded::EncodedPage;
+use super::moments::moment;
 use super::paging::Sizes;
 use crate::error::{Error, Violations};
 use crate::registry::deletion::{DeleteVersion, UndeleteVersion};
@@ -65,12 +66,23 @@ impl VersionService for Services {
     ) -> Reply<pb::BatchGetVersionsResponse> {
         self.read(
             request,
-            |request, found| some_names(&request.names, 1, found),
-            |registry, names| async move {
+            |request, found| {
+                let moment = moment(request.revision, request.read_time.as_ref(), found);
+                Some((some_names(&request.names, 1, found)?, moment))
+            },
+            |registry, (names, moment)| async move {
                 let mut response = pb::BatchGetVersionsResponse::default();
                 let mut bytes = 0;
+                // All of them from one revision.
+                let past = match moment {
+                    None => None,
+                    Some(moment) => Some(registry.past(moment).await?),
+                };
                 for name in &names {
-                    let record = registry.version_record(name).await?;
+                    let record = match &past {
+                        None => registry.version_record(name).await?,
+                        Some(past) => past.version_record(name).await?,
+                    };
                     bytes += record.payload.len();
                     if bytes > RESPONSE_BYTES {
                         let many = "these versions are more than fit a message of 4 MiB: ask for fewer at once";

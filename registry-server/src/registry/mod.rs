@@ -23,6 +23,7 @@ pub(crate) mod lists;
 pub(crate) mod models;
 mod namespaces;
 mod pages;
+pub(crate) mod past;
 pub(crate) mod policies;
 pub(crate) mod prune;
 pub(crate) mod purge;

@@ -22,7 +22,7 @@ pub(super) const LOOKED_AT: usize = 10_000;
 /// And for how long. What has been read by then is looked at.
 pub(super) const TIME: Duration = Duration::from_millis(100);
 /// How many records are read and looked at before others get their turn: a millisecond or two.
-const READ: usize = 128;
+pub(super) const READ: usize = 128;
 
 /// What a page has looked at so far.
 pub(super) struct Search<'a> {

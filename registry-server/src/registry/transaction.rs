@@ -20,7 +20,7 @@ use super::{Intent, kinds, versions};
 use crate::error::Error;
 use crate::rules::names::{ARTIFACTS, DEFAULT_NAMESPACE, MODELS, Name, VERSIONS, VersionRef};
 use crate::rules::stages::Stage;
-use crate::store::{Index, Kind, Place, Put, Range, Read, Record, Revision, Source, Transaction};
+use crate::store::{Index, Kind, Place, Put, Range, Read, Record, Revision, Source, StoreError, Transaction};
 use crate::stored::NumberRecord;
 
 /// What every change changes of its resource, besides what it is about.
@@ -230,13 +230,27 @@ pub(crate) fn listed_stage(version: &pb::Version) -> Option<Stage> {
     stage(version.stage).filter(|stage| *stage != Stage::Development)
 }
 
+/// Looks records up by their keys: as they are or, in the [past](super::past::Past), as they were.
+#[async_trait]
+pub(crate) trait Lookup: Send + Sync {
+    /// The record with this key.
+    async fn look_up(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, StoreError>;
+}
+
+#[async_trait]
+impl<R: Read + ?Sized> Lookup for R {
+    async fn look_up(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, StoreError> {
+        self.get(kind, key).await
+    }
+}
+
 /// Records read by what they hold.
 #[async_trait]
-pub(crate) trait Records: Read {
+pub(crate) trait Records: Lookup {
     /// The resource with a name, deleted or not.
     async fn resource<R: Resource>(&self, name: &Name) -> Result<R, Error> {
         let named = self.resolve(name).await?;
-        match self.get(R::KIND, &named.key()).await? {
+        match self.look_up(R::KIND, &named.key()).await? {
             Some(record) => R::decode(&record),
             None => {
                 // Say so if it is the model or the version that is missing.
@@ -280,7 +294,7 @@ pub(crate) trait Records: Read {
         let model = name.parent();
         let number = match VersionRef::parse(name.id()).map_err(Error::internal)? {
             VersionRef::Number(_) => return Ok(name.clone()),
-            VersionRef::Id(id) => match self.get(kinds::VERSION_ID, &version_id_key(&model, &id)).await? {
+            VersionRef::Id(id) => match self.look_up(kinds::VERSION_ID, &version_id_key(&model, &id)).await? {
                 Some(record) => decode::<NumberRecord>(&record)?.number,
                 None => {
                     // Say so if it is the model that is missing.
@@ -299,22 +313,31 @@ pub(crate) trait Records: Read {
     }
 
     /// The name of the newest READY version that is not withdrawn, or empty.
-    async fn latest(&self, model: &Name) -> Result<String, Error> {
+    async fn latest(&self, model: &Name) -> Result<String, Error>
+    where
+        Self: Read,
+    {
         self.name_of_first(versions::READY, Range::last(model.prefix(), 1)).await
     }
 
     /// The name of the version that entered a stage last and is still there, or empty.
-    async fn newest_in_stage(&self, model: &Name, stage: Stage) -> Result<String, Error> {
+    async fn newest_in_stage(&self, model: &Name, stage: Stage) -> Result<String, Error>
+    where
+        Self: Read,
+    {
         let newest = Range::last(stage_entry(model, stage, None), 1);
         self.name_of_first(versions::STAGE_ENTRIES, newest).await
     }
 
     /// The name of the first version in a range, or empty.
-    async fn name_of_first(&self, index: Index, range: Range) -> Result<String, Error> {
+    async fn name_of_first(&self, index: Index, range: Range) -> Result<String, Error>
+    where
+        Self: Read,
+    {
         let hits = self.scan(Source::Index(index), &range).await?;
         let first = hits.first().map(|hit| decode::<pb::Version>(&hit.record)).transpose()?;
         Ok(first.map(|version| version.name).unwrap_or_default())
     }
 }
 
-impl<R: Read + ?Sized> Records for R {}
+impl<R: Lookup + ?Sized> Records for R {}

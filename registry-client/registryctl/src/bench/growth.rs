@@ -78,7 +78,7 @@ async fn measure(setup: &Arc<Setup>, filled: &Models, name: &str, creates: u64) 
         let (model, versions) = &models[rand::rng().random_range(..models.len())];
         let name = format!("{model}/versions/{}", rand::rng().random_range(1..=*versions));
         let mut service = VersionServiceClient::new(served.registry(client));
-        async move { service.get_version(pb::GetVersionRequest { name }).await.map(drop) }
+        async move { service.get_version(pb::GetVersionRequest { name, ..Default::default() }).await.map(drop) }
     };
     let mut gets = Vec::new();
     for _ in 0..setup.options.rounds {
@@ -102,7 +102,7 @@ async fn on_disk_figure(setup: &Setup, filled: &Models, bytes: u64, versions: u6
         return Err(format!("--storage-path has not grown: {why}").into());
     }
     let (model, number) = filled.last().ok_or("nothing was filled")?;
-    let request = pb::GetVersionRequest { name: format!("{model}/versions/{number}") };
+    let request = pb::GetVersionRequest { name: format!("{model}/versions/{number}"), ..Default::default() };
     let version = VersionServiceClient::new(setup.registry(0)).get_version(request).await?.into_inner();
     let (value, floor) = (bytes as f64 / versions as f64, version.encoded_len() as f64);
     Ok(Figure {

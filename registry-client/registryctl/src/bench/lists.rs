@@ -169,7 +169,7 @@ impl Filled {
         let mut service = VersionServiceClient::new(channel);
         let mut request = match ask {
             Ask::Get => {
-                let request = pb::GetVersionRequest { name: self.version() };
+                let request = pb::GetVersionRequest { name: self.version(), ..Default::default() };
                 let version = service.get_version(request).await?.into_inner();
                 return Ok((pb::ListVersionsResponse { versions: vec![version], ..Default::default() }, 1));
             }

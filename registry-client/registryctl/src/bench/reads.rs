@@ -24,7 +24,7 @@ pub(super) async fn get(setup: &Arc<Setup>) -> Result<Figure, Failure> {
     let parent = setup.model("get").await?;
     let mut service = VersionServiceClient::new(setup.registry(0));
     let version = service.create_version(create_request(&parent, typical_version())).await?.into_inner();
-    let request = pb::GetVersionRequest { name: version.name.clone() };
+    let request = pb::GetVersionRequest { name: version.name.clone(), ..Default::default() };
     let (name, asked) = (format!("get-version, {} clients", setup.options.clients), version.name.clone());
     let get = move |channel| {
         let request = request.clone();
