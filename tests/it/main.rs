@@ -30,6 +30,7 @@ mod moving;
 mod names;
 mod namespaces;
 mod parents;
+mod past;
 mod purging;
 mod quotas;
 mod reflection;
