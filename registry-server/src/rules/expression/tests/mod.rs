@@ -1,6 +1,7 @@
 mod cases;
 mod cel;
 mod faults;
+mod fields;
 mod hostile;
 
 use std::collections::BTreeMap;
