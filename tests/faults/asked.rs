@@ -115,10 +115,32 @@ fn lists_are_narrowed_by_conditions() {
     let namespaces = ["list", "namespaces", "--filter", "resource.name.endsWith('/default')"];
     assert_eq!(names(&ctl, &namespaces), ["namespaces/default"]);
 
-    let (code, said) = ctl.fails(&["list", "fraud", "--filter", "version.framewrk == 'onnx'"]);
-    assert!(said.contains("column 9") && said.contains("did you mean \"framework\""), "{said}");
-    assert_eq!(code, Some(4));
-    assert!(ctl.fails(&["list", "fraud", "--team", "risk"]).1.contains("--team selects models"));
+    let of_that_name = "resource.name.endsWith('/none')";
+    assert_eq!(names(&ctl, &["namespace", "list", "--filter", of_that_name]), [""; 0]);
+
+    // Where it was written, whatever else is asked for.
+    let misspelt = ["--filter", "version.framewrk == 'onnx'"];
+    for others in [
+        &["list", "fraud"][..],
+        &["list", "fraud", "--stage", "production"],
+        &["list", "--stage", "production", "--where", "validation.auc>0.97"],
+        &["list", "namespaces/default", "--framework", "onnx", "--tag", "pci"],
+    ] {
+        let (code, said) = ctl.fails(&[others, &misspelt].concat());
+        assert!(said.contains("column 9:") && said.contains("did you mean \"framework\""), "{said}");
+        assert_eq!(code, Some(4));
+    }
+    for (list, filter) in [
+        (&["list"][..], "model.tem == ''"),
+        (&["list", "namespaces"], "resource.tgs == ''"),
+        (&["list", "fraud/versions/1"], "artifact.pth == ''"),
+    ] {
+        let at = format!("column {}:", filter.find('.').unwrap() + 2);
+        let (_, said) = ctl.fails(&[list, &["--tag", "pci", "--filter", filter]].concat());
+        assert!(said.contains(&at), "{said}");
+    }
+    let (code, said) = ctl.fails(&["list", "fraud", "--team", "risk"]);
+    assert!(code == Some(2) && said.contains("--team selects models"), "{code:?}: {said}");
 }
 
 #[test]

@@ -15,21 +15,21 @@ const BATCH: usize = 100;
 
 pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure> {
     let List { parent, select, limit, deleted, .. } = command;
-    let parent = match parent {
-        Some(Parent::Namespaces) => {
-            return namespaces::list(context, select.condition(Of::Namespaces)?, limit, deleted).await;
-        }
-        Some(Parent::Models) | None => None,
-        Some(Parent::Of(name)) => Some(name),
+    let (parent, namespaces) = match parent {
+        Some(Parent::Namespaces) => (None, true),
+        Some(Parent::Models) | None => (None, false),
+        Some(Parent::Of(name)) => (Some(name), false),
     };
     let name = || parent.as_ref().map_or_else(|| context.namespace_name(), ToString::to_string);
     let of = match parent.as_ref().map_or(Kind::Namespace, Name::kind) {
+        _ if namespaces => Of::Namespaces,
         Kind::Namespace => select.in_namespace(),
         Kind::Version => Of::Artifacts,
         _ => Of::Versions,
     };
     let filter = select.condition(of)?;
-    match (of, &parent) {
+    let listed = match (of, &parent) {
+        (Of::Namespaces, _) => namespaces::list(context, filter, limit, deleted).await,
         (Of::Artifacts, _) => artifacts(context, name(), filter, limit).await,
         (Of::Versions, Some(model)) if model.kind() != Kind::Namespace => {
             match versions(context, name(), &select, filter, limit, deleted).await {
@@ -44,7 +44,39 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
             _ => versions_of_all(context, &name(), filter, limit, deleted).await,
         },
         _ => models(context, name(), filter, limit, deleted).await,
+    };
+    match (listed, select.filter_of_several(of)) {
+        (Err(error), Some(filter)) => {
+            let is_model = parent.as_ref().is_some_and(|name| name.kind() != Kind::Namespace);
+            let parent = if of == Of::Versions && !is_model { of_all_models(&name()) } else { name() };
+            Err(fault(context, of, parent, filter, error).await)
+        }
+        (listed, _) => listed,
     }
+}
+
+/// What is wrong with a filter by itself, if an error of it and other options is about that.
+async fn fault(context: &Context, of: Of, parent: String, filter: String, error: Failure) -> Failure {
+    if !error.downcast_ref::<Error>().is_some_and(Error::is_invalid_argument) {
+        return error;
+    }
+    let client = &context.client;
+    let page_size = 1;
+    let alone = match of {
+        Of::Models => {
+            client.call(pb::ListModelsRequest { parent, filter, page_size, ..Default::default() }).await.map(drop)
+        }
+        Of::Artifacts => {
+            client.call(pb::ListArtifactsRequest { parent, filter, page_size, ..Default::default() }).await.map(drop)
+        }
+        Of::Namespaces => {
+            client.call(pb::ListNamespacesRequest { filter, page_size, ..Default::default() }).await.map(drop)
+        }
+        Of::Versions => {
+            client.call(pb::ListVersionsRequest { parent, filter, page_size, ..Default::default() }).await.map(drop)
+        }
+    };
+    alone.err().map_or(error, Into::into)
 }
 
 async fn models(
@@ -152,11 +184,15 @@ async fn versions_of_all(
     limit: usize,
     show_deleted: bool,
 ) -> Result<(), Failure> {
-    let parent = if namespace.is_empty() { "models/-".to_owned() } else { format!("{namespace}/models/-") };
+    let parent = of_all_models(namespace);
     let list =
         pb::ListVersionsRequest { parent, filter, page_size: page_size(limit), show_deleted, ..Default::default() };
     let versions = first(context.client.call(list).stream(), limit, "first").await?;
     versions_table(context, &versions, |version| brief(&version.name).to_owned())
+}
+
+fn of_all_models(namespace: &str) -> String {
+    if namespace.is_empty() { "models/-".to_owned() } else { format!("{namespace}/models/-") }
 }
 
 /// The versions that hold a stage, of each model of a namespace the one that entered it last.

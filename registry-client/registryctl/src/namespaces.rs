@@ -41,6 +41,9 @@ pub(crate) enum Namespace {
     /// List the namespaces.
     #[command(visible_alias = "ls")]
     List {
+        /// Only those that meet this condition in CEL over `resource`: for example 'resource.quota_bytes > 0'
+        #[arg(long, value_name = "CONDITION", allow_hyphen_values = true)]
+        filter: Option<String>,
         /// How many at most.
         #[arg(long, default_value_t = 100)]
         limit: usize,
@@ -107,7 +110,9 @@ pub(crate) async fn namespace(context: &Context, command: Namespace) -> Result<(
                 None => format!("{} may have what the server gives every namespace", changed.name),
             })
         }
-        Namespace::List { limit, deleted, .. } => list(context, String::new(), limit, deleted).await,
+        Namespace::List { filter, limit, deleted, .. } => {
+            list(context, filter.unwrap_or_default(), limit, deleted).await
+        }
     }
 }
 

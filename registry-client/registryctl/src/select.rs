@@ -4,6 +4,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args as Group;
 use registry_client::{known, pb};
 
+use crate::Usage;
 use crate::args::{Open, one_of, time};
 use crate::values::Named;
 
@@ -104,14 +105,21 @@ impl Select {
             && tags.is_empty()
     }
 
+    /// The filter by itself, if other options are added to it: a fault in it is where it was written, and not where it is in the condition.
+    pub(crate) fn filter_of_several(&self, of: Of) -> Option<String> {
+        let filter = self.filter.clone()?;
+        self.condition(of).is_ok_and(|condition| condition != filter).then_some(filter)
+    }
+
     /// The condition on what is listed; empty if there is none.
-    pub(crate) fn condition(&self, of: Of) -> Result<String, String> {
+    pub(crate) fn condition(&self, of: Of) -> Result<String, Usage> {
         let variable = of.variable();
         let mut conditions = Vec::new();
         let mut add = |option: &str, kinds: &[Of], condition: Option<String>| match condition {
             Some(_) if !kinds.contains(&of) => {
                 let kinds: Vec<_> = kinds.iter().map(|kind| kind.plural()).collect();
-                Err(format!("{option} selects {}, and what is listed are {}", kinds.join(" or "), of.plural()))
+                let (selects, listed) = (kinds.join(" or "), of.plural());
+                Err(Usage(format!("{option} selects {selects}, and what is listed are {listed}")))
             }
             condition => {
                 conditions.extend(condition);
@@ -235,7 +243,7 @@ mod tests {
                 "(version.number > 7 || true\n) && version.stage == \"ARCHIVED\"",
             ),
         ] {
-            assert_eq!(select(options).condition(of).as_deref(), Ok(expected), "{options:?}");
+            assert_eq!(select(options).condition(of).unwrap(), expected, "{options:?}");
         }
     }
 
@@ -254,7 +262,7 @@ mod tests {
             assert_eq!(select(options).in_namespace(), expected, "{options:?}");
         }
         let wrong = select(&["--team", "risk", "--framework", "onnx"]).condition(Of::Versions);
-        assert_eq!(wrong, Err("--team selects models, and what is listed are versions".to_owned()));
+        assert_eq!(wrong.unwrap_err().to_string(), "--team selects models, and what is listed are versions");
     }
 
     #[test]
