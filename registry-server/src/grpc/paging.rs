@@ -10,6 +10,7 @@ use registry_proto::v1::ErrorReason;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Violations, quoted};
+use crate::rules::expression::did_you_mean;
 use crate::rules::expression::{self, Sorting, Subject};
 
 const QUERY_BYTES: usize = 8;
@@ -109,8 +110,10 @@ pub(super) fn order(order_by: &str, fields: &'static [&'static str], found: &mut
         Some(known) => (known, reverse),
         None if field.is_empty() => (first, reverse),
         None => {
-            let choice = format!("{}: order by {}, each also with \" desc\"", quoted(order_by), fields.join(" or "));
-            found.invalid("order_by", choice);
+            let hint = did_you_mean(field, fields);
+            let known = fields.join(" or ");
+            found
+                .invalid("order_by", format!("{}: order by {known}, each also with \" desc\"{hint}", quoted(order_by)));
             (first, reverse)
         }
     }
@@ -140,6 +143,12 @@ mod tests {
         }
         for order_by in ["size", "name down", "name, create_time", "desc", "name desc desc"] {
             assert_eq!(order(order_by), None, "{order_by:?}");
+        }
+        for (order_by, hint) in [("creat_time desc", "; did you mean \"create_time\"?"), ("size", "\" desc\"")] {
+            let mut found = Violations::default();
+            super::order(order_by, &["name", "create_time"], &mut found);
+            let error = found.check().unwrap_err().to_string();
+            assert!(error.ends_with(hint), "{error}");
         }
     }
 

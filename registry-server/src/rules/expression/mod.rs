@@ -37,6 +37,7 @@ use std::fmt;
 pub(crate) use self::leaves::{Leaf, Path};
 pub(crate) use self::plan::{Condition, Sorting, Test, TextTest, path};
 use self::program::Node;
+pub(crate) use self::types::did_you_mean;
 use self::wire::Value;
 
 /// What an expression is over: a variable, and the message that it stands for.

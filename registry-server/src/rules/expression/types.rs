@@ -153,7 +153,7 @@ pub(super) fn values(of: &EnumDescriptor) -> impl Iterator<Item = (String, i32)>
 }
 
 /// `; did you mean "stage"?`, if one of the names is like what was written.
-pub(super) fn did_you_mean<T: AsRef<str>>(written: &str, names: impl IntoIterator<Item = T>) -> String {
+pub(crate) fn did_you_mean<T: AsRef<str>>(written: &str, names: impl IntoIterator<Item = T>) -> String {
     const SIMILAR: f64 = 0.75;
     let written = written.to_lowercase();
     let scored = names.into_iter().map(|name| (strsim::jaro_winkler(&written, &name.as_ref().to_lowercase()), name));
