@@ -26,6 +26,7 @@ mod names;
 mod objects;
 mod open_transaction;
 mod owners;
+mod past;
 mod printed;
 mod program;
 mod proxies;

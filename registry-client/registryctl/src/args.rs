@@ -5,6 +5,7 @@ mod bench;
 mod files;
 mod lists;
 mod names;
+mod past;
 mod patience;
 mod shape;
 mod values;
@@ -24,6 +25,7 @@ pub(crate) use self::bench::{Bench, Figure};
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
 pub(crate) use self::lists::{Events, List, Parent, Watch, time};
 pub(crate) use self::names::{command, parse};
+pub(crate) use self::past::{AsOf, History};
 pub(crate) use self::patience::Patience;
 pub(crate) use self::shape::{Shape, TableShape};
 pub(crate) use self::values::{Open, one_of};
@@ -78,6 +80,8 @@ pub(crate) enum Command {
     Get {
         /// For example `fraud`, `fraud@production`, `fraud/versions/7`, `namespaces/risk`, `events/42-0`.
         name: Name,
+        #[command(flatten)]
+        as_of: AsOf,
         #[command(flatten)]
         shape: Shape,
     },
@@ -158,6 +162,9 @@ pub(crate) enum Command {
     Namespace(crate::namespaces::Namespace),
     /// List what happened: the audit trail.
     Events(Events),
+    /// Show how a version, model or namespace came to be what it is: what changed, when, by whom and why. Of a stage or an alias, such
+    /// as `fraud@production`: which versions held it, from when to when.
+    History(History),
     /// Print what happens, as it happens.
     Watch(Watch),
     /// Show what each server at --endpoint says of itself: version, store, newest revision, archive. Fails with exit code 6 if one

@@ -3,19 +3,22 @@
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use registry_client::{Error, Kind, Name, pb};
 
-use crate::args::{List, Parent};
+use crate::args::{AsOf, List, Parent};
 use crate::models::hinted;
 use crate::output::{Column, brief, bytes, first, last, minute, page_size};
 use crate::select::{Of, Select};
 use crate::values::short;
-use crate::{Context, Failure, namespaces, withdrawal};
+use crate::{Context, Failure, Usage, namespaces, withdrawal};
 
 /// How many versions are read at once.
 const BATCH: usize = 100;
 
 pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure> {
-    let List { parent, select, limit, deleted, .. } = command;
+    let List { parent, select, limit, deleted, as_of, .. } = command;
     let (parent, namespaces) = match parent {
+        Some(Parent::Namespaces) if as_of.is_given() => {
+            return Err(Usage("--as-of is of models, versions and artifacts".to_owned()).into());
+        }
         Some(Parent::Namespaces) => (None, true),
         Some(Parent::Models) | None => (None, false),
         Some(Parent::Of(name)) => (Some(name), false),
@@ -30,20 +33,20 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
     let filter = select.condition(of)?;
     let listed = match (of, &parent) {
         (Of::Namespaces, _) => namespaces::list(context, filter, limit, deleted).await,
-        (Of::Artifacts, _) => artifacts(context, name(), filter, limit).await,
+        (Of::Artifacts, _) => artifacts(context, name(), filter, limit, as_of).await,
         (Of::Versions, Some(model)) if model.kind() != Kind::Namespace => {
-            match versions(context, name(), &select, filter, limit, deleted).await {
+            match versions(context, name(), &select, filter, limit, deleted, as_of).await {
                 Ok(versions) => versions_table(context, &versions, |version| version.number.to_string()),
                 Err(error) => Err(hinted(context, model, error).await),
             }
         }
         (Of::Versions, _) => match select.stage {
             Some(stage) if select.is_only_stage() && stage != pb::Stage::Development => {
-                holders(context, name(), stage, limit).await
+                holders(context, name(), stage, limit, as_of).await
             }
-            _ => versions_of_all(context, &name(), filter, limit, deleted).await,
+            _ => versions_of_all(context, &name(), filter, limit, deleted, as_of).await,
         },
-        _ => models(context, name(), filter, limit, deleted).await,
+        _ => models(context, name(), filter, limit, deleted, as_of).await,
     };
     match (listed, select.filter_of_several(of)) {
         (Err(error), Some(filter)) => {
@@ -85,9 +88,12 @@ async fn models(
     filter: String,
     limit: usize,
     show_deleted: bool,
+    as_of: AsOf,
 ) -> Result<(), Failure> {
     let page_size = page_size(limit);
-    let list = pb::ListModelsRequest { parent, filter, page_size, show_deleted, ..Default::default() };
+    let (revision, read_time) = (as_of.revision(), as_of.read_time());
+    let list =
+        pb::ListModelsRequest { parent, filter, page_size, show_deleted, revision, read_time, ..Default::default() };
     let models = first(context.client.call(list).stream(), limit, "first").await?;
     let columns = [
         "model".into(),
@@ -118,8 +124,16 @@ async fn models(
     })
 }
 
-async fn artifacts(context: &Context, parent: String, filter: String, limit: usize) -> Result<(), Failure> {
-    let list = pb::ListArtifactsRequest { parent, filter, page_size: page_size(limit), ..Default::default() };
+async fn artifacts(
+    context: &Context,
+    parent: String,
+    filter: String,
+    limit: usize,
+    as_of: AsOf,
+) -> Result<(), Failure> {
+    let (revision, read_time) = (as_of.revision(), as_of.read_time());
+    let page_size = page_size(limit);
+    let list = pb::ListArtifactsRequest { parent, filter, page_size, revision, read_time, ..Default::default() };
     let artifacts = first(context.client.call(list).stream(), limit, "first").await?;
     let columns = [
         "path".into(),
@@ -149,6 +163,7 @@ async fn versions(
     filter: String,
     limit: usize,
     show_deleted: bool,
+    as_of: AsOf,
 ) -> Result<Vec<pb::Version>, Error> {
     let client = &context.client;
     // The newest are what people look for.
@@ -160,16 +175,20 @@ async fn versions(
         page_size,
         show_deleted,
         order_by,
+        revision: as_of.revision(),
+        read_time: as_of.read_time(),
         ..Default::default()
     };
     let listed = client.call(list).stream();
     let Some(stage) = select.stage else { return first(listed, limit, "newest").await };
     // The model says how many versions are in a stage that holds few: once all of them are found, no others are looked at.
-    let model = client.get_model(parent).await?;
+    let (revision, read_time) = (as_of.revision(), as_of.read_time());
+    let model = client.call(pb::GetModelRequest { name: parent, revision, read_time }).await?;
     let holds = match model.stages.iter().find(|summary| summary.stage() == stage) {
         _ if matches!(stage, pb::Stage::Development | pb::Stage::Archived) => usize::MAX,
         Some(summary) if summary.version_count == 1 && select.is_only_stage() => {
-            return Ok(vec![client.get_version(&summary.version).await?]);
+            let name = summary.version.clone();
+            return Ok(vec![client.call(pb::GetVersionRequest { name, revision, read_time }).await?]);
         }
         summary => usize::try_from(summary.map_or(0, |summary| summary.version_count)).unwrap_or(usize::MAX),
     };
@@ -183,10 +202,18 @@ async fn versions_of_all(
     filter: String,
     limit: usize,
     show_deleted: bool,
+    as_of: AsOf,
 ) -> Result<(), Failure> {
     let parent = of_all_models(namespace);
-    let list =
-        pb::ListVersionsRequest { parent, filter, page_size: page_size(limit), show_deleted, ..Default::default() };
+    let list = pb::ListVersionsRequest {
+        parent,
+        filter,
+        page_size: page_size(limit),
+        show_deleted,
+        revision: as_of.revision(),
+        read_time: as_of.read_time(),
+        ..Default::default()
+    };
     let versions = first(context.client.call(list).stream(), limit, "first").await?;
     versions_table(context, &versions, |version| brief(&version.name).to_owned())
 }
@@ -196,8 +223,15 @@ fn of_all_models(namespace: &str) -> String {
 }
 
 /// The versions that hold a stage, of each model of a namespace the one that entered it last.
-async fn holders(context: &Context, parent: String, stage: pb::Stage, limit: usize) -> Result<(), Failure> {
-    let list = pb::ListModelsRequest { parent, page_size: 1000, ..Default::default() };
+async fn holders(
+    context: &Context,
+    parent: String,
+    stage: pb::Stage,
+    limit: usize,
+    as_of: AsOf,
+) -> Result<(), Failure> {
+    let (revision, read_time) = (as_of.revision(), as_of.read_time());
+    let list = pb::ListModelsRequest { parent, page_size: 1000, revision, read_time, ..Default::default() };
     let holder = |model: pb::Model| {
         let summary = model.stages.into_iter().find(|summary| summary.stage() == stage);
         std::future::ready(Ok(summary.map(|summary| summary.version)))
@@ -205,7 +239,7 @@ async fn holders(context: &Context, parent: String, stage: pb::Stage, limit: usi
     let held = first(context.client.call(list).stream().try_filter_map(holder), limit, "first").await?;
     let batches = stream::iter(held.chunks(BATCH));
     let read = batches.then(async |names| {
-        let request = pb::BatchGetVersionsRequest { names: names.to_vec(), ..Default::default() };
+        let request = pb::BatchGetVersionsRequest { names: names.to_vec(), revision, read_time };
         context.client.call(request).await.map(|read| read.versions)
     });
     let versions = read.try_collect::<Vec<_>>().await?.concat();

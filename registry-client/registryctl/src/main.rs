@@ -11,6 +11,7 @@ mod filling;
 mod folder;
 mod garbage;
 mod hints;
+mod history;
 mod import;
 mod interrupt;
 mod kept;
@@ -122,7 +123,7 @@ async fn run(args: Args) -> Result<(), Failure> {
 async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(), Failure> {
     match command {
         Command::Create(command) => models::create(context, command).await,
-        Command::Get { name, .. } => models::get(context, name).await,
+        Command::Get { name, as_of, .. } => models::get(context, name, as_of).await,
         Command::List(command) => list::list(context, command).await,
         Command::Publish(command) => publish::publish(context, command).await,
         Command::CreateVersion(command) => filling::create_version(context, command).await,
@@ -146,6 +147,7 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Download { name, output } => artifacts::download(context, name, output).await,
         Command::Namespace(command) => namespaces::namespace(context, command).await,
         Command::Events(command) => events::list(context, command).await,
+        Command::History(command) => history::history(context, command).await,
         Command::Watch(command) => events::watch(context, command).await,
         Command::Backup(command) => admin::backup(context, command).await,
         Command::Verify(command) => admin::verify(context, command.skip_artifacts).await,

@@ -2,9 +2,9 @@
 
 use registry_client::{Error, Kind, Name, pb};
 
-use crate::args::Create;
+use crate::args::{AsOf, Create};
 use crate::output::{self, note};
-use crate::{Context, Failure, metadata, namespaces, withdrawal};
+use crate::{Context, Failure, Usage, metadata, namespaces, withdrawal};
 
 pub(crate) async fn create(context: &Context, command: Create) -> Result<(), Failure> {
     let mut draft = pb::Model::default();
@@ -18,17 +18,25 @@ pub(crate) async fn create(context: &Context, command: Create) -> Result<(), Fai
     context.out.message("Model", &model, |model| format!("created {}", model.name))
 }
 
-pub(crate) async fn get(context: &Context, name: Name) -> Result<(), Failure> {
+pub(crate) async fn get(context: &Context, name: Name, as_of: AsOf) -> Result<(), Failure> {
     let (client, out) = (&context.client, &context.out);
+    let (revision, read_time) = (as_of.revision(), as_of.read_time());
     match name.kind() {
+        Kind::Event | Kind::Namespace if as_of.is_given() => {
+            Err(Usage("--as-of is of models, versions and artifacts".to_owned()).into())
+        }
         Kind::Event => out.message("Event", &client.get_event(name).await?, output::event),
-        Kind::Artifact => out.message("Artifact", &client.get_artifact(name).await?, output::artifact),
+        Kind::Artifact => {
+            let request = pb::GetArtifactRequest { name: name.into(), revision, read_time };
+            out.message("Artifact", &client.call(request).await?, output::artifact)
+        }
         Kind::Version => {
-            let version = client.get_version(name).await?;
+            let request = pb::GetVersionRequest { name: name.into(), revision, read_time };
+            let version = client.call(request).await?;
             withdrawal::warn(&version);
             out.message("Version", &version, output::version)
         }
-        Kind::Model => match client.get_model(name.as_str()).await {
+        Kind::Model => match client.call(pb::GetModelRequest { name: name.to_string(), revision, read_time }).await {
             Ok(model) => out.message("Model", &model, output::model),
             Err(error) => Err(hinted(context, &name, error).await),
         },

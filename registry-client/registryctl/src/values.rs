@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Timestamp, Value};
 use registry_client::pb;
+use serde::{Serialize as _, Serializer};
 use serde_json::Value as Json;
 
 /// An enum of the contract whose values have names.
@@ -71,6 +72,11 @@ pub(crate) fn open(text: &str, known: &[&str]) -> String {
 /// A time as protobuf keeps it.
 pub(crate) fn timestamp(time: DateTime<Utc>) -> Timestamp {
     SystemTime::from(time).into()
+}
+
+/// A time in JSON.
+pub(crate) fn rfc3339<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.as_ref().map(ToString::to_string).serialize(serializer)
 }
 
 /// JSON as protobuf keeps it; [`read`](crate::numbers::read) has made strings of numbers that no double holds.

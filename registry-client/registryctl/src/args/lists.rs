@@ -7,7 +7,7 @@ use clap::Args as Group;
 use registry_client::{Name, known};
 
 use super::values::Open;
-use super::{Shape, TableShape, names};
+use super::{AsOf, Shape, TableShape, names};
 use crate::select::Select;
 
 #[derive(Debug, Group)]
@@ -23,6 +23,8 @@ pub(crate) struct List {
     /// What is deleted as well.
     #[arg(long)]
     pub(crate) deleted: bool,
+    #[command(flatten)]
+    pub(crate) as_of: AsOf,
     #[command(flatten)]
     pub(crate) table: TableShape,
 }

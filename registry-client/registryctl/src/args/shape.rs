@@ -30,6 +30,7 @@ impl Args {
         let shape = match &self.command {
             Command::Get { shape, .. } | Command::Compare { shape, .. } => Some(*shape),
             Command::Events(command) => Some(command.shape),
+            Command::History(command) => Some(command.shape),
             Command::Watch(command) => Some(command.shape),
             _ => self.table().map(|table| table.shape),
         };
