@@ -40,6 +40,11 @@ async fn what_has_not_come_yet_and_what_says_nothing_clear_is_refused() {
     assert_refused(negative, code, invalid, "; revision: must not be negative");
     let by_age = client.list_models().order_by("create_time").at_revision(newest).await;
     assert_refused(by_age, code, invalid, "order_by: a list of the past is in the order of name");
+    let by_metric = client.list_versions(MODEL).order_by("metrics.test.auc desc").at_revision(newest).await;
+    assert_refused(by_metric, code, invalid, "order_by: a list of the past is in the order of number");
+    let counted = ListModelsRequest { revision: newest, count: true, explain: true, ..Default::default() };
+    let says = "count: a list of the past is neither counted nor explained; explain: ";
+    assert_refused(client.call(counted).await, code, invalid, says);
     let late = prost_types::Timestamp { seconds: i64::MAX, nanos: 0 };
     let get = GetVersionRequest { name: version.name.clone(), read_time: Some(late), ..Default::default() };
     assert_refused(client.call(get).await, code, invalid, "read_time: must be in the years 1 to 9999");

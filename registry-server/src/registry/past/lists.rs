@@ -150,11 +150,16 @@ impl Registry {
         page: &'a Page,
         order: &'static str,
     ) -> Result<(Past, Found<'a, T>), Error> {
+        let mut found = Violations::default();
         if page.order != order {
-            let mut found = Violations::default();
             found.invalid("order_by", format!("a list of the past is in the order of {order}, or {order} desc"));
-            found.check()?;
         }
+        for (field, asked) in [("count", page.count), ("explain", page.explain)] {
+            if asked {
+                found.invalid(field, "a list of the past is neither counted nor explained");
+            }
+        }
+        found.check()?;
         // The first page says of which revision the others are.
         let (moment, after) = match &page.after {
             None => (moment, None),
