@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use registry_client::pb::{self, ErrorReason, ListVersionsRequest, Stage};
 use registry_client::{Call, RegistryClient};
 use registry_server::config::Memory;
@@ -148,6 +148,26 @@ async fn a_condition_that_few_meet_costs_few_records() {
     }
     let page = client.list_versions(MODEL).await.unwrap();
     assert_eq!((page.total_size, page.explanation), (None, None), "only on request");
+}
+
+/// Half of the versions meet it, and none of the first 3,000.
+#[tokio::test]
+async fn what_many_meet_but_not_the_first_ones_is_found_as_well() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    client.create_model(MODEL).await.unwrap();
+    let made = futures::stream::iter(0..6_000).map(|_| client.create_version(MODEL).finalize(true).into_future());
+    made.buffer_unordered(64).try_for_each(async |_| Ok(())).await.unwrap();
+    indexed(&client).await;
+    for page_size in [7, 1000] {
+        let list = client.list_versions(MODEL).filter("version.number > 3000").page_size(page_size);
+        let page = list.clone().await.unwrap();
+        assert_eq!(page.versions[0].number, 3001, "the first page has the first ones");
+        assert_eq!(page.versions.len(), page_size as usize);
+        if page_size > 7 {
+            assert_eq!(numbers(list).await, (3001..=6000).collect::<Vec<_>>());
+        }
+    }
 }
 
 /// What was there throughout is neither skipped nor doubled, whatever is written meanwhile.

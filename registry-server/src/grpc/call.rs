@@ -23,6 +23,7 @@ use super::Services;
 use super::paging::{self, Query, Sizes};
 use crate::error::{Error, Violations, quoted};
 use crate::registry::lists::{Listed, Page};
+use crate::registry::pages::LOOKED_AT;
 use crate::registry::{Intent, Mutation, Registry};
 use crate::rules::expression::Subject;
 use crate::status::status;
@@ -172,6 +173,7 @@ impl Services {
             filter,
             count: message.count(),
             explain: message.explain(),
+            look_at: LOOKED_AT,
         };
         let wanted = to(message, &mut found);
         let wanted = found.unless_any(wanted)?;

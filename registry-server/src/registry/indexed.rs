@@ -15,7 +15,7 @@ use super::resource::{Resource, Row};
 use super::{Registry, count};
 use crate::error::Error;
 use crate::rules::expression::{self, Condition, MODEL, VERSION};
-use crate::search::{Candidates, Indexed, Order, State, Wanted};
+use crate::search::{Candidates, Index, Indexed, Order, State, Wanted};
 use crate::store::{Record, SCAN_BYTES};
 
 /// What is indexed.
@@ -27,6 +27,10 @@ pub(super) static KINDS: [Indexed; 2] = [
 /// The number of `delete_time` in every resource.
 const DELETE_TIME: u32 = 8;
 
+/// A condition that this part of the records meets fills a page soon.
+const WIDE: f64 = 0.125;
+/// How many records are scanned before the index goes on, if it can.
+const SCANNED: usize = 2_000;
 /// How many records are read at once.
 const READS: usize = 16;
 /// How many candidates are taken from the index at once, at most.
@@ -62,11 +66,24 @@ impl Registry {
             return scan.await;
         }
         let began = Instant::now();
-        let look_up = self.look_up::<R>(prefix, page).await?;
-        let by_index = look_up.as_ref().filter(|look_up| look_up.better);
-        let mut listed = match by_index {
-            Some(look_up) => self.page_of::<R, T>(look_up, page, read).await?,
-            None => scan.await?,
+        let told = page.sortings.is_some() || page.count || page.explain;
+        let mut look_up = match !told && self.is_wide::<R>(&prefix, page).await {
+            true => None,
+            false => self.look_up::<R>(prefix.clone(), page).await?,
+        };
+        let mut listed = match look_up.as_ref().filter(|look_up| look_up.better) {
+            Some(look_up) => self.page_of::<R, T>(look_up, page, 0, &read).await?,
+            None => {
+                let scanned = scan.await?;
+                let rest = self.rest_of(page, &scanned);
+                if rest.is_some() && look_up.is_none() {
+                    look_up = self.look_up::<R>(prefix, page).await?;
+                }
+                match (rest, &look_up) {
+                    (Some(rest), Some(look_up)) => self.go_on::<R, T>(scanned, look_up, &rest, &read).await?,
+                    _ => scanned,
+                }
+            }
         };
         let total_size = match &look_up {
             Some(look_up) if page.count => self.count_of::<R>(&look_up.candidates, page).await?,
@@ -75,6 +92,50 @@ impl Registry {
         let explanation = page.explain.then(|| explain(look_up.as_ref(), &listed, began.elapsed()));
         listed.findings = Findings { total_size, explanation, ..listed.findings };
         Ok(listed)
+    }
+
+    /// The page as it is scanned first: if little of it is found soon, the index knows more.
+    pub(super) fn before_index(&self, page: &Page) -> Page {
+        let look_at = if self.helps(page) { SCANNED } else { page.look_at };
+        Page { look_at, ..page.clone() }
+    }
+
+    /// What is left of a page of which little was found where it was looked for.
+    fn rest_of<T>(&self, page: &Page, scanned: &Listed<T>) -> Option<Page> {
+        let after = scanned.next.clone().filter(|_| self.helps(page))?;
+        let size = page.size.checked_sub(scanned.items.len()).filter(|size| *size > 0)?;
+        Some(Page { after: Some(after), size, ..page.clone() })
+    }
+
+    /// The same page with what the index finds of the rest.
+    async fn go_on<R: Resource, T>(
+        &self,
+        mut scanned: Listed<T>,
+        look_up: &LookUp,
+        rest: &Page,
+        read: &impl Fn(Record) -> Result<T, Error>,
+    ) -> Result<Listed<T>, Error> {
+        let found = self.page_of::<R, T>(look_up, rest, scanned.findings.bytes, read).await?;
+        scanned.items.extend(found.items);
+        scanned.next = found.next;
+        scanned.findings.looked_at += found.findings.looked_at;
+        Ok(scanned)
+    }
+
+    /// Whether the index can go on where a scan has ended.
+    fn helps(&self, page: &Page) -> bool {
+        // By age the store has positions of its own.
+        let by_key = page.order != "create_time";
+        let tests = page.filter.as_ref().is_some_and(|filter| filter.condition() != Condition::Unknown);
+        by_key && tests && self.index.as_ref().is_some_and(Index::is_ready)
+    }
+
+    /// Whether so many meet the condition that a page is full soon, as a sample has it.
+    async fn is_wide<R: Resource>(&self, prefix: &[u8], page: &Page) -> bool {
+        let (Some(index), Some(filter), true) = (&self.index, &page.filter, self.helps(page)) else { return false };
+        let (condition, deleted) = (filter.condition(), page.show_deleted);
+        let wanted = Wanted { kind: R::KIND, prefix: prefix.to_vec(), deleted, condition };
+        index.share(wanted).await.is_some_and(|share| share >= WIDE)
     }
 
     /// What the index says. `None`: it is not there, and is not needed.
@@ -97,9 +158,7 @@ impl Registry {
             Some(sortings) => Order::Values(sortings.clone()),
             None => Order::Keys { reverse: page.reverse },
         };
-        // By age the store has positions of its own.
-        let by_key = page.order != "create_time";
-        let better = needed || (by_key && candidates.narrowed && is_better(&candidates, page.size));
+        let better = needed || (self.helps(page) && candidates.narrowed && is_better(&candidates, page.size));
         Ok(Some(LookUp { candidates: Arc::new(candidates), order, better }))
     }
 
@@ -108,11 +167,12 @@ impl Registry {
         &self,
         look_up: &LookUp,
         page: &Page,
-        read: impl Fn(Record) -> Result<T, Error>,
+        mut bytes: usize,
+        read: &impl Fn(Record) -> Result<T, Error>,
     ) -> Result<Listed<T>, Error> {
         let LookUp { candidates, order, .. } = look_up;
         let mut search = Search::of(page, &self.searches).await;
-        let (mut items, mut bytes, mut after) = (Vec::new(), 0, page.after.clone());
+        let (mut items, mut after) = (Vec::new(), page.after.clone());
         let mut take = page.size + 1;
         loop {
             let first = match &self.index {
@@ -128,7 +188,7 @@ impl Registry {
             while let Some(found) = records.next().await {
                 let (placed, record) = found?;
                 if items.len() == page.size || bytes >= SCAN_BYTES || search.is_over() {
-                    return Ok(search.listed(items, after));
+                    return Ok(search.listed(items, bytes, after));
                 }
                 after = Some(placed.position);
                 // It may have changed since the index knew it.
@@ -140,7 +200,7 @@ impl Registry {
                 }
             }
             if !more {
-                return Ok(search.listed(items, None));
+                return Ok(search.listed(items, bytes, None));
             }
             take = (take * 4).min(TAKEN);
         }

@@ -40,6 +40,8 @@ pub(crate) struct Page {
     pub(crate) count: bool,
     /// Say how the page came about.
     pub(crate) explain: bool,
+    /// How many records to look at, at most, where there is a filter.
+    pub(crate) look_at: usize,
 }
 
 /// A page, and the position to go on after, if there may be more.
@@ -55,6 +57,8 @@ pub(crate) struct Listed<T> {
 pub(crate) struct Findings {
     /// How many records were looked at.
     pub(super) looked_at: usize,
+    /// How many bytes the items have.
+    pub(super) bytes: usize,
     pub(crate) total_size: Option<i64>,
     pub(crate) explanation: Option<pb::ListExplanation>,
 }
@@ -79,16 +83,18 @@ impl Registry {
     /// The models of a namespace.
     pub(crate) async fn list_models(&self, namespace: &Name, page: &Page) -> Result<Listed<pb::Model>, Error> {
         self.store.parent_must_exist(namespace).await?;
-        let scan = self.list::<ModelRow>(namespace.prefix(), page);
-        self.found::<ModelRow, _>(namespace.prefix(), page, |hit| Ok(ModelRow::decode(&hit)?.into_message()), scan)
-            .await
+        let read = |hit| Ok(ModelRow::decode(&hit)?.into_message());
+        let short = self.before_index(page);
+        let scan = self.list::<ModelRow>(namespace.prefix(), &short);
+        self.found::<ModelRow, _>(namespace.prefix(), page, read, scan).await
     }
 
     /// The versions of a model, or of all models of a namespace, each a `Version` as it goes over the wire.
     pub(crate) async fn list_versions(&self, parent: &Name, page: &Page) -> Result<Listed<Bytes>, Error> {
         self.store.parent_must_exist(parent).await?;
         let read = |record: Record| Ok(record.payload);
-        self.found::<pb::Version, _>(parent.prefix(), page, read, self.scan_versions(parent, page)).await
+        let short = self.before_index(page);
+        self.found::<pb::Version, _>(parent.prefix(), page, read, self.scan_versions(parent, &short)).await
     }
 
     async fn scan_versions(&self, parent: &Name, page: &Page) -> Result<Listed<Bytes>, Error> {
@@ -115,11 +121,11 @@ impl Registry {
             range.limit = search.next_read().await;
             let hits = self.store.scan(Source::Index(versions::LIVE), &range).await?;
             if hits.is_empty() {
-                return Ok(search.listed(items, None));
+                return Ok(search.listed(items, bytes, None));
             }
             for hit in hits {
                 if page.filter.is_some() && items.len() == page.size {
-                    return Ok(search.listed(items, range.after));
+                    return Ok(search.listed(items, bytes, range.after));
                 }
                 if !search.wants(|| &hit.record.payload) {
                     range.after = Some(hit.position);
@@ -139,14 +145,14 @@ impl Registry {
                     break;
                 }
                 if items.len() == page.size || bytes >= SCAN_BYTES {
-                    return Ok(search.listed(items, range.after));
+                    return Ok(search.listed(items, bytes, range.after));
                 }
                 bytes += hit.record.payload.len();
                 range.after = Some(hit.position);
                 items.push(hit.record.payload);
             }
             if passed_over == PASSED_OVER || search.is_over() {
-                return Ok(search.listed(items, range.after));
+                return Ok(search.listed(items, bytes, range.after));
             }
         }
     }

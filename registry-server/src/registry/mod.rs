@@ -22,7 +22,7 @@ pub(crate) mod kinds;
 pub(crate) mod lists;
 pub(crate) mod models;
 mod namespaces;
-mod pages;
+pub(crate) mod pages;
 pub(crate) mod past;
 pub(crate) mod policies;
 pub(crate) mod prune;

@@ -18,7 +18,7 @@ use crate::rules::expression::Expression;
 use crate::store::{Range, Record, SCAN_BYTES, Source};
 
 /// How many records a page looks at, at most.
-pub(super) const LOOKED_AT: usize = 10_000;
+pub(crate) const LOOKED_AT: usize = 10_000;
 /// And for how long. What has been read by then is looked at.
 pub(super) const TIME: Duration = Duration::from_millis(100);
 /// How many records are read and looked at before others get their turn: a millisecond or two.
@@ -27,6 +27,7 @@ pub(super) const READ: usize = 128;
 /// What a page has looked at so far.
 pub(super) struct Search<'a> {
     filter: Option<&'a Expression>,
+    look_at: usize,
     looked_at: usize,
     read: usize,
     began: Instant,
@@ -47,7 +48,7 @@ impl<'a> Search<'a> {
             None => None,
         };
         let (filter, read) = (page.filter.as_deref(), page.size + 1);
-        Self { filter, looked_at: 0, read, began: Instant::now(), _turn: turn }
+        Self { filter, look_at: page.look_at, looked_at: 0, read, began: Instant::now(), _turn: turn }
     }
 
     /// Whether a record is wanted, by the message in it as it is encoded.
@@ -57,15 +58,15 @@ impl<'a> Search<'a> {
     }
 
     /// The page, which goes on behind a position.
-    pub(super) fn listed<T>(&self, items: Vec<T>, next: Option<Vec<u8>>) -> Listed<T> {
+    pub(super) fn listed<T>(&self, items: Vec<T>, bytes: usize, next: Option<Vec<u8>>) -> Listed<T> {
         let mut listed = Listed::of(items, next);
-        listed.findings.looked_at = self.looked_at;
+        (listed.findings.looked_at, listed.findings.bytes) = (self.looked_at, bytes);
         listed
     }
 
     /// Whether it is time to return what was found.
     pub(super) fn is_over(&self) -> bool {
-        self.filter.is_some() && (self.looked_at >= LOOKED_AT || self.began.elapsed() >= TIME)
+        self.filter.is_some() && (self.looked_at >= self.look_at || self.began.elapsed() >= TIME)
     }
 
     /// How many records to read next: one more than the page takes, which tells whether there are more. With a condition, more while
@@ -79,7 +80,7 @@ impl<'a> Search<'a> {
         }
         let read = self.read.min(READ);
         self.read = (read * 4).max(1);
-        read.min(LOOKED_AT.saturating_sub(self.looked_at)).max(1)
+        read.min(self.look_at.saturating_sub(self.looked_at)).max(1)
     }
 }
 
@@ -102,7 +103,7 @@ impl Registry {
             let more = hits.len() == range.limit || read_bytes >= SCAN_BYTES;
             for hit in hits {
                 if items.len() == page.size || bytes >= SCAN_BYTES {
-                    return Ok(search.listed(items, range.after));
+                    return Ok(search.listed(items, bytes, range.after));
                 }
                 range.after = Some(hit.position);
                 if search.wants(|| R::encoded(&hit.record)) {
@@ -111,10 +112,10 @@ impl Registry {
                 }
             }
             if !more {
-                return Ok(search.listed(items, None));
+                return Ok(search.listed(items, bytes, None));
             }
             if items.len() == page.size || bytes >= SCAN_BYTES || search.is_over() {
-                return Ok(search.listed(items, range.after));
+                return Ok(search.listed(items, bytes, range.after));
             }
         }
     }
@@ -143,7 +144,18 @@ mod tests {
     fn page(filter: &str, size: usize, after: Option<Vec<u8>>) -> Page {
         let filter = Expression::parse(filter, &expression::VERSION).ok().map(Arc::new);
         let (order, reverse, sortings, show_deleted) = ("", false, None, false);
-        Page { size, after, order, reverse, sortings, show_deleted, filter, count: false, explain: false }
+        Page {
+            size,
+            after,
+            order,
+            reverse,
+            sortings,
+            show_deleted,
+            filter,
+            count: false,
+            explain: false,
+            look_at: LOOKED_AT,
+        }
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use roaring::RoaringBitmap;
 
+use super::column::Serial;
 use super::table::{Overflowed, Table};
 use crate::rules::expression::{Condition, Path, Test};
 
@@ -47,6 +48,28 @@ impl Table {
                     tests += found.tests;
                 }
                 Found { records, exact, tests }
+            }
+        }
+    }
+
+    /// Whether a record may meet a condition.
+    pub(super) fn may_meet(&self, condition: &Condition, serial: Serial) -> bool {
+        match condition {
+            Condition::Unknown => true,
+            Condition::All(terms) => terms.iter().all(|term| self.may_meet(term, serial)),
+            Condition::Any(terms) => terms.iter().any(|term| self.may_meet(term, serial)),
+            Condition::Test(path, test) => {
+                let Ok(columns) = self.columns(path) else { return true };
+                let Some(columns) = columns else { return false };
+                let choice = |value: &i64| columns.choices.get(value).is_some_and(|holders| holders.contains(serial));
+                match test {
+                    Test::Text(test) => columns.texts.may_be(serial, test),
+                    Test::Numbers { range, .. } => {
+                        columns.numbers.get(serial).is_some_and(|value| range.contains(&value))
+                    }
+                    Test::Choice(value) => choice(value),
+                    Test::OtherChoice(value) => columns.choices.keys().any(|other| other != value && choice(other)),
+                }
             }
         }
     }

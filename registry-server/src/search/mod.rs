@@ -27,6 +27,8 @@ use crate::store::{Kind, Record, Revision};
 
 /// How long a list waits for the index to know what the store does.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How many records are looked at to tell which part of them a condition takes.
+const SAMPLE: u64 = 128;
 
 /// What is kept of a kind of resource.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +79,7 @@ pub(crate) struct Facts {
 }
 
 /// The records that are wanted, as an index sees it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) kind: Kind,
     /// What their keys begin with.
@@ -136,6 +138,11 @@ impl Index {
         }
     }
 
+    /// Whether it answers.
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(*self.state.borrow(), State::At(_))
+    }
+
     /// What it is now.
     pub(crate) fn facts(&self) -> Facts {
         let state = *self.state.borrow();
@@ -151,20 +158,28 @@ impl Index {
     /// Those that may be wanted.
     pub(crate) async fn find(&self, wanted: Wanted) -> Option<Candidates> {
         self.read(move |kinds, tables| {
-            let at = kinds.iter().position(|indexed| indexed.kind == wanted.kind)?;
-            let table = tables.get(at)?;
-            let mut scope = table.scope(&wanted.prefix, wanted.deleted);
-            if !wanted.deleted {
-                // What lies in something that is deleted is as if it was as well.
-                let above = kinds.iter().zip(tables).filter(|(indexed, _)| indexed.depth < kinds[at].depth);
-                for key in above.flat_map(|(_, above)| above.deleted(&wanted.prefix)) {
-                    scope -= table.scope(&[key, &[0]].concat(), true);
-                }
-            }
+            let (table, scope) = scope(kinds, tables, &wanted)?;
             let of = scope.len();
             let found = table.find(&wanted.condition, scope);
             let (narrowed, plan) = (found.tests > 0, find::describe(&found));
             Some(Candidates { kind: wanted.kind, records: found.records, of, exact: found.exact, narrowed, plan })
+        })
+        .await
+        .flatten()
+    }
+
+    /// Which part of them may be wanted, by a sample: for little, and as the index is now.
+    pub(crate) async fn share(&self, wanted: Wanted) -> Option<f64> {
+        self.read(move |kinds, tables| {
+            let (table, scope) = scope(kinds, tables, &wanted)?;
+            let step = scope.len().div_ceil(SAMPLE).max(1);
+            let sample = (0..scope.len()).step_by(usize::try_from(step).ok()?);
+            let (mut taken, mut of) = (0_u32, 0_u32);
+            for serial in sample.filter_map(|at| scope.select(u32::try_from(at).ok()?)) {
+                of += 1;
+                taken += u32::from(table.may_meet(&wanted.condition, serial));
+            }
+            Some(f64::from(taken) / f64::from(of.max(1)))
         })
         .await
         .flatten()
@@ -199,6 +214,21 @@ impl Index {
         let task = move || read(kinds, &tables.read().unwrap_or_else(PoisonError::into_inner));
         tokio::task::spawn_blocking(task).await.ok()
     }
+}
+
+/// The records that are chosen from.
+fn scope<'t>(kinds: &[Indexed], tables: &'t [Table], wanted: &Wanted) -> Option<(&'t Table, RoaringBitmap)> {
+    let at = kinds.iter().position(|indexed| indexed.kind == wanted.kind)?;
+    let table = tables.get(at)?;
+    let mut scope = table.scope(&wanted.prefix, wanted.deleted);
+    if !wanted.deleted {
+        // What lies in something that is deleted is as if it was as well.
+        let above = kinds.iter().zip(tables).filter(|(indexed, _)| indexed.depth < kinds[at].depth);
+        for key in above.flat_map(|(_, above)| above.deleted(&wanted.prefix)) {
+            scope -= table.scope(&[key, &[0]].concat(), true);
+        }
+    }
+    Some((table, scope))
 }
 
 fn tables(kinds: &[Indexed]) -> Vec<Table> {

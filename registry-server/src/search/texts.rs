@@ -109,6 +109,11 @@ impl Texts {
         self.words.get_index(self.of.get(serial)? as usize).map(|word| &**word)
     }
 
+    /// Whether the text of a record is meant, as far as it is kept.
+    pub(super) fn may_be(&self, serial: Serial, test: &TextTest) -> bool {
+        self.get(serial).is_some_and(|text| test.takes(text)) || self.too_long.contains(serial)
+    }
+
     /// The records whose texts are meant, and whether all of these are.
     pub(super) fn find(&self, test: &TextTest) -> (RoaringBitmap, bool) {
         let mut found = self.too_long.clone();
