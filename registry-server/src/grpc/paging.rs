@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Violations, quoted};
 use crate::rules::expression::did_you_mean;
-use crate::rules::expression::{self, Sorting, Subject};
+use crate::rules::expression::{Named, Sorting, Subject};
 
 const QUERY_BYTES: usize = 8;
 
@@ -95,9 +95,9 @@ pub(super) fn sortings(order_by: &str, fields: &[&str], of: &Subject, found: &mu
     }
     let sorting = |part: &str| {
         let (text, descending) = directed(part);
-        let path = expression::path(text, of);
-        let path = path.map_err(|fault| found.invalid("order_by", format!("{}: {fault}", quoted(text)))).ok()?;
-        Some(Sorting { path, descending })
+        let named = Named::parse(text, of);
+        let named = named.map_err(|fault| found.invalid("order_by", format!("{}: {fault}", quoted(text)))).ok()?;
+        Some(Sorting { path: named.path, descending })
     };
     Some(order_by.split(',').filter_map(sorting).collect())
 }

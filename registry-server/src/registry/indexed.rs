@@ -14,15 +14,35 @@ use super::pages::{LOOKED_AT, Search, TIME};
 use super::resource::{Resource, Row};
 use super::{Registry, count};
 use crate::error::Error;
-use crate::rules::expression::{self, Condition, MODEL, VERSION};
-use crate::search::{Candidates, Index, Indexed, Order, State, Wanted};
+use crate::rules::expression::{self, Condition, Expression, MODEL, VERSION};
+use crate::search::{Candidates, Index, Indexed, Order, Spoken, State, Wanted};
 use crate::store::{Record, SCAN_BYTES};
 
 /// What is indexed.
 pub(super) static KINDS: [Indexed; 2] = [
-    Indexed { kind: ModelRow::KIND, of: MODEL, depth: 1, message: ModelRow::encoded, live },
-    Indexed { kind: pb::Version::KIND, of: VERSION, depth: 2, message: pb::Version::encoded, live },
+    Indexed { kind: ModelRow::KIND, of: MODEL, depth: 1, message: ModelRow::encoded, live, spoken: of_model },
+    Indexed { kind: pb::Version::KIND, of: VERSION, depth: 2, message: pb::Version::encoded, live, spoken: of_version },
 ];
+
+// The numbers of fields, the first ones in models and versions.
+const NAME: u32 = 1;
+const TAGS: u32 = 10;
+const DESCRIPTION: u32 = 12;
+const DISPLAY_NAME: u32 = 13;
+const VERSION_ID: u32 = 20;
+
+fn of_model(message: &[u8]) -> Spoken<'_> {
+    let id = expression::text(message, NAME).rsplit('/').next().unwrap_or_default();
+    Spoken { names: vec![id, expression::text(message, DISPLAY_NAME)], texts: described(message) }
+}
+
+fn of_version(message: &[u8]) -> Spoken<'_> {
+    Spoken { names: vec![expression::text(message, VERSION_ID)], texts: described(message) }
+}
+
+fn described(message: &[u8]) -> Vec<&str> {
+    expression::texts(message, TAGS).chain([expression::text(message, DESCRIPTION)]).collect()
+}
 
 /// The number of `delete_time` in every resource.
 const DELETE_TIME: u32 = 8;
@@ -138,18 +158,23 @@ impl Registry {
         index.share(wanted).await.is_some_and(|share| share >= WIDE)
     }
 
+    /// The index, when it knows what the store does.
+    pub(super) async fn current_index(&self) -> Result<&Index, Error> {
+        let index = self.index.as_ref().ok_or_else(too_large)?;
+        match index.reach(self.store.newest().await?).await {
+            State::At(_) => Ok(index),
+            State::Building => Err(Error::IndexBuilding),
+            State::TooLarge => Err(too_large()),
+        }
+    }
+
     /// What the index says. `None`: it is not there, and is not needed.
     async fn look_up<R: Resource>(&self, prefix: Vec<u8>, page: &Page) -> Result<Option<LookUp>, Error> {
         let needed = page.sortings.is_some();
-        let state = match &self.index {
-            Some(index) => index.reach(self.store.newest().await?).await,
-            None => State::TooLarge,
-        };
-        let index = match (&self.index, state) {
-            (Some(index), State::At(_)) => index,
-            (_, State::TooLarge) if needed => return Err(too_large()),
-            (_, _) if needed => return Err(Error::IndexBuilding),
-            _ => return Ok(None),
+        let index = match self.current_index().await {
+            Ok(index) => index,
+            Err(error) if needed => return Err(error),
+            Err(_) => return Ok(None),
         };
         let condition = page.filter.as_ref().map_or(Condition::All(Vec::new()), |filter| filter.condition());
         let wanted = Wanted { kind: R::KIND, prefix, deleted: page.show_deleted, condition };
@@ -208,9 +233,22 @@ impl Registry {
 
     /// How many there are. `None`: that would take too long.
     async fn count_of<R: Resource>(&self, candidates: &Arc<Candidates>, page: &Page) -> Result<Option<i64>, Error> {
-        let (Some(filter), false) = (&page.filter, candidates.exact) else {
-            return Ok(Some(candidates.len().cast_signed()));
+        let exact = match &page.filter {
+            Some(filter) => self.exactly::<R>(candidates, filter).await?,
+            None => Some(Arc::clone(candidates)),
         };
+        Ok(exact.map(|exact| exact.len().cast_signed()))
+    }
+
+    /// Those that meet a condition, by their records where the index can't tell. `None`: that would take too long.
+    pub(super) async fn exactly<R: Resource>(
+        &self,
+        candidates: &Arc<Candidates>,
+        filter: &Expression,
+    ) -> Result<Option<Arc<Candidates>>, Error> {
+        if candidates.exact {
+            return Ok(Some(Arc::clone(candidates)));
+        }
         let Some(index) = self.index.as_ref().filter(|_| candidates.len() <= LOOKED_AT as u64) else {
             return Ok(None);
         };
@@ -219,14 +257,14 @@ impl Registry {
         let Some(all) = index.first(candidates, &order, None, LOOKED_AT).await else { return Ok(None) };
         let mut records =
             stream::iter(all).map(|(_, key)| async move { self.store.get(R::KIND, &key).await }).buffered(READS);
-        let mut counted = 0;
+        let mut met = Vec::new();
         while let Some(record) = records.next().await {
-            counted += usize::from(record?.is_some_and(|record| filter.matches(R::encoded(&record))));
+            met.extend(record?.filter(|record| filter.matches(R::encoded(record))).map(|record| record.key));
             if began.elapsed() > TIME {
                 return Ok(None);
             }
         }
-        Ok(Some(count(counted)))
+        Ok(index.only(candidates, met).await.map(Arc::new))
     }
 }
 
@@ -238,7 +276,7 @@ fn is_better(candidates: &Candidates, size: usize) -> bool {
     by_scan > candidates.len() / PUT_IN_ORDER + wanted.min(found) * BY_KEY
 }
 
-fn too_large() -> Error {
+pub(super) fn too_large() -> Error {
     let detail = "needs more memory than it may have (`index_memory`): lists have their own orders only";
     Error::precondition(ErrorReason::IndexTooLarge, "index", detail)
 }

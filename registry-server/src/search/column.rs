@@ -1,6 +1,8 @@
 //! Values by record: one column for each path. Ordered by record, in pieces, each with the bounds of its values, so that a search passes
 //! over pieces that have none of what it wants.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::ops::RangeInclusive;
 
 use roaring::RoaringBitmap;
@@ -114,6 +116,18 @@ impl<V: Copy + Ord> Column<V> {
         let piece = self.pieces.get(index).and_then(Option::as_ref);
         let next = (index as u64 + 1) << PIECE_BITS;
         (piece.map(|piece| (piece.least, piece.most)), Serial::try_from(next).unwrap_or(Serial::MAX))
+    }
+
+    /// How often records have which value.
+    pub(super) fn counts(&self, records: &RoaringBitmap) -> HashMap<V, u64>
+    where
+        V: Hash,
+    {
+        let mut counts = HashMap::new();
+        for value in records.iter().filter_map(|serial| self.get(serial)) {
+            *counts.entry(value).or_default() += 1;
+        }
+        counts
     }
 
     /// The memory it takes, in bytes.

@@ -136,9 +136,9 @@ impl Index {
             };
             match record {
                 Some(record) => {
-                    let Indexed { message, live, .. } = indexed;
+                    let Indexed { message, live, spoken, .. } = indexed;
                     let message = message(&record);
-                    table.put(&record.key, message, live(message));
+                    table.put(&record.key, message, live(message), &spoken(message));
                 }
                 None => table.remove(&key),
             }

@@ -4,6 +4,7 @@
 //! *Invariant:* an index at a revision knows every record as that revision left it, or as a later one did. What it finds is looked at
 //! again in the record before it is answered.
 
+mod answers;
 mod column;
 mod find;
 mod follow;
@@ -12,6 +13,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod words;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -20,8 +22,10 @@ use roaring::RoaringBitmap;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
+pub(crate) use self::answers::{Counts, Place};
 pub(crate) use self::order::{Order, Placed};
 use self::table::Table;
+pub(crate) use self::words::Spoken;
 use crate::rules::expression::{Condition, Subject};
 use crate::store::{Kind, Record, Revision};
 
@@ -41,6 +45,8 @@ pub(crate) struct Indexed {
     pub(crate) message: fn(&Record) -> &[u8],
     /// Whether that is not deleted.
     pub(crate) live: fn(&[u8]) -> bool,
+    /// The texts that it is found by.
+    pub(crate) spoken: fn(&[u8]) -> Spoken<'_>,
 }
 
 /// The index of a server.
@@ -87,6 +93,13 @@ pub(crate) struct Wanted {
     /// Deleted ones too, and those in what is deleted.
     pub(crate) deleted: bool,
     pub(crate) condition: Condition,
+}
+
+impl Wanted {
+    /// All of a kind that are not deleted, nor in what is, by what their keys begin with.
+    pub(crate) fn all_of(kind: Kind, prefix: Vec<u8>) -> Self {
+        Self { kind, prefix, deleted: false, condition: Condition::All(Vec::new()) }
+    }
 }
 
 /// The records that may be wanted.

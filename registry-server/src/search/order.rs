@@ -174,7 +174,7 @@ impl Table {
 }
 
 /// Keeps the first ones.
-fn keep<T: Ord>(first: &mut BinaryHeap<T>, one: T, count: usize) {
+pub(super) fn keep<T: Ord>(first: &mut BinaryHeap<T>, one: T, count: usize) {
     if first.len() < count {
         first.push(one);
     } else if first.peek().is_some_and(|last| one < *last) {

@@ -5,6 +5,7 @@ use roaring::RoaringBitmap;
 
 use super::column::{Column, Serial};
 use super::texts::Texts;
+use super::words::{Spoken, Words};
 use crate::rules::expression::{Leaf, Path, Subject};
 
 /// How many paths are kept. There may be any number of tags and metrics.
@@ -25,6 +26,7 @@ pub(super) struct Table {
     columns: IndexMap<Box<[u8]>, Columns>,
     /// Not all paths are kept.
     overflowed: bool,
+    pub(super) words: Words,
     /// Which columns a record is in: many records are in the same.
     shapes: IndexSet<Box<[u32]>>,
     shape_of: Vec<u32>,
@@ -84,6 +86,7 @@ impl Table {
             live: RoaringBitmap::new(),
             columns: IndexMap::new(),
             overflowed: false,
+            words: Words::default(),
             shapes: IndexSet::new(),
             shape_of: Vec::new(),
         }
@@ -96,6 +99,10 @@ impl Table {
 
     pub(super) fn key(&self, serial: Serial) -> &[u8] {
         self.keys.get_index(serial as usize).map_or(&[], |key| key)
+    }
+
+    pub(super) fn serial_of(&self, key: &[u8]) -> Option<Serial> {
+        Serial::try_from(self.keys.get_index_of(key)?).ok()
     }
 
     /// The records that lie in something, by what their keys begin with: those that are not deleted, or all.
@@ -121,8 +128,8 @@ impl Table {
         }
     }
 
-    /// A record, new or changed: the message in it, as it is encoded, and whether that is deleted.
-    pub(super) fn put(&mut self, key: &[u8], message: &[u8], live: bool) {
+    /// A record, new or changed: the message in it, as it is encoded, whether that is not deleted, and the texts that it is found by.
+    pub(super) fn put(&mut self, key: &[u8], message: &[u8], live: bool, spoken: &Spoken<'_>) {
         let serial = self.serial(key);
         let mut leaves = Vec::with_capacity(32);
         let (columns, overflowed) = (&mut self.columns, &mut self.overflowed);
@@ -144,6 +151,7 @@ impl Table {
         for (column, leaf) in leaves {
             self.columns[column as usize].set(serial, leaf);
         }
+        self.words.set(serial, spoken);
         if live {
             self.live.insert(serial)
         } else {
@@ -167,6 +175,7 @@ impl Table {
         let Some(serial) = self.keys.get_index_of(key) else { return };
         let serial = serial as Serial;
         self.reshape(serial, Vec::new());
+        self.words.remove(serial);
         self.live.remove(serial);
         for scope in self.scopes.values_mut() {
             scope.remove(serial);
@@ -211,7 +220,7 @@ impl Table {
         let scopes = self.scopes.iter().map(|(key, scope)| key.len() + KEY + scope.serialized_size()).sum::<usize>();
         let columns = self.columns.iter().map(|(path, columns)| path.len() + columns.bytes()).sum::<usize>();
         let shapes = self.shapes.iter().map(|shape| KEY + size_of_val(&**shape)).sum::<usize>();
-        keys + scopes + columns + shapes + self.live.serialized_size()
+        keys + scopes + columns + shapes + self.words.bytes() + self.live.serialized_size()
     }
 }
 

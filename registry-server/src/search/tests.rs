@@ -12,7 +12,8 @@ use registry_proto::v1 as pb;
 
 use super::order::Order;
 use super::table::Table;
-use crate::rules::expression::{Expression, Sorting, VERSION, path};
+use super::words::Spoken;
+use crate::rules::expression::{Expression, Named, Sorting, VERSION};
 use crate::rules::names::{Name, VERSIONS};
 
 const MODELS: [&str; 3] = ["a", "ab", "b"];
@@ -164,7 +165,7 @@ fn written(writes: &[(usize, i64, Option<pb::Version>)]) -> (Table, BTreeMap<Vec
         match version {
             Some(version) => {
                 let version = pb::Version { number: *number, ..version.clone() };
-                table.put(&key, &version.encode_to_vec(), true);
+                table.put(&key, &version.encode_to_vec(), true, &Spoken::default());
                 records.insert(key, version);
             }
             None => {
@@ -226,7 +227,7 @@ proptest! {
     #[test]
     fn pages_in_any_order_are_the_whole_in_that_order(writes in writes(), size in 1..7_usize, by_auc in any::<bool>(), down in any::<[bool; 2]>()) {
         let (table, records) = written(&writes);
-        let sorting = |text: &str, descending| Sorting { path: path(text, &VERSION).unwrap(), descending };
+        let sorting = |text: &str, descending| Sorting { path: Named::parse(text, &VERSION).unwrap().path, descending };
         let mut sortings = vec![sorting("metrics.validation.auc", down[0]), sorting("tags.team", down[1])];
         if !by_auc {
             sortings.reverse();

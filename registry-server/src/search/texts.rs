@@ -63,6 +63,14 @@ impl Holders {
         }
     }
 
+    /// How many of them are among some records.
+    fn among(&self, records: &RoaringBitmap) -> u64 {
+        match self {
+            Self::One(one) => records.contains(*one).into(),
+            Self::Many(many) => many.intersection_len(records),
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::One(_) => 0,
@@ -107,6 +115,17 @@ impl Texts {
     /// The text of a record. `None` also if it is too long.
     pub(super) fn get(&self, serial: Serial) -> Option<&str> {
         self.words.get_index(self.of.get(serial)? as usize).map(|word| &**word)
+    }
+
+    /// How often records have which text.
+    pub(super) fn counts(&self, records: &RoaringBitmap) -> Vec<(&str, u64)> {
+        // A look at each text, or at each record.
+        let counts: Vec<_> = match (self.words.len() as u64) * 16 < records.len() {
+            true => self.holders.iter().enumerate().map(|(word, holders)| (word, holders.among(records))).collect(),
+            false => self.of.counts(records).into_iter().map(|(word, count)| (word as usize, count)).collect(),
+        };
+        let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+        counts.filter_map(|(word, count)| Some((&**self.words.get_index(word)?, count))).collect()
     }
 
     /// Whether the text of a record is meant, as far as it is kept.

@@ -18,8 +18,9 @@ pub(super) fn condition(term: &Term, of: &Subject) -> Result<Node, Wrong> {
 }
 
 /// Checks an expression over something that gives any value.
-pub(super) fn value(term: &Term, of: &Subject) -> Result<Node, Wrong> {
-    Ok(checker(of)?.term(term)?.node)
+pub(super) fn value(term: &Term, of: &Subject) -> Result<(Node, Type), Wrong> {
+    let typed = checker(of)?.term(term)?;
+    Ok((typed.node, typed.r#type))
 }
 
 fn checker(of: &Subject) -> Result<Checker, Wrong> {

@@ -1,5 +1,6 @@
 //! The single values of a message and where they are in it: what an index keeps of a record, by the same paths that conditions name.
 
+use std::cmp::Ordering;
 use std::sync::LazyLock;
 
 use prost_reflect::MessageDescriptor;
@@ -32,7 +33,7 @@ impl Path {
 /// A value as an index keeps it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Leaf<'a> {
-    /// A number or a time, so that it sorts: see [`of_number`] and [`of_time`].
+    /// A number or a time, so that it sorts: see [`number_of`] and [`time_of`].
     Number(u64),
     Text(&'a str),
     /// One of a few: an enum's value or a bool.
@@ -45,6 +46,30 @@ pub(super) fn of_number(value: f64) -> u64 {
     // There is one zero.
     let bits = (value + 0.0).to_bits();
     if bits & SIGN == 0 { bits | SIGN } else { !bits }
+}
+
+impl Leaf<'_> {
+    /// Numbers before texts before choices, each in their own order.
+    pub(crate) fn order(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Number(one), Self::Number(other)) => one.cmp(other),
+            (Self::Text(one), Self::Text(other)) => one.cmp(other),
+            (Self::Choice(one), Self::Choice(other)) => one.cmp(other),
+            (Self::Number(_), _) | (Self::Text(_), Self::Choice(_)) => Ordering::Less,
+            _ => Ordering::Greater,
+        }
+    }
+}
+
+/// The number again.
+pub(crate) fn number_of(value: u64) -> f64 {
+    const SIGN: u64 = 1 << 63;
+    f64::from_bits(if value & SIGN == 0 { !value } else { value & !SIGN })
+}
+
+/// A time again, in microseconds since 1970.
+pub(crate) fn time_of(value: u64) -> i64 {
+    (value ^ (1 << 63)).cast_signed()
 }
 
 /// A time, in microseconds: what is finer is cut off.

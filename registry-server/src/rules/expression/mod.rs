@@ -23,6 +23,7 @@ mod advice;
 mod check;
 mod eval;
 mod leaves;
+mod named;
 mod plan;
 mod program;
 mod syntax;
@@ -34,8 +35,9 @@ mod wire;
 
 use std::fmt;
 
-pub(crate) use self::leaves::{Leaf, Path};
-pub(crate) use self::plan::{Condition, Sorting, Test, TextTest, path};
+pub(crate) use self::leaves::{Leaf, Path, number_of, time_of};
+pub(crate) use self::named::Named;
+pub(crate) use self::plan::{Condition, Sorting, Test, TextTest};
 use self::program::Node;
 pub(crate) use self::types::did_you_mean;
 use self::wire::Value;
@@ -89,6 +91,20 @@ pub(crate) fn embedded(message: &[u8], field: u32) -> &[u8] {
 /// Whether a field of a message is set, as it is encoded.
 pub(crate) fn has(message: &[u8], field: u32) -> bool {
     wire::has_field(message, field)
+}
+
+/// The text in a field of a message, as it is encoded.
+pub(crate) fn text(message: &[u8], field: u32) -> &str {
+    str::from_utf8(embedded(message, field)).unwrap_or_default()
+}
+
+/// The keys and values of a map of texts in a message, as it is encoded.
+pub(crate) fn texts(message: &[u8], field: u32) -> impl Iterator<Item = &str> {
+    let entries = wire::Fields(message).filter_map(move |(number, wire)| match wire {
+        wire::Wire::Bytes(entry) if number == field => Some(entry),
+        _ => None,
+    });
+    entries.flat_map(|entry| [text(entry, 1), text(entry, 2)])
 }
 
 /// Why a text is no condition, and where.

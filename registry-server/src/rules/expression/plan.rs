@@ -2,10 +2,10 @@
 
 use std::ops::RangeInclusive;
 
+use super::Expression;
 use super::leaves::{Part, Path, of_number, of_time};
 use super::program::{Comparison, Constant, Node, Search};
 use super::wire::Shape;
-use super::{Expression, Fault, Subject};
 
 /// A condition as an index sees it. Whatever meets the expression meets this; what meets this may not meet the expression.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,21 +78,6 @@ impl Expression {
 pub(crate) struct Sorting {
     pub(crate) path: Path,
     pub(crate) descending: bool,
-}
-
-/// The path of a value of a subject, written like `metrics.validation.auc`, without the variable.
-pub(crate) fn path(text: &str, of: &Subject) -> Result<Path, Fault> {
-    let variable = format!("{}.", of.variable);
-    let found = super::syntax::parse(&format!("{variable}{text}")).and_then(|term| super::check::value(&term, of));
-    let node = found.map_err(|mut wrong| {
-        wrong.at = wrong.at.map(|at| at.saturating_sub(variable.len()));
-        wrong.placed(text)
-    })?;
-    let place = of.part().and_then(|part| place(&node, part));
-    match place {
-        Some((path, Part::Number(_) | Part::Time | Part::Text | Part::Choice(_) | Part::Json)) => Ok(path),
-        _ => Err(Fault { place: None, message: "is no single value that lists are ordered by".to_owned() }),
-    }
 }
 
 fn condition(node: &Node, root: &'static Part) -> Condition {
@@ -239,7 +224,7 @@ fn numbers(comparison: Comparison, value: u64, exact: bool) -> Option<Test> {
 }
 
 /// Where a value is, and what it is, if an index has it.
-fn place(node: &Node, root: &'static Part) -> Option<(Path, &'static Part)> {
+pub(super) fn place(node: &Node, root: &'static Part) -> Option<(Path, &'static Part)> {
     match node {
         Node::Subject => Some((Path::default(), root)),
         Node::Field(of, field) => {

@@ -1,0 +1,215 @@
+//! Words by record, and records by word: what texts are found by.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use roaring::RoaringBitmap;
+
+use super::column::Serial;
+
+/// More different words of a record are not kept.
+const WORDS: usize = 2_000;
+/// Longer words are kept, and looked for, by their beginning.
+const LONGEST: usize = 64;
+
+// What a word of a query adds to the score.
+const IS_IN_NAME: u32 = 8;
+const BEGINS_IN_NAME: u32 = 4;
+const IS_IN_TEXT: u32 = 2;
+const BEGINS_IN_TEXT: u32 = 1;
+
+/// The texts that a resource is found by.
+#[derive(Debug, Default)]
+pub(crate) struct Spoken<'a> {
+    pub(crate) names: Vec<&'a str>,
+    pub(crate) texts: Vec<&'a str>,
+}
+
+/// The words of records.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    known: BTreeMap<Box<str>, u32>,
+    /// By the number of a word.
+    holders: Vec<Holders>,
+    /// By record: the numbers of its words.
+    of: Vec<Box<[u32]>>,
+    bytes: usize,
+}
+
+/// The records that have a word.
+#[derive(Debug, Default)]
+struct Holders {
+    in_name: RoaringBitmap,
+    in_text: RoaringBitmap,
+}
+
+/// The words of a text.
+pub(super) fn words_of(text: &str) -> impl Iterator<Item = String> {
+    let words = text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(|word| word.chars().take(LONGEST).flat_map(char::to_lowercase).collect())
+}
+
+impl Words {
+    /// The words of a record, which replace those that it had.
+    pub(super) fn set(&mut self, serial: Serial, spoken: &Spoken<'_>) {
+        let distinct =
+            |texts: &[&str]| texts.iter().flat_map(|text| words_of(text)).take(WORDS).collect::<BTreeSet<_>>();
+        let (in_name, in_text) = (distinct(&spoken.names), distinct(&spoken.texts));
+        self.remove(serial);
+        let mut of = Vec::with_capacity(in_name.len() + in_text.len());
+        for word in &in_name {
+            let number = self.number(word);
+            self.holders[number as usize].in_name.insert(serial);
+            of.push(number);
+        }
+        for word in &in_text {
+            let number = self.number(word);
+            self.holders[number as usize].in_text.insert(serial);
+            if !in_name.contains(word) {
+                of.push(number);
+            }
+        }
+        if self.of.len() <= serial as usize {
+            self.of.resize_with(serial as usize + 1, Box::default);
+        }
+        self.bytes += of.len() * size_of::<u32>();
+        self.of[serial as usize] = of.into();
+    }
+
+    pub(super) fn remove(&mut self, serial: Serial) {
+        let of = self.of.get_mut(serial as usize).map(std::mem::take).unwrap_or_default();
+        self.bytes -= size_of_val(&*of);
+        for number in of {
+            let holders = &mut self.holders[number as usize];
+            holders.in_name.remove(serial);
+            holders.in_text.remove(serial);
+        }
+    }
+
+    fn number(&mut self, word: &str) -> u32 {
+        if let Some(number) = self.known.get(word) {
+            return *number;
+        }
+        let number = self.holders.len() as u32;
+        self.bytes += word.len();
+        self.known.insert(word.into(), number);
+        self.holders.push(Holders::default());
+        number
+    }
+
+    /// The records that have all words of a query.
+    pub(super) fn find(&self, query: &str) -> Matches {
+        let wanted: BTreeSet<_> = words_of(query).collect();
+        Matches { of: wanted.iter().map(|word| self.matching(word)).collect() }
+    }
+
+    fn matching(&self, word: &str) -> Match {
+        let mut found = Match::default();
+        let from = self.known.range::<str, _>((Bound::Included(word), Bound::Unbounded));
+        for (known, number) in from.take_while(|(known, _)| known.starts_with(word)) {
+            let holders = &self.holders[*number as usize];
+            match &**known == word {
+                true => (found.is_in_name, found.is_in_text) = (holders.in_name.clone(), holders.in_text.clone()),
+                false => {
+                    found.begins_in_name |= &holders.in_name;
+                    found.begins_in_text |= &holders.in_text;
+                }
+            }
+        }
+        found
+    }
+
+    /// The memory that it takes, in bytes, about.
+    pub(super) fn bytes(&self) -> usize {
+        const ENTRY: usize = 2 * size_of::<(Box<str>, u32)>() + size_of::<Holders>();
+        let holders = |holders: &Holders| holders.in_name.serialized_size() + holders.in_text.serialized_size();
+        self.bytes
+            + self.known.len() * ENTRY
+            + self.of.len() * size_of::<Box<[u32]>>()
+            + self.holders.iter().map(holders).sum::<usize>()
+    }
+}
+
+/// Who has the words of a query.
+#[derive(Debug)]
+pub(super) struct Matches {
+    of: Vec<Match>,
+}
+
+#[derive(Debug, Default)]
+struct Match {
+    is_in_name: RoaringBitmap,
+    begins_in_name: RoaringBitmap,
+    is_in_text: RoaringBitmap,
+    begins_in_text: RoaringBitmap,
+}
+
+impl Match {
+    fn all(&self) -> RoaringBitmap {
+        &self.is_in_name | &self.begins_in_name | &self.is_in_text | &self.begins_in_text
+    }
+
+    fn score(&self, serial: Serial) -> u32 {
+        let classes = [
+            (&self.is_in_name, IS_IN_NAME),
+            (&self.begins_in_name, BEGINS_IN_NAME),
+            (&self.is_in_text, IS_IN_TEXT),
+            (&self.begins_in_text, BEGINS_IN_TEXT),
+        ];
+        classes.iter().find(|(class, _)| class.contains(serial)).map_or(0, |(_, score)| *score)
+    }
+}
+
+impl Matches {
+    /// Those of a set that have all of the words. None if there are no words.
+    pub(super) fn among(&self, mut records: RoaringBitmap) -> RoaringBitmap {
+        if self.of.is_empty() {
+            return RoaringBitmap::new();
+        }
+        for word in &self.of {
+            records &= word.all();
+        }
+        records
+    }
+
+    /// How well a record fits.
+    pub(super) fn score(&self, serial: Serial) -> u32 {
+        self.of.iter().map(|word| word.score(serial)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_what_letters_and_digits_make() {
+        let words = |text| words_of(text).collect::<Vec<_>>();
+        assert_eq!(words("FX-rates_v2 (Über, 1.5)!"), ["fx", "rates", "v2", "über", "1", "5"]);
+        assert_eq!(words(" -- "), Vec::<String>::new());
+        assert_eq!(words(&"x".repeat(100))[0].len(), LONGEST);
+    }
+
+    #[test]
+    fn whoever_has_all_words_is_found_and_the_name_counts_most() {
+        let mut words = Words::default();
+        words.set(0, &Spoken { names: vec!["fraud-cards"], texts: vec!["scores card payments"] });
+        words.set(1, &Spoken { names: vec!["churn"], texts: vec!["not fraud", "cards"] });
+        words.set(2, &Spoken { names: vec!["fraudulent"], texts: vec!["card"] });
+        words.set(3, &Spoken { names: vec!["other"], texts: vec!["frauds"] });
+        let scores = |words: &Words, query: &str| {
+            let found = words.find(query);
+            let all = found.among((0..4).collect());
+            all.iter().map(|serial| (serial, found.score(serial))).collect::<Vec<_>>()
+        };
+        assert_eq!(scores(&words, "Fraud"), [(0, 8), (1, 2), (2, 4), (3, 1)]);
+        assert_eq!(scores(&words, "fraud card"), [(0, 12), (1, 3), (2, 6)]);
+        assert_eq!(scores(&words, "cards fraud cards"), [(0, 16), (1, 4)]);
+        assert_eq!(scores(&words, "zebra fraud"), []);
+        assert_eq!(scores(&words, "--"), []);
+        words.set(1, &Spoken { names: vec!["churn"], texts: vec!["nothing"] });
+        words.remove(2);
+        assert_eq!(scores(&words, "fraud"), [(0, 8), (3, 1)]);
+        assert!(words.find("").among((0..4).collect()).is_empty());
+    }
+}
