@@ -61,7 +61,7 @@ impl Registry {
     }
 }
 
-fn direction_of(number: i32) -> Option<Direction> {
+pub(super) fn direction_of(number: i32) -> Option<Direction> {
     match pb::MetricDirection::try_from(number).ok()? {
         pb::MetricDirection::Unspecified => None,
         pb::MetricDirection::HigherIsBetter => Some(Direction::Higher),
@@ -69,7 +69,7 @@ fn direction_of(number: i32) -> Option<Direction> {
     }
 }
 
-fn direction_number(direction: Option<Direction>) -> i32 {
+pub(super) fn direction_number(direction: Option<Direction>) -> i32 {
     let direction = match direction {
         None => pb::MetricDirection::Unspecified,
         Some(Direction::Higher) => pb::MetricDirection::HigherIsBetter,

@@ -29,6 +29,7 @@ pub(crate) mod prune;
 pub(crate) mod purge;
 pub(crate) mod purge_models;
 pub(crate) mod resource;
+pub(crate) mod searching;
 pub(crate) mod stages;
 pub(crate) mod standard;
 pub(crate) mod sweep;
