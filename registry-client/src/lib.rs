@@ -129,6 +129,7 @@ mod publish;
 mod pull;
 mod receipt;
 mod retry;
+mod search;
 mod selection;
 mod stamp;
 mod transport;

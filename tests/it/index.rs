@@ -224,3 +224,111 @@ async fn without_memory_for_an_index_lists_are_searched_in_their_own_order() {
     let ordered = list().order_by("metrics.validation.auc");
     refused(&server, ordered, Code::FailedPrecondition, ErrorReason::IndexTooLarge).await;
 }
+
+#[tokio::test]
+async fn what_has_the_words_is_found_and_the_best_comes_first() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    client.create_model("models/fraud-cards").display_name("Card fraud").tag("team", "risk").await.unwrap();
+    client.create_model("models/churn").description("Says who leaves; not for fraud.").await.unwrap();
+    client.create_model("models/gone").description("fraud").await.unwrap();
+    client.create_version("models/churn").version_id("fraudulent-1.0").finalize(true).await.unwrap();
+    client.create_version("models/gone").version_id("fraud").finalize(true).await.unwrap();
+    client.delete_model("models/gone").await.unwrap();
+    indexed(&client).await;
+    let names = async |query: &str, kind: pb::SearchKind, page_size: u32| {
+        let list = client.search(query).kind(kind).page_size(page_size);
+        let found: Vec<pb::SearchResult> = list.stream().try_collect().await.unwrap();
+        let name = |found: pb::SearchResult| {
+            let name = match found.resource.unwrap().resource.unwrap() {
+                pb::resource::Resource::Model(model) => model.name,
+                pb::resource::Resource::Version(version) => version.name,
+                other => panic!("{other:?}"),
+            };
+            format!("{} {}", found.score, name.trim_start_matches("namespaces/default/models/"))
+        };
+        found.into_iter().map(name).collect::<Vec<_>>()
+    };
+    let all = pb::SearchKind::Unspecified;
+    for page_size in [1, 2, 20] {
+        let found = names("FRAUD", all, page_size).await;
+        assert_eq!(found, ["8 fraud-cards", "4 churn/versions/1", "2 churn"], "{page_size}");
+    }
+    assert_eq!(names("card fraud", all, 5).await, ["16 fraud-cards"]);
+    assert_eq!(names("ris", all, 5).await, ["1 fraud-cards"]);
+    assert_eq!(names("fraud", pb::SearchKind::Version, 5).await, ["4 churn/versions/1"]);
+    assert!(names("zebra", all, 5).await.is_empty());
+    assert_eq!(client.search("fraud").page_size(1).await.unwrap().total_size, 3);
+    client
+        .update_model(pb::Model { name: "models/churn".into(), ..Default::default() })
+        .fields(["description"])
+        .await
+        .unwrap();
+    assert_eq!(names("fraud", pb::SearchKind::Model, 5).await, ["8 fraud-cards"], "it has been told otherwise");
+    invalid(&server, client.search(" - "), &[("query", ErrorReason::FieldInvalid)]).await;
+    invalid(&server, client.search("x".repeat(257)), &[("query", ErrorReason::FieldInvalid)]).await;
+}
+
+#[tokio::test]
+async fn versions_and_models_are_counted_by_their_values() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    versions(&client, &[Some(0.5), Some(0.5), None, Some(0.75), Some(0.5)]).await;
+    client.create_model("models/churn").team("risk").await.unwrap();
+    client.promote(format!("{MODEL}/versions/2")).await.unwrap();
+    indexed(&client).await;
+    let shown = |facet: &pb::Facet| {
+        let counts = facet.counts.iter().map(|count| format!("{} {}", count.value, count.count)).collect::<Vec<_>>();
+        format!("{}: {}; {} others, {} without", facet.field, counts.join(", "), facet.other_count, facet.missing_count)
+    };
+    let fields = ["stage", "tags.team", "metrics.validation.auc", "tags.none"];
+    let counted = client.count_versions(MODEL, fields).await.unwrap();
+    assert_eq!((counted.total_size, counted.approximate), (5, false));
+    assert_eq!(
+        counted.facets.iter().map(shown).collect::<Vec<_>>(),
+        [
+            "stage: DEVELOPMENT 4, PRODUCTION 1; 0 others, 0 without",
+            "tags.team: risk 3, fx 2; 0 others, 0 without",
+            "metrics.validation.auc: 0.5 3, 0.75 1; 0 others, 1 without",
+            "tags.none: ; 0 others, 5 without",
+        ]
+    );
+    // A part of it is in no index.
+    let filter = "version.metrics.validation.auc < 0.6 && !version.name.endsWith('5')";
+    let counted = client.count_versions("models/-", ["tags.team"]).filter(filter).limit(1).await.unwrap();
+    assert_eq!((counted.total_size, counted.approximate), (2, false));
+    assert_eq!(shown(&counted.facets[0]), "tags.team: fx 1; 1 others, 0 without");
+    let counted = client.count_models(["team"]).filter("model.version_count == 0").await.unwrap();
+    assert_eq!(shown(&counted.facets[0]), "team: risk 1; 0 others, 0 without");
+    let none: [&str; 0] = [];
+    invalid(&server, client.count_models(none), &[("fields", ErrorReason::FieldInvalid)]).await;
+    invalid(&server, client.count_models(["name"]), &[("fields[0]", ErrorReason::FieldInvalid)]).await;
+}
+
+#[tokio::test]
+async fn a_metric_is_summed_up_over_the_versions_of_a_model() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    versions(&client, &[Some(0.7), None, Some(0.9), None, Some(0.8)]).await;
+    indexed(&client).await;
+    let auc = || client.aggregate_metric(MODEL, "validation", "auc");
+    let number =
+        |point: Option<pb::MetricPoint>| point.map(|point| point.version.rsplit('/').next().unwrap().to_owned());
+    let found = auc().await.unwrap();
+    assert_eq!((found.direction(), found.count), (pb::MetricDirection::HigherIsBetter, 3));
+    assert!((found.mean.unwrap() - 0.8).abs() < 1e-9);
+    let made = client.get_version(format!("{MODEL}/versions/1")).await.unwrap().create_time.unwrap();
+    let first = found.points[0].create_time.unwrap();
+    assert_eq!((first.seconds, first.nanos / 1000), (made.seconds, made.nanos / 1000));
+    assert_eq!(found.points.iter().map(|point| point.value).collect::<Vec<_>>(), [0.7, 0.9, 0.8]);
+    assert_eq!(number(found.best), Some("3".to_owned()));
+    assert_eq!(number(found.worst), Some("1".to_owned()));
+    assert_eq!(number(found.last), Some("5".to_owned()));
+    let found = auc().filter("version.tags.team == 'risk' && version.number < 5").limit(1).await.unwrap();
+    assert_eq!((found.count, found.points.len(), number(found.last)), (2, 1, Some("3".to_owned())));
+    assert_eq!(client.aggregate_metric(MODEL, "no such", "\"m\u{301}etric\"").await.unwrap().count, 0);
+    let missing = client.aggregate_metric("models/none", "validation", "auc");
+    refused(&server, missing, Code::NotFound, ErrorReason::ResourceNotFound).await;
+    let fields = [("split", ErrorReason::FieldRequired), ("metric", ErrorReason::FieldRequired)];
+    invalid(&server, client.aggregate_metric(MODEL, "", ""), &fields).await;
+}

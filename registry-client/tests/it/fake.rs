@@ -59,6 +59,7 @@ impl Fake {
         Routes::new(pb::model_service_server::ModelServiceServer::new(self.clone()))
             .add_service(pb::version_service_server::VersionServiceServer::new(self.clone()))
             .add_service(pb::artifact_service_server::ArtifactServiceServer::new(self.clone()))
+            .add_service(pb::search_service_server::SearchServiceServer::new(self.clone()))
             .add_service(pb::lifecycle_service_server::LifecycleServiceServer::new(self.clone()))
             .add_service(pb::event_service_server::EventServiceServer::new(self.clone()))
             .add_service(HealthServer::new(self))
@@ -291,6 +292,13 @@ impl pb::artifact_service_server::ArtifactService for Fake {
         self.answer(request)
     }
 }
+
+fake_service!(pb::search_service_server::SearchService {
+    search_resources(SearchResourcesRequest) -> SearchResourcesResponse;
+    count_versions(CountVersionsRequest) -> CountVersionsResponse;
+    count_models(CountModelsRequest) -> CountModelsResponse;
+    aggregate_metric(AggregateMetricRequest) -> AggregateMetricResponse;
+});
 
 fake_service!(pb::lifecycle_service_server::LifecycleService {
     transition_stage(TransitionStageRequest) -> TransitionStageResponse;

@@ -11,6 +11,7 @@ mod models;
 mod moments;
 mod namespaces;
 mod paging;
+mod searching;
 mod uploads;
 mod versions;
 mod watching;
@@ -23,6 +24,7 @@ use registry_proto::v1::event_service_server::EventServiceServer;
 use registry_proto::v1::lifecycle_service_server::LifecycleServiceServer;
 use registry_proto::v1::model_service_server::ModelServiceServer;
 use registry_proto::v1::namespace_service_server::NamespaceServiceServer;
+use registry_proto::v1::search_service_server::SearchServiceServer;
 use registry_proto::v1::version_service_server::VersionServiceServer;
 use tokio::sync::watch;
 use tonic::codec::CompressionEncoding;
@@ -89,6 +91,7 @@ impl Services {
             .add_service(versions)
             .add_service(server!(LifecycleServiceServer))
             .add_service(events)
+            .add_service(server!(SearchServiceServer))
             .add_service(server!(ArtifactServiceServer))
             .add_service(server!(AdminServiceServer))
     }

@@ -132,7 +132,7 @@ impl ModelService for Services {
 }
 
 /// The namespace that models are in; without one, the default one.
-fn parent(text: &str, found: &mut Violations) -> Option<Name> {
+pub(super) fn parent(text: &str, found: &mut Violations) -> Option<Name> {
     match text {
         "" => Some(Name::namespace_with(DEFAULT_NAMESPACE)),
         text => found.name("parent", &NAMESPACES, text),
