@@ -1,6 +1,9 @@
 //! `registryctl bench`: what it says of each figure.
 
-use registry_tests::process::ServerProcess;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use registry_tests::process::{ServerProcess, binary};
 use serde_json::Value;
 
 use crate::cli::{Ctl, server};
@@ -114,6 +117,21 @@ fn a_server_that_takes_no_more_watchers_says_how_it_takes_more() {
     let (code, said) = Ctl::new(&server).fails(&["bench", "watchers", "--watchers", "20", "--seconds", "0.1"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("--max-streams"), "{said}");
+}
+
+/// Or each benchmark that is killed leaves a process behind.
+#[test]
+fn the_floor_ends_with_who_started_it() {
+    let mut floor = Command::new(binary("registryctl"));
+    let mut floor = floor.arg("floor-server").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(floor.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+    let connection = std::net::TcpStream::connect(&address).unwrap();
+    // As the system does when a process ends.
+    drop(floor.stdin.take());
+    assert!(floor.wait().unwrap().success());
+    drop(connection);
 }
 
 #[test]

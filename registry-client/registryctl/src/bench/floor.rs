@@ -226,17 +226,21 @@ impl NamedService for Floor {
     const NAME: &'static str = "floor.Floor";
 }
 
-/// Serves the floor until the process is killed.
+/// Serves the floor until whoever started it is gone, however that ended: its standard input closes then.
 pub(crate) async fn serve() -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("{READY}{}", listener.local_addr()?);
-    tonic::transport::Server::builder()
+    let server = tonic::transport::Server::builder()
         .max_frame_size(256 * 1024)
         .initial_stream_window_size(4 * 1024 * 1024)
         .initial_connection_window_size(16 * 1024 * 1024)
         .add_service(Floor::default())
-        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
-        .await?;
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
+    let (mut input, mut nowhere) = (tokio::io::stdin(), tokio::io::sink());
+    tokio::select! {
+        served = server => served?,
+        _ = tokio::io::copy(&mut input, &mut nowhere) => {}
+    }
     Ok(())
 }
 
@@ -272,6 +276,7 @@ pub(super) async fn set(channel: Channel, message: &impl Message) -> Result<(), 
 /// The floor's process; it ends when this is dropped.
 pub(super) struct FloorServer {
     pub(super) endpoint: String,
+    /// With the other end of its standard input.
     _process: Child,
 }
 
@@ -280,7 +285,7 @@ impl FloorServer {
         let mut process = Command::new(std::env::current_exe()?)
             .arg(ARGUMENT)
             .stdout(Stdio::piped())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
         let output = process.stdout.take().ok_or("the floor's server has no output")?;
