@@ -13,6 +13,7 @@ mod clocks;
 mod complaints;
 mod database;
 mod destinations;
+mod dropped;
 mod encryption;
 mod folders;
 mod full;

@@ -1,10 +1,11 @@
 //! `events` and `watch`.
 
 use futures::TryStreamExt as _;
-use registry_client::{WatchItem, known, pb};
+use registry_client::{Error, WatchItem, known, pb};
 
 use crate::args::{Events, Watch};
-use crate::output::{event, note, note_cut, page_size};
+use crate::failure::Hinted;
+use crate::output::{event, note, note_cut, page_size, time};
 use crate::values::timestamp;
 use crate::{Context, Failure};
 
@@ -22,13 +23,31 @@ pub(crate) async fn list(context: &Context, command: Events) -> Result<(), Failu
     let shown = shown(context, &request.types);
     let mut events = context.client.call(request).stream().try_filter(|found| std::future::ready(shown(found)));
     for _ in 0..command.limit {
-        let Some(found) = events.try_next().await? else { return Ok(()) };
+        let found = match events.try_next().await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(dated(context, error).await),
+        };
         context.out.message("Event", &found, event)?;
     }
     if events.try_next().await?.is_some() {
         note_cut(if command.asc { "oldest" } else { "newest" }, command.limit);
     }
     Ok(())
+}
+
+/// An error with the time at which the log begins, if it is that what was asked for was before.
+async fn dated(context: &Context, error: Error) -> Failure {
+    if error.reason() != Some(pb::ErrorReason::RevisionCompacted) {
+        return error.into();
+    }
+    let oldest = pb::ListEventsRequest { page_size: 1, ..Default::default() };
+    let oldest = context.client.call(oldest).await.ok().and_then(|page| page.events.into_iter().next());
+    let begins = oldest.map_or_else(String::new, |oldest| format!(", at {}", time(oldest.create_time.as_ref())));
+    let hint = format!(
+        "the audit trail begins there{begins}: without --since and --until, or with later ones, it is listed; what was before is in the archive"
+    );
+    Hinted::of(error, hint).into()
 }
 
 pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failure> {

@@ -1,5 +1,6 @@
 //! How a command that failed says so: as text, or as JSON where that was asked for; and its exit code.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::io::Write as _;
 use std::iter::successors;
@@ -63,12 +64,12 @@ pub(crate) fn at(endpoint: &str, error: Failure) -> Failure {
 #[error("{error}")]
 pub(crate) struct Hinted {
     error: Failure,
-    hint: &'static str,
+    hint: Cow<'static, str>,
 }
 
 impl Hinted {
-    pub(crate) fn of(error: impl Into<Failure>, hint: &'static str) -> Self {
-        Self { error: error.into(), hint }
+    pub(crate) fn of(error: impl Into<Failure>, hint: impl Into<Cow<'static, str>>) -> Self {
+        Self { error: error.into(), hint: hint.into() }
     }
 
     /// The error, with the hint if it has this reason.
@@ -81,7 +82,7 @@ impl Hinted {
 /// Says why a command failed.
 pub(crate) fn report(error: &(dyn StdError + 'static), json: bool) -> ExitCode {
     let (error, hint) = match error.downcast_ref::<Hinted>() {
-        Some(Hinted { error, hint }) => (&**error, Some(*hint)),
+        Some(Hinted { error, hint }) => (&**error, Some(&**hint)),
         None => (error, None),
     };
     let report = of(error);
