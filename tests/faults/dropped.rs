@@ -33,3 +33,19 @@ fn the_beginning_of_the_audit_trail_is_told() {
         assert!(said.contains(&expected) && said.contains("archive"), "{said}");
     }
 }
+
+#[test]
+fn a_collection_says_that_it_waits_for_the_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(folder.path(), "2s");
+    let ctl = Ctl::new(&server);
+    // What is made right behind a shipment, as after a collection that waited, is not shipped for a while.
+    let waits = || {
+        ctl.ok(&["create", &format!("fraud-{}", uuid::Uuid::new_v4())]);
+        let output = ctl.run(&["gc"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        said.contains("waiting for the archive, which is at revision ")
+    };
+    assert!((0..3).any(|_| waits()));
+}

@@ -1,12 +1,13 @@
 //! `gc`, `scrub`, `purge`.
 
+use std::sync::Once;
 use std::time::Duration;
 
 use registry_client::{Error, Kind, Name, RegistryClient, pb};
 
 use crate::admin::{Damaged, bar};
 use crate::args::IfMatch;
-use crate::output::{brief, bytes, count as number};
+use crate::output::{brief, bytes, count as number, note};
 use crate::{Context, Failure};
 
 #[derive(Debug, clap::Args)]
@@ -21,11 +22,22 @@ pub(crate) struct Gc {
 
 pub(crate) async fn collect(context: &Context, command: Gc) -> Result<(), Failure> {
     let bar = bar("{msg} {pos}");
-    let moved = bar.clone();
+    let (moved, said) = (bar.clone(), Once::new());
     let mut collect = context.client.collect_garbage().validate_only(command.dry_run).progress(move |progress| {
+        if progress.phase() == pb::CollectGarbagePhase::Archive {
+            // Also where no bar is drawn, and once.
+            said.call_once(|| {
+                let why = format!(
+                    "waiting for the archive, which is at revision {}: no chunk goes before it has all that there is",
+                    progress.done
+                );
+                moved.suspend(|| note(&why));
+            });
+        }
         moved.set_message(match progress.phase() {
             pb::CollectGarbagePhase::Forget => "request ids forgotten:",
             pb::CollectGarbagePhase::DropLog => "dropping the log:",
+            pb::CollectGarbagePhase::Archive => "waiting for the archive, at revision",
             pb::CollectGarbagePhase::Mark => "artifacts read:",
             pb::CollectGarbagePhase::Sweep => "chunks looked at:",
             _ => "versions purged:",

@@ -31,6 +31,8 @@ const BATCH: usize = 4096;
 const FEW: usize = 16;
 /// After how many chunks it is told how far things are.
 const TELL_EVERY: i64 = 1000;
+/// How often it is told that the archive is waited for.
+const TELL_WAITING: Duration = Duration::from_secs(1);
 
 /// What a collection is to do.
 #[derive(Debug, Clone)]
@@ -74,8 +76,8 @@ pub(crate) async fn collect(
     let Some(marks) = Marks::of(&*snapshot, |read| tell(Phase::Mark, read)).await? else { return Ok(report) };
     let read = snapshot.revision();
     drop(snapshot);
-    if !plan.dry_run {
-        registry.wait_for_archive(read).await?;
+    if !plan.dry_run && !archived(registry, read, &tell).await? {
+        return Ok(report);
     }
     report.listed_chunks = marks.count();
     let careful = !plan.dry_run && registry.gave_up_sweep().await?;
@@ -109,6 +111,29 @@ pub(crate) async fn collect(
         report.dropped_revisions = drop_log(registry, plan, now).await?;
     }
     Ok(report)
+}
+
+/// Waits until the archive has a revision, and tells of it meanwhile. False if nobody wants to know any more.
+async fn archived(
+    registry: &Registry,
+    revision: Revision,
+    tell: &(impl Fn(Phase, i64) -> bool + Send + Sync),
+) -> Result<bool, Error> {
+    let mut there = std::pin::pin!(registry.wait_for_archive(revision));
+    let mut ticks = tokio::time::interval(TELL_WAITING);
+    loop {
+        tokio::select! {
+            // What is there is not waited for.
+            biased;
+            there = &mut there => return there.map(|()| true),
+            _ = ticks.tick() => {
+                let archived = registry.archived().unwrap_or_default();
+                if !tell(Phase::Archive, archived.cast_signed()) {
+                    return Ok(false);
+                }
+            }
+        }
+    }
 }
 
 /// Drops what is old of the log, as far as the archive really has it: somebody may have removed something there.

@@ -107,6 +107,10 @@ fn rule(own: SystemTime, store: SystemTime, newest: Option<SystemTime>) -> Optio
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use registry_proto::v1::CollectGarbagePhase;
+
     use super::super::tests::Setting;
     use super::*;
 
@@ -137,10 +141,20 @@ mod tests {
         let (archive, archived) = watch::channel(newest - 1);
         let registry = setting.registry.clone().with_archive("/nowhere", archived);
         let plan = Plan { dry_run: false, grace: Duration::ZERO, keep_requests: Duration::MAX, keep_log: None };
-        let refused = collect(&registry, &Intent::own(), &plan, |_, _| true).await.unwrap_err();
+        let waited = Mutex::new(Vec::new());
+        let tell = |phase, done| {
+            if phase == CollectGarbagePhase::Archive {
+                waited.lock().unwrap().push(done);
+            }
+            true
+        };
+        let refused = collect(&registry, &Intent::own(), &plan, tell).await.unwrap_err();
         assert!(matches!(refused, Error::Precondition { reason: ErrorReason::ArchiveBehind, .. }), "{refused}");
+        let told = waited.lock().unwrap().len();
+        assert!(told > 1 && waited.lock().unwrap().iter().all(|done| *done == newest.cast_signed() - 1), "it says so");
         archive.send_replace(newest);
-        let report = collect(&registry, &Intent::own(), &plan, |_, _| true).await.unwrap();
+        let report = collect(&registry, &Intent::own(), &plan, tell).await.unwrap();
         assert_eq!(report.removed_chunks, 2);
+        assert_eq!(waited.into_inner().unwrap().len(), told, "what is there is not waited for");
     }
 }
