@@ -258,12 +258,14 @@ DIFFERENT = [
     # A value is looked for among those that are there.
     ("in", "version.framework in [version.tags.none, 'onnx']", ["true", "error", "error"]),
     ("in", "version.creator in ['', version.features[7].name]", ["error", "true", "true"]),
-    # The registry does as the specification says: ints compare with doubles, a value of another type is another value, zero has a sign.
+    # The registry does as the specification says: ints compare with doubles, a value of another type is another value, zero has
+    # a sign; and math.isNaN() is an extension.
     ("theirs", "version.number < 7.5", ["true", "true", "false"]),
     ("theirs", "version.number > version.metrics.validation.auc", ["true", "error", "false"]),
     ("theirs", "version.hyperparameters.max_depth == 6", ["true", "error", "false"]),
     ("theirs", "version.hyperparameters.solver == 6", ["false", "error", "false"]),
     ("theirs", "version.hyperparameters.max_depth != 'six'", ["true", "error", "true"]),
+    ("theirs", "math.isNaN(version.metrics.validation.lost)", ["true", "error", "error"]),
     ("theirs", "-1.0 / 0.0 < -1e300", ["true", "true", "true"]),
     # JSON knows no ints: beside its numbers, an int is a double.
     ("json", "1 + version.hyperparameters.max_depth >= 7.5", ["false", "error", "true"]),

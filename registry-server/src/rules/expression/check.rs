@@ -10,7 +10,8 @@ use super::{Subject, Wrong, advice};
 use crate::error::quoted;
 
 /// The functions that there are.
-const FUNCTIONS: [&str; 7] = ["contains", "duration", "endsWith", "has", "size", "startsWith", "timestamp"];
+const FUNCTIONS: [&str; 8] =
+    ["contains", "duration", "endsWith", "has", "math.isNaN", "size", "startsWith", "timestamp"];
 
 /// Checks a condition over something.
 pub(super) fn condition(term: &Term, of: &Subject) -> Result<Node, Wrong> {
@@ -280,6 +281,15 @@ impl Checker {
                     ref other => Err(of.wrong(format!("this is {}, and has no size", other.name()))),
                 }
             }
+            // As in CEL's extension of this name.
+            ("isNaN", _, [Term { kind: Kind::Name(math), .. }, of]) if math == "math" => {
+                let of = self.term(of)?;
+                match of.r#type {
+                    Type::Double | Type::Any => Ok((Type::Bool, Node::IsNan(Box::new(of.node)))),
+                    ref other => Err(of.wrong(format!("this is {}, and no double", other.name()))),
+                }
+            }
+            ("isNaN", ..) => Err(Wrong::at(at, "write math.isNaN(version.metrics.test.auc)")),
             ("timestamp", _, [text]) => {
                 let text = self.term(text)?;
                 let time = text.literal().and_then(times::time);

@@ -72,6 +72,10 @@ impl Node {
                 _ => None,
             }
             .map(Value::Int),
+            Self::IsNan(of) => match of.value(subject)? {
+                Value::Double(value) => Some(Value::Bool(value.is_nan())),
+                _ => None,
+            },
             Self::Search(search, both) => {
                 let [text, part] = &**both;
                 let (Value::Text(text), Value::Text(part)) = (text.value(subject)?, part.value(subject)?) else {

@@ -190,6 +190,7 @@ fn walk<'a>(part: &'static Part, wire: Wire<'a>, path: &mut Path, found: &mut dy
 fn leaf_of(value: Value<'_>) -> Option<Leaf<'_>> {
     Some(match value {
         Value::Int(value) => Leaf::Number(of_number(value as f64)),
+        Value::Double(value) if value.is_nan() => return None,
         Value::Double(value) => Leaf::Number(of_number(value)),
         Value::Time(seconds, nanos) => Leaf::Number(of_time(seconds, nanos)),
         Value::Text(text) => Leaf::Text(text),

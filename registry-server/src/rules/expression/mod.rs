@@ -9,7 +9,7 @@
 //! an evaluation costs about as much as the record is long. Where it differs, it is for those who look for something:
 //!
 //! - an enum's values are written by their short names: `version.stage == "PRODUCTION"`;
-//! - what is not there has no value: an absent message or time, a missing key, a metric that is not a number (NaN). A comparison with it
+//! - what is not there has no value: an absent message or time, a missing key. A comparison with it, or with what is not a number (NaN),
 //!   has no verdict, negated or not, and what has none does not match. `&&` and `||` go by their other side, if that decides;
 //! - `has()` is false whichever part of the path is not there;
 //! - `in` looks among the elements of a list that are there: another one that has no value does not hide them;

@@ -25,6 +25,8 @@ pub(super) enum Node {
     Negative(Box<Node>),
     Arithmetic(Arithmetic, Box<[Node; 2]>),
     Size(Box<Node>),
+    /// Whether a double is not a number.
+    IsNan(Box<Node>),
     Search(Search, Box<[Node; 2]>),
 }
 

@@ -136,7 +136,7 @@ pub(super) fn read<'a>(shape: &'a Shape, wire: Wire<'a>) -> Option<Value<'a>> {
         (Shape::Bool, Wire::Varint(value)) => Value::Bool(value != 0),
         // As the standard has it, a negative number of 32 bits is written as one of 64.
         (Shape::Int, Wire::Varint(value)) => Value::Int(value.cast_signed()),
-        (Shape::Double, Wire::Fixed64(bits)) => Value::Double(number(f64::from_bits(bits))?),
+        (Shape::Double, Wire::Fixed64(bits)) => Value::Double(f64::from_bits(bits)),
         (Shape::Text, Wire::Bytes(bytes)) => Value::Text(str::from_utf8(bytes).ok()?),
         (Shape::Bytes, Wire::Bytes(bytes)) => Value::Bytes(bytes),
         (Shape::Time, Wire::Bytes(bytes)) => {
@@ -153,11 +153,6 @@ pub(super) fn read<'a>(shape: &'a Shape, wire: Wire<'a>) -> Option<Value<'a>> {
         (Shape::Json, Wire::Bytes(bytes)) => json(bytes)?,
         _ => return None,
     })
-}
-
-/// A number, unless it is none.
-fn number(value: f64) -> Option<f64> {
-    (!value.is_nan()).then_some(value)
 }
 
 /// What a `Timestamp` or a `Duration` says.
@@ -210,7 +205,7 @@ impl Repeated {
         })
     }
 
-    /// The elements of a list. `None`: an element that is no value, like NaN.
+    /// The elements of a list. `None`: an element that can't be read.
     pub(super) fn items<'a>(&'a self, message: &'a [u8]) -> impl Iterator<Item = Option<Value<'a>>> {
         let wires = Fields(message).filter(|(number, _)| *number == self.field).map(|(_, wire)| wire);
         wires.flat_map(|wire| Packed::of(wire, &self.item)).map(|wire| read(&self.item, wire))

@@ -123,9 +123,11 @@ fn of_versions() {
         ),
         (
             "version.name.startswith('a')",
-            "column 14: there is no function \"startswith\"; there are contains, duration, endsWith, has, size, \
-             startsWith, timestamp; did you mean \"startsWith\"?",
+            "column 14: there is no function \"startswith\"; there are contains, duration, endsWith, has, math.isNaN, \
+             size, startsWith, timestamp; did you mean \"startsWith\"?",
         ),
+        ("math.isNaN(version.number)", "column 12: this is an int, and no double"),
+        ("isNaN(version.metrics.test.auc)", "column 1: write math.isNaN(version.metrics.test.auc)"),
         ("version.name.contains()", "column 14: contains() has 1 arguments"),
         ("version.number.contains('a')", "column 1: this is an int, and contains looks into strings"),
         (
