@@ -37,7 +37,7 @@ pub(super) fn of_word(word: &str) -> Option<&'static str> {
         "and" => "write && for and",
         "or" => "write || for or",
         "not" => "write ! for not",
-        "in" => "write in in lower case, and a list in brackets: in [...]",
+        "in" => "write it in lower case, and a list in brackets: in [...]",
         "like" | "ilike" => "write contains(), startsWith() or endsWith() for like: version.name.contains(\"...\")",
         "is" => "write has() to ask whether something is there: has(version.withdraw_time)",
         "between" => "write both ends for between: 1 <= version.number && version.number <= 9",

@@ -31,7 +31,7 @@ fn of_versions() {
         ),
         ("version.number <> 7", "column 16: write != for <>"),
         ("version.framework in ('a', 'b')", "column 26: write a list in brackets: in [...]"),
-        ("version.framework IN ('a')", "column 19: write in in lower case, and a list in brackets: in [...]"),
+        ("version.framework IN ('a')", "column 19: write it in lower case, and a list in brackets: in [...]"),
         (
             "version.withdraw_time IS NOT NULL",
             "column 23: write has() to ask whether something is there: has(version.withdraw_time)",
