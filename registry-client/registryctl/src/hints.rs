@@ -3,18 +3,26 @@
 use std::iter::successors;
 
 use registry_client::pb::ErrorReason;
-use registry_client::{Error, Kind, Name};
+use registry_client::{Error, Kind, Name, StatusError};
 
 use crate::output::brief;
 
 /// A hint at what helps, if there is one.
 pub(crate) fn of(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let error = successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref::<Error>())?;
-    let status = error.status()?;
+    of_status(error.status()?)
+}
+
+fn of_status(status: &StatusError) -> Option<String> {
     match status.reason {
         ErrorReason::ResourceAlreadyExists if status.metadata.contains_key("deleted") => {
             status.resource.as_ref().map(|there| of_deleted(&there.resource_name))
         }
+        ErrorReason::RevisionCompacted => Some(
+            "what was dropped from the log is in the archive: `registry-server restore --from ARCHIVE --revision N` makes a registry \
+             of any revision"
+                .to_owned(),
+        ),
         ErrorReason::ResourceDeleted => status.metadata.get("name").map(|name| of_deleted(name)),
         _ => None,
     }
@@ -38,6 +46,8 @@ pub(crate) fn of_deleted(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -51,5 +61,21 @@ mod tests {
             assert!(hint.contains("`registryctl undelete ") && hint.contains(purge), "{hint}");
             assert_eq!(hint.contains("purge"), !purge.is_empty(), "{hint}");
         }
+    }
+
+    #[test]
+    fn what_was_dropped_from_the_log_is_in_the_archive() {
+        let refused = |reason| StatusError {
+            code: tonic::Code::OutOfRange,
+            reason,
+            message: String::new(),
+            violations: Vec::new(),
+            resource: None,
+            metadata: BTreeMap::new(),
+            retry_after: None,
+        };
+        let hint = of_status(&refused(ErrorReason::RevisionCompacted)).unwrap();
+        assert!(hint.contains("`registry-server restore --from ARCHIVE --revision N`"), "{hint}");
+        assert_eq!(of_status(&refused(ErrorReason::RevisionUnknown)), None);
     }
 }
