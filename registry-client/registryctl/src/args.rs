@@ -7,6 +7,7 @@ mod lists;
 mod names;
 mod past;
 mod patience;
+mod search;
 mod shape;
 mod values;
 
@@ -27,6 +28,7 @@ pub(crate) use self::lists::{Events, List, Parent, Watch, time};
 pub(crate) use self::names::{command, parse};
 pub(crate) use self::past::{AsOf, History};
 pub(crate) use self::patience::Patience;
+pub(crate) use self::search::{Count, Search, Trend};
 pub(crate) use self::shape::{Shape, TableShape};
 pub(crate) use self::values::{Open, one_of};
 use crate::numbers;
@@ -88,6 +90,12 @@ pub(crate) enum Command {
     /// List models, the versions of a model, or the artifacts of a version.
     #[command(visible_alias = "ls")]
     List(List),
+    /// Find models and versions by words in their names, version ids, tags and descriptions, the best first.
+    Search(Search),
+    /// Count models or versions by their values: `count --by team`, `count fraud --by framework,stage`.
+    Count(Count),
+    /// How a metric of a model went from version to version: `trend fraud validation.auc`.
+    Trend(Trend),
     /// Change what a namespace, model or version says of itself. What is not given stays: metrics, parameters, tags and annotations
     /// are added to those that are there; a field of the file takes the place of the one that is there.
     #[command(arg_required_else_help = true)]

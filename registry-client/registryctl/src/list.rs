@@ -1,11 +1,14 @@
 //! `list`.
 
+use std::time::Duration;
+
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use registry_client::{Error, Kind, Name, pb};
 
 use crate::args::{AsOf, List, Parent};
 use crate::models::hinted;
-use crate::output::{Column, brief, bytes, first, last, minute, page_size};
+use crate::output::{Column, brief, bytes, first, last, minute, note, page_size};
+use crate::search::of_all_models;
 use crate::select::{Of, Select};
 use crate::values::short;
 use crate::{Context, Failure, Usage, namespaces, withdrawal};
@@ -14,7 +17,8 @@ use crate::{Context, Failure, Usage, namespaces, withdrawal};
 const BATCH: usize = 100;
 
 pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure> {
-    let List { parent, select, limit, deleted, as_of, .. } = command;
+    let List { parent, select, limit, deleted, as_of, order_by, count, explain, .. } = command;
+    let pages = Pages { limit, show_deleted: deleted, as_of, order_by, count, explain };
     let (parent, namespaces) = match parent {
         Some(Parent::Namespaces) if as_of.is_given() => {
             return Err(Usage("--as-of is of models, versions and artifacts".to_owned()).into());
@@ -30,23 +34,26 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
         Kind::Version => Of::Artifacts,
         _ => Of::Versions,
     };
+    if pages.is_ordered() && matches!(of, Of::Namespaces | Of::Artifacts) {
+        return Err(Usage("--order-by, --count and --explain are of models and versions".to_owned()).into());
+    }
     let filter = select.condition(of)?;
     let listed = match (of, &parent) {
         (Of::Namespaces, _) => namespaces::list(context, filter, limit, deleted).await,
         (Of::Artifacts, _) => artifacts(context, name(), filter, limit, as_of).await,
         (Of::Versions, Some(model)) if model.kind() != Kind::Namespace => {
-            match versions(context, name(), &select, filter, limit, deleted, as_of).await {
+            match versions(context, name(), &select, filter, &pages).await {
                 Ok(versions) => versions_table(context, &versions, |version| version.number.to_string()),
                 Err(error) => Err(hinted(context, model, error).await),
             }
         }
         (Of::Versions, _) => match select.stage {
-            Some(stage) if select.is_only_stage() && stage != pb::Stage::Development => {
+            Some(stage) if select.is_only_stage() && !pages.is_ordered() && stage != pb::Stage::Development => {
                 holders(context, name(), stage, limit, as_of).await
             }
-            _ => versions_of_all(context, &name(), filter, limit, deleted, as_of).await,
+            _ => versions_of_all(context, &name(), filter, &pages).await,
         },
-        _ => models(context, name(), filter, limit, deleted, as_of).await,
+        _ => models(context, name(), filter, &pages).await,
     };
     match (listed, select.filter_of_several(of)) {
         (Err(error), Some(filter)) => {
@@ -56,6 +63,67 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
         }
         (listed, _) => listed,
     }
+}
+
+/// Which part of a list to print, and what to say of it.
+struct Pages {
+    limit: usize,
+    show_deleted: bool,
+    as_of: AsOf,
+    order_by: Option<String>,
+    count: bool,
+    explain: bool,
+}
+
+impl Pages {
+    /// Whether the list is asked for more than its items in their own order.
+    fn is_ordered(&self) -> bool {
+        self.order_by.is_some() || self.findings().is_some()
+    }
+
+    /// Whether to count, and to explain, if either.
+    fn findings(&self) -> Option<(bool, bool)> {
+        (self.count || self.explain).then_some((self.count, self.explain))
+    }
+
+    fn of_versions(&self, parent: String, filter: String, order_by: &str) -> pb::ListVersionsRequest {
+        pb::ListVersionsRequest {
+            parent,
+            filter,
+            page_size: page_size(self.limit),
+            order_by: order_by.to_owned(),
+            show_deleted: self.show_deleted,
+            revision: self.as_of.revision(),
+            read_time: self.as_of.read_time(),
+            ..Default::default()
+        }
+    }
+
+    async fn explain_versions(&self, context: &Context, list: &pb::ListVersionsRequest) -> Result<(), Error> {
+        let Some((count, explain)) = self.findings() else { return Ok(()) };
+        let page = context.client.call(pb::ListVersionsRequest { count, explain, ..list.clone() }).await?;
+        note_findings("versions", count, page.total_size, page.explanation.as_ref());
+        Ok(())
+    }
+}
+
+/// Says what was found out about a list.
+fn note_findings(what: &str, count: bool, total: Option<i64>, explanation: Option<&pb::ListExplanation>) {
+    match total {
+        Some(total) => note(&format!("{total} {what} in all")),
+        None if count => note(&format!("how many {what} there are would take long to say")),
+        None => {}
+    }
+    let Some(of) = explanation else { return };
+    let duration = of.duration.and_then(|duration| Duration::try_from(duration).ok()).unwrap_or_default();
+    let chosen = match (of.candidates, of.resources) {
+        (Some(candidates), Some(resources)) => format!("; {candidates} of {resources} {what} are left by the index"),
+        _ => String::new(),
+    };
+    note(&format!(
+        "{}{chosen}; {} records were read for {} in {duration:.1?}",
+        of.plan, of.records_read, of.records_returned
+    ));
 }
 
 /// What is wrong with a filter by itself, if an error of it and other options is about that.
@@ -82,19 +150,22 @@ async fn fault(context: &Context, of: Of, parent: String, filter: String, error:
     alone.err().map_or(error, Into::into)
 }
 
-async fn models(
-    context: &Context,
-    parent: String,
-    filter: String,
-    limit: usize,
-    show_deleted: bool,
-    as_of: AsOf,
-) -> Result<(), Failure> {
-    let page_size = page_size(limit);
-    let (revision, read_time) = (as_of.revision(), as_of.read_time());
-    let list =
-        pb::ListModelsRequest { parent, filter, page_size, show_deleted, revision, read_time, ..Default::default() };
-    let models = first(context.client.call(list).stream(), limit, "first").await?;
+async fn models(context: &Context, parent: String, filter: String, pages: &Pages) -> Result<(), Failure> {
+    let list = pb::ListModelsRequest {
+        parent,
+        filter,
+        page_size: page_size(pages.limit),
+        order_by: pages.order_by.clone().unwrap_or_default(),
+        show_deleted: pages.show_deleted,
+        revision: pages.as_of.revision(),
+        read_time: pages.as_of.read_time(),
+        ..Default::default()
+    };
+    if let Some((count, explain)) = pages.findings() {
+        let page = context.client.call(pb::ListModelsRequest { count, explain, ..list.clone() }).await?;
+        note_findings("models", count, page.total_size, page.explanation.as_ref());
+    }
+    let models = first(context.client.call(list).stream(), pages.limit, "first").await?;
     let columns = [
         "model".into(),
         Column::from("deleted").rank(1).if_any(),
@@ -161,28 +232,20 @@ async fn versions(
     parent: String,
     select: &Select,
     filter: String,
-    limit: usize,
-    show_deleted: bool,
-    as_of: AsOf,
+    pages: &Pages,
 ) -> Result<Vec<pb::Version>, Error> {
     let client = &context.client;
     // The newest are what people look for.
-    let order_by = "number desc".to_owned();
-    let page_size = page_size(limit);
-    let list = pb::ListVersionsRequest {
-        parent: parent.clone(),
-        filter,
-        page_size,
-        show_deleted,
-        order_by,
-        revision: as_of.revision(),
-        read_time: as_of.read_time(),
-        ..Default::default()
+    let (order_by, which) = match &pages.order_by {
+        Some(order_by) => (order_by.as_str(), "first"),
+        None => ("number desc", "newest"),
     };
+    let list = pages.of_versions(parent.clone(), filter, order_by);
+    pages.explain_versions(context, &list).await?;
     let listed = client.call(list).stream();
-    let Some(stage) = select.stage else { return first(listed, limit, "newest").await };
+    let Some(stage) = select.stage else { return first(listed, pages.limit, which).await };
     // The model says how many versions are in a stage that holds few: once all of them are found, no others are looked at.
-    let (revision, read_time) = (as_of.revision(), as_of.read_time());
+    let (revision, read_time) = (pages.as_of.revision(), pages.as_of.read_time());
     let model = client.call(pb::GetModelRequest { name: parent, revision, read_time }).await?;
     let holds = match model.stages.iter().find(|summary| summary.stage() == stage) {
         _ if matches!(stage, pb::Stage::Development | pb::Stage::Archived) => usize::MAX,
@@ -192,34 +255,15 @@ async fn versions(
         }
         summary => usize::try_from(summary.map_or(0, |summary| summary.version_count)).unwrap_or(usize::MAX),
     };
-    first(listed.take(holds), limit, "newest").await
+    first(listed.take(holds), pages.limit, which).await
 }
 
 /// Versions of all models of a namespace.
-async fn versions_of_all(
-    context: &Context,
-    namespace: &str,
-    filter: String,
-    limit: usize,
-    show_deleted: bool,
-    as_of: AsOf,
-) -> Result<(), Failure> {
-    let parent = of_all_models(namespace);
-    let list = pb::ListVersionsRequest {
-        parent,
-        filter,
-        page_size: page_size(limit),
-        show_deleted,
-        revision: as_of.revision(),
-        read_time: as_of.read_time(),
-        ..Default::default()
-    };
-    let versions = first(context.client.call(list).stream(), limit, "first").await?;
+async fn versions_of_all(context: &Context, namespace: &str, filter: String, pages: &Pages) -> Result<(), Failure> {
+    let list = pages.of_versions(of_all_models(namespace), filter, pages.order_by.as_deref().unwrap_or_default());
+    pages.explain_versions(context, &list).await?;
+    let versions = first(context.client.call(list).stream(), pages.limit, "first").await?;
     versions_table(context, &versions, |version| brief(&version.name).to_owned())
-}
-
-fn of_all_models(namespace: &str) -> String {
-    if namespace.is_empty() { "models/-".to_owned() } else { format!("{namespace}/models/-") }
 }
 
 /// The versions that hold a stage, of each model of a namespace the one that entered it last.

@@ -28,6 +28,7 @@ mod progress;
 mod promotion;
 mod prune;
 mod publish;
+mod search;
 mod select;
 mod set;
 mod settings;
@@ -125,6 +126,9 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Create(command) => models::create(context, command).await,
         Command::Get { name, as_of, .. } => models::get(context, name, as_of).await,
         Command::List(command) => list::list(context, command).await,
+        Command::Search(command) => search::search(context, command).await,
+        Command::Count(command) => search::count(context, command).await,
+        Command::Trend(command) => search::trend(context, command).await,
         Command::Publish(command) => publish::publish(context, command).await,
         Command::CreateVersion(command) => filling::create_version(context, command).await,
         Command::Finalize(command) => filling::finalize(context, command).await,

@@ -28,7 +28,7 @@ impl Of {
         }
     }
 
-    fn plural(self) -> &'static str {
+    pub(crate) fn plural(self) -> &'static str {
         match self {
             Self::Namespaces => "namespaces",
             Self::Models => "models",

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::Failure;
 use crate::failure::message;
-use crate::output::{Lines, Output, fields, json, time};
+use crate::output::{Lines, Output, bytes, fields, json, time};
 use crate::values::short;
 
 /// How long a server may take to answer; one that takes longer counts as down.
@@ -71,6 +71,14 @@ fn lines(endpoint: &str, answer: &Result<pb::RegistryStatus, Error>) -> Lines {
         };
         format!("{}, {behind}", short::<pb::PlaceType>(archive.place))
     });
+    let index = status.index.as_ref().map(|index| {
+        let (size, limit) = (bytes(index.size_bytes), bytes(index.limit_bytes));
+        match index.state() {
+            pb::IndexState::Ready => format!("{} resources in {size} of {limit}", index.resource_count),
+            pb::IndexState::TooLarge => format!("none: it needs more than {limit}"),
+            _ => format!("is being built: {} resources so far", index.resource_count),
+        }
+    });
     let log = (status.oldest_revision > 1).then(|| format!("from revision {} on", status.oldest_revision));
     let encrypted = if status.encrypted { ", encrypted" } else { "" };
     let artifacts = format!("{}{encrypted}", short::<pb::PlaceType>(status.artifacts));
@@ -84,6 +92,7 @@ fn lines(endpoint: &str, answer: &Result<pb::RegistryStatus, Error>) -> Lines {
         ("log", log.unwrap_or_default().into()),
         ("artifacts", artifacts.into()),
         ("archive", archive.unwrap_or_default().into()),
+        ("index", index.unwrap_or_default().into()),
         ("registry", status.registry_id.clone().into()),
         ("started", time(status.start_time.as_ref()).into()),
         ("clock", time(status.server_time.as_ref()).into()),

@@ -17,6 +17,15 @@ pub(crate) struct List {
     pub(crate) parent: Option<Parent>,
     #[command(flatten)]
     pub(crate) select: Select,
+    /// By these values of models or versions, each also with ` desc`, for example 'metrics.validation.auc desc, create_time'.
+    #[arg(long, value_name = "FIELDS")]
+    pub(crate) order_by: Option<String>,
+    /// Say how many there are in all.
+    #[arg(long)]
+    pub(crate) count: bool,
+    /// Say how the first page came about.
+    #[arg(long)]
+    pub(crate) explain: bool,
     /// How many at most.
     #[arg(long, default_value_t = 100)]
     pub(crate) limit: usize,

@@ -31,6 +31,7 @@ impl Args {
             Command::Get { shape, .. } | Command::Compare { shape, .. } => Some(*shape),
             Command::Events(command) => Some(command.shape),
             Command::History(command) => Some(command.shape),
+            Command::Trend(command) => Some(command.shape),
             Command::Watch(command) => Some(command.shape),
             _ => self.table().map(|table| table.shape),
         };
@@ -45,6 +46,8 @@ impl Args {
     fn table(&self) -> Option<TableShape> {
         match &self.command {
             Command::List(command) => Some(command.table),
+            Command::Search(command) => Some(command.table),
+            Command::Count(command) => Some(command.table),
             Command::Usage { table }
             | Command::Namespace(Namespace::List { table, .. })
             | Command::Alias(Alias::List { table, .. }) => Some(*table),

@@ -22,6 +22,8 @@ use crate::{Context, Failure};
 const PAGE: usize = 50;
 /// What nearly all versions meet.
 const UNSELECTIVE: &str = r#"version.metrics["validation"]["auc"] > 0.5"#;
+/// The best of all versions first.
+const METRIC: &str = "metrics.validation.auc desc";
 const FILL: &str = "fill it with registryctl bench fill";
 /// How many models are read at once.
 const MODELS: i32 = 1000;
@@ -58,14 +60,18 @@ enum Ask {
 fn questions(namespace: &str) -> Vec<(&'static str, Ask)> {
     let page = |filter: &str| {
         let (parent, filter) = (format!("{namespace}/models/-"), filter.to_owned());
-        Ask::Page(pb::ListVersionsRequest { parent, filter, ..Default::default() })
+        pb::ListVersionsRequest { parent, filter, ..Default::default() }
     };
+    let by_metric = pb::ListVersionsRequest { order_by: METRIC.to_owned(), ..page("") };
+    let of_many = pb::ListVersionsRequest { order_by: METRIC.to_owned(), ..page(UNSELECTIVE) };
     vec![
         ("get a version", Ask::Get),
         ("50 of a model", Ask::OfAModel),
-        ("50 of all models", page("")),
-        ("50 by a selective filter", page(SELECTIVE)),
-        ("50 by an unselective filter", page(UNSELECTIVE)),
+        ("50 of all models", Ask::Page(page(""))),
+        ("50 by a selective filter", Ask::Page(page(SELECTIVE))),
+        ("50 by an unselective filter", Ask::Page(page(UNSELECTIVE))),
+        ("50 by a metric", Ask::Page(by_metric)),
+        ("50 by a filter and a metric", Ask::Page(of_many)),
     ]
 }
 
