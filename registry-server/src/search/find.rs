@@ -113,7 +113,8 @@ fn is_range(condition: &&Condition) -> bool {
 /// A plan for people.
 pub(super) fn describe(found: &Found) -> String {
     let mut text = String::new();
-    let _ = write!(text, "{} tests by the index", found.tests);
+    let tests = if found.tests == 1 { "test" } else { "tests" };
+    let _ = write!(text, "{} {tests} by the index", found.tests);
     if !found.exact {
         text += ", the rest by the records";
     }

@@ -1,8 +1,10 @@
 //! Words by record, and records by word: what texts are found by.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Bound;
 
+use prost::encoding::{decode_varint, encode_varint};
 use roaring::RoaringBitmap;
 
 use super::column::Serial;
@@ -31,9 +33,17 @@ pub(super) struct Words {
     known: BTreeMap<Box<str>, u32>,
     /// By the number of a word.
     holders: Vec<Holders>,
-    /// By record: the numbers of its words.
-    of: Vec<Box<[u32]>>,
+    of: Vec<Of>,
     bytes: usize,
+}
+
+/// What is known of a record: most changes leave its texts as they are.
+#[derive(Debug, Default)]
+struct Of {
+    /// Of the texts.
+    hash: u64,
+    /// The numbers of its words in order, each as what it is more than the one before, in base 128.
+    words: Box<[u8]>,
 }
 
 /// The records that have a word.
@@ -44,46 +54,72 @@ struct Holders {
 }
 
 /// The words of a text.
-pub(super) fn words_of(text: &str) -> impl Iterator<Item = String> {
-    let words = text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.map(|word| word.chars().take(LONGEST).flat_map(char::to_lowercase).collect())
+fn parts_of(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty())
+}
+
+/// A word as it is kept.
+fn write_word(part: &str, word: &mut String) {
+    word.clear();
+    word.extend(part.chars().take(LONGEST).flat_map(char::to_lowercase));
+}
+
+/// The words of a text, as they are kept.
+fn words_of(text: &str) -> impl Iterator<Item = String> {
+    parts_of(text).map(|part| {
+        let mut word = String::new();
+        write_word(part, &mut word);
+        word
+    })
 }
 
 impl Words {
     /// The words of a record, which replace those that it had.
     pub(super) fn set(&mut self, serial: Serial, spoken: &Spoken<'_>) {
-        let distinct =
-            |texts: &[&str]| texts.iter().flat_map(|text| words_of(text)).take(WORDS).collect::<BTreeSet<_>>();
-        let (in_name, in_text) = (distinct(&spoken.names), distinct(&spoken.texts));
-        self.remove(serial);
-        let mut of = Vec::with_capacity(in_name.len() + in_text.len());
-        for word in &in_name {
-            let number = self.number(word);
-            self.holders[number as usize].in_name.insert(serial);
-            of.push(number);
+        let mut hasher = DefaultHasher::new();
+        (&spoken.names, &spoken.texts).hash(&mut hasher);
+        let hash = hasher.finish();
+        if self.of.get(serial as usize).is_some_and(|of| of.hash == hash) {
+            return;
         }
-        for word in &in_text {
-            let number = self.number(word);
-            self.holders[number as usize].in_text.insert(serial);
-            if !in_name.contains(word) {
-                of.push(number);
-            }
+        self.remove(serial);
+        let (in_name, in_text) = (self.numbers(&spoken.names), self.numbers(&spoken.texts));
+        for number in &in_name {
+            self.holders[*number as usize].in_name.insert(serial);
+        }
+        for number in &in_text {
+            self.holders[*number as usize].in_text.insert(serial);
         }
         if self.of.len() <= serial as usize {
-            self.of.resize_with(serial as usize + 1, Box::default);
+            self.of.resize_with(serial as usize + 1, Of::default);
         }
-        self.bytes += of.len() * size_of::<u32>();
-        self.of[serial as usize] = of.into();
+        let words = packed(&in_name | &in_text);
+        self.bytes += words.len();
+        self.of[serial as usize] = Of { hash, words };
     }
 
     pub(super) fn remove(&mut self, serial: Serial) {
         let of = self.of.get_mut(serial as usize).map(std::mem::take).unwrap_or_default();
-        self.bytes -= size_of_val(&*of);
-        for number in of {
+        self.bytes -= of.words.len();
+        for number in unpacked(&of.words) {
             let holders = &mut self.holders[number as usize];
             holders.in_name.remove(serial);
             holders.in_text.remove(serial);
         }
+    }
+
+    /// The numbers of the words of some texts.
+    fn numbers(&mut self, texts: &[&str]) -> BTreeSet<u32> {
+        let mut numbers = BTreeSet::new();
+        let mut word = String::new();
+        for part in texts.iter().flat_map(|text| parts_of(text)) {
+            if numbers.len() == WORDS {
+                break;
+            }
+            write_word(part, &mut word);
+            numbers.insert(self.number(&word));
+        }
+        numbers
     }
 
     fn number(&mut self, word: &str) -> u32 {
@@ -125,9 +161,29 @@ impl Words {
         let holders = |holders: &Holders| holders.in_name.serialized_size() + holders.in_text.serialized_size();
         self.bytes
             + self.known.len() * ENTRY
-            + self.of.len() * size_of::<Box<[u32]>>()
+            + self.of.len() * size_of::<Of>()
             + self.holders.iter().map(holders).sum::<usize>()
     }
+}
+
+/// Numbers in order, packed.
+fn packed(numbers: BTreeSet<u32>) -> Box<[u8]> {
+    let mut bytes = Vec::with_capacity(2 * numbers.len());
+    let mut before = 0;
+    for number in numbers {
+        encode_varint(u64::from(number - before), &mut bytes);
+        before = number;
+    }
+    bytes.into()
+}
+
+fn unpacked(mut bytes: &[u8]) -> impl Iterator<Item = u32> {
+    let mut before = 0;
+    std::iter::from_fn(move || {
+        let more = if bytes.is_empty() { None } else { decode_varint(&mut bytes).ok() };
+        before += u32::try_from(more?).ok()?;
+        Some(before)
+    })
 }
 
 /// Who has the words of a query.
