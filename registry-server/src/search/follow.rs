@@ -16,6 +16,8 @@ use crate::stored::LogEntry;
 const READ: usize = 256;
 /// After how many records its memory is counted.
 const COUNTED: usize = 16 * 1024;
+/// How long revisions are gathered that nobody waits for: one by one they cost commits a fifth of their speed.
+const GATHERED: Duration = Duration::from_millis(20);
 /// When to begin again if the store can't be read.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -114,6 +116,10 @@ impl Index {
                         // The store is gone, and the server with it.
                         if changed.is_err() {
                             return std::future::pending().await;
+                        }
+                        tokio::select! {
+                            () = sleep(GATHERED) => {}
+                            _ = wanted.changed() => {}
                         }
                     }
                     _ = wanted.changed() => {}
