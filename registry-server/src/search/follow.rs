@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use tokio::task::yield_now;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
+use super::table::Table;
 use super::{Index, Indexed, State, tables};
-use crate::store::{Kind, Range, Record, Revision, Source, Store, StoreError, read_write};
+use crate::store::{Hit, Kind, Range, Record, Revision, Source, Store, StoreError, read_write};
 use crate::stored::LogEntry;
 
 /// How many records, or revisions, are read at once: what others wait for meanwhile is a millisecond or two.
@@ -75,21 +76,18 @@ impl Index {
                 let Some(last) = hits.last() else { break };
                 range.after = Some(last.position.clone());
                 records += hits.len();
-                self.apply(hits.into_iter().map(|hit| {
-                    let key = Bytes::copy_from_slice(&hit.record.key);
-                    (indexed.kind, key, Some(hit.record))
-                }));
+                let change = |hit: Hit| (indexed.kind, Bytes::copy_from_slice(&hit.record.key), Some(hit.record));
+                self.apply(hits.into_iter().map(change).collect()).await?;
                 if records - counted >= COUNTED {
                     counted = records;
-                    if self.is_too_large() {
+                    if self.is_too_large().await? {
                         return Ok(());
                     }
                 }
-                yield_now().await;
             }
         }
         let scanned = store.newest().await?;
-        if self.is_too_large() {
+        if self.is_too_large().await? {
             return Ok(());
         }
         loop {
@@ -99,10 +97,10 @@ impl Index {
             let entries = store.changes(at, READ).await?;
             let changes = changes_of(&entries)?;
             records += changes.len();
-            self.apply(changes);
+            self.apply(changes).await?;
             if records - counted >= COUNTED {
                 counted = records;
-                if self.is_too_large() {
+                if self.is_too_large().await? {
                     return Ok(());
                 }
             }
@@ -128,27 +126,36 @@ impl Index {
         }
     }
 
-    fn is_too_large(&self) -> bool {
-        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        tables.iter().map(|table| table.bytes() as u64).sum::<u64>() > self.memory
+    async fn is_too_large(&self) -> Result<bool, StoreError> {
+        let memory = self.memory;
+        self.write(move |_, tables| tables.iter().map(|table| table.bytes() as u64).sum::<u64>() > memory).await
     }
 
-    fn apply(&self, changes: impl IntoIterator<Item = Change>) {
-        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-        for (kind, key, record) in changes {
-            let Some((indexed, table)) = self.kinds.iter().zip(&mut *tables).find(|(indexed, _)| indexed.kind == kind)
-            else {
-                continue;
-            };
-            match record {
-                Some(record) => {
-                    let Indexed { message, live, spoken, .. } = indexed;
-                    let message = message(&record);
-                    table.put(&record.key, message, live(message), &spoken(message));
+    async fn apply(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        self.write(move |kinds, tables| {
+            for (kind, key, record) in changes {
+                let Some(at) = kinds.iter().position(|indexed| indexed.kind == kind) else { continue };
+                let Indexed { message, live, spoken, .. } = &kinds[at];
+                match record {
+                    Some(record) => {
+                        let message = message(&record);
+                        tables[at].put(&record.key, message, live(message), &spoken(message));
+                    }
+                    None => tables[at].remove(&key),
                 }
-                None => table.remove(&key),
             }
-        }
+        })
+        .await
+    }
+
+    /// Works on it on a thread that may wait for those who read.
+    async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&'static [Indexed], &mut [Table]) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (kinds, tables) = (self.kinds, Arc::clone(&self.tables));
+        let task = move || write(kinds, &mut tables.write().unwrap_or_else(PoisonError::into_inner));
+        spawn_blocking(task).await.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 }
 
