@@ -182,6 +182,8 @@ fn a_filled_registry_is_read() {
         ("50 of all models", 50),
         ("50 by a selective filter", 20),
         ("50 by an unselective filter", 50),
+        ("50 by a metric", 50),
+        ("50 by a filter and a metric", 50),
     ];
     assert_eq!(resources, expected);
     for of in said {

@@ -180,6 +180,7 @@ store = "postgres://db/registry?sslmode=require"
 store_connections = 1
 store_patience = "1s"
 cache = "1000001B"
+index_memory = "1000002B"
 artifacts = "s3://bucket/a"
 archive = "s3://bucket/b"
 archive_every = "1h 30m"

@@ -29,7 +29,7 @@ const STREAMS: &[&str] = &[
     pb::CollectGarbageRequest::PATH,
     pb::ScrubRequest::PATH,
 ];
-const READS: &[&str] = &["Get", "List", "BatchGet", "Compare", "Find"];
+const READS: &[&str] = &["Get", "List", "BatchGet", "Compare", "Find", "Search", "Count", "Aggregate"];
 
 impl Kind {
     /// The kind of the method with this path.

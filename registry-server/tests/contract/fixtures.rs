@@ -116,7 +116,8 @@ fn steps() -> Vec<(&'static str, Json)> {
         ("CreateVersion", ready),
         ("WithdrawVersion", json!({ "name": "models/fraud/versions/6", "reason": "leaks" })),
     ]);
-    steps.extend(std::iter::repeat_n(("CreateVersion", json!({ "parent": "models/old", "finalize": true })), 3));
+    let old = json!({ "parent": "models/old", "finalize": true, "version": { "tags": { "suite": "contract" } } });
+    steps.extend(std::iter::repeat_n(("CreateVersion", old), 3));
     let (outer, long) = (long_namespace(), long_id());
     for (namespace, model, path) in
         [("risk", "score", "a.bin"), ("play", "score", "a.bin"), (&outer, &long, &long_path())]
@@ -248,6 +249,7 @@ pub(crate) fn lists() -> Vec<Case> {
             under("models/fraud/versions/3/artifacts/a.bin"),
         ),
         case("ListEvents", under("models/old"), under("models/fraud")),
+        case("SearchResources", json!({ "query": "contract" }), json!({ "query": "suite" })),
         // Has nothing to tell one query from another.
         case("ListUsage", json!({}), Json::Null),
     ]);
