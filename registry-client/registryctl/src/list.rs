@@ -9,7 +9,7 @@ use crate::args::{AsOf, List, Parent};
 use crate::models::hinted;
 use crate::output::{Column, brief, bytes, first, last, minute, note, page_size};
 use crate::search::of_all_models;
-use crate::select::{Of, Select};
+use crate::select::{Of, Select, are_of_versions};
 use crate::values::short;
 use crate::{Context, Failure, Usage, namespaces, withdrawal};
 
@@ -30,6 +30,7 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
     let name = || parent.as_ref().map_or_else(|| context.namespace_name(), ToString::to_string);
     let of = match parent.as_ref().map_or(Kind::Namespace, Name::kind) {
         _ if namespaces => Of::Namespaces,
+        Kind::Namespace if pages.order_by.as_deref().is_some_and(|by| are_of_versions(by.split(','))) => Of::Versions,
         Kind::Namespace => select.in_namespace(),
         Kind::Version => Of::Artifacts,
         _ => Of::Versions,

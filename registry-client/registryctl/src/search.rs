@@ -4,7 +4,7 @@ use registry_client::{Kind, Name, pb};
 
 use crate::args::{Count, Parent, Search, Trend};
 use crate::output::{Column, better, brief, fields, first, minute, note, page_size, significant};
-use crate::select::Of;
+use crate::select::{Of, are_of_versions};
 use crate::{Context, Failure, Usage};
 
 pub(crate) async fn search(context: &Context, command: Search) -> Result<(), Failure> {
@@ -49,7 +49,7 @@ pub(crate) async fn count(context: &Context, command: Count) -> Result<(), Failu
     };
     let name = || parent.as_ref().map_or_else(|| context.namespace_name(), ToString::to_string);
     let of = match parent.as_ref().map_or(Kind::Namespace, Name::kind) {
-        Kind::Namespace if versions => Of::Versions,
+        Kind::Namespace if versions || are_of_versions(by.iter().map(String::as_str)) => Of::Versions,
         Kind::Namespace => select.in_namespace(),
         Kind::Model => Of::Versions,
         _ => return Err(Usage("name a namespace or a model".to_owned()).into()),
@@ -67,7 +67,8 @@ pub(crate) async fn count(context: &Context, command: Count) -> Result<(), Failu
         (counted.total_size, counted.facets, counted.approximate)
     };
     let most = if approximate { "at most " } else { "" };
-    note(&format!("{most}{total} {}", of.plural()));
+    let things = if total == 1 { of.plural().trim_end_matches('s') } else { of.plural() };
+    note(&format!("{most}{total} {things}"));
     if !context.out.is_text() {
         return context.out.rows("Facet", &facets, &["field", "value", "count"], |_| Vec::new());
     }

@@ -161,6 +161,23 @@ impl Select {
 }
 
 /// Whether a condition is over a variable.
+/// Whether values are those of versions, and not of models.
+pub(crate) fn are_of_versions<'a>(values: impl IntoIterator<Item = &'a str>) -> bool {
+    const FIELDS: &[&str] = &[
+        "framework",
+        "hyperparameters",
+        "metrics",
+        "number",
+        "size_bytes",
+        "stage",
+        "stage_time",
+        "state",
+        "version_id",
+    ];
+    let first = |value: &'a str| value.trim().split(['.', '[', ' ']).next().unwrap_or_default();
+    values.into_iter().any(|value| FIELDS.contains(&first(value)))
+}
+
 fn mentions(condition: &str, variable: &str) -> bool {
     let part_of_a_word = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '.' | '"' | '\'');
     condition.match_indices(variable).any(|(at, _)| {

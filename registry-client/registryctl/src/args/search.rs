@@ -27,7 +27,7 @@ pub(crate) struct Count {
     /// Nothing or a namespace (its models, or the versions of all of them if an option is about versions), or a model (its versions).
     #[arg(value_name = "NAME", value_parser = |text: &str| Parent::read(text, None))]
     pub(crate) parent: Option<Parent>,
-    /// By this value, for example `framework`, `stage`, `tags.region`, or of models `team`, `model_type`; may be given several times.
+    /// By this value, for example `framework`, `stage`, `tags.region`, or of models `team`, `model_type`. Several are counted each by itself.
     #[arg(long = "by", required = true, value_name = "FIELD", value_delimiter = ',')]
     pub(crate) by: Vec<String>,
     /// Count versions, also where models would be.

@@ -57,8 +57,13 @@ pub(crate) fn name_of(name: &str, message: &impl Message) -> String {
     let descriptor =
         DESCRIPTORS.as_ref().and_then(|pool| pool.get_message_by_name(&format!("modelregistry.v1.{name}")));
     let dynamic = descriptor.and_then(|known| DynamicMessage::decode(known, message.encode_to_vec().as_slice()).ok());
-    let own = dynamic.and_then(|dynamic| Some(dynamic.get_field_by_name("name")?.as_str()?.to_owned()));
-    own.unwrap_or_else(|| name.to_owned())
+    dynamic.and_then(|dynamic| name_in(&dynamic)).unwrap_or_else(|| name.to_owned())
+}
+
+/// The name of a message, or that of a resource in it.
+fn name_in(message: &DynamicMessage) -> Option<String> {
+    let own = message.get_field_by_name("name").and_then(|name| Some(name.as_str()?.to_owned()));
+    own.or_else(|| message.fields().find_map(|(_, value)| name_in(value.as_message()?)))
 }
 
 /// A value as one line of JSON. What a terminal would not show is escaped; to a program that is the same text.
