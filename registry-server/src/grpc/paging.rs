@@ -76,9 +76,9 @@ const SORTINGS: usize = 8;
 
 /// A field or value to order by, and whether from the last to the first.
 fn directed(order_by: &str) -> (&str, bool) {
-    match order_by.trim().split_once(char::is_whitespace) {
-        Some((field, direction)) if direction.trim() == "desc" => (field, true),
-        Some((field, direction)) if direction.trim() == "asc" => (field, false),
+    match order_by.trim().rsplit_once(char::is_whitespace) {
+        Some((field, "desc")) => (field.trim(), true),
+        Some((field, "asc")) => (field.trim(), false),
         _ => (order_by.trim(), false),
     }
 }

@@ -18,8 +18,9 @@ use crate::rules::names::{MODELS, Name};
 const QUERY: usize = 256;
 /// By how many values a call counts.
 const FIELDS: usize = 16;
-const COUNTS: Sizes = Sizes { default: 20, most: 1000 };
-const POINTS: Sizes = Sizes { default: 1000, most: 10_000 };
+// With the longest texts and names that there may be, these fit 4 MiB.
+const COUNTS: Sizes = Sizes { default: 20, most: 250 };
+const POINTS: Sizes = Sizes { default: 1000, most: 5000 };
 const SEARCH: List = List { orders: &["score"], sizes: Sizes { default: 20, most: 100 }, filter: None, sorted: false };
 
 #[tonic::async_trait]

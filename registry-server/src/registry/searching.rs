@@ -21,7 +21,7 @@ use crate::rules::compare::{self, Direction};
 use crate::rules::expression::{Condition, Expression, Named, number_of, time_of};
 use crate::rules::names::{Name, VERSIONS};
 use crate::search::{Candidates, Place, Wanted};
-use crate::store::{Kind, Record};
+use crate::store::{Kind, Record, SCAN_BYTES};
 
 /// How many records are read at once.
 const READS: usize = 16;
@@ -78,14 +78,24 @@ impl Registry {
         let found = index.search(kinds.collect(), namespace.prefix(), query.to_owned(), after, page.size + 1).await;
         let found = found.ok_or_else(too_large)?;
         let more = found.hits.len() > page.size;
-        let hits: Vec<_> = found.hits.into_iter().take(page.size).collect();
-        let next = hits.last().filter(|_| more).map(position_of);
-        let read = stream::iter(hits).map(|hit| async move {
+        let read = stream::iter(found.hits.into_iter().take(page.size)).map(|hit| async move {
             let record = self.store.get(hit.kind, &hit.key).await?;
-            record.map(|record| result(&hit, &record)).transpose()
+            Ok::<_, Error>((hit, record))
         });
-        let results: Vec<_> = read.buffered(READS).try_collect().await?;
-        Ok((found.total.cast_signed(), Listed::of(results.into_iter().flatten().collect(), next)))
+        let mut read = std::pin::pin!(read.buffered(READS));
+        let (mut results, mut bytes, mut last) = (Vec::new(), 0, None);
+        let total = found.total.cast_signed();
+        while let Some((hit, record)) = read.try_next().await? {
+            if bytes >= SCAN_BYTES {
+                return Ok((total, Listed::of(results, last)));
+            }
+            last = Some(position_of(&hit));
+            // It may have gone since the index knew it.
+            let Some(record) = record else { continue };
+            bytes += record.payload.len();
+            results.push(result(&hit, &record)?);
+        }
+        Ok((total, Listed::of(results, last.filter(|_| more))))
     }
 
     /// How many resources of a kind have which values.
@@ -241,7 +251,7 @@ mod tests {
         let none = summary(Vec::new(), Some(Direction::Lower), 2);
         assert_eq!((none.count, none.mean, none.best, none.last), (0, None, None, None));
         assert_eq!(
-            summary(vec![pb::MetricPoint { value: f64::MAX, ..Default::default() }; 3], None, 0).mean,
+            summary(vec![pb::MetricPoint { value: f64::MAX, ..Default::default() }; 4], None, 0).mean,
             Some(f64::MAX)
         );
     }
