@@ -332,3 +332,74 @@ async fn a_metric_is_summed_up_over_the_versions_of_a_model() {
     let fields = [("split", ErrorReason::FieldRequired), ("metric", ErrorReason::FieldRequired)];
     invalid(&server, client.aggregate_metric(MODEL, "", ""), &fields).await;
 }
+
+#[tokio::test]
+async fn what_is_not_written_has_its_place_in_an_order() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    client.create_model("models/a").metric_direction("auc", pb::MetricDirection::Unspecified).await.unwrap();
+    client.create_model("models/b").metric_direction("auc", pb::MetricDirection::HigherIsBetter).await.unwrap();
+    client.create_model("models/c").metric_direction("auc", pb::MetricDirection::Unspecified).await.unwrap();
+    for number in 1..=3 {
+        let version = client.create_version("models/a").tag("my team", format!("t{}", number % 2)).await.unwrap();
+        if number == 2 {
+            client.upload(&version.name, "a.bin", b"a".to_vec()).await.unwrap();
+        }
+    }
+    indexed(&client).await;
+    let unknown = client.list_models().filter("model.metric_directions['auc'] == 'UNSPECIFIED'").count(true);
+    assert_eq!(unknown.await.unwrap().total_size, Some(2));
+    for (order, expected) in [
+        ("artifact_count", [1, 3, 2]),
+        ("artifact_count desc", [2, 1, 3]),
+        ("tags[\"my team\"] desc, number desc", [3, 1, 2]),
+    ] {
+        assert_eq!(numbers(client.list_versions("models/a").order_by(order)).await, expected, "{order}");
+    }
+    let counted = client.count_versions("models/a", ["artifact_count", "purged"]).await.unwrap();
+    let zero = |facet: &pb::Facet| (facet.counts[0].value.clone(), facet.counts[0].count, facet.missing_count);
+    let zeros: Vec<_> = counted.facets.iter().map(zero).collect();
+    assert_eq!(zeros, [("0".to_owned(), 2, 0), ("false".to_owned(), 3, 0)]);
+}
+
+/// A version may have any number of parameters, and large ones.
+#[tokio::test]
+async fn a_version_with_very_much_in_it_harms_nobody() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    client.create_model(MODEL).await.unwrap();
+    let wide = pb::Version {
+        hyperparameters: Some(prost_types::Struct {
+            fields: (0..21_000).map(|at| (format!("p{at}"), prost_types::Value::from(1.0))).collect(),
+        }),
+        ..Default::default()
+    };
+    client
+        .call(pb::CreateVersionRequest { parent: MODEL.into(), version: Some(wide), ..Default::default() })
+        .await
+        .unwrap();
+    let large = prost_types::Value::from("x".repeat(700 * 1024));
+    for _ in 0..6 {
+        let version = pb::Version {
+            model_params: Some(prost_types::Struct { fields: [("p".to_owned(), large.clone())].into() }),
+            description: "elephant".to_owned(),
+            tags: [("team".to_owned(), "risk".to_owned())].into(),
+            ..Default::default()
+        };
+        let create = pb::CreateVersionRequest { parent: MODEL.into(), version: Some(version), ..Default::default() };
+        client.call(create).await.unwrap();
+    }
+    indexed(&client).await;
+    assert_eq!(numbers(client.list_versions(MODEL).order_by("tags.team, number")).await, [2, 3, 4, 5, 6, 7, 1]);
+    for order in ["withdraw_time, number", "metrics.test.auc"] {
+        assert_eq!(numbers(client.list_versions(MODEL).order_by(order).page_size(3)).await.len(), 7);
+    }
+    let unknown = client.list_versions(MODEL).order_by("hyperparameters.p20000");
+    refused(&server, unknown, Code::FailedPrecondition, ErrorReason::IndexTooLarge).await;
+    let found = client.list_versions(MODEL).filter("version.hyperparameters.p20999 == 1.0 && version.number < 9");
+    assert_eq!(numbers(found).await, [1], "the record has what the index lacks");
+    let page = client.search("elephant").page_size(100).await.unwrap();
+    assert!((3..6).contains(&page.results.len()) && !page.next_page_token.is_empty(), "a response fits 4 MiB");
+    let all: Vec<pb::SearchResult> = client.search("elephant").page_size(100).stream().try_collect().await.unwrap();
+    assert_eq!(all.len(), 6);
+}

@@ -252,9 +252,9 @@ impl Registry {
         let Some(index) = self.index.as_ref().filter(|_| candidates.len() <= LOOKED_AT as u64) else {
             return Ok(None);
         };
-        let began = Instant::now();
         let order = Order::Keys { reverse: false };
         let Some(all) = index.first(candidates, &order, None, LOOKED_AT).await else { return Ok(None) };
+        let began = Instant::now();
         let mut records =
             stream::iter(all).map(|(_, key)| async move { self.store.get(R::KIND, &key).await }).buffered(READS);
         let mut met = Vec::new();
@@ -277,7 +277,7 @@ fn is_better(candidates: &Candidates, size: usize) -> bool {
 }
 
 pub(super) fn too_large() -> Error {
-    let detail = "needs more memory than it may have (`index_memory`): lists have their own orders only";
+    let detail = "needs more memory than it may have (`index_memory`), or lacks this key: it has 20,000, and 1,000 of one resource";
     Error::precondition(ErrorReason::IndexTooLarge, "index", detail)
 }
 

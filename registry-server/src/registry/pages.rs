@@ -66,7 +66,8 @@ impl<'a> Search<'a> {
 
     /// Whether it is time to return what was found.
     pub(super) fn is_over(&self) -> bool {
-        self.filter.is_some() && (self.looked_at >= self.look_at || self.began.elapsed() >= TIME)
+        // At least one, however long its turn was waited for: a page that gets nowhere would look like the last one.
+        self.filter.is_some() && self.looked_at > 0 && (self.looked_at >= self.look_at || self.began.elapsed() >= TIME)
     }
 
     /// How many records to read next: one more than the page takes, which tells whether there are more. With a condition, more while

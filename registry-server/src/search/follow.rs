@@ -38,6 +38,8 @@ impl Index {
     async fn go_on(&self, store: Arc<dyn Store>) {
         loop {
             match self.follow(&*store).await {
+                // What records had once is in it as well: made anew, it may be small enough.
+                Ok(()) if self.is_ready() => self.clear(State::Building),
                 Ok(()) => {
                     tracing::warn!(
                         memory = self.memory,

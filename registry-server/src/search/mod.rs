@@ -222,9 +222,13 @@ impl Index {
         &self,
         read: impl FnOnce(&'static [Indexed], &[Table]) -> T + Send + 'static,
     ) -> Option<T> {
-        let _turn = self.turns.acquire().await.ok()?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
         let (kinds, tables) = (self.kinds, Arc::clone(&self.tables));
-        let task = move || read(kinds, &tables.read().unwrap_or_else(PoisonError::into_inner));
+        let task = move || {
+            // It goes on when its caller has gone.
+            let _turn = turn;
+            read(kinds, &tables.read().unwrap_or_else(PoisonError::into_inner))
+        };
         tokio::task::spawn_blocking(task).await.ok()
     }
 }

@@ -1,5 +1,7 @@
 //! What is kept of the records of a kind: their keys, what they lie in, and their single values by path.
 
+use std::collections::BTreeSet;
+
 use indexmap::{IndexMap, IndexSet};
 use roaring::RoaringBitmap;
 
@@ -10,6 +12,8 @@ use crate::rules::expression::{Leaf, Path, Subject};
 
 /// How many paths are kept. There may be any number of tags and metrics.
 const PATHS: usize = 20_000;
+/// How many of them one record may bring.
+const NEW_PATHS: usize = 1_000;
 
 /// The records of a kind.
 #[derive(Debug)]
@@ -24,8 +28,8 @@ pub(super) struct Table {
     /// Those that are not deleted.
     live: RoaringBitmap,
     columns: IndexMap<Box<[u8]>, Columns>,
-    /// Not all paths are kept.
-    overflowed: bool,
+    /// The fields of the resource of which not all paths are kept.
+    overflowed: BTreeSet<u32>,
     pub(super) words: Words,
     /// Which columns a record is in: many records are in the same.
     shapes: IndexSet<Box<[u32]>>,
@@ -85,7 +89,7 @@ impl Table {
             scopes: IndexMap::new(),
             live: RoaringBitmap::new(),
             columns: IndexMap::new(),
-            overflowed: false,
+            overflowed: BTreeSet::new(),
             words: Words::default(),
             shapes: IndexSet::new(),
             shape_of: Vec::new(),
@@ -123,7 +127,7 @@ impl Table {
     /// The values at a path. `Err`: that is not known, since not all paths are kept.
     pub(super) fn columns(&self, path: &Path) -> Result<Option<&Columns>, Overflowed> {
         match self.columns.get(path.as_bytes()) {
-            None if self.overflowed => Err(Overflowed),
+            None if path.is_keyed() && self.overflowed.contains(&path.first()) => Err(Overflowed),
             found => Ok(found),
         }
     }
@@ -132,15 +136,18 @@ impl Table {
     pub(super) fn put(&mut self, key: &[u8], message: &[u8], live: bool, spoken: &Spoken<'_>) {
         let serial = self.serial(key);
         let mut leaves = Vec::with_capacity(32);
-        let (columns, overflowed) = (&mut self.columns, &mut self.overflowed);
+        let (columns, overflowed, mut new_paths) = (&mut self.columns, &mut self.overflowed, 0);
         self.of.leaves(message, &mut |path, leaf| {
             let column = match columns.get_index_of(path.as_bytes()) {
                 Some(column) => column,
-                None if columns.len() >= PATHS => {
-                    *overflowed = true;
+                None if path.is_keyed() && (columns.len() >= PATHS || new_paths == NEW_PATHS) => {
+                    overflowed.insert(path.first());
                     return;
                 }
-                None => columns.insert_full(path.as_bytes().into(), Columns::default()).0,
+                None => {
+                    new_paths += usize::from(path.is_keyed());
+                    columns.insert_full(path.as_bytes().into(), Columns::default()).0
+                }
             };
             leaves.push((column as u32, leaf));
         });

@@ -28,6 +28,18 @@ impl Path {
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// The field of the resource that it begins with.
+    pub(crate) fn first(&self) -> u32 {
+        let number = self.0.get(1..).and_then(<[u8]>::first_chunk);
+        number.map_or(0, |number| u32::from_be_bytes(*number))
+    }
+
+    /// Whether a key is part of it: there may be any number of such paths.
+    pub(crate) fn is_keyed(&self) -> bool {
+        const FIELD: usize = 1 + size_of::<u32>();
+        self.0.chunks(FIELD).any(|step| step[0] != 1)
+    }
 }
 
 /// A value as an index keeps it.
@@ -139,8 +151,18 @@ impl Subject {
 
     /// Calls `found` with each single value of a message, as it is encoded.
     pub(crate) fn leaves<'a>(&self, message: &'a [u8], found: &mut dyn FnMut(&Path, Leaf<'a>)) {
-        if let Some(part) = self.part() {
-            walk(part, Wire::Bytes(message), &mut Path::default(), found);
+        let Some(Part::Message(parts)) = self.part() else { return };
+        let mut path = Path::default();
+        let seen = of_message(parts, message, &mut path, found);
+        // What is not written is 0 or false, and has its place in an order.
+        for (number, part) in parts.iter().filter(|(number, _)| seen & bit(*number) == 0) {
+            path.push_field(*number);
+            match part {
+                Part::Number(_) => found(&path, Leaf::Number(of_number(0.0))),
+                Part::Choice(_) => found(&path, Leaf::Choice(0)),
+                _ => {}
+            }
+            path.0.clear();
         }
     }
 }
@@ -166,7 +188,10 @@ impl Part {
 
 fn walk<'a>(part: &'static Part, wire: Wire<'a>, path: &mut Path, found: &mut dyn FnMut(&Path, Leaf<'a>)) {
     let leaf = match (part, wire) {
-        (Part::Message(parts), Wire::Bytes(message)) => return of_message(parts, message, path, found),
+        (Part::Message(parts), Wire::Bytes(message)) => {
+            of_message(parts, message, path, found);
+            return;
+        }
         (Part::Object, Wire::Bytes(members)) => return of_entries(1, &Part::Json, members, path, found),
         (Part::Json, Wire::Bytes(value)) => match wire::json(value) {
             Some(Value::Map(members, _)) => return of_entries(1, &Part::Json, members, path, found),
@@ -198,14 +223,17 @@ fn leaf_of(value: Value<'_>) -> Option<Leaf<'_>> {
     })
 }
 
+/// Answers which of the parts are written, each a [`bit`].
 fn of_message<'a>(
     parts: &'static [(u32, Part)],
     message: &'a [u8],
     path: &mut Path,
     found: &mut dyn FnMut(&Path, Leaf<'a>),
-) {
+) -> u128 {
+    let mut seen = 0;
     for (number, wire) in Fields(message) {
         let Some((_, part)) = parts.iter().find(|(known, _)| *known == number) else { continue };
+        seen |= bit(number);
         let before = path.0.len();
         path.push_field(number);
         match part {
@@ -218,6 +246,12 @@ fn of_message<'a>(
         }
         path.0.truncate(before);
     }
+    seen
+}
+
+/// That of a field with a small number, as all have that are single values of resources.
+fn bit(number: u32) -> u128 {
+    1_u128.checked_shl(number).unwrap_or_default()
 }
 
 fn of_entries<'a>(
@@ -246,6 +280,7 @@ fn of_entry<'a>(value: &'static Part, entry: &'a [u8], path: &mut Path, found: &
         // An entry leaves out what is empty, and has it all the same.
         (None, Part::Text) => found(path, Leaf::Text("")),
         (None, Part::Number(_)) => found(path, Leaf::Number(of_number(0.0))),
+        (None, Part::Choice(_)) => found(path, Leaf::Choice(0)),
         (None, _) => {}
     }
     path.0.truncate(before);
