@@ -21,6 +21,7 @@ const COUNTED: usize = 16 * 1024;
 const GATHERED: Duration = Duration::from_millis(20);
 /// When to begin again if the store can't be read.
 const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
 
 /// A record, or that it is not there any more.
 type Change = (Kind, Bytes, Option<Record>);
@@ -36,6 +37,7 @@ impl Index {
     }
 
     async fn go_on(&self, store: Arc<dyn Store>) {
+        let mut pause = PAUSE;
         loop {
             match self.follow(&*store).await {
                 // What records had once is in it as well: made anew, it may be small enough.
@@ -51,8 +53,10 @@ impl Index {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the index of what lists are filtered by is made again: the store could not be read");
+                    // What is damaged stays so: then it costs a processor less and less.
+                    pause = if self.is_ready() { PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
                     self.clear(State::Building);
-                    sleep(PAUSE).await;
+                    sleep(pause).await;
                 }
             }
         }
