@@ -153,7 +153,7 @@ impl Services {
         let mut found = Violations::default();
         actor(&headers, &mut found);
         let filter = list.filter.and_then(|of| found.condition("filter", message.filter(), of)).map(Arc::new);
-        let size = list.sizes.of(std::mem::take(message.page_size_mut()), &mut found);
+        let size = list.sizes.of("page_size", std::mem::take(message.page_size_mut()), &mut found);
         let token = std::mem::take(message.page_token_mut());
         let query = Query::of(&message);
         let after = query.position(&token, &mut found);

@@ -24,13 +24,13 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// How many items to return.
-    pub(super) fn of(&self, page_size: i32, found: &mut Violations) -> usize {
-        match usize::try_from(page_size) {
+    /// How many items to return, as a field has it.
+    pub(super) fn of(&self, field: &str, asked: i32, found: &mut Violations) -> usize {
+        match usize::try_from(asked) {
             Ok(0) => self.default,
             Ok(size) => size.min(self.most),
             Err(_) => {
-                found.invalid("page_size", "must not be negative");
+                found.invalid(field, "must not be negative");
                 0
             }
         }

@@ -100,7 +100,7 @@ impl SearchService for Services {
                     }
                 }
                 let filter = found.condition("filter", &request.filter, &VERSION);
-                let limit = limit(request.limit, &POINTS, found);
+                let limit = POINTS.of("limit", request.limit, found);
                 let value = Named::metric(&request.split, &request.metric);
                 let created = named("metric", "create_time", &VERSION, found);
                 let metric = request.metric;
@@ -121,7 +121,7 @@ fn counting(
     found: &mut Violations,
 ) -> Option<Counting> {
     let filter = found.condition("filter", filter, of);
-    let limit = limit(most, &COUNTS, found);
+    let limit = COUNTS.of("limit", most, found);
     if fields.is_empty() || fields.len() > FIELDS {
         found.invalid("fields", format!("must be 1 to {FIELDS}"));
     }
@@ -135,13 +135,4 @@ fn counting(
 
 fn named(field: &str, text: &str, of: &Subject, found: &mut Violations) -> Option<Named> {
     Named::parse(text, of).map_err(|fault| found.invalid(field, format!("{}: {fault}", quoted(text)))).ok()
-}
-
-fn limit(limit: i32, sizes: &Sizes, found: &mut Violations) -> usize {
-    let mut inner = Violations::default();
-    let size = sizes.of(limit, &mut inner);
-    if inner.check().is_err() {
-        found.invalid("limit", "must not be negative");
-    }
-    size
 }

@@ -146,14 +146,14 @@ impl Registry {
     fn helps(&self, page: &Page) -> bool {
         // By age the store has positions of its own.
         let by_key = page.order != "create_time";
-        let tests = page.filter.as_ref().is_some_and(|filter| filter.condition() != Condition::Unknown);
+        let tests = page.filter.as_ref().is_some_and(|filter| *filter.condition() != Condition::Unknown);
         by_key && tests && self.index.as_ref().is_some_and(Index::is_ready)
     }
 
     /// Whether so many meet the condition that a page is full soon, as a sample has it.
     async fn is_wide<R: Resource>(&self, prefix: &[u8], page: &Page) -> bool {
         let (Some(index), Some(filter), true) = (&self.index, &page.filter, self.helps(page)) else { return false };
-        let (condition, deleted) = (filter.condition(), page.show_deleted);
+        let (condition, deleted) = (filter.condition().clone(), page.show_deleted);
         let wanted = Wanted { kind: R::KIND, prefix: prefix.to_vec(), deleted, condition };
         index.share(wanted).await.is_some_and(|share| share >= WIDE)
     }
@@ -176,7 +176,7 @@ impl Registry {
             Err(error) if needed => return Err(error),
             Err(_) => return Ok(None),
         };
-        let condition = page.filter.as_ref().map_or(Condition::All(Vec::new()), |filter| filter.condition());
+        let condition = page.filter.as_ref().map_or(Condition::All(Vec::new()), |filter| filter.condition().clone());
         let wanted = Wanted { kind: R::KIND, prefix, deleted: page.show_deleted, condition };
         let Some(candidates) = index.find(wanted).await else { return Ok(None) };
         let order = match &page.sortings {

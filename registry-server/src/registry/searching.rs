@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::rules::compare::{self, Direction};
 use crate::rules::expression::{Condition, Expression, Named, number_of, time_of};
 use crate::rules::names::{Name, VERSIONS};
-use crate::search::{Candidates, Place, Wanted};
+use crate::search::{Candidates, Index, Place, Wanted};
 use crate::store::{Kind, Record, SCAN_BYTES};
 
 /// How many records are read at once.
@@ -102,9 +102,9 @@ impl Registry {
     pub(crate) async fn counted<R: Resource>(&self, counting: Counting) -> Result<Counted, Error> {
         let Counting { parent, filter, by, limit } = counting;
         self.store.parent_must_exist(&parent).await?;
-        let (candidates, exact) = self.candidates::<R>(&parent, filter.as_ref()).await?;
-        let (names, values): (Vec<_>, Vec<_>) = by.into_iter().unzip();
         let index = self.current_index().await?;
+        let (candidates, exact) = self.candidates::<R>(index, &parent, filter.as_ref()).await?;
+        let (names, values): (Vec<_>, Vec<_>) = by.into_iter().unzip();
         let counts = index.counts(&candidates, values, limit).await.ok_or_else(too_large)?;
         let facet = |(field, counts): (String, crate::search::Counts)| pb::Facet {
             field,
@@ -124,13 +124,13 @@ impl Registry {
     pub(crate) async fn aggregate(&self, wanted: Aggregation) -> Result<pb::AggregateMetricResponse, Error> {
         let Aggregation { model, metric, value, created, filter, limit } = wanted;
         let row = self.store.resource::<ModelRow>(&model).await?;
-        let (candidates, exact) = self.candidates::<pb::Version>(&model, filter.as_ref()).await?;
+        let index = self.current_index().await?;
+        let (candidates, exact) = self.candidates::<pb::Version>(index, &model, filter.as_ref()).await?;
         if !exact {
             let detail =
                 "has a part that only the records tell, and there are more than 10,000 of them: narrow it down";
             return Err(Error::precondition(ErrorReason::FilterTooWide, "filter", detail));
         }
-        let index = self.current_index().await?;
         let numbers = index.numbers(&candidates, value.path, created.path).await.ok_or_else(too_large)?;
         let mut points: Vec<_> = numbers.iter().map(|(key, value, time)| point(&model, key, *value, *time)).collect();
         points.sort_by_key(|(number, _)| *number);
@@ -145,11 +145,11 @@ impl Registry {
     /// Those that are counted, and whether they are just those.
     async fn candidates<R: Resource>(
         &self,
+        index: &Index,
         parent: &Name,
         filter: Option<&Expression>,
     ) -> Result<(Arc<Candidates>, bool), Error> {
-        let index = self.current_index().await?;
-        let condition = filter.map_or(Condition::All(Vec::new()), Expression::condition);
+        let condition = filter.map_or(Condition::All(Vec::new()), |filter| filter.condition().clone());
         let wanted = Wanted { condition, ..Wanted::all_of(R::KIND, parent.prefix()) };
         let candidates = Arc::new(index.find(wanted).await.ok_or_else(too_large)?);
         let exact = match filter {

@@ -209,7 +209,7 @@ proptest! {
             Some(model) => name(model, 1).parent().prefix(),
             None => name(0, 1).parent().parent().prefix(),
         };
-        let found = table.find(&expression.condition(), table.scope(&scope, false));
+        let found = table.find(expression.condition(), table.scope(&scope, false));
         let keys: Vec<_> = found.records.iter().map(|serial| table.key(serial).to_vec()).collect();
         let wanted: Vec<_> = records
             .iter()

@@ -63,15 +63,23 @@ pub(crate) const NAMESPACE: Subject = Subject { variable: "resource", message: "
 /// A condition that was checked.
 #[derive(Debug)]
 pub(crate) struct Expression {
-    of: Subject,
     condition: Node,
+    /// What an index can answer of it.
+    indexed: Condition,
 }
 
 impl Expression {
     /// Parses a condition over something and checks it.
     pub(crate) fn parse(text: &str, of: &Subject) -> Result<Self, Fault> {
         let condition = syntax::parse(text).and_then(|term| check::condition(&term, of));
-        condition.map(|condition| Self { of: *of, condition }).map_err(|error| error.placed(text))
+        condition
+            .map(|condition| Self { indexed: plan::indexed(&condition, of), condition })
+            .map_err(|error| error.placed(text))
+    }
+
+    /// What an index can answer of it.
+    pub(crate) fn condition(&self) -> &Condition {
+        &self.indexed
     }
 
     /// Whether a message, as it is encoded, meets the condition.

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::Expression;
+use super::Subject;
 use super::leaves::{Part, Path, of_number, of_time};
 use super::program::{Comparison, Constant, Node, Search};
 use super::wire::Shape;
@@ -65,12 +65,9 @@ impl TextTest {
 /// Numbers beyond this are not exact as doubles.
 const EXACT: i64 = 1 << 53;
 
-impl Expression {
-    /// What an index can answer of it.
-    pub(crate) fn condition(&self) -> Condition {
-        let Some(part) = self.of.part() else { return Condition::Unknown };
-        condition(&self.condition, part)
-    }
+/// What an index can answer of a condition over something.
+pub(super) fn indexed(node: &Node, of: &Subject) -> Condition {
+    of.part().map_or(Condition::Unknown, |part| condition(node, part))
 }
 
 /// A value by which a list is ordered.
