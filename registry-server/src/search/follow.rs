@@ -100,7 +100,7 @@ impl Index {
             // Before the read, so that nothing is missed behind it.
             head.borrow_and_update();
             wanted.borrow_and_update();
-            let entries = store.changes(at, READ).await?;
+            let entries = store.new_changes(at, READ).await?;
             let changes = changes_of(&entries)?;
             records += changes.len();
             self.apply(changes).await?;

@@ -297,8 +297,14 @@ pub trait Store: Read {
     /// is asked for was dropped.
     async fn log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError>;
 
-    /// The log as [`Store::log`] reads it, with the writes that make each revision's state out of the one before.
+    /// The log as it lies in the store, with the writes that make each revision's state out of the one before; as much at once as
+    /// [`Store::log`] reads.
     async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, StoreError>;
+
+    /// The same for who follows the log closely: of the newest revisions, perhaps, as they were written, and not read back.
+    async fn new_changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, StoreError> {
+        self.changes(after, limit).await
+    }
 
     /// Appends what [`Store::changes`] of another store gave, and applies its writes: all of it durable in one step, or nothing.
     /// Answers the newest revision. `Damaged` if the entries don't follow each other and the newest revision without a gap.

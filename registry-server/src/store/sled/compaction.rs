@@ -36,7 +36,7 @@ async fn compacted() -> (TempDir, TempDir) {
     {
         let (disk, _) = Disk::open(folder.path(), CACHE, &LAYOUT).unwrap();
         for first in [1, 3, 5] {
-            disk.append(&logged(first, &LARGE)).unwrap();
+            disk.append(logged(first, &LARGE)).unwrap();
         }
     }
     let store = open(folder.path()).unwrap();
@@ -111,7 +111,7 @@ async fn a_crash_while_the_log_is_dropped_leaves_a_store_that_is_whole() {
     fs::write(earlier.path().join("store.json"), about).unwrap();
     {
         let (disk, _) = Disk::open(earlier.path(), CACHE, &LAYOUT).unwrap();
-        disk.append(&logged(1, &LARGE)).unwrap();
+        disk.append(logged(1, &LARGE)).unwrap();
     }
     drop(open(earlier.path()).unwrap());
     let copied = Command::new("cp").arg("-r").arg(earlier.path().join("state")).arg(image.path()).status();

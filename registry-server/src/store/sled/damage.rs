@@ -39,7 +39,7 @@ fn payload() -> Bytes {
 fn write(folder: &Path) -> State {
     let add = |revisions: std::ops::Range<u64>| {
         let (disk, _) = reopen(|| Disk::open(folder, CACHE, &LAYOUT)).unwrap();
-        revisions.step_by(2).for_each(|first| disk.append(&logged(first, &payload())).unwrap());
+        revisions.step_by(2).for_each(|first| disk.append(logged(first, &payload())).unwrap());
     };
     add(1..REVISIONS / 2);
     // Opened in between, so that the state grows in steps, and has parts from before and from after.

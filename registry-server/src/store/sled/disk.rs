@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::stored;
@@ -13,6 +13,7 @@ use super::about::{About, FILE, boot};
 use super::log::{self, Log};
 use super::mark::{Mark, Noted};
 use super::physical::{Overrides, View};
+use super::recent::Recent;
 use super::snapshot::SledSnapshot;
 use super::staged::Staged;
 use super::state::State;
@@ -32,6 +33,7 @@ const WRITTEN_PER_BYTE: usize = 4;
 pub(super) struct Disk {
     about: Mutex<About>,
     log: Log,
+    recent: Mutex<Recent>,
     state: State,
     mark: Mark,
     folder: PathBuf,
@@ -97,7 +99,8 @@ impl Disk {
         };
         about.open_since_boot = boot();
         about.write(folder).map_err(io)?;
-        let disk = Self { about: Mutex::new(about), log, state, mark, folder: folder.to_owned(), layout };
+        let (about, recent, folder) = (Mutex::new(about), Mutex::default(), folder.to_owned());
+        let disk = Self { about, log, recent, state, mark, folder, layout };
         disk.recover()?;
         Ok((disk, newest))
     }
@@ -152,8 +155,10 @@ impl Disk {
     }
 
     /// Adds a group to the log, durably.
-    pub(super) fn append(&self, group: &stored::LogGroup) -> Result<(), StoreError> {
-        self.log.append(group)
+    pub(super) fn append(&self, group: stored::LogGroup) -> Result<(), StoreError> {
+        self.log.append(&group)?;
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).keep(group);
+        Ok(())
     }
 
     /// Applies what the log has and the state lacks.
@@ -215,48 +220,71 @@ impl Disk {
         self.log.drop_before(before, || (snapshot.revision(), snapshot.entries()))
     }
 
-    /// Entries behind a revision, without their writes; see [`Disk::read_changes`].
+    /// Entries behind a revision, without their writes; see [`Disk::new_changes`].
     pub(super) fn read_log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
-        let entries = self.read_entries(after, limit, |entry| entry.events.len())?;
+        let entries = self.new_entries(after, limit, |entry| entry.events.len())?;
         Ok(entries.into_iter().map(|entry| LogEntry { revision: entry.revision, events: entry.events }).collect())
     }
 
-    /// Up to `limit` entries behind a revision, and none behind the one that brings them to [`SCAN_BYTES`].
-    pub(super) fn read_changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, StoreError> {
-        self.read_entries(after, limit, logged::size_of)
+    /// Up to `limit` entries behind a revision, and none behind the one that brings them to [`SCAN_BYTES`]; those of the newest groups as
+    /// they were written.
+    pub(super) fn new_changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, StoreError> {
+        self.new_entries(after, limit, logged::size_of)
     }
 
-    fn read_entries(
+    /// The same as they lie on the disk.
+    pub(super) fn read_changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, StoreError> {
+        let groups = self.log.groups(after).map(|group| group.map(Arc::new));
+        entries_of(groups, after, limit, logged::size_of)
+    }
+
+    fn new_entries(
         &self,
         after: Revision,
         limit: usize,
         size_of: impl Fn(&stored::LogEntry) -> usize,
     ) -> Result<Vec<stored::LogEntry>, StoreError> {
-        let mut entries = Vec::with_capacity(limit.min(64));
-        let mut bytes = 0;
-        if limit == 0 {
-            return Ok(entries);
+        let next = after.saturating_add(1);
+        let recent = || self.recent.lock().unwrap_or_else(PoisonError::into_inner).from(next);
+        // What was dropped from the log may be kept still.
+        match (next >= self.oldest()).then(recent).flatten() {
+            Some(recent) => entries_of(recent.into_iter().map(Ok), after, limit, size_of),
+            None => entries_of(self.log.groups(after).map(|group| group.map(Arc::new)), after, limit, size_of),
         }
-        for group in self.log.groups(after) {
-            let group = match group {
-                Ok(group) => group,
-                // It comes again, and first, to who reads on: then it is known which revision can't be read.
-                Err(_) if !entries.is_empty() => break,
-                Err(error) => return Err(error),
-            };
-            for entry in group.entries.into_iter().filter(|entry| entry.revision > after) {
-                if entries.is_empty() {
-                    logged::check_there(after, Some(entry.revision))?;
-                }
-                bytes += size_of(&entry);
-                entries.push(entry);
-                if entries.len() == limit || bytes >= SCAN_BYTES {
-                    return Ok(entries);
-                }
+    }
+}
+
+/// What some groups have behind a revision: see [`Disk::new_changes`].
+fn entries_of(
+    groups: impl Iterator<Item = Result<Arc<stored::LogGroup>, StoreError>>,
+    after: Revision,
+    limit: usize,
+    size_of: impl Fn(&stored::LogEntry) -> usize,
+) -> Result<Vec<stored::LogEntry>, StoreError> {
+    let mut entries = Vec::with_capacity(limit.min(64));
+    let mut bytes = 0;
+    if limit == 0 {
+        return Ok(entries);
+    }
+    for group in groups {
+        let group = match group {
+            Ok(group) => group,
+            // It comes again, and first, to who reads on: then it is known which revision can't be read.
+            Err(_) if !entries.is_empty() => break,
+            Err(error) => return Err(error),
+        };
+        for entry in group.entries.iter().filter(|entry| entry.revision > after) {
+            if entries.is_empty() {
+                logged::check_there(after, Some(entry.revision))?;
+            }
+            bytes += size_of(entry);
+            entries.push(entry.clone());
+            if entries.len() == limit || bytes >= SCAN_BYTES {
+                return Ok(entries);
             }
         }
-        Ok(entries)
     }
+    Ok(entries)
 }
 
 impl Drop for Disk {

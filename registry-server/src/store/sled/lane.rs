@@ -265,7 +265,7 @@ impl Writer {
     fn write(&self, entries: Vec<LogEntry>, overrides: &Overrides) -> Result<(), StoreError> {
         let Some(newest) = entries.last() else { return Ok(()) };
         let (last, noted) = (newest.revision, Noted::of(newest.revision, &newest.events));
-        self.disk.append(&LogGroup { entries })?;
+        self.disk.append(LogGroup { entries })?;
         self.disk.note(noted)?;
         self.snapshots.preserve(self.disk.state(), overrides, || {
             self.disk.state().add(overrides, last)?;

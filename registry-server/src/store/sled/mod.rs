@@ -21,6 +21,7 @@ mod lane;
 pub mod log;
 mod mark;
 mod physical;
+mod recent;
 mod snapshot;
 mod staged;
 mod state;
@@ -137,6 +138,10 @@ impl Store for SledStore {
 
     async fn changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, StoreError> {
         self.disk.read_changes(after, self.readable(after, limit))
+    }
+
+    async fn new_changes(&self, after: Revision, limit: usize) -> Result<Vec<stored::LogEntry>, StoreError> {
+        self.disk.new_changes(after, self.readable(after, limit))
     }
 
     async fn restore(&self, entries: Vec<stored::LogEntry>, whole: bool) -> Result<Revision, StoreError> {

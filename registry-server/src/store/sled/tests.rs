@@ -91,7 +91,7 @@ async fn what_is_in_the_log_but_not_in_the_state_is_applied_on_opening() {
     {
         let (disk, _) = Disk::open(folder.path(), CACHE, &LAYOUT).unwrap();
         for first in [1, 3, 5] {
-            disk.append(&logged(first, &payload)).unwrap();
+            disk.append(logged(first, &payload)).unwrap();
         }
     }
     assert_has(&open(folder.path()).unwrap(), 6, 6, &payload).await;
@@ -112,7 +112,7 @@ async fn a_state_that_can_not_be_used_is_made_of_the_log_again() {
     let payload = Bytes::from(vec![7; 1000]);
     for (at, first) in [(&folder, 1), (&other, 1), (&other, 3)] {
         let (disk, _) = reopen(|| Disk::open(at.path(), CACHE, &LAYOUT)).unwrap();
-        disk.append(&logged(first, &payload)).unwrap();
+        disk.append(logged(first, &payload)).unwrap();
     }
     let state = folder.path().join("state");
     let replace_all = || {

@@ -96,7 +96,7 @@ fn commit(disk: &Disk, revision: Revision, changes: Vec<Change>) {
         futures::executor::block_on(staging).unwrap();
     }
     let entry = staged.into_entry(Bytes::from_static(b"events"));
-    disk.append(&LogGroup { entries: vec![entry] }).unwrap();
+    disk.append(LogGroup { entries: vec![entry] }).unwrap();
     disk.state().add(&overrides, revision).unwrap();
 }
 
