@@ -8,6 +8,7 @@ mod answers;
 mod column;
 mod find;
 mod follow;
+mod holders;
 mod order;
 mod table;
 #[cfg(test)]

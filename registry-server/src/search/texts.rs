@@ -4,6 +4,7 @@ use indexmap::IndexSet;
 use roaring::RoaringBitmap;
 
 use super::column::{Column, Serial};
+use super::holders::Holders;
 use crate::rules::expression::TextTest;
 
 /// Longer texts are not kept.
@@ -21,64 +22,6 @@ pub(super) struct Texts {
     bytes: usize,
 }
 
-/// The records with one text: most texts are of one record, or of many.
-#[derive(Debug)]
-enum Holders {
-    One(Serial),
-    Many(Box<RoaringBitmap>),
-}
-
-impl Holders {
-    fn none() -> Self {
-        Self::Many(Box::default())
-    }
-
-    fn insert(&mut self, serial: Serial) {
-        match self {
-            Self::Many(many) if many.is_empty() => *self = Self::One(serial),
-            Self::Many(many) => {
-                many.insert(serial);
-            }
-            Self::One(one) if *one == serial => {}
-            Self::One(one) => *self = Self::Many(Box::new([*one, serial].into_iter().collect())),
-        }
-    }
-
-    fn remove(&mut self, serial: Serial) {
-        match self {
-            Self::One(one) if *one == serial => *self = Self::none(),
-            Self::One(_) => {}
-            Self::Many(many) => {
-                many.remove(serial);
-            }
-        }
-    }
-
-    fn add_to(&self, found: &mut RoaringBitmap) {
-        match self {
-            Self::One(one) => {
-                found.insert(*one);
-            }
-            Self::Many(many) => *found |= &**many,
-        }
-    }
-
-    /// How many of them are among some records.
-    fn among(&self, records: &RoaringBitmap) -> u64 {
-        match self {
-            Self::One(one) => records.contains(*one).into(),
-            Self::Many(many) => many.intersection_len(records),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::One(_) => 0,
-            Self::Many(many) => size_of::<RoaringBitmap>() + many.serialized_size(),
-        }
-    }
-}
-
 impl Texts {
     pub(super) fn set(&mut self, serial: Serial, text: &str) {
         if text.len() > LONGEST {
@@ -91,7 +34,7 @@ impl Texts {
             Some(word) => word,
             None => {
                 self.bytes += text.len();
-                self.holders.push(Holders::none());
+                self.holders.push(Holders::default());
                 self.words.insert_full(text.into()).0
             }
         };

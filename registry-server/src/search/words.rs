@@ -8,6 +8,7 @@ use prost::encoding::{decode_varint, encode_varint};
 use roaring::RoaringBitmap;
 
 use super::column::Serial;
+use super::holders::Holders;
 
 /// More different words of a record are not kept.
 const WORDS: usize = 2_000;
@@ -32,7 +33,7 @@ pub(crate) struct Spoken<'a> {
 pub(super) struct Words {
     known: BTreeMap<Box<str>, u32>,
     /// By the number of a word.
-    holders: Vec<Holders>,
+    places: Vec<Places>,
     of: Vec<Of>,
     bytes: usize,
 }
@@ -48,9 +49,9 @@ struct Of {
 
 /// The records that have a word.
 #[derive(Debug, Default)]
-struct Holders {
-    in_name: RoaringBitmap,
-    in_text: RoaringBitmap,
+struct Places {
+    in_name: Holders,
+    in_text: Holders,
 }
 
 /// The words of a text.
@@ -85,10 +86,10 @@ impl Words {
         self.remove(serial);
         let (in_name, in_text) = (self.numbers(&spoken.names), self.numbers(&spoken.texts));
         for number in &in_name {
-            self.holders[*number as usize].in_name.insert(serial);
+            self.places[*number as usize].in_name.insert(serial);
         }
         for number in &in_text {
-            self.holders[*number as usize].in_text.insert(serial);
+            self.places[*number as usize].in_text.insert(serial);
         }
         if self.of.len() <= serial as usize {
             self.of.resize_with(serial as usize + 1, Of::default);
@@ -102,9 +103,9 @@ impl Words {
         let of = self.of.get_mut(serial as usize).map(std::mem::take).unwrap_or_default();
         self.bytes -= of.words.len();
         for number in unpacked(&of.words) {
-            let holders = &mut self.holders[number as usize];
-            holders.in_name.remove(serial);
-            holders.in_text.remove(serial);
+            let places = &mut self.places[number as usize];
+            places.in_name.remove(serial);
+            places.in_text.remove(serial);
         }
     }
 
@@ -126,10 +127,10 @@ impl Words {
         if let Some(number) = self.known.get(word) {
             return *number;
         }
-        let number = self.holders.len() as u32;
+        let number = self.places.len() as u32;
         self.bytes += word.len();
         self.known.insert(word.into(), number);
-        self.holders.push(Holders::default());
+        self.places.push(Places::default());
         number
     }
 
@@ -143,26 +144,25 @@ impl Words {
         let mut found = Match::default();
         let from = self.known.range::<str, _>((Bound::Included(word), Bound::Unbounded));
         for (known, number) in from.take_while(|(known, _)| known.starts_with(word)) {
-            let holders = &self.holders[*number as usize];
-            match &**known == word {
-                true => (found.is_in_name, found.is_in_text) = (holders.in_name.clone(), holders.in_text.clone()),
-                false => {
-                    found.begins_in_name |= &holders.in_name;
-                    found.begins_in_text |= &holders.in_text;
-                }
-            }
+            let places = &self.places[*number as usize];
+            let (in_name, in_text) = match &**known == word {
+                true => (&mut found.is_in_name, &mut found.is_in_text),
+                false => (&mut found.begins_in_name, &mut found.begins_in_text),
+            };
+            places.in_name.add_to(in_name);
+            places.in_text.add_to(in_text);
         }
         found
     }
 
     /// The memory that it takes, in bytes, about.
     pub(super) fn bytes(&self) -> usize {
-        const ENTRY: usize = 2 * size_of::<(Box<str>, u32)>() + size_of::<Holders>();
-        let holders = |holders: &Holders| holders.in_name.serialized_size() + holders.in_text.serialized_size();
+        const ENTRY: usize = 2 * size_of::<(Box<str>, u32)>() + size_of::<Places>();
+        let holders = |places: &Places| places.in_name.bytes() + places.in_text.bytes();
         self.bytes
             + self.known.len() * ENTRY
             + self.of.len() * size_of::<Of>()
-            + self.holders.iter().map(holders).sum::<usize>()
+            + self.places.iter().map(holders).sum::<usize>()
     }
 }
 
