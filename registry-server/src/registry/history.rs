@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use prost::Message as _;
 use prost_types::Timestamp;
 use registry_proto::v1 as pb;
 use tokio::task::yield_now;
 
 use super::commit::event_reference;
-use super::events::{READ, Selection, last_hash, number};
+use super::events::Selection;
 use super::lists::{Listed, Page, page_token_invalid};
+use super::tail::READ;
+use super::told::Told;
 use super::{Registry, kinds};
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name};
@@ -17,6 +18,8 @@ use crate::store::{Range, Revision, SCAN_BYTES, Source, StoreError};
 
 /// How many revisions a page looks at, at most.
 const LOOKED_AT: usize = 5_000;
+/// How many revisions are read at once backwards, of which a page may need the last ones only.
+const WINDOW: Revision = 64;
 /// How much of a revision's hash a position has: enough to tell two histories apart.
 const HASH_BYTES: usize = 8;
 
@@ -70,33 +73,31 @@ impl Registry {
         loop {
             let entries = match (&model, page.reverse) {
                 (Some(model), reverse) => self.entries_of(model, after, before, reverse).await?,
-                (None, false) => self.tail.read(after).await?,
+                (None, false) => self.tail.read(after, READ).await?,
                 (None, true) => self.entries_before(after, before).await?,
             };
             let entries: Vec<_> =
-                entries.into_iter().filter(|entry| (after + 1..before).contains(&number(entry))).collect();
+                entries.into_iter().filter(|entry| (after + 1..before).contains(&entry.revision)).collect();
             if entries.is_empty() {
                 return Ok(Listed::of(items, None));
             }
             // Looking at many may take a while.
             yield_now().await;
             for entry in entries {
-                let wanted: Vec<_> = entry
-                    .events
-                    .iter()
-                    .filter(|event| selection.takes(event, || event.encode_to_vec().into()))
-                    .collect();
-                let size: usize = wanted.iter().map(|event| event.encoded_len()).sum();
+                let wanted: Vec<_> = entry.events.iter().filter(|event| selection.takes(event)).collect();
+                let size: usize = wanted.iter().map(|event| event.encoded.len()).sum();
                 // A revision is not split, and may fill a page of its own.
                 if !items.is_empty() && bytes + size > SCAN_BYTES {
                     return Ok(Listed::of(items, next));
                 }
                 bytes += size;
-                (if page.reverse { before = number(&entry) } else { after = number(&entry) });
+                (if page.reverse { before = entry.revision } else { after = entry.revision });
                 looked_at += 1;
                 next = Some(position_after(&entry));
                 let first = items.len();
-                items.extend(wanted.into_iter().cloned());
+                for event in wanted {
+                    items.push(event.decoded()?);
+                }
                 if page.reverse {
                     items[first..].reverse();
                 }
@@ -133,15 +134,16 @@ impl Registry {
     }
 
     /// Some revisions between two, the newest first.
-    async fn entries_before(&self, after: Revision, before: Revision) -> Result<Vec<Arc<pb::WatchedEvents>>, Error> {
+    async fn entries_before(&self, after: Revision, before: Revision) -> Result<Vec<Arc<Told>>, Error> {
         let before = before.min(self.store.newest().await? + 1);
-        let mut window = READ as Revision;
+        let mut window = WINDOW;
         loop {
-            let mut entries = self.tail.read(after.max(before.saturating_sub(window + 1))).await?;
+            let from = after.max(before.saturating_sub(window + 1));
+            let mut entries = self.tail.read(from, WINDOW as usize).await?;
             // The read ends with the bytes that it may have: the newest ones may be missing.
-            let complete = entries.last().is_none_or(|entry| number(entry) + 1 >= before);
+            let complete = entries.last().is_none_or(|entry| entry.revision + 1 >= before);
             if complete || window == 1 {
-                entries.retain(|entry| number(entry) < before);
+                entries.retain(|entry| entry.revision < before);
                 entries.reverse();
                 return Ok(entries);
             }
@@ -156,7 +158,7 @@ impl Registry {
         after: Revision,
         before: Revision,
         reverse: bool,
-    ) -> Result<Vec<Arc<pb::WatchedEvents>>, Error> {
+    ) -> Result<Vec<Arc<Told>>, Error> {
         let from = if reverse { before } else { after };
         let range =
             Range { prefix: model.prefix(), after: Some(event_reference(&model.prefix(), from)), reverse, limit: READ };
@@ -167,19 +169,14 @@ impl Registry {
             if revision <= after {
                 break;
             }
-            let events = self.tail.events_of(revision).await?;
-            entries.push(Arc::new(pb::WatchedEvents {
-                revision: revision.cast_signed(),
-                events,
-                ..Default::default()
-            }));
+            entries.extend(self.tail.entry(revision).await?);
         }
         Ok(entries)
     }
 }
 
 /// The position after a revision, in its history.
-fn position_after(entry: &pb::WatchedEvents) -> Vec<u8> {
-    let hash = last_hash(&entry.events);
-    [number(entry).to_be_bytes().as_slice(), hash.get(..HASH_BYTES).unwrap_or_default()].concat()
+fn position_after(entry: &Told) -> Vec<u8> {
+    let hash = entry.hash();
+    [entry.revision.to_be_bytes().as_slice(), hash.get(..HASH_BYTES).unwrap_or_default()].concat()
 }

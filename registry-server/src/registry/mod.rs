@@ -33,6 +33,8 @@ pub(crate) mod searching;
 pub(crate) mod stages;
 pub(crate) mod standard;
 pub(crate) mod sweep;
+mod tail;
+mod told;
 pub(crate) mod tombstones;
 pub(crate) mod transaction;
 pub(crate) mod updates;
@@ -71,7 +73,7 @@ pub struct Registry {
     limits: Arc<Limits>,
     /// How long after its deletion a version is purged.
     purge_after: Duration,
-    tail: Arc<events::Tail>,
+    tail: Arc<tail::Tail>,
     sweeps: Arc<sweep::Sweeps>,
     /// For pages that are searched.
     searches: Arc<Semaphore>,
@@ -92,7 +94,7 @@ struct Archive {
 impl Registry {
     /// A registry over these stores that keeps to these limits, and in which deleted versions are purged after a time.
     pub fn new(store: Arc<dyn Store>, chunks: ChunkStore, limits: Limits, purge_after: Duration) -> Self {
-        let tail = Arc::new(events::Tail::new(Arc::clone(&store)));
+        let tail = Arc::new(tail::Tail::new(Arc::clone(&store)));
         let digests = Digests::new(chunks.clone());
         Self {
             store,

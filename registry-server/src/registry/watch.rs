@@ -23,7 +23,8 @@ use self::out::Out;
 pub(crate) use self::out::Pieces;
 use self::snapshot::SnapshotPage;
 use super::Registry;
-use super::events::{Entry, Selection, last_hash, number};
+use super::events::Selection;
+use super::told::Told;
 use crate::error::Error;
 use crate::store::{Revision, StoreError};
 
@@ -156,7 +157,7 @@ impl Watcher {
     async fn send_some(&mut self) -> Result<bool, End> {
         let behind = self.registry.tail.follow(self.cursor).await?;
         let mut entries = behind.entries.iter().peekable();
-        while let Some((frame, (last, _))) = self.next_of(&mut entries)? {
+        while let Some((frame, last)) = self.next_of(&mut entries)? {
             if let Some(frame) = frame
                 && !self.out.send(&frame, HELD).await?
             {
@@ -164,7 +165,7 @@ impl Watcher {
                 self.out.room().await?;
                 return Ok(true);
             }
-            (self.cursor, self.hash) = (number(last), last_hash(&last.events));
+            (self.cursor, self.hash) = (last.revision, last.hash());
         }
         Ok(!behind.entries.is_empty())
     }
@@ -172,8 +173,8 @@ impl Watcher {
     /// What the reader gets of the next revisions, as many as fit into one piece, and the last of them.
     fn next_of<'a>(
         &self,
-        entries: &mut Peekable<impl Iterator<Item = &'a Entry>>,
-    ) -> Result<Option<(Option<Frame>, &'a Entry)>, Error> {
+        entries: &mut Peekable<impl Iterator<Item = &'a Arc<Told>>>,
+    ) -> Result<Option<(Option<Frame>, &'a Told)>, Error> {
         let Some(mut last) = entries.next() else { return Ok(None) };
         let mut frame = self.frame(last)?;
         while let Some(next) = entries.peek() {
@@ -194,19 +195,15 @@ impl Watcher {
     }
 
     /// What the reader gets of a revision.
-    fn frame(&self, (entry, whole): &Entry) -> Result<Option<Frame>, Error> {
-        let encoded = if self.selection.filter.is_some() { frames::events(whole)? } else { Vec::new() };
-        let takes = |(place, event): (usize, &pb::Event)| {
-            self.selection.takes(event, || encoded.get(place).cloned().unwrap_or_default())
-        };
-        let chosen: Vec<_> = entry.events.iter().enumerate().map(takes).collect();
+    fn frame(&self, told: &Told) -> Result<Option<Frame>, Error> {
+        let chosen: Vec<_> = told.events.iter().map(|event| self.selection.takes(event)).collect();
         if chosen.iter().all(|chosen| *chosen) {
-            return Ok(Some(Frame::whole(whole.clone())));
+            return Ok(Some(Frame::whole(told.frame.clone())));
         }
         if !chosen.contains(&true) {
             return Ok(None);
         }
-        Ok(Some(Frame::some(whole, chosen)?))
+        Ok(Some(Frame::some(&told.frame, chosen)?))
     }
 
     async fn created(&mut self) -> Result<(), Gone> {

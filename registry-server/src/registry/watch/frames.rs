@@ -4,8 +4,8 @@
 //! made of parts of the log's bytes, which all watchers share.
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use prost::Message as _;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field};
+use prost::{DecodeError, Message as _};
 use registry_proto::v1 as pb;
 
 use crate::store::StoreError;
@@ -40,7 +40,7 @@ impl Frame {
 
     /// Of those events of a revision that are chosen, in the order in which they were decoded.
     pub(super) fn some(whole: &Bytes, chosen: impl IntoIterator<Item = bool>) -> Result<Self, StoreError> {
-        let damaged = |error: prost::DecodeError| StoreError::Damaged(error.to_string());
+        let damaged = |error: DecodeError| StoreError::Damaged(error.to_string());
         let Split { revision, events, hash } = split(whole).map_err(damaged)?;
         let events: Vec<_> = events.into_iter().zip(chosen).filter(|(_, chosen)| *chosen).collect();
         let length = revision.len() + events.iter().map(|(event, _)| event.len()).sum::<usize>() + hash.len();
@@ -92,14 +92,13 @@ pub(in crate::registry) fn whole(events: &Bytes, hash: &Bytes) -> Bytes {
 }
 
 /// The events of a whole frame, each as it is encoded.
-pub(super) fn events(whole: &Bytes) -> Result<Vec<Bytes>, StoreError> {
-    let content = |mut field: Bytes| {
-        decode_key(&mut field)?;
-        decode_varint(&mut field)?;
-        Ok(field)
-    };
-    let events = split(whole).and_then(|split| split.events.into_iter().map(content).collect());
-    events.map_err(|error: prost::DecodeError| StoreError::Damaged(error.to_string()))
+pub(in crate::registry) fn events(whole: &Bytes) -> Result<Vec<Bytes>, DecodeError> {
+    split(whole).and_then(Split::into_events)
+}
+
+/// The same of the log's bytes.
+pub(in crate::registry) fn events_of(logged: &Bytes) -> Result<Vec<Bytes>, DecodeError> {
+    split_message(logged.clone()).and_then(Split::into_events)
 }
 
 /// What gRPC puts before a message of this length: that it is not compressed, and the length.
@@ -125,10 +124,26 @@ struct Split {
     hash: Bytes,
 }
 
-fn split(whole: &Bytes) -> Result<Split, prost::DecodeError> {
+impl Split {
+    fn into_events(self) -> Result<Vec<Bytes>, DecodeError> {
+        let content = |mut field: Bytes| {
+            decode_key(&mut field)?;
+            decode_varint(&mut field)?;
+            Ok(field)
+        };
+        self.events.into_iter().map(content).collect()
+    }
+}
+
+fn split(whole: &Bytes) -> Result<Split, DecodeError> {
     let mut rest = whole.slice(PREFIX.min(whole.len())..);
     decode_key(&mut rest)?;
     decode_varint(&mut rest)?;
+    split_message(rest)
+}
+
+/// Of a `WatchedEvents`.
+fn split_message(mut rest: Bytes) -> Result<Split, DecodeError> {
     let mut split = Split::default();
     while rest.has_remaining() {
         let field = rest.clone();
@@ -178,10 +193,12 @@ mod tests {
     fn a_frame_is_the_message_that_would_be_encoded() {
         for comment in [0, 100, PIECE, 3 * PIECE + 1] {
             let events = [event("a", comment), event("b", 1), event("c", comment)];
-            let log = pb::WatchedEvents { revision: 7, events: events.to_vec(), ..Default::default() }.encode_to_vec();
-            let bytes = whole(&Bytes::from(log), &HASHED);
+            let log = pb::WatchedEvents { revision: 7, events: events.to_vec(), ..Default::default() };
+            let log = Bytes::from(log.encode_to_vec());
+            let bytes = whole(&log, &HASHED);
             let encoded: Vec<_> = events.iter().map(|event| Bytes::from(event.encode_to_vec())).collect();
             assert_eq!(super::events(&bytes).unwrap(), encoded);
+            assert_eq!(events_of(&log).unwrap(), encoded);
             let (read_back, pieces) = read(&Frame::whole(bytes.clone()));
             assert_eq!(read_back, response(&events));
             assert_eq!(pieces, bytes.len().div_ceil(PIECE));

@@ -39,7 +39,7 @@ pub(crate) use self::leaves::{Leaf, Path, number_of, time_of};
 pub(crate) use self::named::Named;
 pub(crate) use self::plan::{Condition, Sorting, Test, TextTest};
 use self::program::Node;
-pub(crate) use self::types::did_you_mean;
+pub(crate) use self::types::{did_you_mean, message};
 use self::wire::Value;
 
 /// What an expression is over: a variable, and the message that it stands for.

@@ -32,7 +32,7 @@ static CONTRACT: LazyLock<Option<DescriptorPool>> =
     LazyLock::new(|| DescriptorPool::decode(registry_proto::DESCRIPTORS).ok());
 
 /// A message of the contract.
-pub(super) fn message(name: &str) -> Option<MessageDescriptor> {
+pub(crate) fn message(name: &str) -> Option<MessageDescriptor> {
     CONTRACT.as_ref()?.get_message_by_name(name)
 }
 
