@@ -92,8 +92,7 @@ fn of_method(pool: &DescriptorPool, method: &MethodDescriptor) -> String {
             optional("comment", "&str", "&"),
         );
     }
-    let items = response.fields().find_map(|field| Some((message_in(&field)?, field)).filter(|(_, f)| f.is_list()));
-    if let Some((item, items)) = items.filter(|_| has("page_token")) {
+    if let Some((item, items)) = items_of(&response).filter(|_| has("page_token")) {
         code += &format!(
             "impl Paged for crate::v1::{request} {{
                 type Item = crate::v1::{item};
@@ -116,7 +115,23 @@ fn of_method(pool: &DescriptorPool, method: &MethodDescriptor) -> String {
             explain = optional("explain", "bool", ""),
         );
     }
+    if has("read_mask") {
+        let read = items_of(&response).filter(|_| has("page_token")).map_or(response, |(item, _)| item);
+        code += &format!(
+            "impl Masked for crate::v1::{request} {{
+                type Resource = crate::v1::{};
+                {}
+            }}\n",
+            read.name(),
+            setter("read_mask", "Option<prost_types::FieldMask>"),
+        );
+    }
     code
+}
+
+/// The list in a response, and what it is of.
+fn items_of(response: &MessageDescriptor) -> Option<(MessageDescriptor, FieldDescriptor)> {
+    response.fields().find_map(|field| Some((message_in(&field)?, field)).filter(|(_, field)| field.is_list()))
 }
 
 /// A resource that events tell of.
@@ -221,6 +236,7 @@ impl Resource {
             "impl Resource for crate::v1::{name} {{
             const TYPE: &'static str = \"{type}\";
             const SINGULAR: &'static str = \"{singular}\";
+            const FIELDS: &'static [&'static str] = &[{fields}];
             const UPDATABLE: &'static [&'static str] = &[{updatable}];
             const FIXED: &'static [&'static str] = &[{fixed}];
             fn meta(&self) -> Meta<'_> {{
@@ -265,10 +281,11 @@ impl Resource {
             name = message.name(),
             r#type = self.text("type"),
             singular = self.text("singular"),
+            fields = names(&|_| true),
             updatable = names(&|field| theirs(field) && !fixed(field)),
             fixed = names(&|field| theirs(field) && fixed(field)),
-            take = arms(&theirs, &|field| format!("self.{field}.clone_from(&from.{field}),")),
-            take_entry = arms(&|field| theirs(field) && !fixed(field) && field.is_map(), &|field| format!(
+            take = arms(&|_| true, &|field| format!("self.{field}.clone_from(&from.{field}),")),
+            take_entry = arms(&FieldDescriptor::is_map, &|field| format!(
                 "{{
                 match from.{field}.get(key) {{
                     Some(value) => drop(self.{field}.insert(key.to_owned(), value.clone())),

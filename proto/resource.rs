@@ -13,6 +13,8 @@ pub trait Resource: Message + Default + Clone + PartialEq + 'static {
     const TYPE: &'static str;
     /// One of them, for example `model`.
     const SINGULAR: &'static str;
+    /// All fields.
+    const FIELDS: &'static [&'static str];
     /// The fields that callers can update.
     const UPDATABLE: &'static [&'static str];
     /// The fields that callers give when they create it, and that stay.
@@ -23,7 +25,7 @@ pub trait Resource: Message + Default + Clone + PartialEq + 'static {
     /// The same, to be set.
     fn meta_mut(&mut self) -> MetaMut<'_>;
 
-    /// Takes the value of one of these fields from another message.
+    /// Takes the value of a field from another message.
     fn take(&mut self, field: &str, from: &Self);
     /// Takes one entry of a field that is a map; false if it is none.
     fn take_entry(&mut self, field: &str, key: &str, from: &Self) -> bool;

@@ -3,6 +3,9 @@
 //! The build derives the implementations from the contract: a method that is added there has them at once.
 
 use prost::Message;
+use prost_types::FieldMask;
+
+use crate::resource::Resource;
 
 /// The message that a method takes.
 pub trait Request: Message + Default + Clone + 'static {
@@ -74,9 +77,18 @@ pub trait Paged: Request {
     fn into_page(response: Self::Response) -> (Vec<Self::Item>, String);
 }
 
+/// A request that reads resources, and may name the fields of them that it wants.
+pub trait Masked: Request {
+    /// What it reads.
+    type Resource: Resource;
+
+    /// The fields to return; absent means all.
+    fn read_mask_mut(&mut self) -> &mut Option<FieldMask>;
+}
+
 #[allow(clippy::all, reason = "generated code")]
 mod derived {
-    use super::{Mutating, Paged, Request, Unary};
+    use super::{Masked, Mutating, Paged, Request, Unary};
 
     include!(concat!(env!("OUT_DIR"), "/rpc.rs"));
 }

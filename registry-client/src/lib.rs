@@ -120,6 +120,7 @@ mod namespaces;
 mod oci;
 mod outage;
 mod parallel;
+mod parts;
 mod past;
 mod plan;
 mod pool;

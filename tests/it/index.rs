@@ -26,7 +26,7 @@ async fn versions(client: &RegistryClient, aucs: &[Option<f64>]) {
 }
 
 /// The server's index, once it has one.
-async fn indexed(client: &RegistryClient) -> pb::IndexStatus {
+pub(crate) async fn indexed(client: &RegistryClient) -> pb::IndexStatus {
     let ready = async || {
         let index = client.status().await.unwrap().index.unwrap();
         (index.state() == pb::IndexState::Ready).then_some(index)

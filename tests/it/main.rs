@@ -25,6 +25,7 @@ mod half_open;
 mod index;
 mod lists;
 mod many_watchers;
+mod masks;
 mod models;
 mod moving;
 mod names;

@@ -247,12 +247,14 @@ async fn versions(
     let Some(stage) = select.stage else { return first(listed, pages.limit, which).await };
     // The model says how many versions are in a stage that holds few: once all of them are found, no others are looked at.
     let (revision, read_time) = (pages.as_of.revision(), pages.as_of.read_time());
-    let model = client.call(pb::GetModelRequest { name: parent, revision, read_time }).await?;
+    let model = client.call(pb::GetModelRequest { name: parent, revision, read_time, ..Default::default() }).await?;
     let holds = match model.stages.iter().find(|summary| summary.stage() == stage) {
         _ if matches!(stage, pb::Stage::Development | pb::Stage::Archived) => usize::MAX,
         Some(summary) if summary.version_count == 1 && select.is_only_stage() => {
             let name = summary.version.clone();
-            return Ok(vec![client.call(pb::GetVersionRequest { name, revision, read_time }).await?]);
+            return Ok(vec![
+                client.call(pb::GetVersionRequest { name, revision, read_time, ..Default::default() }).await?,
+            ]);
         }
         summary => usize::try_from(summary.map_or(0, |summary| summary.version_count)).unwrap_or(usize::MAX),
     };

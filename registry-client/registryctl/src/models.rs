@@ -27,16 +27,19 @@ pub(crate) async fn get(context: &Context, name: Name, as_of: AsOf) -> Result<()
         }
         Kind::Event => out.message("Event", &client.get_event(name).await?, output::event),
         Kind::Artifact => {
-            let request = pb::GetArtifactRequest { name: name.into(), revision, read_time };
+            let request = pb::GetArtifactRequest { name: name.into(), revision, read_time, ..Default::default() };
             out.message("Artifact", &client.call(request).await?, output::artifact)
         }
         Kind::Version => {
-            let request = pb::GetVersionRequest { name: name.into(), revision, read_time };
+            let request = pb::GetVersionRequest { name: name.into(), revision, read_time, ..Default::default() };
             let version = client.call(request).await?;
             withdrawal::warn(&version);
             out.message("Version", &version, output::version)
         }
-        Kind::Model => match client.call(pb::GetModelRequest { name: name.to_string(), revision, read_time }).await {
+        Kind::Model => match client
+            .call(pb::GetModelRequest { name: name.to_string(), revision, read_time, ..Default::default() })
+            .await
+        {
             Ok(model) => out.message("Model", &model, output::model),
             Err(error) => Err(hinted(context, &name, error).await),
         },

@@ -122,7 +122,7 @@ impl ArtifactService for Services {
     }
 
     async fn get_artifact(&self, request: Request<pb::GetArtifactRequest>) -> Reply<pb::Artifact> {
-        self.read(
+        self.get(
             request,
             |request, found| {
                 let moment = moment(request.revision, request.read_time.as_ref(), found);
@@ -134,7 +134,7 @@ impl ArtifactService for Services {
     }
 
     async fn list_artifacts(&self, request: Request<pb::ListArtifactsRequest>) -> Reply<pb::ListArtifactsResponse> {
-        self.list(
+        self.list_parts(
             request,
             List::by(&["path"]).of(&ARTIFACT),
             |request, found| {
@@ -142,11 +142,13 @@ impl ArtifactService for Services {
                 Some((found.name("parent", &VERSIONS, &request.parent)?, moment))
             },
             |registry, (version, moment), page| async move {
-                match moment {
-                    None => registry.list_artifacts(&version, &page).await,
-                    Some(moment) => registry.list_artifacts_at(moment, &version, &page).await,
-                }
+                let listed = match moment {
+                    None => registry.list_artifacts(&version, &page).await?,
+                    Some(moment) => registry.list_artifacts_at(moment, &version, &page).await?,
+                };
+                Ok(((), listed))
             },
+            |(), artifacts, next_page_token| pb::ListArtifactsResponse { artifacts, next_page_token },
         )
         .await
     }

@@ -21,7 +21,6 @@ use super::moments::moment;
 use crate::registry::lists::Findings;
 use crate::rules::expression::VERSION;
 use crate::rules::names::{MODELS, Name, VERSIONS};
-use crate::store::Record;
 
 /// `GetVersion`, answered from the store's bytes.
 #[derive(Clone)]
@@ -46,7 +45,7 @@ impl UnaryService<pb::GetVersionRequest> for Get {
 
     fn call(&mut self, request: tonic::Request<pb::GetVersionRequest>) -> Self::Future {
         let services = self.0.clone();
-        Box::pin(async move { Ok(services.version_record(request).await?.map(|record| record.payload)) })
+        Box::pin(async move { services.encoded_version(request).await })
     }
 }
 
@@ -92,22 +91,22 @@ pub(super) struct EncodedPage {
 }
 
 impl Services {
-    /// The record of a version, which holds a `Version` as it goes over the wire.
-    pub(super) async fn version_record(&self, request: tonic::Request<pb::GetVersionRequest>) -> Reply<Record> {
-        self.read(
+    /// A `Version` as it goes over the wire.
+    pub(super) async fn encoded_version(&self, request: tonic::Request<pb::GetVersionRequest>) -> Reply<Bytes> {
+        self.get(
             request,
             |request, found| {
                 let moment = moment(request.revision, request.read_time.as_ref(), found);
                 Some((found.name("name", &VERSIONS, &request.name)?, moment))
             },
-            |registry, (name, moment)| async move { registry.version_record_at(&name, moment).await },
+            |registry, (name, moment)| async move { Ok(registry.version_record_at(&name, moment).await?.payload) },
         )
         .await
     }
 
     /// The versions of a page, each a `Version` as it goes over the wire.
     pub(super) async fn version_page(&self, request: tonic::Request<pb::ListVersionsRequest>) -> Reply<EncodedPage> {
-        self.list_with(
+        self.list_parts(
             request,
             List::by(&["number"]).of(&VERSION).sorted(),
             |request, found| {

@@ -7,6 +7,7 @@ pub(crate) mod call;
 mod encoded;
 mod events;
 mod lifecycle;
+mod masked;
 mod models;
 mod moments;
 mod namespaces;

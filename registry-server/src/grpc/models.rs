@@ -33,7 +33,7 @@ impl ModelService for Services {
     }
 
     async fn get_model(&self, request: Request<pb::GetModelRequest>) -> Reply<pb::Model> {
-        self.read(
+        self.get(
             request,
             |request, found| {
                 let moment = moment(request.revision, request.read_time.as_ref(), found);
@@ -45,7 +45,7 @@ impl ModelService for Services {
     }
 
     async fn list_models(&self, request: Request<pb::ListModelsRequest>) -> Reply<pb::ListModelsResponse> {
-        self.list_with(
+        self.list_parts(
             request,
             List::by(&["name", "create_time"]).of(&MODEL).sorted(),
             |request, found| {

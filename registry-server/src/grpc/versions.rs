@@ -49,8 +49,8 @@ impl VersionService for Services {
 
     // `encoded` answers this call and the next before they come here; the service's trait wants the methods all the same.
     async fn get_version(&self, request: Request<pb::GetVersionRequest>) -> Reply<pb::Version> {
-        let record = self.version_record(request).await?.into_inner();
-        Ok(tonic::Response::new(decode(&record)?))
+        let version = self.encoded_version(request).await?.into_inner();
+        Ok(tonic::Response::new(store::decode(version).map_err(Error::from)?))
     }
 
     async fn list_versions(&self, request: Request<pb::ListVersionsRequest>) -> Reply<pb::ListVersionsResponse> {

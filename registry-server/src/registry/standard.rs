@@ -8,9 +8,9 @@ use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 
 use super::lists::{Listed, Page};
+use super::masks::Mask;
 use super::resource::{Resource, Standard, check_etag, exists, must_be_deleted, must_not_be_purged};
 use super::transaction::{Records as _, Tx, event_of};
-use super::updates::Mask;
 use super::{Committed, Mutation, Registry, namespaces};
 use crate::error::{Error, Violations};
 use crate::rules::names::{NAMESPACES, Name};
@@ -102,7 +102,7 @@ impl<R: Resource> Update<R> {
             R::check(&message, found);
             found.name("name", R::OF, message.meta().name)
         });
-        let mask = Mask::new(mask, &message, found);
+        let mask = Mask::of_update(mask, &message, found);
         Some(Self { name: name?, message, mask })
     }
 }

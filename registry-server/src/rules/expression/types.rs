@@ -155,6 +155,11 @@ pub(super) fn values(of: &EnumDescriptor) -> impl Iterator<Item = (String, i32)>
 /// `; did you mean "stage"?`, if one of the names is like what was written.
 pub(crate) fn did_you_mean<T: AsRef<str>>(written: &str, names: impl IntoIterator<Item = T>) -> String {
     const SIMILAR: f64 = 0.75;
+    // A name is shorter, and what a caller wrote may be as long as a request.
+    const BYTES: usize = 256;
+    if written.len() > BYTES {
+        return String::new();
+    }
     let written = written.to_lowercase();
     let scored = names.into_iter().map(|name| (strsim::jaro_winkler(&written, &name.as_ref().to_lowercase()), name));
     let nearest = scored.filter(|(score, _)| *score > SIMILAR).max_by(|(one, _), (other, _)| one.total_cmp(other));
