@@ -6,7 +6,7 @@ use crate::{Call, RegistryClient, pb};
 
 /// Finding models and versions by words, and counting and comparing many of them in one call.
 impl RegistryClient {
-    /// Models and versions by words in their names, `version_id`s, tags and descriptions, the best first.
+    /// Models and versions by words in their names, `version_id`s, types, frameworks, teams, projects, tags and descriptions, the best first.
     ///
     /// ```no_run
     /// # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {

@@ -39,6 +39,7 @@ mod requests;
 mod restore;
 mod retention;
 mod scrub;
+mod search;
 mod sizes;
 mod stages;
 mod status;

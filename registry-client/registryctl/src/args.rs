@@ -90,7 +90,7 @@ pub(crate) enum Command {
     /// List models, the versions of a model, or the artifacts of a version.
     #[command(visible_alias = "ls")]
     List(List),
-    /// Find models and versions by words in their names, version ids, tags and descriptions, the best first.
+    /// Find models and versions by words in their names, types, frameworks, teams, projects, tags and descriptions, the best first.
     Search(Search),
     /// Count models or versions by their values: `count --by team`, `count fraud --by framework,stage`.
     Count(Count),

@@ -29,19 +29,28 @@ const NAME: u32 = 1;
 const TAGS: u32 = 10;
 const DESCRIPTION: u32 = 12;
 const DISPLAY_NAME: u32 = 13;
+const MODEL_TYPE: u32 = 20;
+const TEAM: u32 = 22;
+const PROJECT: u32 = 23;
 const VERSION_ID: u32 = 20;
+const FRAMEWORK: u32 = 27;
 
 fn of_model(message: &[u8]) -> Spoken<'_> {
     let id = expression::text(message, NAME).rsplit('/').next().unwrap_or_default();
-    Spoken { names: vec![id, expression::text(message, DISPLAY_NAME)], texts: described(message) }
+    let texts = [MODEL_TYPE, TEAM, PROJECT].map(|field| expression::text(message, field));
+    Spoken { names: vec![id, expression::text(message, DISPLAY_NAME)], texts: described(message, texts) }
 }
 
 fn of_version(message: &[u8]) -> Spoken<'_> {
-    Spoken { names: vec![expression::text(message, VERSION_ID)], texts: described(message) }
+    // `.../models/fraud/versions/7`: the model is found before its versions by what it is called.
+    let model = expression::text(message, NAME).rsplit('/').nth(2).unwrap_or_default();
+    let texts = [model, expression::text(message, FRAMEWORK)];
+    Spoken { names: vec![expression::text(message, VERSION_ID)], texts: described(message, texts) }
 }
 
-fn described(message: &[u8]) -> Vec<&str> {
-    expression::texts(message, TAGS).chain([expression::text(message, DESCRIPTION)]).collect()
+fn described<'a>(message: &'a [u8], others: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let tags = expression::texts(message, TAGS);
+    others.into_iter().chain(tags).chain([expression::text(message, DESCRIPTION)]).collect()
 }
 
 /// The number of `delete_time` in every resource.

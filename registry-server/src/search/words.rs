@@ -1,11 +1,13 @@
 //! Words by record, and records by word: what texts are found by.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Bound;
 
 use prost::encoding::{decode_varint, encode_varint};
 use roaring::RoaringBitmap;
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::column::Serial;
 use super::holders::Holders;
@@ -54,7 +56,12 @@ struct Places {
     in_text: Holders,
 }
 
-/// The words of a text.
+/// A text in which what looks the same is the same (NFKC), however its letters were put together.
+fn normal(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.nfkc().collect()) }
+}
+
+/// The words of a text in its normal form.
 fn parts_of(text: &str) -> impl Iterator<Item = &str> {
     text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty())
 }
@@ -62,16 +69,23 @@ fn parts_of(text: &str) -> impl Iterator<Item = &str> {
 /// A word as it is kept.
 fn write_word(part: &str, word: &mut String) {
     word.clear();
-    word.extend(part.chars().take(LONGEST).flat_map(char::to_lowercase));
+    if part.is_ascii() {
+        word.extend(part.chars().take(LONGEST).map(|letter| letter.to_ascii_lowercase()));
+        return;
+    }
+    // Case folding: letters that are the same in upper case are the same, as ß and SS, or σ and ς; ẞ has ß as its lower case.
+    let folded = part.chars().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+    word.extend(folded.take(LONGEST));
 }
 
 /// The words of a text, as they are kept.
-fn words_of(text: &str) -> impl Iterator<Item = String> {
-    parts_of(text).map(|part| {
+fn words_of(text: &str) -> Vec<String> {
+    let word = |part| {
         let mut word = String::new();
         write_word(part, &mut word);
         word
-    })
+    };
+    parts_of(&normal(text)).map(word).collect()
 }
 
 impl Words {
@@ -113,12 +127,14 @@ impl Words {
     fn numbers(&mut self, texts: &[&str]) -> BTreeSet<u32> {
         let mut numbers = BTreeSet::new();
         let mut word = String::new();
-        for part in texts.iter().flat_map(|text| parts_of(text)) {
-            if numbers.len() == WORDS {
-                break;
+        for text in texts {
+            for part in parts_of(&normal(text)) {
+                if numbers.len() == WORDS {
+                    return numbers;
+                }
+                write_word(part, &mut word);
+                numbers.insert(self.number(&word));
             }
-            write_word(part, &mut word);
-            numbers.insert(self.number(&word));
         }
         numbers
     }
@@ -136,7 +152,7 @@ impl Words {
 
     /// The records that have all words of a query.
     pub(super) fn find(&self, query: &str) -> Matches {
-        let wanted: BTreeSet<_> = words_of(query).collect();
+        let wanted: BTreeSet<_> = words_of(query).into_iter().collect();
         Matches { of: wanted.iter().map(|word| self.matching(word)).collect() }
     }
 
@@ -240,10 +256,29 @@ mod tests {
 
     #[test]
     fn words_are_what_letters_and_digits_make() {
-        let words = |text| words_of(text).collect::<Vec<_>>();
+        let words = words_of;
         assert_eq!(words("FX-rates_v2 (Über, 1.5)!"), ["fx", "rates", "v2", "über", "1", "5"]);
         assert_eq!(words(" -- "), Vec::<String>::new());
         assert_eq!(words(&"x".repeat(100))[0].len(), LONGEST);
+    }
+
+    #[test]
+    fn words_that_read_the_same_are_the_same() {
+        for (one, other) in [
+            ("Straße", "STRASSE"),
+            ("STRA\u{1e9e}E", "strasse"),
+            ("Caf\u{e9}", "cafe\u{301}"),
+            ("\u{3a3}\u{39f}\u{3a6}\u{39f}\u{3a3}", "σοφος"),
+            ("σοφός", "ΣΟΦΌΣ"),
+            ("\u{fb01}nal", "FINAL"),
+            ("ＡＢＣ１", "abc1"),
+            ("한국", "\u{1112}\u{1161}\u{11ab}\u{1100}\u{116e}\u{11a8}"),
+        ] {
+            assert_eq!(words_of(one), words_of(other), "{one} {other}");
+            assert_eq!(words_of(one).len(), 1, "{one}");
+        }
+        // Accents are letters of their own.
+        assert_ne!(words_of("resum\u{e9}"), words_of("resume"));
     }
 
     #[test]
