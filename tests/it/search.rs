@@ -1,7 +1,7 @@
-//! What words find.
+//! What words find, and which versions a metric is summed up over.
 
 use registry_client::RegistryClient;
-use registry_client::pb::{self, resource::Resource};
+use registry_client::pb::{self, AggregateMetricResponse, resource::Resource};
 use registry_tests::{TestServer, model};
 
 use crate::index::indexed;
@@ -57,4 +57,32 @@ async fn words_that_read_the_same_are_found() {
     // A condition is over the text as it is.
     let exact = client.list_models().filter("model.display_name == 'straße'").await.unwrap();
     assert!(exact.models.is_empty());
+}
+
+#[tokio::test]
+async fn nobody_is_told_to_go_by_what_failed_or_was_withdrawn() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    let name = |number: i64| format!("models/fraud/versions/{number}");
+    model(&client, "models/fraud").await;
+    for auc in [0.7, 0.9, 0.95, 0.8] {
+        client.create_version("models/fraud").metric("validation", "auc", auc).await.unwrap();
+    }
+    for number in [1, 2, 4] {
+        client.finalize_version(name(number)).await.unwrap();
+    }
+    client.finalize_version(name(3)).failed("broken").await.unwrap();
+    let summary = async || client.aggregate_metric("models/fraud", "validation", "auc").await.unwrap();
+    let told = |found: &AggregateMetricResponse| {
+        let best = found.best.clone().unwrap().version;
+        (found.count, best.rsplit('/').next().unwrap().to_owned())
+    };
+    indexed(&client).await;
+    assert_eq!(told(&summary().await), (3, "2".to_owned()));
+    client.withdraw_version(name(2)).reason("leaks").await.unwrap();
+    assert_eq!(told(&summary().await), (2, "4".to_owned()));
+    let narrowed = client.aggregate_metric("models/fraud", "validation", "auc").filter("!has(version.tags.x)");
+    assert_eq!(told(&narrowed.await.unwrap()), (2, "4".to_owned()));
+    client.reinstate_version(name(2)).await.unwrap();
+    assert_eq!(told(&summary().await), (3, "2".to_owned()));
 }

@@ -102,9 +102,11 @@ impl SearchService for Services {
                 let filter = found.condition("filter", &request.filter, &VERSION);
                 let limit = POINTS.of("limit", request.limit, found);
                 let value = Named::metric(&request.split, &request.metric);
-                let created = named("metric", "create_time", &VERSION, found);
+                let mut field = |name| named("metric", name, &VERSION, found);
+                let (created, withdrawn, state) = (field("create_time"), field("withdraw_time"), field("state"));
+                let (created, withdrawn, state) = (created?, withdrawn?, state?);
                 let metric = request.metric;
-                Some(Aggregation { model: model?, metric, value, created: created?, filter, limit })
+                Some(Aggregation { model: model?, metric, value, created, withdrawn, state, filter, limit })
             },
             |registry, aggregation| async move { registry.aggregate(aggregation).await },
         )

@@ -1,6 +1,7 @@
 //! Words, counts and metrics: what the index answers by itself.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -18,7 +19,7 @@ use super::transaction::Records as _;
 use super::{Registry, count};
 use crate::error::Error;
 use crate::rules::compare::{self, Direction};
-use crate::rules::expression::{Condition, Expression, Named, number_of, time_of};
+use crate::rules::expression::{Condition, Expression, Named, Test, number_of, time_of};
 use crate::rules::names::{Name, VERSIONS};
 use crate::search::{Candidates, Index, Place, Wanted};
 use crate::store::{Kind, Record, SCAN_BYTES};
@@ -54,6 +55,10 @@ pub(crate) struct Aggregation {
     pub(crate) value: Named,
     /// Where they have the time of their making.
     pub(crate) created: Named,
+    /// Where they have the time of their withdrawal, if they were withdrawn.
+    pub(crate) withdrawn: Named,
+    /// Where they have their state.
+    pub(crate) state: Named,
     pub(crate) filter: Option<Expression>,
     pub(crate) limit: usize,
 }
@@ -103,7 +108,7 @@ impl Registry {
         let Counting { parent, filter, by, limit } = counting;
         self.store.parent_must_exist(&parent).await?;
         let index = self.current_index().await?;
-        let (candidates, exact) = self.candidates::<R>(index, &parent, filter.as_ref()).await?;
+        let (candidates, exact) = self.candidates::<R>(index, &parent, filter.as_ref(), None).await?;
         let (names, values): (Vec<_>, Vec<_>) = by.into_iter().unzip();
         let counts = index.counts(&candidates, values, limit).await.ok_or_else(too_large)?;
         let facet = |(field, counts): (String, crate::search::Counts)| pb::Facet {
@@ -122,17 +127,21 @@ impl Registry {
 
     /// How a metric went from version to version.
     pub(crate) async fn aggregate(&self, wanted: Aggregation) -> Result<pb::AggregateMetricResponse, Error> {
-        let Aggregation { model, metric, value, created, filter, limit } = wanted;
+        let Aggregation { model, metric, value, created, withdrawn, state, filter, limit } = wanted;
         let row = self.store.resource::<ModelRow>(&model).await?;
         let index = self.current_index().await?;
-        let (candidates, exact) = self.candidates::<pb::Version>(index, &model, filter.as_ref()).await?;
+        let failed = Condition::Test(state.path, Test::OtherChoice(pb::VersionState::Failed as i64));
+        let (candidates, exact) = self.candidates::<pb::Version>(index, &model, filter.as_ref(), Some(failed)).await?;
         if !exact {
             let detail =
                 "has a part that only the records tell, and there are more than 10,000 of them: narrow it down";
             return Err(Error::precondition(ErrorReason::FilterTooWide, "filter", detail));
         }
+        let withdrawn = index.numbers(&candidates, withdrawn.path, created.path.clone()).await.ok_or_else(too_large)?;
+        let withdrawn: HashSet<_> = withdrawn.into_iter().map(|(key, ..)| key).collect();
         let numbers = index.numbers(&candidates, value.path, created.path).await.ok_or_else(too_large)?;
-        let mut points: Vec<_> = numbers.iter().map(|(key, value, time)| point(&model, key, *value, *time)).collect();
+        let counted = numbers.iter().filter(|(key, ..)| !withdrawn.contains(key));
+        let mut points: Vec<_> = counted.map(|(key, value, time)| point(&model, key, *value, *time)).collect();
         points.sort_by_key(|(number, _)| *number);
         let points: Vec<_> = points.into_iter().map(|(_, point)| point).collect();
         let direction = match row.model.metric_directions.get(&metric) {
@@ -142,14 +151,16 @@ impl Registry {
         Ok(summary(points, direction, limit))
     }
 
-    /// Those that are counted, and whether they are just those.
+    /// Those that are counted, and whether they are just those. `also` is a condition that the index answers.
     async fn candidates<R: Resource>(
         &self,
         index: &Index,
         parent: &Name,
         filter: Option<&Expression>,
+        also: Option<Condition>,
     ) -> Result<(Arc<Candidates>, bool), Error> {
-        let condition = filter.map_or(Condition::All(Vec::new()), |filter| filter.condition().clone());
+        let condition =
+            Condition::All(filter.map(|filter| filter.condition().clone()).into_iter().chain(also).collect());
         let wanted = Wanted { condition, ..Wanted::all_of(R::KIND, parent.prefix()) };
         let candidates = Arc::new(index.find(wanted).await.ok_or_else(too_large)?);
         let exact = match filter {
