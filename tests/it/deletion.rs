@@ -3,7 +3,7 @@
 use registry_client::known::event_type;
 use registry_client::pb::{ErrorReason, Stage, StageChangeCause, Version};
 use registry_tests::expect::{refused, unchanged};
-use registry_tests::{TestServer, events, model_with, ready};
+use registry_tests::{TestServer, events, events_of, model_with, ready};
 use tonic::Code;
 
 const MODEL: &str = "models/fraud";
@@ -233,4 +233,25 @@ async fn a_version_is_deleted_only_in_the_state_that_the_etag_names() {
     let stale = client.undelete_version(version(1)).etag(&made.etag);
     refused(&server, stale, Code::Aborted, ErrorReason::EtagMismatch).await;
     client.undelete_version(version(1)).etag(&deleted.etag).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deletion_tells_of_the_stage_that_the_version_left() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    let made = model_with(&client, MODEL, 2).await;
+    let deleted = client.delete_version(&made[0].name).await.unwrap();
+    assert_eq!((deleted.stage(), deleted.stage_revision), (Stage::Archived, deleted.revision));
+    assert_eq!(deleted.stage_time, deleted.delete_time);
+    let event = events_of(&client, &made[0].name).await.pop().unwrap();
+    let change = event.stage_change.unwrap();
+    let (from, to) = (change.from_stage(), change.to_stage());
+    assert_eq!((from, to, change.cause()), (Stage::Development, Stage::Archived, StageChangeCause::Deleted));
+    // One that is there already changes no stage.
+    client.transition_stage(&made[1].name, Stage::Archived).await.unwrap();
+    let archived = client.get_version(&made[1].name).await.unwrap();
+    let deleted = client.delete_version(&made[1].name).await.unwrap();
+    assert_eq!(deleted.stage_revision, archived.stage_revision);
+    let event = events_of(&client, &made[1].name).await.pop().unwrap();
+    assert_eq!(event.stage_change, None);
 }

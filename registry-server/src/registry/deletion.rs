@@ -6,7 +6,7 @@ use registry_proto::v1 as pb;
 
 use super::models::{ModelRow, refuse_protected};
 use super::resource::{Resource, check_etag, must_be_deleted, must_not_be_purged};
-use super::stages::{Mover, stage, stage_number};
+use super::stages::{Mover, stage, stage_change, stage_number};
 use super::transaction::{Records as _, Tx, event};
 use super::{Committed, Mutation, aliases};
 use crate::error::Error;
@@ -94,10 +94,16 @@ pub(super) async fn delete(tx: &mut Tx<'_>, row: ModelRow, version: pb::Version)
     let (mut mover, mut version) = let_go(tx, row, version, pb::StageChangeCause::Deleted).await?;
     let stage = stage(version.stage).unwrap_or(Stage::Development);
     let before = version.clone();
-    version.stage = stage_number(Stage::Archived);
     version.delete_time = Some(tx.now);
     version.purge_time = tx.purge_time();
-    let version = tx.write(event(event_type::VERSION_DELETED), Some(before), version).await?;
+    let mut deleted = event(event_type::VERSION_DELETED);
+    if stage != Stage::Archived {
+        deleted.stage_change = Some(stage_change(stage, Stage::Archived, pb::StageChangeCause::Deleted));
+        version.stage = stage_number(Stage::Archived);
+        version.stage_time = Some(tx.now);
+        version.stage_revision = tx.revision().cast_signed();
+    }
+    let version = tx.write(deleted, Some(before), version).await?;
 
     // A deleted version counts in no stage.
     mover.count_out(stage, &version.name);

@@ -1,17 +1,19 @@
 //! Stage transitions and rollbacks: one revision each, the version that enters and those that leave together.
 
+mod told;
+
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use registry_proto::known::event_type;
-use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
+pub(super) use self::told::stage_change;
+use self::told::{stayed, transitioned};
 use super::models::{ModelRow, number_in};
 use super::policies::policy_of;
 use super::resource::{Resource, below, check_etag};
-use super::transaction::{Records as _, Tx, decode, event, resource_of};
+use super::transaction::{Records as _, Tx, decode, resource_of};
 use super::{Committed, Mutation, kinds, versions};
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name, VERSIONS};
@@ -366,23 +368,6 @@ fn candidate(version: &pb::Version) -> Candidate {
         stage: stage(version.stage).unwrap_or(Stage::Development),
         deleted: version.delete_time.is_some(),
         withdrawn: version.withdraw_time.is_some(),
-    }
-}
-
-fn transitioned(from: Stage, to: Stage, cause: pb::StageChangeCause) -> pb::Event {
-    let (from_stage, to_stage) = (stage_number(from), stage_number(to));
-    let stage_change = Some(pb::StageChange { from_stage, to_stage, cause: cause.into() });
-    pb::Event { stage_change, ..event(event_type::VERSION_STAGE_TRANSITIONED) }
-}
-
-/// The event of a version that is where it was to go.
-fn stayed(version: pb::Version, stage: Stage, cause: pb::StageChangeCause) -> pb::Event {
-    let before = pb::Version { name: version.name.clone(), ..Default::default() };
-    pb::Event {
-        resource_name: version.name.clone(),
-        before: Some(before.into_resource()),
-        after: Some(version.into_resource()),
-        ..transitioned(stage, stage, cause)
     }
 }
 

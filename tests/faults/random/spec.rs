@@ -174,8 +174,12 @@ impl Model {
     fn delete(&mut self, model: usize, number: i64) -> Told {
         let mut told = self.lose(model, number, "deleted")?;
         let version = self.any(number)?;
+        let moved = match version.stage {
+            Stage::Archived => String::new(),
+            from => format!(" {}>{} deleted", i32::from(from), i32::from(Stage::Archived)),
+        };
         (version.deleted, version.stage) = (true, Stage::Archived);
-        told.push(format!("version.deleted m{model}/{number}"));
+        told.push(format!("version.deleted m{model}/{number}{moved}"));
         Ok(told)
     }
 
