@@ -9,6 +9,7 @@ use registry_client::pb::{
 use registry_tests::expect::{invalid, refused, unchanged};
 use registry_tests::{TestServer, events, model_with, pending, ready};
 use tonic::Code;
+use uuid::Uuid;
 
 const MODEL: &str = "models/fraud";
 
@@ -128,16 +129,27 @@ async fn a_stage_has_to_be_named_and_known() {
 }
 
 #[tokio::test]
-async fn a_transition_to_the_same_stage_is_logged_and_displaces_nothing() {
+async fn a_transition_to_the_same_stage_changes_nothing_and_is_logged_with_a_comment() {
     let server = TestServer::start().await;
     let client = server.client();
     model_with(&client, MODEL, 1).await;
     let first = client.transition_stage(version(1), Stage::Production).await.unwrap();
-    let again =
-        client.transition_stage(version(1), Stage::Production).incumbent(IncumbentAction::Refuse).await.unwrap();
-    assert_eq!((again.version, again.displaced.len(), again.revision), (first.version, 0, first.revision + 1));
-    let stayed = (1, Stage::Production, Stage::Production, StageChangeCause::Transition);
-    assert_eq!(moves(&client, again.revision).await, [stayed]);
+    let again = || client.transition_stage(version(1), Stage::Production).incumbent(IncumbentAction::Refuse);
+    let stayed = unchanged(&server, again()).await.unwrap();
+    assert_eq!((stayed.from_stage(), stayed.version.as_ref()), (Stage::Production, first.version.as_ref()));
+    assert!(stayed.displaced.is_empty());
+    let dry = unchanged(&server, again().validate_only(true)).await.unwrap();
+    assert_eq!((dry.from_stage(), dry.revision), (Stage::Production, 0));
+    // It stays what it was for whoever asks under the same id again, whatever has happened since.
+    let id = Uuid::new_v4();
+    let noted = again().request_id(id).await.unwrap();
+    client.transition_stage(version(1), Stage::Archived).await.unwrap();
+    assert_eq!(again().request_id(id).await.unwrap(), noted);
+    assert_eq!(client.get_version(version(1)).await.unwrap().stage(), Stage::Archived);
+
+    let explained = client.transition_stage(version(1), Stage::Archived).comment("for good").await.unwrap();
+    let stayed = (1, Stage::Archived, Stage::Archived, StageChangeCause::Transition);
+    assert_eq!(moves(&client, explained.revision).await, [stayed]);
 }
 
 #[tokio::test]

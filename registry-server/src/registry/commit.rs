@@ -228,7 +228,10 @@ impl<M: Mutation> Pending<M> {
         let now = later(transaction.time().into(), head.create_time);
         let mut tx = Tx::new(transaction, &self.intent, now, self.purge_after);
         self.mutation.apply(&mut tx).await?;
-        if tx.events.is_empty() || self.intent.validate_only {
+        // Without a request id nobody looks for what changed nothing.
+        let changes = |event: &pb::Event| event.r#type != event_type::REQUEST_UNCHANGED;
+        let is_kept = request_id.is_some() || tx.events.iter().any(changes);
+        if tx.events.is_empty() || self.intent.validate_only || !is_kept {
             return Ok((Outcome::Events(tx.events), None));
         }
         if let Some(id) = request_id {

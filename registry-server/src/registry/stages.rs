@@ -5,6 +5,7 @@ mod told;
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
+use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
@@ -88,9 +89,13 @@ impl Transition {
         let moved = stages::transition(&policy, &candidate(&version), self.to, occupied, self.incumbent)
             .map_err(|refusal| refused(&version.name, &refusal))?;
         match moved {
-            // An event all the same: somebody asked for it, and a repeated request has to find it.
-            Move::Stay => {
+            // Somebody says why it stays.
+            Move::Stay if !self.comment.is_empty() => {
                 tx.record(stayed(version, self.to, pb::StageChangeCause::Transition));
+                Ok(())
+            }
+            Move::Stay => {
+                tx.unchanged(version.name.clone(), Some(version.into_resource()));
                 Ok(())
             }
             Move::Enter { leaves } => {
@@ -156,9 +161,11 @@ fn moves(Committed { revision, events }: Committed) -> Result<Vec<pb::Transition
     let revision = revision.cast_signed();
     let mut moved: Vec<pb::TransitionStageResponse> = Vec::new();
     for event in events {
-        let change = event.stage_change.unwrap_or_default();
-        let (displaced, from_stage) = (change.cause() == pb::StageChangeCause::Displaced, change.from_stage);
+        let change = event.stage_change;
+        let displaced = change.is_some_and(|change| change.cause() == pb::StageChangeCause::Displaced);
         let version = resource_of::<pb::Version>(event)?;
+        // Without a change it stays where it was.
+        let from_stage = change.map_or(version.stage, |change| change.from_stage);
         match moved.last_mut() {
             Some(last) if displaced => last.displaced.push(version),
             _ => {

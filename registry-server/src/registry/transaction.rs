@@ -36,7 +36,6 @@ pub(crate) struct Tx<'a> {
     purge_after: Duration,
     /// Nothing of this will be kept.
     validate_only: bool,
-    has_request_id: bool,
     pub(super) events: Vec<pb::Event>,
 }
 
@@ -47,16 +46,8 @@ impl<'a> Tx<'a> {
         now: Timestamp,
         purge_after: Duration,
     ) -> Self {
-        let Intent { actor, validate_only, request_id, .. } = intent;
-        Self {
-            store,
-            now,
-            actor,
-            purge_after,
-            validate_only: *validate_only,
-            has_request_id: request_id.is_some(),
-            events: Vec::new(),
-        }
+        let Intent { actor, validate_only, .. } = intent;
+        Self { store, now, actor, purge_after, validate_only: *validate_only, events: Vec::new() }
     }
 
     /// When what is deleted now may be purged; `None` if that is never.
@@ -162,11 +153,9 @@ impl<'a> Tx<'a> {
         self.events.iter().map(Message::encoded_len).sum()
     }
 
-    /// Says that there was nothing to change. With a request id it is an event all the same: the repeated request has to find it.
+    /// Says that there was nothing to change. With a request id it is kept all the same: the repeated request has to find it.
     pub(crate) fn unchanged(&mut self, resource_name: String, found: Option<pb::Resource>) {
-        if self.has_request_id {
-            self.record(pb::Event { resource_name, after: found, ..event(event_type::REQUEST_UNCHANGED) });
-        }
+        self.record(pb::Event { resource_name, after: found, ..event(event_type::REQUEST_UNCHANGED) });
     }
 
     /// Records an event that is of no resource, or changes none.

@@ -125,7 +125,7 @@ impl Model {
     fn transition(&mut self, model: usize, number: i64, to: Stage) -> Told {
         let version = self.live(number)?;
         if version.stage == to {
-            return Ok(vec![self.shift(model, number, to, "asked", true)?]);
+            return Ok(vec![format!("request.unchanged m{model}/{number}")]);
         }
         if is_held(to) && (version.state != State::Ready || version.withdrawn) {
             return Err(Refused);
