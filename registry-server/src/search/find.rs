@@ -1,7 +1,5 @@
 //! Which records meet a condition, as far as the values tell.
 
-use std::fmt::Write as _;
-
 use roaring::RoaringBitmap;
 
 use super::column::Serial;
@@ -112,11 +110,11 @@ fn is_range(condition: &&Condition) -> bool {
 
 /// A plan for people.
 pub(super) fn describe(found: &Found) -> String {
-    let mut text = String::new();
     let tests = if found.tests == 1 { "test" } else { "tests" };
-    let _ = write!(text, "{} {tests} by the index", found.tests);
-    if !found.exact {
-        text += ", the rest by the records";
+    match (found.tests, found.exact) {
+        (0, true) => "without a condition".to_owned(),
+        (0, false) => "the condition is tested by the records".to_owned(),
+        (count, true) => format!("{count} {tests} by the index"),
+        (count, false) => format!("{count} {tests} by the index, the rest by the records"),
     }
-    text
 }
