@@ -15,6 +15,7 @@ mod database;
 mod destinations;
 mod dropped;
 mod encryption;
+mod fields;
 mod folders;
 mod full;
 mod garbage;

@@ -2,6 +2,7 @@
 
 mod about;
 mod bench;
+mod fields;
 mod files;
 mod lists;
 mod names;
@@ -23,6 +24,7 @@ pub(crate) use self::about::{
     Bases, Common, CreateVersion, Draft, Finalize, IfMatch, OfModel, OfVersion, Set, Tag, TagChange, Titled,
 };
 pub(crate) use self::bench::{Bench, Figure};
+pub(crate) use self::fields::Fields;
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
 pub(crate) use self::lists::{Events, List, Parent, Watch, time};
 pub(crate) use self::names::{command, parse};
@@ -84,6 +86,8 @@ pub(crate) enum Command {
         name: Name,
         #[command(flatten)]
         as_of: AsOf,
+        #[command(flatten)]
+        fields: Fields,
         #[command(flatten)]
         shape: Shape,
     },

@@ -1,11 +1,14 @@
 //! `list`.
 
+mod ordered;
+
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use registry_client::{Error, Kind, Name, pb};
 
-use crate::args::{AsOf, List, Parent};
+use self::ordered::Ordered;
+use crate::args::{AsOf, Fields, List, Parent};
 use crate::models::hinted;
 use crate::output::{Column, brief, bytes, first, last, minute, note, page_size};
 use crate::search::of_all_models;
@@ -16,9 +19,14 @@ use crate::{Context, Failure, Usage, namespaces, withdrawal};
 /// How many versions are read at once.
 const BATCH: usize = 100;
 
+/// What tables show whatever they are ordered by.
+const SHOWN_OF_MODELS: &[&str] = &["name", "model_type", "version_count", "latest_version", "update_time"];
+const SHOWN_OF_VERSIONS: &[&str] =
+    &["name", "number", "version_id", "state", "stage", "framework", "size_bytes", "create_time"];
+
 pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure> {
-    let List { parent, select, limit, deleted, as_of, order_by, count, explain, .. } = command;
-    let pages = Pages { limit, show_deleted: deleted, as_of, order_by, count, explain };
+    let List { parent, select, limit, deleted, as_of, order_by, count, explain, fields, .. } = command;
+    let pages = Pages { limit, show_deleted: deleted, as_of, order_by, count, explain, fields };
     let (parent, namespaces) = match parent {
         Some(Parent::Namespaces) if as_of.is_given() => {
             return Err(Usage("--as-of is of models, versions and artifacts".to_owned()).into());
@@ -27,6 +35,7 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
         Some(Parent::Models) | None => (None, false),
         Some(Parent::Of(name)) => (Some(name), false),
     };
+    let is_of_model = parent.as_ref().is_some_and(|name| name.kind() != Kind::Namespace);
     let name = || parent.as_ref().map_or_else(|| context.namespace_name(), ToString::to_string);
     let of = match parent.as_ref().map_or(Kind::Namespace, Name::kind) {
         _ if namespaces => Of::Namespaces,
@@ -38,19 +47,27 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
     if pages.is_ordered() && matches!(of, Of::Namespaces | Of::Artifacts) {
         return Err(Usage("--order-by, --count and --explain are of models and versions".to_owned()).into());
     }
+    if pages.fields.is_given() && of == Of::Namespaces {
+        return Err(Usage("--fields are of models, versions and artifacts".to_owned()).into());
+    }
     let filter = select.condition(of)?;
     let listed = match (of, &parent) {
         (Of::Namespaces, _) => namespaces::list(context, filter, limit, deleted).await,
-        (Of::Artifacts, _) => artifacts(context, name(), filter, limit, as_of).await,
+        (Of::Artifacts, _) => artifacts(context, name(), filter, &pages).await,
         (Of::Versions, Some(model)) if model.kind() != Kind::Namespace => {
             match versions(context, name(), &select, filter, &pages).await {
-                Ok(versions) => versions_table(context, &versions, |version| version.number.to_string()),
+                Ok(versions) => versions_table(context, &versions, &pages, |version| version.number.to_string()),
                 Err(error) => Err(hinted(context, model, error).await),
             }
         }
         (Of::Versions, _) => match select.stage {
-            Some(stage) if select.is_only_stage() && !pages.is_ordered() && stage != pb::Stage::Development => {
-                holders(context, name(), stage, limit, as_of).await
+            Some(stage)
+                if select.is_only_stage()
+                    && !pages.is_ordered()
+                    && !pages.fields.is_given()
+                    && stage != pb::Stage::Development =>
+            {
+                holders(context, name(), stage, &pages).await
             }
             _ => versions_of_all(context, &name(), filter, &pages).await,
         },
@@ -58,8 +75,7 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
     };
     match (listed, select.filter_of_several(of)) {
         (Err(error), Some(filter)) => {
-            let is_model = parent.as_ref().is_some_and(|name| name.kind() != Kind::Namespace);
-            let parent = if of == Of::Versions && !is_model { of_all_models(&name()) } else { name() };
+            let parent = if of == Of::Versions && !is_of_model { of_all_models(&name()) } else { name() };
             Err(fault(context, of, parent, filter, error).await)
         }
         (listed, _) => listed,
@@ -74,6 +90,7 @@ struct Pages {
     order_by: Option<String>,
     count: bool,
     explain: bool,
+    fields: Fields,
 }
 
 impl Pages {
@@ -96,6 +113,7 @@ impl Pages {
             show_deleted: self.show_deleted,
             revision: self.as_of.revision(),
             read_time: self.as_of.read_time(),
+            read_mask: self.fields.mask("Version", &[]),
             ..Default::default()
         }
     }
@@ -160,6 +178,7 @@ async fn models(context: &Context, parent: String, filter: String, pages: &Pages
         show_deleted: pages.show_deleted,
         revision: pages.as_of.revision(),
         read_time: pages.as_of.read_time(),
+        read_mask: pages.fields.mask("Model", &[]),
         ..Default::default()
     };
     if let Some((count, explain)) = pages.findings() {
@@ -167,7 +186,9 @@ async fn models(context: &Context, parent: String, filter: String, pages: &Pages
         note_findings("models", count, page.total_size, page.explanation.as_ref());
     }
     let models = first(context.client.call(list).stream(), pages.limit, "first").await?;
-    let columns = [
+    let order_by = pages.order_by.as_deref();
+    let ordered = Ordered::by(order_by, SHOWN_OF_MODELS);
+    let columns = ordered.columns([
         "model".into(),
         Column::from("deleted").rank(1).if_any(),
         Column::from("type").rank(5),
@@ -178,10 +199,10 @@ async fn models(context: &Context, parent: String, filter: String, pages: &Pages
         Column::from("owner").wide(),
         Column::from("team").wide(),
         Column::prose("description").wide(),
-    ];
+    ]);
     context.out.rows("Model", &models, &columns, |model| {
         let production = model.stages.iter().find(|stage| stage.stage == pb::Stage::Production as i32);
-        vec![
+        let cells = vec![
             brief(&model.name).to_owned(),
             minute(model.delete_time.as_ref()),
             model.model_type.clone(),
@@ -192,21 +213,17 @@ async fn models(context: &Context, parent: String, filter: String, pages: &Pages
             model.owner.clone(),
             model.team.clone(),
             first_line(&model.description),
-        ]
+        ];
+        ordered.cells("Model", model, cells)
     })
 }
 
-async fn artifacts(
-    context: &Context,
-    parent: String,
-    filter: String,
-    limit: usize,
-    as_of: AsOf,
-) -> Result<(), Failure> {
-    let (revision, read_time) = (as_of.revision(), as_of.read_time());
-    let page_size = page_size(limit);
-    let list = pb::ListArtifactsRequest { parent, filter, page_size, revision, read_time, ..Default::default() };
-    let artifacts = first(context.client.call(list).stream(), limit, "first").await?;
+async fn artifacts(context: &Context, parent: String, filter: String, pages: &Pages) -> Result<(), Failure> {
+    let (revision, read_time) = (pages.as_of.revision(), pages.as_of.read_time());
+    let (page_size, read_mask) = (page_size(pages.limit), pages.fields.mask("Artifact", &[]));
+    let list =
+        pb::ListArtifactsRequest { parent, filter, page_size, revision, read_time, read_mask, ..Default::default() };
+    let artifacts = first(context.client.call(list).stream(), pages.limit, "first").await?;
     let columns = [
         "path".into(),
         Column::from("type").rank(2),
@@ -253,7 +270,14 @@ async fn versions(
         Some(summary) if summary.version_count == 1 && select.is_only_stage() => {
             let name = summary.version.clone();
             return Ok(vec![
-                client.call(pb::GetVersionRequest { name, revision, read_time, ..Default::default() }).await?,
+                client
+                    .call(pb::GetVersionRequest {
+                        name,
+                        revision,
+                        read_time,
+                        read_mask: pages.fields.mask("Version", &[]),
+                    })
+                    .await?,
             ]);
         }
         summary => usize::try_from(summary.map_or(0, |summary| summary.version_count)).unwrap_or(usize::MAX),
@@ -266,18 +290,12 @@ async fn versions_of_all(context: &Context, namespace: &str, filter: String, pag
     let list = pages.of_versions(of_all_models(namespace), filter, pages.order_by.as_deref().unwrap_or_default());
     pages.explain_versions(context, &list).await?;
     let versions = first(context.client.call(list).stream(), pages.limit, "first").await?;
-    versions_table(context, &versions, |version| brief(&version.name).to_owned())
+    versions_table(context, &versions, pages, |version| brief(&version.name).to_owned())
 }
 
 /// The versions that hold a stage, of each model of a namespace the one that entered it last.
-async fn holders(
-    context: &Context,
-    parent: String,
-    stage: pb::Stage,
-    limit: usize,
-    as_of: AsOf,
-) -> Result<(), Failure> {
-    let (revision, read_time) = (as_of.revision(), as_of.read_time());
+async fn holders(context: &Context, parent: String, stage: pb::Stage, pages: &Pages) -> Result<(), Failure> {
+    let (limit, revision, read_time) = (pages.limit, pages.as_of.revision(), pages.as_of.read_time());
     let list = pb::ListModelsRequest { parent, page_size: 1000, revision, read_time, ..Default::default() };
     let holder = |model: pb::Model| {
         let summary = model.stages.into_iter().find(|summary| summary.stage() == stage);
@@ -290,16 +308,19 @@ async fn holders(
         context.client.call(request).await.map(|read| read.versions)
     });
     let versions = read.try_collect::<Vec<_>>().await?.concat();
-    versions_table(context, &versions, |version| brief(&version.name).to_owned())
+    versions_table(context, &versions, pages, |version| brief(&version.name).to_owned())
 }
 
 /// Versions, each under the name that is short enough where they are listed.
 fn versions_table(
     context: &Context,
     versions: &[pb::Version],
+    pages: &Pages,
     name: impl Fn(&pb::Version) -> String,
 ) -> Result<(), Failure> {
-    let columns = [
+    let order_by = pages.order_by.as_deref();
+    let ordered = Ordered::by(order_by, SHOWN_OF_VERSIONS);
+    let columns = ordered.columns([
         "version".into(),
         Column::from("deleted").rank(1).if_any(),
         Column::from("version_id").rank(3),
@@ -311,9 +332,9 @@ fn versions_table(
         Column::from("creator").wide(),
         Column::from("manifest").wide(),
         Column::prose("description").rank(5),
-    ];
+    ]);
     context.out.rows("Version", versions, &columns, |version| {
-        vec![
+        let cells = vec![
             name(version),
             minute(version.delete_time.as_ref()),
             version.version_id.clone(),
@@ -325,7 +346,8 @@ fn versions_table(
             version.creator.clone(),
             version.manifest_sha256.chars().take(12).collect(),
             first_line(&version.description),
-        ]
+        ];
+        ordered.cells("Version", version, cells)
     })
 }
 

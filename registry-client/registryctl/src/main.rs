@@ -90,7 +90,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), Failure> {
-    let out = Output::new(args.format(), args.headers());
+    let out = Output::new(args.format(), args.headers()).only(args.paths());
     match &args.command {
         Command::Completions { shell } => {
             let mut completions = Vec::new();
@@ -124,7 +124,7 @@ async fn run(args: Args) -> Result<(), Failure> {
 async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(), Failure> {
     match command {
         Command::Create(command) => models::create(context, command).await,
-        Command::Get { name, as_of, .. } => models::get(context, name, as_of).await,
+        Command::Get { name, as_of, fields, .. } => models::get(context, name, as_of, &fields).await,
         Command::List(command) => list::list(context, command).await,
         Command::Search(command) => search::search(context, command).await,
         Command::Count(command) => search::count(context, command).await,

@@ -2,7 +2,7 @@
 
 use registry_client::{Error, Kind, Name, pb};
 
-use crate::args::{AsOf, Create};
+use crate::args::{AsOf, Create, Fields};
 use crate::output::{self, note};
 use crate::{Context, Failure, Usage, metadata, namespaces, withdrawal};
 
@@ -18,26 +18,44 @@ pub(crate) async fn create(context: &Context, command: Create) -> Result<(), Fai
     context.out.message("Model", &model, |model| format!("created {}", model.name))
 }
 
-pub(crate) async fn get(context: &Context, name: Name, as_of: AsOf) -> Result<(), Failure> {
+pub(crate) async fn get(context: &Context, name: Name, as_of: AsOf, fields: &Fields) -> Result<(), Failure> {
     let (client, out) = (&context.client, &context.out);
     let (revision, read_time) = (as_of.revision(), as_of.read_time());
     match name.kind() {
         Kind::Event | Kind::Namespace if as_of.is_given() => {
             Err(Usage("--as-of is of models, versions and artifacts".to_owned()).into())
         }
+        Kind::Event | Kind::Namespace if fields.is_given() => {
+            Err(Usage("--fields are of models, versions and artifacts".to_owned()).into())
+        }
         Kind::Event => out.message("Event", &client.get_event(name).await?, output::event),
         Kind::Artifact => {
-            let request = pb::GetArtifactRequest { name: name.into(), revision, read_time, ..Default::default() };
+            let request = pb::GetArtifactRequest {
+                name: name.into(),
+                revision,
+                read_time,
+                read_mask: fields.mask("Artifact", &[]),
+            };
             out.message("Artifact", &client.call(request).await?, output::artifact)
         }
         Kind::Version => {
-            let request = pb::GetVersionRequest { name: name.into(), revision, read_time, ..Default::default() };
+            let request = pb::GetVersionRequest {
+                name: name.into(),
+                revision,
+                read_time,
+                read_mask: fields.mask("Version", withdrawal::WARNED_OF),
+            };
             let version = client.call(request).await?;
             withdrawal::warn(&version);
             out.message("Version", &version, output::version)
         }
         Kind::Model => match client
-            .call(pb::GetModelRequest { name: name.to_string(), revision, read_time, ..Default::default() })
+            .call(pb::GetModelRequest {
+                name: name.to_string(),
+                revision,
+                read_time,
+                read_mask: fields.mask("Model", &[]),
+            })
             .await
         {
             Ok(model) => out.message("Model", &model, output::model),

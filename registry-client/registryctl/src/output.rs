@@ -5,6 +5,7 @@
 //! contract with [`Output::records`] or [`Output::value`]. On a terminal, tables fit its width and lines end between words; there are no
 //! colours. Into a file or pipe everything is printed whole.
 
+mod cells;
 mod figures;
 pub(crate) mod json;
 mod resources;
@@ -23,6 +24,7 @@ use serde::Serialize;
 use terminal_size::{Height, Width, terminal_size_of};
 use unicode_width::UnicodeWidthStr as _;
 
+pub(crate) use self::cells::{cell, mask};
 pub(crate) use self::figures::{brief, bytes, count, double, last, minute, significant, time};
 use self::json::Tree;
 pub(crate) use self::resources::{artifact, better, event, model, version};
@@ -76,6 +78,8 @@ pub(crate) struct Output {
     pub(crate) json: bool,
     format: Option<Format>,
     headers: bool,
+    /// The only values of messages to print; empty: those that the command shows.
+    paths: Vec<String>,
     /// The terminal's, if there is one.
     width: Option<usize>,
     /// How many messages could not be printed.
@@ -90,10 +94,16 @@ impl Output {
             json: format == Some(Format::Json),
             format,
             headers,
+            paths: Vec::new(),
             width: width(terminal_size_of(std::io::stdout())),
             unprinted: AtomicUsize::new(0),
             begun: AtomicBool::new(false),
         }
+    }
+
+    /// Prints no more of messages than these values; none: what the command shows.
+    pub(crate) fn only(self, paths: Vec<String>) -> Self {
+        Self { paths, ..self }
     }
 
     /// Whether text for people is printed.
@@ -108,7 +118,14 @@ impl Output {
         message: &M,
         text: impl FnOnce(&M) -> L,
     ) -> Result<(), Failure> {
-        if self.messages(name, std::slice::from_ref(message))? { Ok(()) } else { self.lines(text(message)) }
+        if self.messages(name, std::slice::from_ref(message))? {
+            return Ok(());
+        }
+        if self.paths.is_empty() {
+            return self.lines(text(message));
+        }
+        let values = self.paths.iter().map(|path| Ok((path.as_str(), self::text(&cell(name, message, path)?))));
+        self.lines(fields(values.collect::<Result<_, Failure>>()?))
     }
 
     /// Prints rows under a head, or in JSON each message in a line. Of the columns, those that are [names](Column) are enough; where
@@ -120,7 +137,15 @@ impl Output {
         columns: &[C],
         row: impl Fn(&M) -> Vec<String>,
     ) -> Result<(), Failure> {
-        if self.messages(name, messages)? { Ok(()) } else { self.table(columns, messages.iter().map(row).collect()) }
+        if self.messages(name, messages)? {
+            return Ok(());
+        }
+        if self.paths.is_empty() {
+            return self.table(columns, messages.iter().map(row).collect());
+        }
+        let columns: Vec<_> = self.paths.iter().map(|path| Column::path(path)).collect();
+        let row = |message: &M| self.paths.iter().map(|path| cell(name, message, path)).collect();
+        self.table(&columns, messages.iter().map(row).collect::<Result<_, Failure>>()?)
     }
 
     /// The same with what is no message of the contract: `name` is what `-o name` says of it.
@@ -233,7 +258,14 @@ impl Output {
     fn trees<M: Message>(&self, name: &str, messages: &[M]) -> Vec<Tree> {
         let mut trees = Vec::with_capacity(messages.len());
         for message in messages {
-            match json::tree(name, message) {
+            let tree = json::tree(name, message).and_then(|mut tree| {
+                if !self.paths.is_empty() {
+                    let fields: Vec<_> = self.paths.iter().map(|path| path.split('.').next().unwrap_or(path)).collect();
+                    tree.keep(name, &fields)?;
+                }
+                Ok(tree)
+            });
+            match tree {
                 Ok(tree) => trees.push(tree),
                 Err(error) => {
                     self.unprinted.fetch_add(1, Ordering::Relaxed);

@@ -32,6 +32,9 @@ pub(crate) async fn reinstate(context: &Context, name: Name) -> Result<(), Failu
     context.out.message("Version", &version, |version| format!("reinstated {}", brief(&version.name)))
 }
 
+/// The fields that [`warn`] reads, besides the name.
+pub(crate) const WARNED_OF: &[&str] = &["withdraw_time", "withdraw_reason"];
+
 /// Says on standard error that a version is withdrawn, if it is.
 pub(crate) fn warn(version: &pb::Version) {
     if version.withdraw_time.is_some() {

@@ -7,7 +7,7 @@ use clap::Args as Group;
 use registry_client::{Name, known};
 
 use super::values::Open;
-use super::{AsOf, Shape, TableShape, names};
+use super::{AsOf, Fields, Shape, TableShape, names};
 use crate::select::Select;
 
 #[derive(Debug, Group)]
@@ -34,6 +34,8 @@ pub(crate) struct List {
     pub(crate) deleted: bool,
     #[command(flatten)]
     pub(crate) as_of: AsOf,
+    #[command(flatten)]
+    pub(crate) fields: Fields,
     #[command(flatten)]
     pub(crate) table: TableShape,
 }

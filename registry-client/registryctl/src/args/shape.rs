@@ -2,7 +2,7 @@
 
 use clap::Args as Group;
 
-use super::{Alias, Args, Command};
+use super::{Alias, Args, Command, List};
 use crate::namespaces::Namespace;
 use crate::output::Format;
 
@@ -41,6 +41,14 @@ impl Args {
     /// Whether a table has a head.
     pub(crate) fn headers(&self) -> bool {
         self.table().is_none_or(|table| !table.no_headers)
+    }
+
+    /// The only values to print; empty: those that the command shows.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        match &self.command {
+            Command::Get { fields, .. } | Command::List(List { fields, .. }) => fields.paths.clone(),
+            _ => Vec::new(),
+        }
     }
 
     fn table(&self) -> Option<TableShape> {

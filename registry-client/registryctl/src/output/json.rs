@@ -83,6 +83,16 @@ pub(crate) fn value(value: &impl Serialize) -> Result<String, Failure> {
 }
 
 impl Tree {
+    /// Leaves out what is in none of these fields of the contract.
+    pub(crate) fn keep(&mut self, name: &str, fields: &[&str]) -> Result<(), Failure> {
+        let message = descriptor(name)?;
+        let kept = |key: &str| message.get_field_by_json_name(key).is_some_and(|field| fields.contains(&field.name()));
+        if let Self::Map(entries) = self {
+            entries.retain(|(key, _)| kept(key));
+        }
+        Ok(())
+    }
+
     /// Whether it has nothing in it that would take a line of its own.
     pub(crate) fn is_flat(&self) -> bool {
         match self {
@@ -114,7 +124,7 @@ impl Serialize for Tree {
 }
 
 /// JSON of something of the contract. serde_json has sorted all keys, and those of a message go by the numbers of its fields.
-fn in_order(json: Json, kind: &Kind) -> Tree {
+pub(super) fn in_order(json: Json, kind: &Kind) -> Tree {
     let all = |entries: serde_json::Map<String, Json>, kind: &Kind| {
         Tree::Map(entries.into_iter().map(|(key, json)| (key, in_order(json, kind))).collect())
     };

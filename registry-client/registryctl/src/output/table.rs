@@ -39,6 +39,11 @@ impl Column {
         Self::new(head, Kind::Number)
     }
 
+    /// A value by its path.
+    pub(crate) fn path(path: &str) -> Self {
+        Self::new(&shown::line(path), Kind::Word)
+    }
+
     pub(crate) fn prose(head: &'static str) -> Self {
         Self::new(head, Kind::Prose)
     }
