@@ -27,6 +27,7 @@ mod limits;
 mod names;
 mod objects;
 mod open_transaction;
+mod options;
 mod owners;
 mod past;
 mod printed;

@@ -49,10 +49,15 @@ fn what_was_is_shown_and_who_changed_it() {
         assert_eq!(names(&ctl, &["list", "fraud/versions/1", "--as-of", when]), artifact);
     }
     assert_eq!(names(&ctl, &["list", "fraud", "--stage", "production"]), "fraud/versions/2");
+    // A time as it is printed, without its fraction, shows what it was printed with.
+    let newest = ctl.ok(&["events", "--limit", "1"]);
+    let printed = newest.split_whitespace().skip(1).take(2).collect::<Vec<_>>().join(" ");
+    let now = ctl.json(&["get", "fraud/versions/1"]);
+    assert_eq!(ctl.json(&["get", "fraud/versions/1", "--as-of", &printed]), now, "{printed}");
 
     for (wrong, code, says) in [
-        (&["get", "fraud", "--as-of", "4711"][..], 1, "revision 4711 has not come yet"),
-        (&["get", "fraud", "--as-of", "2999-01-01"], 1, "has not come yet"),
+        (&["get", "fraud", "--as-of", "4711"][..], 3, "revision 4711 has not come yet"),
+        (&["get", "fraud", "--as-of", "2999-01-01"], 3, "has not come yet"),
         (&["get", "fraud/versions/2", "--as-of", &revision], 3, "fraud/versions/2 does not exist"),
         (&["get", "fraud", "--as-of", "1 BC"], 2, "or a revision"),
         (&["get", "namespaces/default", "--as-of", "1"], 2, "--as-of is of models, versions and artifacts"),
@@ -75,11 +80,12 @@ fn what_was_is_shown_and_who_changed_it() {
     let version = |number: i64| format!("namespaces/default/models/fraud/versions/{number}");
     assert_eq!(told(&held[0]), [version(2), "ben".to_owned(), "better".to_owned()]);
     assert_eq!(told(&held[1]), [version(1), "ana".to_owned(), "goes live".to_owned()]);
-    assert_eq!((&held[0]["until"], &held[1]["until"]), (&Value::Null, &held[0]["from"]));
+    assert_eq!((held[0].get("endTime"), &held[1]["endTime"]), (None, &held[0]["startTime"]));
+    assert!(held[0]["revision"].as_str().is_some_and(|revision| revision.parse::<i64>().is_ok()), "{held:?}");
     assert_eq!(names(&ctl, &["history", "fraud@production", "--asc", "--limit", "1"]), "fraud/versions/1");
     // It went with its version.
     let champion = ctl.json(&["history", "fraud@champion"]);
-    assert!(champion.len() == 1 && champion[0]["until"].is_string(), "{champion:?}");
+    assert!(champion.len() == 1 && champion[0]["endTime"].is_string(), "{champion:?}");
 
     let said = ctl.ok(&["history", "fraud/versions/2", "--limit", "3"]);
     let lines: Vec<_> = said.lines().map(str::trim).collect();

@@ -40,7 +40,7 @@ use crate::numbers;
 /// A model is named `fraud`, `models/fraud` or `namespaces/risk/models/fraud`; a version `fraud@production`, `fraud/versions/7` or
 /// `fraud/versions/1.4.0`; an artifact `fraud@production/artifacts/model.onnx`.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 invalid argument, 5 exists already, conflict or not allowed in
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, not yet or no longer there, 4 invalid argument, 5 exists already, conflict or not allowed in
 /// this state, 6 registry not available or no answer in time, 7 damaged bytes, 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "registryctl", version, arg_required_else_help = true)]

@@ -6,27 +6,36 @@ use registry_client::{Error, WatchItem, known, pb};
 use crate::args::{Events, Watch};
 use crate::failure::Hinted;
 use crate::output::{event, note, note_cut, page_size, time};
+use crate::select::quoted;
 use crate::values::timestamp;
 use crate::{Context, Failure};
 
 pub(crate) async fn list(context: &Context, command: Events) -> Result<(), Failure> {
+    let filter = command.filter;
     let request = pb::ListEventsRequest {
         parent: command.parent.map_or_else(|| context.namespace_name(), Into::into),
         types: command.types,
-        filter: command.filter,
+        filter: by(filter.clone(), command.by.as_deref()),
         page_size: page_size(command.limit),
         order_by: if command.asc { "revision" } else { "revision desc" }.to_owned(),
         start_time: command.since.map(timestamp),
         end_time: command.until.map(timestamp),
         ..Default::default()
     };
+    // By itself a fault in it is where it was written.
+    let alone = command.by.map(|_| pb::ListEventsRequest { filter, page_size: 1, ..Default::default() });
     let shown = shown(context, &request.types);
     let mut events = context.client.call(request).stream().try_filter(|found| std::future::ready(shown(found)));
     for _ in 0..command.limit {
         let found = match events.try_next().await {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(()),
-            Err(error) => return Err(dated(context, error).await),
+            Err(error) => {
+                if let Some(alone) = alone.filter(|_| error.is_invalid_argument()) {
+                    context.client.call(alone).await?;
+                }
+                return Err(dated(context, error).await);
+            }
         };
         context.out.message("Event", &found, event)?;
     }
@@ -52,7 +61,7 @@ async fn dated(context: &Context, error: Error) -> Failure {
 
 pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failure> {
     let shown = shown(context, &command.types);
-    let mut watch = context.client.watch().types(command.types).filter(command.filter);
+    let mut watch = context.client.watch().types(command.types).filter(by(command.filter, command.by.as_deref()));
     let parent = command.parent.map_or_else(|| context.namespace_name(), Into::into);
     if !parent.is_empty() {
         watch = watch.parent(parent);
@@ -93,6 +102,14 @@ pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failu
             None => return Ok(()),
         }
     }
+}
+
+/// A condition, and that somebody did it.
+fn by(filter: String, actor: Option<&str>) -> String {
+    let Some(actor) = actor else { return filter };
+    let by = format!("event.actor == {}", quoted(actor));
+    // A comment may end the filter.
+    if filter.is_empty() { by } else { format!("({filter}\n) && {by}") }
 }
 
 /// Which events are shown. That a request had nothing to change, or is forgotten, is a note for the registry, which tells people nothing

@@ -155,7 +155,8 @@ fn upper_snake(name: &str) -> String {
 /// What the exit code tells a script; clap's own for wrong usage is 2.
 fn exit_code(error: &(dyn StdError + 'static), of_client: Option<&Error>) -> u8 {
     match of_client {
-        Some(error) if error.is_not_found() => 3,
+        // What is out of range has not come yet, or is no longer there.
+        Some(error) if error.is_not_found() || error.is_out_of_range() => 3,
         Some(Error::InvalidOption { .. }) => 4,
         Some(error) if error.is_invalid_argument() => 4,
         Some(error) if error.is_already_exists() || error.is_conflict() || error.is_failed_precondition() => 5,

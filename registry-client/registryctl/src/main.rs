@@ -43,7 +43,7 @@ use std::process::ExitCode;
 
 use registry_client::RegistryClient;
 
-use self::args::{Args, Command, Verify};
+use self::args::{Args, Command, Events, Verify, Watch};
 use self::output::{Format, Output, note};
 
 /// Why a command failed.
@@ -99,6 +99,11 @@ async fn run(args: Args) -> Result<(), Failure> {
         }
         Command::Verify(Verify { folder: Some(folder), .. }) => return folder::verify(&out, folder).await,
         _ => {}
+    }
+    if let (Some(_), Command::Events(Events { by: None, .. }) | Command::Watch(Watch { by: None, .. })) =
+        (&args.actor, &args.command)
+    {
+        note("--actor says who calls: whose changes are shown is said by --by");
     }
     settings::log()?;
     let endpoint = settings::endpoint(args.endpoint)?;

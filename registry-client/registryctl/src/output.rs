@@ -111,6 +111,11 @@ impl Output {
         matches!(self.format, None | Some(Format::Wide))
     }
 
+    /// Whether only names are printed.
+    pub(crate) fn is_names(&self) -> bool {
+        self.format == Some(Format::Name)
+    }
+
     /// Prints a message of the contract as one line of JSON, or what `text` makes of it.
     pub(crate) fn message<M: Message, L: Into<Lines>>(
         &self,

@@ -18,12 +18,18 @@ pub(crate) async fn promote(context: &Context, command: Promote) -> Result<(), F
         etag: command.change.if_match.into_etag(),
         ..Default::default()
     };
+    let explained = !request.comment.is_empty();
     let moved = context.client.call(request).await?;
     context.out.message("TransitionStageResponse", &moved, |moved| {
+        if let Some(version) = moved.version.as_ref().filter(|version| version.stage == moved.from_stage) {
+            let stands = format!("{} is in {} already", brief(&version.name), short::<pb::Stage>(version.stage));
+            return match explained && moved.revision != 0 {
+                true => vec![format!("{stands}, and that it stays is logged (revision {})", moved.revision)],
+                false => vec![stands],
+            };
+        }
         let mut lines = text(moved.version.as_ref(), &moved.displaced, moved.revision);
-        if let (Some(version), pb::Stage::Staging | pb::Stage::Production) = (&moved.version, moved.from_stage())
-            && version.stage != moved.from_stage
-        {
+        if let (Some(version), pb::Stage::Staging | pb::Stage::Production) = (&moved.version, moved.from_stage()) {
             let leaves = if moved.revision == 0 { "would leave" } else { "has left" };
             lines.push(format!("{} {leaves} {}", brief(&version.name), short::<pb::Stage>(moved.from_stage)));
         }

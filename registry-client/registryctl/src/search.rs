@@ -54,6 +54,9 @@ pub(crate) async fn count(context: &Context, command: Count) -> Result<(), Failu
         Kind::Model => Of::Versions,
         _ => return Err(Usage("name a namespace or a model".to_owned()).into()),
     };
+    if context.out.is_names() {
+        return Err(Usage("what is counted has no names: -o name is of lists".to_owned()).into());
+    }
     let (filter, limit) = (select.condition(of)?, i32::try_from(limit).unwrap_or(i32::MAX));
     let (total, facets, approximate) = if of == Of::Models {
         let request = pb::CountModelsRequest { parent: name(), filter, fields: by, limit };
@@ -97,15 +100,19 @@ pub(crate) async fn trend(context: &Context, command: Trend) -> Result<(), Failu
     let Trend { model, metric, select, limit, .. } = command;
     let (split, metric) = metric
         .split_once('.')
+        .filter(|(split, metric)| !split.is_empty() && !metric.is_empty())
         .ok_or_else(|| Usage(format!("{metric:?} is no metric: write SPLIT.NAME, such as validation.auc")))?;
     let request = pb::AggregateMetricRequest {
         parent: model.to_string(),
         split: split.to_owned(),
         metric: metric.to_owned(),
         filter: select.condition(Of::Versions)?,
-        limit: i32::try_from(limit.max(1)).unwrap_or(i32::MAX),
+        limit: i32::try_from(limit).unwrap_or(i32::MAX),
     };
     let found = context.client.call(request).await?;
+    if context.out.is_names() {
+        return found.points.iter().try_for_each(|point| context.out.line(&point.version));
+    }
     context.out.message("AggregateMetricResponse", &found, |found| {
         let shown = |point: &Option<pb::MetricPoint>| {
             let point = point.as_ref();

@@ -1,7 +1,8 @@
 //! Options that narrow a list: together they are one condition in CEL, which the registry evaluates.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use clap::Args as Group;
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args as Group, ValueEnum};
 use registry_client::{known, pb};
 
 use crate::Usage;
@@ -42,14 +43,14 @@ impl Of {
 pub(crate) struct Select {
     /// Only what meets this condition in CEL over `version`, `model`, `artifact` or, of a namespace, `resource`: for example
     /// 'version.framework == "onnx" && version.tags["pci"] == "yes"'. The other options are added to it
-    #[arg(long, value_name = "CONDITION", allow_hyphen_values = true)]
+    #[arg(long, value_name = "CONDITION", allow_hyphen_values = true, value_parser = NonEmptyStringValueParser::new())]
     filter: Option<String>,
     /// Only versions in this stage: of a model, or of all models of the namespace
     #[arg(long, value_parser = one_of::<pb::Stage>(), ignore_case = true)]
     pub(crate) stage: Option<pb::Stage>,
-    /// Only versions in this state
-    #[arg(long, value_parser = one_of::<pb::VersionState>(), ignore_case = true)]
-    state: Option<pb::VersionState>,
+    /// Only versions in this state; a version that is withdrawn is no longer ready
+    #[arg(long, ignore_case = true)]
+    state: Option<State>,
     /// Only versions made with this
     #[arg(long, value_parser = Open::new(known::framework::ALL.iter().copied()), hide_possible_values = true)]
     framework: Option<String>,
@@ -61,17 +62,37 @@ pub(crate) struct Select {
     #[arg(value_parser = Open::new(known::model_type::ALL.iter().copied()), hide_possible_values = true)]
     r#type: Option<String>,
     /// Only models of this team
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     team: Option<String>,
     /// Only models of this owner
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     owner: Option<String>,
     /// Only what has this tag, with this value if one is given; may be given several times
-    #[arg(long = "tag", value_name = "KEY[=VALUE]")]
+    #[arg(long = "tag", value_name = "KEY[=VALUE]", value_parser = tag)]
     tags: Vec<String>,
     /// Only what was made at this time or later: `2026-01-26`, `2026-01-26T10:30:00Z`, or how long ago, for example `7d`
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<DateTime<Utc>>,
+}
+
+/// What lists show of a version's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum State {
+    Pending,
+    Ready,
+    Failed,
+    Withdrawn,
+}
+
+impl State {
+    fn condition(self) -> &'static str {
+        match self {
+            Self::Pending => "version.state == \"PENDING\"",
+            Self::Ready => "version.state == \"READY\" && !has(version.withdraw_time)",
+            Self::Failed => "version.state == \"FAILED\"",
+            Self::Withdrawn => "has(version.withdraw_time)",
+        }
+    }
 }
 
 /// A metric that is compared.
@@ -130,7 +151,7 @@ impl Select {
             value.as_ref().map(|value| format!("{variable}.{field} == {}", quoted(value)))
         };
         add("--stage", &[Of::Versions], self.stage.map(|stage| format!("version.stage == \"{}\"", short(stage))))?;
-        add("--state", &[Of::Versions], self.state.map(|state| format!("version.state == \"{}\"", short(state))))?;
+        add("--state", &[Of::Versions], self.state.map(|state| state.condition().to_owned()))?;
         add("--framework", &[Of::Versions], equals("framework", &self.framework))?;
         for Metric { split, name, comparison, value } in &self.metrics {
             let metric = format!("version.metrics[{}][{}] {comparison} {value:?}", quoted(split), quoted(name));
@@ -160,7 +181,6 @@ impl Select {
     }
 }
 
-/// Whether a condition is over a variable.
 /// Whether values are those of versions, and not of models.
 pub(crate) fn are_of_versions<'a>(values: impl IntoIterator<Item = &'a str>) -> bool {
     const FIELDS: &[&str] = &[
@@ -178,6 +198,7 @@ pub(crate) fn are_of_versions<'a>(values: impl IntoIterator<Item = &'a str>) -> 
     values.into_iter().any(|value| FIELDS.contains(&first(value)))
 }
 
+/// Whether a condition is over a variable.
 fn mentions(condition: &str, variable: &str) -> bool {
     let part_of_a_word = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '.' | '"' | '\'');
     condition.match_indices(variable).any(|(at, _)| {
@@ -191,19 +212,29 @@ fn short<E: Named>(value: E) -> &'static str {
 }
 
 /// A text as a condition has it: as JSON does.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+fn tag(text: &str) -> Result<String, String> {
+    match text.split_once('=').map_or(text, |(key, _)| key) {
+        "" => Err("expected KEY or KEY=VALUE".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 fn metric(text: &str) -> Result<Metric, String> {
     let form =
-        || "expected SPLIT.NAME, one of < <= > >= == != and a number, for example 'validation.auc > 0.9'".to_owned();
+        || "expected SPLIT.NAME, one of < <= > >= = != and a number, for example 'validation.auc > 0.9'".to_owned();
     let at = text.find(['<', '>', '=', '!']).ok_or_else(form)?;
     let (name, rest) = text.split_at(at);
     let comparisons = [("<=", "<="), (">=", ">="), ("==", "=="), ("!=", "!="), ("<", "<"), (">", ">"), ("=", "==")];
     let found = comparisons.iter().find_map(|(sign, comparison)| Some((*comparison, rest.strip_prefix(sign)?)));
     let (comparison, value) = found.ok_or_else(form)?;
     let (split, name) = name.trim().split_once('.').ok_or_else(form)?;
+    if split.is_empty() || name.is_empty() {
+        return Err(form());
+    }
     let value: f64 = value.trim().parse().ok().filter(|value: &f64| value.is_finite()).ok_or_else(form)?;
     Ok(Metric { split: split.to_owned(), name: name.to_owned(), comparison, value })
 }
@@ -232,7 +263,7 @@ mod tests {
             (
                 Of::Versions,
                 &["--framework", "ONNX", "--state", "ready", "--tag", "pci=yes", "--tag", "blessed"],
-                "version.state == \"READY\" && version.framework == \"onnx\" && version.tags[\"pci\"] == \"yes\" && \
+                "version.state == \"READY\" && !has(version.withdraw_time) && version.framework == \"onnx\" && version.tags[\"pci\"] == \"yes\" && \
                  \"blessed\" in version.tags",
             ),
             (
@@ -284,9 +315,18 @@ mod tests {
 
     #[test]
     fn metrics_are_read() {
-        for wrong in
-            ["", "auc > 1", "validation.auc", "validation.auc > x", "validation.auc >> 1", "a.b > inf", "a.b ! 1"]
-        {
+        for wrong in [
+            "",
+            "auc > 1",
+            "auc = 0.9",
+            ".auc > 1",
+            "validation. > 1",
+            "validation.auc",
+            "validation.auc > x",
+            "validation.auc >> 1",
+            "a.b > inf",
+            "a.b ! 1",
+        ] {
             assert!(metric(wrong).is_err(), "{wrong}");
         }
     }

@@ -80,6 +80,11 @@ pub(crate) fn rfc3339<S: Serializer>(time: &Option<Timestamp>, serializer: S) ->
     time.as_ref().map(ToString::to_string).serialize(serializer)
 }
 
+/// An int64 in protobuf's JSON form.
+pub(crate) fn int64<S: Serializer>(number: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(number)
+}
+
 /// JSON as protobuf keeps it; [`read`](crate::numbers::read) has made strings of numbers that no double holds.
 pub(crate) fn value(json: Json) -> Value {
     let kind = match json {

@@ -4,9 +4,10 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use clap::Args as Group;
+use clap::builder::NonEmptyStringValueParser;
 use registry_client::{Name, known};
 
-use super::values::Open;
+use super::values::{Open, at_least_one};
 use super::{AsOf, Fields, Shape, TableShape, names};
 use crate::select::Select;
 
@@ -18,7 +19,7 @@ pub(crate) struct List {
     #[command(flatten)]
     pub(crate) select: Select,
     /// By these values of models or versions, each also with ` desc`, for example 'metrics.validation.auc desc, create_time'.
-    #[arg(long, value_name = "FIELDS")]
+    #[arg(long, value_name = "FIELDS", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) order_by: Option<String>,
     /// Say how many there are in all.
     #[arg(long)]
@@ -27,7 +28,7 @@ pub(crate) struct List {
     #[arg(long)]
     pub(crate) explain: bool,
     /// How many at most.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = at_least_one)]
     pub(crate) limit: usize,
     /// What is deleted as well.
     #[arg(long)]
@@ -51,6 +52,9 @@ pub(crate) struct Events {
     /// Only events that meet this condition in CEL over `event`, for example 'event.after.version.stage == "PRODUCTION"'.
     #[arg(long, value_name = "CONDITION", allow_hyphen_values = true, default_value_t, hide_default_value = true)]
     pub(crate) filter: String,
+    /// Only what this caller did: `--actor` says who calls.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) by: Option<String>,
     /// The oldest first, in place of the newest first.
     #[arg(long)]
     pub(crate) asc: bool,
@@ -62,7 +66,7 @@ pub(crate) struct Events {
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) until: Option<DateTime<Utc>>,
     /// How many at most.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = at_least_one)]
     pub(crate) limit: usize,
     #[command(flatten)]
     pub(crate) shape: Shape,
@@ -79,6 +83,9 @@ pub(crate) struct Watch {
     /// Only events that meet this condition in CEL over `event`, for example 'event.after.version.stage == "PRODUCTION"'.
     #[arg(long, value_name = "CONDITION", allow_hyphen_values = true, default_value_t, hide_default_value = true)]
     pub(crate) filter: String,
+    /// Only what this caller does: `--actor` says who calls.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) by: Option<String>,
     /// Begin after this revision; 0 is the whole log.
     #[arg(long, conflicts_with = "snapshot")]
     pub(crate) after: Option<i64>,

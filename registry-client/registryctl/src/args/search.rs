@@ -1,9 +1,11 @@
 //! `search`, `count` and `trend`.
 
 use clap::Args as Group;
+use clap::builder::NonEmptyStringValueParser;
 use registry_client::{Name, pb};
 
 use super::lists::Parent;
+use super::values::at_least_one;
 use super::{Shape, TableShape, one_of};
 use crate::select::Select;
 
@@ -16,7 +18,7 @@ pub(crate) struct Search {
     #[arg(long, value_parser = one_of::<pb::SearchKind>(), ignore_case = true)]
     pub(crate) kind: Option<pb::SearchKind>,
     /// How many at most.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = at_least_one)]
     pub(crate) limit: usize,
     #[command(flatten)]
     pub(crate) table: TableShape,
@@ -28,7 +30,7 @@ pub(crate) struct Count {
     #[arg(value_name = "NAME", value_parser = |text: &str| Parent::read(text, None))]
     pub(crate) parent: Option<Parent>,
     /// By this value, for example `framework`, `stage`, `tags.region`, or of models `team`, `model_type`. Several are counted each by itself.
-    #[arg(long = "by", required = true, value_name = "FIELD", value_delimiter = ',')]
+    #[arg(long = "by", required = true, value_name = "FIELD", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub(crate) by: Vec<String>,
     /// Count versions, also where models would be.
     #[arg(long)]
@@ -36,7 +38,7 @@ pub(crate) struct Count {
     #[command(flatten)]
     pub(crate) select: Select,
     /// How many values of each at most.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = at_least_one)]
     pub(crate) limit: usize,
     #[command(flatten)]
     pub(crate) table: TableShape,
@@ -52,7 +54,7 @@ pub(crate) struct Trend {
     #[command(flatten)]
     pub(crate) select: Select,
     /// How many values at most, the newest ones.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = at_least_one)]
     pub(crate) limit: usize,
     #[command(flatten)]
     pub(crate) shape: Shape,

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::values::{Named, names, open, parse};
 
@@ -26,12 +26,17 @@ impl TypedValueParser for Open {
         argument: Option<&clap::Arg>,
         value: &OsStr,
     ) -> Result<String, clap::Error> {
-        Ok(open(&StringValueParser::new().parse_ref(command, argument, value)?, &self.0))
+        Ok(open(&NonEmptyStringValueParser::new().parse_ref(command, argument, value)?, &self.0))
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
         Some(Box::new(self.0.iter().map(PossibleValue::new)))
     }
+}
+
+/// Reads how many there are to be at most: there is no use in none.
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number from 1".to_owned())
 }
 
 /// Reads an enum of the contract, by the end of its value's name: `production` for `STAGE_PRODUCTION`.

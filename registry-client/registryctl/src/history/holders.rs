@@ -14,21 +14,22 @@ pub(super) enum Held {
     Alias(String),
 }
 
-/// That a version held it.
+/// That a version held it. In JSON it is written as the contract's messages are: times as texts, int64 as a text, what is absent not at all.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Term {
     /// Its whole name.
     pub(super) version: String,
     /// Since when; `None` if that is from before the log.
-    #[serde(serialize_with = "crate::values::rfc3339")]
+    #[serde(rename = "startTime", serialize_with = "crate::values::rfc3339", skip_serializing_if = "Option::is_none")]
     pub(super) from: Option<Timestamp>,
     /// Up to when; `None` if it holds it still.
-    #[serde(serialize_with = "crate::values::rfc3339")]
+    #[serde(rename = "endTime", serialize_with = "crate::values::rfc3339", skip_serializing_if = "Option::is_none")]
     pub(super) until: Option<Timestamp>,
     /// Who gave it to it.
     pub(super) actor: String,
     /// In which revision; 0 if that is from before the log.
+    #[serde(serialize_with = "crate::values::int64")]
     pub(super) revision: i64,
     /// Why.
     pub(super) comment: String,
