@@ -21,6 +21,35 @@ fn filled(ctl: &Ctl) {
 }
 
 #[test]
+fn a_metric_that_nothing_has_is_said_and_the_nearest_is_named() {
+    let (_folder, server) = server();
+    let ctl = Ctl::new(&server);
+    filled(&ctl);
+    let says = |command: &[&str]| says(&ctl, command);
+    let hint = "has metrics.validation.aux; did you mean metrics.validation.auc?";
+    for command in [
+        &["list", "fraud", "--order-by", "metrics.validation.aux desc"][..],
+        &["list", "--order-by", "metrics[\"validation\"].aux"],
+        &["trend", "fraud", "validation.aux"],
+        &["count", "fraud", "--by", "metrics.validation.aux"],
+        &["count", "--by", "metrics.validation.aux"],
+    ] {
+        assert!(says(command).contains(hint), "{command:?}: {}", says(command));
+    }
+    assert!(
+        says(&["list", "--order-by", "tags.cosst"])
+            .contains("none of these models has tags.cosst; did you mean tags.cost?")
+    );
+    for command in [
+        &["list", "fraud", "--order-by", "metrics.validation.auc desc"][..],
+        &["list", "--order-by", "tags.cost"],
+        &["trend", "fraud", "validation.auc"],
+    ] {
+        assert_eq!(says(command), "", "{command:?}");
+    }
+}
+
+#[test]
 fn options_without_a_value_and_limits_of_nothing_are_refused() {
     let (_folder, server) = server();
     let ctl = Ctl::new(&server);

@@ -10,6 +10,7 @@ use registry_client::{Error, Kind, Name, pb};
 use self::ordered::Ordered;
 use crate::args::{AsOf, Fields, List, Parent};
 use crate::models::hinted;
+use crate::nearest::note_missing;
 use crate::output::{Column, brief, bytes, first, last, minute, note, page_size};
 use crate::search::of_all_models;
 use crate::select::{Of, Select, are_of_versions};
@@ -56,7 +57,9 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
         (Of::Artifacts, _) => artifacts(context, name(), filter, &pages).await,
         (Of::Versions, Some(model)) if model.kind() != Kind::Namespace => {
             match versions(context, name(), &select, filter, &pages).await {
-                Ok(versions) => versions_table(context, &versions, &pages, |version| version.number.to_string()),
+                Ok(versions) => {
+                    versions_table(context, name(), &versions, &pages, |version| version.number.to_string()).await
+                }
                 Err(error) => Err(hinted(context, model, error).await),
             }
         }
@@ -170,6 +173,7 @@ async fn fault(context: &Context, of: Of, parent: String, filter: String, error:
 }
 
 async fn models(context: &Context, parent: String, filter: String, pages: &Pages) -> Result<(), Failure> {
+    let namespace = parent.clone();
     let list = pb::ListModelsRequest {
         parent,
         filter,
@@ -188,6 +192,9 @@ async fn models(context: &Context, parent: String, filter: String, pages: &Pages
     let models = first(context.client.call(list).stream(), pages.limit, "first").await?;
     let order_by = pages.order_by.as_deref();
     let ordered = Ordered::by(order_by, SHOWN_OF_MODELS);
+    if let Some(path) = ordered.missing(order_by, "Model", models.first()).filter(|_| !pages.fields.is_given()) {
+        note_missing(context, Of::Models, namespace, path).await;
+    }
     let columns = ordered.columns([
         "model".into(),
         Column::from("deleted").rank(1).if_any(),
@@ -290,13 +297,15 @@ async fn versions_of_all(context: &Context, namespace: &str, filter: String, pag
     let list = pages.of_versions(of_all_models(namespace), filter, pages.order_by.as_deref().unwrap_or_default());
     pages.explain_versions(context, &list).await?;
     let versions = first(context.client.call(list).stream(), pages.limit, "first").await?;
-    versions_table(context, &versions, pages, |version| brief(&version.name).to_owned())
+    let parent = of_all_models(namespace);
+    versions_table(context, parent, &versions, pages, |version| brief(&version.name).to_owned()).await
 }
 
 /// The versions that hold a stage, of each model of a namespace the one that entered it last.
 async fn holders(context: &Context, parent: String, stage: pb::Stage, pages: &Pages) -> Result<(), Failure> {
     let (limit, revision, read_time) = (pages.limit, pages.as_of.revision(), pages.as_of.read_time());
-    let list = pb::ListModelsRequest { parent, page_size: 1000, revision, read_time, ..Default::default() };
+    let list =
+        pb::ListModelsRequest { parent: parent.clone(), page_size: 1000, revision, read_time, ..Default::default() };
     let holder = |model: pb::Model| {
         let summary = model.stages.into_iter().find(|summary| summary.stage() == stage);
         std::future::ready(Ok(summary.map(|summary| summary.version)))
@@ -308,18 +317,22 @@ async fn holders(context: &Context, parent: String, stage: pb::Stage, pages: &Pa
         context.client.call(request).await.map(|read| read.versions)
     });
     let versions = read.try_collect::<Vec<_>>().await?.concat();
-    versions_table(context, &versions, pages, |version| brief(&version.name).to_owned())
+    versions_table(context, parent, &versions, pages, |version| brief(&version.name).to_owned()).await
 }
 
 /// Versions, each under the name that is short enough where they are listed.
-fn versions_table(
+async fn versions_table(
     context: &Context,
+    parent: String,
     versions: &[pb::Version],
     pages: &Pages,
     name: impl Fn(&pb::Version) -> String,
 ) -> Result<(), Failure> {
     let order_by = pages.order_by.as_deref();
     let ordered = Ordered::by(order_by, SHOWN_OF_VERSIONS);
+    if let Some(path) = ordered.missing(order_by, "Version", versions.first()).filter(|_| !pages.fields.is_given()) {
+        note_missing(context, Of::Versions, parent, path).await;
+    }
     let columns = ordered.columns([
         "version".into(),
         Column::from("deleted").rank(1).if_any(),

@@ -20,6 +20,7 @@ mod list;
 mod metadata;
 mod models;
 mod namespaces;
+mod nearest;
 mod numbers;
 mod objects;
 mod oci;

@@ -24,7 +24,7 @@ use serde::Serialize;
 use terminal_size::{Height, Width, terminal_size_of};
 use unicode_width::UnicodeWidthStr as _;
 
-pub(crate) use self::cells::{cell, mask};
+pub(crate) use self::cells::{cell, mask, paths};
 pub(crate) use self::figures::{brief, bytes, count, double, last, minute, significant, time};
 use self::json::Tree;
 pub(crate) use self::resources::{artifact, better, event, model, version};

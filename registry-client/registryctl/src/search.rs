@@ -3,6 +3,7 @@
 use registry_client::{Kind, Name, pb};
 
 use crate::args::{Count, Parent, Search, Trend};
+use crate::nearest::note_missing;
 use crate::output::{Column, better, brief, fields, first, minute, note, page_size, significant};
 use crate::select::{Of, are_of_versions};
 use crate::{Context, Failure, Usage};
@@ -58,20 +59,23 @@ pub(crate) async fn count(context: &Context, command: Count) -> Result<(), Failu
         return Err(Usage("what is counted has no names: -o name is of lists".to_owned()).into());
     }
     let (filter, limit) = (select.condition(of)?, i32::try_from(limit).unwrap_or(i32::MAX));
+    let is_model = parent.as_ref().is_some_and(|name| name.kind() == Kind::Model);
+    let of_parent = if of == Of::Models || is_model { name() } else { of_all_models(&name()) };
     let (total, facets, approximate) = if of == Of::Models {
-        let request = pb::CountModelsRequest { parent: name(), filter, fields: by, limit };
+        let request = pb::CountModelsRequest { parent: of_parent.clone(), filter, fields: by, limit };
         let counted = context.client.call(request).await?;
         (counted.total_size, counted.facets, counted.approximate)
     } else {
-        let is_model = parent.as_ref().is_some_and(|name| name.kind() == Kind::Model);
-        let parent = if is_model { name() } else { of_all_models(&name()) };
-        let request = pb::CountVersionsRequest { parent, filter, fields: by, limit };
+        let request = pb::CountVersionsRequest { parent: of_parent.clone(), filter, fields: by, limit };
         let counted = context.client.call(request).await?;
         (counted.total_size, counted.facets, counted.approximate)
     };
     let most = if approximate { "at most " } else { "" };
     let things = if total == 1 { of.plural().trim_end_matches('s') } else { of.plural() };
     note(&format!("{most}{total} {things}"));
+    for facet in facets.iter().filter(|facet| facet.field.contains('.') && total > 0 && facet.missing_count == total) {
+        note_missing(context, of, of_parent.clone(), &facet.field).await;
+    }
     if !context.out.is_text() {
         return context.out.rows("Facet", &facets, &["field", "value", "count"], |_| Vec::new());
     }
@@ -109,7 +113,11 @@ pub(crate) async fn trend(context: &Context, command: Trend) -> Result<(), Failu
         filter: select.condition(Of::Versions)?,
         limit: i32::try_from(limit).unwrap_or(i32::MAX),
     };
+    let parent = request.parent.clone();
     let found = context.client.call(request).await?;
+    if found.count == 0 {
+        note_missing(context, Of::Versions, parent, &format!("metrics.{split}.{metric}")).await;
+    }
     if context.out.is_names() {
         return found.points.iter().try_for_each(|point| context.out.line(&point.version));
     }

@@ -24,6 +24,13 @@ impl Ordered {
         Self(wanted)
     }
 
+    /// The value that an order names first, if nothing has it: what has none comes last.
+    pub(super) fn missing<M: Message>(&self, order_by: Option<&str>, name: &str, first: Option<&M>) -> Option<&str> {
+        let path = self.0.first().filter(|path| path.contains('.'))?;
+        let leads = dotted(order_by?.trim()).starts_with(path.as_str());
+        (leads && cell(name, first?, path).is_ok_and(|value| value.is_empty())).then_some(path)
+    }
+
     /// Puts their columns behind the first one.
     pub(super) fn columns(&self, columns: impl IntoIterator<Item = Column>) -> Vec<Column> {
         let mut columns: Vec<_> = columns.into_iter().collect();

@@ -57,6 +57,33 @@ fn of_field(message: &DynamicMessage, path: &str) -> Option<String> {
     of_value(&message.get_field(&field), &field, rest)
 }
 
+/// The paths of all values that a field of a message has by name.
+pub(crate) fn paths(name: &str, message: &impl Message, field: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let message = descriptor(name).and_then(|of| Ok(DynamicMessage::decode(of, message.encode_to_vec().as_slice())?));
+    if let Ok(message) = message
+        && let Some(of) = message.get_field_by_name(field)
+    {
+        add_paths(&of, field, &mut found);
+    }
+    found
+}
+
+fn add_paths(value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Map(entries) => {
+            for (key, value) in entries.iter().filter_map(|(key, value)| Some((key.as_str()?, value))) {
+                add_paths(value, &format!("{path}.{key}"), found);
+            }
+        }
+        Value::Message(message) => match only_map(&message.descriptor()) {
+            Some(map) => add_paths(&message.get_field(&map), path, found),
+            None => found.push(path.to_owned()),
+        },
+        _ => found.push(path.to_owned()),
+    }
+}
+
 fn of_value(value: &Value, field: &FieldDescriptor, path: Option<&str>) -> Option<String> {
     let Some(path) = path else { return shown(value, &field.kind()) };
     match (value, field.kind()) {
@@ -164,6 +191,15 @@ mod tests {
         ] {
             assert_eq!(cell("Version", &version(), path).unwrap(), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn a_field_has_paths() {
+        let mut found = paths("Version", &version(), "metrics");
+        found.sort();
+        assert_eq!(found, ["metrics.validation.auc", "metrics.validation.f1.macro"]);
+        assert_eq!(paths("Version", &version(), "hyperparameters"), ["hyperparameters.depth"]);
+        assert!(paths("Version", &version(), "nonsense").is_empty());
     }
 
     #[test]
