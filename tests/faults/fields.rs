@@ -63,6 +63,28 @@ fn a_field_that_does_not_exist_is_refused() {
 }
 
 #[test]
+fn versions_are_chosen_by_their_models() {
+    let (_folder, server) = server();
+    let ctl = Ctl::new(&server);
+    filled(&ctl);
+    ctl.ok(&["create", "churn", "--team", "growth"]);
+    ctl.ok(&["create-version", "churn", "--metric", "validation.auc=0.99"]);
+    let names =
+        |options: &[&str]| ctl.ok(&[&["list", "--where", "validation.auc > 0.8", "-o", "name"], options].concat());
+    assert_eq!(names(&["--team", "risk"]).lines().count(), 2);
+    assert_eq!(names(&["--team", "growth"]).trim(), "namespaces/default/models/churn/versions/1");
+    assert_eq!(names(&["--team", "risk", "--limit", "1"]).trim(), "namespaces/default/models/fraud/versions/1");
+    assert_eq!(names(&["--team", "none"]), "");
+    for (command, says) in [
+        (&["list", "fraud", "--team", "risk"][..], "--team selects models, and what is listed are versions"),
+        (&["list", "--team", "risk", "--order-by", "number"], "listed by model, without --order-by"),
+    ] {
+        let (code, complaint) = ctl.fails(command);
+        assert!(code == Some(2) && complaint.contains(says), "{complaint}");
+    }
+}
+
+#[test]
 fn a_list_shows_what_it_is_ordered_by() {
     let (_folder, server) = server();
     let ctl = Ctl::new(&server);

@@ -1,5 +1,6 @@
 //! `list`.
 
+mod of_models;
 mod ordered;
 
 use std::time::Duration;
@@ -26,7 +27,7 @@ const SHOWN_OF_VERSIONS: &[&str] =
     &["name", "number", "version_id", "state", "stage", "framework", "size_bytes", "create_time"];
 
 pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure> {
-    let List { parent, select, limit, deleted, as_of, order_by, count, explain, fields, .. } = command;
+    let List { parent, mut select, limit, deleted, as_of, order_by, count, explain, fields, .. } = command;
     let pages = Pages { limit, show_deleted: deleted, as_of, order_by, count, explain, fields };
     let (parent, namespaces) = match parent {
         Some(Parent::Namespaces) if as_of.is_given() => {
@@ -51,6 +52,7 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
     if pages.fields.is_given() && of == Of::Namespaces {
         return Err(Usage("--fields are of models, versions and artifacts".to_owned()).into());
     }
+    let of_models = if of == Of::Versions && !is_of_model { select.take_of_models()? } else { String::new() };
     let filter = select.condition(of)?;
     let listed = match (of, &parent) {
         (Of::Namespaces, _) => namespaces::list(context, filter, limit, deleted).await,
@@ -62,6 +64,9 @@ pub(crate) async fn list(context: &Context, command: List) -> Result<(), Failure
                 }
                 Err(error) => Err(hinted(context, model, error).await),
             }
+        }
+        (Of::Versions, _) if !of_models.is_empty() => {
+            of_models::versions(context, name(), of_models, filter, &pages).await
         }
         (Of::Versions, _) => match select.stage {
             Some(stage)

@@ -61,10 +61,10 @@ pub(crate) struct Select {
     #[arg(long = "type", value_name = "TYPE")]
     #[arg(value_parser = Open::new(known::model_type::ALL.iter().copied()), hide_possible_values = true)]
     r#type: Option<String>,
-    /// Only models of this team
+    /// Only models of this team, or versions of such models
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     team: Option<String>,
-    /// Only models of this owner
+    /// Only models of this owner, or versions of such models
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     owner: Option<String>,
     /// Only what has this tag, with this value if one is given; may be given several times
@@ -113,6 +113,12 @@ impl Select {
             || !self.metrics.is_empty()
             || self.filter.as_ref().is_some_and(|filter| mentions(filter, Of::Versions.variable()));
         if versions { Of::Versions } else { Of::Models }
+    }
+
+    /// Takes out what selects the models of versions, and returns it as a condition on them; empty if there is nothing.
+    pub(crate) fn take_of_models(&mut self) -> Result<String, Usage> {
+        let of_models = Self { team: self.team.take(), owner: self.owner.take(), ..Self::default() };
+        of_models.condition(Of::Models)
     }
 
     /// Whether only the stage is asked for.
@@ -309,7 +315,11 @@ mod tests {
         ] {
             assert_eq!(select(options).in_namespace(), expected, "{options:?}");
         }
-        let wrong = select(&["--team", "risk", "--framework", "onnx"]).condition(Of::Versions);
+        let mut both = select(&["--team", "risk", "--owner", "ana", "--framework", "onnx"]);
+        let wrong = both.condition(Of::Versions);
+        assert_eq!(both.take_of_models().unwrap(), "model.team == \"risk\" && model.owner == \"ana\"");
+        assert_eq!(both.condition(Of::Versions).unwrap(), "version.framework == \"onnx\"");
+        assert_eq!(both.take_of_models().unwrap(), "");
         assert_eq!(wrong.unwrap_err().to_string(), "--team selects models, and what is listed are versions");
     }
 
