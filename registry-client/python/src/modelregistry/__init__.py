@@ -1,0 +1,6 @@
+"""Client of the model registry: publish, pull, promote, watch and follow models."""
+
+from modelregistry.errors import RegistryError
+from modelregistry.registry import Registry
+
+__all__ = ["Registry", "RegistryError"]

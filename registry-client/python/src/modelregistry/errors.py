@@ -1,0 +1,118 @@
+"""Why a call came to nothing: a class for what the caller can do about it, and the contract's reason within."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A field of a request that is not as it has to be: its path (`version.tags[team]`), and what is wrong, for programs and people."""
+
+    field: str
+    reason: str
+    description: str
+
+
+class RegistryError(Exception):
+    """Any error of the registry or of the way to it. Its text is for people and may change."""
+
+    #: Which of the contract's errors it is, as `ErrorReason` has them without prefix; empty if it is none of the registry's.
+    reason = ""
+    #: With `InvalidArgument`: the fields at fault, at most 16 of them.
+    violations: tuple[Violation, ...] = ()
+    #: With `NotFound` and `AlreadyExists`: type and name of the resource.
+    resource = ("", "")
+    #: How many seconds to wait before another attempt, if that helps.
+    retry_after: float | None = None
+
+    @property
+    def fields(self) -> list[str]:
+        """The paths of the fields at fault."""
+        return [violation.field for violation in self.violations]
+
+
+class NotFound(RegistryError):
+    """There is no such resource."""
+
+
+class AlreadyExists(RegistryError):
+    """The name is taken."""
+
+
+class Conflict(RegistryError):
+    """The resource has changed since its etag was read, or somebody else works on the folder: look again, decide again."""
+
+
+class FailedPrecondition(RegistryError):
+    """The state of the resource, of the version or of a folder rules the call out."""
+
+
+class InvalidArgument(RegistryError):
+    """The request is wrong, see `violations`; or files are."""
+
+
+class OutOfRange(RegistryError):
+    """The bytes, or the revisions, that were asked for are not there."""
+
+
+class ResourceExhausted(RegistryError):
+    """A limit was hit: of the registry, of a quota, or of the size of messages."""
+
+
+class DataLoss(RegistryError):
+    """Bytes are not what their digest says: in the store, or as they are here."""
+
+
+class Unavailable(RegistryError):
+    """The registry can't be reached, or can't work now. It was tried again already. Whether a mutation happened is unknown."""
+
+
+class DeadlineExceeded(RegistryError):
+    """No answer came in time. Whether a mutation happened is unknown: repeat it with the same request id."""
+
+
+class PermissionDenied(RegistryError):
+    """Who calls may not do that."""
+
+
+class Unauthenticated(RegistryError):
+    """Who calls did not prove who that is."""
+
+
+_CLASSES = {kind.__name__: kind for kind in RegistryError.__subclasses__()}
+# The registry says why it refuses. Without that, these are of a connection that broke, or of a proxy or server that was stopped.
+_BROKEN = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL)
+
+
+def _of_call(call: grpc.Call) -> RegistryError:
+    """The error that a call ended with, with the details that the contract promises."""
+    details = dict(call.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
+    info, bad, named, retry = (getattr(error_details_pb2, name)() for name in ("ErrorInfo", "BadRequest", "ResourceInfo", "RetryInfo"))
+    for detail in status_pb2.Status.FromString(details).details:
+        for message in (info, bad, named, retry):
+            detail.Unpack(message)
+    kind = Conflict if call.code() is grpc.StatusCode.ABORTED else _CLASSES.get(call.code().name.title().replace("_", ""), RegistryError)
+    if info.reason == "UPLOAD_INCOMPLETE" or (call.code() in _BROKEN and not details):
+        kind = Unavailable
+    violations = tuple(Violation(field.field, field.reason, field.description) for field in bad.field_violations)
+    told = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
+    error = kind(told or call.details() or call.code().name)
+    error.violations, error.resource = violations, (named.resource_type, named.resource_name)
+    error.reason = info.reason if info.domain == "modelregistry.dev" else ""
+    error.retry_after = retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None
+    return error
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Raises what gRPC raises as the errors of this module."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise (_of_call(error) if isinstance(error, grpc.Call) else RegistryError(str(error))) from error
