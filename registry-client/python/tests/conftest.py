@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -138,3 +138,16 @@ def registry(server: Server) -> Iterator[Registry]:
     with Registry.connect(server.address, actor="tester") as registry:
         registry.create_model("fraud", model_type="classification")
         yield registry
+
+
+@pytest.fixture
+def publish(registry: Registry, tmp_path: Path) -> Callable[[str], str]:
+    """Publishes a version whose model says so, and returns its name."""
+
+    def publish(says: str) -> str:
+        folder = tmp_path / f"out-{says}"
+        folder.mkdir()
+        (folder / "model.txt").write_text(says)
+        return registry.publish(folder, "fraud").name
+
+    return publish

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from modelregistry import Registry, errors
+from modelregistry.v1.artifacts_pb2 import Artifact
 from modelregistry.v1.events_pb2 import Event, ListEventsRequest, ListEventsResponse
 from modelregistry.v1.models_pb2 import Model
+from modelregistry.v1.stages_pb2 import STAGE_ARCHIVED, STAGE_PRODUCTION
+from modelregistry.v1.versions_pb2 import Version
 
 from .conftest import Server
 
@@ -20,12 +24,51 @@ def log_of(registry: Registry) -> list[Event]:
     return list(registry._transport.pages(ListEventsRequest(page_size=2), ListEventsResponse, "events"))
 
 
+def test_names_may_be_short(registry: Registry, publish: Callable[[str], str]) -> None:
+    first, second = publish("first"), publish("second")
+    assert first == "namespaces/default/models/fraud/versions/1"
+    assert registry.promote("fraud/versions/1").stage == STAGE_PRODUCTION
+    assert registry.promote(second, comment="better").stage == STAGE_PRODUCTION
+    assert registry.version("models/fraud/versions/1").stage == STAGE_ARCHIVED
+    assert registry.rollback("fraud").name == first
+    assert isinstance(registry.get("fraud"), Model)
+    production = registry.get("fraud@production")
+    assert isinstance(production, Version)
+    assert production.name == first
+    assert isinstance(registry.get("fraud@production/artifacts/model.txt"), Artifact)
+
+
 def test_lists_go_over_pages(registry: Registry) -> None:
     for number in range(5):
         registry.create_model(f"m{number}", team="risk" if number % 2 else "fraud")
     listed = registry.models(filter="model.team == 'risk'", order_by="name desc")
     assert [model.name.rpartition("/")[2] for model in listed] == ["m3", "m1"]
     assert [event.type for event in log_of(registry)].count("model.created") == 6
+
+
+def test_errors_say_what_is_wrong(registry: Registry, publish: Callable[[str], str]) -> None:
+    with pytest.raises(errors.NotFound) as missing:
+        registry.model("none")
+    assert missing.value.reason == "RESOURCE_NOT_FOUND"
+    assert missing.value.resource == ("modelregistry.dev/Model", "namespaces/default/models/none")
+    with pytest.raises(errors.AlreadyExists) as taken:
+        registry.create_model("fraud")
+    assert taken.value.reason == "RESOURCE_ALREADY_EXISTS"
+    assert registry.create_model("fraud", exist_ok=True).model_type == "classification"
+    with pytest.raises(errors.InvalidArgument, match=r"model\.tags") as wrong:
+        registry.create_model("no spaces", tags={"k\n": "v"}, team="x" * 300)
+    assert {"model_id", "model.team"} < set(wrong.value.fields)
+    assert {violation.reason for violation in wrong.value.violations} == {"NAME_INVALID", "FIELD_INVALID"}
+    with pytest.raises(errors.FailedPrecondition) as nothing:
+        registry.rollback("fraud")
+    assert nothing.value.reason == "NO_PREVIOUS_VERSION"
+    version = registry.version(publish("one"))
+    registry.promote(version.name)
+    with pytest.raises(errors.Conflict) as changed:
+        registry.transition(version.name, "staging", etag=version.etag)
+    assert changed.value.reason == "ETAG_MISMATCH"
+    with pytest.raises(ValueError, match="STAGE_LIVE"):
+        registry.transition(version.name, "live")
 
 
 def test_a_registry_that_is_away_is_waited_for(server: Server, registry: Registry) -> None:

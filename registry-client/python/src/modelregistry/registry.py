@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 import grpc
+from google.api import field_behavior_pb2
 from google.protobuf.message import Message
 
-from modelregistry.errors import AlreadyExists
+from modelregistry import folder as folders
+from modelregistry import transfer
+from modelregistry.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, Unavailable
 from modelregistry.transport import Transport, channel
-from modelregistry.v1 import artifacts_pb2, models_pb2
+from modelregistry.v1 import artifacts_pb2, lifecycle_pb2, models_pb2
 from modelregistry.v1 import version_service_pb2 as service
 from modelregistry.v1.artifacts_pb2 import Artifact
 from modelregistry.v1.models_pb2 import Model
-from modelregistry.v1.versions_pb2 import Version
+from modelregistry.v1.stages_pb2 import Stage
+from modelregistry.v1.versions_pb2 import VERSION_STATE_FAILED, VERSION_STATE_PENDING, VERSION_STATE_READY, Version
 
 M = TypeVar("M", bound=Message)
 StrPath = str | os.PathLike[str]
@@ -131,3 +136,108 @@ class Registry(AbstractContextManager["Registry"]):
             if not exist_ok or (there := self.model(name)).HasField("delete_time"):
                 raise
             return there
+
+    def publish(
+        self, path: StrPath, model: str, *, version_id: str = "", metrics: Mapping[str, float | Mapping[str, float]] | None = None,
+        params: Mapping[str, Any] | None = None, exclude: Iterable[str] = (), **fields: Any,
+    ) -> Version:  # fmt: skip
+        """Makes a READY version of a folder or of one file. The model has to exist.
+
+        `metrics` are `{"validation.auc": 0.97}` or `{"validation": {"auc": 0.97}}`, `params` the hyper-parameters, and `fields` any others
+        of the version: `framework="sklearn"`, `tags={"region": "eu"}`. Left out are what is no part of a model (`.git`, `__pycache__`,
+        `.env`), what the folder's `.registryignore` names, and `exclude`, in the syntax of `.gitignore`; `!.env` takes that in.
+
+        After an error the version is FAILED. It stays PENDING if the registry was away for too long, or the program ended: then the same
+        call with the same `version_id` goes on with it, and what is there is not sent again.
+        """
+        files = folders.to_publish(Path(path), exclude)
+        version = Version(**fields)
+        for name, value in (metrics or {}).items():
+            split, _, metric = name.partition(".")
+            version.metrics[split].values.update(value if isinstance(value, Mapping) else {metric: value})
+        version.hyperparameters.update(dict(params or {}))
+        request = service.CreateVersionRequest(parent=self.name(model), version_id=version_id, version=version)
+        begun = None
+        try:
+            there = begun = self.call(request, Version)
+        except AlreadyExists as error:
+            if not version_id or error.resource[0] != "modelregistry.dev/Version":
+                raise
+            there = self.version(f"{request.parent}/versions/{version_id}")
+            if there.state != VERSION_STATE_PENDING or there.HasField("delete_time"):
+                raise
+            self._check_taken_up(there, version, files)
+        try:
+            transfer.in_parallel(lambda path: self.upload(there.name, path, files[path]), files, transfer.FILES)
+            done = self.version(there.name)
+            if done.artifact_count != len(files):
+                raise FailedPrecondition(f"{there.name}: somebody else adds to it")
+            # As it is now, or not at all: the same publication may be at work elsewhere.
+            return self.call(service.FinalizeVersionRequest(name=there.name, etag=done.etag if version_id else ""), Version)
+        except Exception as error:
+            if begun and not isinstance(error, Unavailable | DeadlineExceeded):
+                failed = service.FinalizeVersionRequest(name=there.name, state=VERSION_STATE_FAILED, failure_reason=str(error)[:1000])
+                self.call(failed, Version)
+            raise
+
+    def _check_taken_up(self, there: Version, version: Version, files: Mapping[str, Path]) -> None:
+        """Refuses to go on with a version that was described differently, or has other files."""
+        for field in Version.DESCRIPTOR.fields:
+            behavior = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+            # Of the bases, the registry keeps other names than it was given.
+            given = field_behavior_pb2.OPTIONAL in behavior and field.name not in ("etag", "base_versions")
+            if given and getattr(there, field.name) != getattr(version, field.name):
+                raise FailedPrecondition(f"{there.name} is PENDING, and was described differently: {field.name}")
+        for artifact in self.artifacts(there.name):
+            if artifact.path not in files:
+                raise FailedPrecondition(f"{there.name} is PENDING, and has {artifact.path}, which is not to be published")
+
+    def upload(self, version: str, path: str, source: StrPath | bytes, *, type: str = "") -> Artifact:
+        """Adds a file, or bytes, to a version: to a PENDING one, or a plot, a confusion matrix or a log to a READY one."""
+        artifact = Artifact(path=path, type=type or transfer.artifact_type(path))
+        return transfer.upload(self._transport, self.name(version), artifact, source if isinstance(source, bytes) else Path(source))
+
+    def download(self, artifact: str) -> bytes:
+        """The bytes of an artifact, checked."""
+        found = self.artifact(artifact)
+        placed = transfer.chunks_of(self._transport, found)
+        return b"".join(piece for _, piece in transfer.received(self._transport, found.name, placed))
+
+    def open(self, artifact: str) -> BinaryIO:
+        """An artifact as a binary file in memory, whose bytes are checked before the first is read."""
+        return io.BytesIO(self.download(artifact))
+
+    def pull(self, version: str, folder: StrPath, *, overwrite: bool = False, alike: StrPath | None = None) -> Version:
+        """Brings all files of a version into a folder: each is written beside its place, checked, and then takes it.
+
+        A file that is there already is not fetched again, and of one that was cut off or has changed only what is missing, also in the
+        folder `alike`. Files that an earlier pull put there are replaced or removed; where others are in the way nothing is pulled, unless
+        `overwrite` is set. The last thing written is `.model-registry.json`, which says what the folder holds: see `verify_folder`.
+        """
+        found, folder = self.version(version), Path(folder)
+        if found.state != VERSION_STATE_READY or found.source_uri or found.purged:
+            raise FailedPrecondition(f"{found.name} is not READY, was purged, or has its content elsewhere")
+        artifacts = {artifact.path: artifact for artifact in self.artifacts(found.name)}
+        with folders.claimed(folder, folders.Receipt.of(found, artifacts.values()), overwrite) as (missing, check):
+
+            def fetch(file: folders.File) -> None:
+                at, other = folders.join(folder, file.path), folders.join(Path(alike or folder), file.path)
+                transfer.download(self._transport, artifacts[file.path], at, other, check)
+
+            transfer.in_parallel(fetch, missing, transfer.FILES)
+        return found
+
+    def transition(self, version: str, stage: str, *, comment: str = "", etag: str = "") -> Version:
+        """Moves a version to `development`, `staging`, `production` or `archived`; who was there goes where the model's policy says."""
+        request = lifecycle_pb2.TransitionStageRequest(name=self.name(version), comment=comment, etag=etag)
+        request.stage = cast(Stage, Stage.Value(f"STAGE_{stage.upper()}"))
+        return self.call(request, lifecycle_pb2.TransitionStageResponse).version
+
+    def promote(self, version: str, *, comment: str = "") -> Version:
+        """Moves a version to production."""
+        return self.transition(version, "production", comment=comment)
+
+    def rollback(self, model: str, *, comment: str = "") -> Version:
+        """Gives production back to the version that held it before."""
+        request = lifecycle_pb2.RollbackStageRequest(name=self.name(model), comment=comment)
+        return self.call(request, lifecycle_pb2.RollbackStageResponse).version

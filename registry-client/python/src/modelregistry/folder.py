@@ -1,0 +1,198 @@
+"""Local folders: which files of one are published, and a folder that a version is pulled into."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import pathspec
+
+from modelregistry.errors import Conflict, DataLoss, FailedPrecondition, InvalidArgument
+from modelregistry.v1.artifacts_pb2 import Artifact
+from modelregistry.v1.versions_pb2 import Version
+
+try:
+    import fcntl
+except ImportError:  # Without locks, the last pull that comes takes a folder over.
+    fcntl = None  # type: ignore[assignment]
+
+#: What a pulled folder says that it holds, what it says while a pull is at work, and what incomplete files are called.
+RECEIPT, CLAIM, PART = ".model-registry.json", ".model-registry.pull", ".model-registry.part-"
+#: What is no part of a model: histories, caches of tools, what file managers leave, and secrets.
+_TOOLS = [".git", ".hg", ".jj", ".svn", "__pycache__/", ".ipynb_checkpoints/", ".mypy_cache/", ".pytest_cache/", ".ruff_cache/", ".venv/"]
+_LEFT_OUT = [*_TOOLS, ".cache/huggingface/", ".DS_Store", "Thumbs.db", ".env", ".env.*", "/.registryignore"]
+
+
+def to_publish(path: Path, exclude: Iterable[str]) -> dict[str, Path]:
+    """The files of a folder by their paths as artifacts, or the one file that `path` is. A link that leads out of it is refused."""
+    if path.is_file():
+        return {path.name: path}
+    root = path.resolve(strict=True)
+    files: dict[str, Path] = {}
+    ignored = root / ".registryignore"
+    said = ignored.read_text().splitlines() if ignored.is_file() else []
+    spec = pathspec.GitIgnoreSpec.from_lines([*_LEFT_OUT, *said, *exclude])
+    for above, folders, names in os.walk(root, followlinks=True):
+        inside = Path(above).relative_to(root)
+        folders[:] = [name for name in folders if not spec.match_file(f"{(inside / name).as_posix()}/")]
+        names = [name for name in names if not spec.match_file((inside / name).as_posix()) and not name.startswith(PART)]
+        for name in [*folders, *names]:
+            target = Path(above, name).resolve()
+            if not target.is_relative_to(root) or (name in folders and Path(above).resolve().is_relative_to(target)):
+                raise InvalidArgument(f"{Path(above, name)}: the link leads out of the folder, or in a circle")
+        files |= {(inside / name).as_posix(): Path(above, name) for name in names}
+    for own in (RECEIPT, CLAIM):
+        files.pop(own, None)
+    if not files:
+        raise InvalidArgument(f"{path}: no files to publish")
+    return files
+
+
+def join(folder: Path, path: str) -> Path:
+    """Where in a folder an artifact goes. It stays in the folder, whatever the path says."""
+    parts = path.split("/")
+    odd = any(part in ("", ".", "..") or part.startswith(PART) or (os.name == "nt" and ":" in part) for part in parts)
+    if odd or parts[0] in (RECEIPT, CLAIM) or "\\" in path or min(path, default=" ") < " ":
+        raise InvalidArgument(f"{path!r} is not a path inside a folder")
+    return folder.joinpath(*parts)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a pulled folder, as its receipt has it."""
+
+    path: str
+    size: int
+    sha256: str
+    supplementary: bool = False
+    executable: bool = False
+    left_out: bool = False
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether the folder has the file with these bytes."""
+        at, digest = join(folder, self.path), hashlib.sha256()
+        if not at.is_file() or at.is_symlink() or at.stat().st_size != self.size:
+            return False
+        with at.open("rb") as opened:
+            while piece := opened.read(1 << 20):
+                digest.update(piece)
+        return digest.hexdigest() == self.sha256
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a pulled folder says that it holds: the same file that the client in Rust writes and reads."""
+
+    version: str
+    manifest_sha256: str
+    files: tuple[File, ...]
+
+    @classmethod
+    def of(cls, version: Version, artifacts: Iterable[Artifact]) -> Receipt:
+        """That of a version, whose digest has to vouch for its files."""
+        files = tuple(File(a.path, a.size_bytes, a.sha256, a.supplementary, a.executable) for a in artifacts)
+        return cls(version.name, version.manifest_sha256, files).checked()
+
+    @classmethod
+    def read(cls, folder: Path, name: str = RECEIPT) -> Receipt:
+        """That of a folder; or what it says while a pull is at work."""
+        try:
+            read = json.loads((folder / name).read_bytes())
+            return cls(read["version"], read.get("manifest_sha256", ""), tuple(File(**file) for file in read["files"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataLoss(f"{folder / name} is malformed: {error}") from error
+
+    def checked(self) -> Receipt:
+        """The receipt, if its files are those that the version was sealed with."""
+        sealed = sorted((file for file in self.files if not file.supplementary), key=lambda file: file.path.encode())
+        lines = "".join(f"{file.sha256} {file.size} {file.path}\n" for file in sealed)
+        if self.manifest_sha256 not in ("", hashlib.sha256(lines.encode()).hexdigest()):
+            raise DataLoss(f"{self.version}: the files are not those that it was sealed with")
+        return self
+
+    def write(self, folder: Path) -> None:
+        """Makes this the receipt of a folder."""
+        whole = folder / f"{PART}{uuid.uuid4()}"
+        whole.write_text(json.dumps(asdict(self), indent=2))
+        whole.replace(folder / RECEIPT)
+
+
+def verify_folder(folder: str | os.PathLike[str]) -> Receipt:
+    """Checks a pulled folder against what it says that it holds, without a registry. Raises `DataLoss` for what is not so."""
+    folder = Path(folder)
+    receipt = Receipt.read(folder).checked()
+    for file in receipt.files:
+        if not file.left_out and not file.is_in(folder):
+            raise DataLoss(f"{folder / file.path}: missing, or not what was pulled")
+    return receipt
+
+
+def lock(file: IO[bytes] | int, shared: bool = False) -> bool:
+    """Locks a file until it is closed: together with others, or else alone, and false if somebody else has it."""
+    with contextlib.suppress(BlockingIOError):
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, receipt: Receipt, overwrite: bool) -> Iterator[tuple[list[File], Callable[[], None]]]:
+    """Prepares a folder for the files of a receipt, for one pull at a time. Gives those that it lacks, and a check that it is still this
+    pull's. At the end, files of earlier pulls are gone that this version does not have; of anything else nothing is lost.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    root, claim = folder.resolve(), folder / CLAIM
+    before: set[File] = set()
+    for name in (CLAIM, RECEIPT):
+        with contextlib.suppress(OSError, DataLoss, InvalidArgument):
+            before |= {file for file in Receipt.read(folder, name).files if not file.left_out and join(folder, file.path)}
+    with open(claim, "a+b") as held:
+        if not lock(held) or not claim.exists() or not os.path.samestat(os.fstat(held.fileno()), claim.stat()):
+            raise Conflict(f"{folder}: another pull is at work there")
+        missing = [file for file in receipt.files if not file.is_in(folder)]
+        untouched = {file.path for file in before if file.is_in(folder)}
+        lost = [file.path for file in missing if os.path.lexists(join(folder, file.path)) and file.path not in untouched]
+        folded = {file.path.casefold() for file in receipt.files}
+        if len(folded) < len(receipt.files) and (folder / CLAIM.upper()).exists():
+            lost.append("files that differ in case only, which the folder ignores")
+        if lost and not overwrite:
+            if not os.fstat(held.fileno()).st_size:
+                claim.unlink()
+            raise FailedPrecondition(f"{folder}: not put there by a pull, or changed since: {', '.join(lost)}")
+        files = [asdict(file) for file in before.union(receipt.files)]
+        said = json.dumps({"pull": str(uuid.uuid4()), "version": receipt.version, "files": files}).encode()
+        held.truncate(0)
+        held.write(said)
+        held.flush()
+
+        def check() -> None:
+            if not claim.exists() or claim.read_bytes() != said:
+                raise Conflict(f"{folder}: another pull has taken it over")
+
+        if missing:
+            (folder / RECEIPT).unlink(missing_ok=True)
+        wanted = {file.path for file in receipt.files}
+        for path in untouched - wanted:
+            if join(root, path).resolve().is_relative_to(root):
+                join(root, path).unlink()
+                with contextlib.suppress(OSError):
+                    os.removedirs(join(root, path).parent)
+        for file in missing:
+            parent = join(root, file.path).parent
+            if not parent.resolve().is_relative_to(root):
+                raise InvalidArgument(f"{parent}: the link leads out of the folder")
+            parent.mkdir(parents=True, exist_ok=True)
+        yield missing, check
+        check()
+        for part in filter(Path.is_file, root.rglob(f"{PART}*")):
+            part.unlink()
+        receipt.write(folder)
+        claim.unlink()
