@@ -16,7 +16,7 @@ from modelregistry.v1.models_pb2 import Model
 from modelregistry.v1.stages_pb2 import STAGE_ARCHIVED, STAGE_PRODUCTION
 from modelregistry.v1.versions_pb2 import Version
 
-from .conftest import Server
+from .conftest import Line, Server
 
 
 def log_of(registry: Registry) -> list[Event]:
@@ -69,6 +69,22 @@ def test_errors_say_what_is_wrong(registry: Registry, publish: Callable[[str], s
     assert changed.value.reason == "ETAG_MISMATCH"
     with pytest.raises(ValueError, match="STAGE_LIVE"):
         registry.transition(version.name, "live")
+
+
+def test_a_mutation_whose_answer_was_lost_happens_once(server: Server, line: Line, registry: Registry) -> None:
+    with Registry.connect(line.address) as there, registry.watch(types=["model.created"]) as watch:
+        assert next(watch).kind == "created"
+        there.model("fraud")
+        line.loses_answers = True
+        calling = threading.Thread(target=there.create_model, args=("once",))
+        calling.start()
+        assert next(change for change in watch if change.events).events[0].name
+        line.cut()
+        line.mend()
+        calling.join()
+    created = [event for event in log_of(registry) if event.type == "model.created" and event.after.model.name.endswith("/once")]
+    assert len(created) == 1
+    assert created[0].request_id
 
 
 def test_a_registry_that_is_away_is_waited_for(server: Server, registry: Registry) -> None:

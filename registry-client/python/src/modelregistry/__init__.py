@@ -3,5 +3,6 @@
 from modelregistry.errors import RegistryError
 from modelregistry.folder import verify_folder
 from modelregistry.registry import Registry
+from modelregistry.watch import Change, Watch
 
-__all__ = ["Registry", "RegistryError", "verify_folder"]
+__all__ = ["Change", "Registry", "RegistryError", "Watch", "verify_folder"]

@@ -21,9 +21,11 @@ from modelregistry.transport import Transport, channel
 from modelregistry.v1 import artifacts_pb2, lifecycle_pb2, models_pb2
 from modelregistry.v1 import version_service_pb2 as service
 from modelregistry.v1.artifacts_pb2 import Artifact
+from modelregistry.v1.events_pb2 import WatchEventsRequest
 from modelregistry.v1.models_pb2 import Model
 from modelregistry.v1.stages_pb2 import Stage
 from modelregistry.v1.versions_pb2 import VERSION_STATE_FAILED, VERSION_STATE_PENDING, VERSION_STATE_READY, Version
+from modelregistry.watch import Watch
 
 M = TypeVar("M", bound=Message)
 StrPath = str | os.PathLike[str]
@@ -241,3 +243,14 @@ class Registry(AbstractContextManager["Registry"]):
         """Gives production back to the version that held it before."""
         request = lifecycle_pb2.RollbackStageRequest(name=self.name(model), comment=comment)
         return self.call(request, lifecycle_pb2.RollbackStageResponse).version
+
+    def watch(self, parent: str = "", *, types: Iterable[str] = (), filter: str = "", after: int | None = None, hash: bytes = b"") -> Watch:
+        """What happens to a model or version and all below it, or to everything: from now on, or after a revision; 0 is the whole log.
+
+        `types` are such as `version.stage_transitioned` or `version.*`. With the `hash` of the revision, the watch fails rather than leave
+        something out if the registry was restored from a backup meanwhile.
+        """
+        request = WatchEventsRequest(parent=parent and self.name(parent), types=types, filter=filter, after_hash=hash)
+        if after is not None:
+            request.after_revision = after
+        return Watch(self._transport, request)
