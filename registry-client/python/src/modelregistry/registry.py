@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from modelregistry import folder as folders
 from modelregistry import transfer
 from modelregistry.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, Unavailable
+from modelregistry.follow import Follower
 from modelregistry.transport import Transport, channel
 from modelregistry.v1 import artifacts_pb2, lifecycle_pb2, models_pb2
 from modelregistry.v1 import version_service_pb2 as service
@@ -28,6 +29,7 @@ from modelregistry.v1.versions_pb2 import VERSION_STATE_FAILED, VERSION_STATE_PE
 from modelregistry.watch import Watch
 
 M = TypeVar("M", bound=Message)
+T = TypeVar("T")
 StrPath = str | os.PathLike[str]
 
 
@@ -254,3 +256,19 @@ class Registry(AbstractContextManager["Registry"]):
         if after is not None:
             request.after_revision = after
         return Watch(self._transport, request)
+
+    def follow(
+        self, name: str, load: Callable[[Path, Version], T], *, check: Callable[[T], object] | None = None, cache: StrPath | None = None,
+        jitter: float = 0.0, backoff: float = 1.0, on_change: Callable[[Follower[T]], object] | None = None,
+    ) -> Follower[T]:  # fmt: skip
+        """Keeps the model loaded that a name such as `fraud@production` stands for, in a thread of its own. Returns once one serves.
+
+        On a promotion the version is fetched and verified, `load` makes of its folder what the program wants, `check` may raise to refuse
+        that, and then `current()` returns it. Of several promotions in a row only the last is loaded. After a failure the last good version
+        stays, and there is another attempt `backoff` seconds later, then after twice as many, up to a minute. If the registry or its
+        version is not to be had at the start, the last good one of `cache` serves: a folder that several processes may share, unless given
+        ~/.cache/model-registry. Followers wait up to `jitter` seconds, so that many do not fetch together. `on_change` is called after each
+        swap and failure.
+        """
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "model-registry"
+        return Follower(self, self.name(name), load, check, Path(cache) if cache else home, jitter, backoff, on_change)

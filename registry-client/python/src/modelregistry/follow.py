@@ -1,0 +1,196 @@
+"""A model in memory that is always the one that a name stands for."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import math
+import os
+import random
+import shutil
+import threading
+import time
+import urllib.parse
+import uuid
+import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from modelregistry.errors import Conflict, NotFound, RegistryError, Unavailable
+from modelregistry.folder import lock, verify_folder
+from modelregistry.v1.versions_pb2 import Version
+from modelregistry.watch import Watch
+
+if TYPE_CHECKING:
+    from modelregistry.registry import Registry
+
+T = TypeVar("T")
+_log = logging.getLogger("modelregistry")
+#: What may change the version that a name stands for.
+_TYPES = ("version.*", "alias.*", "model.*")
+
+
+@dataclass(frozen=True)
+class Served(Generic[T]):
+    """A version that is loaded. Take it once for a request, so that all of the request sees one model."""
+
+    version: Version
+    folder: Path
+    model: T
+
+
+class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
+    """Follows a name, see `Registry.follow`, until it is closed."""
+
+    #: Why the version that the name stands for does not serve; None if it does, as far as is known.
+    error: Exception | None = None
+
+    def __init__(
+        self, registry: Registry, name: str, load: Callable[[Path, Version], T], check: Callable[[T], object] | None, cache: Path,
+        jitter: float, backoff: float, on_change: Callable[[Follower[T]], object] | None,
+    ) -> None:  # fmt: skip
+        self._name, self._load, self._check, self._jitter, self._backoff = name, load, check, jitter, backoff
+        self._on_change, self._cache = on_change, cache / urllib.parse.quote(name, safe="@")
+        self._served: Served[T] | None = None
+        self._failures, self._due = 0, 0.0
+        # The file that has the last good version; by its time, when that was known to be the right one.
+        self._good = self._cache / "last-good"
+        # A copy, whose calls end when this ends.
+        self._registry = copy.copy(registry)
+        transport = self._registry._transport = copy.copy(registry._transport)
+        self._stopped = transport.stopped = threading.Event()
+        self._cache.mkdir(parents=True, exist_ok=True)
+        # What is in the cache serves better now than another one later.
+        transport.retry_for = 0.0 if self._good.exists() else transport.retry_for
+        try:
+            self._update()
+        except Exception as error:
+            transport.retry_for, self.error = registry._transport.retry_for, error
+            try:
+                self._serve(Version.FromString(self._good.read_bytes()), lambda _, folder: verify_folder(folder))
+                _log.warning("%s: begins with %s out of the cache: %s", name, self.current().version.name, error)
+            except Exception as unfit:
+                if not isinstance(error, Unavailable):
+                    raise error from unfit
+                self._update()
+                self.error = None
+        transport.retry_for = registry._transport.retry_for
+        self._watch = self._begin()
+        self._thread = threading.Thread(target=self._run, name=f"follow {name}", daemon=True)
+        self._thread.start()
+
+    def current(self) -> Served[T]:
+        """What serves now."""
+        if self._served is None:
+            raise RuntimeError("nothing serves yet")
+        return self._served
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether another version may be the right one by now: the registry is away, or its version could not be loaded."""
+        return self.error is not None or self._watch.away
+
+    @property
+    def age(self) -> float:
+        """The seconds since what serves was known to be the right version, also by an earlier process; 0 if it is."""
+        return max(0.0, time.time() - self._good.stat().st_mtime) if self.is_stale else 0.0
+
+    def close(self) -> None:
+        """Stops following. What serves stays usable."""
+        self._stopped.set()
+        self._watch.close()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _begin(self) -> Watch:
+        return self._registry.watch(self._name.partition("@")[0].partition("/versions/")[0], types=_TYPES)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                for change in self._watch:
+                    # Of events that piled up meanwhile, the first leads to the newest version, and the others find it served.
+                    if change.kind != "bookmark" or (self.error and time.monotonic() >= self._due):
+                        self._try()
+                    elif not self.error:
+                        os.utime(self._good)
+            except RegistryError as error:
+                _log.warning("%s: watching anew: %s", self._name, error)
+                self._stopped.wait(self._backoff)
+                self._watch = self._begin()
+                if self._stopped.is_set():
+                    self._watch.close()
+
+    def _try(self) -> None:
+        """Brings what serves up to date, or notes why it can't, and when to try again."""
+        before = (self._served, self.error)
+        try:
+            self._update()
+            self.error, self._failures = None, 0
+        except Exception as error:
+            if self._stopped.is_set():
+                return
+            self.error, self._failures = error, self._failures + 1
+            delay = min(self._backoff * 2.0 ** min(self._failures - 1, 30), 60.0) * random.uniform(0.5, 1)
+            # The watch tells when a name that stands for nothing does again.
+            self._due = time.monotonic() + (math.inf if isinstance(error, NotFound) else delay)
+            _log.warning("%s: stays with %s: %s", self._name, self.current().version.name, error)
+        if self._on_change and before != (self._served, self.error):
+            self._on_change(self)
+
+    def _update(self) -> None:
+        version = self._registry.version(self._name)
+        if self._served is None or version.uid != self._served.version.uid:
+            if self._served and self._jitter and not self._stopped.wait(random.uniform(0, self._jitter)):
+                version = self._registry.version(self._name)
+            self._serve(version, self._fetch)
+        whole = self._cache / f"{uuid.uuid4()}.new"
+        whole.write_bytes(version.SerializeToString())
+        whole.replace(self._good)
+        folders = sorted(filter(Path.is_dir, self._cache.iterdir()), key=lambda folder: folder.stat().st_mtime)
+        # The last two stay, and what somebody uses.
+        for folder in folders[:-2]:
+            with folder.with_suffix(".lock").open("ab") as held, contextlib.suppress(OSError):
+                if lock(held):
+                    shutil.rmtree(folder)
+
+    def _fetch(self, version: Version, folder: Path) -> None:
+        while True:
+            try:
+                # Files that are damaged, or somebody else's, are mended.
+                self._registry.pull(version.name, folder, overwrite=True, alike=self._served.folder if self._served else None)
+                return
+            except Conflict:
+                # Another process pulls it.
+                if self._stopped.wait(0.1):
+                    raise
+
+    def _serve(self, version: Version, provide: Callable[[Version, Path], object]) -> None:
+        """Loads a version whose folder `provide` makes whole, and swaps it in."""
+        folder = self._cache / version.uid
+        held = os.open(folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT)
+        try:
+            # Perhaps another process removes the folder just now.
+            lock(held, shared=True)
+            provide(version, folder)
+            model = self._load(folder, version)
+            if self._check:
+                self._check(model)
+            self._served = Served(version, folder, model)
+        except BaseException:
+            # The first to be removed.
+            with contextlib.suppress(OSError):
+                os.utime(folder, (0, 0))
+            os.close(held)
+            raise
+        # As long as somebody has it, no process removes the folder.
+        weakref.finalize(self._served, os.close, held)
+        folder.touch()
+        _log.info("%s: serves %s", self._name, version.name)

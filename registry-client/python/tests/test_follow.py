@@ -1,0 +1,244 @@
+"""Following: what serves is the right version, or the last good one."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from modelregistry import Follower, Registry, errors
+from modelregistry.v1.versions_pb2 import Version
+
+from .conftest import Line, Server
+
+
+class Service:
+    """A service that serves what a file says, and notes what it loads and what becomes of that."""
+
+    def __init__(self, registry: Registry, cache: Path) -> None:
+        self.registry, self.cache = registry, cache
+        self.loaded: list[str] = []
+        self.changes: queue.Queue[tuple[str, Exception | None]] = queue.Queue()
+        #: Loading waits for this one.
+        self.may_load = threading.Event()
+        self.may_load.set()
+        self.loading = threading.Event()
+
+    def load(self, folder: Path, version: Version) -> str:
+        self.loading.set()
+        assert self.may_load.wait(30)
+        says = (folder / "model.txt").read_text()
+        self.loaded.append(says)
+        if says.startswith("broken"):
+            raise ValueError(f"can't load {says}")
+        return says
+
+    def check(self, says: str) -> None:
+        if says.startswith("bad"):
+            raise ValueError(f"bad answers from {says}")
+
+    def follow(self, name: str = "fraud@production", backoff: float = 0.05) -> Follower[str]:
+        def note(follower: Follower[str]) -> None:
+            self.changes.put((follower.current().model, follower.error))
+
+        return self.registry.follow(name, self.load, check=self.check, cache=self.cache, backoff=backoff, on_change=note)
+
+    def next(self) -> tuple[str, str]:
+        """What serves after the next change, and what is wrong."""
+        says, error = self.changes.get(timeout=30)
+        return says, str(error or "")
+
+
+@pytest.fixture
+def service(registry: Registry, tmp_path: Path) -> Service:
+    return Service(registry, tmp_path / "cache")
+
+
+@pytest.fixture
+def far(server: Server, line: Line, registry: Registry, tmp_path: Path) -> Iterator[Service]:
+    """One that reaches the registry over the line."""
+    with Registry.connect(line.address) as there:
+        yield Service(there, tmp_path / "cache")
+
+
+@pytest.fixture
+def hasty(far: Service, line: Line) -> Iterator[Service]:
+    """The same, which does not wait for a registry that is away."""
+    with Registry.connect(line.address, retry_for=0) as there:
+        yield Service(there, far.cache)
+
+
+def test_promotions_and_rollbacks_are_followed(registry: Registry, publish: Callable[[str], str], service: Service) -> None:
+    with pytest.raises(errors.NotFound):
+        service.follow()
+    registry.promote(publish("one"))
+    with service.follow() as follower:
+        first = follower.current()
+        assert (first.model, first.version.number) == ("one", 1)
+        registry.promote(publish("two"))
+        assert service.next() == ("two", "")
+        registry.rollback("fraud")
+        assert service.next() == ("one", "")
+        assert follower.current().folder == first.folder
+        assert (follower.error, follower.is_stale, follower.age) == (None, False, 0.0)
+    assert follower.current().model == "one"
+
+
+def test_no_request_sees_anything_but_a_version_that_was_served(
+    registry: Registry, publish: Callable[[str], str], service: Service
+) -> None:
+    """Eight threads ask all the while that ten promotions and rollbacks go through."""
+    one, _ = publish("1"), publish("2")
+    registry.promote(one)
+    done = threading.Event()
+    torn: list[object] = []
+    asked: set[str] = set()
+
+    def ask() -> None:
+        while not done.is_set():
+            served = follower.current()
+            asked.add(served.model)
+            if served.model != str(served.version.number) or not (served.folder / "model.txt").exists():
+                torn.append(served)
+
+    with service.follow() as follower:
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for _ in range(5):
+            registry.promote("fraud/versions/2")
+            assert service.next() == ("2", "")
+            registry.rollback("fraud")
+            assert service.next() == ("1", "")
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert torn == []
+    assert asked == {"1", "2"}
+
+
+def test_of_several_promotions_the_last_is_loaded(registry: Registry, publish: Callable[[str], str], service: Service) -> None:
+    names = [publish(says) for says in ("one", "two", "three", "four", "five")]
+    registry.promote(names[0])
+    with service.follow():
+        service.may_load.clear()
+        service.loading.clear()
+        registry.promote(names[1])
+        assert service.loading.wait(30)
+        for name in names[2:]:
+            registry.promote(name)
+        service.may_load.set()
+        assert service.next() == ("two", "")
+        assert service.next() == ("five", "")
+    assert service.loaded == ["one", "two", "five"]
+
+
+@pytest.mark.parametrize("says", ["broken", "bad"])
+def test_a_version_that_is_no_good_is_not_served(says: str, registry: Registry, publish: Callable[[str], str], service: Service) -> None:
+    registry.promote(publish("one"))
+    with service.follow() as follower:
+        registry.promote(publish(says))
+        serves, why = service.next()
+        assert serves == "one"
+        assert says in why
+        assert follower.is_stale
+        # It tries again by itself.
+        assert service.next()[0] == "one"
+        registry.promote(publish("good"))
+        while (now := service.next()) != ("good", ""):
+            assert now[0] == "one"
+        # What is kept for a rollback is what served.
+        assert {path.read_text() for path in service.cache.rglob("model.txt")} == {"one", "good"}
+    # A start with a broken version in production serves the last good one, too.
+    registry.promote(f"fraud/versions/{2}")
+    with service.follow() as follower:
+        assert follower.current().model == "good"
+        assert says in str(follower.error)
+
+
+def test_an_outage_is_outlived(registry: Registry, publish: Callable[[str], str], line: Line, far: Service) -> None:
+    registry.promote(publish("one"))
+    with far.follow() as follower:
+        line.cut()
+        registry.promote(publish("two"))
+        assert follower.current().model == "one"
+        line.mend()
+        assert far.next() == ("two", "")
+
+
+def test_it_starts_out_of_the_cache(
+    registry: Registry, publish: Callable[[str], str], line: Line, far: Service, hasty: Service
+) -> None:
+    registry.promote(publish("one"))
+    line.cut()
+    with pytest.raises(errors.Unavailable):
+        hasty.follow()
+    line.mend()
+    far.follow().close()
+    line.cut()
+    registry.promote(publish("two"))
+    with far.follow() as follower:
+        assert follower.current().model == "one"
+        assert follower.is_stale
+        assert follower.age > 0
+        assert isinstance(follower.error, errors.Unavailable)
+        line.mend()
+        assert far.next() == ("two", "")
+        assert follower.error is None
+
+
+def test_a_damaged_cache_is_not_served(
+    registry: Registry, publish: Callable[[str], str], line: Line, far: Service, hasty: Service
+) -> None:
+    registry.promote(publish("one"))
+    with far.follow() as follower:
+        file = follower.current().folder / "model.txt"
+    file.write_text("eno")
+    line.cut()
+    with pytest.raises(errors.Unavailable):
+        hasty.follow()
+    assert hasty.loaded == []
+    line.mend()
+    with far.follow() as follower:
+        assert follower.current().model == "one"
+
+
+def test_two_versions_stay_in_the_cache(registry: Registry, publish: Callable[[str], str], service: Service) -> None:
+    registry.promote(publish("0"))
+    with service.follow() as follower:
+        kept = follower.current()
+        for number in range(1, 5):
+            registry.promote(publish(str(number)))
+            assert service.next() == (str(number), "")
+        folders = {path.parent for path in service.cache.rglob("model.txt")}
+        # The two last ones, and the one that somebody uses.
+        assert {(path / "model.txt").read_text() for path in folders} == {"0", "3", "4"}
+        assert (kept.folder / "model.txt").read_text() == "0"
+
+
+def test_two_services_share_a_cache(registry: Registry, publish: Callable[[str], str], service: Service) -> None:
+    registry.promote(publish("one"))
+    other = Service(registry, service.cache)
+    with service.follow() as one, other.follow() as two:
+        assert one.current().folder == two.current().folder
+        registry.promote(publish("two"))
+        assert service.next() == ("two", "")
+        assert other.next() == ("two", "")
+
+
+def test_a_name_that_stands_for_nothing_any_more(registry: Registry, publish: Callable[[str], str], service: Service) -> None:
+    one = publish("one")
+    registry.promote(one)
+    with service.follow() as follower:
+        registry.transition(one, "archived")
+        serves, why = service.next()
+        assert serves == "one"
+        assert "production" in why
+        registry.promote(one)
+        # It may have looked twice meanwhile.
+        while (now := service.next()) != ("one", ""):
+            assert now == (serves, why)
+        assert follower.error is None
