@@ -30,6 +30,9 @@ trap - EXIT
 step "clients of other languages"
 tests/languages/run.sh target/release/registry-server
 
+step "the Python package with the newest of all that it needs, and its examples"
+tests/python.sh target/release/registry-server newest
+
 step "conditions, held against another implementation of CEL"
 python3 -m venv "$work/cel"
 "$work/cel/bin/pip" install --quiet --disable-pip-version-check -r tests/data/cel/requirements.txt

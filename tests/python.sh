@@ -32,5 +32,5 @@ else
 fi
 ruff check --quiet --no-cache --output-format concise --exclude build .
 mypy --no-error-summary --cache-dir "$work/mypy" -p modelregistry
-mypy --no-error-summary --cache-dir "$work/mypy" tests
+mypy --no-error-summary --cache-dir "$work/mypy" tests examples
 python -m pytest --quiet -p no:cacheprovider --basetemp "$work/pytest" "${tests[@]}"
