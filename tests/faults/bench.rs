@@ -164,18 +164,26 @@ fn a_registry_is_filled() {
 }
 
 #[test]
-fn a_filled_registry_is_read() {
-    let (_folder, server) = server();
+fn a_filled_registry_is_asked() {
+    let (folder, server) = server();
     let ctl = Ctl::new(&server);
     let lists = [&["-n", "large", "bench", "lists"], LITTLE].concat();
     for (empty, expected) in [(&lists[..], 3), (&lists[2..], 1)] {
         let (code, said) = ctl.fails(empty);
         assert!(code == Some(expected) && said.contains("bench fill"), "{code:?}: {said}");
     }
-    ctl.json(&["-n", "large", "bench", "fill", "--models", "2", "--versions", "1000", "--clients", "4"]);
-    let said = ctl.json(&lists);
-    let resources: Vec<_> =
-        said.iter().map(|of| (of["question"].as_str().unwrap(), of["resources"].as_i64().unwrap())).collect();
+    ctl.json(&["-n", "large", "bench", "fill", "--models", "50", "--versions", "1000", "--clients", "4"]);
+    let (pid, folder) = (server.id().to_string(), folder.path().to_str().unwrap());
+    let said = ctl.json(&[&lists[..], &["--server-pid", &pid, "--storage-path", folder]].concat()).remove(0);
+    let registry = &said["registry"];
+    assert_eq!((&registry["models"], &registry["versions"]), (&50.into(), &1000.into()), "{said}");
+    for bytes in ["index_bytes", "resident_bytes", "disk_bytes"] {
+        assert!(registry[bytes].as_i64().unwrap() > 0, "{bytes} of {said}");
+    }
+
+    let questions = said["questions"].as_array().unwrap();
+    let by_one: Vec<_> = questions.iter().filter(|of| of["clients"] == 1).collect();
+    let returned = by_one.iter().map(|of| (of["question"].as_str().unwrap(), of["returned"].as_i64().unwrap()));
     let expected = [
         ("get a version", 1),
         ("50 of a model", 50),
@@ -184,9 +192,20 @@ fn a_filled_registry_is_read() {
         ("50 by an unselective filter", 50),
         ("50 by a metric", 50),
         ("50 by a filter and a metric", 50),
+        ("search for a rare word", 20),
+        ("search for two frequent words", 50),
+        ("counts by framework and stage, of a filter", 12),
+        ("trend of the largest model's metric", 100),
+        ("what was in production then", 1),
+        ("50 of the largest model, when it had half", 50),
     ];
-    assert_eq!(resources, expected);
-    for of in said {
+    assert_eq!(returned.collect::<Vec<_>>(), expected);
+    let read: Vec<_> =
+        by_one.iter().filter_map(|of| Some((of["records_read"].as_i64()?, of["returned"].as_i64()?))).collect();
+    assert_eq!(read.len(), 6, "the lists of what is: {said}");
+    assert!(read.iter().all(|(read, returned)| (*returned..10 * returned).contains(read)), "{read:?}");
+    assert!(questions.iter().any(|of| of["clients"].as_i64().unwrap() > 1), "{said}");
+    for of in questions {
         assert!(
             of["p50_micros"].as_f64().unwrap() > 0.0 && of["p50_micros"].as_f64() <= of["p99_micros"].as_f64(),
             "{of}"

@@ -30,8 +30,9 @@ pub(crate) enum Figure {
     /// Nothing: it fills the registry with models and versions as a large one has them, and leaves them there, in the namespace of
     /// `--namespace`. The same options give the same ones; after a fill that broke off, they go on with it. Only by itself.
     Fill,
-    /// Reading a registry that was filled with `fill`, in the namespace of `--namespace`: a version, and lists with and without filters. An
-    /// answer is complete: a page that is short is gone on with. Only by itself, and when it is asked for.
+    /// Asking a registry that was filled with `fill`, in the namespace of `--namespace`: versions, lists, searches, counts, a trend, and what
+    /// was; by one client and by all of them, when the index is ready. An answer is complete: a page that is short is gone on with. Only by
+    /// itself, and when it is asked for.
     Lists,
     /// Making versions while the registry is backed up. Only when it is asked for.
     Backup,
@@ -82,15 +83,15 @@ pub(crate) struct Bench {
     /// How many promotions a second `watchers` are told of.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
-    /// The server's process id, if it is on this machine: `watchers` says what a watcher takes of its memory. One that was just started
-    /// tells it best: what others have left is used first.
+    /// The server's process id, if it is on this machine: `watchers` says what a watcher takes of its memory, and `lists` what the server
+    /// does. Of a watcher one that was just started tells it best: what others have left is used first.
     #[arg(long, value_name = "PID")]
     pub(crate) server_pid: Option<u32>,
     /// How large the artifact is.
     #[arg(long, default_value_t = 1024)]
     pub(crate) artifact_mib: u64,
     /// Measure `create` and `promote` against inserts into this PostgreSQL database, best the one that the registry is on, instead of a
-    /// file.
+    /// file. `lists` says what it takes on the disk.
     #[arg(long, value_name = "URL")]
     pub(crate) postgres: Option<String>,
     /// How many versions `backup`, `growth` and `fill` make [default: 100000 for `backup`, 1000000 for the others]
@@ -102,8 +103,8 @@ pub(crate) struct Bench {
     /// What `fill` makes is random, and always the same for the same number.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// The server's storage path, if it is on this machine, and its store the embedded one: `growth` says what a version takes on the disk,
-    /// where there are enough of them: room is reserved in steps.
+    /// The server's storage path, if it is on this machine, and its store the embedded one: `lists` says what it takes on the disk, and
+    /// `growth` what a version does, where there are enough of them: room is reserved in steps.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) storage_path: Option<PathBuf>,
     /// Where the floors write: best on the disk that the registry is on.

@@ -120,7 +120,7 @@ async fn on_disk_figure(setup: &Setup, filled: &Models, bytes: u64, versions: u6
 }
 
 /// What a folder takes on the disk, with all that is in it.
-fn on_disk(folder: &Path) -> Result<u64, Failure> {
+pub(super) fn on_disk(folder: &Path) -> Result<u64, Failure> {
     let cannot = |error| format!("can't read {}: {error}", folder.display());
     let mut bytes = 0;
     for entry in fs::read_dir(folder).map_err(cannot)? {

@@ -21,6 +21,12 @@ async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
     Ok(client)
 }
 
+/// What a database takes on the disk, without what it keeps of its log.
+pub(super) async fn database_bytes(url: &str) -> Result<u64, Failure> {
+    let row = connect(url).await?.query_one("SELECT pg_database_size(current_database())", &[]).await?;
+    Ok(row.try_get::<_, i64>(0)?.cast_unsigned())
+}
+
 impl Inserts {
     pub(super) async fn open(url: &str, run: &str, connections: usize) -> Result<Self, Failure> {
         let table = format!("bench_{run}");

@@ -1,42 +1,58 @@
-//! What a filled registry answers, and how fast: a version, and pages of lists, each against a bare tonic service that has the answer in its
-//! memory.
+//! What a filled registry answers, and how fast: versions, lists, searches, counts and the past, each against a bare tonic service that has
+//! the answer in its memory, asked by one client and by many.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rand::RngExt as _;
-use registry_client::pb::version_service_client::VersionServiceClient;
 use registry_client::{RegistryClient, pb};
 use serde::Serialize;
-use tonic::Status;
-use tonic::transport::Channel;
 
-use super::catalogue::SELECTIVE;
+use super::growth::on_disk;
+use super::inserts::database_bytes;
 use super::load::{in_turns, run};
-use super::{Setup, floor};
-use crate::failure::Hinted;
-use crate::output::Column;
+use super::questions::{Ask, questions};
+use super::stock::Stock;
+use super::{Setup, resident};
+use crate::output::{Column, bytes, count};
 use crate::{Context, Failure};
 
-/// How many resources a page has.
-const PAGE: usize = 50;
-/// What nearly all versions meet.
-const UNSELECTIVE: &str = r#"version.metrics["validation"]["auc"] > 0.5"#;
-/// The best of all versions first.
-const METRIC: &str = "metrics.validation.auc desc";
-const FILL: &str = "fill it with registryctl bench fill";
-/// How many models are read at once.
-const MODELS: i32 = 1000;
+/// How often the server is asked whether its index is ready.
+const ASKED_AGAIN: Duration = Duration::from_millis(100);
 
-/// A question and its answers.
 #[derive(Debug, Serialize)]
 struct Measured {
+    registry: Registry,
+    questions: Vec<Question>,
+}
+
+/// What was asked.
+#[derive(Debug, Serialize)]
+struct Registry {
+    /// Of the namespace.
+    models: usize,
+    versions: u64,
+    /// The index, by its own count.
+    index_bytes: i64,
+    /// What the server takes of the memory after all questions, if its process is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resident_bytes: Option<u64>,
+    /// What its store takes on the disk, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_bytes: Option<u64>,
+}
+
+/// A question, asked by so many clients at once.
+#[derive(Debug, Serialize)]
+struct Question {
     question: &'static str,
-    /// As many as were asked for, or fewer if each would not get an answer within a round.
+    /// One, or as many as were asked for, or fewer if each would not get an answer within a round.
     clients: usize,
-    /// What one answer has, and how many calls brought it: a page that is short has a token to go on with.
-    resources: usize,
+    /// How many resources, counts or values an answer has, and how many calls brought it: a page that is short has a token to go on with.
+    returned: usize,
     calls: usize,
+    /// How many records the server looked at for an answer; only of lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records_read: Option<i64>,
     p50_micros: f64,
     p99_micros: f64,
     per_second: f64,
@@ -45,165 +61,100 @@ struct Measured {
     ratio: f64,
 }
 
-/// What is asked for.
-#[derive(Debug, Clone)]
-enum Ask {
-    /// Any version.
-    Get,
-    /// The first versions of any model that has enough.
-    OfAModel,
-    /// As many versions as a page has, in as many calls as that takes.
-    Page(pb::ListVersionsRequest),
-}
-
-/// A line of the table for each. Whoever adds one adds it here.
-fn questions(namespace: &str) -> Vec<(&'static str, Ask)> {
-    let page = |filter: &str| {
-        let (parent, filter) = (format!("{namespace}/models/-"), filter.to_owned());
-        pb::ListVersionsRequest { parent, filter, ..Default::default() }
-    };
-    let by_metric = pb::ListVersionsRequest { order_by: METRIC.to_owned(), ..page("") };
-    let of_many = pb::ListVersionsRequest { order_by: METRIC.to_owned(), ..page(UNSELECTIVE) };
-    vec![
-        ("get a version", Ask::Get),
-        ("50 of a model", Ask::OfAModel),
-        ("50 of all models", Ask::Page(page(""))),
-        ("50 by a selective filter", Ask::Page(page(SELECTIVE))),
-        ("50 by an unselective filter", Ask::Page(page(UNSELECTIVE))),
-        ("50 by a metric", Ask::Page(by_metric)),
-        ("50 by a filter and a metric", Ask::Page(of_many)),
-    ]
-}
-
 /// Asks everything, in turns with the floor.
 pub(super) async fn lists(context: &Context, setup: &Arc<Setup>) -> Result<(), Failure> {
-    let namespace = context.namespace.as_deref().unwrap_or("default");
-    let namespace = format!("namespaces/{namespace}");
-    let filled = Filled::read(&context.client, &namespace).await;
-    let filled = filled.map_err(|error| Hinted::if_for(pb::ErrorReason::ResourceNotFound, error, FILL))?;
-    let filled = Arc::new(filled);
+    let options = &setup.options;
+    let disk = |of: &Setup| of.options.storage_path.as_deref().map(on_disk).transpose();
+    // What can't be read is said before anything is measured.
+    options.server_pid.map(resident).transpose()?;
+    disk(setup)?;
+    let namespace = format!("namespaces/{}", context.namespace.as_deref().unwrap_or("default"));
+    let index = index(&context.client).await?;
+    let stock = Arc::new(Stock::read(&context.client, &namespace).await?);
     let mut all = Vec::new();
-    for (question, ask) in questions(&namespace) {
-        all.push(measure(setup, &filled, question, ask).await?);
+    for (question, ask) in questions(&namespace, &stock) {
+        all.extend(measure(setup, &stock, question, ask).await?);
     }
-    print(context, &all)
+    let disk_bytes = match &options.postgres {
+        Some(url) => Some(database_bytes(url).await?),
+        None => disk(setup)?,
+    };
+    let registry = Registry {
+        models: stock.models(),
+        versions: stock.versions(),
+        index_bytes: index.size_bytes,
+        resident_bytes: options.server_pid.map(resident).transpose()?,
+        disk_bytes,
+    };
+    print(context, &Measured { registry, questions: all })
 }
 
+/// The index, when it is not being built any more: without it, other things would be measured.
+async fn index(client: &RegistryClient) -> Result<pb::IndexStatus, Failure> {
+    loop {
+        let index = client.status().await?.index.unwrap_or_default();
+        if index.state() != pb::IndexState::Building {
+            return Ok(index);
+        }
+        tokio::time::sleep(ASKED_AGAIN).await;
+    }
+}
+
+/// By one client, and by as many as were asked for.
 async fn measure(
     setup: &Arc<Setup>,
-    filled: &Arc<Filled>,
+    stock: &Arc<Stock>,
     question: &'static str,
     ask: Ask,
-) -> Result<Measured, Failure> {
+) -> Result<Vec<Question>, Failure> {
+    let answer = ask.answer(stock, setup.registry(0), true).await?;
+    answer.reply.set_floor(setup.floor(0)).await?;
     let began = Instant::now();
-    let (answer, calls) = filled.answer(&ask, setup.registry(0)).await?;
+    ask.answer(stock, setup.registry(0), false).await?;
     let fit = setup.round().as_secs_f64() / began.elapsed().as_secs_f64();
-    let clients = (fit as usize).clamp(1, setup.options.clients);
-    floor::set(setup.floor(0), &answer).await?;
-    let ours = || {
-        let (setup, filled, ask) = (Arc::clone(setup), Arc::clone(filled), ask.clone());
-        let round = setup.round();
-        run(clients, round, move |client, _| {
-            let (channel, filled, ask) = (setup.registry(client), Arc::clone(&filled), ask.clone());
-            async move { filled.answer(&ask, channel).await.map(drop) }
+    let many = (fit as usize).clamp(1, setup.options.clients);
+    let ours = |clients| {
+        let (setup, stock, ask) = (Arc::clone(setup), Arc::clone(stock), ask.clone());
+        run(clients, setup.round(), move |client, _| {
+            let (channel, stock, ask) = (setup.registry(client), Arc::clone(&stock), ask.clone());
+            async move { ask.answer(&stock, channel, false).await.map(drop) }
         })
     };
-    let floor = || {
-        let setup = Arc::clone(setup);
-        let round = setup.round();
-        run(clients, round, move |client, _| {
-            floor::call::<pb::ListVersionsResponse>(setup.floor(client), "/floor.Floor/Get", SELECTIVE.into())
+    let floor = |clients| {
+        let (setup, ask) = (Arc::clone(setup), ask.clone());
+        run(clients, setup.round(), move |client, _| {
+            let (channel, ask) = (setup.floor(client), ask.clone());
+            async move { ask.floor(channel).await }
         })
     };
-    let (ours, floor) = in_turns(setup.options.rounds, ours, floor).await?;
-    Ok(Measured {
-        question,
-        clients,
-        resources: answer.versions.len(),
-        calls,
-        p50_micros: ours.p50_micros,
-        p99_micros: ours.p99_micros,
-        per_second: ours.per_second,
-        floor_per_second: floor.per_second,
-        ratio: ours.per_second / floor.per_second,
-    })
+    let mut measured = Vec::new();
+    for clients in if many == 1 { vec![1] } else { vec![1, many] } {
+        let (ours, floor) = in_turns(setup.options.rounds, || ours(clients), || floor(clients)).await?;
+        measured.push(Question {
+            question,
+            clients,
+            returned: answer.reply.returned(),
+            calls: answer.calls,
+            records_read: answer.records_read,
+            p50_micros: ours.p50_micros,
+            p99_micros: ours.p99_micros,
+            per_second: ours.per_second,
+            floor_per_second: floor.per_second,
+            ratio: ours.per_second / floor.per_second,
+        });
+    }
+    Ok(measured)
 }
 
-/// The models of a namespace, and how many versions they and those before them have.
-struct Filled {
-    models: Vec<(String, u64)>,
-    /// Those with a page of versions.
-    large: Vec<String>,
-}
-
-impl Filled {
-    async fn read(client: &RegistryClient, namespace: &str) -> Result<Self, Failure> {
-        let (mut models, mut large, mut versions, mut page_token) = (Vec::new(), Vec::new(), 0, String::new());
-        loop {
-            let parent = namespace.to_owned();
-            let request = pb::ListModelsRequest { parent, page_token, page_size: MODELS, ..Default::default() };
-            let page = client.call(request).await?;
-            for model in page.models.into_iter().filter(|model| model.version_count > 0) {
-                versions += model.version_count.cast_unsigned();
-                if model.version_count >= PAGE as i64 {
-                    large.push(model.name.clone());
-                }
-                models.push((model.name, versions));
-            }
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                break;
-            }
-        }
-        if large.is_empty() {
-            return Err(Hinted::of(format!("no model of {namespace} has {PAGE} versions"), FILL).into());
-        }
-        Ok(Self { models, large })
+fn print(context: &Context, measured: &Measured) -> Result<(), Failure> {
+    if context.out.json {
+        return context.out.value(measured);
     }
-
-    /// The name of any version, each as likely as the next, if none was deleted.
-    fn version(&self) -> String {
-        let all = self.models.last().map_or(0, |(_, versions)| *versions);
-        let any = rand::rng().random_range(0..all.max(1));
-        let at = self.models.partition_point(|(_, versions)| *versions <= any);
-        let before = at.checked_sub(1).map_or(0, |before| self.models[before].1);
-        format!("{}/versions/{}", self.models[at].0, any - before + 1)
-    }
-
-    /// The answer, and how many calls it took.
-    async fn answer(&self, ask: &Ask, channel: Channel) -> Result<(pb::ListVersionsResponse, usize), Status> {
-        let mut service = VersionServiceClient::new(channel);
-        let mut request = match ask {
-            Ask::Get => {
-                let request = pb::GetVersionRequest { name: self.version(), ..Default::default() };
-                let version = service.get_version(request).await?.into_inner();
-                return Ok((pb::ListVersionsResponse { versions: vec![version], ..Default::default() }, 1));
-            }
-            Ask::OfAModel => {
-                let parent = self.large[rand::rng().random_range(..self.large.len())].clone();
-                pb::ListVersionsRequest { parent, ..Default::default() }
-            }
-            Ask::Page(request) => request.clone(),
-        };
-        let (mut answer, mut calls) = (pb::ListVersionsResponse::default(), 0);
-        loop {
-            request.page_size = (PAGE - answer.versions.len()) as i32;
-            let page = service.list_versions(request.clone()).await?.into_inner();
-            calls += 1;
-            answer.versions.extend(page.versions);
-            request.page_token = page.next_page_token;
-            if answer.versions.len() >= PAGE || request.page_token.is_empty() {
-                return Ok((answer, calls));
-            }
-        }
-    }
-}
-
-fn print(context: &Context, all: &[Measured]) -> Result<(), Failure> {
     let columns = [
         "question".into(),
         Column::number("clients"),
-        Column::number("resources"),
+        Column::number("returned"),
+        Column::number("read"),
         Column::number("calls"),
         Column::number("p50 ms"),
         Column::number("p99 ms"),
@@ -212,38 +163,31 @@ fn print(context: &Context, all: &[Measured]) -> Result<(), Failure> {
         Column::number("ratio"),
     ];
     let millis = |micros: f64| format!("{:.2}", micros / 1e3);
-    context.out.records(
-        all,
-        |record| record.question.to_owned(),
-        &columns,
-        |record| {
-            vec![
-                record.question.to_owned(),
-                record.clients.to_string(),
-                record.resources.to_string(),
-                record.calls.to_string(),
-                millis(record.p50_micros),
-                millis(record.p99_micros),
-                format!("{:.1}", record.per_second),
-                format!("{:.0}", record.floor_per_second),
-                format!("{:.4}", record.ratio),
-            ]
-        },
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn any_version_is_one_that_is_there() {
-        let models = vec![("a".to_owned(), 2), ("b".to_owned(), 3), ("c".to_owned(), 5)];
-        let filled = Filled { models, large: Vec::new() };
-        let names: HashSet<_> = (0..1000).map(|_| filled.version()).collect();
-        let expected = ["a/versions/1", "a/versions/2", "b/versions/1", "c/versions/1", "c/versions/2"];
-        assert_eq!(names, expected.map(str::to_owned).into());
+    let row = |of: &Question| {
+        vec![
+            of.question.to_owned(),
+            of.clients.to_string(),
+            of.returned.to_string(),
+            of.records_read.map(|read| read.to_string()).unwrap_or_default(),
+            of.calls.to_string(),
+            millis(of.p50_micros),
+            millis(of.p99_micros),
+            format!("{:.1}", of.per_second),
+            format!("{:.0}", of.floor_per_second),
+            format!("{:.4}", of.ratio),
+        ]
+    };
+    context.out.table(&columns, measured.questions.iter().map(row).collect())?;
+    let of = &measured.registry;
+    let mut line = format!(
+        "{} and {}; the index takes {}",
+        count(of.models as u64, "model"),
+        count(of.versions, "version"),
+        bytes(of.index_bytes)
+    );
+    let known = [("the server", of.resident_bytes, "of the memory"), ("the store", of.disk_bytes, "on the disk")];
+    for (what, taken, of) in known.into_iter().filter_map(|(what, taken, of)| Some((what, taken?, of))) {
+        line += &format!(", {what} {} {of}", bytes(taken.cast_signed()));
     }
+    context.out.line(&line)
 }
