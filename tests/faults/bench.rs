@@ -213,3 +213,28 @@ fn a_filled_registry_is_asked() {
         assert!(of["ratio"].as_f64().unwrap() > 0.0 && of["calls"].as_i64().unwrap() > 0, "{of}");
     }
 }
+
+#[test]
+fn a_log_is_replayed() {
+    let (_folder, server) = server();
+    let ctl = Ctl::new(&server);
+    let replay = ["bench", "replay", "--rounds", "1"];
+    let (code, said) = ctl.fails(&replay);
+    assert!(code == Some(1) && said.contains("bench fill"), "{code:?}: {said}");
+    let filled = ctl.json(&["bench", "fill", "--models", "5", "--versions", "300", "--clients", "4"]).remove(0);
+    let number = |of: &Value, field: &str| of[field].as_i64().unwrap_or_else(|| panic!("{field} of {of}"));
+
+    let said = ctl.json(&replay);
+    assert_eq!(said.len(), 3);
+    // The namespace is an event as well, which meets no filter.
+    let all = 1 + 5 + 300 + number(&filled, "stage_changes");
+    let told: Vec<_> = said.iter().map(|of| number(of, "told")).collect();
+    assert_eq!(told[..2], [all, all - 1], "{said:?}");
+    assert!((20..all / 2).contains(&told[2]), "{said:?}");
+    for of in said {
+        assert_eq!(number(&of, "events"), all, "{of}");
+        let (seconds, rate) = (of["seconds"].as_f64().unwrap(), of["events_per_second"].as_f64().unwrap());
+        assert!((rate * seconds - all as f64).abs() < 1e-3, "{of}");
+        assert!(of["ratio"].as_f64().unwrap() > 0.0, "{of}");
+    }
+}

@@ -34,6 +34,9 @@ pub(crate) enum Figure {
     /// was; by one client and by all of them, when the index is ready. An answer is complete: a page that is short is gone on with. Only by
     /// itself, and when it is asked for.
     Lists,
+    /// Watching a log that is there already, from its first revision to the newest, without a filter, with one that nearly all events of
+    /// `fill` meet, and with one that few do. Only by itself, and when it is asked for.
+    Replay,
     /// Making versions while the registry is backed up. Only when it is asked for.
     Backup,
     /// Reading and making versions as services do it, and whether a call fails meanwhile. Only by itself, and when it is asked for.
@@ -52,7 +55,7 @@ impl Figure {
 
     /// Whether it goes only by itself.
     pub(crate) fn is_by_itself(self) -> bool {
-        matches!(self, Self::Fill | Self::Lists | Self::Steady | Self::Watchers)
+        matches!(self, Self::Fill | Self::Lists | Self::Replay | Self::Steady | Self::Watchers)
     }
 }
 

@@ -18,6 +18,7 @@ mod memory;
 mod payload;
 mod questions;
 mod reads;
+mod replay;
 mod steady;
 mod stock;
 mod watch;
@@ -183,10 +184,11 @@ pub(crate) async fn bench(context: &Context, endpoint: &str, options: Bench) -> 
     match options.figures.as_slice() {
         [Kind::Fill] => return fill::fill(context, &options).await,
         [Kind::Lists] => return lists::lists(context, &Setup::begin(endpoint, options).await?).await,
+        [Kind::Replay] => return replay::replay(context, &Setup::begin(endpoint, options).await?).await,
         [Kind::Steady] => return steady::steady(context, &options).await,
         [Kind::Watchers] => return watchers::watchers(context, endpoint, &options).await,
         named if named.iter().any(|kind| kind.is_by_itself()) => {
-            return Err(Usage("fill, lists, steady and watchers go by themselves".to_owned()).into());
+            return Err(Usage("fill, lists, replay, steady and watchers go by themselves".to_owned()).into());
         }
         _ => {}
     }
@@ -235,7 +237,7 @@ async fn measure(context: &Context, endpoint: &str, setup: &Arc<Setup>, kind: Ki
         Kind::Growth => growth::growth(setup).await?,
         Kind::Backup => vec![backup::backup(setup, &context.client).await?],
         // By itself.
-        Kind::Fill | Kind::Lists | Kind::Steady | Kind::Watchers => Vec::new(),
+        Kind::Fill | Kind::Lists | Kind::Replay | Kind::Steady | Kind::Watchers => Vec::new(),
     })
 }
 
