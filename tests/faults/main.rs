@@ -19,6 +19,7 @@ mod fields;
 mod folders;
 mod full;
 mod garbage;
+mod grpcurl;
 mod held;
 mod import;
 mod injected;

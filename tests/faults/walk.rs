@@ -12,6 +12,7 @@ use registry_tests::process::{ServerProcess, registryctl};
 use tempfile::TempDir;
 
 use crate::cli::server;
+use crate::grpcurl::{GRPCURL, grpcurl};
 
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Whatever else is printed.
@@ -31,7 +32,7 @@ fn the_guide_walks() {
 
 #[test]
 fn the_filters_walk() {
-    walk("registry-client/docs/filters.md", &["## Examples"]);
+    walk("registry-client/docs/filters.md", &["## Examples", "## Ten questions"]);
 }
 
 /// A command and the lines below it.
@@ -59,6 +60,11 @@ fn walk(document: &str, sections: &[&str]) {
                 // From the beginning, so that the next command need not wait until it stands.
                 let command = format!("exec {} --after 0", step.command);
                 watches.push((Watching(shell(&server, &checkout, &command, &file).spawn().unwrap()), step, path));
+                continue;
+            }
+            if step.command.starts_with(GRPCURL) {
+                let printed = grpcurl(&server, &step.command);
+                assert!(step.is(&printed), "{document}: {step:#?}\nprinted:\n{printed}");
                 continue;
             }
             let (file, path) = prints(".prints");
@@ -160,7 +166,7 @@ impl Step {
 fn masked(line: &str) -> String {
     let mut line = line.to_owned();
     for (varies, mask) in [
-        (r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?(Z|\+\d\d:\d\d)?", "TIME"),
+        (r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+\d\d:\d\d)?", "TIME"),
         (r"\b\d+(\.\d+)? ([KMGT]i)?B\b", "SIZE"),
         (r"\b[0-9a-f]{8,64}\b(\.\.\.)?", "DIGEST"),
         (r" +", " "),
