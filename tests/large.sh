@@ -12,16 +12,22 @@ shift 2
 cd "$(dirname "$0")/.."
 
 work=$(mktemp -d)
+# Elsewhere: its server is another user, who may not go through the folder.
+database=
 server_id=
 clean_up() {
     [ -z "$server_id" ] || { kill -TERM "$server_id"; wait "$server_id"; } || true
-    [ ! -d "$work/postgres" ] || tests/postgres.sh stop "$work/postgres"
+    [ -z "$database" ] || tests/postgres.sh stop "$database"
     rm -rf "$work"
 }
 trap clean_up EXIT
 case $store in
     sled) url=sled options=(--storage-path "$work/registry") ;;
-    postgres) url=$(tests/postgres.sh start "$work/postgres") options=(--postgres "$url") ;;
+    postgres)
+        database=$(mktemp -d)
+        url=$(tests/postgres.sh start "$database")
+        options=(--postgres "$url")
+        ;;
     *) usage ;;
 esac
 cargo build --release --workspace --bins --locked --quiet
