@@ -13,6 +13,8 @@
 //!
 //! The key is made of the store's identity, so that the frame of another log is none of this one.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use prost::Message as _;
 use uuid::Uuid;
@@ -136,6 +138,11 @@ impl Sealer {
     }
 }
 
+thread_local! {
+    /// To make one takes as long as to unpack a small group.
+    static UNPACKER: RefCell<Option<Decompressor<'static>>> = RefCell::new(Decompressor::new().ok());
+}
+
 /// The group in a frame that is whole.
 ///
 /// # Errors
@@ -144,8 +151,10 @@ pub(super) fn open(head: &Head, payload: Vec<u8>) -> Result<LogGroup, String> {
     let plain = match head.packing {
         PLAIN => payload,
         _ => {
-            let unpacked =
-                Decompressor::new().and_then(|mut unpacker| unpacker.decompress(&payload, head.unpacked as usize));
+            let unpacked = UNPACKER.with_borrow_mut(|unpacker| match unpacker {
+                Some(unpacker) => unpacker.decompress(&payload, head.unpacked as usize),
+                None => Err(std::io::Error::other("there is no memory to unpack it")),
+            });
             unpacked.map_err(|error| error.to_string())?
         }
     };
