@@ -7,6 +7,8 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 step() { printf '\n== %s\n' "$*"; }
 
 work=$(mktemp -d)
+# As root, PostgreSQL runs as somebody else.
+chmod 755 "$work"
 trap 'tests/postgres.sh stop "$work/postgres"; tests/garage.sh stop "$work/garage"; rm -rf "$work"' EXIT
 TEST_POSTGRES=$(tests/postgres.sh start "$work/postgres")
 TEST_S3=$(tests/garage.sh start "$work/garage")
@@ -30,7 +32,8 @@ trap - EXIT
 step "clients of other languages"
 tests/languages/run.sh target/release/registry-server
 
-step "the Python package with the newest of all that it needs, and its examples"
+step "the Python package, with the oldest that it is tested with, and with the newest of all that it needs and its examples"
+tests/python.sh target/release/registry-server
 tests/python.sh target/release/registry-server newest
 
 step "conditions, held against another implementation of CEL"

@@ -55,6 +55,3 @@ cargo nextest run --workspace --locked
 # The same cases again, with the servers on PostgreSQL and Garage: what follows the URL are the variables to use it with.
 env ${TEST_S3#* } TEST_STORE=postgres cargo nextest run --workspace --locked -E 'package(registry-tests)'
 cargo test --workspace --doc --locked
-
-step "the Python package"
-tests/python.sh target/debug/registry-server
