@@ -7,7 +7,7 @@ use registry_proto::v1::ErrorReason;
 use crate::rules::expression::{Expression, Subject};
 use crate::rules::names::{Collection, Name, NameError};
 use crate::rules::quota::Exceeded;
-use crate::store::StoreError;
+use crate::store::{Revision, StoreError};
 
 /// One field at fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +27,14 @@ pub enum Error {
     #[error("{}", .0.iter().map(|v| format!("{}: {}", v.field, v.description)).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<Violation>),
     /// Ask for something that exists.
-    #[error("{name} does not exist")]
+    #[error("{name} {}", absent(*at))]
     NotFound {
         /// The type of what it would be.
         of: &'static str,
         /// The name asked for.
         name: String,
+        /// After which revision it was looked for, if not now.
+        at: Option<Revision>,
     },
     /// Choose another name, or use what is there.
     #[error("{name} exists already{}", way_out(of, *deleted))]
@@ -121,6 +123,14 @@ impl Error {
         Self::Precondition { reason, name: name.into(), detail: detail.to_string() }
     }
 
+    /// The same error, of a request that looked for something as it was after a revision.
+    pub(crate) fn looked_up_at(self, revision: Revision) -> Self {
+        match self {
+            Self::NotFound { of, name, .. } => Self::NotFound { of, name, at: Some(revision) },
+            other => other,
+        }
+    }
+
     /// The same error, of a request in which the fields at fault stand within another one.
     pub(crate) fn within(self, outer: &str) -> Self {
         let Self::Invalid(mut found) = self else { return self };
@@ -134,6 +144,11 @@ impl Error {
     pub fn internal(what: impl Display) -> Self {
         Self::Internal(what.to_string())
     }
+}
+
+/// That something is not there, now or after a revision.
+fn absent(at: Option<Revision>) -> String {
+    at.map_or_else(|| "does not exist".to_owned(), |at| format!("did not exist at revision {at}"))
 }
 
 /// What can be done about a deleted resource that has a name.

@@ -37,7 +37,7 @@ pub(crate) fn status(error: &Error) -> Status {
             details.set_bad_request(some_of(violations));
             metadata.insert("violation_count".to_owned(), violations.len().to_string());
         }
-        Error::NotFound { of, name } | Error::AlreadyExists { of, name, .. } => {
+        Error::NotFound { of, name, .. } | Error::AlreadyExists { of, name, .. } => {
             details.set_resource_info(*of, cut(name, NAME_BYTES), "", "");
             if let Error::AlreadyExists { deleted: true, .. } = error {
                 metadata.insert("deleted".to_owned(), "true".to_owned());
@@ -216,7 +216,7 @@ mod tests {
         let name = "\u{10400}".repeat(1000);
         let detail = || name.clone();
         for error in [
-            Error::NotFound { of: "modelregistry.dev/Artifact", name: name.clone() },
+            Error::NotFound { of: "modelregistry.dev/Artifact", name: name.clone(), at: None },
             Error::AlreadyExists { of: "modelregistry.dev/Artifact", name: name.clone(), deleted: true },
             Error::EtagMismatch { name: name.clone(), current: "ffffffffffffffff".to_owned() },
             Error::precondition(ErrorReason::TransitionNotAllowed, &name, detail()),

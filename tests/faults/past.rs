@@ -58,7 +58,7 @@ fn what_was_is_shown_and_who_changed_it() {
     for (wrong, code, says) in [
         (&["get", "fraud", "--as-of", "4711"][..], 3, "revision 4711 has not come yet"),
         (&["get", "fraud", "--as-of", "2999-01-01"], 3, "has not come yet"),
-        (&["get", "fraud/versions/2", "--as-of", &revision], 3, "fraud/versions/2 does not exist"),
+        (&["get", "fraud/versions/2", "--as-of", &revision], 3, "fraud/versions/2 did not exist at revision"),
         (&["get", "fraud", "--as-of", "1 BC"], 2, "or a revision"),
         (&["get", "namespaces/default", "--as-of", "1"], 2, "--as-of is of models, versions and artifacts"),
         (&["list", "namespaces", "--as-of", "1"], 2, "--as-of is of models, versions and artifacts"),

@@ -56,7 +56,7 @@ impl Mutation for DeleteAlias {
         check_etag(&row, &self.etag)?;
         if !row.model.aliases.contains_key(&self.alias) {
             let name = format!("{}/versions/@{}", self.model, self.alias);
-            return Err(Error::NotFound { of: ALIAS, name });
+            return Err(Error::NotFound { of: ALIAS, name, at: None });
         }
         remove(tx, row, std::slice::from_ref(&self.alias)).await.map(drop)
     }

@@ -84,7 +84,7 @@ impl Registry {
         let Some((revision, index)) = numbers else {
             return Err(Error::field("name", ErrorReason::NameInvalid, "expected \"events/{revision}-{index}\""));
         };
-        let missing = || Error::NotFound { of: EVENT, name: name.to_owned() };
+        let missing = || Error::NotFound { of: EVENT, name: name.to_owned(), at: None };
         let events = if revision == 0 { Vec::new() } else { self.tail.events_of(revision).await? };
         events.into_iter().find(|event| event.index == index).ok_or_else(missing)
     }

@@ -71,7 +71,11 @@ impl Registry {
     pub(crate) async fn get_at<R: Resource>(&self, name: &Name, moment: Option<Moment>) -> Result<R::Message, Error> {
         match moment {
             None => self.get::<R>(name).await,
-            Some(moment) => Ok(self.past(moment).await?.resource::<R>(name).await?.into_message()),
+            Some(moment) => {
+                let past = self.past(moment).await?;
+                let resource = past.resource::<R>(name).await.map_err(|error| error.looked_up_at(past.at))?;
+                Ok(resource.into_message())
+            }
         }
     }
 
@@ -79,7 +83,10 @@ impl Registry {
     pub(crate) async fn version_record_at(&self, name: &Name, moment: Option<Moment>) -> Result<Record, Error> {
         match moment {
             None => self.version_record(name).await,
-            Some(moment) => self.past(moment).await?.version_record(name).await,
+            Some(moment) => {
+                let past = self.past(moment).await?;
+                past.version_record(name).await.map_err(|error| error.looked_up_at(past.at))
+            }
         }
     }
 }

@@ -141,7 +141,7 @@ pub(super) fn standard_places(name: &Name, meta: Meta<'_>) -> Vec<Place> {
 
 /// The error of a resource that is not there.
 pub(crate) fn missing<R: Resource>(name: &Name) -> Error {
-    Error::NotFound { of: R::Message::TYPE, name: name.to_string() }
+    Error::NotFound { of: R::Message::TYPE, name: name.to_string(), at: None }
 }
 
 /// The error of a name that this has.

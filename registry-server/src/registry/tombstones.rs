@@ -39,7 +39,7 @@ impl Registry {
         let before = revision.cast_unsigned().saturating_sub(1);
         let entry = self.store.changes(before, 1).await?.into_iter().next();
         let Some(entry) = entry.filter(|entry| entry.revision.cast_signed() == revision) else {
-            return Err(Error::NotFound { of: EVENT, name: format!("events/{revision}-0") });
+            return Err(Error::NotFound { of: EVENT, name: format!("events/{revision}-0"), at: None });
         };
         if pb::WatchedEvents::decode(entry.events.clone()).is_ok() {
             return Err(readable(entry.revision, "its events can be read"));

@@ -295,7 +295,7 @@ pub(crate) trait Records: Lookup {
                 let row: ModelRow = self.resource(&model).await?;
                 must_live(&row)?;
                 let number = aliased(&row, &alias);
-                number.ok_or_else(|| Error::NotFound { of: ALIAS, name: name.to_string() })?
+                number.ok_or_else(|| Error::NotFound { of: ALIAS, name: name.to_string(), at: None })?
             }
         };
         Ok(model.child(&VERSIONS, number))

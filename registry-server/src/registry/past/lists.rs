@@ -60,7 +60,7 @@ impl Registry {
         let (past, mut found) = self.begin(moment, page, "number").await?;
         let of_model = std::ptr::eq(parent.of(), &MODELS);
         if of_model {
-            past.must_exist(parent).await?;
+            past.must_exist(parent).await.map_err(|error| error.looked_up_at(past.at))?;
         } else {
             self.store.parent_must_exist(parent).await?;
         }
@@ -107,7 +107,7 @@ impl Registry {
     ) -> Result<Listed<pb::Artifact>, Error> {
         let (past, mut found) = self.begin(moment, page, "path").await?;
         let version = past.resolve(version).await?;
-        past.must_exist(&version).await?;
+        past.must_exist(&version).await.map_err(|error| error.looked_up_at(past.at))?;
         let mut changes = ArtifactChanges::of(&version.key());
         let mut range = found.range(version.prefix(), page);
         loop {
