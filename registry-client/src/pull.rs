@@ -32,6 +32,7 @@ impl RegistryClient {
             partial: false,
             patterns: Vec::new(),
             overwrite: false,
+            alike: Vec::new(),
             meter: Meter::default(),
         }
     }
@@ -58,6 +59,7 @@ pub struct Pull {
     partial: bool,
     patterns: Vec<String>,
     overwrite: bool,
+    alike: Vec<PathBuf>,
     meter: Meter,
 }
 
@@ -95,6 +97,13 @@ impl Pull {
     /// Put the version's files also in the place of files that no pull has put there, or that were changed since.
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
+        self
+    }
+
+    /// A folder that another version was pulled into: what the two have in common is copied from there rather than fetched, whole
+    /// files as well as parts of files that have changed.
+    pub fn reuse(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.alike.push(folder.into());
         self
     }
 
@@ -151,11 +160,15 @@ impl Pull {
         let folder = self.folder.clone();
         let prepared = self.blocking(move || prepared.make_room(&folder).map(|()| prepared)).await?;
         let claim = &prepared.claim;
+        let alike = std::mem::take(&mut self.alike);
+        let alike = self.blocking(move || Ok(Alike::of(alike))).await?;
         let fetch = async |(artifact, _, at): (pb::Artifact, ReceiptFile, PathBuf)| {
             if same.contains(&artifact.path) {
                 return keep(artifact, at, &self.meter).await;
             }
+            let files = alike.to(&artifact);
             let download = Download::of(&self.client, artifact).part_of(&self.meter);
+            let download = files.into_iter().fold(download, Download::reuse);
             download.in_place(at, Some(claim.clone())).await.map(drop)
         };
         let size = |(artifact, ..): &(pb::Artifact, ReceiptFile, PathBuf)| artifact.size_bytes.cast_unsigned();
@@ -220,6 +233,28 @@ pub(crate) fn place(folder: &Path, path: &str) -> Result<PathBuf, Error> {
         return Err(Error::UnsafePath { path: path.into(), problem: "in its place the folder says what it holds" });
     }
     folder::join(folder, path)
+}
+
+/// Folders with other versions.
+struct Alike(Vec<(PathBuf, Receipt)>);
+
+impl Alike {
+    /// Those that say what they hold. Blocks.
+    fn of(folders: Vec<PathBuf>) -> Self {
+        let read = |folder: PathBuf| Receipt::read(&folder).ok().map(|receipt| (folder, receipt));
+        Self(folders.into_iter().filter_map(read).collect())
+    }
+
+    /// The files that may have something in common with an artifact: of each folder the one with the same bytes, or else the one at
+    /// the same path.
+    fn to(&self, artifact: &pb::Artifact) -> Vec<PathBuf> {
+        let like = |(folder, receipt): &(PathBuf, Receipt)| {
+            let same = receipt.present().find(|file| file.sha256 == artifact.sha256);
+            let same = same.or_else(|| receipt.present().find(|file| file.path == artifact.path))?;
+            folder::join(folder, &same.path).ok()
+        };
+        self.0.iter().filter_map(like).collect()
+    }
 }
 
 /// A folder that is ready for the files of a receipt.

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use registry_client::pb::{ErrorReason, VersionState};
 use registry_client::{Error, verify_folder};
-use registry_tests::{TestServer, model, model_with};
+use registry_tests::{TestServer, model, model_with, noise};
 
 const MODEL: &str = "models/fraud";
 
@@ -149,4 +151,36 @@ async fn a_purged_version_says_so_and_a_deleted_one_is_still_there() {
     let error = client.pull(&version.name, folder.path()).await.unwrap_err();
     assert!(matches!(&error, Error::Incomplete { problem, .. } if problem.contains("was purged")), "{error:?}");
     assert_eq!(read(folder.path(), "a"), "a");
+}
+
+#[tokio::test]
+async fn what_another_version_has_is_not_fetched() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model(&client, MODEL).await;
+    let weights = noise(3 << 20);
+    let folder = folder_with(&[("config.json", "{}")]);
+    fs::write(folder.path().join("weights.bin"), &weights).unwrap();
+    client.publish(folder.path(), MODEL).await.unwrap();
+    // One file has moved, another has changed at its end.
+    fs::create_dir(folder.path().join("old")).unwrap();
+    fs::rename(folder.path().join("weights.bin"), folder.path().join("old/weights.bin")).unwrap();
+    let changed = [&weights[..], b"more"].concat();
+    fs::write(folder.path().join("weights.bin"), &changed).unwrap();
+    client.publish(folder.path(), MODEL).await.unwrap();
+
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    client.pull("fraud/versions/1", one.path()).await.unwrap();
+    let moved = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&moved);
+    let pull = client.pull("fraud/versions/2", two.path()).reuse(one.path()).reuse("nowhere");
+    let pull = pull.progress(move |progress| {
+        counter.fetch_max(progress.moved, Ordering::Relaxed);
+    });
+    pull.await.unwrap();
+    assert_eq!(fs::read(two.path().join("old/weights.bin")).unwrap(), weights);
+    assert_eq!(fs::read(two.path().join("weights.bin")).unwrap(), changed);
+    assert!(verify_folder(two.path()).await.unwrap().problems.is_empty());
+    // The last chunk of what has changed, at most.
+    assert!(moved.load(Ordering::Relaxed) < 2 << 20, "{moved:?}");
 }
