@@ -111,6 +111,7 @@ mod edit;
 mod endpoint;
 mod error;
 mod folder;
+mod follow;
 mod items;
 mod lifecycle;
 mod models;
