@@ -104,6 +104,11 @@ impl RegistryClient {
         Route::new(&self.shared.pool)
     }
 
+    /// Where its servers are, as the program said.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &str> {
+        self.shared.pool.names()
+    }
+
     pub(crate) fn retry(&self) -> &RetryPolicy {
         &self.shared.retry
     }

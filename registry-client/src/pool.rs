@@ -61,6 +61,11 @@ impl Pool {
         Self { servers: addresses.into_iter().map(server).collect(), balance, patience, teller }
     }
 
+    /// Where the servers are, as the program said.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.servers.iter().map(|server| server.name.as_str())
+    }
+
     /// Makes the first connection: to whoever answers first. The others are used once they have answered too.
     pub(crate) async fn connect(&mut self, addresses: &[Address], policy: &RetryPolicy) -> Result<(), Error> {
         let (mut failures, mut rounds) = (Failures::new(policy, None), 0);

@@ -24,7 +24,7 @@ pub(super) enum Variable {
 }
 
 /// The variables of `registryctl`.
-const OF_CLIENTS: &[&str] = &["ENDPOINT", "ACTOR", "NAMESPACE"];
+const OF_CLIENTS: &[&str] = &["ENDPOINT", "ACTOR", "NAMESPACE", "CACHE_FOLDER"];
 
 impl Variable {
     /// What a variable is, by its name behind the prefix.
