@@ -139,6 +139,14 @@ pub enum Error {
         /// How many came.
         actual: u64,
     },
+    /// A version can't be loaded, or is no good, by the judgement of the program that [follows](crate::RegistryClient::follow) it.
+    #[error("{version} can't be loaded")]
+    Load {
+        /// The version's name; of several that are loaded together, all of theirs.
+        version: String,
+        /// What the program's functions said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The server broke the contract: it is of another version, or no registry.
     #[error("unexpected answer: {0}")]
     Protocol(&'static str),
@@ -186,6 +194,7 @@ impl Error {
             | Self::UnsafePath { .. }
             | Self::PathCollision { .. }
             | Self::Malformed { .. }
+            | Self::Load { .. }
             | Self::Protocol(_) => None,
         }
     }
@@ -289,6 +298,7 @@ impl Error {
             | Self::WouldOverwrite { .. }
             | Self::PathCollision { .. }
             | Self::Malformed { .. }
+            | Self::Load { .. }
             | Self::DigestMismatch { .. }
             | Self::SizeMismatch { .. } => false,
         }

@@ -71,6 +71,32 @@
 //! # }
 //! ```
 //!
+//! # The right model, always
+//! [`follow`](RegistryClient::follow) keeps the version behind a name loaded, replaces it when the name moves on, and never by one that
+//! can't be loaded. A whole service:
+//!
+//! ```no_run
+//! use registry_client::RegistryClient;
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), registry_client::Error> {
+//!     // The service may be up before the registry is, and without it.
+//!     let client = RegistryClient::builder("http://127.0.0.1:50051").actor("scoring").connect_lazy()?;
+//!     let followed = client
+//!         .follow("fraud@production")
+//!         .load(|folder, _version| std::fs::read(folder.join("model.onnx")))
+//!         .check(|model| if model.is_empty() { Err("the model is empty") } else { Ok(()) })
+//!         .start()
+//!         .await?;
+//!     for request in std::io::stdin().lines().map_while(Result::ok) {
+//!         // One model for all of a request, whatever is promoted meanwhile.
+//!         let serving = followed.current();
+//!         println!("{request}: {} bytes of {}", serving.model.len(), serving.version().name);
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
 //! # Features
 //! None is on by default. `tls` is for endpoints that begin with `https://`; `oci` is for OCI image layouts.
 //!
@@ -148,6 +174,7 @@ pub use call::Call;
 pub use client::RegistryClient;
 pub use edit::{Edit, Editable};
 pub use error::{Error, FieldViolation, ResourceInfo, StatusError, UnfitFile, Unreachable};
+pub use follow::{Fetched, Follow, FollowAll, FollowState, FollowStatus, Followed, Follower, Serving};
 pub use items::Items;
 pub use names::{InvalidName, Kind, Name};
 #[cfg(feature = "oci")]
