@@ -17,6 +17,7 @@ mod errors;
 mod events;
 mod filters;
 mod folders;
+mod follow;
 mod forgetting;
 mod garbage;
 mod garbage_load;
