@@ -26,7 +26,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        command = [SERVER, "--storage-path", str(self._folder / "store"), "--listen", self.address, "--bookmark-every", "100ms"]
+        command = [SERVER, "--storage-path", str(self._folder / "store"), "--listen", self.address, "--bookmark-every", "1h"]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self._process.stdout

@@ -79,9 +79,13 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
                 self._update()
                 self.error = None
         transport.retry_for = registry._transport.retry_for
+        self._due = time.monotonic() + backoff
+        self._news = threading.Event()
         self._watch = self._begin()
-        self._thread = threading.Thread(target=self._run, name=f"follow {name}", daemon=True)
-        self._thread.start()
+        works = {f"watch {name}": self._listen, f"follow {name}": self._run}
+        self._threads = [threading.Thread(target=work, name=called, daemon=True) for called, work in works.items()]
+        for thread in self._threads:
+            thread.start()
 
     def current(self) -> Served[T]:
         """What serves now."""
@@ -103,8 +107,10 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
         """Stops following. What serves stays usable."""
         self._stopped.set()
         self._watch.close()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+        self._news.set()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -114,11 +120,20 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
 
     def _run(self) -> None:
         while not self._stopped.is_set():
+            # Without a registry there is nothing to try; the watch tells when it is there again.
+            again = self.error and not self._watch.away and self._due < math.inf
+            if self._news.wait(max(0.0, self._due - time.monotonic()) if again else None) or not self._watch.away:
+                # However many changes there were: it is the newest version that counts.
+                self._news.clear()
+                if not self._stopped.is_set():
+                    self._try()
+
+    def _listen(self) -> None:
+        while not self._stopped.is_set():
             try:
                 for change in self._watch:
-                    # Of events that piled up meanwhile, the first leads to the newest version, and the others find it served.
-                    if change.kind != "bookmark" or (self.error and time.monotonic() >= self._due):
-                        self._try()
+                    if change.kind != "bookmark":
+                        self._news.set()
                     elif not self.error:
                         os.utime(self._good)
             except RegistryError as error:
