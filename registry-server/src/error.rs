@@ -148,7 +148,11 @@ impl Error {
 
 /// That something is not there, now or after a revision.
 fn absent(at: Option<Revision>) -> String {
-    at.map_or_else(|| "does not exist".to_owned(), |at| format!("did not exist at revision {at}"))
+    match at {
+        None => "does not exist".to_owned(),
+        Some(0) => "did not exist then: nothing did".to_owned(),
+        Some(at) => format!("did not exist at revision {at}"),
+    }
 }
 
 /// What can be done about a deleted resource that has a name.

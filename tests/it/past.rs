@@ -120,7 +120,12 @@ struct Found {
 }
 
 fn kept<T>(read: Result<T, Error>) -> Result<T, String> {
-    read.map_err(|error| format!("{:?} {error}", error.reason()))
+    // A registry that was restored up to then says it of now.
+    let now = |text: String| match text.split_once(" did not exist") {
+        Some((name, _)) => format!("{name} does not exist"),
+        None => text,
+    };
+    read.map_err(|error| format!("{:?} {}", error.reason(), now(error.to_string())))
 }
 
 /// A namespace is there today that was not then, and is empty.

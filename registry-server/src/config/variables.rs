@@ -12,7 +12,7 @@ pub(super) enum Variable {
     Setting(String),
     /// The file with settings.
     File,
-    /// Read by `registryctl`, not by the server.
+    /// Read by clients, not by the server.
     OfClients,
     /// In the environment of every container of a namespace that has a Service called `model-registry` or `model-registry-...`.
     OfService,
@@ -23,7 +23,7 @@ pub(super) enum Variable {
     },
 }
 
-/// The variables of `registryctl`.
+/// The variables of `registryctl` and the client crate.
 const OF_CLIENTS: &[&str] = &["ENDPOINT", "ACTOR", "NAMESPACE", "CACHE_FOLDER"];
 
 impl Variable {
@@ -112,8 +112,9 @@ mod tests {
     }
 
     #[test]
-    fn the_variables_of_registryctl_are_known() {
+    fn the_variables_of_clients_are_known() {
         let settings = include_str!("../../../registry-client/registryctl/src/settings.rs");
+        let settings = settings.to_owned() + include_str!("../../../registry-client/src/follow/cache.rs");
         let is_name = |character: char| character.is_ascii_uppercase() || character == '_';
         let names: Vec<_> = settings.split(PREFIX).skip(1).map(|rest| rest.split(|c| !is_name(c)).next()).collect();
         assert!(names.len() >= OF_CLIENTS.len());

@@ -55,10 +55,11 @@ async fn what_has_not_come_yet_and_what_says_nothing_clear_is_refused() {
         let time: SystemTime = time.unwrap().try_into().unwrap();
         time - Duration::from_nanos(1)
     };
-    let says = format!("namespaces/default/{MODEL} does not exist");
+    let says = format!("namespaces/default/{MODEL} did not exist then");
     assert_refused(client.get_model(MODEL).at_time(before(made.create_time)).await, code, missing, &says);
     let get = client.get_version(&version.name).at_time(before(version.create_time)).await;
-    assert_refused(get, code, missing, &format!("{} does not exist", version.name));
+    let says = format!("{} did not exist at revision {}", version.name, version.revision - 1);
+    assert_refused(get, code, missing, &says);
     let list = client.list_versions(MODEL).at_revision(made.revision).await.unwrap();
     assert_eq!((list.versions.len(), list.next_page_token.as_str()), (0, ""));
     assert_refused(client.list_models().parent("namespaces/risk").at_revision(1).await, code, missing, "risk");
