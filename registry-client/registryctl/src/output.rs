@@ -148,7 +148,7 @@ impl Output {
         if self.paths.is_empty() {
             return self.table(columns, messages.iter().map(row).collect());
         }
-        let columns: Vec<_> = self.paths.iter().map(|path| Column::path(path)).collect();
+        let columns: Vec<_> = self.paths.iter().map(|path| Column::path(path).stays()).collect();
         let row = |message: &M| self.paths.iter().map(|path| cell(name, message, path)).collect();
         self.table(&columns, messages.iter().map(row).collect::<Result<_, Failure>>()?)
     }

@@ -22,6 +22,8 @@ struct Path {
     key: Option<String>,
 }
 
+/// The field whose entries have values of their own.
+const METRICS: &str = "metrics";
 /// How many paths a mask has at most.
 const PATHS: usize = 100;
 
@@ -99,6 +101,11 @@ impl<M: Resource> Mask<M> {
     pub(crate) fn only(&self, from: &M) -> M {
         let mut only = M::default();
         self.apply(from, &mut only);
+        // `metrics.test.auc` is how filters and orders name a metric: its split is the entry that has it.
+        let metrics = self.paths.iter().filter(|path| path.field == METRICS);
+        for (split, _) in metrics.filter_map(|path| path.key.as_deref()?.split_once('.')) {
+            only.take_entry(METRICS, split, from);
+        }
         only
     }
 }
@@ -198,6 +205,19 @@ mod tests {
         ] {
             assert_eq!(only(paths).unwrap_err().to_string(), format!("read_mask: {says}"));
         }
+    }
+
+    #[test]
+    fn a_metric_comes_with_its_split() {
+        let from = version("text", &["test", "test.v2", "train"]);
+        let only = |path: &str| {
+            let mask = FieldMask { paths: vec![path.to_owned()] };
+            Mask::<pb::Version>::of_reply(Some(&mask), &mut Violations::default()).unwrap().only(&from)
+        };
+        assert_eq!(only("metrics.test"), version("", &["test"]));
+        assert_eq!(only("metrics.test.auc"), version("", &["test"]));
+        assert_eq!(only("metrics.test.v2"), version("", &["test", "test.v2"]));
+        assert_eq!(only("metrics.none.auc"), version("", &[]));
     }
 
     #[test]

@@ -132,7 +132,7 @@ pub(crate) fn time(text: &str) -> Result<DateTime<Utc>, String> {
     let read = |text: &str| DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).ok();
     // As they are printed, too.
     let bare = text.strip_suffix('Z').unwrap_or(text);
-    let formats = ["%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"];
+    let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"];
     let utc = || formats.iter().find_map(|format| Some(NaiveDateTime::parse_from_str(bare, format).ok()?.and_utc()));
     read(text).or_else(utc).or_else(|| read(&date)).ok_or_else(|| {
         "expected a time such as 2026-01-26T10:30:00Z, 2026-01-26 10:30:00 or 2026-01-26, or how long ago, such as 2h".to_owned()
@@ -161,7 +161,14 @@ mod tests {
     #[test]
     fn times_are_read() {
         let noon = DateTime::from_timestamp(1_769_428_800, 0).unwrap();
-        for text in ["2026-01-26T12:00:00Z", "2026-01-26T13:00:00+01:00", "2026-01-26 12:00:00", "2026-01-26 12:00Z"] {
+        for text in [
+            "2026-01-26T12:00:00Z",
+            "2026-01-26T13:00:00+01:00",
+            "2026-01-26 12:00:00",
+            "2026-01-26 12:00Z",
+            "2026-01-26T12:00",
+            "2026-01-26T12:00:00.000",
+        ] {
             assert_eq!(time(text), Ok(noon), "{text}");
         }
         assert_eq!(time("2026-01-26"), Ok(noon - Duration::from_hours(12)));

@@ -18,6 +18,7 @@ pub(crate) struct Column {
     rank: Option<usize>,
     wide: bool,
     if_any: bool,
+    stays: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,7 @@ enum Kind {
 
 impl Column {
     fn new(head: &str, kind: Kind) -> Self {
-        Self { head: head.to_uppercase(), kind, rank: None, wide: false, if_any: false }
+        Self { head: head.to_uppercase(), kind, rank: None, wide: false, if_any: false, stays: false }
     }
 
     pub(crate) fn number(head: &'static str) -> Self {
@@ -52,6 +53,11 @@ impl Column {
     /// column always stays.
     pub(crate) fn rank(self, rank: usize) -> Self {
         Self { rank: Some(rank), ..self }
+    }
+
+    /// Shown also where there is no room: it was asked for.
+    pub(crate) fn stays(self) -> Self {
+        Self { stays: true, ..self }
     }
 
     /// Shown only with `-o wide`.
@@ -118,8 +124,9 @@ pub(crate) fn table(columns: &[Column], rows: &[Vec<String>], room: Room) -> Vec
         };
         while used(&kept, &widths) > width + GAP && kept.len() > 1 {
             let rank = |column: usize| (empty(column), columns[column].rank.unwrap_or(column), column);
-            let goes = kept[1..].iter().copied().max_by_key(|column| rank(*column));
-            kept.retain(|column| Some(*column) != goes);
+            let may_go = kept[1..].iter().copied().filter(|column| !columns[*column].stays);
+            let Some(goes) = may_go.max_by_key(|column| rank(*column)) else { break };
+            kept.retain(|column| *column != goes);
         }
         for column in kept.clone() {
             let spare = (width + GAP).saturating_sub(used(&kept, &widths));
@@ -253,6 +260,8 @@ mod tests {
         assert_eq!(table(&columns, &rows, room(11)), ["A  EMPTY  B", "1         2"]);
         columns[1] = columns[1].clone().if_any();
         assert_eq!(table(&columns, &rows, room(11)), ["A  B", "1  2"]);
+        columns[2] = columns[2].clone().stays();
+        assert_eq!(table(&columns, &rows, room(1)), ["A  B", "1  2"], "it was asked for");
     }
 
     #[test]
