@@ -3,7 +3,9 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
+use registry_server::config::StoreChoice;
 use registry_tests::process::{ServerProcess, binary};
+use registry_tests::store;
 use serde_json::Value;
 
 use crate::cli::{Ctl, server};
@@ -173,8 +175,13 @@ fn a_filled_registry_is_asked() {
         assert!(code == Some(expected) && said.contains("bench fill"), "{code:?}: {said}");
     }
     ctl.json(&["-n", "large", "bench", "fill", "--models", "50", "--versions", "1000", "--clients", "4"]);
-    let (pid, folder) = (server.id().to_string(), folder.path().to_str().unwrap());
-    let said = ctl.json(&[&lists[..], &["--server-pid", &pid, "--storage-path", folder]].concat()).remove(0);
+    let pid = server.id().to_string();
+    let on_disk = match store::choice(folder.path()) {
+        StoreChoice::Sled => ["--storage-path".to_owned(), folder.path().to_str().unwrap().to_owned()],
+        StoreChoice::Postgres(url) => ["--postgres".to_owned(), url],
+    };
+    let measured = ["--server-pid", &pid, &on_disk[0], &on_disk[1]];
+    let said = ctl.json(&[&lists[..], &measured].concat()).remove(0);
     let registry = &said["registry"];
     assert_eq!((&registry["models"], &registry["versions"]), (&50.into(), &1000.into()), "{said}");
     for bytes in ["index_bytes", "resident_bytes", "disk_bytes"] {
