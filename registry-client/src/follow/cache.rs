@@ -235,9 +235,14 @@ fn trim(versions: &Path, most_bytes: u64) -> io::Result<()> {
         if bytes <= most_bytes {
             break;
         }
-        if remove(&folder, &lock)? {
-            debug!(folder = %folder.display(), "removed from the cache");
-            bytes -= freed;
+        match remove(&folder, &lock) {
+            Ok(true) => {
+                debug!(folder = %folder.display(), "removed from the cache");
+                bytes -= freed;
+            }
+            Ok(false) => {}
+            // It may be another user's: then others have to go.
+            Err(error) => debug!(folder = %folder.display(), %error, "can't be removed from the cache"),
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use futures::future::{self, BoxFuture, FutureExt as _};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 use super::cache::Cache;
 use super::names::{Names, notice};
 use super::state::{Do, Phase, State, pause};
-use super::work::{Done, Gone, Loader, Work, let_go};
+use super::work::{Done, Leaving, Loader, Work, let_go};
 use super::{Fetched, FollowState, FollowStatus, Serving};
 use crate::error::causes;
 use crate::{Error, Items, RegistryClient, WatchItem, pb};
@@ -59,6 +59,8 @@ pub(super) struct Driver<M> {
     status: watch::Sender<FollowStatus>,
     /// What drops old models.
     old: JoinSet<()>,
+    /// How many of them are there still.
+    leaving: watch::Sender<usize>,
 }
 
 /// What a turn waits for.
@@ -106,6 +108,7 @@ impl<M: Send + Sync + 'static> Driver<M> {
             error: None,
             status,
             old: JoinSet::new(),
+            leaving: watch::Sender::new(0),
             client,
             names,
             cache,
@@ -266,14 +269,14 @@ impl<M: Send + Sync + 'static> Driver<M> {
         match done {
             Done::Fetched(next) => match (self.loader.empty, &self.current) {
                 (Some(empty), Some(current)) => {
-                    let gone = self.unload(Arc::clone(current), empty());
-                    self.work = Some(Work::unload(gone, next));
+                    let leaving = self.unload(Arc::clone(current), empty());
+                    self.work = Some(Work::unload(leaving, next));
                 }
                 _ => self.work = Some(Work::load(&self.loader, next)),
             },
             Done::Unloaded(next) => self.work = Some(Work::load(&self.loader, next)),
             Done::Loaded(serving) if self.state.loaded() => self.serve(serving).await,
-            Done::Loaded(serving) => drop(self.retire(Arc::new(serving))),
+            Done::Loaded(serving) => self.retire(Arc::new(serving)),
             Done::Failed(error) => {
                 let text = causes(&error);
                 warn!(error = text, names = ?self.names.all, "a version is not served");
@@ -284,11 +287,12 @@ impl<M: Send + Sync + 'static> Driver<M> {
     }
 
     /// Puts nothing in the place of what is served.
-    fn unload(&mut self, current: Arc<ArcSwap<Serving<M>>>, empty: M) -> Gone {
+    fn unload(&mut self, current: Arc<ArcSwap<Serving<M>>>, empty: M) -> Leaving {
         self.state.unloaded();
         let versions = Arc::clone(&current.load().versions);
         let old = current.swap(Arc::new(Serving { model: empty, versions }));
-        self.retire(old)
+        self.retire(old);
+        self.leaving.subscribe()
     }
 
     async fn serve(&mut self, serving: Serving<M>) {
@@ -302,7 +306,7 @@ impl<M: Send + Sync + 'static> Driver<M> {
                 if names_of(&old.versions) != names_of(&versions) {
                     self.before = Some(Arc::clone(&old.versions));
                 }
-                drop(self.retire(old));
+                self.retire(old);
             }
         }
         self.publish();
@@ -311,14 +315,14 @@ impl<M: Send + Sync + 'static> Driver<M> {
         self.cache.trim().await;
     }
 
-    /// Drops a model when nobody uses it. Answers when that is done.
-    fn retire(&mut self, old: Arc<Serving<M>>) -> Gone {
-        let (held, gone) = oneshot::channel();
+    /// Drops a model when nobody uses it.
+    fn retire(&mut self, old: Arc<Serving<M>>) {
+        let leaving = self.leaving.clone();
+        leaving.send_modify(|count| *count += 1);
         self.old.spawn(async move {
             let_go(old).await;
-            drop(held);
+            leaving.send_modify(|count| *count -= 1);
         });
-        gone
     }
 
     /// What is served, or was before it was unloaded.

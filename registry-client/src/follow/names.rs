@@ -54,7 +54,8 @@ impl Names {
 
     /// What to watch: the model, or all that has the models in it.
     pub(super) fn parent(&self) -> String {
-        let namespace = |model: &String| model.split_once("/models/").map(|(namespace, _)| namespace.to_owned());
+        // Namespaces and models may be called "models" and "versions".
+        let namespace = |model: &String| Some(model.rsplitn(3, '/').nth(2)?.to_owned());
         match &self.models[..] {
             [model] => model.clone(),
             models => {
@@ -84,10 +85,16 @@ impl Names {
 
 /// The whole name of the model that a version's name, which can be read, is of.
 fn model_of(version: &str) -> String {
-    let models = version.find("models/").unwrap_or_default();
-    let end = version[models..].find("/versions/").or_else(|| version[models..].find('@'));
-    let model = &version[..end.map_or(version.len(), |end| models + end)];
-    if model.starts_with("namespaces/") { model.to_owned() } else { format!("namespaces/default/{model}") }
+    let mut parts = version.split('/');
+    let mut first = parts.next();
+    let namespace = if first == Some("namespaces") { parts.next() } else { None };
+    if namespace.is_some() {
+        first = parts.next();
+    }
+    // A short name begins with the model itself.
+    let model = if first == Some("models") { parts.next() } else { first }.unwrap_or_default();
+    let model = model.split('@').next().unwrap_or_default();
+    format!("namespaces/{}/models/{model}", namespace.unwrap_or("default"))
 }
 
 /// Whether an error says that the model itself is not there, which waiting for a promotion would not change.
@@ -128,6 +135,9 @@ mod tests {
             (&["namespaces/risk/models/a@x", "namespaces/risk/models/b@x"], "namespaces/risk"),
             (&["a@x", "namespaces/default/models/b/versions/7"], "namespaces/default"),
             (&["a@x", "namespaces/risk/models/a@x"], ""),
+            (&["namespaces/versions/models/versions/versions/7"], "namespaces/versions/models/versions"),
+            (&["models/versions/versions/@live"], "namespaces/default/models/versions"),
+            (&["namespaces/models/models/a@x", "namespaces/models/models/models@x"], "namespaces/models"),
         ] {
             assert_eq!(names(followed).parent(), parent, "{followed:?}");
         }

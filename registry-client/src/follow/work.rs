@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
@@ -46,8 +46,8 @@ impl<M: 'static> Loader<M> {
     }
 }
 
-/// Ends, with nothing, when a model that was served has been dropped.
-pub(super) type Gone = oneshot::Receiver<()>;
+/// How many models are in memory that were served, or loaded for nothing.
+pub(super) type Leaving = watch::Receiver<usize>;
 
 /// What is being done to a version.
 pub(super) enum Work<M> {
@@ -79,10 +79,10 @@ impl<M: Send + Sync + 'static> Work<M> {
         Self::Fetch(Box::pin(fetch))
     }
 
-    /// Waits until what was served has gone.
-    pub(super) fn unload(old: Gone, next: Arc<[Fetched]>) -> Self {
+    /// Waits until all that is leaving has gone.
+    pub(super) fn unload(mut leaving: Leaving, next: Arc<[Fetched]>) -> Self {
         let gone = async move {
-            if timeout(UNLOAD_PATIENCE, old).await.is_err() {
+            if timeout(UNLOAD_PATIENCE, leaving.wait_for(|count| *count == 0)).await.is_err() {
                 warn!("a request still uses the model that is to be unloaded: the next one is loaded beside it");
             }
         };
@@ -148,4 +148,25 @@ fn name_of(versions: &[Fetched]) -> String {
 fn message_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_unload_waits_for_all_that_leaves() {
+        let leaving = watch::Sender::new(2);
+        let unload = || Work::<()>::unload(leaving.subscribe(), Vec::new().into());
+        let (mut ended, mut work) = (false, unload());
+        let mut turn = async || {
+            tokio::task::yield_now().await;
+            ended |= futures::poll!(std::pin::pin!(work.next())).is_ready();
+            ended
+        };
+        for (count, expected) in [(2, false), (1, false), (0, true)] {
+            leaving.send_replace(count);
+            assert_eq!(turn().await, expected, "{count}");
+        }
+    }
 }
