@@ -8,6 +8,7 @@ use std::ops::Bound;
 use prost::encoding::{decode_varint, encode_varint};
 use roaring::RoaringBitmap;
 use unicode_normalization::UnicodeNormalization as _;
+use unicode_normalization::char::is_combining_mark;
 
 use super::column::Serial;
 use super::holders::Holders;
@@ -63,7 +64,8 @@ fn normal(text: &str) -> Cow<'_, str> {
 
 /// The words of a text in its normal form.
 fn parts_of(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty())
+    let is_of_word = |character: char| character.is_alphanumeric() || is_combining_mark(character);
+    text.split(move |character| !is_of_word(character)).filter(|word| !word.is_empty())
 }
 
 /// A word as it is kept.
@@ -75,7 +77,8 @@ fn write_word(part: &str, word: &mut String) {
     }
     // Case folding: letters that are the same in upper case are the same, as ß and SS, or σ and ς; ẞ has ß as its lower case.
     let folded = part.chars().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
-    word.extend(folded.take(LONGEST));
+    // What was one character may have become a letter and its mark.
+    word.extend(folded.nfkc().take(LONGEST));
 }
 
 /// The words of a text, as they are kept.
@@ -266,6 +269,10 @@ mod tests {
     fn words_that_read_the_same_are_the_same() {
         for (one, other) in [
             ("Straße", "STRASSE"),
+            // What has no upper or lower case of one character.
+            ("\u{130}stanbul", "i\u{307}stanbul"),
+            ("\u{1f0}ump", "J\u{30c}UMP"),
+            ("\u{390}x", "\u{399}\u{308}\u{301}X"),
             ("STRA\u{1e9e}E", "strasse"),
             ("Caf\u{e9}", "cafe\u{301}"),
             ("\u{3a3}\u{39f}\u{3a6}\u{39f}\u{3a3}", "σοφος"),

@@ -1,7 +1,6 @@
 //! Which fields a command prints.
 
 use clap::Args as Group;
-use clap::builder::NonEmptyStringValueParser;
 use prost_types::FieldMask;
 
 use crate::output;
@@ -11,8 +10,16 @@ use crate::output;
 pub(crate) struct Fields {
     /// Only these fields: the columns of the table or, in JSON, its keys. For example `name,stage,tags.team,metrics.validation.auc`; in JSON
     /// an entry is printed in the field that it is in
-    #[arg(long = "fields", value_name = "FIELDS", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long = "fields", value_name = "FIELDS", value_delimiter = ',', value_parser = field)]
     pub(crate) paths: Vec<String>,
+}
+
+/// A path, perhaps behind the blank of a list as people write it.
+fn field(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("a field has no name"),
+        path => Ok(path.to_owned()),
+    }
 }
 
 impl Fields {
