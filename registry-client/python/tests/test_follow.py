@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,17 +22,20 @@ class Service:
     def __init__(self, registry: Registry, cache: Path) -> None:
         self.registry, self.cache = registry, cache
         self.loaded: list[str] = []
-        self.changes: queue.Queue[tuple[str, Exception | None]] = queue.Queue()
+        self.changes: queue.Queue[tuple[str, BaseException | None]] = queue.Queue()
         #: Loading waits for this one.
         self.may_load = threading.Event()
         self.may_load.set()
         self.loading = threading.Event()
+        self.note_fails = False
 
     def load(self, folder: Path, version: Version) -> str:
         self.loading.set()
         assert self.may_load.wait(30)
         says = (folder / "model.txt").read_text()
         self.loaded.append(says)
+        if says.startswith("exits"):
+            raise SystemExit(f"no use of {says}")
         if says.startswith("broken"):
             raise ValueError(f"can't load {says}")
         return says
@@ -43,6 +47,8 @@ class Service:
     def follow(self, name: str = "fraud@production", backoff: float = 0.05) -> Follower[str]:
         def note(follower: Follower[str]) -> None:
             self.changes.put((follower.current().model, follower.error))
+            if self.note_fails:
+                raise SystemExit("what is told of changes can't be written")
 
         return self.registry.follow(name, self.load, check=self.check, cache=self.cache, backoff=backoff, on_change=note)
 
@@ -72,6 +78,7 @@ def hasty(far: Service, line: Line) -> Iterator[Service]:
 
 
 def test_promotions_and_rollbacks_are_followed(registry: Registry, publish: Callable[[str], str], service: Service) -> None:
+    service.note_fails = True
     with pytest.raises(errors.NotFound):
         service.follow()
     registry.promote(publish("one"))
@@ -136,7 +143,7 @@ def test_of_several_promotions_the_last_is_loaded(registry: Registry, publish: C
     assert service.loaded == ["one", "two", "five"]
 
 
-@pytest.mark.parametrize("says", ["broken", "bad"])
+@pytest.mark.parametrize("says", ["broken", "bad", "exits"])
 def test_a_version_that_is_no_good_is_not_served(says: str, registry: Registry, publish: Callable[[str], str], service: Service) -> None:
     registry.promote(publish("one"))
     with service.follow() as follower:
@@ -242,3 +249,66 @@ def test_a_name_that_stands_for_nothing_any_more(registry: Registry, publish: Ca
         while (now := service.next()) != ("one", ""):
             assert now == (serves, why)
         assert follower.error is None
+
+
+def test_a_cache_that_is_gone_is_made_anew(registry: Registry, publish: Callable[[str], str], line: Line, far: Service) -> None:
+    registry.promote(publish("one"))
+    with far.follow() as follower:
+        shutil.rmtree(far.cache)
+        # Every connection begins with a look at what the name stands for.
+        line.cut()
+        line.mend()
+        assert far.next() == ("one", "")
+        assert (follower.current().folder / "model.txt").read_text() == "one"
+        shutil.rmtree(far.cache)
+        far.cache.touch()
+        registry.promote(publish("two"))
+        assert far.next()[0] == "one"
+        assert isinstance(follower.error, OSError)
+        assert follower.is_stale
+        assert 0 < follower.age < 60
+        far.cache.unlink()
+        while (now := far.next()) != ("two", ""):
+            assert now[0] == "one"
+
+
+def test_whatever_ends_a_thread_is_told_and_outlived(
+    registry: Registry, publish: Callable[[str], str], line: Line, service: Service
+) -> None:
+    """Here the program that gives tokens fails for a while."""
+    registry.promote(publish("one"))
+    fails, failed = threading.Event(), threading.Event()
+
+    def token() -> str:
+        if fails.is_set():
+            failed.set()
+            raise SystemExit("no token")
+        return "token"
+
+    with Registry.connect(line.address, token=token) as service.registry, service.follow() as follower:
+        fails.set()
+        line.cut()
+        line.mend()
+        assert failed.wait(30)
+        assert follower.is_stale
+        registry.promote(publish("two"))
+        fails.clear()
+        while (now := service.next()) != ("two", ""):
+            assert now[0] == "one"
+
+
+@pytest.mark.parametrize("name", ["namespaces/versions/models/artifacts", "versions"])
+def test_names_may_have_words_of_names(
+    name: str, registry: Registry, publish: Callable[[str], str], service: Service, tmp_path: Path
+) -> None:
+    registry.create_model(name, model_type="classification")
+    for says in ("one", "two"):
+        publish(says)
+        registry.publish(tmp_path / f"out-{says}", name)
+    registry.promote(f"{name}/versions/1")
+    with service.follow(f"{name}@production"):
+        registry.promote(f"{name}/versions/2")
+        assert service.next() == ("two", "")
+    assert registry.get(name) == registry.model(name)
+    assert registry.get(f"{name}@production") == registry.get(f"{name}/versions/2") == registry.version(f"{name}/versions/2")
+    assert registry.get(f"{name}/versions/2/artifacts/model.txt") == registry.artifact(f"{name}@production/artifacts/model.txt")

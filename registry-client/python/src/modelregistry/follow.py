@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from modelregistry.errors import Conflict, NotFound, RegistryError, Unavailable
+from modelregistry.errors import Conflict, NotFound, Unavailable
 from modelregistry.folder import lock, verify_folder
 from modelregistry.v1.versions_pb2 import Version
 from modelregistry.watch import Watch
@@ -34,7 +34,7 @@ _log = logging.getLogger("modelregistry")
 _TYPES = ("version.*", "alias.*", "model.*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Served(Generic[T]):
     """A version that is loaded. Take it once for a request, so that all of the request sees one model."""
 
@@ -46,8 +46,8 @@ class Served(Generic[T]):
 class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
     """Follows a name, see `Registry.follow`, until it is closed."""
 
-    #: Why the version that the name stands for does not serve; None if it does, as far as is known.
-    error: Exception | None = None
+    #: What went wrong last, and is tried again: why the version that the name stands for does not serve, or is not in the cache.
+    error: BaseException | None = None
 
     def __init__(
         self, registry: Registry, name: str, load: Callable[[Path, Version], T], check: Callable[[T], object] | None, cache: Path,
@@ -58,22 +58,24 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
         self._served: Served[T] | None = None
         self._failures, self._due = 0, 0.0
         # The file that has the last good version; by its time, when that was known to be the right one.
-        self._good = self._cache / "last-good"
+        self._good, self._known = self._cache / "last-good", 0.0
+        self._new = self._cache / f"{uuid.uuid4()}.new"
         # A copy, whose calls end when this ends.
         self._registry = copy.copy(registry)
         transport = self._registry._transport = copy.copy(registry._transport)
         self._stopped = transport.stopped = threading.Event()
-        self._cache.mkdir(parents=True, exist_ok=True)
         # What is in the cache serves better now than another one later.
         transport.retry_for = 0.0 if self._good.exists() else transport.retry_for
         try:
             self._update()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             transport.retry_for, self.error = registry._transport.retry_for, error
             try:
-                self._serve(Version.FromString(self._good.read_bytes()), lambda _, folder: verify_folder(folder))
+                if not self._served:
+                    self._serve(Version.FromString(self._good.read_bytes()), lambda _, folder: verify_folder(folder))
+                    self._known = self._good.stat().st_mtime
                 _log.warning("%s: begins with %s out of the cache: %s", name, self.current().version.name, error)
-            except Exception as unfit:
+            except (Exception, SystemExit) as unfit:
                 if not isinstance(error, Unavailable):
                     raise error from unfit
                 self._update()
@@ -83,7 +85,7 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
         self._news = threading.Event()
         self._watch = self._begin()
         works = {f"watch {name}": self._listen, f"follow {name}": self._run}
-        self._threads = [threading.Thread(target=work, name=called, daemon=True) for called, work in works.items()]
+        self._threads = [threading.Thread(target=self._keep, args=[work], name=called, daemon=True) for called, work in works.items()]
         for thread in self._threads:
             thread.start()
 
@@ -95,13 +97,13 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
 
     @property
     def is_stale(self) -> bool:
-        """Whether another version may be the right one by now: the registry is away, or its version could not be loaded."""
-        return self.error is not None or self._watch.away
+        """Whether another version may be the right one by now: the registry is away, there is an `error`, or it is closed."""
+        return self.error is not None or self._watch.away or not all(thread.is_alive() for thread in self._threads)
 
     @property
     def age(self) -> float:
         """The seconds since what serves was known to be the right version, also by an earlier process; 0 if it is."""
-        return max(0.0, time.time() - self._good.stat().st_mtime) if self.is_stale else 0.0
+        return max(0.0, time.time() - self._known) if self.is_stale else 0.0
 
     def close(self) -> None:
         """Stops following. What serves stays usable."""
@@ -116,7 +118,18 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
         self.close()
 
     def _begin(self) -> Watch:
-        return self._registry.watch(self._name.partition("@")[0].partition("/versions/")[0], types=_TYPES)
+        *above, model = self._name.split("/")[:4]
+        return self._registry.watch("/".join([*above, model.partition("@")[0]]), types=_TYPES)
+
+    def _keep(self, work: Callable[[], None]) -> None:
+        """Does what a thread is for until the follower is closed, whatever goes wrong."""
+        while not self._stopped.is_set():
+            try:
+                work()
+            except BaseException as error:
+                self.error = error
+                _log.warning("%s: begins anew: %r", self._name, error)
+                self._stopped.wait(self._backoff)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -129,19 +142,23 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
                     self._try()
 
     def _listen(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                for change in self._watch:
-                    if change.kind != "bookmark":
-                        self._news.set()
-                    elif not self.error:
+        try:
+            for change in self._watch:
+                if change.kind != "bookmark":
+                    self._news.set()
+                elif not self.error:
+                    self._known = time.time()
+                    try:
                         os.utime(self._good)
-            except RegistryError as error:
-                _log.warning("%s: watching anew: %s", self._name, error)
-                self._stopped.wait(self._backoff)
-                self._watch = self._begin()
-                if self._stopped.is_set():
-                    self._watch.close()
+                    except OSError:
+                        # It was removed, or is another user's: it is written anew.
+                        self._news.set()
+        finally:
+            # The registry counts as away until it answers the next watch.
+            self._watch = self._begin()
+            self._watch.away = True
+            if self._stopped.is_set():
+                self._watch.close()
 
     def _try(self) -> None:
         """Brings what serves up to date, or notes why it can't, and when to try again."""
@@ -149,7 +166,7 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
         try:
             self._update()
             self.error, self._failures = None, 0
-        except Exception as error:
+        except BaseException as error:
             if self._stopped.is_set():
                 return
             self.error, self._failures = error, self._failures + 1
@@ -158,21 +175,26 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
             self._due = time.monotonic() + (math.inf if isinstance(error, NotFound) else delay)
             _log.warning("%s: stays with %s: %s", self._name, self.current().version.name, error)
         if self._on_change and before != (self._served, self.error):
-            self._on_change(self)
+            try:
+                self._on_change(self)
+            except BaseException:
+                _log.exception("%s: on_change failed", self._name)
 
     def _update(self) -> None:
         version = self._registry.version(self._name)
-        if self._served is None or version.uid != self._served.version.uid:
+        self._cache.mkdir(parents=True, exist_ok=True)
+        # The folder of what serves has to be there, too: `load` may have left files for later.
+        if self._served is None or version.uid != self._served.version.uid or not self._served.folder.is_dir():
             if self._served and self._jitter and not self._stopped.wait(random.uniform(0, self._jitter)):
                 version = self._registry.version(self._name)
             self._serve(version, self._fetch)
-        whole = self._cache / f"{uuid.uuid4()}.new"
-        whole.write_bytes(version.SerializeToString())
-        whole.replace(self._good)
+        self._known = time.time()
+        self._new.write_bytes(version.SerializeToString())
+        self._new.replace(self._good)
         folders = sorted(filter(Path.is_dir, self._cache.iterdir()), key=lambda folder: folder.stat().st_mtime)
         # The last two stay, and what somebody uses.
         for folder in folders[:-2]:
-            with folder.with_suffix(".lock").open("ab") as held, contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), folder.with_suffix(".lock").open("ab") as held:
                 if lock(held):
                     shutil.rmtree(folder)
 
@@ -190,7 +212,7 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
     def _serve(self, version: Version, provide: Callable[[Version, Path], object]) -> None:
         """Loads a version whose folder `provide` makes whole, and swaps it in."""
         folder = self._cache / version.uid
-        held = os.open(folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT)
+        held = os.open(folder.with_suffix(".lock"), os.O_RDONLY | os.O_CREAT)
         try:
             # Perhaps another process removes the folder just now.
             lock(held, shared=True)
@@ -207,5 +229,6 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
             raise
         # As long as somebody has it, no process removes the folder.
         weakref.finalize(self._served, os.close, held)
-        folder.touch()
+        with contextlib.suppress(OSError):
+            folder.touch()
         _log.info("%s: serves %s", self._name, version.name)

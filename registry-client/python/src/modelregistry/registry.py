@@ -99,9 +99,10 @@ class Registry(AbstractContextManager["Registry"]):
 
     def get(self, name: str) -> Model | Version | Artifact:
         """The model, version or artifact of a name."""
-        if "/artifacts/" in name:
+        parts = self.name(name).split("/")
+        if "artifacts" in (*parts[4:5], *parts[6:7]):
             return self.artifact(name)
-        return self.version(name) if "@" in name or "/versions/" in name else self.model(name)
+        return self.version(name) if parts[4:] or "@" in parts[-1] else self.model(name)
 
     def model(self, name: str) -> Model:
         """A model: `fraud`."""
