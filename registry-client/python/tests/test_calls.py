@@ -123,7 +123,9 @@ def test_the_environment_says_where_and_who(server: Server, registry: Registry, 
         there.create_model("other")
 
 
-@pytest.mark.parametrize("endpoint", ["ftp://host:1", "http://", "http://host:1/path", "http://user@host:1", ","])
+@pytest.mark.parametrize(
+    "endpoint", ["ftp://host:1", "http://", "http://host:1/path", "http://user@host:1", ",", "host", "https://host", "host:99999", "[::1]"]
+)
 def test_endpoints_are_checked(endpoint: str) -> None:
     with pytest.raises(ValueError, match=re.escape(repr(endpoint.split(",")[0]))):
         Registry.connect(endpoint)

@@ -213,6 +213,56 @@ def test_a_damaged_cache_is_not_served(
         assert follower.current().model == "one"
 
 
+def test_another_version_in_the_cache_is_not_served(
+    registry: Registry, publish: Callable[[str], str], line: Line, far: Service, hasty: Service
+) -> None:
+    registry.promote(publish("one"))
+    with far.follow() as follower:
+        registry.pull(publish("two"), follower.current().folder)
+    line.cut()
+    with pytest.raises(errors.Unavailable):
+        hasty.follow()
+    assert hasty.loaded == []
+    line.mend()
+    with far.follow() as follower:
+        assert follower.current().model == "one"
+
+
+def test_a_cache_is_of_one_registry(
+    publish: Callable[[str], str], registry: Registry, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_REGISTRY_CACHE_FOLDER", str(tmp_path / "ours"))
+
+    def follow(endpoint: str) -> Path:
+        with Registry.connect(endpoint, retry_for=0) as there, there.follow("fraud@production", lambda folder, _: folder) as follower:
+            return follower.current().model
+
+    registry.promote(publish("one"))
+    folder = follow(server.address)
+    assert folder.is_relative_to(tmp_path / "ours")
+    server.stop()
+    assert follow(f"http://{server.address}") == folder
+    with pytest.raises(errors.Unavailable):
+        follow("127.0.0.1:1")
+
+
+def test_it_starts_out_of_a_cache_that_it_cannot_write(
+    publish: Callable[[str], str], registry: Registry, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.promote(publish("one"))
+    service.follow().close()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("read only")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(Registry, "pull", refuse)
+    with service.follow() as follower:
+        assert follower.current().model == "one"
+        assert isinstance(follower.error, PermissionError)
+    assert service.loaded == ["one", "one"]
+
+
 def test_two_versions_stay_in_the_cache(registry: Registry, publish: Callable[[str], str], service: Service) -> None:
     registry.promote(publish("0"))
     with service.follow() as follower:

@@ -134,6 +134,21 @@ def verify_folder(folder: str | os.PathLike[str]) -> Receipt:
     return receipt
 
 
+def is_whole(folder: Path, version: Version) -> bool:
+    """Whether a folder holds all of this version, as the registry sealed it."""
+    with contextlib.suppress(OSError, DataLoss, InvalidArgument):
+        receipt = verify_folder(folder)
+        of_version = (receipt.version, receipt.manifest_sha256) == (version.name, version.manifest_sha256)
+        return of_version and not any(file.left_out for file in receipt.files)
+    return False
+
+
+def of_user() -> Path:
+    """The user's folder for caches."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return folder if folder.is_absolute() else Path.home() / ".cache"
+
+
 def lock(file: IO[bytes] | int, shared: bool = False) -> bool:
     """Locks a file until it is closed: together with others, or else alone, and false if somebody else has it."""
     with contextlib.suppress(BlockingIOError):

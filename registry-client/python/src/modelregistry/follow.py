@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import logging
 import math
 import os
@@ -11,7 +12,6 @@ import random
 import shutil
 import threading
 import time
-import urllib.parse
 import uuid
 import weakref
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from modelregistry.errors import Conflict, NotFound, Unavailable
-from modelregistry.folder import lock, verify_folder
+from modelregistry.errors import Conflict, DataLoss, NotFound, RegistryError, Unavailable
+from modelregistry.folder import is_whole, lock
 from modelregistry.v1.versions_pb2 import Version
 from modelregistry.watch import Watch
 
@@ -54,7 +54,9 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
         jitter: float, backoff: float, on_change: Callable[[Follower[T]], object] | None,
     ) -> None:  # fmt: skip
         self._name, self._load, self._check, self._jitter, self._backoff = name, load, check, jitter, backoff
-        self._on_change, self._cache = on_change, cache / urllib.parse.quote(name, safe="@")
+        # A name of another registry is another name. The client in Rust, which may share the folder, has no folder of this one.
+        key = hashlib.sha256("\n".join([*sorted(registry._transport.urls), "", name]).encode()).hexdigest()
+        self._on_change, self._cache = on_change, cache / "python" / key
         self._served: Served[T] | None = None
         self._failures, self._due = 0, 0.0
         # The file that has the last good version; by its time, when that was known to be the right one.
@@ -72,9 +74,9 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
             transport.retry_for, self.error = registry._transport.retry_for, error
             try:
                 if not self._served:
-                    self._serve(Version.FromString(self._good.read_bytes()), lambda _, folder: verify_folder(folder))
+                    self._serve(Version.FromString(self._good.read_bytes()), self._find)
                     self._known = self._good.stat().st_mtime
-                _log.warning("%s: begins with %s out of the cache: %s", name, self.current().version.name, error)
+                _log.warning("%s: begins with %s, in spite of this: %s", name, self.current().version.name, error)
             except (Exception, SystemExit) as unfit:
                 if not isinstance(error, Unavailable):
                     raise error from unfit
@@ -198,11 +200,17 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
                 if lock(held):
                     shutil.rmtree(folder)
 
+    def _find(self, version: Version, folder: Path) -> None:
+        if not is_whole(folder, version):
+            raise DataLoss(f"{folder} is not {version.name}")
+
     def _fetch(self, version: Version, folder: Path) -> None:
-        while True:
+        while not is_whole(folder, version):
             try:
                 # Files that are damaged, or somebody else's, are mended.
-                self._registry.pull(version.name, folder, overwrite=True, alike=self._served.folder if self._served else None)
+                pulled = self._registry.pull(version.name, folder, overwrite=True, alike=self._served.folder if self._served else None)
+                if pulled.uid != version.uid:
+                    raise RegistryError(f"{version.name} is another version by now")
                 return
             except Conflict:
                 # Another process pulls it.

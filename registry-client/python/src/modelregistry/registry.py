@@ -18,7 +18,7 @@ from modelregistry import folder as folders
 from modelregistry import transfer
 from modelregistry.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, Unavailable
 from modelregistry.follow import Follower
-from modelregistry.transport import Transport, channel
+from modelregistry.transport import Transport, url
 from modelregistry.v1 import artifacts_pb2, lifecycle_pb2, models_pb2
 from modelregistry.v1 import version_service_pb2 as service
 from modelregistry.v1.artifacts_pb2 import Artifact
@@ -74,9 +74,9 @@ class Registry(AbstractContextManager["Registry"]):
                     raise ValueError(f"the header {name!r}, or its value, has characters that none has")
             return [*named, *said.items()]
 
-        channels = [channel(one, tls) for one in endpoint.split(",")]
+        urls = [url(one, tls is not None) for one in endpoint.split(",")]
         namespace = namespace or os.environ.get("MODEL_REGISTRY_NAMESPACE") or "default"
-        return cls(Transport(channels, metadata, timeout, retry_for), namespace)
+        return cls(Transport(urls, tls, metadata, timeout, retry_for), namespace)
 
     def close(self) -> None:
         """Gives the connections back; calls that wait for the registry fail."""
@@ -267,9 +267,9 @@ class Registry(AbstractContextManager["Registry"]):
         On a promotion the version is fetched and verified, `load` makes of its folder what the program wants, `check` may raise to refuse
         that, and then `current()` returns it. Of several promotions in a row only the last is loaded. After a failure the last good version
         stays, and there is another attempt `backoff` seconds later, then after twice as many, up to a minute. If the registry or its
-        version is not to be had at the start, the last good one of `cache` serves: a folder that several processes may share, unless given
-        ~/.cache/model-registry. Followers wait up to `jitter` seconds, so that many do not fetch together. `on_change` is called after each
-        swap and failure.
+        version is not to be had at the start, the last good one of `cache` serves if it came from the same endpoints. Several processes may
+        share that folder; unless given, it is MODEL_REGISTRY_CACHE_FOLDER, or else ~/.cache/model-registry. Followers wait up to `jitter`
+        seconds, so that many do not fetch together. `on_change` is called after each swap and failure. It follows until it is closed.
         """
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "model-registry"
-        return Follower(self, self.name(name), load, check, Path(cache) if cache else home, jitter, backoff, on_change)
+        cache = cache or os.environ.get("MODEL_REGISTRY_CACHE_FOLDER") or folders.of_user() / "model-registry"
+        return Follower(self, self.name(name), load, check, Path(cache), jitter, backoff, on_change)

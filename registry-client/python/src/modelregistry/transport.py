@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import random
+import re
 import threading
 import time
 import uuid
@@ -35,12 +36,18 @@ _PATHS = {
 }
 
 
-def channel(endpoint: str, tls: grpc.ChannelCredentials | None) -> grpc.Channel:
+def url(endpoint: str, tls: bool) -> str:
+    """An endpoint with its scheme."""
+    found = re.fullmatch(r"(?:(https?)://)?((?:\[[^][/@?#\s]+]|[^][/@?#\s:]+):([0-9]{1,5}))", endpoint.strip())
+    if not found or not 0 < int(found[3]) < 1 << 16 or (tls and found[1] == "http"):
+        raise ValueError(f"{endpoint!r} is no endpoint: a host and a port, as in http://127.0.0.1:50051, and with TLS no http://")
+    return f"{found[1] or ('https' if tls else 'http')}://{found[2]}"
+
+
+def channel(url: str, tls: grpc.ChannelCredentials | None) -> grpc.Channel:
     """A connection that is made when it is needed."""
-    scheme, _, address = endpoint.strip().rpartition("://")
-    if scheme not in ("", "http", "https") or not address or set(address) & set("/@?#") or (tls and scheme == "http"):
-        raise ValueError(f"{endpoint!r} is no endpoint such as http://127.0.0.1:50051, or has no TLS and that was asked for")
-    if scheme == "https" or tls:
+    scheme, _, address = url.partition("://")
+    if scheme == "https":
         return grpc.secure_channel(address, tls or grpc.ssl_channel_credentials(), options=_OPTIONS)
     return grpc.insecure_channel(address, options=_OPTIONS)
 
@@ -75,8 +82,11 @@ class Failures:
 class Transport:
     """The servers of one registry."""
 
-    def __init__(self, channels: Sequence[grpc.Channel], headers: Callable[[], Any], timeout: float | None, retry_for: float) -> None:
-        self.channels, self.headers, self.timeout, self.retry_for = channels, headers, timeout, retry_for
+    def __init__(
+        self, urls: Sequence[str], tls: grpc.ChannelCredentials | None, headers: Callable[[], Any], timeout: float | None, retry_for: float
+    ) -> None:  # fmt: skip
+        self.urls, self.channels = urls, [channel(url, tls) for url in urls]
+        self.headers, self.timeout, self.retry_for = headers, timeout, retry_for
         #: Set when nobody waits for answers any more.
         self.stopped = threading.Event()
         self._server = 0
