@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,6 +44,17 @@ class Server:
             self._process = None
 
 
+    @contextlib.contextmanager
+    def still(self) -> Iterator[None]:
+        """It does nothing, and its connections stay."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+
 class Line:
     """Passes connections on to a server, counts what goes up and down, and cuts them after so much, or when told to."""
 
@@ -52,6 +65,8 @@ class Line:
         self.mends_itself = False
         #: Answers get lost.
         self.loses_answers = False
+        #: How many seconds an answer takes longer.
+        self.lag = 0.0
         self._open: set[socket.socket] = set()
         self._guard = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -106,6 +121,7 @@ class Line:
                     if self.mends_itself:
                         self.mend()
                     break
+                time.sleep(0 if up else self.lag)
                 if up or not self.loses_answers:
                     to.sendall(piece)
         except OSError:

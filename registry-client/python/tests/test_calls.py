@@ -106,6 +106,12 @@ def test_a_call_ends_by_its_deadline(server: Server) -> None:
         registry.model("fraud")
 
 
+def test_a_slow_line_is_long_enough(line: Line, registry: Registry) -> None:
+    line.lag = 0.5
+    with Registry.connect(line.address, retry_for=0) as there:
+        assert there.model("fraud") == registry.model("fraud")
+
+
 def test_another_server_is_asked_at_once(server: Server, registry: Registry) -> None:
     with Registry.connect(f"127.0.0.1:1,{server.address}", retry_for=0) as several:
         for _ in range(3):

@@ -22,10 +22,11 @@ M = TypeVar("M", bound=Message)
 #: How many seconds a server may take to answer, unless the program says otherwise.
 _ANSWER = 30.0
 # A page of a thousand versions with all that is known of them fits. Retries are made here, where it is known what is safe. A server that is
-# gone without a word is noticed after the two times of keepalive.
+# gone without a word is noticed after a time of keepalive and one of pings. `min_reconnect_backoff` is how long connecting may take: after
+# a failure, the next attempt comes no later for it.
 _OPTIONS = [("grpc.max_receive_message_length", 64 << 20), ("grpc.enable_retries", 0)]
-_OPTIONS += [("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000), ("grpc.initial_reconnect_backoff_ms", 100)]
-_OPTIONS += [("grpc.min_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1_000)]
+_OPTIONS += [("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000), ("grpc.http2.ping_timeout_ms", 5_000)]
+_OPTIONS += [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 5_000), ("grpc.max_reconnect_backoff_ms", 1_000)]
 _SERVICES = ["admin", "artifacts", "events", "lifecycle", "models", "namespaces", "search", "version_service"]
 # A request message belongs to one method.
 _PATHS = {
