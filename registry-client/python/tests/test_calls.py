@@ -67,7 +67,7 @@ def test_errors_say_what_is_wrong(registry: Registry, publish: Callable[[str], s
     with pytest.raises(errors.Conflict) as changed:
         registry.transition(version.name, "staging", etag=version.etag)
     assert changed.value.reason == "ETAG_MISMATCH"
-    with pytest.raises(ValueError, match="STAGE_LIVE"):
+    with pytest.raises(ValueError, match="'live' is no stage: those are development, staging, production, archived"):
         registry.transition(version.name, "live")
 
 

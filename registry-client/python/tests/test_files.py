@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
 import stat
 import subprocess
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
+from google.protobuf import json_format
 
 from modelregistry import Registry, errors, verify_folder
 from modelregistry.folder import Receipt, join, lock
@@ -185,6 +189,38 @@ def test_a_failed_publication_says_why(registry: Registry, folder: Path, tmp_pat
     assert registry.publish(folder / "model.bin", "fraud").artifact_count == 1
 
 
+def test_what_is_no_file_is_not_published(registry: Registry, folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(errors.InvalidArgument, match="pipe: neither a file nor a folder"):
+        registry.publish(folder, "fraud")
+    with pytest.raises(errors.NotFound):
+        registry.version("fraud/versions/1")
+
+
+def test_numbers_may_be_of_any_kind(registry: Registry, folder: Path) -> None:
+    half = Fraction(1, 2)
+    metrics: dict[str, Any] = {"validation.auc": half, "test": {"auc": 1}}
+    params = {"rate": half, "layers": [half, {"size": 2}], "kind": None}
+    version = registry.publish(folder, "fraud", metrics=metrics, params=params, tags={"rate": half, "region": "eu"})
+    assert (version.metrics["validation"].values["auc"], version.metrics["test"].values["auc"]) == (0.5, 1)
+    assert json_format.MessageToDict(version.hyperparameters) == {"rate": 0.5, "layers": [0.5, {"size": 2}], "kind": None}
+    assert dict(version.tags) == {"rate": "1/2", "region": "eu"}
+
+
+@pytest.mark.parametrize(
+    ("said", "key"),
+    [
+        ({"metrics": {"auc": 0.9}}, r"write SPLIT\.NAME, such as validation\.auc"),
+        ({"metrics": {"test": {"auc": "high"}}}, r"metrics\.test\.auc: str"),
+        ({"params": {"layers": [1, {"size": b"2"}]}}, r"params\.layers\[1\]\.size: bytes"),
+        ({"tags": {"fast": True}}, r"tags\.fast: bool"),
+    ],
+)
+def test_what_is_wrong_is_named(registry: Registry, folder: Path, said: dict[str, Any], key: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=key):
+        registry.publish(folder, "fraud", **said)
+
+
 def test_damage_is_found_and_mended(registry: Registry, line: Line, folder: Path, tmp_path: Path) -> None:
     registry.publish(folder, "fraud")
     there = tmp_path / "in"
@@ -278,3 +314,13 @@ def test_a_link_that_leads_out_is_not_followed(registry: Registry, folder: Path,
     with pytest.raises(errors.InvalidArgument, match="link leads out"):
         registry.pull("fraud/versions/1", tmp_path / "in")
     assert not list((tmp_path / "outside").iterdir())
+
+
+def test_a_claim_that_is_a_link_is_not_followed(registry: Registry, folder: Path, tmp_path: Path) -> None:
+    registry.publish(folder, "fraud")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "in" / ".model-registry.pull").symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match=r"model-registry\.pull"):
+        registry.pull("fraud/versions/1", tmp_path / "in")
+    assert (tmp_path / "mine").read_text() == "mine"

@@ -47,6 +47,8 @@ def to_publish(path: Path, exclude: Iterable[str]) -> dict[str, Path]:
             target = Path(above, name).resolve()
             if not target.is_relative_to(root) or (name in folders and Path(above).resolve().is_relative_to(target)):
                 raise InvalidArgument(f"{Path(above, name)}: the link leads out of the folder, or in a circle")
+            if name in names and not target.is_file():
+                raise InvalidArgument(f"{Path(above, name)}: neither a file nor a folder")
         files |= {(inside / name).as_posix(): Path(above, name) for name in names}
     for own in (RECEIPT, CLAIM):
         files.pop(own, None)
@@ -169,7 +171,8 @@ def claimed(folder: Path, receipt: Receipt, overwrite: bool) -> Iterator[tuple[l
     for name in (CLAIM, RECEIPT):
         with contextlib.suppress(OSError, DataLoss, InvalidArgument):
             before |= {file for file in Receipt.read(folder, name).files if not file.left_out and join(folder, file.path)}
-    with open(claim, "a+b") as held:
+    # What a link leads to is not this pull's to write.
+    with open(claim, "a+b", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)) as held:
         if not lock(held) or not claim.exists() or not os.path.samestat(os.fstat(held.fileno()), claim.stat()):
             raise Conflict(f"{folder}: another pull is at work there")
         missing = [file for file in receipt.files if not file.is_in(folder)]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, SupportsFloat, TypeVar, cast
 
 import grpc
 from google.api import field_behavior_pb2
@@ -26,6 +26,7 @@ from modelregistry.v1.events_pb2 import WatchEventsRequest
 from modelregistry.v1.models_pb2 import Model
 from modelregistry.v1.stages_pb2 import Stage
 from modelregistry.v1.versions_pb2 import VERSION_STATE_FAILED, VERSION_STATE_PENDING, VERSION_STATE_READY, Version
+from modelregistry.values import described, tagged
 from modelregistry.watch import Watch
 
 M = TypeVar("M", bound=Message)
@@ -136,15 +137,15 @@ class Registry(AbstractContextManager["Registry"]):
         """Makes a model with these fields: `model_type="classification"`, `team="risk"`, `tags={"region": "eu"}`."""
         parent, _, model_id = self.name(name).rpartition("/models/")
         try:
-            return self.call(models_pb2.CreateModelRequest(parent=parent, model_id=model_id, model=Model(**fields)), Model)
+            return self.call(models_pb2.CreateModelRequest(parent=parent, model_id=model_id, model=Model(**tagged(fields))), Model)
         except AlreadyExists:
             if not exist_ok or (there := self.model(name)).HasField("delete_time"):
                 raise
             return there
 
     def publish(
-        self, path: StrPath, model: str, *, version_id: str = "", metrics: Mapping[str, float | Mapping[str, float]] | None = None,
-        params: Mapping[str, Any] | None = None, exclude: Iterable[str] = (), **fields: Any,
+        self, path: StrPath, model: str, *, version_id: str = "", params: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, SupportsFloat | Mapping[str, SupportsFloat]] | None = None, exclude: Iterable[str] = (), **fields: Any,
     ) -> Version:  # fmt: skip
         """Makes a READY version of a folder or of one file. The model has to exist.
 
@@ -156,11 +157,7 @@ class Registry(AbstractContextManager["Registry"]):
         call with the same `version_id` goes on with it, and what is there is not sent again.
         """
         files = folders.to_publish(Path(path), exclude)
-        version = Version(**fields)
-        for name, value in (metrics or {}).items():
-            split, _, metric = name.partition(".")
-            version.metrics[split].values.update(value if isinstance(value, Mapping) else {metric: value})
-        version.hyperparameters.update(dict(params or {}))
+        version = described(fields, metrics or {}, params or {})
         request = service.CreateVersionRequest(parent=self.name(model), version_id=version_id, version=version)
         begun = None
         try:
@@ -235,6 +232,9 @@ class Registry(AbstractContextManager["Registry"]):
     def transition(self, version: str, stage: str, *, comment: str = "", etag: str = "") -> Version:
         """Moves a version to `development`, `staging`, `production` or `archived`; who was there goes where the model's policy says."""
         request = lifecycle_pb2.TransitionStageRequest(name=self.name(version), comment=comment, etag=etag)
+        stages = [name.removeprefix("STAGE_").lower() for name in Stage.keys()[1:]]
+        if stage.lower() not in stages:
+            raise ValueError(f"{stage!r} is no stage: those are {', '.join(stages)}")
         request.stage = cast(Stage, Stage.Value(f"STAGE_{stage.upper()}"))
         return self.call(request, lifecycle_pb2.TransitionStageResponse).version
 
