@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::places::{PlaceError, place_type};
 use crate::registry::Registry;
 use crate::registry::chain::Position;
-use crate::search::{Facts, Index, State};
+use crate::search::{Facts, State};
 use crate::store::StoreError;
 
 /// The version of this program.
@@ -86,6 +86,10 @@ impl About {
             }
             Err(error) => return Err(error.into()),
         };
+        let index = match registry.index() {
+            Some(index) => Some(index_status(index.facts().await)),
+            None => None,
+        };
         let place = |place: &str| place_type(place).map_err(|error: PlaceError| Error::internal(error.to_string()));
         let archive = match (&self.archive, registry.archived()) {
             (Some(archive), Some(revision)) => {
@@ -110,13 +114,12 @@ impl About {
             archive,
             start_time: Some(self.started.into()),
             server_time: Some(SystemTime::now().into()),
-            index: registry.index().map(index_status),
+            index,
         })
     }
 }
 
-fn index_status(index: &Index) -> pb::IndexStatus {
-    let Facts { state, records, bytes, most_bytes } = index.facts();
+fn index_status(Facts { state, records, bytes, most_bytes }: Facts) -> pb::IndexStatus {
     let (state, revision) = match state {
         State::Building => (pb::IndexState::Building, 0),
         State::At(revision) => (pb::IndexState::Ready, revision),

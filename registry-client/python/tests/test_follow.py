@@ -197,28 +197,17 @@ def test_it_starts_out_of_the_cache(
         assert follower.error is None
 
 
-def test_a_damaged_cache_is_not_served(
-    registry: Registry, publish: Callable[[str], str], line: Line, far: Service, hasty: Service
+@pytest.mark.parametrize("damage", ["bytes", "version"])
+def test_what_is_not_the_last_good_version_is_not_served(
+    damage: str, registry: Registry, publish: Callable[[str], str], line: Line, far: Service, hasty: Service
 ) -> None:
     registry.promote(publish("one"))
     with far.follow() as follower:
-        file = follower.current().folder / "model.txt"
-    file.write_text("eno")
-    line.cut()
-    with pytest.raises(errors.Unavailable):
-        hasty.follow()
-    assert hasty.loaded == []
-    line.mend()
-    with far.follow() as follower:
-        assert follower.current().model == "one"
-
-
-def test_another_version_in_the_cache_is_not_served(
-    registry: Registry, publish: Callable[[str], str], line: Line, far: Service, hasty: Service
-) -> None:
-    registry.promote(publish("one"))
-    with far.follow() as follower:
-        registry.pull(publish("two"), follower.current().folder)
+        folder = follower.current().folder
+    if damage == "bytes":
+        (folder / "model.txt").write_text("eno")
+    else:
+        registry.pull(publish("two"), folder)
     line.cut()
     with pytest.raises(errors.Unavailable):
         hasty.follow()

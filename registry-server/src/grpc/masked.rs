@@ -36,6 +36,21 @@ impl Part<pb::Version> for Bytes {
     }
 }
 
+/// What a request wants, and which fields of it; `None` is all.
+type Masking<T, M> = (T, Option<Mask<M>>);
+
+/// What a request wants, and of that the fields that its mask names. The mask is taken out of it.
+fn with_mask<Q: Masked, T, F: FnOnce(Q, &mut Violations) -> Option<T>>(
+    request: &mut Request<Q>,
+    to: F,
+) -> impl FnOnce(Q, &mut Violations) -> Option<Masking<T, Q::Resource>> + use<Q, T, F> {
+    let mask = request.get_mut().read_mask_mut().take();
+    move |message, found| {
+        let mask = Mask::of_reply(mask.as_ref(), found);
+        Some((to(message, found)?, mask))
+    }
+}
+
 impl Services {
     /// A call that reads a resource.
     pub(super) async fn get<Q: Masked, T, A: Part<Q::Resource>, F>(
@@ -47,12 +62,8 @@ impl Services {
     where
         F: Future<Output = Result<A, Error>>,
     {
-        let mask = request.get_mut().read_mask_mut().take();
-        let to = |message, found: &mut Violations| {
-            let mask = Mask::of_reply(mask.as_ref(), found);
-            Some((to(message, found)?, mask))
-        };
-        let read = |registry, (wanted, mask): (T, Option<_>)| {
+        let to = with_mask(&mut request, to);
+        let read = |registry, (wanted, mask): Masking<T, _>| {
             read(registry, wanted).and_then(async move |whole: A| match mask {
                 Some(mask) => whole.part(&mask),
                 None => Ok(whole),
@@ -73,12 +84,8 @@ impl Services {
     where
         F: Future<Output = Result<(A, Listed<I>), Error>>,
     {
-        let mask = request.get_mut().read_mask_mut().take();
-        let to = |message, found: &mut Violations| {
-            let mask = Mask::of_reply(mask.as_ref(), found);
-            Some((to(message, found)?, mask))
-        };
-        let read = |registry, (wanted, mask): (T, Option<_>), page| {
+        let to = with_mask(&mut request, to);
+        let read = |registry, (wanted, mask): Masking<T, _>, page| {
             read(registry, wanted, page).and_then(async move |(also, mut listed): (A, Listed<I>)| {
                 if let Some(mask) = mask {
                     let parts = listed.items.into_iter().map(|item| item.part(&mask));

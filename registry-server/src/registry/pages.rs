@@ -24,13 +24,30 @@ pub(super) const TIME: Duration = Duration::from_millis(100);
 /// How many records are read and looked at before others get their turn: a millisecond or two.
 pub(super) const READ: usize = 128;
 
+/// What a page may cost, of records that are looked at and of time.
+pub(super) struct Budget {
+    look_at: usize,
+    pub(super) looked_at: usize,
+    began: Instant,
+}
+
+impl Budget {
+    pub(super) fn new(look_at: usize) -> Self {
+        Self { look_at, looked_at: 0, began: Instant::now() }
+    }
+
+    /// Whether it is time to return what was found.
+    pub(super) fn is_spent(&self) -> bool {
+        // At least one, however long its turn was waited for: a page that gets nowhere would look like the last one.
+        self.looked_at > 0 && (self.looked_at >= self.look_at || self.began.elapsed() >= TIME)
+    }
+}
+
 /// What a page has looked at so far.
 pub(super) struct Search<'a> {
     filter: Option<&'a Expression>,
-    look_at: usize,
-    looked_at: usize,
+    budget: Budget,
     read: usize,
-    began: Instant,
     _turn: Option<SemaphorePermit<'a>>,
 }
 
@@ -48,26 +65,25 @@ impl<'a> Search<'a> {
             None => None,
         };
         let (filter, read) = (page.filter.as_deref(), page.size + 1);
-        Self { filter, look_at: page.look_at, looked_at: 0, read, began: Instant::now(), _turn: turn }
+        Self { filter, budget: Budget::new(page.look_at), read, _turn: turn }
     }
 
     /// Whether a record is wanted, by the message in it as it is encoded.
     pub(super) fn wants<'m>(&mut self, message: impl FnOnce() -> &'m [u8]) -> bool {
-        self.looked_at += 1;
+        self.budget.looked_at += 1;
         self.filter.is_none_or(|filter| filter.matches(message()))
     }
 
     /// The page, which goes on behind a position.
     pub(super) fn listed<T>(&self, items: Vec<T>, bytes: usize, next: Option<Vec<u8>>) -> Listed<T> {
         let mut listed = Listed::of(items, next);
-        (listed.findings.looked_at, listed.findings.bytes) = (self.looked_at, bytes);
+        (listed.findings.looked_at, listed.findings.bytes) = (self.budget.looked_at, bytes);
         listed
     }
 
     /// Whether it is time to return what was found.
     pub(super) fn is_over(&self) -> bool {
-        // At least one, however long its turn was waited for: a page that gets nowhere would look like the last one.
-        self.filter.is_some() && self.looked_at > 0 && (self.looked_at >= self.look_at || self.began.elapsed() >= TIME)
+        self.filter.is_some() && self.budget.is_spent()
     }
 
     /// How many records to read next: one more than the page takes, which tells whether there are more. With a condition, more while
@@ -76,12 +92,12 @@ impl<'a> Search<'a> {
         if self.filter.is_none() {
             return self.read;
         }
-        if self.looked_at > 0 {
+        if self.budget.looked_at > 0 {
             yield_now().await;
         }
         let read = self.read.min(READ);
         self.read = (read * 4).max(1);
-        read.min(self.look_at.saturating_sub(self.looked_at)).max(1)
+        read.min(self.budget.look_at.saturating_sub(self.budget.looked_at)).max(1)
     }
 }
 

@@ -158,15 +158,15 @@ impl Index {
     }
 
     /// What it is now.
-    pub(crate) fn facts(&self) -> Facts {
+    pub(crate) async fn facts(&self) -> Facts {
         let state = *self.state.borrow();
-        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        Facts {
-            state,
-            records: tables.iter().map(|table| table.len() as u64).sum(),
-            bytes: tables.iter().map(|table| table.bytes() as u64).sum(),
-            most_bytes: self.memory,
-        }
+        // To count the memory of a large one takes milliseconds.
+        let counted = self.read(|_, tables| {
+            let records = tables.iter().map(|table| table.len() as u64).sum();
+            (records, tables.iter().map(|table| table.bytes() as u64).sum())
+        });
+        let (records, bytes) = counted.await.unwrap_or_default();
+        Facts { state, records, bytes, most_bytes: self.memory }
     }
 
     /// Those that may be wanted.

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use registry_proto::v1 as pb;
 use tokio::sync::SemaphorePermit;
-use tokio::time::Instant;
 
 use super::written::{ArtifactChanges, Before};
 use super::{Moment, Past, model_prefix};
@@ -14,7 +13,7 @@ use crate::error::{Error, Violations};
 use crate::registry::Registry;
 use crate::registry::lists::{Listed, Page, page_token_invalid};
 use crate::registry::models::ModelRow;
-use crate::registry::pages::{LOOKED_AT, READ, TIME};
+use crate::registry::pages::{Budget, LOOKED_AT, READ};
 use crate::registry::resource::{Resource, Row as _};
 use crate::registry::transaction::{Lookup as _, Records as _};
 use crate::rules::expression::Expression;
@@ -43,7 +42,7 @@ impl Registry {
                     return Ok(found.until(range.after));
                 }
                 range.after = Some(hit.position);
-                found.looked_at += 1;
+                found.budget.looked_at += 1;
                 let Some(record) = past.as_it_was(ModelRow::KIND, hit.record).await? else { continue };
                 found.take(record, |row: ModelRow, _| row.into_message())?;
             }
@@ -80,7 +79,7 @@ impl Registry {
                 let step = of.step(key, page.reverse);
                 model = Some(of);
                 if let Some(position) = step {
-                    found.looked_at += 1;
+                    found.budget.looked_at += 1;
                     range.after = Some(position);
                     if found.is_over() {
                         return Ok(found.until(range.after));
@@ -91,7 +90,7 @@ impl Registry {
                     return Ok(found.until(range.after));
                 }
                 range.after = Some(hit.position);
-                found.looked_at += 1;
+                found.budget.looked_at += 1;
                 let Some(record) = past.as_it_was(pb::Version::KIND, hit.record).await? else { continue };
                 found.take(record, |_: pb::Version, payload| payload)?;
             }
@@ -127,7 +126,7 @@ impl Registry {
                 if found.is_over() {
                     return Ok(found.until(range.after));
                 }
-                found.looked_at += 1;
+                found.budget.looked_at += 1;
                 let record = match then {
                     Then::Same(record) => Some(record),
                     Then::Before(before) => past.before(&key, before).await?,
@@ -178,8 +177,7 @@ impl Registry {
             after,
             items: Vec::new(),
             bytes: 0,
-            looked_at: 0,
-            began: Instant::now(),
+            budget: Budget::new(LOOKED_AT),
             _turn: turn,
         };
         Ok((past, found))
@@ -202,8 +200,7 @@ struct Found<'a, T> {
     after: Option<Vec<u8>>,
     items: Vec<T>,
     bytes: usize,
-    looked_at: usize,
-    began: Instant,
+    budget: Budget,
     _turn: Option<SemaphorePermit<'a>>,
 }
 
@@ -216,7 +213,7 @@ impl<T> Found<'_, T> {
     /// Whether the page is full, or it is time to return what was found.
     fn is_over(&self) -> bool {
         let is_full = self.items.len() == self.size || self.bytes >= SCAN_BYTES;
-        is_full || self.looked_at >= LOOKED_AT || (self.looked_at > 0 && self.began.elapsed() >= TIME)
+        is_full || self.budget.is_spent()
     }
 
     /// Takes a record, as it was, if it is wanted.
