@@ -255,6 +255,18 @@ mod tests {
             self.store.commit(decision).await
         }
 
+        async fn slate_get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+            self.store.slate_get(key).await
+        }
+
+        async fn slate_scan(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+            self.store.slate_scan(prefix).await
+        }
+
+        async fn slate_swap(&self, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) -> Result<bool, StoreError> {
+            self.store.slate_swap(key, old, new).await
+        }
+
         async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
             self.store.snapshot().await
         }

@@ -7,6 +7,7 @@ mod kinds;
 mod past;
 mod places;
 mod restore;
+mod slate;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -23,6 +24,7 @@ pub(super) use self::kinds::*;
 pub(super) use self::past::*;
 pub(super) use self::places::*;
 pub(super) use self::restore::*;
+pub(super) use self::slate::*;
 use super::{
     Decision, Hit, Kind, Place, Put, Range, Read, Revision, SCAN_BYTES, Source, Store, StoreError, Transaction,
 };
@@ -56,7 +58,8 @@ macro_rules! conformance {
             a_store_keeps_its_identity_and_is_restored_without_another_s, a_record_may_have_several_places_in_an_index,
             a_decision_sees_the_places_that_it_wrote, what_the_layout_does_not_have_is_refused,
             the_beginning_of_the_log_can_be_dropped, the_newest_revision_is_never_dropped,
-            a_write_tells_which_one_it_replaces,
+            a_write_tells_which_one_it_replaces, a_slate_is_swapped_by_one_at_a_time,
+            a_slate_is_no_part_of_the_log_and_is_kept,
         );
     };
 }

@@ -5,6 +5,9 @@
 //! of an [`Index`]; and a log with one [`LogEntry`] for each revision. All changes go through [`Store::commit`], which runs a
 //! [`Decision`] against everything that is committed or about to be, and gives it the next revision.
 //!
+//! Beside both it keeps a *slate*: small values that matter only while things run, such as how far a consumer is. They are in no log,
+//! no backup and no archive.
+//!
 //! *Invariant:* what a read, the log or [`Store::head`] shows is on the disk already.
 
 #[cfg(test)]
@@ -329,6 +332,18 @@ pub trait Store: Read {
     ///
     /// If the future is dropped before the decision's turn has come, it is not run, and nothing happens; behind that, it may happen.
     async fn commit(&self, decision: Arc<dyn Decision>) -> Result<Option<Revision>, StoreError>;
+
+    /// The value of a key on the slate.
+    async fn slate_get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// The keys on the slate that begin with a prefix, in their order, with their values.
+    async fn slate_scan(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StoreError>;
+
+    /// Gives a key on the slate a new value if it has the old one; `None` stands for a key that is not there. Answers whether it has the
+    /// new value then: two who write the same one both hear that it has.
+    ///
+    /// A crash of the machine or the process may take back what was written in the last second.
+    async fn slate_swap(&self, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) -> Result<bool, StoreError>;
 
     /// All records as they are now.
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;

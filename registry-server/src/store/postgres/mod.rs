@@ -31,6 +31,7 @@ mod pool;
 mod read;
 mod schema;
 mod session;
+mod slate;
 mod slots;
 mod staged;
 #[cfg(test)]
@@ -44,6 +45,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -300,6 +302,18 @@ impl Store for PostgresStore {
 
     async fn commit(&self, decision: Arc<dyn Decision>) -> Result<Option<Revision>, StoreError> {
         self.do_in_turn(Work::Decide(decision)).await
+    }
+
+    async fn slate_get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.pool.read(|pooled| slate::get(pooled, key)).await?)
+    }
+
+    async fn slate_scan(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        Ok(self.pool.read(|pooled| slate::scan(pooled, prefix)).await?)
+    }
+
+    async fn slate_swap(&self, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) -> Result<bool, StoreError> {
+        Ok(self.pool.read(|pooled| slate::swap(pooled, key, old, new)).await?)
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {

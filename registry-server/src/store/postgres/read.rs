@@ -264,7 +264,7 @@ fn bounds(range: &Range) -> Option<(Vec<u8>, Vec<u8>)> {
 }
 
 /// What comes behind all positions with this prefix.
-fn prefix_end(mut prefix: Vec<u8>) -> Vec<u8> {
+pub(super) fn prefix_end(mut prefix: Vec<u8>) -> Vec<u8> {
     while let Some(last) = prefix.pop() {
         if last < u8::MAX {
             prefix.push(last + 1);

@@ -12,7 +12,8 @@ use crate::store::StoreError;
 const FIRST: u32 = 4;
 
 /// What makes each version of the schema out of the one before. Those that were released never change.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0004_records_and_log.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0004_records_and_log.sql"), include_str!("migrations/0005_slate.sql")];
 
 /// The newest schema that this program knows.
 pub(super) const NEWEST: u32 = FIRST + MIGRATIONS.len() as u32 - 1;

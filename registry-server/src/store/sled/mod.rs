@@ -34,6 +34,7 @@ use std::time::SystemTime;
 
 use crate::stored;
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
@@ -174,6 +175,18 @@ impl Store for SledStore {
 
     async fn commit(&self, decision: Arc<dyn Decision>) -> Result<Option<Revision>, StoreError> {
         self.do_in_turn(Work::Decide(decision)).await
+    }
+
+    async fn slate_get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.disk.state().slate_get(key)
+    }
+
+    async fn slate_scan(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        self.disk.state().slate_scan(prefix)
+    }
+
+    async fn slate_swap(&self, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) -> Result<bool, StoreError> {
+        self.disk.state().slate_swap(key, old, new)
     }
 
     fn healthy(&self) -> watch::Receiver<bool> {

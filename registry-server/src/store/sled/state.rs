@@ -59,6 +59,7 @@ const CHANGE_BYTES: usize = 64;
 pub(super) struct State {
     db: sled::Db,
     tree: sled::Tree,
+    slate: sled::Tree,
     folder: PathBuf,
     newer: RwLock<Newer>,
     /// Held by who takes changes to the tree. Set for good when that failed: then what failed is in memory only, and nothing newer may
@@ -123,10 +124,11 @@ impl State {
             if is_new {
                 tree.insert(MADE_OF_KEY, made_of.as_slice())?;
             }
-            Ok((is_new || of.as_deref() == Some(made_of.as_slice())).then_some((db, tree)))
+            let slate = db.open_tree("slate")?;
+            Ok((is_new || of.as_deref() == Some(made_of.as_slice())).then_some((db, tree, slate)))
         };
         let opened = if suspect || Self::is_damaged(store) { None } else { readable(&path, open)? };
-        let (db, tree) = match opened {
+        let (db, tree, slate) = match opened {
             Some(opened) => opened,
             None => {
                 match fs::remove_dir_all(&path) {
@@ -136,7 +138,7 @@ impl State {
                 open().map_err(store_error)?.ok_or_else(|| damaged("a new state has something in it"))?
             }
         };
-        let state = Self { db, tree, folder: path, newer: RwLock::default(), settles: Mutex::default() };
+        let state = Self { db, tree, slate, folder: path, newer: RwLock::default(), settles: Mutex::default() };
         state.write().last = state.applied()?;
         Ok(state)
     }
@@ -328,6 +330,21 @@ impl State {
         }
         self.write().has_begun = true;
         Ok(())
+    }
+
+    /// See [`crate::store::Store::slate_get`], as with the next two. The slate is lost where the state is made of the log again.
+    pub(super) fn slate_get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.sled(|| self.slate.get(key))?.map(Bytes::from_owner))
+    }
+
+    pub(super) fn slate_scan(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let entries = self.sled(|| self.slate.scan_prefix(prefix).collect::<sled::Result<Vec<_>>>())?;
+        Ok(entries.into_iter().map(|(key, value)| (Bytes::from_owner(key), Bytes::from_owner(value))).collect())
+    }
+
+    pub(super) fn slate_swap(&self, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) -> Result<bool, StoreError> {
+        let swapped = self.sled(|| self.slate.compare_and_swap(key, old, new))?;
+        Ok(swapped.map_or_else(|there| there.current.as_deref() == new, |()| true))
     }
 
     /// Writes everything to the disk.

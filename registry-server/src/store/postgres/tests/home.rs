@@ -81,7 +81,7 @@ async fn a_schema_that_a_newer_program_has_migrated_stops_the_store_at_its_next_
     client(&schema.url).await.batch_execute(newer).await.unwrap();
     // Over the connection that it has.
     let refused = store.commit(Increment::hinted()).await.unwrap_err();
-    assert!(refused.to_string().contains("schema to 99; this one needs 4"), "{refused}");
+    assert!(refused.to_string().contains("schema to 99; this one needs 5"), "{refused}");
     assert_stopped(&store, "schema to 99").await;
     let log = "SELECT count(*) FROM log";
     assert_eq!(client(&schema.url).await.query_one(log, &[]).await.unwrap().get::<_, i64>(0), 1);
