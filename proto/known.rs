@@ -94,6 +94,7 @@ mod own {
             SWEEP_GIVEN_UP = "sweep.given_up": "these chunks may be removed at any time: whoever stores one uses a new name.",
             ENCRYPTION_KEY_CREATED = "encryption_key.created": "a namespace got the key of its artifacts.",
             ENCRYPTION_KEY_ROTATED = "encryption_key.rotated": "this key is under another master key.",
+            SUBSCRIPTION_MOVED = "subscription.moved": "a subscription goes on elsewhere in the log.",
             REQUEST_UNCHANGED = "request.unchanged": "a request with a request id had nothing to change.",
             REQUEST_FORGOTTEN = "request.forgotten": "the request ids of old revisions are forgotten.",
             REVISION_TOMBSTONED = "revision.tombstoned": "a revision whose events can't be read got a tombstone.",

@@ -54,6 +54,9 @@ pub enum Error {
         /// Its etag.
         current: String,
     },
+    /// Ask for a lease again: what was not acknowledged comes again.
+    #[error("{0}: the lease is lost: another consumer has it, it was given back, or the cursor was moved")]
+    LeaseLost(String),
     /// Change the state of the resource first.
     #[error("{name}: {detail}")]
     Precondition {

@@ -50,6 +50,7 @@ pub(crate) fn status(error: &Error) -> Status {
             metadata.insert("name".to_owned(), cut(name, NAME_BYTES));
             metadata.insert("etag".to_owned(), current.clone());
         }
+        Error::LeaseLost(name) => drop(metadata.insert("name".to_owned(), cut(name, NAME_BYTES))),
         Error::ChunksCollected(name) => {
             metadata.insert("name".to_owned(), cut(name, NAME_BYTES));
             details.set_retry_info(Some(RETRY_AFTER));
@@ -146,6 +147,7 @@ fn code(error: &Error) -> (Code, ErrorReason) {
         Error::NotFound { .. } => (Code::NotFound, ErrorReason::ResourceNotFound),
         Error::AlreadyExists { .. } => (Code::AlreadyExists, ErrorReason::ResourceAlreadyExists),
         Error::EtagMismatch { .. } => (Code::Aborted, ErrorReason::EtagMismatch),
+        Error::LeaseLost(_) => (Code::Aborted, ErrorReason::LeaseLost),
         Error::Precondition { reason, .. } => (Code::FailedPrecondition, *reason),
         Error::OutOfRange { reason, .. } => (Code::OutOfRange, *reason),
         Error::UploadIncomplete { .. } => (Code::Cancelled, ErrorReason::UploadIncomplete),

@@ -1,9 +1,5 @@
 //! `EventService`.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
-use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 use registry_proto::v1::event_service_server::EventService;
 use registry_proto::v1::watch_events_request::Start as WatchStart;
@@ -13,16 +9,12 @@ use tonic_prost::ProstDecoder;
 use super::Services;
 use super::call::{List, Reply, actor};
 use super::watching::Messages;
-use crate::error::{Violations, quoted};
-use crate::registry::events::{Selection, Types};
+use crate::error::Violations;
+use crate::registry::events::Selection;
 use crate::registry::history::Period;
 use crate::registry::validate;
 use crate::registry::watch::{Pieces, Start};
-use crate::rules::expression::EVENT;
-use crate::rules::names::Name;
 
-/// How many types a request may choose.
-const TYPES: usize = 100;
 /// How many bytes the hash of an event has.
 const HASH: usize = 32;
 
@@ -42,7 +34,7 @@ impl EventService for Services {
             request,
             List::by(&["revision"]),
             |request, found| {
-                let selection = selection(&request.parent, &request.types, &request.filter, found);
+                let selection = Selection::new(&request.parent, &request.types, &request.filter, found);
                 for (field, time) in [("start_time", &request.start_time), ("end_time", &request.end_time)] {
                     time.iter().for_each(|time| validate::time(found, field, time));
                 }
@@ -65,7 +57,7 @@ impl Services {
         let (headers, _, request) = request.into_parts();
         let mut found = Violations::default();
         actor(&headers, &mut found);
-        let selection = selection(&request.parent, &request.types, &request.filter, &mut found);
+        let selection = Selection::new(&request.parent, &request.types, &request.filter, &mut found);
         let start = match request.start {
             None | Some(WatchStart::Now(_)) => Some(Start::Now),
             Some(WatchStart::AfterRevision(revision)) => {
@@ -82,35 +74,4 @@ impl Services {
         let (selection, start) = found.unless_any(selection.zip(start))?;
         Ok(self.registry.watch(selection, start, self.watching.clone(), self.stopping.draining.clone()).await?)
     }
-}
-
-fn selection(parent: &str, types: &[String], filter: &str, found: &mut Violations) -> Option<Selection> {
-    let filter = found.condition("filter", filter, &EVENT).map(Arc::new);
-    let parent = found.parsed("parent", Name::parse_scope(parent));
-    if types.len() > TYPES {
-        found.invalid("types", format!("has {} entries; at most {TYPES} are allowed", types.len()));
-        return None;
-    }
-    let mut known = Vec::with_capacity(types.len());
-    for (i, text) in types.iter().enumerate() {
-        match Types::parse(text) {
-            Some(types) => known.push(types),
-            None => {
-                found.invalid(format!("types[{i}]"), format!("{} is no type; {}", quoted(text), known_beside(text)))
-            }
-        }
-    }
-    Some(Selection { parent: parent?, types: known, filter })
-}
-
-/// The types of the kind that somebody may have meant, or the kinds: all types would be too long for an error.
-fn known_beside(text: &str) -> String {
-    let kind_of = |r#type: &'static str| r#type.split_once('.').map_or(r#type, |(kind, _)| kind);
-    let meant = text.split('.').next().unwrap_or_default();
-    let types: Vec<_> = event_type::all().filter(|known| kind_of(known) == meant).collect();
-    if !types.is_empty() {
-        return format!("known are {}, and {meant}.*", types.join(", "));
-    }
-    let kinds: BTreeSet<_> = event_type::all().map(kind_of).map(|kind| format!("{kind}.*")).collect();
-    format!("known are {}", kinds.into_iter().collect::<Vec<_>>().join(", "))
 }

@@ -12,7 +12,7 @@ pub(super) enum Kind {
     Upload,
     /// Is answered with a stream.
     Stream,
-    /// Is answered with what is there: perhaps with much.
+    /// Is answered with what is there: perhaps with much. Or only notes how far its caller is.
     Read,
     /// Changes something.
     Change,
@@ -23,13 +23,14 @@ const UNHURRIED: &[&str] = &[UPLOADS[0], UPLOADS[1], pb::CreateArtifactRequest::
 const UPLOADS: [&str; 2] = [pb::UploadArtifactRequest::PATH, pb::UploadChunksRequest::PATH];
 const STREAMS: &[&str] = &[
     pb::WatchEventsRequest::PATH,
+    pb::SubscribeRequest::PATH,
     pb::DownloadArtifactRequest::PATH,
     pb::BackupRequest::PATH,
     pb::VerifyRequest::PATH,
     pb::CollectGarbageRequest::PATH,
     pb::ScrubRequest::PATH,
 ];
-const READS: &[&str] = &["Get", "List", "BatchGet", "Compare", "Find", "Search", "Count", "Aggregate"];
+const READS: &[&str] = &["Get", "List", "BatchGet", "Compare", "Find", "Search", "Count", "Aggregate", "Acknowledge"];
 
 impl Kind {
     /// The kind of the method with this path.

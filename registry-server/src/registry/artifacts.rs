@@ -31,7 +31,7 @@ impl Resource for pb::Artifact {
     const LAYOUT: KindLayout = KindLayout {
         view: Some(FactView {
             about: "The artifacts of all versions",
-            facts: facts::ARTIFACT,
+            facts: facts::MADE,
             facts_of: facts::standard::<Self>,
         }),
         ..kind(Kind(3), "artifacts")

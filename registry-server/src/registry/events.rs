@@ -1,5 +1,6 @@
 //! Single events, and which ones somebody wants.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use registry_proto::known::event_type;
@@ -9,10 +10,12 @@ use registry_proto::v1::ErrorReason;
 use super::Registry;
 use super::told::ToldEvent;
 use super::transaction::Records as _;
-use crate::error::Error;
-use crate::rules::expression::Expression;
+use crate::error::{Error, Violations, quoted};
+use crate::rules::expression::{self, Expression};
 use crate::rules::names::Name;
 
+/// How many types a request may choose.
+const TYPES: usize = 100;
 /// The type of an event in errors.
 pub(super) const EVENT: &str = "modelregistry.dev/Event";
 /// Which events somebody wants.
@@ -27,6 +30,26 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
+    /// What a caller asks for, or `None` with the fields added that are at fault.
+    pub(crate) fn new(parent: &str, types: &[String], filter: &str, found: &mut Violations) -> Option<Self> {
+        let filter = found.condition("filter", filter, &expression::EVENT).map(Arc::new);
+        let parent = found.parsed("parent", Name::parse_scope(parent));
+        if types.len() > TYPES {
+            found.invalid("types", format!("has {} entries; at most {TYPES} are allowed", types.len()));
+            return None;
+        }
+        let mut known = Vec::with_capacity(types.len());
+        for (i, text) in types.iter().enumerate() {
+            match Types::parse(text) {
+                Some(types) => known.push(types),
+                None => {
+                    found.invalid(format!("types[{i}]"), format!("{} is no type; {}", quoted(text), known_beside(text)))
+                }
+            }
+        }
+        Some(Self { parent: parent?, types: known, filter })
+    }
+
     /// Whether an event is wanted.
     pub(crate) fn takes(&self, ToldEvent { outside, encoded }: &ToldEvent) -> bool {
         // Of a revision without a tombstone nobody knows whom it was about.
@@ -66,6 +89,18 @@ impl Types {
     }
 }
 
+/// The types of the kind that somebody may have meant, or the kinds: all types would be too long for an error.
+fn known_beside(text: &str) -> String {
+    let kind_of = |r#type: &'static str| r#type.split_once('.').map_or(r#type, |(kind, _)| kind);
+    let meant = text.split('.').next().unwrap_or_default();
+    let types: Vec<_> = event_type::all().filter(|known| kind_of(known) == meant).collect();
+    if !types.is_empty() {
+        return format!("known are {}, and {meant}.*", types.join(", "));
+    }
+    let kinds: BTreeSet<_> = event_type::all().map(kind_of).map(|kind| format!("{kind}.*")).collect();
+    format!("known are {}", kinds.into_iter().collect::<Vec<_>>().join(", "))
+}
+
 impl Registry {
     /// Fails if what events are to be of never was: a typo must not look like silence. What is deleted or purged has its events.
     pub(super) async fn parent_must_exist(&self, selection: &Selection) -> Result<(), Error> {
@@ -97,7 +132,6 @@ mod tests {
     use super::*;
     use crate::registry::commit::CHAIN_START;
     use crate::registry::transaction::event;
-    use crate::rules::expression;
 
     #[test]
     fn only_what_has_no_tombstone_is_told_to_everybody() {

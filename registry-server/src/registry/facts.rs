@@ -32,8 +32,8 @@ pub(super) const VERSION: &[Fact] = &[
     DELETED,
 ];
 
-/// The facts of artifacts.
-pub(super) const ARTIFACT: &[Fact] = &[NAME, CREATED];
+/// The facts of what is made, and not deleted but removed.
+pub(super) const MADE: &[Fact] = &[NAME, CREATED];
 
 /// The facts of a record of a kind that has none of its own.
 pub(super) fn standard<R: Resource + Message + Default>(payload: &Bytes) -> Facts {

@@ -172,6 +172,38 @@ impl<R: Standard> Mutation for Delete<R> {
     }
 }
 
+/// A resource to be removed for good: one that can't be undeleted.
+pub(crate) struct Remove<R> {
+    name: Name,
+    etag: String,
+    of: PhantomData<fn() -> R>,
+}
+
+impl<R> Remove<R> {
+    pub(crate) fn new(name: Name, etag: String) -> Self {
+        Self { name, etag, of: PhantomData }
+    }
+}
+
+#[async_trait]
+impl<R: Resource> Mutation for Remove<R> {
+    type Answer = R::Message;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
+        let row: R = tx.any(&self.name).await?;
+        check_etag(&row, &self.etag)?;
+        tx.remove(event_of::<R>("deleted"), row).await
+    }
+
+    fn answer(committed: Committed) -> Result<Self::Answer, Error> {
+        committed.changed::<R>("deleted")
+    }
+
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        R::reads(&self.name)
+    }
+}
+
 /// A resource to be brought back.
 pub(crate) struct Undelete<R> {
     name: Name,

@@ -38,7 +38,7 @@ pub(super) fn long(found: &mut Violations, field: &str, text: &str, bytes: usize
 }
 
 /// A short text in one line.
-pub(super) fn short(found: &mut Violations, field: &str, text: &str) {
+pub(crate) fn short(found: &mut Violations, field: &str, text: &str) {
     let characters = text.chars().count();
     if characters > SHORT_CHARACTERS {
         found.invalid(field, format!("has {characters} characters; at most {SHORT_CHARACTERS} are allowed"));

@@ -53,6 +53,10 @@ pub(crate) static VERSIONS: Collection =
 pub(crate) static ARTIFACTS: Collection =
     Collection { segment: "artifacts", singular: "artifact", parent: Some(&VERSIONS), ids: Ids::Path };
 
+/// Subscriptions, which lie in no namespace: the events of several may be theirs.
+pub(crate) static SUBSCRIPTIONS: Collection =
+    Collection { segment: "subscriptions", singular: "subscription", parent: None, ids: Ids::Text(check_id) };
+
 /// Those whose names say what is below them.
 static COLLECTIONS: &[&Collection] = &[&NAMESPACES, &MODELS, &VERSIONS, &ARTIFACTS];
 
@@ -80,8 +84,8 @@ impl Collection {
 
     /// What is expected where a name in this collection should be.
     fn form(&'static self) -> NameError {
-        let [namespaces, path @ ..] = &self.path()[..] else { return NameError(String::new()) };
-        let within = format!("{}/{{{}}}", namespaces.segment, namespaces.singular);
+        let [top, path @ ..] = &self.path()[..] else { return NameError(String::new()) };
+        let within = format!("{}/{{{}}}", top.segment, top.singular);
         if path.is_empty() {
             return NameError(format!("expected {within:?}"));
         }
@@ -127,14 +131,16 @@ impl fmt::Display for Name {
 impl Name {
     /// Parses the name of something in a collection.
     pub(crate) fn parse(of: &'static Collection, text: &str) -> Result<Self, NameError> {
-        let whole = match text.starts_with("namespaces/") {
+        let path = of.path();
+        let in_namespace = path.first().is_some_and(|top| std::ptr::eq(*top, &NAMESPACES));
+        let whole = match text.starts_with("namespaces/") || !in_namespace {
             true => Cow::Borrowed(text),
             false => Cow::Owned(format!("namespaces/{DEFAULT_NAMESPACE}/{text}")),
         };
         let mut rest = Some(&*whole);
         let mut alias = None;
         let mut name = String::with_capacity(whole.len() + "/versions/".len());
-        for collection in of.path() {
+        for collection in path {
             let id = match (&collection.ids, alias.take()) {
                 // It stood behind the model.
                 (Ids::Version, Some(alias)) => alias,
@@ -209,7 +215,12 @@ impl Name {
 
     /// The namespace with this id.
     pub(crate) fn namespace_with(id: &str) -> Self {
-        Self { of: &NAMESPACES, text: format!("namespaces/{id}") }
+        Self::top(&NAMESPACES, id)
+    }
+
+    /// The name of something that lies in nothing, by an id that was checked.
+    pub(crate) fn top(of: &'static Collection, id: &str) -> Self {
+        Self { of, text: format!("{}/{id}", of.segment) }
     }
 
     /// The name of something below this, by an id that was checked.
@@ -237,7 +248,7 @@ impl Name {
         self.ids().next().unwrap_or_default()
     }
 
-    /// What it lies in. A namespace lies in itself.
+    /// What it lies in. What lies in nothing lies in itself.
     pub(crate) fn parent(&self) -> Self {
         let Some(of) = self.of.parent else { return self.clone() };
         let end = self.text.len() - self.id().len() - self.of.segment.len() - 2;
