@@ -13,6 +13,7 @@ mod moments;
 mod namespaces;
 mod paging;
 mod searching;
+mod subscriptions;
 mod uploads;
 mod versions;
 mod watching;
@@ -26,6 +27,7 @@ use registry_proto::v1::lifecycle_service_server::LifecycleServiceServer;
 use registry_proto::v1::model_service_server::ModelServiceServer;
 use registry_proto::v1::namespace_service_server::NamespaceServiceServer;
 use registry_proto::v1::search_service_server::SearchServiceServer;
+use registry_proto::v1::subscription_service_server::SubscriptionServiceServer;
 use registry_proto::v1::version_service_server::VersionServiceServer;
 use tokio::sync::watch;
 use tonic::codec::CompressionEncoding;
@@ -93,6 +95,7 @@ impl Services {
             .add_service(server!(LifecycleServiceServer))
             .add_service(events)
             .add_service(server!(SearchServiceServer))
+            .add_service(server!(SubscriptionServiceServer))
             .add_service(server!(ArtifactServiceServer))
             .add_service(server!(AdminServiceServer))
     }

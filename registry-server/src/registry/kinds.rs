@@ -58,7 +58,8 @@ kinds! {
         pb::Namespace,
         ModelRow,
         pb::Version,
-        pb::Artifact;
+        pb::Artifact,
+        pb::Subscription;
     others:
         kind(VERSION_ID, "version_ids"),
         kind(STAGE_HOLDER, "stage_holders"),
