@@ -19,10 +19,12 @@ class Build(build_py):
         """Generates to where the package is built."""
         super().run()
         out = HERE / "src" if self.editable_mode else Path(self.build_lib)
-        files = sorted(map(str, (PROTO / "modelregistry" / "v1").glob("*.proto")))
+        files = sorted((PROTO / "modelregistry" / "v1").glob("*.proto"))
         known = Path(grpc_tools.__file__).parent / "_proto"
-        if not files or protoc.main(["", f"-I{PROTO}", f"-I{known}", f"--python_out={out}", f"--pyi_out={out}", *files]):
+        if not files or protoc.main(["", f"-I{PROTO}", f"-I{known}", f"--python_out={out}", f"--pyi_out={out}", *map(str, files)]):
             raise SystemExit(f"the messages of {PROTO} could not be generated: build from a checkout of the repository")
+        lines = ['"""The messages of the contract."""', *(f"from modelregistry.v1.{file.stem}_pb2 import *" for file in files), ""]
+        (out / "modelregistry" / "v1" / "__init__.py").write_text("\n".join(lines))
 
 
 # What is generated needs a runtime that is as new as its generator.

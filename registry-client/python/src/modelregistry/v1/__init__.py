@@ -1,1 +1,0 @@
-"""The messages of the contract, generated when the package is built."""
