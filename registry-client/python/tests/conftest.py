@@ -43,7 +43,6 @@ class Server:
             self._process.stdout.close()
             self._process = None
 
-
     @contextlib.contextmanager
     def still(self) -> Iterator[None]:
         """It does nothing, and its connections stay."""

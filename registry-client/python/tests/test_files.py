@@ -174,7 +174,7 @@ def test_a_failed_publication_says_why(registry: Registry, folder: Path, tmp_pat
     (folder / "control\x01").touch()
     with pytest.raises(errors.InvalidArgument) as wrong:
         registry.publish(folder, "fraud")
-    assert wrong.value.fields == ["artifact.path"]
+    assert wrong.value.fields == ("artifact.path",)
     failed = registry.version("fraud/versions/1")
     assert failed.state == VERSION_STATE_FAILED
     assert "artifact.path" in failed.failure_reason

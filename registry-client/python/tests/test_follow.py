@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from logging.handlers import QueueHandler
 from pathlib import Path
 
 import pytest
 
 from modelregistry import Follower, Registry, errors
-from modelregistry.v1.versions_pb2 import Version
+from modelregistry.v1 import Version
 
 from .conftest import Line, Server
 
@@ -44,13 +47,13 @@ class Service:
         if says.startswith("bad"):
             raise ValueError(f"bad answers from {says}")
 
-    def follow(self, name: str = "fraud@production", backoff: float = 0.05) -> Follower[str]:
+    def follow(self, name: str = "fraud@production", wait: bool = False) -> Follower[str]:
         def note(follower: Follower[str]) -> None:
             self.changes.put((follower.current().model, follower.error))
             if self.note_fails:
                 raise SystemExit("what is told of changes can't be written")
 
-        return self.registry.follow(name, self.load, check=self.check, cache=self.cache, backoff=backoff, on_change=note)
+        return self.registry.follow(name, self.load, check=self.check, cache=self.cache, backoff=0.05, wait=wait, on_change=note)
 
     def next(self) -> tuple[str, str]:
         """What serves after the next change, and what is wrong."""
@@ -90,7 +93,8 @@ def test_promotions_and_rollbacks_are_followed(registry: Registry, publish: Call
         registry.rollback("fraud")
         assert service.next() == ("one", "")
         assert follower.current().folder == first.folder
-        assert (follower.error, follower.is_stale, follower.age) == (None, False, 0.0)
+        assert (follower.error, follower.is_stale) == (None, False)
+        assert 0 <= follower.age < 60
     assert follower.current().model == "one"
 
 
@@ -130,11 +134,14 @@ def test_no_request_sees_anything_but_a_version_that_was_served(
 def test_of_several_promotions_the_last_is_loaded(registry: Registry, publish: Callable[[str], str], service: Service) -> None:
     names = [publish(says) for says in ("one", "two", "three", "four", "five")]
     registry.promote(names[0])
-    with service.follow():
+    with service.follow() as follower:
+        assert not follower.is_stale
         service.may_load.clear()
         service.loading.clear()
         registry.promote(names[1])
         assert service.loading.wait(30)
+        # Another version serves than is to.
+        assert follower.is_stale
         for name in names[2:]:
             registry.promote(name)
         service.may_load.set()
@@ -176,9 +183,7 @@ def test_an_outage_is_outlived(registry: Registry, publish: Callable[[str], str]
         assert far.next() == ("two", "")
 
 
-def test_it_starts_out_of_the_cache(
-    registry: Registry, publish: Callable[[str], str], line: Line, far: Service, hasty: Service
-) -> None:
+def test_it_starts_out_of_the_cache(registry: Registry, publish: Callable[[str], str], line: Line, far: Service, hasty: Service) -> None:
     registry.promote(publish("one"))
     line.cut()
     with pytest.raises(errors.Unavailable):
@@ -191,10 +196,35 @@ def test_it_starts_out_of_the_cache(
         assert follower.current().model == "one"
         assert follower.is_stale
         assert follower.age > 0
-        assert isinstance(follower.error, errors.Unavailable)
+        assert follower.error is None
         line.mend()
         assert far.next() == ("two", "")
         assert follower.error is None
+
+
+def test_registry_and_promotion_are_waited_for(
+    registry: Registry, publish: Callable[[str], str], line: Line, hasty: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: queue.Queue[logging.LogRecord] = queue.Queue()
+    monkeypatch.setattr(logging.getLogger("modelregistry"), "handlers", [QueueHandler(logged)])
+    line.cut()
+    with ThreadPoolExecutor() as pool:
+        following = pool.submit(hasty.follow, wait=True)
+        try:
+            assert "nothing serves" in logged.get(timeout=30).getMessage()
+            line.mend()
+            while "@production does not exist" not in logged.get(timeout=30).getMessage():
+                pass
+            assert not following.done()
+        finally:
+            registry.promote(publish("one"))
+        with following.result() as follower:
+            assert follower.current().model == "one"
+            assert (follower.error, follower.is_stale) == (None, False)
+    with pytest.raises(errors.NotFound, match="none"):
+        hasty.follow("none@production", wait=True)
+    with pytest.raises(errors.InvalidArgument):
+        hasty.follow("fraud", wait=True)
 
 
 @pytest.mark.parametrize("damage", ["bytes", "version"])
@@ -283,6 +313,8 @@ def test_a_name_that_stands_for_nothing_any_more(registry: Registry, publish: Ca
         serves, why = service.next()
         assert serves == "one"
         assert "production" in why
+        # Nothing else is in its place.
+        assert not follower.is_stale
         registry.promote(one)
         # It may have looked twice meanwhile.
         while (now := service.next()) != ("one", ""):
@@ -302,9 +334,9 @@ def test_a_cache_that_is_gone_is_made_anew(registry: Registry, publish: Callable
         shutil.rmtree(far.cache)
         far.cache.touch()
         registry.promote(publish("two"))
-        assert far.next()[0] == "one"
+        while not follower.is_stale:
+            assert far.next()[0] == "one"
         assert isinstance(follower.error, OSError)
-        assert follower.is_stale
         assert 0 < follower.age < 60
         far.cache.unlink()
         while (now := far.next()) != ("two", ""):

@@ -24,6 +24,6 @@ def test_the_readme_is_true(server: Server, tmp_path: Path, monkeypatch: pytest.
     with contextlib.closing(names["registry"]) as registry:
         assert registry.version("fraud@champion").version_id == "1.4.0"
     out = capsys.readouterr().out
-    assert "namespaces/default/models/fraud/versions/1 a model False 0.0\n" in out
+    assert "namespaces/default/models/fraud/versions/1 a model False\n" in out
     assert "version.stage_transitioned namespaces/default/models/fraud/versions/1 better recall\n" in out
-    assert "NAME_INVALID ['model_id', 'model.team']\n" in out
+    assert "NAME_INVALID ('model_id', 'model.team')\n" in out

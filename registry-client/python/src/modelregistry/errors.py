@@ -1,22 +1,11 @@
 """Why a call came to nothing: a class for what the caller can do about it, and the contract's reason within."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
-
-
-@dataclass(frozen=True)
-class Violation:
-    """A field of a request that is not as it has to be: its path (`version.tags[team]`), and what is wrong, for programs and people."""
-
-    field: str
-    reason: str
-    description: str
 
 
 class RegistryError(Exception):
@@ -24,17 +13,14 @@ class RegistryError(Exception):
 
     #: Which of the contract's errors it is, as `ErrorReason` has them without prefix; empty if it is none of the registry's.
     reason = ""
-    #: With `InvalidArgument`: the fields at fault, at most 16 of them.
-    violations: tuple[Violation, ...] = ()
+    #: With `InvalidArgument`: what is wrong, at most 16 times. Each has `field` (`version.tags[team]`), `reason` and `description`.
+    violations: tuple[Any, ...] = ()
+    #: The fields of these.
+    fields: tuple[str, ...] = ()
     #: With `NotFound` and `AlreadyExists`: type and name of the resource.
     resource = ("", "")
     #: How many seconds to wait before another attempt, if that helps.
     retry_after: float | None = None
-
-    @property
-    def fields(self) -> list[str]:
-        """The paths of the fields at fault."""
-        return [violation.field for violation in self.violations]
 
 
 class NotFound(RegistryError):
@@ -85,7 +71,7 @@ class Unauthenticated(RegistryError):
     """Who calls did not prove who that is."""
 
 
-_CLASSES = {kind.__name__: kind for kind in RegistryError.__subclasses__()}
+_CLASSES = {kind.__name__.lower(): kind for kind in RegistryError.__subclasses__()} | {"aborted": Conflict}
 # The registry says why it refuses. Without that, these are of a connection that broke, or of a proxy or server that was stopped.
 _BROKEN = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL)
 
@@ -97,13 +83,13 @@ def _of_call(call: grpc.Call) -> RegistryError:
     for detail in status_pb2.Status.FromString(details).details:
         for message in (info, bad, named, retry):
             detail.Unpack(message)
-    kind = Conflict if call.code() is grpc.StatusCode.ABORTED else _CLASSES.get(call.code().name.title().replace("_", ""), RegistryError)
+    kind = _CLASSES.get(call.code().name.lower().replace("_", ""), RegistryError)
     if info.reason == "UPLOAD_INCOMPLETE" or (call.code() in _BROKEN and not details):
         kind = Unavailable
-    violations = tuple(Violation(field.field, field.reason, field.description) for field in bad.field_violations)
-    told = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
+    told = "; ".join(f"{violation.field}: {violation.description}" for violation in bad.field_violations)
     error = kind(told or call.details() or call.code().name)
-    error.violations, error.resource = violations, (named.resource_type, named.resource_name)
+    error.violations, error.resource = tuple(bad.field_violations), (named.resource_type, named.resource_name)
+    error.fields = tuple(violation.field for violation in bad.field_violations)
     error.reason = info.reason if info.domain == "modelregistry.dev" else ""
     error.retry_after = retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None
     return error
@@ -116,3 +102,5 @@ def translated() -> Iterator[None]:
         yield
     except grpc.RpcError as error:
         raise (_of_call(error) if isinstance(error, grpc.Call) else RegistryError(str(error))) from error
+    except ValueError as error:
+        raise RegistryError(f"the client is closed: {error}") from error

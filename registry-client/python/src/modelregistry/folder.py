@@ -145,12 +145,6 @@ def is_whole(folder: Path, version: Version) -> bool:
     return False
 
 
-def of_user() -> Path:
-    """The user's folder for caches."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return folder if folder.is_absolute() else Path.home() / ".cache"
-
-
 def lock(file: IO[bytes] | int, shared: bool = False) -> bool:
     """Locks a file until it is closed: together with others, or else alone, and false if somebody else has it."""
     with contextlib.suppress(BlockingIOError):

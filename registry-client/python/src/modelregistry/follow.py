@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import logging
-import math
 import os
 import random
 import shutil
@@ -18,12 +16,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from modelregistry.errors import Conflict, DataLoss, NotFound, RegistryError, Unavailable
+from modelregistry.errors import Conflict, InvalidArgument, NotFound, RegistryError
 from modelregistry.folder import is_whole, lock
-from modelregistry.v1.versions_pb2 import Version
-from modelregistry.watch import Watch
+from modelregistry.v1 import Version
 
 if TYPE_CHECKING:
     from modelregistry.registry import Registry
@@ -46,66 +43,54 @@ class Served(Generic[T]):
 class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
     """Follows a name, see `Registry.follow`, until it is closed."""
 
-    #: What went wrong last, and is tried again: why the version that the name stands for does not serve, or is not in the cache.
+    #: What went wrong last, and is tried again: why the version that the name stands for does not serve, or is not known.
     error: BaseException | None = None
 
     def __init__(
-        self, registry: Registry, name: str, load: Callable[[Path, Version], T], check: Callable[[T], object] | None, cache: Path,
-        jitter: float, backoff: float, on_change: Callable[[Follower[T]], object] | None,
+        self, registry: Registry, name: str, load: Callable[[Path, Version], T], check: Callable[[T], object], cache: Path,
+        jitter: float, backoff: float, wait: bool, on_change: Callable[[Follower[T]], object] | None,
     ) -> None:  # fmt: skip
         self._name, self._load, self._check, self._jitter, self._backoff = name, load, check, jitter, backoff
+        self._wait, self._on_change = wait, on_change
+        # What happens to the model.
+        self._parent = "/".join(name.split("/")[:4]).partition("@")[0]
         # A name of another registry is another name. The client in Rust, which may share the folder, has no folder of this one.
         key = hashlib.sha256("\n".join([*sorted(registry._transport.urls), "", name]).encode()).hexdigest()
-        self._on_change, self._cache = on_change, cache / "python" / key
+        self._cache = cache / "python" / key
+        self._good = self._cache / "last-good"
         self._served: Served[T] | None = None
-        self._failures, self._due = 0, 0.0
-        # The file that has the last good version; by its time, when that was known to be the right one.
-        self._good, self._known = self._cache / "last-good", 0.0
-        self._new = self._cache / f"{uuid.uuid4()}.new"
-        # A copy, whose calls end when this ends.
-        self._registry = copy.copy(registry)
-        transport = self._registry._transport = copy.copy(registry._transport)
-        self._stopped = transport.stopped = threading.Event()
-        # What is in the cache serves better now than another one later.
-        transport.retry_for = 0.0 if self._good.exists() else transport.retry_for
-        try:
-            self._update()
-        except (Exception, SystemExit) as error:
-            transport.retry_for, self.error = registry._transport.retry_for, error
-            try:
-                if not self._served:
-                    self._serve(Version.FromString(self._good.read_bytes()), self._find)
-                    self._known = self._good.stat().st_mtime
-                _log.warning("%s: begins with %s, in spite of this: %s", name, self.current().version.name, error)
-            except (Exception, SystemExit) as unfit:
-                if not isinstance(error, Unavailable):
-                    raise error from unfit
-                self._update()
-                self.error = None
-        transport.retry_for = registry._transport.retry_for
-        self._due = time.monotonic() + backoff
-        self._news = threading.Event()
-        self._watch = self._begin()
-        works = {f"watch {name}": self._listen, f"follow {name}": self._run}
-        self._threads = [threading.Thread(target=self._keep, args=[work], name=called, daemon=True) for called, work in works.items()]
+        # What the registry said last that the name stands for; None if it did not, or that it stands for nothing.
+        self._desired: Version | None = None
+        self._connected, self._heard = False, 0.0
+        # The calls of this one end when it ends.
+        transport = registry._transport.with_patience(registry._transport.retry_for)
+        self._registry = type(registry)(transport, registry._namespace)
+        self._stopped, self._news, self._started = transport.stopped, threading.Event(), threading.Event()
+        self._watch = self._registry.watch(self._parent, types=_TYPES)
+        self._threads = [threading.Thread(target=work, name=f"follow {name}", daemon=True) for work in (self._listen, self._run)]
         for thread in self._threads:
             thread.start()
+        try:
+            self._started.wait()
+            if not self._served and self.error:
+                raise self.error
+        except BaseException:
+            self.close()
+            raise
 
     def current(self) -> Served[T]:
         """What serves now."""
-        if self._served is None:
-            raise RuntimeError("nothing serves yet")
-        return self._served
+        return cast("Served[T]", self._served)
 
     @property
     def is_stale(self) -> bool:
-        """Whether another version may be the right one by now: the registry is away, there is an `error`, or it is closed."""
-        return self.error is not None or self._watch.away or not all(thread.is_alive() for thread in self._threads)
+        """Whether something else may be in place of what serves, or is and can't be loaded, or is being loaded."""
+        return not self._connected or (self._desired is not None and self._desired.uid != self.current().version.uid)
 
     @property
     def age(self) -> float:
-        """The seconds since what serves was known to be the right version, also by an earlier process; 0 if it is."""
-        return max(0.0, time.time() - self._known) if self.is_stale else 0.0
+        """How many seconds ago the registry was last heard of, perhaps by an earlier process."""
+        return max(0.0, time.time() - self._heard)
 
     def close(self) -> None:
         """Stops following. What serves stays usable."""
@@ -119,80 +104,64 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _begin(self) -> Watch:
-        *above, model = self._name.split("/")[:4]
-        return self._registry.watch("/".join([*above, model.partition("@")[0]]), types=_TYPES)
-
-    def _keep(self, work: Callable[[], None]) -> None:
-        """Does what a thread is for until the follower is closed, whatever goes wrong."""
+    def _listen(self) -> None:
+        """Notes how it stands with the registry, and tells of news."""
         while not self._stopped.is_set():
             try:
-                work()
+                for change in self._watch:
+                    self._connected = change.kind != "disconnected"
+                    self._heard = time.time() if self._connected else self._heard
+                    if change.kind != "bookmark":
+                        self._news.set()
             except BaseException as error:
-                self.error = error
-                _log.warning("%s: begins anew: %r", self._name, error)
-                self._stopped.wait(self._backoff)
+                _log.warning("%s: is watched anew: %r", self._name, error)
+            self._connected = False
+            self._news.set()
+            if not self._stopped.wait(self._backoff):
+                self._watch = self._registry.watch(self._parent, types=_TYPES)
 
     def _run(self) -> None:
+        """Brings what serves up to date when there is news, or notes why it can't, and when to try again."""
+        pause, failures = None, 0
         while not self._stopped.is_set():
-            # Without a registry there is nothing to try; the watch tells when it is there again.
-            again = self.error and not self._watch.away and self._due < math.inf
-            if self._news.wait(max(0.0, self._due - time.monotonic()) if again else None) or not self._watch.away:
-                # However many changes there were: it is the newest version that counts.
-                self._news.clear()
-                if not self._stopped.is_set():
-                    self._try()
-
-    def _listen(self) -> None:
-        try:
-            for change in self._watch:
-                if change.kind != "bookmark":
-                    self._news.set()
-                elif not self.error:
-                    self._known = time.time()
-                    try:
-                        os.utime(self._good)
-                    except OSError:
-                        # It was removed, or is another user's: it is written anew.
-                        self._news.set()
-        finally:
-            # The registry counts as away until it answers the next watch.
-            self._watch = self._begin()
-            self._watch.away = True
-            if self._stopped.is_set():
-                self._watch.close()
-
-    def _try(self) -> None:
-        """Brings what serves up to date, or notes why it can't, and when to try again."""
-        before = (self._served, self.error)
-        try:
-            self._update()
-            self.error, self._failures = None, 0
-        except BaseException as error:
-            if self._stopped.is_set():
-                return
-            self.error, self._failures = error, self._failures + 1
-            delay = min(self._backoff * 2.0 ** min(self._failures - 1, 30), 60.0) * random.uniform(0.5, 1)
-            # The watch tells when a name that stands for nothing does again.
-            self._due = time.monotonic() + (math.inf if isinstance(error, NotFound) else delay)
-            _log.warning("%s: stays with %s: %s", self._name, self.current().version.name, error)
-        if self._on_change and before != (self._served, self.error):
+            self._news.wait(pause)
+            self._news.clear()
+            pause, before = None, (self._served, self.error)
+            if self._served and not self._connected:
+                # There is nothing to try before the watch tells that the registry is there again.
+                continue
             try:
-                self._on_change(self)
-            except BaseException:
-                _log.exception("%s: on_change failed", self._name)
+                self._update()
+                self.error, failures = None, 0
+            except BaseException as error:
+                pause = min(self._backoff * 2.0 ** min(failures, 30), 60.0) * random.uniform(0.5, 1)
+                self.error, failures = error, failures + 1
+                if isinstance(error, NotFound):
+                    # The watch tells when the name stands for something again.
+                    self._desired, pause = None, None
+                self._recall()
+                _log.warning("%s: %s: %s", self._name, "the last good version serves" if self._served else "nothing serves", error)
+            hopeless = isinstance(self.error, NotFound) and self.error.resource[0] == "modelregistry.dev/Model"
+            if self._served or hopeless or not self._wait or isinstance(self.error, InvalidArgument):
+                self._started.set()
+            if self._on_change and before[0] and before != (self._served, self.error):
+                try:
+                    self._on_change(self)
+                except BaseException:
+                    _log.exception("%s: on_change failed", self._name)
 
     def _update(self) -> None:
-        version = self._registry.version(self._name)
-        self._cache.mkdir(parents=True, exist_ok=True)
+        if not self._connected and self._recall():
+            return
+        if self._served and self._jitter:
+            self._stopped.wait(random.uniform(0, self._jitter))
+        version = self._desired = self._registry.version(self._name)
         # The folder of what serves has to be there, too: `load` may have left files for later.
         if self._served is None or version.uid != self._served.version.uid or not self._served.folder.is_dir():
-            if self._served and self._jitter and not self._stopped.wait(random.uniform(0, self._jitter)):
-                version = self._registry.version(self._name)
-            self._serve(version, self._fetch)
-        self._known = time.time()
-        self._new.write_bytes(version.SerializeToString())
-        self._new.replace(self._good)
+            self._serve(version)
+        new = self._cache / f"{uuid.uuid4()}.new"
+        new.write_bytes(version.SerializeToString())
+        new.replace(self._good)
         folders = sorted(filter(Path.is_dir, self._cache.iterdir()), key=lambda folder: folder.stat().st_mtime)
         # The last two stay, and what somebody uses.
         for folder in folders[:-2]:
@@ -200,34 +169,26 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
                 if lock(held):
                     shutil.rmtree(folder)
 
-    def _find(self, version: Version, folder: Path) -> None:
-        if not is_whole(folder, version):
-            raise DataLoss(f"{folder} is not {version.name}")
+    def _recall(self) -> bool:
+        """Serves what served last in an earlier process, if nothing serves and the cache has that."""
+        with contextlib.suppress(Exception, SystemExit):
+            if self._served is None:
+                self._serve(Version.FromString(self._good.read_bytes()))
+                self._heard = self._heard or self._good.stat().st_mtime
+        return self._served is not None
 
-    def _fetch(self, version: Version, folder: Path) -> None:
-        while not is_whole(folder, version):
-            try:
-                # Files that are damaged, or somebody else's, are mended.
-                pulled = self._registry.pull(version.name, folder, overwrite=True, alike=self._served.folder if self._served else None)
-                if pulled.uid != version.uid:
-                    raise RegistryError(f"{version.name} is another version by now")
-                return
-            except Conflict:
-                # Another process pulls it.
-                if self._stopped.wait(0.1):
-                    raise
-
-    def _serve(self, version: Version, provide: Callable[[Version, Path], object]) -> None:
-        """Loads a version whose folder `provide` makes whole, and swaps it in."""
+    def _serve(self, version: Version) -> None:
+        """Loads a version and swaps it in."""
         folder = self._cache / version.uid
+        folder.parent.mkdir(parents=True, exist_ok=True)
         held = os.open(folder.with_suffix(".lock"), os.O_RDONLY | os.O_CREAT)
         try:
             # Perhaps another process removes the folder just now.
             lock(held, shared=True)
-            provide(version, folder)
+            while not is_whole(folder, version) and not self._fetch(version, folder):
+                self._stopped.wait(0.1)
             model = self._load(folder, version)
-            if self._check:
-                self._check(model)
+            self._check(model)
             self._served = Served(version, folder, model)
         except BaseException:
             # The first to be removed.
@@ -240,3 +201,16 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
         with contextlib.suppress(OSError):
             folder.touch()
         _log.info("%s: serves %s", self._name, version.name)
+
+    def _fetch(self, version: Version, folder: Path) -> bool:
+        """Pulls a version, unless another process does."""
+        alike = self._served.folder if self._served else None
+        try:
+            # Files that are damaged, or somebody else's, are mended.
+            if self._registry.pull(version.name, folder, overwrite=True, alike=alike).uid != version.uid:
+                raise RegistryError(f"{version.name} is another version by now")
+            return True
+        except Conflict:
+            if self._stopped.is_set():
+                raise
+            return False

@@ -250,26 +250,24 @@ class Registry(AbstractContextManager["Registry"]):
     def watch(self, parent: str = "", *, types: Iterable[str] = (), filter: str = "", after: int | None = None, hash: bytes = b"") -> Watch:
         """What happens to a model or version and all below it, or to everything: from now on, or after a revision; 0 is the whole log.
 
-        `types` are such as `version.stage_transitioned` or `version.*`. With the `hash` of the revision, the watch fails rather than leave
-        something out if the registry was restored from a backup meanwhile.
+        `types` are such as `version.*`. With the `hash` of the revision, the watch fails if the registry's history is another one by now.
         """
-        request = WatchEventsRequest(parent=parent and self.name(parent), types=types, filter=filter, after_hash=hash)
-        if after is not None:
-            request.after_revision = after
+        whole = parent and self.name(parent)
+        request = WatchEventsRequest(parent=whole, types=types, filter=filter, after_revision=after, after_hash=hash)
         return Watch(self._transport, request)
 
     def follow(
-        self, name: str, load: Callable[[Path, Version], T], *, check: Callable[[T], object] | None = None, cache: StrPath | None = None,
-        jitter: float = 0.0, backoff: float = 1.0, on_change: Callable[[Follower[T]], object] | None = None,
+        self, name: str, load: Callable[[Path, Version], T], *, check: Callable[[T], object] = lambda _: None, cache: StrPath | None = None,
+        jitter: float = 0.0, backoff: float = 1.0, wait: bool = False, on_change: Callable[[Follower[T]], object] | None = None,
     ) -> Follower[T]:  # fmt: skip
         """Keeps the model loaded that a name such as `fraud@production` stands for, in a thread of its own. Returns once one serves.
 
-        On a promotion the version is fetched and verified, `load` makes of its folder what the program wants, `check` may raise to refuse
-        that, and then `current()` returns it. Of several promotions in a row only the last is loaded. After a failure the last good version
-        stays, and there is another attempt `backoff` seconds later, then after twice as many, up to a minute. If the registry or its
-        version is not to be had at the start, the last good one of `cache` serves if it came from the same endpoints. Several processes may
-        share that folder; unless given, it is MODEL_REGISTRY_CACHE_FOLDER, or else ~/.cache/model-registry. Followers wait up to `jitter`
-        seconds, so that many do not fetch together. `on_change` is called after each swap and failure. It follows until it is closed.
+        `load` makes of a version's folder what the program wants, `check` may raise to refuse that, and then `current()` returns it. After
+        a failure the last good version stays, and there is another attempt `backoff` seconds later, then after twice as many, up to a
+        minute. If the version can't serve at the start, the last good one of `cache` does. Without one that is an error, or with `wait`
+        waited for, unless there is no such model. Followers wait up to `jitter` seconds, so that many do not fetch together. `on_change`
+        is called after each swap and failure.
         """
-        cache = cache or os.environ.get("MODEL_REGISTRY_CACHE_FOLDER") or folders.of_user() / "model-registry"
-        return Follower(self, self.name(name), load, check, Path(cache), jitter, backoff, on_change)
+        user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        cache = cache or os.environ.get("MODEL_REGISTRY_CACHE_FOLDER") or Path(user, "model-registry")
+        return Follower(self, self.name(name), load, check, Path(cache), jitter, backoff, wait, on_change)

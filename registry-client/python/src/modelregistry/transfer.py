@@ -112,7 +112,7 @@ def _send(transport: Transport, version: str, upload_id: str, pieces: Iterator[b
                 failures.wait(error)
             left = missing(batch)
             if len(left) < len(batch):
-                failures.forget()
+                failures.count = 0
             batch = [batch[place] for place in sorted(left)]
 
     listed: list[Chunk] = []
@@ -160,7 +160,7 @@ def received(transport: Transport, name: str, run: Sequence[Placed]) -> Iterator
                         del buffer[: chunk.size_bytes]
                         if blake3(piece).digest() != chunk.blake3:
                             raise DataLoss(f"{name}: the chunk at {at} arrived damaged")
-                        failures.forget()
+                        failures.count = 0
                         yield at, piece
             if left:
                 raise DataLoss(f"{name}: fewer bytes came than there are")

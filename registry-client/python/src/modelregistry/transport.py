@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import copy
 import math
 import random
 import re
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from modelregistry import v1
 from modelregistry.errors import DeadlineExceeded, RegistryError, Unavailable, translated
 
 M = TypeVar("M", bound=Message)
@@ -27,12 +28,11 @@ _ANSWER = 30.0
 _OPTIONS = [("grpc.max_receive_message_length", 64 << 20), ("grpc.enable_retries", 0)]
 _OPTIONS += [("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000), ("grpc.http2.ping_timeout_ms", 5_000)]
 _OPTIONS += [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 5_000), ("grpc.max_reconnect_backoff_ms", 1_000)]
-_SERVICES = ["admin", "artifacts", "events", "lifecycle", "models", "namespaces", "search", "version_service"]
 # A request message belongs to one method.
 _PATHS = {
     method.input_type.full_name: f"/{service.full_name}/{method.name}"
-    for module in _SERVICES
-    for service in importlib.import_module(f"modelregistry.v1.{module}_pb2").DESCRIPTOR.services_by_name.values()
+    for module in vars(v1).values()
+    for service in getattr(getattr(module, "DESCRIPTOR", None), "services_by_name", {}).values()
     for method in service.methods
 }
 
@@ -53,30 +53,26 @@ def channel(url: str, tls: grpc.ChannelCredentials | None) -> grpc.Channel:
     return grpc.insecure_channel(address, options=_OPTIONS)
 
 
-def pause(failures: int, error: RegistryError) -> float:
-    """The seconds to wait after so many failures in a row: full jitter, so that clients do not come back together."""
-    return (error.retry_after or 0.0) + random.random() * min(0.05 * 2.0 ** min(failures, 31), 1.0)
-
-
 class Failures:
-    """The failures in a row of one call or transfer."""
+    """The failures in a row of one call, transfer or watch."""
 
     def __init__(self, transport: Transport, deadline: float = math.inf) -> None:
-        self._transport, self._deadline, self._count, self._since = transport, deadline, 0, 0.0
+        self._transport, self._deadline, self._since = transport, deadline, 0.0
+        #: Whoever achieves something sets it to 0.
+        self.count = 0
 
-    def forget(self) -> None:
-        """Something was achieved: what failed before no longer counts."""
-        self._count = 0
-
-    def wait(self, error: Unavailable) -> None:
-        """Goes on to the next server, after a pause when all were asked. Raises the error if that would be too late."""
-        now, servers = time.monotonic(), self._transport.next_server()
-        self._since = now if self._count == 0 else self._since
-        self._count += 1
-        rounds, within = divmod(self._count, servers)
-        delay = 0.0 if within else pause(rounds, error)
-        over = not within and now + delay - self._since >= self._transport.retry_for
-        if over or now + delay >= self._deadline or self._transport.stopped.wait(delay):
+    def wait(self, error: RegistryError) -> None:
+        """Goes on to the next server, after a pause when all were asked: one with full jitter, so that clients do not come back together.
+        Raises the error if that would be too late.
+        """
+        now = time.monotonic()
+        self._since = self._since if self.count else now
+        self.count += 1
+        self._transport.server += 1
+        rounds, within = divmod(self.count, len(self._transport.channels))
+        pause = 0.0 if within else (error.retry_after or 0.0) + random.random() * min(0.05 * 2.0 ** min(rounds, 31), 1.0)
+        over = not within and now + pause - self._since >= self._transport.retry_for
+        if over or now + pause >= self._deadline or self._transport.stopped.wait(pause):
             raise error
 
 
@@ -88,40 +84,34 @@ class Transport:
     ) -> None:  # fmt: skip
         self.urls, self.channels = urls, [channel(url, tls) for url in urls]
         self.headers, self.timeout, self.retry_for = headers, timeout, retry_for
-        #: Set when nobody waits for answers any more.
-        self.stopped = threading.Event()
-        self._server = 0
+        # Set when nobody waits for answers any more; and who is asked next.
+        self.stopped, self.server = threading.Event(), 0
 
-    def next_server(self) -> int:
-        """Turns to the next server; returns how many there are."""
-        self._server = (self._server + 1) % len(self.channels)
-        return len(self.channels)
+    def with_patience(self, retry_for: float) -> Transport:
+        """The same connections for calls that wait so long for a registry that is away, and are stopped apart from others."""
+        other = copy.copy(self)
+        other.retry_for, other.stopped = retry_for, threading.Event()
+        return other
 
-    def begin(self, kind: str, request: type[Message], reply: type[Message], sent: Any, timeout: float = math.inf) -> Any:
+    def begin(self, kind: str, request: type[Message], reply: type[Message], sent: Any, timeout: float = math.inf, *headers: Any) -> Any:
         """Makes one attempt at a method that is `unary_unary`, `unary_stream` or `stream_unary`."""
-        method = getattr(self.channels[self._server], kind)(
-            _PATHS[request.DESCRIPTOR.full_name], request_serializer=request.SerializeToString, response_deserializer=reply.FromString
-        )
-        headers = self.headers()
-        try:
-            with translated():
-                return method(sent, timeout=None if timeout == math.inf else timeout, metadata=headers)
-        except ValueError as error:
-            raise RegistryError(f"the client is closed: {error}") from error
+        path, method = _PATHS[request.DESCRIPTOR.full_name], getattr(self.channels[self.server % len(self.channels)], kind)
+        headers = (*self.headers(), *headers)
+        with translated():
+            call = method(path, request_serializer=request.SerializeToString, response_deserializer=reply.FromString)
+            return call(sent, timeout=None if timeout == math.inf else timeout, metadata=headers)
 
     def unary(self, request: Any, reply: type[M], timeout: float | None = None) -> M:
         """Calls a method that takes one message and returns one. A mutation gets a request id, so that it happens once."""
-        if getattr(request, "request_id", None) == "":
-            given, request = request, type(request)()
-            request.CopyFrom(given)
-            # These grow with time where Python has them, which keeps the server's index of them compact.
-            request.request_id = str(getattr(uuid, "uuid7", uuid.uuid4)())
-        answer = timeout or self.timeout or _ANSWER
-        deadline = time.monotonic() + (timeout or self.timeout or _ANSWER + self.retry_for)
+        # These grow with time where Python has them, which keeps the server's index of them compact.
+        request_id = ("x-registry-request-id", str(getattr(uuid, "uuid7", uuid.uuid4)()))
+        headers = [request_id] if getattr(request, "request_id", None) == "" else []
+        timeout = timeout or self.timeout
+        answer, deadline = timeout or _ANSWER, time.monotonic() + (timeout or _ANSWER + self.retry_for)
         failures = Failures(self, deadline)
         while (left := min(answer, deadline - time.monotonic())) > 0:
             try:
-                done: M = self.begin("unary_unary", type(request), reply, request, left)
+                done: M = self.begin("unary_unary", type(request), reply, request, left, *headers)
                 return done
             except Unavailable as error:
                 failures.wait(error)
@@ -129,9 +119,8 @@ class Transport:
 
     def pages(self, request: Any, reply: type[Message], field: str) -> Iterator[Any]:
         """The items of a list, page after page; the next one is fetched when the reader has come to it."""
-        token: str | None = None
-        while token != "":
-            request.page_token = token or ""
+        more = True
+        while more:
             page: Any = self.unary(request, reply)
             yield from getattr(page, field)
-            token = page.next_page_token
+            request.page_token = more = page.next_page_token

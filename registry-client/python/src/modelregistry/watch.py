@@ -1,30 +1,30 @@
 """The log of changes as it grows, over as many connections as it takes."""
 
-from __future__ import annotations
-
-import threading
+import contextlib
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from modelregistry.errors import DeadlineExceeded, RegistryError, Unavailable, translated
-from modelregistry.transport import Transport, pause
-from modelregistry.v1.events_pb2 import Event, WatchEventsRequest, WatchEventsResponse
+from modelregistry.transport import Failures, Transport
+from modelregistry.v1 import Event, WatchEventsRequest, WatchEventsResponse
 
 
 @dataclass(frozen=True)
 class Change:
     """What a watch tells."""
 
+    #: `created`, once; `events`; `bookmark`, every few seconds without events; `disconnected`, once until a connection stands again, which
+    #: is `resumed`. The first one is `created`, or `disconnected` if the registry is not there yet.
     kind: str
-    """`created`, once and first; `events`; `bookmark`, every few seconds without events; `resumed`, when a connection stands again."""
+    #: Everything up to this one has been told, so that another watch can go on after it.
     revision: int
-    """Everything up to this one has been told, so that another watch can go on after it."""
+    #: All of the revision that were asked for; empty unless the kind is `events`.
     events: tuple[Event, ...]
-    """All of the revision that were asked for; empty unless the kind is `events`."""
+    #: What tells this revision from the same one of another history.
     hash: bytes
-    """What tells this revision from the same one of another history."""
 
 
 class Watch(Iterator[Change], AbstractContextManager["Watch"]):
@@ -34,61 +34,54 @@ class Watch(Iterator[Change], AbstractContextManager["Watch"]):
     """
 
     def __init__(self, transport: Transport, request: WatchEventsRequest) -> None:
-        self._transport, self._request = transport, request
+        self._transport, self._request = transport.with_patience(math.inf), request
         self._call: Any = None
-        self._failures, self._told, self._closed = 0, False, threading.Event()
-        #: Whether the registry can't be reached, so that what happens now is told later.
-        self.away = False
+        self._changes = self._told()
 
     def __next__(self) -> Change:
-        while not self._closed.is_set():
-            try:
-                change = self._next()
-            except RegistryError as error:
-                self.away, self._call = True, None
-                if not isinstance(error, Unavailable | DeadlineExceeded) and error.retry_after is None:
-                    self._closed.set()
-                    raise
-                self._failures += 1
-                rounds, within = divmod(self._failures, self._transport.next_server())
-                self._closed.wait(0 if within else pause(rounds, error))
-            else:
-                if change:
-                    return change
-        raise StopIteration
+        return next(self._changes)
 
-    def _next(self) -> Change | None:
-        """What comes next on the connection, which is made if there is none; None if it was told before."""
-        request = self._request
-        if self._call is None:
-            self._call = self._transport.begin("unary_stream", WatchEventsRequest, WatchEventsResponse, request)
-            if self._closed.is_set():
-                self._call.cancel()
-        with translated():
-            message = next(self._call, None)
-        kind = message and message.WhichOneof("response")
-        if not kind:
-            raise Unavailable("the server ended the watch")
-        told = getattr(message, kind)
-        known = request.after_revision if request.WhichOneof("start") == "after_revision" else -1
-        if kind == "created":
-            if 0 <= known < told.revision:
-                raise RegistryError("the watch left out revisions")
-            self.away = False
-            kind = "resumed" if self._told else "created"
-        elif kind == "events" and told.revision <= known:
-            return None
-        else:
-            self._failures = 0
-        self._told = True
-        # After a break the server's own revision may lie before what the reader knows.
-        if told.revision >= known:
-            request.after_revision, request.after_hash = told.revision, told.hash
-        return Change(kind, request.after_revision, tuple(told.events) if kind == "events" else (), request.after_hash)
+    def _told(self) -> Iterator[Change]:
+        request, failures, stopped = self._request, Failures(self._transport), self._transport.stopped
+        begun = away = False
+        while not stopped.is_set():
+            try:
+                self._call = self._transport.begin("unary_stream", WatchEventsRequest, WatchEventsResponse, request)
+                if stopped.is_set():
+                    self._call.cancel()
+                with translated():
+                    for message in self._call:
+                        kind = message.WhichOneof("response")
+                        told = getattr(message, kind)
+                        known = request.after_revision if request.HasField("after_revision") else -1
+                        if kind == "created":
+                            if 0 <= known < told.revision:
+                                raise RegistryError("the watch left out revisions")
+                            kind, begun, away = "resumed" if begun else "created", True, False
+                        elif kind == "events" and told.revision <= known:
+                            continue
+                        else:
+                            failures.count = 0
+                        # After a break the server's own revision may lie before what the reader knows.
+                        if told.revision >= known:
+                            request.after_revision, request.after_hash = told.revision, told.hash
+                        yield Change(kind, request.after_revision, tuple(getattr(told, "events", ())), request.after_hash)
+                raise Unavailable("the server ended the watch")
+            except RegistryError as error:
+                if stopped.is_set():
+                    return
+                if not isinstance(error, Unavailable | DeadlineExceeded) and error.retry_after is None:
+                    raise
+                if not away:
+                    away = True
+                    yield Change("disconnected", request.after_revision, (), request.after_hash)
+                # Nothing but the end of the watch ends its patience.
+                with contextlib.suppress(RegistryError):
+                    failures.wait(error)
 
     def close(self) -> None:
         """Ends the watch, also while another thread waits for what comes next."""
-        self._closed.set()
+        self._transport.stopped.set()
         if self._call is not None:
             self._call.cancel()
 
