@@ -27,9 +27,11 @@ def test_a_trainer_feeds_a_service(server: Server, tmp_path: Path, monkeypatch: 
         command = [sys.executable, str(EXAMPLES / "trainer.py"), regularisation]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-    assert "versions/1: " in train("0.001")
     command = [sys.executable, str(EXAMPLES / "service.py")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service, Registry.connect() as registry:
+        # The service waits for its model.
+        registry.create_model("breast-cancer", model_type="classification")
+        assert "versions/1: " in train("0.001")
         assert service.stdout
         port = service.stdout.readline().split()[-1]
 
