@@ -10,11 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelregistry import Registry, errors
-from modelregistry.v1.artifacts_pb2 import Artifact
-from modelregistry.v1.events_pb2 import Event, ListEventsRequest, ListEventsResponse
-from modelregistry.v1.models_pb2 import Model
-from modelregistry.v1.stages_pb2 import STAGE_ARCHIVED, STAGE_PRODUCTION
-from modelregistry.v1.versions_pb2 import Version
+from modelregistry.v1 import STAGE_ARCHIVED, STAGE_PRODUCTION, Artifact, Event, ListEventsRequest, ListEventsResponse, Model, Version
 
 from .conftest import Line, Server
 
@@ -44,6 +40,7 @@ def test_lists_go_over_pages(registry: Registry) -> None:
     listed = registry.models(filter="model.team == 'risk'", order_by="name desc")
     assert [model.name.rpartition("/")[2] for model in listed] == ["m3", "m1"]
     assert [event.type for event in log_of(registry)].count("model.created") == 6
+    assert [found.resource.model.name for found in registry.search("m3")] == [registry.name("m3")]
 
 
 def test_errors_say_what_is_wrong(registry: Registry, publish: Callable[[str], str]) -> None:
@@ -67,7 +64,7 @@ def test_errors_say_what_is_wrong(registry: Registry, publish: Callable[[str], s
     with pytest.raises(errors.Conflict) as changed:
         registry.transition(version.name, "staging", etag=version.etag)
     assert changed.value.reason == "ETAG_MISMATCH"
-    with pytest.raises(ValueError, match="'live' is no stage: those are development, staging, production, archived"):
+    with pytest.raises(ValueError, match="STAGE_LIVE"):
         registry.transition(version.name, "live")
 
 

@@ -6,18 +6,19 @@ import os
 import random
 import stat
 import subprocess
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from blake3 import blake3
 from google.protobuf import json_format
 
-from modelregistry import Registry, errors, verify_folder
+from modelregistry import Registry, errors, transfer, verify_folder
 from modelregistry.folder import Receipt, join, lock
-from modelregistry.transfer import _cut, artifact_type
-from modelregistry.v1.versions_pb2 import VERSION_STATE_FAILED, VERSION_STATE_PENDING, VERSION_STATE_READY
+from modelregistry.transfer import artifact_type, cut
+from modelregistry.v1 import VERSION_STATE_FAILED, VERSION_STATE_PENDING, VERSION_STATE_READY
 
 from .conftest import SERVER, Line, Server
 
@@ -50,7 +51,7 @@ def test_files_are_cut_as_in_the_client_in_rust(tmp_path: Path) -> None:
     file = tmp_path / "noise"
     file.write_bytes(blake3((1).to_bytes(8, "big")).digest(length=5 * MIB))
     with file.open("rb") as opened:
-        assert [len(piece) for piece in _cut(opened)] == [1_217_099, 986_914, 1_114_037, 760_768, 679_783, 484_279]
+        assert [len(piece) for piece in cut(opened)] == [1_217_099, 986_914, 1_114_037, 760_768, 679_783, 484_279]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_what_is_published_is_pulled(registry: Registry, folder: Path, tmp_path:
         folder,
         "fraud",
         version_id="1.4.0",
-        metrics={"validation.auc": 0.97, "test": {"auc": 0.96, "f1": 0.9}},
+        metrics={"validation": {"auc": 0.97}, "test": {"auc": 0.96, "f1": 0.9}},
         params={"max_depth": 6, "layers": [1, 2]},
         tags={"region": "eu"},
         framework="sklearn",
@@ -97,8 +98,7 @@ def test_what_is_published_is_pulled(registry: Registry, folder: Path, tmp_path:
     assert not stat.S_IMODE((there / "model.bin").stat().st_mode) & 0o100
     assert verify_folder(there).version == version.name
     assert registry.download("fraud/versions/1/artifacts/model.bin") == (folder / "model.bin").read_bytes()
-    with registry.open("fraud/versions/1/artifacts/plots/roc.png") as opened:
-        assert opened.read(10) == noise(2, 20_000)[:10]
+    assert registry.download("fraud/versions/1/artifacts/plots/roc.png") == noise(2, 20_000)
     registry.upload(version.name, "plots/late.png", b"a plot")
     registry.pull(version.name, there)
     assert (there / "plots" / "late.png").read_bytes() == b"a plot"
@@ -155,9 +155,11 @@ def test_a_broken_upload_goes_on(registry: Registry, line: Line, folder: Path) -
     assert registry.version("fraud/versions/2.0").state == VERSION_STATE_PENDING
     line.mend()
     with Registry.connect(line.address) as there:
-        with pytest.raises(errors.FailedPrecondition, match="framework"):
-            there.publish(folder, "fraud", version_id="2.0")
+        with pytest.raises(errors.AlreadyExists):
+            there.publish(folder, "fraud", version_id="2.0", framework="sklearn")
         assert there.publish(folder, "fraud", version_id="2.0", framework="xgboost").state == VERSION_STATE_READY
+        with pytest.raises(errors.AlreadyExists, match="not PENDING"):
+            there.publish(folder, "fraud", version_id="2.0", framework="xgboost")
     assert line.sent < 36 * MIB
     assert registry.download("fraud/versions/2.0/artifacts/model.bin") == noise(3, 40 * MIB)
 
@@ -189,6 +191,18 @@ def test_a_failed_publication_says_why(registry: Registry, folder: Path, tmp_pat
     assert registry.publish(folder / "model.bin", "fraud").artifact_count == 1
 
 
+def test_a_file_that_changes_meanwhile_is_not_published(registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_and_change(source: BinaryIO) -> Iterator[bytes]:
+        yield from cut(source)
+        (folder / "model.bin").write_bytes(noise(2, 6 * MIB))
+
+    monkeypatch.setattr(transfer, "cut", cut_and_change)
+    with pytest.raises(errors.InvalidArgument) as changed:
+        registry.publish(folder / "model.bin", "fraud")
+    assert changed.value.reason == "DIGEST_MISMATCH"
+    assert registry.version("fraud/versions/1").state == VERSION_STATE_FAILED
+
+
 def test_what_is_no_file_is_not_published(registry: Registry, folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     with pytest.raises(errors.InvalidArgument, match="pipe: neither a file nor a folder"):
@@ -199,25 +213,20 @@ def test_what_is_no_file_is_not_published(registry: Registry, folder: Path) -> N
 
 def test_numbers_may_be_of_any_kind(registry: Registry, folder: Path) -> None:
     half = Fraction(1, 2)
-    metrics: dict[str, Any] = {"validation.auc": half, "test": {"auc": 1}}
+    metrics: dict[str, Any] = {"validation": {"auc": half}, "test": {"auc": 1}}
     params = {"rate": half, "layers": [half, {"size": 2}], "kind": None}
     version = registry.publish(folder, "fraud", metrics=metrics, params=params, tags={"rate": half, "region": "eu"})
     assert (version.metrics["validation"].values["auc"], version.metrics["test"].values["auc"]) == (0.5, 1)
-    assert json_format.MessageToDict(version.hyperparameters) == {"rate": 0.5, "layers": [0.5, {"size": 2}], "kind": None}
     assert dict(version.tags) == {"rate": "1/2", "region": "eu"}
+    assert json_format.MessageToDict(version.hyperparameters) == {"rate": 0.5, "layers": [0.5, {"size": 2}], "kind": None}
 
 
 @pytest.mark.parametrize(
-    ("said", "key"),
-    [
-        ({"metrics": {"auc": 0.9}}, r"write SPLIT\.NAME, such as validation\.auc"),
-        ({"metrics": {"test": {"auc": "high"}}}, r"metrics\.test\.auc: str"),
-        ({"params": {"layers": [1, {"size": b"2"}]}}, r"params\.layers\[1\]\.size: bytes"),
-        ({"tags": {"fast": True}}, r"tags\.fast: bool"),
-    ],
+    "said",
+    [{"metrics": {"test": {"auc": "high"}}}, {"params": {"layers": [1, {"size": {2}}]}}, {"tags": {1: "fast"}}, {"colour": "red"}],
 )
-def test_what_is_wrong_is_named(registry: Registry, folder: Path, said: dict[str, Any], key: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=key):
+def test_what_is_no_value_is_refused(registry: Registry, folder: Path, said: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ValueError)):
         registry.publish(folder, "fraud", **said)
 
 

@@ -73,6 +73,14 @@ def test_a_watch_goes_on_after_a_revision(registry: Registry, publish: Callable[
         next(other)
 
 
+def test_a_watch_may_begin_before_the_registry(server: Server) -> None:
+    server.stop()
+    with Registry.connect(server.address) as there, there.watch() as watch:
+        assert next(watch).kind == "disconnected"
+        server.start()
+        assert next(watch).kind == "created"
+
+
 def test_a_watch_of_nothing_fails(registry: Registry) -> None:
     with registry.watch("none") as watch, pytest.raises(errors.NotFound):
         next(watch)

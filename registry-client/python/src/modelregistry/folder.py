@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -15,12 +15,11 @@ from typing import IO
 import pathspec
 
 from modelregistry.errors import Conflict, DataLoss, FailedPrecondition, InvalidArgument
-from modelregistry.v1.artifacts_pb2 import Artifact
-from modelregistry.v1.versions_pb2 import Version
+from modelregistry.v1 import Artifact, Version
 
 try:
     import fcntl
-except ImportError:  # Without locks, the last pull that comes takes a folder over.
+except ImportError:  # Without locks, two pulls into one folder may be in each other's way.
     fcntl = None  # type: ignore[assignment]
 
 #: What a pulled folder says that it holds, what it says while a pull is at work, and what incomplete files are called.
@@ -35,35 +34,41 @@ def to_publish(path: Path, exclude: Iterable[str]) -> dict[str, Path]:
     if path.is_file():
         return {path.name: path}
     root = path.resolve(strict=True)
-    files: dict[str, Path] = {}
     ignored = root / ".registryignore"
     said = ignored.read_text().splitlines() if ignored.is_file() else []
-    spec = pathspec.GitIgnoreSpec.from_lines([*_LEFT_OUT, *said, *exclude])
-    for above, folders, names in os.walk(root, followlinks=True):
-        inside = Path(above).relative_to(root)
-        folders[:] = [name for name in folders if not spec.match_file(f"{(inside / name).as_posix()}/")]
-        names = [name for name in names if not spec.match_file((inside / name).as_posix()) and not name.startswith(PART)]
-        for name in [*folders, *names]:
-            target = Path(above, name).resolve()
-            if not target.is_relative_to(root) or (name in folders and Path(above).resolve().is_relative_to(target)):
-                raise InvalidArgument(f"{Path(above, name)}: the link leads out of the folder, or in a circle")
-            if name in names and not target.is_file():
-                raise InvalidArgument(f"{Path(above, name)}: neither a file nor a folder")
-        files |= {(inside / name).as_posix(): Path(above, name) for name in names}
-    for own in (RECEIPT, CLAIM):
-        files.pop(own, None)
+    spec = pathspec.GitIgnoreSpec.from_lines([*_LEFT_OUT, *said, *exclude, f"/{RECEIPT}", f"/{CLAIM}", f"{PART}*"])
+    files = {file.relative_to(root).as_posix(): file for file in _chosen(root, root, spec)}
     if not files:
         raise InvalidArgument(f"{path}: no files to publish")
     return files
 
 
+def _chosen(root: Path, folder: Path, spec: pathspec.GitIgnoreSpec) -> Iterator[Path]:
+    """The files in a folder below the root that are not left out."""
+    for at in folder.iterdir():
+        inside, target = at.relative_to(root).as_posix(), at.resolve()
+        if spec.match_file(f"{inside}/" if at.is_dir() else inside):
+            continue
+        if not target.is_relative_to(root) or folder.resolve().is_relative_to(target):
+            raise InvalidArgument(f"{at}: the link leads out of the folder, or in a circle")
+        if at.is_dir():
+            yield from _chosen(root, at, spec)
+        elif at.is_file():
+            yield at
+        else:
+            raise InvalidArgument(f"{at}: neither a file nor a folder")
+
+
 def join(folder: Path, path: str) -> Path:
-    """Where in a folder an artifact goes. It stays in the folder, whatever the path says."""
+    """Where in a folder an artifact goes. It stays in the folder, whatever the path says and links lead to."""
     parts = path.split("/")
     odd = any(part in ("", ".", "..") or part.startswith(PART) or (os.name == "nt" and ":" in part) for part in parts)
     if odd or parts[0] in (RECEIPT, CLAIM) or "\\" in path or min(path, default=" ") < " ":
         raise InvalidArgument(f"{path!r} is not a path inside a folder")
-    return folder.joinpath(*parts)
+    at = folder.joinpath(*parts)
+    if not at.parent.resolve().is_relative_to(folder.resolve()):
+        raise InvalidArgument(f"{at.parent}: the link leads out of the folder")
+    return at
 
 
 @dataclass(frozen=True)
@@ -79,13 +84,11 @@ class File:
 
     def is_in(self, folder: Path) -> bool:
         """Whether the folder has the file with these bytes."""
-        at, digest = join(folder, self.path), hashlib.sha256()
+        at = join(folder, self.path)
         if not at.is_file() or at.is_symlink() or at.stat().st_size != self.size:
             return False
         with at.open("rb") as opened:
-            while piece := opened.read(1 << 20):
-                digest.update(piece)
-        return digest.hexdigest() == self.sha256
+            return hashlib.file_digest(opened, "sha256").hexdigest() == self.sha256
 
 
 @dataclass(frozen=True)
@@ -119,12 +122,6 @@ class Receipt:
             raise DataLoss(f"{self.version}: the files are not those that it was sealed with")
         return self
 
-    def write(self, folder: Path) -> None:
-        """Makes this the receipt of a folder."""
-        whole = folder / f"{PART}{uuid.uuid4()}"
-        whole.write_text(json.dumps(asdict(self), indent=2))
-        whole.replace(folder / RECEIPT)
-
 
 def verify_folder(folder: str | os.PathLike[str]) -> Receipt:
     """Checks a pulled folder against what it says that it holds, without a registry. Raises `DataLoss` for what is not so."""
@@ -154,57 +151,46 @@ def lock(file: IO[bytes] | int, shared: bool = False) -> bool:
     return False
 
 
+def open_own(path: Path) -> IO[bytes]:
+    """Opens a file to read and write, or makes one. What a link leads to is not ours to write."""
+    return open(path, "r+b", opener=lambda path, mode: os.open(path, mode | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666))
+
+
 @contextlib.contextmanager
-def claimed(folder: Path, receipt: Receipt, overwrite: bool) -> Iterator[tuple[list[File], Callable[[], None]]]:
-    """Prepares a folder for the files of a receipt, for one pull at a time. Gives those that it lacks, and a check that it is still this
-    pull's. At the end, files of earlier pulls are gone that this version does not have; of anything else nothing is lost.
+def claimed(folder: Path, receipt: Receipt, overwrite: bool) -> Iterator[list[File]]:
+    """Prepares a folder for the files of a receipt, for one pull at a time, and gives those that it lacks. At the end, files of earlier
+    pulls are gone that this version does not have; of anything else nothing is lost.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    root, claim = folder.resolve(), folder / CLAIM
-    before: set[File] = set()
-    for name in (CLAIM, RECEIPT):
-        with contextlib.suppress(OSError, DataLoss, InvalidArgument):
-            before |= {file for file in Receipt.read(folder, name).files if not file.left_out and join(folder, file.path)}
-    # What a link leads to is not this pull's to write.
-    with open(claim, "a+b", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)) as held:
+    claim, before = folder / CLAIM, set[File]()
+    with open_own(claim) as held:
         if not lock(held) or not claim.exists() or not os.path.samestat(os.fstat(held.fileno()), claim.stat()):
             raise Conflict(f"{folder}: another pull is at work there")
+        # A pull that broke off has left its claim.
+        for name in (CLAIM, RECEIPT):
+            with contextlib.suppress(OSError, DataLoss, InvalidArgument):
+                before.update(file for file in Receipt.read(folder, name).files if not file.left_out and join(folder, file.path))
+        owned = {file.path for file in before if file.is_in(folder)}
         missing = [file for file in receipt.files if not file.is_in(folder)]
-        untouched = {file.path for file in before if file.is_in(folder)}
-        lost = [file.path for file in missing if os.path.lexists(join(folder, file.path)) and file.path not in untouched]
-        folded = {file.path.casefold() for file in receipt.files}
-        if len(folded) < len(receipt.files) and (folder / CLAIM.upper()).exists():
-            lost.append("files that differ in case only, which the folder ignores")
+        lost = [file.path for file in missing if os.path.lexists(join(folder, file.path)) and file.path not in owned]
         if lost and not overwrite:
             if not os.fstat(held.fileno()).st_size:
                 claim.unlink()
             raise FailedPrecondition(f"{folder}: not put there by a pull, or changed since: {', '.join(lost)}")
-        files = [asdict(file) for file in before.union(receipt.files)]
-        said = json.dumps({"pull": str(uuid.uuid4()), "version": receipt.version, "files": files}).encode()
+        said = {"pull": str(uuid.uuid4()), "version": receipt.version, "files": [asdict(file) for file in before.union(receipt.files)]}
         held.truncate(0)
-        held.write(said)
+        held.write(json.dumps(said).encode())
         held.flush()
-
-        def check() -> None:
-            if not claim.exists() or claim.read_bytes() != said:
-                raise Conflict(f"{folder}: another pull has taken it over")
-
         if missing:
             (folder / RECEIPT).unlink(missing_ok=True)
-        wanted = {file.path for file in receipt.files}
-        for path in untouched - wanted:
-            if join(root, path).resolve().is_relative_to(root):
-                join(root, path).unlink()
-                with contextlib.suppress(OSError):
-                    os.removedirs(join(root, path).parent)
-        for file in missing:
-            parent = join(root, file.path).parent
-            if not parent.resolve().is_relative_to(root):
-                raise InvalidArgument(f"{parent}: the link leads out of the folder")
-            parent.mkdir(parents=True, exist_ok=True)
-        yield missing, check
-        check()
-        for part in filter(Path.is_file, root.rglob(f"{PART}*")):
+        for path in owned - {file.path for file in receipt.files}:
+            join(folder, path).unlink()
+            with contextlib.suppress(OSError):
+                os.removedirs(join(folder, path).parent)
+        yield missing
+        for part in filter(Path.is_file, folder.rglob(f"{PART}*")):
             part.unlink()
-        receipt.write(folder)
+        whole = folder / f"{PART}receipt"
+        whole.write_text(json.dumps(asdict(receipt), indent=2))
+        whole.replace(folder / RECEIPT)
         claim.unlink()
