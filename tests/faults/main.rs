@@ -42,6 +42,7 @@ mod standby;
 mod stands_still;
 mod start;
 mod stop;
+mod subscriptions;
 mod sweeps;
 mod sync;
 mod terminal;

@@ -16,7 +16,7 @@ const MODEL: &str = "models/fraud";
 const AT_ONCE: Period = Period(Duration::ZERO);
 
 /// The settings of a server that keeps nothing that it need not.
-fn forgetful(archive: &Path) -> impl Fn(&mut Config) + Clone + use<> {
+pub(crate) fn forgetful(archive: &Path) -> impl Fn(&mut Config) + Clone + use<> {
     let archive = archive.to_str().unwrap().to_owned();
     move |config| {
         config.archive = Some(archive.clone());
@@ -41,7 +41,7 @@ async fn collect(client: &RegistryClient) -> CollectGarbageReport {
 }
 
 /// Creates versions and drops what may go, until something was dropped. Answers the first revision that is left.
-async fn drop_some(client: &RegistryClient) -> i64 {
+pub(crate) async fn drop_some(client: &RegistryClient) -> i64 {
     let before = client.status().await.unwrap().oldest_revision;
     for _ in 0..4 {
         ready(client, MODEL).await;

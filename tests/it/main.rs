@@ -44,6 +44,7 @@ mod search;
 mod sizes;
 mod stages;
 mod status;
+mod subscriptions;
 mod transport;
 mod unread;
 mod uploads;

@@ -172,6 +172,9 @@ pub(crate) enum Command {
     /// Make, change or list namespaces; the first model in one makes it as well.
     #[command(subcommand)]
     Namespace(crate::namespaces::Namespace),
+    /// Make, change, list, move or consume durable subscriptions: the registry remembers how far the consumer of each is.
+    #[command(subcommand)]
+    Subscription(crate::subscriptions::Subscription),
     /// List what happened: the audit trail.
     Events(Events),
     /// Show how a version, model or namespace came to be what it is: what changed, when, by whom and why. Of a stage or an alias, such

@@ -34,6 +34,7 @@ mod select;
 mod set;
 mod settings;
 mod status;
+mod subscriptions;
 mod tarred;
 mod values;
 mod versions;
@@ -156,6 +157,7 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Upload(command) => artifacts::upload(context, command).await,
         Command::Download { name, output } => artifacts::download(context, name, output).await,
         Command::Namespace(command) => namespaces::namespace(context, command).await,
+        Command::Subscription(command) => subscriptions::subscription(context, command).await,
         Command::Events(command) => events::list(context, command).await,
         Command::History(command) => history::history(context, command).await,
         Command::Watch(command) => events::watch(context, command).await,

@@ -36,6 +36,7 @@ named!(
     SearchKind: "SEARCH_KIND_",
     StoreType: "STORE_TYPE_",
     PlaceType: "PLACE_TYPE_",
+    ConsumptionState: "CONSUMPTION_STATE_",
 );
 
 /// All values but the unspecified one. Those of the contract have small numbers.

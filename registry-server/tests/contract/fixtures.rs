@@ -86,6 +86,9 @@ fn steps() -> Vec<(&'static str, Json)> {
     let ready = json!({ "parent": "models/fraud", "finalize": true, "version": { "metrics": metrics } });
     let mut steps: Vec<_> = KINDS.iter().flat_map(|kind| standard_steps(kind)).collect();
     steps.extend([
+        ("CreateSubscription", subscription("a")),
+        ("CreateSubscription", subscription("b")),
+        ("CreateSubscription", subscription("c")),
         ("CreateModel", json!({ "modelId": "fraud" })),
         // 1 was in production, and 2 is.
         ("CreateVersion", ready.clone()),
@@ -128,6 +131,10 @@ fn steps() -> Vec<(&'static str, Json)> {
         steps.push(artifact(&format!("{parent}/models/{model}/versions/1"), path));
     }
     steps
+}
+
+fn subscription(id: &str) -> Json {
+    json!({ "subscriptionId": id, "subscription": { "types": ["model.*"] } })
 }
 
 fn upload_chunk((position, bytes): (usize, &&[u8])) -> Json {
@@ -224,6 +231,14 @@ pub(crate) fn mutations() -> Vec<Case> {
             named("models/fraud/versions/3/artifacts/a.bin"),
             named("models/fraud/versions/3/artifacts/b/c.bin"),
         ),
+        case("CreateSubscription", subscription("new"), subscription("newer")),
+        case(
+            "UpdateSubscription",
+            json!({ "subscription": { "name": "subscriptions/a", "description": "x" } }),
+            json!({ "subscription": { "name": "subscriptions/a", "description": "y" } }),
+        ),
+        case("MoveSubscription", named("subscriptions/a"), json!({ "name": "subscriptions/a", "afterRevision": 1 })),
+        case("DeleteSubscription", named("subscriptions/b"), named("subscriptions/c")),
         case("CollectGarbage", json!({ "grace": "0s" }), json!({})),
         case("TombstoneRevision", json!({ "revision": 1 }), json!({ "revision": 2 })),
     ]);
@@ -252,6 +267,7 @@ pub(crate) fn lists() -> Vec<Case> {
         case("SearchResources", json!({ "query": "contract" }), json!({ "query": "suite" })),
         // Has nothing to tell one query from another.
         case("ListUsage", json!({}), Json::Null),
+        case("ListSubscriptions", json!({}), Json::Null),
     ]);
     cases
 }
