@@ -24,6 +24,9 @@ pub(crate) enum Figure {
     FanOut,
     /// Moving a large artifact.
     Artifact,
+    /// Serving a model that was promoted: how long until a follower has fetched, checked, loaded and swapped it, with 1 MiB and with 100.
+    /// Only when it is asked for: it moves some gigabytes.
+    Follow,
     /// Making and reading versions when there are very many, against the same with a hundredth of them. Only when it is asked for: it
     /// fills the registry, best an empty one, and that again takes its time to be cleaned up.
     Growth,
@@ -50,7 +53,7 @@ pub(crate) enum Figure {
 impl Figure {
     /// Whether it is measured if nothing is asked for: what takes long, or leaves much behind, is not.
     pub(crate) fn is_usual(self) -> bool {
-        !self.is_by_itself() && !matches!(self, Self::Growth | Self::Backup)
+        !self.is_by_itself() && !matches!(self, Self::Follow | Self::Growth | Self::Backup)
     }
 
     /// Whether it goes only by itself.

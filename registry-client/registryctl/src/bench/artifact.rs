@@ -160,14 +160,14 @@ impl Run<'_> {
     }
 }
 
-async fn in_thread<T: Send + 'static>(
+pub(super) async fn in_thread<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, Failure> {
     Ok(spawn_blocking(work).await??)
 }
 
 /// A file of random bytes, on the disk when this returns, so that nothing of it is written while others are timed.
-fn noise(path: &Path, size: u64) -> std::io::Result<()> {
+pub(super) fn noise(path: &Path, size: u64) -> std::io::Result<()> {
     let mut file = File::create(path)?;
     let mut piece = vec![0; MIB as usize];
     for _ in 0..size / MIB {

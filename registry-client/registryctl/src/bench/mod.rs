@@ -9,6 +9,7 @@ mod fan_out;
 mod fill;
 mod filling;
 pub(crate) mod floor;
+mod follow;
 mod growth;
 mod inserts;
 mod lane;
@@ -234,6 +235,7 @@ async fn measure(context: &Context, endpoint: &str, setup: &Arc<Setup>, kind: Ki
             figures
         }
         Kind::Artifact => artifact::transfer(setup, &context.client).await?,
+        Kind::Follow => follow::swap(setup, &context.client).await?,
         Kind::Growth => growth::growth(setup).await?,
         Kind::Backup => vec![backup::backup(setup, &context.client).await?],
         // By itself.
