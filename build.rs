@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("services.rs"), format!("&{names:?}"))?;
     let methods: Vec<_> = services.iter().flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
     std::fs::write(out.join("rpc.rs"), methods.iter().map(|method| of_method(&pool, method)).collect::<String>())?;
+    std::fs::write(out.join("reads.rs"), reads(&methods))?;
     let resources = resources(&pool).ok_or("events have no resources")?;
     std::fs::write(out.join("resource.rs"), of_resources(&pool, &resources))?;
     std::fs::write(out.join("event_types.rs"), event_types(&resources, &methods))?;
@@ -127,6 +128,18 @@ fn of_method(pool: &DescriptorPool, method: &MethodDescriptor) -> String {
         );
     }
     code
+}
+
+/// Where the methods are called that are asked and answered with one message, and change nothing.
+fn reads(methods: &[MethodDescriptor]) -> String {
+    let changes = |method: &MethodDescriptor| {
+        ["request_id", "validate_only"].iter().any(|field| method.input().get_field_by_name(field).is_some())
+    };
+    let is_unary = |method: &MethodDescriptor| !method.is_client_streaming() && !method.is_server_streaming();
+    let reads = methods.iter().filter(|&method| is_unary(method) && !changes(method));
+    let paths: Vec<_> =
+        reads.map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name())).collect();
+    format!("&{paths:?}")
 }
 
 /// The list in a response, and what it is of.

@@ -86,9 +86,46 @@ pub trait Masked: Request {
     fn read_mask_mut(&mut self) -> &mut Option<FieldMask>;
 }
 
+/// Where the methods are called that are asked and answered with one message, and change nothing.
+const READS: &[&str] = include!(concat!(env!("OUT_DIR"), "/reads.rs"));
+
+/// Whether the method at this path is asked and answered with one message, and changes nothing: it may be called twice as well as once.
+pub fn is_read(path: &str) -> bool {
+    READS.contains(&path)
+}
+
 #[allow(clippy::all, reason = "generated code")]
 mod derived {
     use super::{Masked, Mutating, Paged, Request, Unary};
 
     include!(concat!(env!("OUT_DIR"), "/rpc.rs"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::v1 as pb;
+
+    #[test]
+    fn what_changes_nothing_is_a_read() {
+        let reads = [
+            pb::GetModelRequest::PATH,
+            pb::ListVersionsRequest::PATH,
+            pb::FindMissingChunksRequest::PATH,
+            pb::SearchResourcesRequest::PATH,
+        ];
+        let others = [
+            pb::CreateModelRequest::PATH,
+            pb::TransitionStageRequest::PATH,
+            // Streams, in either direction.
+            pb::UploadArtifactRequest::PATH,
+            pb::DownloadArtifactRequest::PATH,
+            pb::WatchEventsRequest::PATH,
+            "/grpc.health.v1.Health/Check",
+            "",
+        ];
+        for (paths, expected) in [(&reads[..], true), (&others[..], false)] {
+            assert!(paths.iter().all(|path| is_read(path) == expected), "{paths:?}");
+        }
+    }
 }
