@@ -1,5 +1,7 @@
 //! How a client is made: its servers, and everything that does not have to be as it comes.
 
+mod resilience;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,7 @@ use tower::Layer;
 use crate::client::Shared;
 use crate::endpoint::{problem_of, url};
 use crate::pool::Pool;
+use crate::resilience::Budget;
 use crate::transport::{Address, Layers, Origin, Transport};
 use crate::work::Callback;
 use crate::{Error, Outage, RegistryClient, RetryPolicy};
@@ -40,7 +43,7 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Builder {
     endpoints: Vec<String>,
-    service: Option<Transport>,
+    services: Vec<Transport>,
     layers: Layers,
     headers: Vec<(String, String)>,
     actor: Option<String>,
@@ -50,6 +53,7 @@ pub struct Builder {
     connect_timeout: Duration,
     timeout: Option<Duration>,
     retry: RetryPolicy,
+    budget: Budget,
     on_outage: Callback<Outage>,
 }
 
@@ -78,7 +82,7 @@ impl RegistryClient {
     /// # }
     /// ```
     pub fn builder(endpoints: impl Into<String>) -> Builder {
-        Builder::new(vec![endpoints.into()], None)
+        Builder::new(vec![endpoints.into()])
     }
 
     /// Starts with a tower service of the program's own in place of a connection: one to a server in the same process, for
@@ -91,15 +95,15 @@ impl RegistryClient {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError>,
     {
-        Builder::new(Vec::new(), Some(Transport::of(service)))
+        Builder::new(Vec::new()).service(service)
     }
 }
 
 impl Builder {
-    fn new(endpoints: Vec<String>, service: Option<Transport>) -> Self {
+    fn new(endpoints: Vec<String>) -> Self {
         Self {
             endpoints,
-            service,
+            services: Vec::new(),
             layers: Layers::default(),
             headers: Vec::new(),
             actor: None,
@@ -109,6 +113,7 @@ impl Builder {
             connect_timeout: Duration::from_secs(5),
             timeout: None,
             retry: RetryPolicy::default(),
+            budget: Budget::default(),
             on_outage: None,
         }
     }
@@ -116,6 +121,19 @@ impl Builder {
     /// Another server of the same registry, or several that are separated by commas.
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoints.push(endpoint.into());
+        self
+    }
+
+    /// Another server of the same registry, as a tower service of the program's own: see [`RegistryClient::with_service`].
+    pub fn service<S, B>(mut self, service: S) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<StdError>,
+        S::Future: Send + 'static,
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+    {
+        self.services.push(Transport::of(service));
         self
     }
 
@@ -257,13 +275,19 @@ impl Builder {
     }
 
     fn pool(&self, addresses: Vec<Address>) -> Pool {
-        Pool::lazy(addresses, self.connections, self.connect_timeout, self.on_outage.clone())
+        let (connections, patience, budget) = (self.connections, self.connect_timeout, self.budget.clone());
+        Pool::lazy(addresses, connections, patience, &self.retry, budget, self.on_outage.clone())
     }
 
     fn addresses(&self) -> Result<Vec<Address>, Error> {
         let address = |name: &str, origin| Address { name: name.to_owned(), origin, layers: self.layers.clone() };
-        let service = self.service.iter().map(|service| address("the service", Origin::Service(service.clone())));
-        let mut addresses: Vec<_> = service.collect();
+        let name = |place: usize| match self.services.len() {
+            1 => "the service".to_owned(),
+            _ => format!("service {}", place + 1),
+        };
+        let services = self.services.iter().enumerate();
+        let mut addresses: Vec<_> =
+            services.map(|(place, service)| address(&name(place), Origin::Service(service.clone()))).collect();
         for list in &self.endpoints {
             for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
                 let url = url(name);
@@ -353,7 +377,8 @@ impl Builder {
                 None => drop(headers.insert_bin(ACTOR_BIN_HEADER, MetadataValue::from_bytes(actor.as_bytes()))),
             }
         }
-        let shared = Shared { pool: Arc::new(pool), headers, timeout: self.timeout, retry: self.retry };
+        let shared =
+            Shared { pool: Arc::new(pool), headers, timeout: self.timeout, retry: self.retry };
         Ok(RegistryClient::new(shared))
     }
 }
@@ -368,7 +393,7 @@ impl fmt::Debug for Builder {
         // Without the headers, which may be secrets, and what may be one in an endpoint.
         let mut debug = f.debug_struct("Builder");
         let endpoints: Vec<_> = self.endpoints.iter().map(|list| shown::url(list)).collect();
-        debug.field("endpoints", &endpoints).field("service", &self.service).field("layers", &self.layers);
+        debug.field("endpoints", &endpoints).field("services", &self.services).field("layers", &self.layers);
         debug.field("actor", &self.actor).field("connections", &self.connections);
         debug.field("connect_timeout", &self.connect_timeout).field("timeout", &self.timeout);
         debug.field("retry", &self.retry).finish_non_exhaustive()

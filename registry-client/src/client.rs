@@ -16,7 +16,7 @@ use crate::{Error, RetryPolicy};
 /// How long a server may take to answer, unless the program says otherwise.
 const ANSWER: Duration = Duration::from_secs(30);
 /// As good as for ever.
-const YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+pub(crate) const YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// A client of one registry. Cheap to clone; the clones share their connections.
 ///
@@ -63,10 +63,10 @@ impl RegistryClient {
         identify(&mut request);
         // Unless it is set, it leaves room for both: the registry's absence, and its answer.
         let whole = self.shared.timeout.unwrap_or(ANSWER.saturating_add(self.retry().patience));
-        let deadline = later(whole);
+        let deadline = later(Instant::now(), whole);
         let attempt = |transport| {
             let mut request = self.request(request.clone());
-            let end = later(self.answer_time()).min(deadline);
+            let end = later(Instant::now(), self.answer_time()).min(deadline);
             // The server gives up when nobody waits any more.
             request.set_timeout(end.saturating_duration_since(Instant::now()));
             async move {
@@ -115,6 +115,6 @@ impl RegistryClient {
 }
 
 /// The time after so much more of it.
-fn later(duration: Duration) -> Instant {
-    Instant::now() + duration.min(YEARS)
+pub(crate) fn later(start: Instant, duration: Duration) -> Instant {
+    start + duration.min(YEARS)
 }

@@ -158,6 +158,7 @@ mod progress;
 mod publish;
 mod pull;
 mod receipt;
+pub mod resilience;
 mod retry;
 mod search;
 mod selection;

@@ -1,32 +1,56 @@
-//! The connections of a client, and its way from server to server.
+//! The connections of a client.
+
+mod route;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tracing::debug;
 
+pub(crate) use self::route::{Pause, Route};
 use crate::balance::{Balance, Ticket};
 use crate::error::{Unreachable, causes};
 use crate::outage::Teller;
-use crate::retry::{Absence, Failures};
+use crate::resilience::{BreakerPolicy, Budget};
+use crate::retry::Failures;
 use crate::transport::{Address, Transport};
 use crate::work::Callback;
 use crate::{Error, Outage, RetryPolicy};
+
+/// A server that failed is left alone for this long, give or take a half; twice as long after each further failure.
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The connections to all servers of one registry.
 #[derive(Debug)]
 pub(crate) struct Pool {
     servers: Vec<Server>,
     balance: Mutex<Balance>,
+    /// A server was set aside, is back, or is asked anew.
+    changed: Notify,
     /// How long a server may take to say that it is back.
     patience: Duration,
+    /// What repeated attempts may add.
+    budget: Budget,
     teller: Teller,
+}
+
+/// What a call meets that waits until it may be repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    /// A server is in use.
+    InUse,
+    /// The call itself finds out whether the only server is back.
+    Trial(Ticket),
+    /// Nothing before then, unless something changes.
+    At(Instant),
 }
 
 #[derive(Debug)]
@@ -50,15 +74,26 @@ impl Pool {
         addresses: Vec<Address>,
         connections: usize,
         patience: Duration,
+        retry: &RetryPolicy,
+        budget: Budget,
         on_outage: Callback<Outage>,
     ) -> Self {
-        let balance = Mutex::new(Balance::new(addresses.len()));
+        let policy = BreakerPolicy {
+            // UNAVAILABLE is unmistakable, and usually there is another server.
+            failures: 1,
+            first_pause: FIRST_PAUSE.min(retry.initial_backoff),
+            // Those who wait hear of a server that is back no later than they would find out by themselves.
+            longest_pause: LONGEST_PAUSE.min(retry.max_backoff),
+            trial_time: patience,
+        };
+        let balance = Mutex::new(Balance::new(addresses.len(), policy));
         let teller = Teller::new(addresses.iter().map(|address| address.name.clone()).collect(), on_outage);
         let server = |address: Address| {
             let transports = (0..connections).map(|_| address.connect_lazy()).collect();
             Server { name: address.name, transports, next: AtomicUsize::new(0) }
         };
-        Self { servers: addresses.into_iter().map(server).collect(), balance, patience, teller }
+        let servers = addresses.into_iter().map(server).collect();
+        Self { servers, balance, changed: Notify::new(), patience, budget, teller }
     }
 
     /// Where the servers are, as the program said.
@@ -68,7 +103,7 @@ impl Pool {
 
     /// Makes the first connection: to whoever answers first. The others are used once they have answered too.
     pub(crate) async fn connect(&mut self, addresses: &[Address], policy: &RetryPolicy) -> Result<(), Error> {
-        let (mut failures, mut rounds) = (Failures::new(policy, None), 0);
+        let (mut failures, mut rounds) = (Failures::new(policy, &self.budget, None), 0);
         let (server, transport) = loop {
             let error = match first(addresses).await {
                 Ok(connected) => break connected,
@@ -94,13 +129,31 @@ impl Pool {
             let mut balance = self.balance();
             // A single server is asked by the calls themselves: they have no other place to go.
             if self.servers.len() > 1
-                && let Some(due) = balance.due(Instant::now(), self.patience)
+                && let Some(due) = balance.due(Instant::now())
             {
                 self.probe(due);
             }
             balance.pick(tried).expect("a route does not try a server twice in a round")
         };
         (ticket, self.servers[ticket.endpoint].transport())
+    }
+
+    /// What there is for a call that waits until a server is in use. It is the waiting calls that have servers asked whether they are back:
+    /// each of those once in a while, however many wait.
+    fn opening(self: &Arc<Self>) -> Opening {
+        let now = Instant::now();
+        let mut balance = self.balance();
+        if balance.has(&[]) {
+            return Opening::InUse;
+        }
+        for _ in 0..self.servers.len() {
+            match balance.due(now) {
+                Some(due) if self.servers.len() == 1 => return Opening::Trial(due),
+                Some(due) => self.probe(due),
+                None => break,
+            }
+        }
+        balance.next_due().map_or(Opening::InUse, Opening::At)
     }
 
     /// Asks a server that was set aside whether it is back. Calls do not wait for that: a server that is gone without a word takes
@@ -121,6 +174,7 @@ impl Pool {
 
     fn readmit(&self, ticket: Ticket) {
         if self.balance().readmit(ticket) {
+            self.changed.notify_waiters();
             debug!(endpoint = self.name(ticket), "a server is used again");
         }
     }
@@ -128,6 +182,7 @@ impl Pool {
     fn answered(&self, ticket: Ticket) {
         if self.balance().answered(ticket) {
             self.teller.is_over();
+            self.changed.notify_waiters();
             debug!(endpoint = self.name(ticket), "a server answers again");
         }
     }
@@ -135,7 +190,14 @@ impl Pool {
     fn failed(&self, ticket: Ticket, asked_for: Option<Duration>) {
         let pause = self.balance().failed(ticket, Instant::now(), asked_for, rand::random());
         if let Some(pause) = pause {
+            self.changed.notify_waiters();
             debug!(endpoint = self.name(ticket), ?pause, "a server is set aside");
+        }
+    }
+
+    fn abandoned(&self, ticket: Ticket) {
+        if self.balance().abandoned(ticket, Instant::now()) {
+            self.changed.notify_waiters();
         }
     }
 
@@ -170,96 +232,5 @@ async fn serves(transport: Transport) -> bool {
         Ok(answer) => answer.get_ref().status() == ServingStatus::Serving,
         // A server without the health service counts as up.
         Err(status) => !Error::from(status).is_unavailable(),
-    }
-}
-
-/// The way of one call, transfer or watch from server to server: in rounds, each of which tries every server once.
-#[derive(Debug)]
-pub(crate) struct Route {
-    pool: Arc<Pool>,
-    /// Where the last attempt went, and whether it was answered.
-    last: Option<(Ticket, bool)>,
-    /// Where this round was without success.
-    tried: Vec<usize>,
-    /// The shortest wait that a server of this round asked for.
-    asked_for: Option<Duration>,
-}
-
-impl Route {
-    pub(crate) fn new(pool: &Arc<Pool>) -> Self {
-        Self { pool: Arc::clone(pool), last: None, tried: Vec::new(), asked_for: None }
-    }
-
-    /// Where to make the next attempt.
-    pub(crate) fn next(&mut self) -> Transport {
-        let (ticket, transport) = self.pool.pick(&self.tried);
-        self.last = Some((ticket, false));
-        transport
-    }
-
-    /// The server of the last attempt has answered.
-    pub(crate) fn answered(&mut self) {
-        if let Some((ticket, answered @ false)) = &mut self.last {
-            *answered = true;
-            self.pool.answered(*ticket);
-        }
-    }
-
-    /// The last attempt ended, which says something about its server or not.
-    pub(crate) fn ended<T>(&mut self, result: &Result<T, Error>) {
-        match result {
-            Ok(_) => self.answered(),
-            Err(error) => self.refused(error),
-        }
-    }
-
-    fn refused(&mut self, error: &Error) {
-        match self.last {
-            Some((ticket, _)) if error.is_unavailable() => self.pool.failed(ticket, error.retry_after()),
-            _ if error.status().is_some() => self.answered(),
-            _ => {}
-        }
-    }
-
-    /// The last attempt came to nothing; it was the last of so many in a row. Answers when to make the next: at once, as long as
-    /// this round has somewhere to go.
-    pub(crate) fn failed(&mut self, failures: u32, error: Option<&Error>, policy: &RetryPolicy) -> Pause {
-        if let Some(error) = error {
-            self.refused(error);
-        }
-        if failures == 1 {
-            self.tried.clear();
-        }
-        let asked_for = error.and_then(Error::retry_after);
-        self.asked_for = if self.tried.is_empty() { asked_for } else { self.asked_for.min(asked_for) };
-        self.tried.extend(self.last.map(|(ticket, _)| ticket.endpoint));
-        let servers = self.pool.servers.len();
-        if self.tried.len() < servers {
-            return Pause { round_is_over: false, delay: Duration::ZERO };
-        }
-        self.tried.clear();
-        Pause { round_is_over: true, delay: policy.delay(failures / servers as u32, self.asked_for) }
-    }
-
-    /// Says that nobody answers, if that has been so for a while.
-    pub(crate) fn unavailable(&self, absence: Absence, error: &Error) {
-        self.pool.teller.notice(absence, error);
-    }
-}
-
-/// What lies before the next attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pause {
-    /// All servers were tried since the last wait.
-    pub(crate) round_is_over: bool,
-    pub(crate) delay: Duration,
-}
-
-impl Pause {
-    pub(crate) async fn wait(self) {
-        // Even a sleep of no time takes a millisecond.
-        if !self.delay.is_zero() {
-            sleep(self.delay).await;
-        }
     }
 }

@@ -318,7 +318,8 @@ struct Transfer {
 
 impl Transfer {
     fn new(client: RegistryClient, meter: FileMeter, name: String, start: u64, end: u64) -> Self {
-        let (route, failures) = (client.route(), Failures::new(client.retry(), None));
+        let route = client.route();
+        let failures = Failures::new(client.retry(), route.budget(), None);
         Self { client, meter, name, next: start, end, route, answers: None, failures }
     }
 

@@ -96,7 +96,7 @@ impl Batches {
     /// Sends pieces until the registry has them. As long as some arrive each time, it goes on.
     async fn send(self, held: Vec<(u32, Chunk)>, mut pieces: Vec<Piece>) -> Result<(), Error> {
         let mut route = self.client.route();
-        let mut failures = Failures::new(self.client.retry(), None);
+        let mut failures = Failures::new(self.client.retry(), route.budget(), None);
         loop {
             match self.attempt(route.next(), &held, &pieces).await {
                 Err(error) if error.is_unavailable() => {
@@ -104,6 +104,9 @@ impl Batches {
                 }
                 sent => {
                     route.ended(&sent);
+                    if sent.is_ok() {
+                        failures.forget();
+                    }
                     return sent;
                 }
             }

@@ -1,4 +1,8 @@
-use tonic::Code;
+use std::convert::Infallible;
+
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::service_fn;
 
 use super::*;
 use crate::pb::ErrorReason;
@@ -68,7 +72,8 @@ fn the_patience_is_counted_from_the_first_failure_since_the_last_progress() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let patience = if patience == NONE { Duration::MAX } else { Duration::from_secs(patience) };
-        let mut failures = Failures::new(&without_pauses(patience), (deadline != NONE).then(|| after(deadline)));
+        let mut failures =
+            Failures::new(&without_pauses(patience), &Budget::default(), (deadline != NONE).then(|| after(deadline)));
         let mut judge = |befalls: &Befalls| {
             match *befalls {
                 Failure(at, delay) => Some((at, Pause { round_is_over: true, delay: Duration::from_secs(delay) })),
@@ -90,7 +95,7 @@ fn what_is_told_of_an_absence_is_the_time_that_there_is() {
     let start = Instant::now();
     let pause = Pause { round_is_over: true, delay: 2000 * MS };
     for (deadline, patience) in [(None, 30_000 * MS), (Some(start + 10_000 * MS), 10_000 * MS)] {
-        let mut failures = Failures::new(&RetryPolicy::default(), deadline);
+        let mut failures = Failures::new(&RetryPolicy::default(), &Budget::default(), deadline);
         assert_eq!(failures.judge(start, pause), Some(Absence { away: 2000 * MS, patience }));
         assert_eq!(failures.judge(start + 3000 * MS, pause), Some(Absence { away: 5000 * MS, patience }));
     }
@@ -109,15 +114,18 @@ fn answer(code: Code, retry_after: Option<Duration>) -> Error {
     Error::Status(Box::new(status))
 }
 
-/// To so many servers, none of which is asked.
+/// To so many servers, of which nothing is asked but whether they are back: and then they are.
 fn route(servers: usize) -> Route {
-    let endpoints: Vec<_> = (0..servers).map(|server| format!("http://{server}.example")).collect();
-    RegistryClient::builder(endpoints.join(",")).connect_lazy().unwrap().route()
+    let server = || service_fn(async |_| Ok::<http::Response<Body>, Infallible>(Status::unimplemented("").into_http()));
+    let first = RegistryClient::with_service(server());
+    let builder = (1..servers).fold(first, |builder, _| builder.service(server()));
+    builder.retry(without_pauses(HOUR)).connect_lazy().unwrap().route()
 }
 
 #[tokio::test]
 async fn waits_begin_when_all_servers_were_tried() {
-    let policy = without_pauses(HOUR);
+    // Then the servers that are set aside are tried, too.
+    let policy = without_pauses(Duration::ZERO);
     let mut route = route(3);
     // The failures in a row, what each server asked for, whether that was the last one of a round, and the wait: the shortest that
     // was asked for will do.
@@ -140,6 +148,18 @@ async fn waits_begin_when_all_servers_were_tried() {
         let pause = route.failed(failures, Some(&error), &policy);
         assert_eq!(pause, Pause { round_is_over, delay: delay * MS }, "{failures} failures, {asked_for:?}");
     }
+}
+
+#[tokio::test]
+async fn a_round_with_patience_is_over_when_the_others_are_set_aside() {
+    let mut route = route(3);
+    let fail = |route: &mut Route, failures| {
+        route.next();
+        route.failed(failures, Some(&answer(Code::Unavailable, None)), &without_pauses(HOUR)).round_is_over
+    };
+    assert_eq!([1, 2, 3].map(|failures| fail(&mut route, failures)), [false, false, true]);
+    // Another call comes upon the same.
+    assert!(fail(&mut route, 1));
 }
 
 #[tokio::test]

@@ -4,10 +4,12 @@ mod state;
 
 use bytes::Bytes;
 use futures::stream;
+use tokio::time::Instant;
 use tonic::Streaming;
 use tracing::debug;
 
 use self::state::{Input, Standing, State, Step};
+use crate::client::YEARS;
 use crate::names::complete;
 use crate::pb::watch_events_request::{Now, Snapshot, Start};
 use crate::pool::{Pause, Route};
@@ -167,6 +169,7 @@ impl Driver {
         while self.state.standing != Standing::Ended {
             if let Some(pause) = self.pause.take() {
                 pause.wait().await;
+                while pause.round_is_over && !self.route.opens(Instant::now() + YEARS, |_, _| {}).await {}
             }
             let input = match self.receive().await {
                 Ok(Some(message)) => Input::Message(message),
