@@ -68,7 +68,7 @@ impl std::error::Error for StatusError {}
 
 impl StatusError {
     /// Reads the details that the contract promises. What can't be read is taken as absent: the code still tells.
-    pub(super) fn decode(status: &tonic::Status) -> Self {
+    pub(crate) fn decode(status: &tonic::Status) -> Self {
         let mut error = Self {
             code: status.code(),
             reason: ErrorReason::Unspecified,
