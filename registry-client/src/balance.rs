@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::resilience::{BreakerPolicy, Circuit, Permit};
+use crate::resilience::{BreakerPolicy, Circuit, Permit, State};
 
 /// How the endpoints of a client stand: a circuit for each, which is open while the endpoint is set aside.
 #[derive(Debug)]
@@ -43,6 +43,12 @@ impl Balance {
     /// Whether an endpoint is in use other than where it was `tried`.
     pub(crate) fn has(&self, tried: &[usize]) -> bool {
         (0..self.circuits.len()).any(|endpoint| !tried.contains(&endpoint) && self.circuits[endpoint].is_closed())
+    }
+
+    /// The endpoint in use behind this one.
+    pub(crate) fn other(&self, endpoint: usize) -> Option<usize> {
+        let count = self.circuits.len();
+        (1..count).map(|step| (endpoint + step) % count).find(|&other| self.circuits[other].is_closed())
     }
 
     /// An endpoint to ask whether it is back. If it does not say so in time, it is due again.
@@ -89,6 +95,11 @@ impl Balance {
         random: f64,
     ) -> Option<Duration> {
         self.circuits[ticket.endpoint].failed(ticket.permit, now, asked_for, random, &self.policy)
+    }
+
+    /// How each of them stands.
+    pub(crate) fn states(&self) -> impl Iterator<Item = State> {
+        self.circuits.iter().map(Circuit::state)
     }
 
     fn ticket(&self, endpoint: usize) -> Ticket {
@@ -165,6 +176,20 @@ mod tests {
         ];
         for (ms, expected) in rows {
             assert_eq!(due(ms), expected, "after {ms} ms");
+        }
+    }
+
+    #[test]
+    fn a_second_attempt_goes_to_another_endpoint_in_use() {
+        let start = Instant::now();
+        for (standings, endpoint, other) in [
+            (&[UP][..], 0, None),
+            (&[UP, UP, UP], 0, Some(1)),
+            (&[UP, UP, UP], 2, Some(0)),
+            (&[UP, 5, UP], 0, Some(2)),
+            (&[UP, 5], 0, None),
+        ] {
+            assert_eq!(balance(standings, start).other(endpoint), other, "{standings:?} {endpoint}");
         }
     }
 

@@ -3,6 +3,7 @@
 mod resilience;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use tower::Layer;
 use crate::client::Shared;
 use crate::endpoint::{problem_of, url};
 use crate::pool::Pool;
-use crate::resilience::Budget;
+use crate::resilience::{Budget, HedgeLayer, TokenLayer};
 use crate::transport::{Address, Layers, Origin, Transport};
 use crate::work::Callback;
 use crate::{Error, Outage, RegistryClient, RetryPolicy};
@@ -54,6 +55,9 @@ pub struct Builder {
     timeout: Option<Duration>,
     retry: RetryPolicy,
     budget: Budget,
+    hedge: Option<HedgeLayer>,
+    token_file: Option<PathBuf>,
+    traces: bool,
     on_outage: Callback<Outage>,
 }
 
@@ -114,6 +118,9 @@ impl Builder {
             timeout: None,
             retry: RetryPolicy::default(),
             budget: Budget::default(),
+            hedge: None,
+            token_file: None,
+            traces: false,
             on_outage: None,
         }
     }
@@ -276,11 +283,16 @@ impl Builder {
 
     fn pool(&self, addresses: Vec<Address>) -> Pool {
         let (connections, patience, budget) = (self.connections, self.connect_timeout, self.budget.clone());
-        Pool::lazy(addresses, connections, patience, &self.retry, budget, self.on_outage.clone())
+        Pool::lazy(addresses, connections, patience, &self.retry, budget, self.hedge.clone(), self.on_outage.clone())
     }
 
     fn addresses(&self) -> Result<Vec<Address>, Error> {
-        let address = |name: &str, origin| Address { name: name.to_owned(), origin, layers: self.layers.clone() };
+        let mut layers = self.layers.clone();
+        if let Some(path) = &self.token_file {
+            let token = TokenLayer::open(path)?;
+            layers.add(move |transport| Transport::of(token.layer(transport)));
+        }
+        let address = |name: &str, origin| Address { name: name.to_owned(), origin, layers: layers.clone() };
         let name = |place: usize| match self.services.len() {
             1 => "the service".to_owned(),
             _ => format!("service {}", place + 1),
@@ -378,7 +390,7 @@ impl Builder {
             }
         }
         let shared =
-            Shared { pool: Arc::new(pool), headers, timeout: self.timeout, retry: self.retry };
+            Shared { pool: Arc::new(pool), headers, timeout: self.timeout, retry: self.retry, traces: self.traces };
         Ok(RegistryClient::new(shared))
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use registry_proto::rpc::{Request, Unary};
 use tokio::time::{Instant, timeout, timeout_at};
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tracing::{Instrument, debug_span};
 
 use crate::call::{Call, identify};
 use crate::pool::{Pool, Route};
+use crate::resilience::{State, TRACEPARENT, TraceContext};
 use crate::transport::{self, Transport};
 use crate::{Error, RetryPolicy};
 
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     /// What the program wants a unary call to take at most.
     pub(crate) timeout: Option<Duration>,
     pub(crate) retry: RetryPolicy,
+    /// Whether calls have traces.
+    pub(crate) traces: bool,
 }
 
 impl RegistryClient {
@@ -64,8 +67,13 @@ impl RegistryClient {
         // Unless it is set, it leaves room for both: the registry's absence, and its answer.
         let whole = self.shared.timeout.unwrap_or(ANSWER.saturating_add(self.retry().patience));
         let deadline = later(Instant::now(), whole);
+        // All attempts of a call are in one trace.
+        let trace = self.shared.traces.then(|| TraceContext::new().to_string().parse().ok()).flatten();
         let attempt = |transport| {
             let mut request = self.request(request.clone());
+            if let Some(trace) = &trace {
+                request.metadata_mut().insert(TRACEPARENT, AsciiMetadataValue::clone(trace));
+            }
             let end = later(Instant::now(), self.answer_time()).min(deadline);
             // The server gives up when nobody waits any more.
             request.set_timeout(end.saturating_duration_since(Instant::now()));
@@ -107,6 +115,11 @@ impl RegistryClient {
     /// Where its servers are, as the program said.
     pub(crate) fn servers(&self) -> impl Iterator<Item = &str> {
         self.shared.pool.names()
+    }
+
+    /// How they stand, in the same order.
+    pub(crate) fn server_states(&self) -> Vec<State> {
+        self.shared.pool.states()
     }
 
     pub(crate) fn retry(&self) -> &RetryPolicy {

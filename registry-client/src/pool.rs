@@ -18,7 +18,7 @@ pub(crate) use self::route::{Pause, Route};
 use crate::balance::{Balance, Ticket};
 use crate::error::{Unreachable, causes};
 use crate::outage::Teller;
-use crate::resilience::{BreakerPolicy, Budget};
+use crate::resilience::{BreakerPolicy, Budget, HedgeLayer, State};
 use crate::retry::Failures;
 use crate::transport::{Address, Transport};
 use crate::work::Callback;
@@ -39,6 +39,8 @@ pub(crate) struct Pool {
     patience: Duration,
     /// What repeated attempts may add.
     budget: Budget,
+    /// Whether reads are asked twice that take long.
+    hedge: Option<HedgeLayer>,
     teller: Teller,
 }
 
@@ -76,6 +78,7 @@ impl Pool {
         patience: Duration,
         retry: &RetryPolicy,
         budget: Budget,
+        hedge: Option<HedgeLayer>,
         on_outage: Callback<Outage>,
     ) -> Self {
         let policy = BreakerPolicy {
@@ -93,12 +96,17 @@ impl Pool {
             Server { name: address.name, transports, next: AtomicUsize::new(0) }
         };
         let servers = addresses.into_iter().map(server).collect();
-        Self { servers, balance, changed: Notify::new(), patience, budget, teller }
+        Self { servers, balance, changed: Notify::new(), patience, budget, hedge, teller }
     }
 
     /// Where the servers are, as the program said.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.servers.iter().map(|server| server.name.as_str())
+    }
+
+    /// How the servers stand, in the same order.
+    pub(crate) fn states(&self) -> Vec<State> {
+        self.balance().states().collect()
     }
 
     /// Makes the first connection: to whoever answers first. The others are used once they have answered too.
@@ -136,6 +144,12 @@ impl Pool {
             balance.pick(tried).expect("a route does not try a server twice in a round")
         };
         (ticket, self.servers[ticket.endpoint].transport())
+    }
+
+    /// The way of a second call beside an attempt: to another server in use, or else to the same one.
+    fn second(&self, ticket: Ticket) -> Transport {
+        let server = self.balance().other(ticket.endpoint).unwrap_or(ticket.endpoint);
+        self.servers[server].transport()
     }
 
     /// What there is for a call that waits until a server is in use. It is the waiting calls that have servers asked whether they are back:

@@ -18,6 +18,7 @@ use tonic_prost::ProstCodec;
 use tower::util::{BoxCloneSyncService, ServiceExt};
 
 use crate::Error;
+use crate::resilience::{Carry, Layered};
 
 /// The largest message that is taken: a page of a thousand versions with all that is known of them fits.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
@@ -48,6 +49,12 @@ impl Transport {
     {
         let service = service.map_response(|response: http::Response<B>| response.map(Body::new));
         Way::Service(BoxCloneSyncService::new(service.map_err(Into::into))).into()
+    }
+
+    /// The same way with a layer around it.
+    pub(crate) fn with(self, layer: impl Carry) -> Self {
+        let endpoint = Arc::clone(&self.endpoint);
+        Self { endpoint, ..Self::of(Layered::around(layer, self)) }
     }
 
     fn named(self, endpoint: &str) -> Self {

@@ -1,6 +1,7 @@
 //! The way of a call from server to server.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
@@ -8,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{Opening, Pool};
 use crate::balance::Ticket;
 use crate::outage::Teller;
-use crate::resilience::Budget;
+use crate::resilience::{Budget, Hedged};
 use crate::retry::Absence;
 use crate::transport::Transport;
 use crate::{Error, RetryPolicy};
@@ -19,6 +20,8 @@ pub(crate) struct Route {
     pool: Arc<Pool>,
     /// Where the last attempt went, and whether it was answered.
     last: Option<(Ticket, bool)>,
+    /// Whether another server has given that answer, which was asked second.
+    by_second: Arc<AtomicBool>,
     /// The attempt that finds out whether the only server is back: the next one, or the last.
     trial: Option<Ticket>,
     /// Where this round was without success.
@@ -32,6 +35,7 @@ impl Route {
         Self {
             pool: Arc::clone(pool),
             last: None,
+            by_second: Arc::default(),
             trial: None,
             tried: Vec::new(),
             asked_for: None,
@@ -46,7 +50,10 @@ impl Route {
             None => self.pool.pick(&self.tried),
         };
         self.last = Some((ticket, false));
-        transport
+        let Some(hedge) = &self.pool.hedge else { return transport };
+        self.by_second = Arc::default();
+        let (hedge, by_second) = (hedge.clone(), Arc::clone(&self.by_second));
+        transport.with(Hedged { hedge, second: self.pool.second(ticket), by_second })
     }
 
     /// What repeated attempts cost.
@@ -93,7 +100,9 @@ impl Route {
         self.trial = None;
         if let Some((ticket, answered @ false)) = &mut self.last {
             *answered = true;
-            self.pool.answered(*ticket);
+            if !self.by_second.load(Ordering::Relaxed) {
+                self.pool.answered(*ticket);
+            }
         }
     }
 
