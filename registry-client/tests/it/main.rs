@@ -10,6 +10,7 @@ mod publishing;
 mod pulls;
 mod receipts;
 mod requests;
+mod resilience;
 mod servers;
 mod transport;
 mod uploads;
