@@ -21,6 +21,9 @@ cargo nextest run --release --locked -p registry-tests --run-ignored only --no-c
 step "everything that can happen in three sweeps"
 cargo nextest run --release --locked -p registry-server --run-ignored only --no-capture -E 'test(in_three_sweeps)'
 
+step "a client and its servers, in thousands of simulated outages"
+cargo nextest run --release --locked -p registry-client --run-ignored only --no-capture -E 'test(many_runs_of_everything)'
+
 step "commits beside a transaction that is held open"
 postgres=$(mktemp -d)
 trap 'tests/postgres.sh stop "$postgres"' EXIT

@@ -12,6 +12,7 @@ mod receipts;
 mod requests;
 mod resilience;
 mod servers;
+mod simulation;
 mod transport;
 mod uploads;
 mod watch;
