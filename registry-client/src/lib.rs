@@ -98,7 +98,8 @@
 //! ```
 //!
 //! # Features
-//! None is on by default. `tls` is for endpoints that begin with `https://`; `oci` is for OCI image layouts.
+//! None is on by default. `tls` is for endpoints that begin with `https://`; `oci` is for OCI image layouts; with `opentelemetry`, calls
+//! belong to the traces of a program that uses it.
 //!
 //! # When it goes wrong
 //! An [`Error`] is asked what it is ([`is_not_found`](Error::is_not_found), [`is_conflict`](Error::is_conflict), ...) or for its
@@ -123,6 +124,11 @@
 //! request id: only when none can, the pauses above begin. A watch goes on elsewhere behind the last revision it told, a
 //! download behind the last byte it got, an upload from its start. A server that failed is set aside, for a few seconds at most
 //! at a time, and used again once it says that it serves. So servers can be restarted one after the other, and no call fails.
+//! [`endpoints`](RegistryClient::endpoints) says which of them are in use.
+//!
+//! # Resilience
+//! How patience is kept from becoming load, and what else there is against servers that fail: hedged reads, a token from a file, metrics
+//! and traces by one call of the [`Builder`] each, and all of it as tower layers for other clients, is in [`resilience`].
 
 mod admin;
 mod artifacts;

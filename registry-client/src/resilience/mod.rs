@@ -1,4 +1,4 @@
-//! What keeps calls going when servers fail, and keeps failing servers from being called to death.
+#![doc = include_str!("../../docs/resilience.md")]
 
 mod breaker;
 mod budget;
