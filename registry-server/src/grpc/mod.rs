@@ -6,6 +6,7 @@ mod beside;
 pub(crate) mod call;
 mod encoded;
 mod events;
+mod instances;
 mod lifecycle;
 mod masked;
 mod models;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use registry_proto::v1::admin_service_server::AdminServiceServer;
 use registry_proto::v1::artifact_service_server::ArtifactServiceServer;
 use registry_proto::v1::event_service_server::EventServiceServer;
+use registry_proto::v1::instance_service_server::InstanceServiceServer;
 use registry_proto::v1::lifecycle_service_server::LifecycleServiceServer;
 use registry_proto::v1::model_service_server::ModelServiceServer;
 use registry_proto::v1::namespace_service_server::NamespaceServiceServer;
@@ -93,6 +95,7 @@ impl Services {
             .add_service(server!(NamespaceServiceServer))
             .add_service(versions)
             .add_service(server!(LifecycleServiceServer))
+            .add_service(server!(InstanceServiceServer))
             .add_service(events)
             .add_service(server!(SearchServiceServer))
             .add_service(server!(SubscriptionServiceServer))

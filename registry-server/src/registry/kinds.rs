@@ -59,7 +59,8 @@ kinds! {
         ModelRow,
         pb::Version,
         pb::Artifact,
-        pb::Subscription;
+        pb::Subscription,
+        pb::Instance;
     others:
         kind(VERSION_ID, "version_ids"),
         kind(STAGE_HOLDER, "stage_holders"),

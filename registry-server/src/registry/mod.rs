@@ -19,6 +19,7 @@ pub(crate) mod finalize;
 mod forgetting;
 pub(crate) mod history;
 mod indexed;
+pub(crate) mod instances;
 pub(crate) mod kinds;
 pub(crate) mod lists;
 pub(crate) mod masks;

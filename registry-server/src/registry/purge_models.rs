@@ -1,5 +1,5 @@
-//! Giving up a deleted model for good: all of its versions, then its name. Its versions stay as what they are, purged, so that no number
-//! ever means two things.
+//! Giving up a deleted model for good: all of its versions, its instances, then its name. Its versions stay as what they are, purged, so
+//! that no number ever means two things.
 
 use std::time::SystemTime;
 
@@ -68,7 +68,7 @@ impl Registry {
             must_be_deleted(&row)?;
             let deletion = Deletion::of(&row);
             if !intent.validate_only {
-                self.purge_versions_of(&intent, &purge.name, &deletion, |_| true).await?;
+                self.purge_contents_of(&intent, &purge.name, &deletion, |_| true).await?;
             }
             let free = FreeName { name: purge.name.clone(), deletion };
             if let Some(model) = self.commit(intent.clone(), free).await? {
@@ -77,9 +77,9 @@ impl Registry {
         }
     }
 
-    /// Purges the versions of a model as long as its deletion lasts, and `tell` says true. Answers how many it purged, and whether it
-    /// came to the end.
-    async fn purge_versions_of(
+    /// Purges the versions of a model, and removes its instances, as long as its deletion lasts, and `tell` says true. Answers how many
+    /// versions it purged, and whether it came to the end.
+    async fn purge_contents_of(
         &self,
         intent: &Intent,
         model: &Name,
@@ -115,6 +115,7 @@ impl Registry {
                 }
             }
         }
+        self.remove_instances_of(&intent, model, deletion).await?;
         Ok((purged, true))
     }
 
@@ -142,7 +143,7 @@ impl Registry {
             let (name, deletion) = (Name::canonical(&MODELS, &row.model.name), Deletion::of(&row));
             let before = so_far.versions;
             let (purged, all) =
-                self.purge_versions_of(intent, &name, &deletion, |purged| tell(before + purged)).await?;
+                self.purge_contents_of(intent, &name, &deletion, |purged| tell(before + purged)).await?;
             so_far.versions += purged;
             if !all {
                 return Ok(());

@@ -9,6 +9,7 @@ pub(crate) mod compare;
 pub(crate) mod expression;
 pub(crate) mod forgetting;
 pub(crate) mod garbage;
+pub(crate) mod instances;
 pub(crate) mod leases;
 pub(crate) mod names;
 pub(crate) mod quota;

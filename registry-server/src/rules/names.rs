@@ -58,6 +58,9 @@ pub(crate) static ARTIFACTS: Collection =
 /// Subscriptions, which lie in no namespace: the events of several may be theirs.
 pub(crate) static SUBSCRIPTIONS: Collection =
     Collection { segment: "subscriptions", singular: "subscription", parent: None, ids: Ids::Text(check_id) };
+/// The processes that run versions of a model.
+pub(crate) static INSTANCES: Collection =
+    Collection { segment: "instances", singular: "instance", parent: Some(&MODELS), ids: Ids::Text(check_id) };
 
 /// Those whose names say what is below them.
 static COLLECTIONS: &[&Collection] = &[&NAMESPACES, &MODELS, &VERSIONS, &ARTIFACTS];
@@ -146,7 +149,8 @@ impl Name {
             let id = match (&collection.ids, alias.take()) {
                 // It stood behind the model.
                 (Ids::Version, Some(alias)) => alias,
-                _ => {
+                (_, Some(_)) => return Err(of.form()),
+                (_, None) => {
                     let below = rest.and_then(|rest| rest.strip_prefix(collection.segment)?.strip_prefix('/'));
                     let below = below.ok_or_else(|| of.form())?;
                     let id;
@@ -303,7 +307,7 @@ impl Name {
     }
 
     /// Whether the version in it, if there is one, is named by its number.
-    fn is_by_number(&self) -> bool {
+    pub(crate) fn is_by_number(&self) -> bool {
         self.of.path().iter().zip(self.ids()).all(|(of, id)| !matches!(of.ids, Ids::Version) || is_digits(id))
     }
 }

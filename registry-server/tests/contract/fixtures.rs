@@ -80,6 +80,12 @@ fn standard_mutations(kind: &str) -> Vec<Case> {
     ]
 }
 
+/// A report of an instance that stays for as long as the test.
+fn instance(id: &str, state: &str) -> Json {
+    let name = format!("models/fraud/instances/{id}");
+    json!({ "instance": { "name": name, "target": "@production", "state": state, "ttl": "3600s" } })
+}
+
 /// What the registry is made with, in order.
 fn steps() -> Vec<(&'static str, Json)> {
     let metrics = json!({ "validation": { "values": { "rmse": 0.5, "mae": 0.25, "r2": 0.75 } } });
@@ -118,6 +124,9 @@ fn steps() -> Vec<(&'static str, Json)> {
         // 6 is withdrawn.
         ("CreateVersion", ready),
         ("WithdrawVersion", json!({ "name": "models/fraud/versions/6", "reason": "leaks" })),
+        ("ReportInstance", instance("a", "INSTANCE_STATE_LOADING")),
+        ("ReportInstance", instance("b", "INSTANCE_STATE_SERVING")),
+        ("ReportInstance", instance("c", "INSTANCE_STATE_FAILED")),
     ]);
     let old = json!({ "parent": "models/old", "finalize": true, "version": { "tags": { "suite": "contract" } } });
     steps.extend(std::iter::repeat_n(("CreateVersion", old), 3));
@@ -239,6 +248,8 @@ pub(crate) fn mutations() -> Vec<Case> {
         ),
         case("MoveSubscription", named("subscriptions/a"), json!({ "name": "subscriptions/a", "afterRevision": 1 })),
         case("DeleteSubscription", named("subscriptions/b"), named("subscriptions/c")),
+        case("ReportInstance", instance("a", "INSTANCE_STATE_SERVING"), instance("d", "INSTANCE_STATE_SERVING")),
+        case("DeleteInstance", named("models/fraud/instances/a"), named("models/fraud/instances/b")),
         case("CollectGarbage", json!({ "grace": "0s" }), json!({})),
         case("TombstoneRevision", json!({ "revision": 1 }), json!({ "revision": 2 })),
     ]);
@@ -263,6 +274,7 @@ pub(crate) fn lists() -> Vec<Case> {
             under("models/fraud/versions/3/artifacts/chunks.bin"),
             under("models/fraud/versions/3/artifacts/a.bin"),
         ),
+        case("ListInstances", under("models/fraud"), under("models/old")),
         case("ListEvents", under("models/old"), under("models/fraud")),
         case("SearchResources", json!({ "query": "contract" }), json!({ "query": "suite" })),
         // Has nothing to tell one query from another.

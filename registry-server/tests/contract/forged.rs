@@ -41,6 +41,11 @@ fn writers() -> Vec<(&'static str, Json, Json)> {
         resource["etag"] = json!("");
         resource
     };
+    let instance = json!({
+        "name": "models/fraud/instances/forged",
+        "desiredVersion": "namespaces/default/models/fraud/versions/1",
+        "observedVersion": "namespaces/default/models/fraud/versions/2",
+    });
     let standard = KINDS.iter().flat_map(|kind| {
         let update = named(special(kind), &name_of(kind, "spare"));
         let create: &str = format!("Create{kind}").leak();
@@ -49,6 +54,7 @@ fn writers() -> Vec<(&'static str, Json, Json)> {
     let own = [
         ("CreateVersion", json!({ "parent": "models/fraud" }), version.clone()),
         ("UpdateVersion", json!({}), named(version, "namespaces/default/models/fraud/versions/5")),
+        ("ReportInstance", json!({}), instance),
         ("CreateArtifact", json!({ "parent": "models/fraud/versions/3", "data": "Ynl0ZXM=" }), file.clone()),
         (
             "UploadArtifact",

@@ -221,6 +221,7 @@ fn names(of: &str, of_children: bool) -> Vec<String> {
         "models/fraud/versions/3/artifacts/chunks.bin",
         "models/fraud/versions/4/artifacts/a.bin",
     ];
+    let instances = ["models/fraud/instances/a", "models/fraud/instances/new", "models/gone/instances/a"];
     let events = [
         "events/1-0",
         "events/0-0",
@@ -230,7 +231,8 @@ fn names(of: &str, of_children: bool) -> Vec<String> {
     ];
     let (names, parts): (&[&str], usize) = match (of.strip_prefix("modelregistry.dev/"), of_children) {
         (Some("Model"), true) | (Some("Namespace"), false) => (&namespaces, 1),
-        (Some("Model"), false) | (Some("Version"), true) => (&models, 2),
+        (Some("Model"), false) | (Some("Version" | "Instance"), true) => (&models, 2),
+        (Some("Instance"), false) => (&instances, 2),
         (Some("Version"), false) | (Some("Artifact"), true) => (&versions, 3),
         (Some("Artifact"), false) => (&artifacts, 4),
         (Some("Event"), false) => (&events, 0),
@@ -255,6 +257,7 @@ fn known(field: &str) -> &'static [&'static str] {
         "order_by" => &["", "", "name desc", "create_time", "revision desc", "number desc", "path", "position"],
         "version_id" => &["", "1.3", "2.0", "20260126_103000", "7"],
         id if id.ends_with("_id") => &["fraud", "gone", "new", "\u{444}\u{440}\u{43e}\u{434}", "7"],
+        "target" => &["", "@production", "@champion", "7", "1.3"],
         "alias" => &["champion", "champion", "stable", "latest"],
         "types" => &["version.*", "model.created", "artifact.*", "sweep.started"],
         "type" => &["model", "plot", "log", "other"],

@@ -57,6 +57,8 @@ pub(crate) const MODEL: Subject = Subject { variable: "model", message: "modelre
 pub(crate) const EVENT: Subject = Subject { variable: "event", message: "modelregistry.v1.Event" };
 /// Artifacts of versions.
 pub(crate) const ARTIFACT: Subject = Subject { variable: "artifact", message: "modelregistry.v1.Artifact" };
+/// Instances of models.
+pub(crate) const INSTANCE: Subject = Subject { variable: "instance", message: "modelregistry.v1.Instance" };
 /// Namespaces: CEL reserves the word.
 pub(crate) const NAMESPACE: Subject = Subject { variable: "resource", message: "modelregistry.v1.Namespace" };
 

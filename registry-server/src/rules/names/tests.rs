@@ -62,6 +62,35 @@ fn models() {
 }
 
 #[test]
+fn instances() {
+    reads(
+        &INSTANCES,
+        &[
+            ("models/fraud/instances/web-1", "namespaces/default/models/fraud/instances/web-1"),
+            ("namespaces/risk/models/fraud/instances/7", "namespaces/risk/models/fraud/instances/7"),
+        ],
+    );
+    let form = r#"expected "models/{model}/instances/{instance}", with or without "namespaces/{namespace}/""#;
+    refuses(
+        &INSTANCES,
+        &[
+            ("models/fraud", form),
+            ("models/fraud@champion", form),
+            ("models/fraud@champion/instances/a", form),
+            ("models/fraud/versions/7", form),
+            ("models/fraud/instances/a/b", form),
+            ("models/fraud/instances/", "the instance's id must not be empty"),
+            ("models/fraud/instances/-", "the instance's id must begin with"),
+        ],
+    );
+    let name = Name::parse(&INSTANCES, "models/fraud/instances/7").unwrap();
+    assert_eq!(
+        (name.parent().as_str(), name.key()),
+        ("namespaces/default/models/fraud", b"default\0fraud\x007".to_vec())
+    );
+}
+
+#[test]
 fn versions() {
     let id = |id: &str| VersionRef::Id(id.to_owned());
     let alias = |alias: &str| VersionRef::Alias(alias.to_owned());
