@@ -21,6 +21,7 @@ use crate::grpc::{Services, Stopping};
 use crate::layers::{CallLayer, Capacity};
 use crate::owners;
 use crate::registry::Registry;
+use crate::registry::instances::expiry::expire_instances;
 use crate::registry::watch::Watching;
 use crate::stores::{ServeError, Stores};
 use crate::vital::Tasks;
@@ -47,6 +48,7 @@ const ARCHIVE: &str = "archive";
 const INDEXING: &str = "index";
 const COLLECTING: &str = "garbage collection";
 const OWNING: &str = "ownership of the artifacts";
+const EXPIRING: &str = "removal of instances that are gone";
 
 /// A server with its stores open, ready to serve.
 pub struct Server {
@@ -118,6 +120,7 @@ impl Server {
         if let Some(index) = registry.index() {
             tasks.spawn(INDEXING, index.clone().keep(Arc::clone(&stores.store), draining.clone()));
         }
+        tasks.spawn(EXPIRING, expire_instances(registry.clone(), draining.clone()));
         let (served, serving_ended) = watch::channel(false);
         if let Some(shipper) = shipper {
             tasks.spawn(ARCHIVE, shipper.run(config.archive_every.0, serving_ended));

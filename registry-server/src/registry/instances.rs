@@ -3,6 +3,7 @@
 //! What an instance says is its record, changed through the door like any other, with an event. That it is still there is a time in the
 //! store's slate: it is said far more often, and matters only while things run.
 
+pub(crate) mod expiry;
 mod heard;
 
 use std::time::Duration;
