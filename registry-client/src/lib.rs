@@ -146,6 +146,7 @@ mod error;
 mod folder;
 mod follow;
 mod host;
+mod instances;
 mod items;
 mod lifecycle;
 mod models;

@@ -15,6 +15,8 @@ pub enum Kind {
     Version,
     /// A version's name followed by `/artifacts/` and a path.
     Artifact,
+    /// A model's name followed by `/instances/web-1`.
+    Instance,
     /// `events/4-0`.
     Event,
 }
@@ -94,6 +96,7 @@ impl FromStr for Name {
             Some(alias) => alias,
             None => match model[end + 1..].split_once('/') {
                 Some(("versions", version)) => version,
+                Some(("instances", id)) if !id.contains('/') => return name(Kind::Instance, prefix),
                 // There is no model's name that this could begin with.
                 _ if short && first(&model[end + 1..]) != "versions" => return invalid(meant(model)),
                 _ => return unknown(&model[end + 1..], "versions"),
@@ -180,6 +183,8 @@ mod tests {
             ("namespaces/risk/models/fraud/versions/7", Kind::Version, "namespaces/risk/models/fraud/versions/7"),
             ("fraud@live/artifacts/model.onnx", Kind::Artifact, "models/fraud@live/artifacts/model.onnx"),
             ("models/fraud/versions/7/artifacts/a/b@c", Kind::Artifact, "models/fraud/versions/7/artifacts/a/b@c"),
+            ("fraud/instances/web-1", Kind::Instance, "models/fraud/instances/web-1"),
+            ("namespaces/risk/models/fraud/instances/a", Kind::Instance, "namespaces/risk/models/fraud/instances/a"),
             ("events/4-0", Kind::Event, "events/4-0"),
         ] {
             let read: Name = name.parse().unwrap();
@@ -196,6 +201,7 @@ mod tests {
             ("fraud/", r#"unknown collection "fraud", expected namespaces, models or events"#),
             ("namespaces/risk/experiments/7", r#"unknown collection "experiments", expected models"#),
             ("models/fraud/runs/7", r#"unknown collection "runs", expected versions"#),
+            ("models/fraud/instances/a/b", r#"unknown collection "instances", expected versions"#),
             ("models/fraud/versions/7/runs/1", r#"unknown collection "runs", expected artifacts"#),
             ("namespaces", r#"nothing is named in the collection "namespaces""#),
             ("models", r#"nothing is named in the collection "models""#),

@@ -24,6 +24,7 @@ mod garbage_load;
 mod golden;
 mod half_open;
 mod index;
+mod instances;
 mod lists;
 mod many_watchers;
 mod masks;
