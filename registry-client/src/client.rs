@@ -96,6 +96,13 @@ impl RegistryClient {
         Ok(answer.map_err(|_| Error::DeadlineExceeded)??.into_inner())
     }
 
+    /// The same client, which asks every server once, and waits no longer than this for an answer.
+    pub(crate) fn impatient(&self, timeout: Duration) -> Self {
+        let Shared { pool, headers, retry, .. } = &*self.shared;
+        let retry = RetryPolicy { patience: Duration::ZERO, ..retry.clone() };
+        Self::new(Shared { pool: Arc::clone(pool), headers: headers.clone(), timeout: Some(timeout), retry })
+    }
+
     /// A message with the headers that every request has.
     pub(crate) fn request<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);

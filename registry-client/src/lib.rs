@@ -97,6 +97,9 @@
 //! }
 //! ```
 //!
+//! While it does so it tells the registry what it runs: [`list_instances`](RegistryClient::list_instances) and `registryctl status fraud`
+//! show who runs which version, and who can't.
+//!
 //! # Features
 //! None is on by default. `tls` is for endpoints that begin with `https://`; `oci` is for OCI image layouts; with `opentelemetry`, calls
 //! belong to the traces of a program that uses it.

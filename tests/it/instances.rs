@@ -1,5 +1,7 @@
 //! Instances say what they run, are missed when they say nothing, and leave the log alone while nothing changes.
 
+mod followers;
+
 use std::time::{Duration, SystemTime};
 
 use prost_types::Timestamp;

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use super::cache::Cache;
 use super::driver::Driver;
 use super::names::{Names, is_no_model};
+use super::report::Reporting;
 use super::work::Loader;
 use super::{BoxError, Fetched, Followed};
 use crate::{Error, RegistryClient};
@@ -34,6 +35,9 @@ const CACHE_BYTES: u64 = 10 << 30;
 ///
 /// **When the registry is away,** what was loaded is served, and the status says since when. Once it is back the names are looked up
 /// again.
+///
+/// **What it runs, it reports** to the registry, as an [instance](crate::pb::Instance) of the model: which version is to be served, which
+/// one is, and why not the other. That is told in the background: a registry that can't be told changes nothing here, and is told later.
 #[must_use = "nothing is followed before start()"]
 pub struct Follower<M> {
     client: RegistryClient,
@@ -43,6 +47,7 @@ pub struct Follower<M> {
     cache_bytes: u64,
     jitter: Duration,
     wait: bool,
+    reporting: Reporting,
 }
 
 impl<M> Follower<M> {
@@ -52,7 +57,16 @@ impl<M> Follower<M> {
         load: impl Fn(&[Fetched]) -> Result<M, BoxError> + Send + Sync + 'static,
     ) -> Self {
         let loader = Loader { load: Arc::new(load), check: Arc::new(|_| Ok(())), empty: None };
-        Self { client, names, loader, cache: None, cache_bytes: CACHE_BYTES, jitter: Duration::ZERO, wait: false }
+        Self {
+            client,
+            names,
+            loader,
+            cache: None,
+            cache_bytes: CACHE_BYTES,
+            jitter: Duration::ZERO,
+            wait: false,
+            reporting: Reporting::default(),
+        }
     }
 
     /// What a model has to pass before it is served: warms it up, and tries it with inputs whose answers are known. Runs where
@@ -93,6 +107,27 @@ impl<M> Follower<M> {
         self
     }
 
+    /// Whether the registry is told what runs here, as it does unless this says otherwise: an [instance](crate::pb::Instance) of the model,
+    /// from the start until the handle is dropped. See `registryctl status`.
+    pub fn report(mut self, report: bool) -> Self {
+        self.reporting.on = report;
+        self
+    }
+
+    /// The id of the instance that is reported, such as the name of a pod: no other process may have it, nor another follower of the
+    /// same model. Unless set, it is made of the host's name, the process's number and some random letters. If several names of one model
+    /// are followed, what is followed of it is added: `web-1+production`.
+    pub fn report_as(mut self, id: impl Into<String>) -> Self {
+        self.reporting.id = Some(id.into());
+        self
+    }
+
+    /// Adds a label to the instance that is reported, for selecting: `zone` is `eu-1`.
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.reporting.labels.insert(key.into(), value.into());
+        self
+    }
+
     /// Starts to follow, and answers when there is something to serve: the version that the name stands for.
     ///
     /// If the registry can't be reached within a few seconds, or that version can't be loaded, it is the version that a process with
@@ -111,8 +146,12 @@ impl<M> Follower<M> {
         M: Send + Sync + 'static,
     {
         let names = Names::of(self.names)?;
+        let followed = names.followed();
         let cache = Cache::new(self.client.clone(), self.cache, self.cache_bytes)?;
+        let client = self.client.clone();
         let (mut driver, status) = Driver::new(self.client, names, cache, self.loader, self.jitter).await;
+        // From now on: that nothing can be loaded is to be seen, too.
+        let reporter = self.reporting.begin(&client, &followed, status.clone());
         let current = loop {
             if let Some(current) = driver.current() {
                 break current;
@@ -130,7 +169,7 @@ impl<M> Follower<M> {
                 driver.turn().await;
             }
         });
-        Ok(Followed { current, status, _task: task })
+        Ok(Followed { current, status, task, reporter })
     }
 }
 
@@ -139,8 +178,9 @@ impl<M: Send + 'static> Follower<M> {
     /// model is `None`. The next version is fetched before. If a request still uses the old one after ten seconds, it is loaded
     /// beside it all the same. If it can't be loaded, the last good one is loaded again.
     pub fn unload_first(self) -> Follower<Option<M>> {
-        let Self { client, names, loader, cache, cache_bytes, jitter, wait } = self;
-        Follower { client, names, loader: loader.unloading_first(), cache, cache_bytes, jitter, wait }
+        let Self { client, names, loader, cache, cache_bytes, jitter, wait, reporting } = self;
+        let loader = loader.unloading_first();
+        Follower { client, names, loader, cache, cache_bytes, jitter, wait, reporting }
     }
 }
 

@@ -4,6 +4,7 @@ mod builder;
 mod cache;
 mod driver;
 mod names;
+mod report;
 mod state;
 mod status;
 mod work;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 pub use self::builder::Follower;
 use self::cache::InUse;
@@ -161,7 +162,8 @@ impl<M> Serving<M> {
     }
 }
 
-/// A model that is always the right one, as far as that is known here. Dropped, it follows no more.
+/// A model that is always the right one, as far as that is known here. Dropped, it follows no more, and the registry is told so
+/// in the background; [`stop`](Self::stop) waits for that.
 ///
 /// It is shared by reference or in an `Arc`.
 #[must_use = "dropped, it follows no more"]
@@ -169,7 +171,9 @@ pub struct Followed<M> {
     current: Arc<ArcSwap<Serving<M>>>,
     status: watch::Receiver<FollowStatus>,
     /// Ends when this is dropped.
-    _task: JoinSet<()>,
+    task: JoinSet<()>,
+    /// Tells the registry what runs, and ends behind the task.
+    reporter: Option<JoinHandle<()>>,
 }
 
 impl<M> Followed<M> {
@@ -184,6 +188,16 @@ impl<M> Followed<M> {
     /// How it is doing.
     pub fn status(&self) -> FollowStatus {
         self.status.borrow().clone()
+    }
+
+    /// Follows no more, and waits until the registry knows: for a few seconds at most. For a program that ends then.
+    pub async fn stop(self) {
+        let Self { mut task, reporter, .. } = self;
+        task.shutdown().await;
+        if let Some(reporter) = reporter {
+            // That it panicked is told by the panic itself.
+            let _ = reporter.await;
+        }
     }
 
     /// The same as it changes: `changed().await` returns after each change, except of [`heard`](FollowStatus::heard) alone.

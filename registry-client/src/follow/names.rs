@@ -21,6 +21,15 @@ const TYPES: [&str; 13] = [
     of::MODEL_PURGED,
 ];
 
+/// A name that is followed, by its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ModelTarget {
+    /// The whole name of the model.
+    pub(super) model: String,
+    /// What of the model: `@production`, `7`, `1.4.0`.
+    pub(super) target: String,
+}
+
 /// What is followed.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
@@ -50,6 +59,12 @@ impl Names {
         models.sort_unstable();
         models.dedup();
         Ok(Self { all, models })
+    }
+
+    /// The names by their parts.
+    pub(super) fn followed(&self) -> Vec<ModelTarget> {
+        let of = |name: &String| ModelTarget { model: model_of(name), target: target_of(name) };
+        self.all.iter().map(of).collect()
     }
 
     /// What to watch: the model, or all that has the models in it.
@@ -97,6 +112,12 @@ fn model_of(version: &str) -> String {
     format!("namespaces/{}/models/{model}", namespace.unwrap_or("default"))
 }
 
+/// Which version of its model a name that can be read is of.
+fn target_of(version: &str) -> String {
+    let last = version.rsplit('/').next().unwrap_or(version);
+    last.find('@').map_or(last, |at| &last[at..]).to_owned()
+}
+
 /// Whether an error says that the model itself is not there, which waiting for a promotion would not change.
 pub(super) fn is_no_model(error: &Error) -> bool {
     let resource = error.status().and_then(|status| status.resource.as_ref());
@@ -141,6 +162,18 @@ mod tests {
         ] {
             assert_eq!(names(followed).parent(), parent, "{followed:?}");
         }
+    }
+
+    #[test]
+    fn a_name_is_a_model_and_what_is_followed_of_it() {
+        let names = names(&["fraud@production", "namespaces/risk/models/a/versions/@live", "fraud/versions/1.4.0"]);
+        let followed = names.followed().into_iter().map(|one| (one.model, one.target)).collect::<Vec<_>>();
+        let expected = [
+            ("namespaces/default/models/fraud", "@production"),
+            ("namespaces/risk/models/a", "@live"),
+            ("namespaces/default/models/fraud", "1.4.0"),
+        ];
+        assert_eq!(followed, expected.map(|(model, target)| (model.to_owned(), target.to_owned())));
     }
 
     #[test]
