@@ -37,6 +37,7 @@ mod proxies;
 mod pruned;
 mod random;
 mod restarts;
+mod rollouts;
 mod servers;
 mod standby;
 mod stands_still;

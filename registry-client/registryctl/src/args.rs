@@ -26,10 +26,10 @@ pub(crate) use self::about::{
 pub(crate) use self::bench::{Bench, Figure};
 pub(crate) use self::fields::Fields;
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
-pub(crate) use self::lists::{Events, List, Parent, Watch, time};
+pub(crate) use self::lists::{Events, List, Parent, Status, Watch, time};
 pub(crate) use self::names::{command, parse};
 pub(crate) use self::past::{AsOf, History};
-pub(crate) use self::patience::Patience;
+pub(crate) use self::patience::{Arrival, Patience};
 pub(crate) use self::search::{Count, Search, Trend};
 pub(crate) use self::shape::{Shape, TableShape};
 pub(crate) use self::values::{Open, one_of};
@@ -183,8 +183,8 @@ pub(crate) enum Command {
     /// Print what happens, as it happens.
     Watch(Watch),
     /// Show what each server at --endpoint says of itself: version, store, newest revision, archive. Fails with exit code 6 if one
-    /// does not answer, or can't serve.
-    Status,
+    /// does not answer, or can't serve. With a model: which instance runs which version of it, which should, who lags, and why.
+    Status(Status),
     /// Back the whole registry up while it works; `registry-server restore --from` makes a registry of the backup.
     Backup(Backup),
     /// Check the whole registry: the hash chain, the state against the log, the bytes of every artifact. With a folder, check that
@@ -285,6 +285,8 @@ pub(crate) struct StageChange {
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
+    pub(crate) arrival: Arrival,
+    #[command(flatten)]
     pub(crate) if_match: IfMatch,
 }
 
@@ -298,6 +300,8 @@ pub(crate) enum Alias {
         alias: String,
         /// The version's number, its version id, or an alias with its `@`.
         version: String,
+        #[command(flatten)]
+        arrival: Arrival,
         #[command(flatten)]
         if_match: IfMatch,
     },

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::interrupt::Interrupted;
 use crate::output::{json, note};
-use crate::{Failure, InTheWay, Usage, admin, hints, status};
+use crate::{Failure, InTheWay, Usage, admin, hints, rollout, status};
 
 /// Of the command line itself; it is clap's.
 const WRONG_USAGE: u8 = 2;
@@ -164,6 +164,7 @@ fn exit_code(error: &(dyn StdError + 'static), of_client: Option<&Error>) -> u8 
         Some(error) if error.is_data_loss() => 7,
         None if error.is::<status::Down>() => 6,
         None if error.is::<admin::Damaged>() => 7,
+        None if error.is::<rollout::NotArrived>() => 8,
         None if error.is::<Interrupted>() => Interrupted::EXIT_CODE,
         None if error.is::<Usage>() => WRONG_USAGE,
         None if error.is::<InTheWay>() => 5,

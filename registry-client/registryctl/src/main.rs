@@ -13,6 +13,7 @@ mod garbage;
 mod hints;
 mod history;
 mod import;
+mod instances;
 mod interrupt;
 mod kept;
 mod legacy;
@@ -29,6 +30,7 @@ mod progress;
 mod promotion;
 mod prune;
 mod publish;
+mod rollout;
 mod search;
 mod select;
 mod set;
@@ -45,7 +47,7 @@ use std::process::ExitCode;
 
 use registry_client::RegistryClient;
 
-use self::args::{Args, Command, Events, Verify, Watch};
+use self::args::{Args, Command, Events, Status, Verify, Watch};
 use self::output::{Format, Output, note};
 
 /// Why a command failed.
@@ -109,7 +111,7 @@ async fn run(args: Args) -> Result<(), Failure> {
     }
     settings::log()?;
     let endpoint = settings::endpoint(args.endpoint)?;
-    if let Command::Status = &args.command {
+    if let Command::Status(Status { model: None, .. }) = &args.command {
         return status::status(&out, &endpoint).await;
     }
     // So that nobody takes a command that waits for one that hangs.
@@ -168,8 +170,9 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Usage { .. } => admin::usage(context).await,
         Command::Import(command) => import::import(context, command).await,
         Command::Bench(command) => bench::bench(context, endpoint, command).await,
+        Command::Status(Status { model: Some(model), watch, .. }) => instances::status(context, model, watch).await,
         // Done above: they need no registry, or ask each server.
-        Command::Completions { .. } | Command::Status => Ok(()),
+        Command::Completions { .. } | Command::Status(_) => Ok(()),
     }
 }
 

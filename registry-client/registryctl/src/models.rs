@@ -4,7 +4,7 @@ use registry_client::{Error, Kind, Name, pb};
 
 use crate::args::{AsOf, Create, Fields};
 use crate::output::{self, note};
-use crate::{Context, Failure, Usage, metadata, namespaces, withdrawal};
+use crate::{Context, Failure, Usage, instances, metadata, namespaces, withdrawal};
 
 pub(crate) async fn create(context: &Context, command: Create) -> Result<(), Failure> {
     let mut draft = pb::Model::default();
@@ -22,13 +22,14 @@ pub(crate) async fn get(context: &Context, name: Name, as_of: AsOf, fields: &Fie
     let (client, out) = (&context.client, &context.out);
     let (revision, read_time) = (as_of.revision(), as_of.read_time());
     match name.kind() {
-        Kind::Event | Kind::Namespace if as_of.is_given() => {
+        Kind::Event | Kind::Namespace | Kind::Instance if as_of.is_given() => {
             Err(Usage("--as-of is of models, versions and artifacts".to_owned()).into())
         }
-        Kind::Event | Kind::Namespace if fields.is_given() => {
+        Kind::Event | Kind::Namespace | Kind::Instance if fields.is_given() => {
             Err(Usage("--fields are of models, versions and artifacts".to_owned()).into())
         }
         Kind::Event => out.message("Event", &client.get_event(name).await?, output::event),
+        Kind::Instance => out.message("Instance", &client.get_instance(name).await?, instances::text),
         Kind::Artifact => {
             let request = pb::GetArtifactRequest {
                 name: name.into(),

@@ -1,12 +1,14 @@
 //! `promote`, `rollback`, `alias`.
 
+use std::time::Duration;
+
 use registry_client::pb;
 use serde::Serialize;
 
 use crate::args::{Alias, Promote, Rollback};
 use crate::output::{Column, brief, last};
 use crate::values::short;
-use crate::{Context, Failure};
+use crate::{Context, Failure, rollout};
 
 pub(crate) async fn promote(context: &Context, command: Promote) -> Result<(), Failure> {
     let request = pb::TransitionStageRequest {
@@ -18,8 +20,9 @@ pub(crate) async fn promote(context: &Context, command: Promote) -> Result<(), F
         etag: command.change.if_match.into_etag(),
         ..Default::default()
     };
-    let explained = !request.comment.is_empty();
+    let (explained, dry_run) = (!request.comment.is_empty(), request.validate_only);
     let moved = context.client.call(request).await?;
+    let (wait, version) = (command.change.arrival.wait.filter(|_| !dry_run), moved.version.clone());
     context.out.message("TransitionStageResponse", &moved, |moved| {
         if let Some(version) = moved.version.as_ref().filter(|version| version.stage == moved.from_stage) {
             let stands = format!("{} is in {} already", brief(&version.name), short::<pb::Stage>(version.stage));
@@ -34,7 +37,23 @@ pub(crate) async fn promote(context: &Context, command: Promote) -> Result<(), F
             lines.push(format!("{} {leaves} {}", brief(&version.name), short::<pb::Stage>(moved.from_stage)));
         }
         lines
-    })
+    })?;
+    arrival(context, version, command.stage, wait).await
+}
+
+/// Waits until a version that has entered a stage runs wherever that is followed, if that is asked for.
+async fn arrival(
+    context: &Context,
+    version: Option<pb::Version>,
+    stage: pb::Stage,
+    wait: Option<Duration>,
+) -> Result<(), Failure> {
+    let (Some(version), Some(wait)) = (version, wait.filter(|wait| !wait.is_zero())) else { return Ok(()) };
+    match (rollout::target_of(stage), version.name.rsplit_once("/versions/")) {
+        (Some(target), Some((model, _))) => rollout::wait(context, model, target, &version.name, wait).await,
+        // Nobody follows any other stage.
+        _ => Ok(()),
+    }
 }
 
 pub(crate) async fn rollback(context: &Context, command: Rollback) -> Result<(), Failure> {
@@ -50,7 +69,9 @@ pub(crate) async fn rollback(context: &Context, command: Rollback) -> Result<(),
     let moved = context.client.call(request).await?;
     context.out.message("RollbackStageResponse", &moved, |moved| {
         text(moved.version.as_ref(), &moved.displaced, moved.revision)
-    })
+    })?;
+    let wait = command.change.arrival.wait.filter(|_| !command.change.dry_run);
+    arrival(context, moved.version, command.stage, wait).await
 }
 
 fn text(version: Option<&pb::Version>, displaced: &[pb::Version], revision: i64) -> Vec<String> {
@@ -64,12 +85,16 @@ fn text(version: Option<&pb::Version>, displaced: &[pb::Version], revision: i64)
 
 pub(crate) async fn alias(context: &Context, command: Alias) -> Result<(), Failure> {
     match command {
-        Alias::Set { model, alias, version, if_match } => {
+        Alias::Set { model, alias, version, arrival, if_match } => {
             let model = context.client.set_alias(model, &alias, version).etag(if_match.into_etag()).await?;
+            let version = model.aliases.get(&alias).cloned().unwrap_or_default();
             context.out.message("Model", &model, |model| {
-                let version = model.aliases.get(&alias).map(|version| last(version)).unwrap_or_default();
-                format!("{}@{alias} is version {version}", brief(&model.name))
-            })
+                format!("{}@{alias} is version {}", brief(&model.name), last(&version))
+            })?;
+            match arrival.wait.filter(|wait| !wait.is_zero()) {
+                Some(wait) => rollout::wait(context, &model.name, &format!("@{alias}"), &version, wait).await,
+                None => Ok(()),
+            }
         }
         Alias::Delete { model, alias, if_match } => {
             let model = context.client.delete_alias(model, &alias).etag(if_match.into_etag()).await?;

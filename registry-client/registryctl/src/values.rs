@@ -37,6 +37,7 @@ named!(
     StoreType: "STORE_TYPE_",
     PlaceType: "PLACE_TYPE_",
     ConsumptionState: "CONSUMPTION_STATE_",
+    InstanceState: "INSTANCE_STATE_",
 );
 
 /// All values but the unspecified one. Those of the contract have small numbers.

@@ -38,6 +38,10 @@ async fn delete_one(context: &Context, name: Name, force: bool, etag: String) ->
             let namespace = client.delete_namespace(name).etag(etag).await?;
             out.message("Namespace", &namespace, |namespace| format!("deleted {}", namespace.name))
         }
+        Kind::Instance => {
+            let instance = client.delete_instance(name).etag(etag).await?;
+            out.message("Instance", &instance, |instance| format!("deleted {}", brief(&instance.name)))
+        }
         kind => Err(format!("{kind:?}s can't be deleted").into()),
     }
 }

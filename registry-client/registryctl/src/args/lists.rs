@@ -96,6 +96,17 @@ pub(crate) struct Watch {
     pub(crate) shape: Shape,
 }
 
+#[derive(Debug, Group)]
+pub(crate) struct Status {
+    /// The instances of this model, in place of the servers.
+    pub(crate) model: Option<Name>,
+    /// Show them again whenever something changes, until Ctrl-C.
+    #[arg(long, requires = "model")]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) table: TableShape,
+}
+
 /// What has what is to be listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Parent {

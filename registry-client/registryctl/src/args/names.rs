@@ -93,6 +93,7 @@ fn word(kind: Kind) -> &'static str {
         Kind::Version => "a version",
         Kind::Artifact => "an artifact",
         Kind::Event => "an event",
+        Kind::Instance => "an instance",
         _ => "something else",
     }
 }

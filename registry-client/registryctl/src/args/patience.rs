@@ -17,6 +17,16 @@ pub(crate) struct Patience {
     pub(crate) timeout: Option<Duration>,
 }
 
+/// Of a command that makes instances run another version. The option takes the place of the global one of its name, which has the same
+/// value then: one time for the registry and, behind that, for the instances.
+#[derive(Debug, Default, Group)]
+pub(crate) struct Arrival {
+    /// Wait this long until every instance that follows what is changed runs the version, and exit with 8 if one fails or is missing; a
+    /// registry that is not available is waited for as long
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) wait: Option<Duration>,
+}
+
 /// A length of time with its unit.
 fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
@@ -27,7 +37,33 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
+    use super::super::{Alias, Command, parse};
     use super::*;
+
+    #[test]
+    fn one_time_is_for_the_registry_and_for_the_instances() {
+        let parsed = |arguments: &[&str]| {
+            let arguments = ["registryctl"].iter().chain(arguments).map(OsString::from);
+            let args = parse(arguments, None).unwrap();
+            let of_instances = match args.command {
+                Command::Promote(promote) => promote.change.arrival.wait,
+                Command::Alias(Alias::Set { arrival, .. }) => arrival.wait,
+                command => panic!("{command:?}"),
+            };
+            (args.patience.wait, of_instances)
+        };
+        let minute = Some(Duration::from_secs(60));
+        for (arguments, expected) in [
+            (&["promote", "fraud/versions/1", "production", "--wait", "1m"][..], minute),
+            (&["--wait", "1m", "promote", "fraud/versions/1", "production"], minute),
+            (&["alias", "set", "fraud", "champion", "1", "--wait", "1m"], minute),
+            (&["promote", "fraud/versions/1", "production"], None),
+        ] {
+            assert_eq!(parsed(arguments), (expected, expected), "{arguments:?}");
+        }
+    }
 
     #[test]
     fn times_have_units() {

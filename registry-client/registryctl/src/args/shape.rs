@@ -56,6 +56,7 @@ impl Args {
             Command::List(command) => Some(command.table),
             Command::Search(command) => Some(command.table),
             Command::Count(command) => Some(command.table),
+            Command::Status(command) => Some(command.table),
             Command::Usage { table }
             | Command::Namespace(Namespace::List { table, .. })
             | Command::Alias(Alias::List { table, .. }) => Some(*table),
