@@ -20,7 +20,7 @@ pub use self::sources::{ConfigError, Origin, Settings};
 use crate::encryption::master::{KeyError, MasterKeys};
 use crate::rules::quota::Limits;
 use crate::settings::Secret;
-pub use crate::settings::{Listen, Memory, Period, Size, StoreChoice};
+pub use crate::settings::{Listen, Memory, Network, Period, Size, StoreChoice};
 
 const HOUR: u64 = 60 * 60;
 
@@ -61,6 +61,8 @@ pub struct Config {
     pub encryption_key: Option<Secret>,
     /// Files with master keys that were used before.
     pub encryption_old_key_files: Vec<PathBuf>,
+    /// Networks that are not on the public internet, and that webhooks may be sent to all the same.
+    pub webhook_allow: Vec<Network>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which log lines there are, in the syntax of `tracing_subscriber::EnvFilter`.
@@ -116,6 +118,7 @@ impl Default for Config {
             encryption_key_file: None,
             encryption_key: None,
             encryption_old_key_files: Vec::new(),
+            webhook_allow: Vec::new(),
             log_format: LogFormat::Human,
             log: "info".to_owned(),
             cache: Memory::Share(25),

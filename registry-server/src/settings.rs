@@ -2,6 +2,7 @@
 
 mod listen;
 mod memory;
+mod network;
 mod units;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,6 +15,7 @@ use zeroize::Zeroizing;
 
 pub use self::listen::Listen;
 pub use self::memory::Memory;
+pub use self::network::Network;
 pub use self::units::{Period, Size};
 
 /// Which store keeps the records.

@@ -8,7 +8,7 @@ use clap::{Arg, Args, Command};
 use serde::Serialize;
 
 use super::LogFormat;
-use crate::settings::{Listen, Memory, Period, Size};
+use crate::settings::{Listen, Memory, Network as Addresses, Period, Size};
 
 /// All settings that a flag can give.
 #[derive(Debug, Default, Args, Serialize)]
@@ -32,6 +32,9 @@ pub struct Flags {
     #[command(flatten, next_help_heading = "Encryption")]
     #[serde(flatten)]
     encryption: Encryption,
+    #[command(flatten, next_help_heading = "Webhooks")]
+    #[serde(flatten)]
+    webhooks: Webhooks,
     #[command(flatten, next_help_heading = "Garbage")]
     #[serde(flatten)]
     garbage: Garbage,
@@ -110,6 +113,14 @@ struct Encryption {
     /// A master key that is replaced by the other one, or will be; may be given several times
     #[arg(id = "encryption_old_key_files", long = "encryption-old-key-file", value_name = "FILE")]
     encryption_old_key_files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Default, Args, Serialize)]
+struct Webhooks {
+    /// A network that is not on the public internet, and that webhooks may be sent to all the same, also without TLS: 10.1.0.0/16; may be
+    /// given several times
+    #[arg(long, value_name = "CIDR")]
+    webhook_allow: Vec<Addresses>,
 }
 
 #[derive(Debug, Default, Args, Serialize)]

@@ -310,7 +310,7 @@ fn plainly(expected: &str) -> &str {
         "usize" => "a whole number",
         "path string" => "a path",
         "a string" => "a text",
-        "a sequence" => "a list of paths",
+        "a sequence" => "a list of texts",
         other => other,
     }
 }

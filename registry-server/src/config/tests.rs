@@ -73,6 +73,10 @@ fn the_error_says_where_it_is_and_what_can_be_written_there() {
             ("LISTEN", "http://x:1"),
             "MODEL_REGISTRY_LISTEN: \"http://x:1\" is no address: expected HOST:PORT, such as 127.0.0.1:50051",
         ),
+        (
+            ("WEBHOOK_ALLOW", "10.0.0.0/8, x"),
+            "MODEL_REGISTRY_WEBHOOK_ALLOW: \"x\" is no network: expected ADDRESS/BITS",
+        ),
         (("LOG_KEEP", "90days"), "MODEL_REGISTRY_LOG_KEEP: needs an archive"),
         (("STORE", "mysql://host/r"), "MODEL_REGISTRY_STORE: mysql://host/r: expected `sled` or postgres://"),
     ] {
@@ -87,7 +91,7 @@ fn the_error_says_where_it_is_and_what_can_be_written_there() {
         ("cache = \"0%\"", ": cache: \"0%\" is no part of the memory, such as 25%"),
         ("max_calls = \"many\"", ": max_calls: expected a whole number, found \"many\""),
         ("listen = 50051.5", ": listen: \"50051.5\" has no port"),
-        ("encryption_old_key_files = 1", ": encryption_old_key_files: expected a list of paths, found 1"),
+        ("encryption_old_key_files = 1", ": encryption_old_key_files: expected a list of texts, found 1"),
         ("# more\nmax_calls = \"", ", line 2: "),
     ] {
         let (_folder, path) = file(text);
@@ -189,6 +193,7 @@ encryption_old_key_files = ["b.key", "c.key"]
 gc_every = "0s"
 gc_grace = "2days"
 purge_after = "1h"
+webhook_allow = ["10.1.0.0/16", "fd00::/8"]
 log_keep = "90days"
 request_id_keep = "2days"
 max_artifact_size = "1GiB"
