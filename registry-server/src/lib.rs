@@ -28,3 +28,4 @@ pub mod store;
 pub mod stored;
 pub mod stores;
 mod vital;
+mod webhooks;

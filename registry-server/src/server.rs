@@ -25,6 +25,7 @@ use crate::registry::instances::expiry::expire_instances;
 use crate::registry::watch::Watching;
 use crate::stores::{ServeError, Stores};
 use crate::vital::Tasks;
+use crate::webhooks::Webhooks;
 
 /// Large frames: a stream of megabytes costs a third less processor time than with HTTP/2's 16 KiB.
 const FRAME_BYTES: u32 = 256 * 1024;
@@ -49,6 +50,7 @@ const INDEXING: &str = "index";
 const COLLECTING: &str = "garbage collection";
 const OWNING: &str = "ownership of the artifacts";
 const EXPIRING: &str = "removal of instances that are gone";
+const SENDING: &str = "webhooks";
 
 /// A server with its stores open, ready to serve.
 pub struct Server {
@@ -57,6 +59,7 @@ pub struct Server {
     stores: Stores,
     registry: Registry,
     shipper: Option<Shipper>,
+    webhooks: Webhooks,
 }
 
 impl Server {
@@ -89,7 +92,9 @@ impl Server {
         };
         let registry = registry.with_index(config.index_memory.size().bytes());
         let about = About::new(&config, stores.store.identity().await?, stores.encrypted);
-        Ok(Self { config, about, stores, registry, shipper })
+        let networks: Vec<_> = config.webhook_allow.iter().map(|network| network.0).collect();
+        let webhooks = Webhooks::new(&networks)?;
+        Ok(Self { config, about, stores, registry, shipper, webhooks })
     }
 
     /// Logs what this server is, and the address at which it listens.
@@ -107,7 +112,7 @@ impl Server {
     /// # Errors
     /// If the network fails.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { config, about, stores, registry, shipper } = self;
+        let Self { config, about, stores, registry, shipper, webhooks } = self;
         let (drain, draining) = watch::channel(false);
         let (give_up, ending) = watch::channel(false);
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -133,13 +138,14 @@ impl Server {
         if !schedule.every.is_zero() {
             tasks.spawn(COLLECTING, gc::run(registry.clone(), schedule, draining.clone()));
         }
+        tasks.spawn(SENDING, webhooks.clone().run(registry.clone(), draining.clone()));
         let watching = Watching {
             bookmark_every: config.bookmark_every.0,
             snapshot_patience: config.snapshot_patience.0,
             turns: Arc::new(Semaphore::new(snapshots(&config))),
         };
         let stopping = Stopping { draining: draining.clone(), ending };
-        let routes = Services::new(registry, about, stopping, idle, plan, watching)
+        let routes = Services::new(registry, about, stopping, idle, plan, watching, webhooks)
             .routes(usize::try_from(config.max_message_size.bytes()).unwrap_or(usize::MAX))
             .add_service(health_service.accept_compressed(Gzip).accept_compressed(Zstd))
             .add_service(reflection().build_v1()?.accept_compressed(Gzip).accept_compressed(Zstd))
@@ -189,6 +195,12 @@ impl Server {
             && timeout_at(end, collecting).await.is_err()
         {
             tracing::warn!("a collection of garbage was ended");
+        }
+        // So that another server need not wait to take over.
+        if let Some(sending) = tasks.take(SENDING)
+            && timeout_at(end, sending).await.is_err()
+        {
+            tracing::warn!("webhooks were being sent, and will be sent again");
         }
         // The last commits are shipped as well.
         served.send_replace(true);

@@ -60,6 +60,9 @@ pub enum ServeError {
     /// A place is claimed for a restore into what is not empty.
     #[error("the registry is at revision {0}: --for-restore is for an empty one")]
     NotEmpty(Revision),
+    /// There is no TLS to send webhooks with.
+    #[error("webhooks can't be sent: {0}")]
+    Tls(#[from] rustls::Error),
     /// The folder can't be used.
     #[error("can't use {path}: {source}")]
     Folder {

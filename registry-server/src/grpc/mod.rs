@@ -18,6 +18,7 @@ mod subscriptions;
 mod uploads;
 mod versions;
 mod watching;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ use registry_proto::v1::namespace_service_server::NamespaceServiceServer;
 use registry_proto::v1::search_service_server::SearchServiceServer;
 use registry_proto::v1::subscription_service_server::SubscriptionServiceServer;
 use registry_proto::v1::version_service_server::VersionServiceServer;
+use registry_proto::v1::webhook_service_server::WebhookServiceServer;
 use tokio::sync::watch;
 use tonic::codec::CompressionEncoding;
 
@@ -39,6 +41,7 @@ use crate::about::About;
 use crate::gc::Plan;
 use crate::registry::Registry;
 use crate::registry::watch::Watching;
+use crate::webhooks::Webhooks;
 
 /// How far a server is with stopping.
 #[derive(Debug, Clone)]
@@ -61,6 +64,7 @@ pub(crate) struct Services {
     /// How garbage is collected, unless a request says otherwise.
     plan: Plan,
     watching: Watching,
+    webhooks: Webhooks,
 }
 
 impl Services {
@@ -71,8 +75,9 @@ impl Services {
         idle: Duration,
         plan: Plan,
         watching: Watching,
+        webhooks: Webhooks,
     ) -> Self {
-        Self { registry, about, stopping, idle, plan, watching }
+        Self { registry, about, stopping, idle, plan, watching, webhooks }
     }
 
     pub(crate) fn routes(self, max_message: usize) -> tonic::service::Routes {
@@ -99,6 +104,7 @@ impl Services {
             .add_service(events)
             .add_service(server!(SearchServiceServer))
             .add_service(server!(SubscriptionServiceServer))
+            .add_service(server!(WebhookServiceServer))
             .add_service(server!(ArtifactServiceServer))
             .add_service(server!(AdminServiceServer))
     }

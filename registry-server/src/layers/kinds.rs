@@ -30,7 +30,8 @@ const STREAMS: &[&str] = &[
     pb::CollectGarbageRequest::PATH,
     pb::ScrubRequest::PATH,
 ];
-const READS: &[&str] = &["Get", "List", "BatchGet", "Compare", "Find", "Search", "Count", "Aggregate", "Acknowledge"];
+const READS: &[&str] =
+    &["Get", "List", "BatchGet", "Compare", "Find", "Search", "Count", "Aggregate", "Acknowledge", "Test"];
 
 impl Kind {
     /// The kind of the method with this path.

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use crate::stored::{ModelFacts, VersionFacts};
+use crate::stored::{ModelFacts, VersionFacts, WebhookRecord};
 use bytes::Bytes;
 use prost::Message;
 use prost_types::Timestamp;
@@ -68,6 +68,11 @@ pub(super) fn of_version(payload: &Bytes) -> Facts {
         ("updated", time(version.update_time)),
         ("deleted", time(version.delete_time)),
     ])
+}
+
+pub(super) fn of_webhook(payload: &Bytes) -> Facts {
+    let webhook = WebhookRecord::decode(payload.clone()).unwrap_or_default().webhook.unwrap_or_default();
+    list([("name", text(webhook.name)), ("created", time(webhook.create_time))])
 }
 
 /// Those facts that there are.

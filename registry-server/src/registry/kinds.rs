@@ -6,6 +6,7 @@ use registry_proto::v1 as pb;
 
 use super::models::ModelRow;
 use super::resource::Resource;
+use super::webhooks::WebhookRow;
 use crate::error::Error;
 use crate::rules::names::{Collection, Name};
 use crate::store::{Index, Kind, KindLayout, Layout, Record, Slot, Source};
@@ -60,7 +61,8 @@ kinds! {
         pb::Version,
         pb::Artifact,
         pb::Subscription,
-        pb::Instance;
+        pb::Instance,
+        WebhookRow;
     others:
         kind(VERSION_ID, "version_ids"),
         kind(STAGE_HOLDER, "stage_holders"),

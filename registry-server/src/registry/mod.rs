@@ -46,6 +46,7 @@ pub(crate) mod usage;
 pub(crate) mod validate;
 pub(crate) mod versions;
 pub(crate) mod watch;
+pub(crate) mod webhooks;
 pub(crate) mod withdrawal;
 
 use std::sync::Arc;

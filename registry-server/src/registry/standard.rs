@@ -105,13 +105,9 @@ impl<R: Resource> Update<R> {
         let mask = Mask::of_update(mask, &message, found);
         Some(Self { name: name?, message, mask })
     }
-}
 
-#[async_trait]
-impl<R: Resource> Mutation for Update<R> {
-    type Answer = R::Message;
-
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
+    /// The resource as it is, and as it is to be.
+    pub(super) async fn changed(&self, tx: &Tx<'_>) -> Result<(R, R), Error> {
         let before: R = tx.live(&self.name).await?;
         check_etag(&before, self.message.meta().etag)?;
         let mut after = before.clone();
@@ -120,6 +116,16 @@ impl<R: Resource> Mutation for Update<R> {
         let mut found = Violations::default();
         found.within(R::OF.singular, |found| R::check(after.message(), found));
         found.check()?;
+        Ok((before, after))
+    }
+}
+
+#[async_trait]
+impl<R: Resource> Mutation for Update<R> {
+    type Answer = R::Message;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
+        let (before, after) = self.changed(tx).await?;
         tx.write(event_of::<R>("updated"), Some(before), after).await.map(drop)
     }
 

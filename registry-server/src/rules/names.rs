@@ -62,6 +62,10 @@ pub(crate) static SUBSCRIPTIONS: Collection =
 pub(crate) static INSTANCES: Collection =
     Collection { segment: "instances", singular: "instance", parent: Some(&MODELS), ids: Ids::Text(check_id) };
 
+/// Webhooks, which lie in no namespace either.
+pub(crate) static WEBHOOKS: Collection =
+    Collection { segment: "webhooks", singular: "webhook", parent: None, ids: Ids::Text(check_id) };
+
 /// Those whose names say what is below them.
 static COLLECTIONS: &[&Collection] = &[&NAMESPACES, &MODELS, &VERSIONS, &ARTIFACTS];
 

@@ -1,0 +1,98 @@
+//! The keys of webhooks: encrypted in the store where the server has a master key, with a data key that is wrapped like those of
+//! namespaces.
+
+use std::time::SystemTime;
+
+use registry_proto::v1 as pb;
+
+use super::WebhookRow;
+use crate::encryption::Key;
+use crate::error::Error;
+use crate::registry::Registry;
+use crate::registry::transaction::Records as _;
+use crate::rules::names::{Name, WEBHOOKS};
+use crate::store::StoreError;
+use crate::stored::WebhookKey;
+use crate::webhooks::signatures::{Kind, SigningKey};
+
+/// What the data key is recorded under: no namespace can have this id.
+const REGISTRY: &str = "-";
+
+impl Registry {
+    /// The public key, if there is one, and the key as it is kept: the one that was given or a new one.
+    pub(super) async fn new_key(
+        &self,
+        name: &Name,
+        signs: Kind,
+        given: Option<SigningKey>,
+    ) -> Result<(String, WebhookKey), Error> {
+        let key = match given {
+            Some(given) => given,
+            None => SigningKey::random(signs).map_err(Error::internal)?,
+        };
+        let public = key.public_key().map_err(Error::internal)?.unwrap_or_default();
+        let kept = match self.data_key().await? {
+            None => WebhookKey { key: key.bytes().to_vec().into(), ..WebhookKey::default() },
+            Some(data) => {
+                let mut sealed = Vec::new();
+                data.encrypt(key.bytes(), &about(name), &mut sealed).map_err(Error::internal)?;
+                WebhookKey { key: sealed.into(), sealed: true, ..WebhookKey::default() }
+            }
+        };
+        Ok((public, kept))
+    }
+
+    /// What webhooks' keys are to be encrypted with; `None` without a master key.
+    async fn data_key(&self) -> Result<Option<Key>, Error> {
+        self.prepare_key(REGISTRY).await?;
+        if self.chunks.keys().masters().current().is_none() {
+            return Ok(None);
+        }
+        Ok(self.chunks.keys().of(REGISTRY).await.map_err(StoreError::from)?)
+    }
+
+    async fn opened(&self, name: &Name, signs: Kind, kept: &WebhookKey) -> Result<SigningKey, Error> {
+        if !kept.sealed {
+            return Ok(SigningKey::read(signs, kept.key.to_vec()));
+        }
+        let data = self.chunks.keys().of(REGISTRY).await.map_err(StoreError::from)?;
+        let bytes = data.and_then(|data| data.decrypt(&kept.key, &about(name)));
+        let damaged = || StoreError::Damaged(format!("the secret of {name} can't be decrypted"));
+        Ok(SigningKey::read(signs, bytes.ok_or_else(damaged)?))
+    }
+
+    /// What a webhook's messages are signed with: the newest key first.
+    pub(crate) async fn signing_keys(&self, row: &WebhookRow, now: SystemTime) -> Result<Vec<SigningKey>, Error> {
+        let name = Name::canonical(&WEBHOOKS, &row.webhook.name);
+        let until = row.kept.old_key_until.and_then(|until| SystemTime::try_from(until).ok());
+        let old = row.kept.old_key.as_ref().filter(|_| until.is_some_and(|until| now < until));
+        let mut keys = Vec::new();
+        for kept in row.kept.key.iter().chain(old) {
+            keys.push(self.opened(&name, row.signs(), kept).await?);
+        }
+        Ok(keys)
+    }
+
+    /// A webhook with its secret, if it was the change that led to this state of it that made the secret.
+    pub(super) async fn with_secret(&self, made: pb::Webhook) -> Result<pb::Webhook, Error> {
+        if made.revision == 0 {
+            // Only checked.
+            return Ok(made);
+        }
+        let name = Name::canonical(&WEBHOOKS, &made.name);
+        // It may have been deleted since.
+        let row: WebhookRow = match self.store.resource(&name).await {
+            Err(Error::NotFound { .. }) => return Ok(made),
+            row => row?,
+        };
+        let key = row.kept.key.iter().find(|key| key.set_by.cast_signed() == made.revision);
+        let Some(key) = key.filter(|_| row.webhook.uid == made.uid) else { return Ok(made) };
+        let secret = self.opened(&name, row.signs(), key).await?.secret().unwrap_or_default();
+        Ok(pb::Webhook { secret, ..made })
+    }
+}
+
+/// What an encrypted key is about.
+fn about(name: &Name) -> Vec<u8> {
+    [b"webhook key ".as_slice(), name.as_str().as_bytes()].concat()
+}

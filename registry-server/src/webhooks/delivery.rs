@@ -1,0 +1,243 @@
+//! The task of one webhook: reads on from where the webhook is, and sends.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use prost::Message as _;
+use registry_proto::v1 as pb;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::state::{Attempt, Position, Then, Turn};
+use super::{Outside, Signed, Webhooks, body};
+use crate::error::Error;
+use crate::registry::Registry;
+use crate::registry::webhooks::{Chosen, KeptState, Seen as _, WebhookRow};
+use crate::store::{Revision, StoreError};
+use crate::stored::{WebhookAttempt, WebhookState};
+
+/// How long a receiver has to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an attempt that is under way may go on when the server stops.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long to leave a store alone that failed.
+const AGAIN: Duration = Duration::from_secs(5);
+/// How many revisions that have nothing for a webhook are looked at before that is kept.
+const KEPT_EVERY: Revision = 10_000;
+
+/// What a webhook waits for.
+enum Wait {
+    /// Nothing: there is more to do.
+    No,
+    /// The log's next revision.
+    Head,
+    /// Its own change.
+    Change,
+    /// Room for another attempt.
+    Turn,
+    /// A time.
+    For(Duration),
+}
+
+/// Sends what one webhook chooses.
+pub(super) struct Delivery {
+    pub(super) registry: Registry,
+    pub(super) webhooks: Webhooks,
+    /// The webhook as it is now.
+    pub(super) row: watch::Receiver<WebhookRow>,
+    pub(super) draining: watch::Receiver<bool>,
+}
+
+impl Delivery {
+    /// Goes on until the server stops.
+    pub(super) async fn run(mut self) {
+        let mut head = self.registry.store().head();
+        let mut draining = self.draining.clone();
+        while !*draining.borrow() {
+            head.borrow_and_update();
+            let row = self.row.borrow_and_update().clone();
+            let wait = match self.send_some(&row).await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::warn!(webhook = row.webhook.name, %error, "a webhook can't go on now");
+                    Wait::For(AGAIN)
+                }
+            };
+            let turns = Arc::clone(&self.webhooks.turns);
+            let over = async {
+                match wait {
+                    Wait::No => {}
+                    // An error means that the store is gone, and so is the server.
+                    Wait::Head => drop(head.changed().await),
+                    Wait::Change => std::future::pending().await,
+                    // It is taken again when the events have been read again: meanwhile none is held.
+                    Wait::Turn => drop(turns.acquire().await),
+                    Wait::For(time) => sleep(time).await,
+                }
+            };
+            tokio::select! {
+                () = over => {}
+                changed = self.row.changed() => if changed.is_err() { return },
+                _ = draining.wait_for(|draining| *draining) => {}
+            }
+        }
+        if let Err(error) = self.release().await {
+            tracing::debug!(%error, "a webhook is another server's in a while");
+        }
+    }
+
+    /// Gives the turn back, so that another server need not wait until it is over.
+    async fn release(&self) -> Result<(), Error> {
+        let row = self.row.borrow().clone();
+        let (kept, state) = self.registry.webhook_state(&row).await?;
+        if state.holder == self.webhooks.me {
+            self.registry.keep_webhook_state(&row, &kept, &state.released()).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the next events, as many as are read at once.
+    async fn send_some(&self, row: &WebhookRow) -> Result<Wait, Error> {
+        let Some(selection) = row.selection() else {
+            tracing::error!(
+                webhook = row.webhook.name,
+                "a webhook can't be understood: it was made by another program"
+            );
+            return Ok(Wait::Change);
+        };
+        let (kept, state) = self.registry.webhook_state(row).await?;
+        let seen = self.webhooks.seen(&row.webhook.uid, state.start_set_by);
+        let from = state.position().max(seen.unwrap_or_default());
+        let (chosen, to) = match self.registry.chosen(&selection, from).await {
+            Err(Error::Store(StoreError::Compacted { .. })) => {
+                return self.disable(row, pb::WebhookDisabledReason::Lapsed).await;
+            }
+            chosen => chosen?,
+        };
+        if !chosen.is_empty() {
+            self.webhooks.note_seen(&row.webhook.uid, state.start_set_by, from);
+            return Sending { delivery: self, row, kept, state }.send(chosen).await;
+        }
+        self.webhooks.note_seen(&row.webhook.uid, state.start_set_by, to);
+        self.keep_seen(row, kept, state, to).await?;
+        Ok(if to == from { Wait::Head } else { Wait::No })
+    }
+
+    /// Keeps how far the log was looked at, once, and then now and then: it saves a server that starts from looking again.
+    async fn keep_seen(
+        &self,
+        row: &WebhookRow,
+        kept: KeptState,
+        state: WebhookState,
+        to: Position,
+    ) -> Result<(), Error> {
+        let moved = to.revision.saturating_sub(state.revision) >= KEPT_EVERY;
+        if kept.is_new() || moved && state.turn(&self.webhooks.me, self.now().await?) == Turn::Mine {
+            // If somebody else was faster, that is as good.
+            self.registry.keep_webhook_state(row, &kept, &state.seen(to)).await?;
+        }
+        Ok(())
+    }
+
+    async fn disable(&self, row: &WebhookRow, reason: pb::WebhookDisabledReason) -> Result<Wait, Error> {
+        tracing::warn!(webhook = row.webhook.name, reason = reason.as_str_name(), "a webhook is disabled");
+        self.registry.disable_webhook(row, reason).await?;
+        Ok(Wait::Change)
+    }
+
+    /// What time it is for all servers, in milliseconds since 1970.
+    async fn now(&self) -> Result<i64, Error> {
+        let now = self.registry.store().time().await?;
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Ok(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Whether the webhook was changed, or nobody wants it sent any more.
+    fn is_over(&self) -> bool {
+        *self.draining.borrow() || self.row.has_changed().unwrap_or(true)
+    }
+}
+
+/// A delivery that has something to send.
+struct Sending<'a> {
+    delivery: &'a Delivery,
+    row: &'a WebhookRow,
+    kept: KeptState,
+    state: WebhookState,
+}
+
+impl Sending<'_> {
+    async fn send(mut self, chosen: Vec<Chosen>) -> Result<Wait, Error> {
+        let Delivery { webhooks, .. } = self.delivery;
+        for event in chosen {
+            if self.delivery.is_over() {
+                return Ok(Wait::No);
+            }
+            let now = self.delivery.now().await?;
+            match self.state.turn(&webhooks.me, now) {
+                Turn::Mine => {}
+                // Nothing of what was read is held meanwhile.
+                Turn::Others(until) | Turn::Later(until) => {
+                    return Ok(Wait::For(Duration::from_millis((until - now).unsigned_abs())));
+                }
+            }
+            let Ok(_turn) = webhooks.turns.try_acquire() else { return Ok(Wait::Turn) };
+            if !self.state.is_held(&webhooks.me, now) && !self.keep(self.state.clone().held(&webhooks.me, now)).await? {
+                return Ok(Wait::No);
+            }
+            if let Some(wait) = self.send_one(event).await? {
+                return Ok(wait);
+            }
+        }
+        Ok(Wait::No)
+    }
+
+    /// Makes an attempt at an event; `None` if it was delivered.
+    async fn send_one(&mut self, Chosen { position, encoded }: Chosen) -> Result<Option<Wait>, Error> {
+        let Delivery { registry, webhooks, .. } = self.delivery;
+        let Outside { name, uid, .. } = Outside::decode(encoded.clone()).unwrap_or_default();
+        let keys = registry.signing_keys(self.row, registry.store().time().await?).await?;
+        let message = Signed { id: body::id(&name, &uid), keys };
+        let mut draining = self.delivery.draining.clone();
+        let stopped = async {
+            let _ = draining.wait_for(|draining| *draining).await;
+            sleep(LAST_WORDS).await;
+        };
+        let (outcome, delivery) = tokio::select! {
+            made = webhooks.attempt(self.row, message, &encoded, self.state.failures + 1, PATIENCE) => made,
+            () = stopped => {
+                // Another server, or this one when it is back, makes the attempt anew.
+                self.keep(self.state.clone().released()).await?;
+                return Ok(Some(Wait::Change));
+            }
+        };
+        let attempt = Attempt { event: position, now: self.delivery.now().await?, random: rand::random() };
+        let (state, then) = self.state.clone().after(&outcome, attempt);
+        let number = state.attempts;
+        let kept = self.keep(state).await?;
+        registry.keep_attempt(self.row, &WebhookAttempt { number, delivery: Some(delivery) }).await?;
+        if !kept {
+            return Ok(Some(Wait::No));
+        }
+        let webhook = &self.row.webhook.name;
+        if then == Then::GoOn {
+            tracing::debug!(webhook, event = name, "delivered");
+            return Ok(None);
+        }
+        let (code, problem, failures) = (outcome.code(), outcome.problem(), self.state.failures);
+        tracing::info!(webhook, event = name, code, problem, failures, "an event could not be delivered");
+        Ok(Some(match then {
+            Then::GoOn | Then::Wait => Wait::No,
+            Then::Failing => self.delivery.disable(self.row, pb::WebhookDisabledReason::Failing).await?,
+            Then::Gone => self.delivery.disable(self.row, pb::WebhookDisabledReason::Gone).await?,
+        }))
+    }
+
+    /// Keeps a state; false if another server has kept one.
+    async fn keep(&mut self, state: WebhookState) -> Result<bool, Error> {
+        let kept = self.delivery.registry.keep_webhook_state(self.row, &self.kept, &state).await?;
+        let Some(kept) = kept else { return Ok(false) };
+        (self.kept, self.state) = (kept, state);
+        Ok(true)
+    }
+}

@@ -1,0 +1,183 @@
+//! Webhooks: the events that they choose are sent to their receivers, in order, one at a time, until each is answered with success.
+//!
+//! The pure parts are [`signatures`], [`addresses`], [`targets`], [`schedule`], [`answers`] and [`state`]; [`send`] makes one attempt over the
+//! connections of [`connect`]. [`delivery`] is a task for each enabled webhook, which holds no more than a few events; [`dispatch`] begins
+//! and ends these tasks as webhooks come, change and go. How far a webhook is stands on the store's slate.
+
+mod addresses;
+mod answers;
+mod body;
+mod connect;
+mod delivery;
+mod dispatch;
+mod schedule;
+mod send;
+pub(crate) mod signatures;
+pub(crate) mod state;
+pub(crate) mod targets;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use ipnet::IpNet;
+use prost::Message as _;
+use registry_proto::known::event_type;
+use registry_proto::resource::Resource as _;
+use registry_proto::v1 as pb;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use self::addresses::Guard;
+use self::answers::Outcome;
+use self::send::{Message, Sender};
+use self::signatures::{KeyUnusable, SigningKey};
+use self::state::Position;
+use self::targets::Target;
+use crate::error::Error;
+use crate::registry::Registry;
+use crate::registry::webhooks::{Seen, WebhookRow};
+use crate::store::Revision;
+
+/// How many attempts are under way at once: each holds an event.
+const ATTEMPTS: usize = 128;
+/// How long a receiver has to answer a test.
+const TEST: Duration = Duration::from_secs(10);
+
+/// What sends webhooks: one for the server.
+#[derive(Clone)]
+pub(crate) struct Webhooks {
+    sender: Sender,
+    guard: Guard,
+    turns: Arc<Semaphore>,
+    /// Tells this server from others.
+    me: Bytes,
+    seen: Arc<Mutex<HashMap<String, (Revision, Position)>>>,
+}
+
+impl Webhooks {
+    /// Webhooks may be sent to the public internet, and to these networks.
+    pub(crate) fn new(allowed: &[IpNet]) -> Result<Self, rustls::Error> {
+        let guard = Guard::new(allowed.to_vec());
+        Ok(Self {
+            sender: Sender::new(guard.clone())?,
+            guard,
+            turns: Arc::new(Semaphore::new(ATTEMPTS)),
+            me: Bytes::copy_from_slice(Uuid::new_v4().as_bytes()),
+            seen: Arc::default(),
+        })
+    }
+
+    /// What is wrong with a URL on this server, to stand behind "url"; a URL that is none is somebody else's to refuse.
+    pub(crate) fn refuse(&self, url: &str) -> Option<String> {
+        Target::parse(url).ok()?.check(&self.guard).err()
+    }
+
+    /// Sends a webhook an event that is not in the log, once.
+    ///
+    /// # Errors
+    /// `Overloaded` if there is no room for another attempt.
+    pub(crate) async fn test(
+        &self,
+        registry: &Registry,
+        row: &WebhookRow,
+        actor: String,
+    ) -> Result<pb::WebhookDelivery, Error> {
+        let Ok(_turn) = self.turns.try_acquire() else {
+            return Err(Error::Overloaded("as many webhooks are being sent as may be at once".to_owned()));
+        };
+        let now = registry.store().time().await?;
+        let event = pb::Event {
+            r#type: event_type::WEBHOOK_TEST.to_owned(),
+            resource_name: row.webhook.name.clone(),
+            actor,
+            create_time: Some(now.into()),
+            after: Some(row.webhook.clone().into_resource()),
+            ..pb::Event::default()
+        };
+        let uid = Uuid::now_v7().to_string();
+        let message = Signed { id: body::id("", &uid), keys: registry.signing_keys(row, now).await? };
+        Ok(self.attempt(row, message, &event.encode_to_vec(), 1, TEST).await.1)
+    }
+
+    /// Makes one attempt to send an event.
+    async fn attempt(
+        &self,
+        row: &WebhookRow,
+        Signed { id, keys }: Signed,
+        event: &[u8],
+        attempt: u32,
+        patience: Duration,
+    ) -> (Outcome, pb::WebhookDelivery) {
+        // The receiver's clock is compared with it.
+        let (began, time) = (Instant::now(), SystemTime::now());
+        let outcome = match (Target::parse(&row.webhook.url), message(&id, &keys, event, time)) {
+            (Ok(target), Some(message)) => self.sender.post(&target, message, patience).await,
+            _ => Outcome::Failed("the event can't be written or signed: see the server's log"),
+        };
+        let outside = Outside::decode(event).unwrap_or_default();
+        let delivery = pb::WebhookDelivery {
+            attempt_time: Some(time.into()),
+            webhook_id: id,
+            event: outside.name,
+            r#type: outside.r#type,
+            attempt: attempt.cast_signed(),
+            code: outcome.code().into(),
+            error: outcome.problem().to_owned(),
+            duration: prost_types::Duration::try_from(began.elapsed()).ok(),
+        };
+        (outcome, delivery)
+    }
+
+    fn note_seen(&self, uid: &str, start_set_by: Revision, position: Position) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(uid.to_owned(), (start_set_by, position));
+    }
+
+    fn forget_seen(&self, uid: &str) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+impl Seen for Webhooks {
+    fn seen(&self, uid: &str, start_set_by: Revision) -> Option<Position> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(uid).filter(|(start, _)| *start == start_set_by).map(|(_, position)| *position)
+    }
+}
+
+/// What a message is signed with.
+struct Signed {
+    id: String,
+    keys: Vec<SigningKey>,
+}
+
+/// What an attempt tells of an event.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Outside {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    uid: String,
+    #[prost(string, tag = "8")]
+    r#type: String,
+}
+
+/// The message that tells of an event now.
+fn message(id: &str, keys: &[SigningKey], event: &[u8], now: SystemTime) -> Option<Message> {
+    let timestamp = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let Some(body) = body::body(event) else {
+        tracing::error!(id, "an event can't be written as JSON");
+        return None;
+    };
+    match signatures::signatures(keys, id, timestamp, &body) {
+        Ok(signatures) => Some(Message { id: id.to_owned(), timestamp, signatures, body }),
+        Err(error @ KeyUnusable) => {
+            tracing::error!(id, %error, "a message can't be signed");
+            None
+        }
+    }
+}
