@@ -179,6 +179,7 @@ mod verify_folder;
 mod versions;
 mod walk;
 mod watch;
+mod webhooks;
 mod work;
 
 pub use admin::{Backup, BackupStep};

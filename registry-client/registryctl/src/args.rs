@@ -175,6 +175,9 @@ pub(crate) enum Command {
     /// Make, change, list, move or consume durable subscriptions: the registry remembers how far the consumer of each is.
     #[command(subcommand)]
     Subscription(crate::subscriptions::Subscription),
+    /// Make, change, list, test or replay webhooks: the registry sends events to a URL.
+    #[command(subcommand)]
+    Webhook(crate::webhooks::Webhook),
     /// List what happened: the audit trail.
     Events(Events),
     /// Show how a version, model or namespace came to be what it is: what changed, when, by whom and why. Of a stage or an alias, such

@@ -40,6 +40,7 @@ mod subscriptions;
 mod tarred;
 mod values;
 mod versions;
+mod webhooks;
 mod withdrawal;
 
 use std::io;
@@ -160,6 +161,7 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Download { name, output } => artifacts::download(context, name, output).await,
         Command::Namespace(command) => namespaces::namespace(context, command).await,
         Command::Subscription(command) => subscriptions::subscription(context, command).await,
+        Command::Webhook(command) => webhooks::webhook(context, command).await,
         Command::Events(command) => events::list(context, command).await,
         Command::History(command) => history::history(context, command).await,
         Command::Watch(command) => events::watch(context, command).await,

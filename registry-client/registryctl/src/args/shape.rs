@@ -5,6 +5,7 @@ use clap::Args as Group;
 use super::{Alias, Args, Command, List};
 use crate::namespaces::Namespace;
 use crate::output::Format;
+use crate::webhooks::Webhook;
 
 /// Of a command that shows resources or events.
 #[derive(Debug, Clone, Copy, Group)]
@@ -33,6 +34,12 @@ impl Args {
             Command::History(command) => Some(command.shape),
             Command::Trend(command) => Some(command.shape),
             Command::Watch(command) => Some(command.shape),
+            Command::Webhook(
+                Webhook::Create { shape, .. }
+                | Webhook::Get { shape, .. }
+                | Webhook::Test { shape, .. }
+                | Webhook::Rotate { shape, .. },
+            ) => Some(*shape),
             _ => self.table().map(|table| table.shape),
         };
         if self.json { Some(Format::Json) } else { shape.and_then(|shape| shape.format) }
@@ -59,6 +66,7 @@ impl Args {
             Command::Status(command) => Some(command.table),
             Command::Usage { table }
             | Command::Namespace(Namespace::List { table, .. })
+            | Command::Webhook(Webhook::List { table, .. } | Webhook::Log { table, .. })
             | Command::Alias(Alias::List { table, .. }) => Some(*table),
             _ => None,
         }
