@@ -14,9 +14,9 @@ TEST_POSTGRES=$(tests/postgres.sh start "$work/postgres")
 TEST_S3=$(tests/garage.sh start "$work/garage")
 export TEST_POSTGRES TEST_S3
 
-step "what is held for those who read nothing, and a server that is stopped in a sweep"
+step "what is held for those who read nothing and for dead receivers of webhooks, and a server that is stopped in a sweep"
 cargo build --release --workspace --bins --locked
-cargo nextest run --release --locked -p registry-tests --run-ignored only --no-capture -E 'test(held::) | test(sweeps::)'
+cargo nextest run --release --locked -p registry-tests --run-ignored only --no-capture -E 'test(held::) | test(sweeps::) | test(webhooks::)'
 
 step "everything that can happen in three sweeps"
 cargo nextest run --release --locked -p registry-server --run-ignored only --no-capture -E 'test(in_three_sweeps)'

@@ -23,7 +23,7 @@ rm -rf build src/*.egg-info
 
 tests=(tests --ignore tests/test_examples.py)
 if [ "${2:-}" = newest ]; then
-    pip install --quiet . pytest scikit-learn mypy ruff grpc-stubs types-protobuf
+    pip install --quiet . pytest scikit-learn standardwebhooks mypy ruff grpc-stubs types-protobuf
     tests=(tests)
 else
     # What is pinned builds it, too.

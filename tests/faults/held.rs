@@ -25,7 +25,7 @@ const STREAMS: usize = 125;
 const COUNTED: Duration = Duration::from_secs(10);
 
 /// What a process takes, in MiB.
-fn resident(server: &ServerProcess, field: &str) -> u64 {
+pub(crate) fn resident(server: &ServerProcess, field: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
     let line = status.lines().find(|line| line.starts_with(field)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024

@@ -52,6 +52,7 @@ mod typos;
 mod uploads;
 mod verify;
 mod walk;
+mod webhooks;
 mod withdrawal;
 mod writer;
 

@@ -52,4 +52,5 @@ mod uploads;
 mod verify;
 mod versions;
 mod watch;
+mod webhooks;
 mod withdrawal;

@@ -86,6 +86,11 @@ fn instance(id: &str, state: &str) -> Json {
     json!({ "instance": { "name": name, "target": "@production", "state": state, "ttl": "3600s" } })
 }
 
+/// A webhook that nothing is sent to.
+fn webhook(id: &str) -> Json {
+    json!({ "webhookId": id, "webhook": { "url": "http://127.0.0.1:9/", "disabled": true } })
+}
+
 /// What the registry is made with, in order.
 fn steps() -> Vec<(&'static str, Json)> {
     let metrics = json!({ "validation": { "values": { "rmse": 0.5, "mae": 0.25, "r2": 0.75 } } });
@@ -130,6 +135,7 @@ fn steps() -> Vec<(&'static str, Json)> {
     ]);
     let old = json!({ "parent": "models/old", "finalize": true, "version": { "tags": { "suite": "contract" } } });
     steps.extend(std::iter::repeat_n(("CreateVersion", old), 3));
+    steps.extend(["spare", "old", "other"].map(|id| ("CreateWebhook", webhook(id))));
     let (outer, long) = (long_namespace(), long_id());
     for (namespace, model, path) in
         [("risk", "score", "a.bin"), ("play", "score", "a.bin"), (&outer, &long, &long_path())]
@@ -251,6 +257,19 @@ pub(crate) fn mutations() -> Vec<Case> {
         case("ReportInstance", instance("a", "INSTANCE_STATE_SERVING"), instance("d", "INSTANCE_STATE_SERVING")),
         case("DeleteInstance", named("models/fraud/instances/a"), named("models/fraud/instances/b")),
         case("CollectGarbage", json!({ "grace": "0s" }), json!({})),
+        case("CreateWebhook", webhook("new"), webhook("newer")),
+        case(
+            "UpdateWebhook",
+            json!({ "webhook": { "name": "webhooks/spare", "description": "x" } }),
+            json!({ "webhook": { "name": "webhooks/spare", "description": "y" } }),
+        ),
+        case("DeleteWebhook", named("webhooks/spare"), named("webhooks/old")),
+        case(
+            "ReplayWebhook",
+            json!({ "name": "webhooks/spare", "afterRevision": 3 }),
+            json!({ "name": "webhooks/spare", "afterRevision": 2 }),
+        ),
+        case("RotateWebhookSecret", named("webhooks/spare"), named("webhooks/old")),
         case("TombstoneRevision", json!({ "revision": 1 }), json!({ "revision": 2 })),
     ]);
     cases
@@ -277,6 +296,7 @@ pub(crate) fn lists() -> Vec<Case> {
         case("ListInstances", under("models/fraud"), under("models/old")),
         case("ListEvents", under("models/old"), under("models/fraud")),
         case("SearchResources", json!({ "query": "contract" }), json!({ "query": "suite" })),
+        case("ListWebhooks", json!({}), json!({ "orderBy": "name desc" })),
         // Has nothing to tell one query from another.
         case("ListUsage", json!({}), Json::Null),
         case("ListSubscriptions", json!({}), Json::Null),

@@ -67,6 +67,7 @@ impl TestServer {
             cache: Memory::of_mib(16),
             // Nothing happens by itself.
             gc_every: Period(Duration::ZERO),
+            webhook_allow: vec!["127.0.0.1".parse().expect("an address")],
             drain: Period::of_secs(0),
             ..Config::default()
         };
