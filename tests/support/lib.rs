@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod expect;
 pub mod gateway;
 pub mod line;
+pub mod printing;
 pub mod process;
 pub mod proxy;
 pub mod restore;

@@ -1,15 +1,14 @@
 //! Those who use the registry.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use registry_client::pb::VersionState;
 use registry_client::{RegistryClient, verify_folder};
+use registry_tests::noise_of;
+use registry_tests::printing::Printing;
 use registry_tests::process::{example, registryctl};
-use registry_tests::{noise_of, soon};
-use tokio::sync::watch;
 
 use super::Ground;
 use crate::verify::Log;
@@ -164,34 +163,6 @@ pub(super) async fn check(client: &RegistryClient, model: &str, published: &[Str
     assert_eq!(promoted.count(), 2 * published.len() - 1, "each was promoted once");
 }
 
-/// A process that prints lines until it is killed.
-struct Printing {
-    child: Child,
-    lines: watch::Receiver<Vec<String>>,
-}
-
-impl Printing {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().expect("it is piped"));
-        let (print, lines) = watch::channel(Vec::new());
-        std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                print.send_modify(|lines: &mut Vec<String>| lines.push(line));
-            }
-        });
-        Self { child, lines }
-    }
-}
-
-impl Drop for Printing {
-    fn drop(&mut self) {
-        // Both fail if it has ended, which those see who wait for its lines.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// The example that keeps what is in production in a folder, as services do.
 pub(super) struct Follower {
     process: Printing,
@@ -203,13 +174,13 @@ impl Follower {
         let mut command = Command::new(example("serve_production"));
         let folder = ground.folder.join("served").join(model.rsplit('/').next().unwrap());
         command.arg(model).arg(folder).env("MODEL_REGISTRY_ENDPOINT", &ground.endpoint);
-        Self { process: Printing::start(command), model: model.to_owned() }
+        Self { process: Printing::start(&mut command), model: model.to_owned() }
     }
 
     pub(super) async fn serves_what_is_in_production(mut self, client: &RegistryClient) {
         let production = client.get_version(format!("{}@production", self.model)).await.unwrap().name;
         let expected = format!("serving {production}");
-        soon(self.process.lines.wait_for(|lines| lines.last() == Some(&expected))).await.expect("it goes on");
+        self.process.until(|lines| lines.last() == Some(&expected)).await;
     }
 }
 
@@ -218,14 +189,12 @@ pub(super) struct Watcher(Printing);
 
 impl Watcher {
     pub(super) fn start(endpoint: &str) -> Self {
-        let mut command = registryctl(endpoint);
-        command.args(["--json", "watch", "--after", "0"]);
-        Self(Printing::start(command))
+        Self(Printing::start(registryctl(endpoint).args(["--json", "watch", "--after", "0"])))
     }
 
     pub(super) async fn assert_saw(mut self, log: &Log) {
         let expected = log.names();
-        let lines = soon(self.0.lines.wait_for(|lines| lines.len() >= expected.len())).await.expect("it goes on");
+        let lines = self.0.until(|lines| lines.len() >= expected.len()).await;
         let name = |line: &String| -> String {
             let event: serde_json::Value = serde_json::from_str(line).unwrap();
             event["name"].as_str().unwrap().to_owned()
