@@ -98,9 +98,10 @@ impl RegistryClient {
 
     /// The same client, which asks every server once, and waits no longer than this for an answer.
     pub(crate) fn impatient(&self, timeout: Duration) -> Self {
-        let Shared { pool, headers, retry, .. } = &*self.shared;
+        let Shared { pool, headers, retry, traces, .. } = &*self.shared;
         let retry = RetryPolicy { patience: Duration::ZERO, ..retry.clone() };
-        Self::new(Shared { pool: Arc::clone(pool), headers: headers.clone(), timeout: Some(timeout), retry })
+        let (pool, timeout, traces) = (Arc::clone(pool), Some(timeout), *traces);
+        Self::new(Shared { pool, headers: headers.clone(), timeout, retry, traces })
     }
 
     /// A message with the headers that every request has.

@@ -60,8 +60,9 @@ impl Thread {
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
+                let client = patient(&endpoint);
                 tokio::select! {
-                    () = consume(&patient(&endpoint), &elsewhere) => {}
+                    () = consume(&client, &elsewhere) => {}
                     _ = killed.wait_for(|killed| *killed) => {}
                 }
             });

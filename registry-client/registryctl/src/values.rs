@@ -38,6 +38,7 @@ named!(
     PlaceType: "PLACE_TYPE_",
     ConsumptionState: "CONSUMPTION_STATE_",
     InstanceState: "INSTANCE_STATE_",
+    WebhookSigning: "WEBHOOK_SIGNING_",
 );
 
 /// All values but the unspecified one. Those of the contract have small numbers.
