@@ -133,6 +133,10 @@
 //! How patience is kept from becoming load, and what else there is against servers that fail: hedged reads, a token from a file, metrics
 //! and traces by one call of the [`Builder`] each, and all of it as tower layers for other clients, is in [`resilience`].
 
+#[cfg(doctest)]
+#[doc = include_str!("../docs/follow.md")]
+mod guide_to_following {}
+
 mod admin;
 mod artifacts;
 mod balance;

@@ -15,6 +15,7 @@ mod deletion;
 mod encryption;
 mod errors;
 mod events;
+mod examples;
 mod filters;
 mod folders;
 mod follow;
