@@ -4,6 +4,7 @@ mod about;
 mod bench;
 mod fields;
 mod files;
+mod follow;
 mod lists;
 mod names;
 mod past;
@@ -26,6 +27,7 @@ pub(crate) use self::about::{
 pub(crate) use self::bench::{Bench, Figure};
 pub(crate) use self::fields::Fields;
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
+pub(crate) use self::follow::{Each, Follow};
 pub(crate) use self::lists::{Events, List, Parent, Status, Watch, time};
 pub(crate) use self::names::{command, parse};
 pub(crate) use self::past::{AsOf, History};
@@ -183,8 +185,12 @@ pub(crate) enum Command {
     /// Show how a version, model or namespace came to be what it is: what changed, when, by whom and why. Of a stage or an alias, such
     /// as `fraud@production`: which versions held it, from when to when.
     History(History),
-    /// Print what happens, as it happens.
+    /// Print what happens, as it happens, or run a command for each event.
     Watch(Watch),
+    /// Keep what is behind a name at hand, such as the version in production: fetch each version that comes, point a link at it, and
+    /// run a command: one that tells a service to load it, or with --restart the service itself. Ends by Ctrl-C or SIGTERM, which the
+    /// command gets as well; or when the service ends, with its exit code.
+    Follow(Follow),
     /// Show what each server at --endpoint says of itself: version, store, newest revision, archive. Fails with exit code 6 if one
     /// does not answer, or can't serve. With a model: which instance runs which version of it, which should, who lags, and why.
     Status(Status),

@@ -1,5 +1,7 @@
 //! `events` and `watch`.
 
+mod each;
+
 use futures::TryStreamExt as _;
 use registry_client::{Error, WatchItem, known, pb};
 
@@ -73,7 +75,10 @@ pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failu
         watch = watch.from_snapshot();
     }
     let mut items = watch.stream();
-    let mut away = false;
+    if !command.each.exec.is_empty() {
+        return each::each(command.each, context.out.json, items, shown).await;
+    }
+    let mut connection = Connection::default();
     loop {
         let item = tokio::select! {
             item = items.try_next() => item?,
@@ -87,19 +92,33 @@ pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failu
                     .filter(|found| shown(found))
                     .try_for_each(|found| context.out.message("Event", found, event))?;
             }
-            Some(WatchItem::Disconnected { reason }) => {
-                away = true;
+            Some(item) => connection.tell(&item),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// What is known of a watch's connection.
+#[derive(Debug, Default)]
+struct Connection {
+    away: bool,
+}
+
+impl Connection {
+    /// Says what a watch tells of it.
+    fn tell(&mut self, item: &WatchItem) {
+        match item {
+            WatchItem::Disconnected { reason } => {
+                self.away = true;
                 note(&format!("disconnected, and waiting for the registry: {reason}"));
             }
-            Some(WatchItem::Created { .. }) if !away => {}
-            Some(WatchItem::Created { .. }) => note("connected"),
-            Some(WatchItem::Resumed { revision }) => {
+            WatchItem::Created { .. } if self.away => note("connected"),
+            WatchItem::Resumed { revision } => {
                 note(&format!("connected again: all that happened after revision {revision} follows"));
             }
-            Some(WatchItem::SnapshotRestarted { .. }) => note("connected again: the snapshot begins anew"),
-            // A bookmark: nothing happened.
-            Some(_) => {}
-            None => return Ok(()),
+            WatchItem::SnapshotRestarted { .. } => note("connected again: the snapshot begins anew"),
+            // Events, or a bookmark: nothing happened.
+            _ => {}
         }
     }
 }

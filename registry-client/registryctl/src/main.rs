@@ -9,6 +9,7 @@ mod events;
 mod failure;
 mod filling;
 mod folder;
+mod follow;
 mod garbage;
 mod hints;
 mod history;
@@ -31,6 +32,7 @@ mod promotion;
 mod prune;
 mod publish;
 mod rollout;
+mod run;
 mod search;
 mod select;
 mod set;
@@ -164,6 +166,7 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Webhook(command) => webhooks::webhook(context, command).await,
         Command::Events(command) => events::list(context, command).await,
         Command::History(command) => history::history(context, command).await,
+        Command::Follow(command) => follow::follow(context, command).await,
         Command::Watch(command) => events::watch(context, command).await,
         Command::Backup(command) => admin::backup(context, command).await,
         Command::Verify(command) => admin::verify(context, command.skip_artifacts).await,

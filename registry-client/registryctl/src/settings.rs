@@ -17,6 +17,9 @@ pub(crate) const ACTOR: &str = "MODEL_REGISTRY_ACTOR";
 /// Whoever is logged in. A container, a unit of systemd, cron or CI may have one of them, or none.
 const LOGINS: [&str; 2] = ["USER", "LOGNAME"];
 
+/// What is logged unless `RUST_LOG` says otherwise. What a follower has to tell is told by `follow`.
+const LOG: &str = "warn,registry_client::follow=off";
+
 /// Where a registry is unless something else is said.
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:50051";
 
@@ -92,11 +95,11 @@ fn uid() -> Option<u32> {
 /// Logs to standard error, as much as `RUST_LOG` says.
 pub(crate) fn log() -> Result<(), Failure> {
     let filter = match variable("RUST_LOG")?.map(EnvFilter::try_new) {
-        None => EnvFilter::new("warn"),
+        None => EnvFilter::new(LOG),
         Some(Ok(filter)) => filter,
         Some(Err(error)) => {
             note(&format!("RUST_LOG is not used: {error}"));
-            EnvFilter::new("warn")
+            EnvFilter::new(LOG)
         }
     };
     tracing_subscriber::fmt().with_writer(LogToStderr::default).with_ansi(false).with_env_filter(filter).init();

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use registry_client::pb::VersionState;
 use registry_client::{RegistryClient, verify_folder};
-use registry_tests::noise_of;
 use registry_tests::printing::Printing;
-use registry_tests::process::{example, registryctl};
+use registry_tests::process::registryctl;
+use registry_tests::noise_of;
 
 use super::Ground;
 use crate::verify::Log;
@@ -163,7 +162,7 @@ pub(super) async fn check(client: &RegistryClient, model: &str, published: &[Str
     assert_eq!(promoted.count(), 2 * published.len() - 1, "each was promoted once");
 }
 
-/// The example that keeps what is in production in a folder, as services do.
+/// `registryctl follow`, which keeps what is in production at hand, as services do.
 pub(super) struct Follower {
     process: Printing,
     model: String,
@@ -171,16 +170,18 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) fn start(ground: &Ground, model: &str) -> Self {
-        let mut command = Command::new(example("serve_production"));
-        let folder = ground.folder.join("served").join(model.rsplit('/').next().unwrap());
-        command.arg(model).arg(folder).env("MODEL_REGISTRY_ENDPOINT", &ground.endpoint);
+        let mut command = registryctl(&ground.endpoint);
+        command.args(["--json", "follow", &format!("{model}@production"), "--cache"]).arg(ground.folder.join("cache"));
         Self { process: Printing::start(&mut command), model: model.to_owned() }
     }
 
     pub(super) async fn serves_what_is_in_production(mut self, client: &RegistryClient) {
         let production = client.get_version(format!("{}@production", self.model)).await.unwrap().name;
-        let expected = format!("serving {production}");
-        self.process.until(|lines| lines.last() == Some(&expected)).await;
+        let is = |line: &String| {
+            let status: serde_json::Value = serde_json::from_str(line).unwrap();
+            status["state"] == "SERVING" && status["serving"] == serde_json::json!([production])
+        };
+        self.process.until(|lines| lines.last().is_some_and(is)).await;
     }
 }
 

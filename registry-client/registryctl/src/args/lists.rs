@@ -8,7 +8,7 @@ use clap::builder::NonEmptyStringValueParser;
 use registry_client::{Name, known};
 
 use super::values::{Open, at_least_one};
-use super::{AsOf, Fields, Shape, TableShape, names};
+use super::{AsOf, Each, Fields, Shape, TableShape, names};
 use crate::select::Select;
 
 #[derive(Debug, Group)]
@@ -92,6 +92,8 @@ pub(crate) struct Watch {
     /// Begin with what there is.
     #[arg(long)]
     pub(crate) snapshot: bool,
+    #[command(flatten)]
+    pub(crate) each: Each,
     #[command(flatten)]
     pub(crate) shape: Shape,
 }

@@ -28,7 +28,7 @@ pub(crate) struct Arrival {
 }
 
 /// A length of time with its unit.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
