@@ -1,14 +1,18 @@
 //! The server: opens the stores, serves, and drains.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::transport::Server as Transport;
+use tonic::transport::server::Connected;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -112,6 +116,23 @@ impl Server {
     /// # Errors
     /// If the network fails.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let Config { max_connections: most, connection_idle: idle, .. } = &self.config;
+        let limits = Limits { most: *most, handshake: HANDSHAKE, idle: idle.0 };
+        self.serve_on(connections::accept(listener, limits.within_open_files()), stop).await
+    }
+
+    /// The same on connections that something else makes, such as pipes inside a process. Limits of connections are its own.
+    ///
+    /// # Errors
+    /// If the network fails.
+    pub async fn serve_on<IO>(
+        self,
+        connections: impl Stream<Item = io::Result<IO>>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), ServeError>
+    where
+        IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
         let Self { config, about, stores, registry, shipper, webhooks } = self;
         let (drain, draining) = watch::channel(false);
         let (give_up, ending) = watch::channel(false);
@@ -152,7 +173,6 @@ impl Server {
             .add_service(reflection().build_v1alpha()?.accept_compressed(Gzip).accept_compressed(Zstd));
         let capacity = Capacity { calls: config.max_calls, uploads: config.max_uploads, streams: config.max_streams };
         let calls = CallLayer::new(capacity, config.call_timeout.0);
-        let limits = Limits { most: config.max_connections, handshake: HANDSHAKE, idle: config.connection_idle.0 };
         let mut stopping = draining;
         let serving = Transport::builder()
             .layer(calls)
@@ -162,7 +182,7 @@ impl Server {
             .max_concurrent_streams(STREAMS)
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .add_routes(routes)
-            .serve_with_incoming_shutdown(connections::accept(listener, limits.within_open_files()), async move {
+            .serve_with_incoming_shutdown(connections, async move {
                 // An error means that the sender is gone, and so is the server.
                 let _ = stopping.wait_for(|draining| *draining).await;
             });
