@@ -70,7 +70,7 @@ impl RegistryClient {
 
     /// The last 50 attempts of a webhook, newest first.
     pub fn list_webhook_deliveries(&self, name: impl Into<String>) -> Call<pb::ListWebhookDeliveriesRequest> {
-        self.call(pb::ListWebhookDeliveriesRequest { parent: named(name), ..Default::default() })
+        self.call(pb::ListWebhookDeliveriesRequest { parent: named(name) })
     }
 }
 

@@ -56,7 +56,6 @@ async fn sent(client: &RegistryClient) -> Webhook {
 async fn a_receiver_gets_every_event_it_asked_for_once_in_order_and_signed() {
     let server = server().await;
     let client = server.client();
-    model(&client, "models/other").await;
     let mut receiver = Receiver::start(Answer::code(204)).await;
     let webhook = client
         .create_webhook("hook", receiver.url())
@@ -162,8 +161,8 @@ async fn both_secrets_sign_after_a_rotation_and_only_those_who_made_them_see_the
     let server = server().await;
     let client = server.client();
     let mut receiver = Receiver::start(Answer::code(200)).await;
-    let id = Uuid::now_v7().to_string();
-    let create = || client.create_webhook("hook", receiver.url()).types(["model.created"]).request_id(&id);
+    let id = Uuid::now_v7();
+    let create = || client.create_webhook("hook", receiver.url()).types(["model.created"]).request_id(id);
     let old = create().await.unwrap().secret;
     assert_eq!(create().await.unwrap().secret, old);
     let new = client.rotate_webhook_secret("hook").await.unwrap().secret;

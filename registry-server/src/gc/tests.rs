@@ -1,7 +1,7 @@
 //! Sweeps that were left in the middle, and those who meet them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use registry_common::chunks::Chunk;
@@ -31,6 +31,7 @@ use crate::rules::names::{ARTIFACTS, Name, VERSIONS};
 use crate::rules::quota::Limits;
 use crate::store::Store;
 use crate::store::sled::SledStore;
+use crate::webhooks::Webhooks;
 
 const VERSION: &str = "models/fraud/versions/1";
 const PLAN: Plan = Plan { dry_run: false, grace: Duration::ZERO, keep_requests: Duration::MAX, keep_log: None };
@@ -123,11 +124,13 @@ impl Setting {
 }
 
 fn services(registry: &Registry) -> Services {
+    // It reads the system's authorities: once is enough.
+    static WEBHOOKS: LazyLock<Webhooks> = LazyLock::new(|| Webhooks::new(&[]).expect("there is TLS"));
     let stopping = Stopping { draining: watch::channel(false).1, ending: watch::channel(false).1 };
     let watching =
         Watching { bookmark_every: LONG, snapshot_patience: LONG, turns: Arc::new(tokio::sync::Semaphore::new(1)) };
     let about = About::new(&Config::default(), uuid::Uuid::nil(), false);
-    Services::new(registry.clone(), about, stopping, LONG, PLAN, watching)
+    Services::new(registry.clone(), about, stopping, LONG, PLAN, watching, WEBHOOKS.clone())
 }
 
 fn assert_running(collected: Result<pb::CollectGarbageReport, Error>) {

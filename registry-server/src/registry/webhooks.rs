@@ -292,7 +292,7 @@ impl Mutation for UpdateWebhook {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let (before, mut after) = self.0.changed(tx).await?;
         if after.webhook.url.is_empty() {
-            return Err(Error::field("webhook.url", ErrorReason::FieldRequired, "is required"));
+            return Err(Error::field("webhook.url", ErrorReason::FieldInvalid, "must not be empty"));
         }
         if before.webhook.parent != after.webhook.parent {
             parent_must_exist(tx, &after.webhook).await?;

@@ -51,7 +51,18 @@ fn writers() -> Vec<(&'static str, Json, Json)> {
         let create: &str = format!("Create{kind}").leak();
         [(create, with_id(kind, "new"), special(kind)), (format!("Update{kind}").leak(), json!({}), update)]
     });
+    let chosen = json!({ "parent": "", "types": ["version.created"], "filter": "" });
+    let webhook = |url: &str| {
+        let mut webhook = chosen.clone();
+        webhook["url"] = json!(url);
+        webhook
+    };
+    let secret = json!(format!("whsec_{}", "BwcH".repeat(8)));
+    let mut signed = webhook("http://127.0.0.1:9/");
+    (signed["secret"], signed["signing"]) = (secret, json!("WEBHOOK_SIGNING_HMAC_SHA256"));
     let own = [
+        ("CreateWebhook", json!({ "webhookId": "new" }), signed),
+        ("UpdateWebhook", json!({}), named(webhook("http://127.0.0.1:10/"), "webhooks/spare")),
         ("CreateVersion", json!({ "parent": "models/fraud" }), version.clone()),
         ("UpdateVersion", json!({}), named(version, "namespaces/default/models/fraud/versions/5")),
         ("ReportInstance", json!({}), instance),
