@@ -339,5 +339,7 @@ async fn a_webhook_that_is_deleted_is_gone_for_good() {
     model(&client, "models/o").await;
     let received = soon(receiver.take(1)).await;
     assert_eq!(received[0].json["data"]["resourceName"], "namespaces/default/models/o");
+    // It is noted when the receiver has answered.
+    sent(&client).await;
     assert_eq!(log(&client).await.len(), 1);
 }

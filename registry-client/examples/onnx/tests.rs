@@ -94,7 +94,7 @@ fn what_can_not_be_scored_right_is_refused() {
             "the operator Normalizer in this place is not supported",
         ),
         (|model| attribute(model, "post_transform").s = b"PROBIT".to_vec(), "PROBIT is not supported"),
-        (|model| drop(attribute(model, "coefficients").floats.pop()), "59 coefficients for 2 rows is not supported"),
+        (|model| attribute(model, "coefficients").floats.truncate(59), "59 coefficients for 2 rows is not supported"),
         (|model| attribute(model, "intercepts").floats.push(0.0), "intercepts: 3 values where 2 belong"),
         (|model| attribute(model, "classlabels_ints").ints.clear(), "60 coefficients for 0 rows is not supported"),
     ] {

@@ -172,7 +172,8 @@ fn reports(instances: &[pb::Instance], status: &FollowStatus) -> Vec<pb::Instanc
         FollowState::Failed => pb::InstanceState::Failed,
     };
     let error = status.error.as_deref().unwrap_or_default();
-    let error = &error[..error.floor_char_boundary(ERROR_BYTES)];
+    let end = (0..=ERROR_BYTES.min(error.len())).rev().find(|end| error.is_char_boundary(*end));
+    let error = &error[..end.unwrap_or(0)];
     let at = |versions: &[String], at: usize| versions.get(at).cloned().unwrap_or_default();
     let report = |(place, instance): (usize, &pb::Instance)| pb::Instance {
         desired_version: at(&status.desired, place),

@@ -13,13 +13,16 @@ use tonic::transport::{Channel, Endpoint, Uri};
 /// What may be under way in each direction of half a connection.
 const BUFFER: usize = 256 << 10;
 
+/// Connections, each of which ends with how many bytes went either way.
+type Carried = JoinSet<io::Result<(u64, u64)>>;
+
 /// What connects clients with the server.
 #[derive(Debug, Clone)]
 pub(crate) struct Wire {
     /// The server's ends of new connections.
     accepted: mpsc::UnboundedSender<io::Result<DuplexStream>>,
     /// What carries the bytes; `None` while it is cut.
-    carried: Arc<Mutex<Option<JoinSet<io::Result<(u64, u64)>>>>>,
+    carried: Arc<Mutex<Option<Carried>>>,
 }
 
 impl Wire {

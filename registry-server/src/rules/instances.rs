@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 /// How long an instance may be silent that does not say.
 pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(60);
 /// How long instances may ask to be.
-pub(crate) const TTLS: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(1);
+pub(crate) const TTLS: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(3600);
 /// How much later than it meant to a server may look again without having been away.
 const LATE: Duration = Duration::from_secs(1);
 

@@ -60,7 +60,11 @@ fn writers() -> Vec<(&'static str, Json, Json)> {
     let secret = json!(format!("whsec_{}", "BwcH".repeat(8)));
     let mut signed = webhook("http://127.0.0.1:9/");
     (signed["secret"], signed["signing"]) = (secret, json!("WEBHOOK_SIGNING_HMAC_SHA256"));
+    let mut subscription = chosen.clone();
+    subscription["leaseDuration"] = json!("7s");
     let own = [
+        ("CreateSubscription", json!({ "subscriptionId": "new" }), subscription.clone()),
+        ("UpdateSubscription", json!({}), named(subscription, "subscriptions/a")),
         ("CreateWebhook", json!({ "webhookId": "new" }), signed),
         ("UpdateWebhook", json!({}), named(webhook("http://127.0.0.1:10/"), "webhooks/spare")),
         ("CreateVersion", json!({ "parent": "models/fraud" }), version.clone()),

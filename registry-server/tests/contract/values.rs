@@ -222,6 +222,8 @@ fn names(of: &str, of_children: bool) -> Vec<String> {
         "models/fraud/versions/4/artifacts/a.bin",
     ];
     let instances = ["models/fraud/instances/a", "models/fraud/instances/new", "models/gone/instances/a"];
+    let subscriptions = ["subscriptions/a", "subscriptions/new", "subscriptions/b"];
+    let webhooks = ["webhooks/spare", "webhooks/new", "webhooks/old"];
     let events = [
         "events/1-0",
         "events/0-0",
@@ -236,6 +238,8 @@ fn names(of: &str, of_children: bool) -> Vec<String> {
         (Some("Version"), false) | (Some("Artifact"), true) => (&versions, 3),
         (Some("Artifact"), false) => (&artifacts, 4),
         (Some("Event"), false) => (&events, 0),
+        (Some("Subscription"), false) => (&subscriptions, 0),
+        (Some("Webhook"), false) => (&webhooks, 0),
         _ if of == "*" => (&[&namespaces[..], &models, &versions].concat(), 3),
         _ => panic!("no names of the type {of}"),
     };

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use registry_client::pb::VersionState;
 use registry_client::{RegistryClient, verify_folder};
+use registry_tests::noise_of;
 use registry_tests::printing::Printing;
 use registry_tests::process::registryctl;
-use registry_tests::noise_of;
 
 use super::Ground;
 use crate::verify::Log;

@@ -2,13 +2,15 @@
 
 use super::*;
 
+type Value = Option<&'static [u8]>;
+
 pub(in crate::store) async fn a_slate_is_swapped_by_one_at_a_time<B: Backend>() {
     let backend = B::open().await;
     let store = backend.store();
     let swap = async |old: Option<&[u8]>, new: Option<&[u8]>| store.slate_swap(b"c/1", old, new).await.unwrap();
     assert_eq!(store.slate_get(b"c/1").await.unwrap(), None);
     // What is thought to be there, what is to be there, whether it is.
-    let steps: [(Option<&[u8]>, Option<&[u8]>, bool); 10] = [
+    let steps: [(Value, Value, bool); 10] = [
         (Some(b"a"), Some(b"b"), false),
         (None, None, true),
         (None, Some(b"a"), true),
