@@ -152,7 +152,6 @@ mod endpoint;
 mod error;
 mod folder;
 mod follow;
-mod host;
 mod instances;
 mod items;
 mod lifecycle;

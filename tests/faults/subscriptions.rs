@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use registry_client::{Consumed, RegistryClient};
 use registry_tests::process::ServerProcess;
-use registry_tests::{PATIENCE, events, is_of, until};
+use registry_tests::{events, is_of, soon};
 use tokio::sync::watch;
 
 use crate::patient;
@@ -27,6 +27,8 @@ const LISTEN: &str = "127.0.0.3:0";
 #[derive(Default)]
 struct Elsewhere {
     written: Mutex<Vec<(i64, i64)>>,
+    /// The newest revision of these.
+    reached: watch::Sender<i64>,
     refused: AtomicUsize,
     /// Somebody is to stop for longer than a lease.
     pause: AtomicBool,
@@ -40,11 +42,8 @@ impl Elsewhere {
             return false;
         }
         written.push((epoch, revision));
+        self.reached.send_modify(|reached| *reached = revision.max(*reached));
         true
-    }
-
-    fn reached(&self) -> i64 {
-        self.written.lock().unwrap().iter().map(|(_, revision)| *revision).max().unwrap_or(0)
     }
 }
 
@@ -109,6 +108,7 @@ async fn consumers_miss_nothing_and_are_never_two_at_a_time() {
     let client = patient(&endpoint);
     client.create_subscription("scorer").types(["model.created"]).lease(LEASE).await.unwrap();
     let elsewhere = Arc::new(Elsewhere::default());
+    let mut reached = elsewhere.reached.subscribe();
     let start = || Thread::start(endpoint.clone(), Arc::clone(&elsewhere));
     let mut consumers: Vec<_> = (0..CONSUMERS).map(|_| start()).collect();
     let (stop, stopped) = watch::channel(false);
@@ -116,7 +116,7 @@ async fn consumers_miss_nothing_and_are_never_two_at_a_time() {
 
     let rounds = std::env::var("TEST_CONSUMPTIONS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     for round in 0..rounds {
-        let before = elsewhere.reached();
+        let before = *reached.borrow_and_update();
         match round % 4 {
             0 => {
                 server.kill();
@@ -133,21 +133,14 @@ async fn consumers_miss_nothing_and_are_never_two_at_a_time() {
             }
         }
         // It goes on.
-        until(PATIENCE, async || {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            (elsewhere.reached() > before && !elsewhere.pause.load(Ordering::Relaxed)).then_some(())
-        })
-        .await;
+        let goes_on = reached.wait_for(|reached| *reached > before && !elsewhere.pause.load(Ordering::Relaxed));
+        soon(goes_on).await.unwrap();
     }
     stop.send_replace(true);
     writing.await.unwrap();
     let created: Vec<_> = events(&client).await.into_iter().filter(|event| is_of(event, &["model.created"])).collect();
     let created: Vec<_> = created.iter().map(|event| event.revision).collect();
-    until(PATIENCE, async || {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        (elsewhere.reached() == *created.last()?).then_some(())
-    })
-    .await;
+    soon(reached.wait_for(|reached| created.last() == Some(reached))).await.unwrap();
     consumers.into_iter().for_each(Thread::kill);
     let written = elsewhere.written.lock().unwrap().clone();
     println!(
@@ -172,12 +165,13 @@ async fn consumers_miss_nothing_and_are_never_two_at_a_time() {
     assert!(server.terminate().success());
 }
 
-/// Makes models, as fast as the registry does, until it is told to stop.
+/// Makes models, one every few milliseconds, until it is told to stop.
 async fn write(client: RegistryClient, stopped: watch::Receiver<bool>) {
     let mut number = 0;
     while !*stopped.borrow() {
         number += 1;
         client.create_model(format!("m{number}")).await.unwrap();
+        // The pace of the load, which consumers keep up with.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

@@ -215,6 +215,8 @@ async fn subscriptions_are_changed_listed_and_deleted() {
     let listed = client.list_subscriptions().await.unwrap().subscriptions;
     let states: Vec<_> = listed.iter().map(|one| (&*one.name, one.consumption.as_ref().unwrap().state())).collect();
     assert_eq!(states, [("subscriptions/b", ConsumptionState::Idle), (NAME, ConsumptionState::Idle)]);
+    let elsewhere = Subscription { name: "scorer".into(), parent: model("none"), ..Default::default() };
+    refused(&server, client.update_subscription(elsewhere), Code::NotFound, ErrorReason::ResourceNotFound).await;
     // A consumer hears that it is gone, and one that comes later.
     let mut consumer = client.consume("scorer");
     assert!(matches!(soon(consumer.next()).await.unwrap(), Consumed::Active { .. }));

@@ -35,7 +35,7 @@ impl RegistryClient {
     /// ```
     pub fn consume(&self, subscription: impl Into<String>) -> Consumer {
         let name = named(subscription);
-        let consumer = format!("{}-{}", crate::host::name(), std::process::id());
+        let consumer = format!("{}-{}", whoami::hostname().unwrap_or_default(), std::process::id());
         Consumer::new(self.clone(), name, consumer)
     }
 }

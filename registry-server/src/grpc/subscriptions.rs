@@ -9,7 +9,7 @@ use super::Services;
 use super::call::{List, Messages, Reply, until};
 use crate::error::Violations;
 use crate::registry::standard::{Remove, Update};
-use crate::registry::subscriptions::{Consumer, CreateSubscription, MoveSubscription, Start};
+use crate::registry::subscriptions::{Consumer, CreateSubscription, MoveSubscription, Start, UpdateSubscription};
 use crate::registry::validate;
 use crate::rules::names::{Name, SUBSCRIPTIONS, check_id};
 
@@ -57,7 +57,9 @@ impl SubscriptionService for Services {
     async fn update_subscription(&self, request: Request<pb::UpdateSubscriptionRequest>) -> Reply<pb::Subscription> {
         self.act(
             request,
-            |request, found| Update::<pb::Subscription>::new(request.subscription, request.update_mask.as_ref(), found),
+            |request, found| {
+                Update::new(request.subscription, request.update_mask.as_ref(), found).map(UpdateSubscription)
+            },
             |registry, intent, update| async move { registry.change_subscription(intent, update).await },
         )
         .await

@@ -1,6 +1,6 @@
 //! Which limits a method has.
 
-use registry_proto::rpc::Request as _;
+use registry_proto::rpc::{Request as _, is_read};
 use registry_proto::v1 as pb;
 
 /// What a call costs the server, as far as that can be told from its method.
@@ -30,18 +30,17 @@ const STREAMS: &[&str] = &[
     pb::CollectGarbageRequest::PATH,
     pb::ScrubRequest::PATH,
 ];
-const READS: &[&str] =
-    &["Get", "List", "BatchGet", "Compare", "Find", "Search", "Count", "Aggregate", "Acknowledge", "Test"];
+/// Those that only note how far their caller is, or try something out.
+const NOTES: &[&str] = &[pb::AcknowledgeRequest::PATH, pb::TestWebhookRequest::PATH];
 
 impl Kind {
     /// The kind of the method with this path.
     pub(super) fn of(path: &str) -> Self {
-        let method = path.rsplit('/').next().unwrap_or_default();
         match path {
             path if path.starts_with("/grpc.health.v1.Health/") => Self::Health,
             path if UPLOADS.contains(&path) => Self::Upload,
             path if STREAMS.contains(&path) || path.starts_with("/grpc.reflection.") => Self::Stream,
-            _ if READS.iter().any(|read| method.starts_with(read)) => Self::Read,
+            path if is_read(path) || NOTES.contains(&path) => Self::Read,
             _ => Self::Change,
         }
     }

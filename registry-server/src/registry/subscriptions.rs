@@ -16,7 +16,7 @@ use super::events::Selection;
 use super::kinds::kind;
 use super::lists::{Listed, Page};
 use super::resource::{Resource, exists};
-use super::standard::Remove;
+use super::standard::{Remove, Update};
 use super::transaction::{Records as _, Tx, decode, event, event_of};
 use super::{Committed, Intent, Mutation, Registry, facts, validate};
 use crate::error::{Error, Violations};
@@ -223,6 +223,30 @@ async fn parent_must_exist(tx: &Tx<'_>, subscription: &pb::Subscription) -> Resu
     match Name::parse_scope(&subscription.parent) {
         Ok(Some(parent)) => tx.store.parent_must_exist(&parent).await,
         _ => Ok(()),
+    }
+}
+
+/// New values for some fields of a subscription.
+pub(crate) struct UpdateSubscription(pub(crate) Update<pb::Subscription>);
+
+#[async_trait]
+impl Mutation for UpdateSubscription {
+    type Answer = pb::Subscription;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
+        let (before, after) = self.0.changed(tx).await?;
+        if before.parent != after.parent {
+            parent_must_exist(tx, &after).await?;
+        }
+        tx.write(event_of::<pb::Subscription>("updated"), Some(before), after).await.map(drop)
+    }
+
+    fn answer(committed: Committed) -> Result<Self::Answer, Error> {
+        Update::<pb::Subscription>::answer(committed)
+    }
+
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        self.0.reads()
     }
 }
 
