@@ -2,6 +2,7 @@
 
 mod about;
 mod bench;
+mod choice;
 mod fields;
 mod files;
 mod follow;
@@ -25,6 +26,7 @@ pub(crate) use self::about::{
     Bases, Common, CreateVersion, Draft, Finalize, IfMatch, OfModel, OfVersion, Set, Tag, TagChange, Titled,
 };
 pub(crate) use self::bench::{Bench, Figure};
+pub(crate) use self::choice::Choice;
 pub(crate) use self::fields::Fields;
 pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
 pub(crate) use self::follow::{Each, Follow};

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use clap::{ArgGroup, Subcommand};
-use registry_client::{Consumed, Name, pb};
+use registry_client::{Consumed, Consumer, pb};
 
-use crate::args::{Shape, TableShape};
+use crate::args::{Choice, Shape, TableShape};
+use crate::interrupt::asked_to_end;
 use crate::output::{Column, Lines, count, event, fields, first, last, minute, note, page_size, time};
 use crate::values::short;
 use crate::{Context, Failure};
@@ -18,6 +19,8 @@ pub(crate) enum Subscription {
         id: String,
         #[command(flatten)]
         choice: Choice,
+        #[command(flatten)]
+        lease: LeaseLength,
         /// Begin behind this revision; 0 is the whole log.
         #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(i64).range(0..))]
         after: Option<i64>,
@@ -30,6 +33,8 @@ pub(crate) enum Subscription {
         id: String,
         #[command(flatten)]
         choice: Choice,
+        #[command(flatten)]
+        lease: LeaseLength,
     },
     /// Show a subscription, and how far its consumer is.
     Get {
@@ -78,55 +83,31 @@ pub(crate) enum Subscription {
     },
 }
 
-/// What a subscription is to.
+/// How long a consumer has the lease without a word from it.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Choice {
-    /// Only what happens to this namespace, model or version (by its number), and all below it.
-    #[arg(long = "of", value_name = "NAME")]
-    parent: Option<Name>,
-    /// Only events of this type, or of all types of a kind as in `version.*`; may be given several times.
-    #[arg(long = "type", value_name = "TYPE")]
-    types: Vec<String>,
-    /// Only events that meet this condition in CEL over `event`; empty for none.
-    #[arg(long, value_name = "CONDITION", allow_hyphen_values = true)]
-    filter: Option<String>,
+pub(crate) struct LeaseLength {
     /// How long a consumer has the lease without a word from it, such as 30s: what its crash costs until another one takes over.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     lease: Option<Duration>,
-    /// What it is for; empty for nothing.
-    #[arg(long)]
-    description: Option<String>,
 }
 
-impl Choice {
-    /// The fields that were given, and their names.
-    fn given(self, name: String) -> (pb::Subscription, Vec<&'static str>) {
-        let Self { parent, types, filter, lease, description } = self;
-        let given = [
-            ("parent", parent.is_some()),
-            ("types", !types.is_empty()),
-            ("filter", filter.is_some()),
-            ("lease_duration", lease.is_some()),
-            ("description", description.is_some()),
-        ];
-        let subscription = pb::Subscription {
-            name,
-            parent: parent.map(Into::into).unwrap_or_default(),
-            types,
-            filter: filter.unwrap_or_default(),
-            lease_duration: lease.and_then(|lease| lease.try_into().ok()),
-            description: description.unwrap_or_default(),
-            ..Default::default()
-        };
-        (subscription, given.into_iter().filter_map(|(field, given)| given.then_some(field)).collect())
+/// A subscription of what was given.
+fn subscription_of(choice: Choice, LeaseLength { lease }: LeaseLength) -> pb::Subscription {
+    pb::Subscription {
+        parent: choice.parent(),
+        types: choice.types,
+        filter: choice.filter.unwrap_or_default(),
+        lease_duration: lease.and_then(|lease| lease.try_into().ok()),
+        description: choice.description.unwrap_or_default(),
+        ..Default::default()
     }
 }
 
 pub(crate) async fn subscription(context: &Context, command: Subscription) -> Result<(), Failure> {
     let (client, out) = (&context.client, &context.out);
     match command {
-        Subscription::Create { id, choice, after } => {
-            let (subscription, _) = choice.given(String::new());
+        Subscription::Create { id, choice, lease, after } => {
+            let subscription = subscription_of(choice, lease);
             let request = pb::CreateSubscriptionRequest {
                 subscription_id: last(&id).to_owned(),
                 subscription: Some(subscription),
@@ -138,8 +119,10 @@ pub(crate) async fn subscription(context: &Context, command: Subscription) -> Re
                 format!("created {}, which begins behind revision {}", made.name, made.start_revision)
             })
         }
-        Subscription::Update { id, choice } => {
-            let (subscription, given) = choice.given(id);
+        Subscription::Update { id, choice, lease } => {
+            let mut given = choice.given();
+            given.extend(lease.lease.is_some().then_some("lease_duration"));
+            let subscription = pb::Subscription { name: id, ..subscription_of(choice, lease) };
             let changed = client.update_subscription(subscription).fields(given).await?;
             out.message("Subscription", &changed, |changed| format!("updated {}", changed.name))
         }
@@ -206,11 +189,20 @@ async fn consume(context: &Context, id: String, consumer: Option<String>, once: 
     if let Some(name) = consumer {
         consuming = consuming.named(name);
     }
+    let outcome = consumed(context, &mut consuming, end).await;
+    // Also if nobody reads any more what is printed: others need not wait for the lease.
+    let closed = consuming.close().await;
+    outcome?;
+    closed?;
+    Ok(())
+}
+
+/// Prints what comes, and acknowledges it, up to a revision if there is one.
+async fn consumed(context: &Context, consuming: &mut Consumer, end: Option<i64>) -> Result<(), Failure> {
     loop {
         let item = tokio::select! {
             item = consuming.next() => item?,
-            // Ctrl-C is how it is meant to end.
-            _ = tokio::signal::ctrl_c() => break,
+            () = asked_to_end() => return Ok(()),
         };
         match item {
             Consumed::Events { revision, events } => {
@@ -226,12 +218,12 @@ async fn consume(context: &Context, id: String, consumer: Option<String>, once: 
             Consumed::Disconnected { reason } => {
                 note(&format!("disconnected, and waiting for the registry: {reason}"));
             }
-            Consumed::Bookmark { .. } if end.is_some_and(|end| consuming.done() >= end) => break,
             _ => {}
         }
+        if consuming.holds_lease() && end.is_some_and(|end| consuming.done() >= end) {
+            return Ok(());
+        }
     }
-    consuming.close().await?;
-    Ok(())
 }
 
 /// A subscription as text.

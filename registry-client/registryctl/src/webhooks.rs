@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::{ArgGroup, Subcommand, ValueEnum};
-use registry_client::{Name, pb};
+use registry_client::pb;
 
-use crate::args::{Shape, TableShape};
+use crate::args::{Choice, Shape, TableShape};
 use crate::output::{self, Column, Lines, count, fields, first, last, minute, note, page_size, time};
 use crate::values::short;
 use crate::{Context, Failure};
@@ -106,41 +106,14 @@ pub(crate) enum Signing {
     Ed25519,
 }
 
-/// What a webhook sends.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Choice {
-    /// Only what happens to this namespace, model or version (by its number), and all below it.
-    #[arg(long = "of", value_name = "NAME")]
-    parent: Option<Name>,
-    /// Only events of this type, or of all types of a kind as in `version.*`; may be given several times.
-    #[arg(long = "type", value_name = "TYPE")]
-    types: Vec<String>,
-    /// Only events that meet this condition in CEL over `event`; empty for none.
-    #[arg(long, value_name = "CONDITION", allow_hyphen_values = true)]
-    filter: Option<String>,
-    /// What it is for; empty for nothing.
-    #[arg(long)]
-    description: Option<String>,
-}
-
-impl Choice {
-    /// The fields that were given, and their names.
-    fn given(self) -> (pb::Webhook, Vec<&'static str>) {
-        let Self { parent, types, filter, description } = self;
-        let given = [
-            ("parent", parent.is_some()),
-            ("types", !types.is_empty()),
-            ("filter", filter.is_some()),
-            ("description", description.is_some()),
-        ];
-        let webhook = pb::Webhook {
-            parent: parent.map(Into::into).unwrap_or_default(),
-            types,
-            filter: filter.unwrap_or_default(),
-            description: description.unwrap_or_default(),
-            ..Default::default()
-        };
-        (webhook, given.into_iter().filter_map(|(field, given)| given.then_some(field)).collect())
+/// A webhook of what was given.
+fn webhook_of(choice: Choice) -> pb::Webhook {
+    pb::Webhook {
+        parent: choice.parent(),
+        types: choice.types,
+        filter: choice.filter.unwrap_or_default(),
+        description: choice.description.unwrap_or_default(),
+        ..Default::default()
     }
 }
 
@@ -148,8 +121,7 @@ pub(crate) async fn webhook(context: &Context, command: Webhook) -> Result<(), F
     let (client, out) = (&context.client, &context.out);
     match command {
         Webhook::Create { id, url, choice, signing, .. } => {
-            let (mut webhook, _) = choice.given();
-            webhook.url = url;
+            let mut webhook = pb::Webhook { url, ..webhook_of(choice) };
             webhook.set_signing(match signing {
                 Signing::HmacSha256 => pb::WebhookSigning::HmacSha256,
                 Signing::Ed25519 => pb::WebhookSigning::Ed25519,
@@ -165,8 +137,8 @@ pub(crate) async fn webhook(context: &Context, command: Webhook) -> Result<(), F
         Webhook::Get { id, .. } => out.message("Webhook", &client.get_webhook(id).await?, text),
         Webhook::List { limit, .. } => list(context, limit).await,
         Webhook::Update { id, url, choice, enable, disable } => {
-            let (mut webhook, mut given) = choice.given();
-            (webhook.name, webhook.disabled) = (id, disable);
+            let mut given = choice.given();
+            let mut webhook = pb::Webhook { name: id, disabled: disable, ..webhook_of(choice) };
             if let Some(url) = url {
                 webhook.url = url;
                 given.push("url");
@@ -267,7 +239,7 @@ async fn test(context: &Context, id: String) -> Result<(), Failure> {
     let answer = context.client.test_webhook(id).await?;
     let delivery = answer.delivery.unwrap_or_default();
     context.out.message("WebhookDelivery", &delivery, |delivery| match delivery.code {
-        0 => format!("no answer after {:?}: {}", took(delivery), delivery.error),
+        0 => format!("no answer: {}", delivery.error),
         code => format!("the receiver answered {code} after {:?}", took(delivery)),
     })?;
     if delivery.error.is_empty() { Ok(()) } else { Err(delivery.error.into()) }
