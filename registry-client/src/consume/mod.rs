@@ -147,8 +147,8 @@ impl Consumer {
             };
             (self.failures, self.away) = (0, false);
             match received {
-                // It came while the lease ended.
-                Some(Response::Events(_)) if self.kept.is_over(Instant::now()) => {}
+                // It came while the lease ended: what is left out here comes again over the next connection.
+                Some(Response::Events(_)) if self.kept.is_over(Instant::now()) => self.connection = None,
                 Some(Response::Standby(standby)) => return Ok(Consumed::Standby { consumer: standby.consumer }),
                 Some(Response::Lease(lease)) => {
                     let length = lease.duration.and_then(|length| Duration::try_from(length).ok());

@@ -83,7 +83,7 @@ impl SubscriptionService for Services {
             },
             |registry, intent, moved| async move {
                 registry.check_start(moved.start).await?;
-                registry.change_subscription(intent, moved).await
+                registry.move_subscription(intent, moved).await
             },
         )
         .await

@@ -40,11 +40,11 @@ impl Registry {
         let now = self.store.time().await?;
         let change = |cursor: &Cursor| match cursor.wish(holder, epoch, now, length) {
             Wish::Granted(cursor) => Ok(cursor),
-            Wish::Held(lease) => Err(lease),
+            refused => Err(refused),
         };
         Ok(match self.change_cursor(key, change).await? {
             Ok(cursor) => Wish::Granted(cursor),
-            Err(lease) => Wish::Held(lease),
+            Err(refused) => refused,
         })
     }
 

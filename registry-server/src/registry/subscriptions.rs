@@ -20,6 +20,7 @@ use super::standard::{Remove, Update};
 use super::transaction::{Records as _, Tx, decode, event, event_of};
 use super::{Committed, Intent, Mutation, Registry, facts, validate};
 use crate::error::{Error, Violations};
+use crate::rules::leases::LONGEST;
 use crate::rules::names::{Collection, Name, SUBSCRIPTIONS};
 use crate::store::{FactView, Kind, KindLayout, Place, Revision, Source, StoreError};
 
@@ -27,7 +28,6 @@ use crate::store::{FactView, Kind, KindLayout, Place, Revision, Source, StoreErr
 const LEASE: Duration = Duration::from_secs(30);
 /// And how long it may say.
 const SHORTEST_LEASE: Duration = Duration::from_secs(1);
-const LONGEST_LEASE: Duration = Duration::from_secs(3600);
 /// What the keys of cursors on the slate begin with.
 const CURSORS: &[u8] = b"c/";
 
@@ -52,7 +52,7 @@ impl Resource for pb::Subscription {
         validate::long(found, "description", &message.description, validate::TEXT_BYTES);
         Selection::new(&message.parent, &message.types, &message.filter, found);
         if let Some(duration) = &message.lease_duration
-            && !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&validate::duration(found, "lease_duration", duration))
+            && !(SHORTEST_LEASE..=LONGEST).contains(&validate::duration(found, "lease_duration", duration))
         {
             found.invalid("lease_duration", "must be 1 second to 1 hour");
         }
@@ -103,6 +103,22 @@ impl Registry {
         let validate_only = intent.validate_only;
         let subscription = self.commit(intent, change).await?;
         if validate_only { Ok(subscription) } else { self.with_consumption(subscription).await }
+    }
+
+    /// Moves a subscription, and forgets where its cursor was.
+    pub(crate) async fn move_subscription(
+        &self,
+        intent: Intent,
+        change: MoveSubscription,
+    ) -> Result<pb::Subscription, Error> {
+        let before: pb::Subscription = self.store.resource(&change.name).await?;
+        let validate_only = intent.validate_only;
+        let moved = self.change_subscription(intent, change).await?;
+        // A repeated request returns what it made at first, which may have been moved since.
+        if !validate_only && moved.moved_revision > before.moved_revision {
+            self.forget_cursor(&cursor_of(&before)).await?;
+        }
+        Ok(moved)
     }
 
     /// Fails if the log does not have what comes after a revision any more.

@@ -27,6 +27,9 @@ pub(crate) struct Lease {
     pub(crate) until: SystemTime,
 }
 
+/// The longest that a lease may be. One that seems to end later was granted by a clock that has been set back since: it is over.
+pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
+
 /// What became of somebody's wish for a lease.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
@@ -34,6 +37,8 @@ pub(crate) enum Wish {
     Granted(Cursor),
     /// Somebody else has it.
     Held(Lease),
+    /// The lease that somebody had is not theirs any more.
+    Lost,
 }
 
 /// The lease is not, or not any more, that of who acknowledges.
@@ -46,7 +51,8 @@ impl Cursor {
         Self { revision, done: None, attempt: 0, lease: None }
     }
 
-    /// Somebody wants the lease for a while, and perhaps has it already, under an `epoch`.
+    /// Somebody wants the lease for a while, or has it already, under an `epoch`: that one is kept or lost, and never replaced, since its
+    /// holder may be at work.
     ///
     /// A new epoch is no smaller than the time in microseconds: where the cursor was lost, and with it the epochs, it is newer all the
     /// same.
@@ -55,7 +61,8 @@ impl Cursor {
         let fresh = |before: u64| u64::try_from(micros).unwrap_or(u64::MAX).max(before.saturating_add(1));
         let (epoch, attempt) = match &self.lease {
             Some(lease) if epoch == Some(lease.epoch) && lease.holder == holder => (lease.epoch, self.attempt),
-            Some(lease) if lease.until > now => return Wish::Held(lease.clone()),
+            _ if epoch.is_some() => return Wish::Lost,
+            Some(lease) if lease.until > now && lease.until <= now + LONGEST => return Wish::Held(lease.clone()),
             lease => (fresh(lease.as_ref().map_or(0, |lease| lease.epoch)), self.attempt.saturating_add(1)),
         };
         let lease = Lease { holder: holder.to_owned(), epoch, until: now + length };
@@ -112,8 +119,8 @@ mod tests {
         // Whose cursor, who wishes, under which epoch, when; the epoch and the attempt that it gets, if it gets the lease.
         for (cursor, who, epoch, now, expected) in [
             (&free, "a", None, 100, Some(granted(100_000_000, 1))),
-            // Whatever epoch somebody claims to have.
-            (&free, "a", Some(3), 100, Some(granted(100_000_000, 1))),
+            // The cursor was lost: what somebody does under the old epoch is to end first.
+            (&free, "a", Some(3), 100, None),
             (&held, "b", None, 100, None),
             (&held, "b", Some(5), 100, None),
             // Another process of the same name, perhaps.
@@ -122,10 +129,20 @@ mod tests {
             (&held, "a", Some(5), 100, Some(granted(5, 1))),
             (&held, "b", None, 129, None),
             (&held, "b", None, 130, Some(granted(130_000_000, 2))),
+            (&held, "b", Some(3), 130, None),
             // Nobody was faster.
             (&held, "a", Some(5), 500, Some(granted(5, 1))),
             (&held, "a", None, 500, Some(granted(500_000_000, 2))),
-            // A clock that was set back does not bring old epochs back.
+            // By a clock that was set back since: the first may be right.
+            (&Cursor { lease: Some(lease("a", 5, 3700)), ..free.clone() }, "b", None, 100, None),
+            (
+                &Cursor { lease: Some(lease("a", 5, 3701)), ..free.clone() },
+                "b",
+                None,
+                100,
+                Some(granted(100_000_000, 1)),
+            ),
+            // That does not bring old epochs back.
             (
                 &Cursor { lease: Some(lease("a", 900_000_000, 10)), ..free.clone() },
                 "b",
@@ -139,6 +156,7 @@ mod tests {
                 Some((epoch, attempt)) => {
                     Wish::Granted(Cursor { lease: Some(lease(who, epoch, now + 30)), attempt, ..cursor.clone() })
                 }
+                None if epoch.is_some() => Wish::Lost,
                 None => Wish::Held(cursor.lease.clone().unwrap()),
             };
             assert_eq!(wish, expected, "{who} {epoch:?} at {now}");
@@ -175,8 +193,9 @@ mod tests {
         let given = held.acknowledge(5, 8, at(100), None).unwrap();
         assert_eq!((given.revision, &given.lease), (8, &Some(lease("", 5, 100))));
         assert_eq!(given.acknowledge(5, 9, at(100), Some(LENGTH)), Err(Lost));
+        assert_eq!(given.wish("a", Some(5), at(100), LENGTH), Wish::Lost);
         // It is a new one, and the first attempt at what comes next.
-        let Wish::Granted(next) = given.wish("a", Some(5), at(100), LENGTH) else { panic!("held") };
+        let Wish::Granted(next) = given.wish("a", None, at(100), LENGTH) else { panic!("held") };
         assert_eq!(next.lease, Some(lease("a", 100_000_000, 130)));
     }
 }

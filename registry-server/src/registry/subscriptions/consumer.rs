@@ -128,11 +128,8 @@ impl Stream {
                     None => return Err(Error::internal("a lease was granted, and is not there").into()),
                 },
                 Wish::Held(lease) => lease,
+                Wish::Lost => return Err(self.lost().into()),
             };
-            // Who had the lease, and was overtaken, must hear of it: it may still be at work.
-            if epoch.is_some() {
-                return Err(self.lost().into());
-            }
             if held_under != Some(held.epoch) {
                 held_under = Some(held.epoch);
                 let standby = pb::Standby {
