@@ -15,6 +15,7 @@ use tonic::transport::Server as Transport;
 use tonic::transport::server::Connected;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use uuid::Uuid;
 
 use crate::about::About;
 use crate::backup::shipper::Shipper;
@@ -95,9 +96,15 @@ impl Server {
             _ => registry,
         };
         let registry = registry.with_index(config.index_memory.size().bytes());
-        let about = About::new(&config, stores.store.identity().await?, stores.encrypted);
+        let identity = stores.store.identity().await?;
+        let about = About::new(&config, identity, stores.encrypted);
         let networks: Vec<_> = config.webhook_allow.iter().map(|network| network.0).collect();
-        let webhooks = Webhooks::new(&networks)?;
+        let me = match config.store {
+            // Nobody else is at work on it: the turn of a process that was killed is this one's.
+            StoreChoice::Sled => identity,
+            StoreChoice::Postgres(_) => Uuid::new_v4(),
+        };
+        let webhooks = Webhooks::new(&networks, me)?;
         Ok(Self { config, about, stores, registry, shipper, webhooks })
     }
 

@@ -1,7 +1,5 @@
 //! Webhooks: what a receiver gets, whatever it answers, and what becomes of a webhook.
 
-mod receiver;
-
 use std::time::Duration;
 
 use registry_client::known::event_type;
@@ -10,10 +8,9 @@ use registry_client::pb::{
 };
 use registry_client::{Call, RegistryClient};
 use registry_server::encryption::master::new_key;
+use registry_tests::receiver::{Answer, Received, Receiver};
 use registry_tests::{PATIENCE, TestServer, events, files, model, model_with, ready, soon, until};
 use uuid::Uuid;
-
-use self::receiver::{Answer, Received, Receiver};
 
 /// A server that sends to this machine.
 async fn server() -> TestServer {
@@ -342,4 +339,71 @@ async fn a_webhook_that_is_deleted_is_gone_for_good() {
     // It is noted when the receiver has answered.
     sent(&client).await;
     assert_eq!(log(&client).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_webhooks_than_are_sent_at_once_get_their_turns() {
+    const WEBHOOKS: usize = 300;
+    let server = server().await;
+    let client = server.client();
+    // Nobody has their answer at once: many wait.
+    let mut receiver = Receiver::start(Answer::Late(Duration::from_millis(100))).await;
+    for n in 0..WEBHOOKS {
+        client.create_webhook(format!("hook-{n}"), receiver.url()).types(["model.created"]).await.unwrap();
+    }
+    model(&client, "models/m").await;
+    receiver.take(WEBHOOKS).await;
+    model(&client, "models/n").await;
+    receiver.take(WEBHOOKS).await;
+    receiver.nothing_more().await;
+}
+
+/// A webhook that gets events of these types only, from now on.
+fn choose(client: &RegistryClient, types: &[&str]) -> Call<UpdateWebhookRequest> {
+    let types = types.iter().map(|r#type| (*r#type).to_owned()).collect();
+    client.update_webhook(Webhook { name: "hook".to_owned(), types, ..Webhook::default() }).fields(["types"])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_webhook_is_changed_to_holds_from_that_revision_on() {
+    let server = server().await;
+    let client = server.client();
+    let mut receiver = Receiver::start(Answer::code(204)).await;
+    client.create_webhook("hook", receiver.url()).types(["alias.set"]).await.unwrap();
+    for round in 0..20 {
+        // What is made right after the change must not be missed.
+        let make = async |n| drop(client.create_model(format!("m{round}-{n}")).await.unwrap());
+        let (changed, ..) = tokio::join!(choose(&client, &["model.created"]).into_future(), make(0), make(1), make(2));
+        let changed = changed.unwrap().revision;
+        make(3).await;
+        sent(&client).await;
+        let made = |event: &Event| event.r#type == event_type::MODEL_CREATED && event.revision > changed;
+        let of_round = |event: &Event| event.resource_name.contains(&format!("/m{round}-"));
+        let expected = names(&client, |event| made(event) && of_round(event)).await;
+        let received = receiver.drain();
+        let received: Vec<_> =
+            told(&received).into_iter().filter(|name| expected.iter().any(|one| one == name)).collect();
+        assert_eq!(received, expected);
+        choose(&client, &["alias.set"]).await.unwrap();
+        sent(&client).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_passed_over_is_not_sent_later_whoever_looks() {
+    let mut server = server().await;
+    let client = server.client();
+    let mut receiver = Receiver::start(Answer::code(204)).await;
+    client.create_webhook("hook", receiver.url()).types(["alias.set"]).await.unwrap();
+    model(&client, "models/before").await;
+    sent(&client).await;
+    choose(&client, &["model.created"]).await.unwrap();
+    // Another process knows how far the one before had looked.
+    server.restart().await;
+    sent(&client).await;
+    server.restart().await;
+    model(&client, "models/after").await;
+    let received = receiver.take(1).await;
+    assert_eq!(received[0].json["data"]["resourceName"], "namespaces/default/models/after");
+    receiver.nothing_more().await;
 }

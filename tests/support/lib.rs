@@ -10,6 +10,7 @@ pub mod line;
 pub mod printing;
 pub mod process;
 pub mod proxy;
+pub mod receiver;
 pub mod restore;
 pub mod server;
 pub mod store;

@@ -125,7 +125,8 @@ impl Setting {
 
 fn services(registry: &Registry) -> Services {
     // It reads the system's authorities: once is enough.
-    static WEBHOOKS: LazyLock<Webhooks> = LazyLock::new(|| Webhooks::new(&[]).expect("there is TLS"));
+    static WEBHOOKS: LazyLock<Webhooks> =
+        LazyLock::new(|| Webhooks::new(&[], uuid::Uuid::nil()).expect("there is TLS"));
     let stopping = Stopping { draining: watch::channel(false).1, ending: watch::channel(false).1 };
     let watching =
         Watching { bookmark_every: LONG, snapshot_patience: LONG, turns: Arc::new(tokio::sync::Semaphore::new(1)) };

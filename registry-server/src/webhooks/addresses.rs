@@ -37,6 +37,13 @@ const SPECIAL_V6: &[(Ipv6Addr, u32)] = &[
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
 
+/// `::ffff:10.0.0.0/104` as what it is to the system, 10.0.0.0/8.
+fn canonical(network: IpNet) -> IpNet {
+    let IpAddr::V4(address) = network.addr().to_canonical() else { return network };
+    let within = network.prefix_len().checked_sub(network.max_prefix_len() - 32);
+    within.and_then(|prefix| IpNet::new(address.into(), prefix).ok()).unwrap_or(network)
+}
+
 /// The addresses that webhooks may be sent to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Guard {
@@ -47,7 +54,7 @@ pub(crate) struct Guard {
 impl Guard {
     /// The public internet and these networks.
     pub(crate) fn new(allowed: Vec<IpNet>) -> Self {
-        Self { allowed }
+        Self { allowed: allowed.into_iter().map(canonical).collect() }
     }
 
     /// Whether an address may be connected to: without TLS only if the settings name it.

@@ -1,19 +1,20 @@
 //! The task of one webhook: reads on from where the webhook is, and sends.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
 use registry_proto::v1 as pb;
-use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::state::{Attempt, Position, Then, Turn};
 use super::{Outside, Signed, Webhooks, body};
 use crate::error::Error;
 use crate::registry::Registry;
 use crate::registry::webhooks::{Chosen, KeptState, Seen as _, WebhookRow};
-use crate::store::{Revision, StoreError};
+use crate::store::StoreError;
 use crate::stored::{WebhookAttempt, WebhookState};
 
 /// How long a receiver has to answer.
@@ -22,8 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How long to leave a store alone that failed.
 const AGAIN: Duration = Duration::from_secs(5);
-/// How many revisions that have nothing for a webhook are looked at before that is kept.
-const KEPT_EVERY: Revision = 10_000;
+/// How long to leave a turn alone that is another server's: that one may stop, and give it back.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How often it is kept how far the log was looked at, if there was nothing to send.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// What a webhook waits for.
 enum Wait {
@@ -34,7 +37,7 @@ enum Wait {
     /// Its own change.
     Change,
     /// Room for another attempt.
-    Turn,
+    Room(Arc<Semaphore>),
     /// A time.
     For(Duration),
 }
@@ -46,6 +49,10 @@ pub(super) struct Delivery {
     /// The webhook as it is now.
     pub(super) row: watch::Receiver<WebhookRow>,
     pub(super) draining: watch::Receiver<bool>,
+    /// Of the next attempt, if there was none at once.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+    /// When it was last kept how far the log was looked at.
+    pub(super) kept: Instant,
 }
 
 impl Delivery {
@@ -63,20 +70,25 @@ impl Delivery {
                     Wait::For(AGAIN)
                 }
             };
-            let turns = Arc::clone(&self.webhooks.turns);
             let over = async {
                 match wait {
-                    Wait::No => {}
-                    // An error means that the store is gone, and so is the server.
-                    Wait::Head => drop(head.changed().await),
+                    Wait::No => None,
+                    Wait::Head => {
+                        // An error means that the store is gone, and so is the server.
+                        let _ = timeout(KEEP_EVERY, head.changed()).await;
+                        None
+                    }
                     Wait::Change => std::future::pending().await,
-                    // It is taken again when the events have been read again: meanwhile none is held.
-                    Wait::Turn => drop(turns.acquire().await),
-                    Wait::For(time) => sleep(time).await,
+                    // It is kept while the events are read again, which are not held meanwhile: who waits in this line is served in turn.
+                    Wait::Room(room) => room.acquire_owned().await.ok(),
+                    Wait::For(time) => {
+                        sleep(time).await;
+                        None
+                    }
                 }
             };
             tokio::select! {
-                () = over => {}
+                room = over => self.room = room,
                 changed = self.row.changed() => if changed.is_err() { return },
                 _ = draining.wait_for(|draining| *draining) => {}
             }
@@ -86,18 +98,21 @@ impl Delivery {
         }
     }
 
-    /// Gives the turn back, so that another server need not wait until it is over.
+    /// Keeps how far the log was looked at, and gives the turn back, so that another server need not wait until it is over.
     async fn release(&self) -> Result<(), Error> {
         let row = self.row.borrow().clone();
         let (kept, state) = self.registry.webhook_state(&row).await?;
-        if state.holder == self.webhooks.me {
-            self.registry.keep_webhook_state(&row, &kept, &state.released()).await?;
+        if !matches!(state.turn(&self.webhooks.me, self.now().await?), Turn::Others(_)) {
+            let seen = self.webhooks.seen(&row.webhook.uid, state.start_set_by).unwrap_or_default();
+            let to = state.position().max(seen);
+            self.registry.keep_webhook_state(&row, &kept, &state.seen(to).released()).await?;
         }
         Ok(())
     }
 
     /// Sends the next events, as many as are read at once.
-    async fn send_some(&self, row: &WebhookRow) -> Result<Wait, Error> {
+    async fn send_some(&mut self, row: &WebhookRow) -> Result<Wait, Error> {
+        let room = self.room.take();
         let Some(selection) = row.selection() else {
             tracing::error!(
                 webhook = row.webhook.name,
@@ -108,7 +123,13 @@ impl Delivery {
         let (kept, state) = self.registry.webhook_state(row).await?;
         let seen = self.webhooks.seen(&row.webhook.uid, state.start_set_by);
         let from = state.position().max(seen.unwrap_or_default());
-        let (chosen, to) = match self.registry.chosen(&selection, from).await {
+        match kept.of(row) {
+            // What was looked at for the webhook as it was is not looked at again for what it is now.
+            Ordering::Less => return self.keep_seen(row, kept, state, from).await,
+            Ordering::Equal => {}
+            Ordering::Greater => return Ok(Wait::For(LOOK_AGAIN)),
+        }
+        let (chosen, to) = match self.registry.chosen(row, &selection, from).await {
             Err(Error::Store(StoreError::Compacted { .. })) => {
                 return self.disable(row, pb::WebhookDisabledReason::Lapsed).await;
             }
@@ -116,27 +137,31 @@ impl Delivery {
         };
         if !chosen.is_empty() {
             self.webhooks.note_seen(&row.webhook.uid, state.start_set_by, from);
-            return Sending { delivery: self, row, kept, state }.send(chosen).await;
+            return Sending { delivery: self, row, kept, state, room }.send(chosen).await;
         }
         self.webhooks.note_seen(&row.webhook.uid, state.start_set_by, to);
-        self.keep_seen(row, kept, state, to).await?;
+        if to > state.position() && self.kept.elapsed() >= KEEP_EVERY {
+            return self.keep_seen(row, kept, state, to).await;
+        }
         Ok(if to == from { Wait::Head } else { Wait::No })
     }
 
-    /// Keeps how far the log was looked at, once, and then now and then: it saves a server that starts from looking again.
+    /// Keeps how far the log was looked at, for a server that starts, and for the day on which what was looked at is dropped.
     async fn keep_seen(
-        &self,
+        &mut self,
         row: &WebhookRow,
         kept: KeptState,
         state: WebhookState,
         to: Position,
-    ) -> Result<(), Error> {
-        let moved = to.revision.saturating_sub(state.revision) >= KEPT_EVERY;
-        if kept.is_new() || moved && state.turn(&self.webhooks.me, self.now().await?) == Turn::Mine {
-            // If somebody else was faster, that is as good.
-            self.registry.keep_webhook_state(row, &kept, &state.seen(to)).await?;
+    ) -> Result<Wait, Error> {
+        let now = self.now().await?;
+        if let Turn::Others(until) = state.turn(&self.webhooks.me, now) {
+            return Ok(Wait::For(left(until, now).min(LOOK_AGAIN)));
         }
-        Ok(())
+        self.kept = Instant::now();
+        // If somebody else was faster, that is looked at next.
+        self.registry.keep_webhook_state(row, &kept, &state.seen(to)).await?;
+        Ok(Wait::No)
     }
 
     async fn disable(&self, row: &WebhookRow, reason: pb::WebhookDisabledReason) -> Result<Wait, Error> {
@@ -164,6 +189,7 @@ struct Sending<'a> {
     row: &'a WebhookRow,
     kept: KeptState,
     state: WebhookState,
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Sending<'_> {
@@ -177,11 +203,13 @@ impl Sending<'_> {
             match self.state.turn(&webhooks.me, now) {
                 Turn::Mine => {}
                 // Nothing of what was read is held meanwhile.
-                Turn::Others(until) | Turn::Later(until) => {
-                    return Ok(Wait::For(Duration::from_millis((until - now).unsigned_abs())));
-                }
+                Turn::Others(until) => return Ok(Wait::For(left(until, now).min(LOOK_AGAIN))),
+                Turn::Later(until) => return Ok(Wait::For(left(until, now))),
             }
-            let Ok(_turn) = webhooks.turns.try_acquire() else { return Ok(Wait::Turn) };
+            let room = webhooks.room(self.state.failures > 0);
+            let Some(_room) = self.room.take().or_else(|| Arc::clone(room).try_acquire_owned().ok()) else {
+                return Ok(Wait::Room(Arc::clone(room)));
+            };
             if !self.state.is_held(&webhooks.me, now) && !self.keep(self.state.clone().held(&webhooks.me, now)).await? {
                 return Ok(Wait::No);
             }
@@ -240,4 +268,9 @@ impl Sending<'_> {
         (self.kept, self.state) = (kept, state);
         Ok(true)
     }
+}
+
+/// From one time to another, both in milliseconds.
+fn left(until: i64, now: i64) -> Duration {
+    Duration::from_millis(until.saturating_sub(now).max(0).unsigned_abs())
 }

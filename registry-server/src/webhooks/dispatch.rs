@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::Webhooks;
 use super::delivery::Delivery;
@@ -132,6 +132,8 @@ impl Dispatch {
                     webhooks: self.webhooks.clone(),
                     row: changing,
                     draining: self.draining.clone(),
+                    room: None,
+                    kept: Instant::now(),
                 };
                 running.sending = Some(Sending { row, task: tokio::spawn(delivery.run()) });
             }

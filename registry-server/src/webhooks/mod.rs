@@ -42,8 +42,10 @@ use crate::registry::Registry;
 use crate::registry::webhooks::{Seen, WebhookRow};
 use crate::store::Revision;
 
-/// How many attempts are under way at once: each holds an event.
-const ATTEMPTS: usize = 128;
+/// How many attempts are under way at once, each of which holds an event: of webhooks that are well, and of those whose last attempt
+/// failed, so that receivers that hang keep nobody else waiting.
+const ATTEMPTS: usize = 96;
+const ATTEMPTS_AGAIN: usize = 32;
 /// How long a receiver has to answer a test.
 const TEST: Duration = Duration::from_secs(10);
 
@@ -52,21 +54,23 @@ const TEST: Duration = Duration::from_secs(10);
 pub(crate) struct Webhooks {
     sender: Sender,
     guard: Guard,
-    turns: Arc<Semaphore>,
-    /// Tells this server from others.
+    room: Arc<Semaphore>,
+    room_again: Arc<Semaphore>,
+    /// Tells this server from others on the same store.
     me: Bytes,
     seen: Arc<Mutex<HashMap<String, (Revision, Position)>>>,
 }
 
 impl Webhooks {
-    /// Webhooks may be sent to the public internet, and to these networks.
-    pub(crate) fn new(allowed: &[IpNet]) -> Result<Self, rustls::Error> {
+    /// Webhooks may be sent to the public internet, and to these networks, by this server.
+    pub(crate) fn new(allowed: &[IpNet], me: Uuid) -> Result<Self, rustls::Error> {
         let guard = Guard::new(allowed.to_vec());
         Ok(Self {
             sender: Sender::new(guard.clone())?,
             guard,
-            turns: Arc::new(Semaphore::new(ATTEMPTS)),
-            me: Bytes::copy_from_slice(Uuid::new_v4().as_bytes()),
+            room: Arc::new(Semaphore::new(ATTEMPTS)),
+            room_again: Arc::new(Semaphore::new(ATTEMPTS_AGAIN)),
+            me: Bytes::copy_from_slice(me.as_bytes()),
             seen: Arc::default(),
         })
     }
@@ -86,7 +90,7 @@ impl Webhooks {
         row: &WebhookRow,
         actor: String,
     ) -> Result<pb::WebhookDelivery, Error> {
-        let Ok(_turn) = self.turns.try_acquire() else {
+        let Ok(_room) = self.room.try_acquire() else {
             return Err(Error::Overloaded("as many webhooks are being sent as may be at once".to_owned()));
         };
         let now = registry.store().time().await?;
@@ -130,6 +134,11 @@ impl Webhooks {
             duration: prost_types::Duration::try_from(began.elapsed()).ok(),
         };
         (outcome, delivery)
+    }
+
+    /// Where attempts take place: those of a webhook whose last one failed, or others.
+    fn room(&self, again: bool) -> &Arc<Semaphore> {
+        if again { &self.room_again } else { &self.room }
     }
 
     fn note_seen(&self, uid: &str, start_set_by: Revision, position: Position) {

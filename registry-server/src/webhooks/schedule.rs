@@ -19,6 +19,8 @@ const RETRIES: [Duration; 7] = [
 const JITTER: f64 = 0.2;
 /// How long a receiver may ask to be left alone, at least and at most.
 const RETRY_AFTER: (Duration, Duration) = (SECOND, Duration::from_secs(10 * 60 * 60));
+/// The longest time to the next attempt.
+pub(super) const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
 /// A webhook that has failed for so long without a success is disabled.
 pub(super) const GIVEN_UP_AFTER: Duration = Duration::from_secs(120 * 60 * 60);
 

@@ -23,8 +23,8 @@ use super::targets::Target;
 
 /// How much of an answer's body is read, so that its connection can be used again. It is not looked at.
 const ANSWER_BYTES: usize = 16 * 1024;
-/// How long a connection is kept for the next event.
-const IDLE: Duration = Duration::from_secs(30);
+/// How long a connection is kept for the next event: not as long as receivers keep theirs, so that none closes amid a request.
+const IDLE: Duration = Duration::from_secs(1);
 const AGENT: &str = concat!("model-registry/", env!("CARGO_PKG_VERSION"));
 
 /// A message, signed.

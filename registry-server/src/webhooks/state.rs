@@ -9,9 +9,10 @@ use super::schedule::{self, Next};
 use crate::store::Revision;
 use crate::stored::WebhookState;
 
-/// How long a server that sends keeps the others away without a word. An attempt fits in twice, with room for a slow store.
-pub(super) const TURN: Duration = Duration::from_secs(75);
-/// What of its turn a server has to have left to begin an attempt.
+/// How long a server that sends keeps the others away without a word: what its crash costs until another one goes on. Every attempt
+/// begins it anew.
+pub(super) const TURN: Duration = Duration::from_secs(45);
+/// What of its turn a server has to have left to begin an attempt: the longest attempt fits in, with room for a slow store.
 const LEFT: Duration = Duration::from_secs(40);
 
 /// A place in the log: behind an event.
@@ -107,12 +108,16 @@ impl WebhookState {
         Position { revision: self.revision, index: self.index }
     }
 
-    /// Whether this server may send.
+    /// Whether this server may send. A time that is further away than anything is put off is one of a clock that has been set back since.
     pub(super) fn turn(&self, me: &[u8], now: i64) -> Turn {
-        if self.holder != me && !self.holder.is_empty() && self.held_until > now {
+        let is_ahead = |time: i64, most: Duration| time > now && time <= now + millis(most);
+        if self.holder != me && !self.holder.is_empty() && is_ahead(self.held_until, TURN) {
             return Turn::Others(self.held_until);
         }
-        if self.failures > 0 && self.next_attempt > now { Turn::Later(self.next_attempt) } else { Turn::Mine }
+        if self.failures > 0 && is_ahead(self.next_attempt, schedule::LONGEST) {
+            return Turn::Later(self.next_attempt);
+        }
+        Turn::Mine
     }
 
     /// Whether this server has its turn for long enough to begin an attempt.
@@ -202,10 +207,12 @@ mod tests {
         assert_eq!(idle.turn(ME, 1000), Turn::Mine);
         assert!(!idle.is_held(ME, 1000));
         let held = idle.held(ME, 1000);
-        assert!(held.is_held(ME, 1000 + 34_000) && !held.is_held(ME, 1000 + 36_000));
+        assert!(held.is_held(ME, 1000 + 4_000) && !held.is_held(ME, 1000 + 6_000));
         assert_eq!(held.turn(ME, 1000), Turn::Mine);
-        assert_eq!(held.turn(b"other", 1000), Turn::Others(76_000));
-        assert_eq!(held.turn(b"other", 76_000), Turn::Mine);
+        assert_eq!(held.turn(b"other", 1000), Turn::Others(46_000));
+        assert_eq!(held.turn(b"other", 46_000), Turn::Mine);
+        // The clock was set back.
+        assert_eq!(held.turn(b"other", 999), Turn::Mine);
         assert_eq!(held.released().turn(b"other", 1000), Turn::Mine);
     }
 

@@ -26,6 +26,10 @@ impl Target {
         if text.len() > BYTES {
             return Err(format!("has {} bytes; at most {BYTES} are allowed", text.len()));
         }
+        // Blanks, line breaks and marks that nobody sees: what is shown would not be what is sent to.
+        if !text.chars().all(|c| c.is_ascii_graphic() || c.is_alphanumeric()) {
+            return refused("must have no blanks, control characters or signs beyond ASCII: write them as %20");
+        }
         let Ok(url) = Url::parse(text) else { return refused("is not a URL") };
         if !matches!(url.scheme(), "https" | "http") {
             return refused("must begin with https://");
@@ -108,6 +112,9 @@ mod tests {
             "https://ana:secret@example.com/",
             "https://:secret@example.com/",
             "https://example.com/#part",
+            "https://example.com/a b",
+            "https://example.com/\nx",
+            "https://example.com/\u{202e}x",
             &long,
         ] {
             let error = Target::parse(text).expect_err(text);

@@ -1,6 +1,6 @@
 //! How far webhooks are, what they did last, and what they have to send: on the slate, and in the log.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use bytes::Bytes;
 use futures::future::try_join_all;
@@ -50,12 +50,16 @@ pub(crate) struct Chosen {
 
 /// A state as it is on the slate, which whoever replaces it has to know.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct KeptState(Option<Bytes>);
+pub(crate) struct KeptState {
+    encoded: Option<Bytes>,
+    record_revision: Revision,
+}
 
 impl KeptState {
-    /// Whether there is none yet.
-    pub(crate) fn is_new(&self) -> bool {
-        self.0.is_none()
+    /// Whether it is of the webhook as that stood earlier, stands, or stands by now, which this server has not heard of.
+    pub(crate) fn of(&self, row: &WebhookRow) -> Ordering {
+        let revision = row.webhook.revision.cast_unsigned();
+        if self.encoded.is_none() { Ordering::Less } else { self.record_revision.cmp(&revision) }
     }
 }
 
@@ -102,8 +106,10 @@ impl Registry {
             changed_by: row.webhook.revision.cast_unsigned(),
             here: row.kept.start_set_in == self.identity().await?,
         };
-        let state = kept.clone().map(decode).transpose()?;
-        Ok((KeptState(kept), WebhookState::of(state, start, self.store.newest().await?)))
+        let state: Option<WebhookState> = kept.clone().map(decode).transpose()?;
+        let record_revision = state.as_ref().map_or(0, |state| state.record_revision);
+        let state = WebhookState::of(state, start, self.store.newest().await?);
+        Ok((KeptState { encoded: kept, record_revision }, state))
     }
 
     /// Replaces a state; `None` if somebody else has done so.
@@ -114,8 +120,9 @@ impl Registry {
         new: &WebhookState,
     ) -> Result<Option<KeptState>, Error> {
         let written = Bytes::from(new.encode_to_vec());
-        let swapped = self.store.slate_swap(&state_key(&row.webhook.uid), old.0.as_deref(), Some(&written)).await?;
-        Ok(swapped.then_some(KeptState(Some(written))))
+        let key = state_key(&row.webhook.uid);
+        let swapped = self.store.slate_swap(&key, old.encoded.as_deref(), Some(&written)).await?;
+        Ok(swapped.then_some(KeptState { encoded: Some(written), record_revision: new.record_revision }))
     }
 
     /// Keeps an attempt, in place of one that is too old.
@@ -150,15 +157,22 @@ impl Registry {
     }
 
     /// The events that a webhook has to send next, as many as may be read ahead, and the position up to which there are no others. Nothing
-    /// is read behind the first ones: the position stays where it is only at the end of the log.
+    /// is read behind the first ones, nor behind the next change of the webhook, which may choose others from then on: the position stays
+    /// where it is only there and at the end of the log.
     pub(crate) async fn chosen(
         &self,
+        row: &WebhookRow,
         selection: &Selection,
         after: Position,
     ) -> Result<(Vec<Chosen>, Position), Error> {
+        let known = row.webhook.revision.cast_unsigned();
         let behind = self.tail.follow(after.whole()).await?;
         let (mut chosen, mut bytes, mut seen) = (Vec::<Chosen>::new(), 0, after);
         for told in &behind.entries {
+            if told.revision > known && told.events.iter().any(|event| event.outside.resource_name == row.webhook.name)
+            {
+                break;
+            }
             for (index, event) in (0..).zip(&told.events) {
                 let position = Position { revision: told.revision, index };
                 if position <= after || !selection.takes(event) {
