@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run -p registry-client --example scoring_service -- breast-cancer@production 127.0.0.1:8080
-//! curl 127.0.0.1:8080/score -d '[[17.99, 10.38, ...], ...]'
+//! curl 127.0.0.1:8080/score -H 'content-type: application/json' -d '[[17.99, 10.38, ...], ...]'
 //! curl 127.0.0.1:8080/health
 //! ```
 //!
@@ -19,6 +19,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use registry_client::{Followed, RegistryClient};
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::onnx::Model;
 
@@ -41,7 +42,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let routes = Router::new().route("/score", post(score)).route("/health", get(health));
     let listener = tokio::net::TcpListener::bind(listen).await?;
     println!("listening on {}", listener.local_addr()?);
-    axum::serve(listener, routes.with_state(Arc::new(followed))).await?;
+    let followed = Arc::new(followed);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = async move { terminate.recv().await.unwrap_or_default() };
+    axum::serve(listener, routes.with_state(Arc::clone(&followed))).with_graceful_shutdown(stop).await?;
+    // Whoever waits for all instances need not wait for this one.
+    followed.stop().await;
     Ok(())
 }
 

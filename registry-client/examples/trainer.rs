@@ -71,7 +71,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             split_rows: splits.iter().map(|(split, table)| ((*split).to_owned(), table.rows.len() as i64)).collect(),
             ..Default::default()
         })
-        .progress(|progress| eprintln!("{} of {:?} bytes", progress.done, progress.total));
+        .progress(|progress| eprintln!("{} of {} bytes", progress.done, progress.total.unwrap_or(progress.done)));
     for (split, table) in splits {
         for (metric, value) in model.metrics(table) {
             publication = publication.metric(split, metric, value);

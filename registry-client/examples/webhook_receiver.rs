@@ -26,7 +26,8 @@ const BYTES: usize = 16 * 1024 * 1024;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let webhook = Arc::new(Webhook::new(&std::env::var("WEBHOOK_SECRET")?)?);
+    let secret = std::env::var("WEBHOOK_SECRET").map_err(|error| format!("WEBHOOK_SECRET: {error}"))?;
+    let webhook = Arc::new(Webhook::new(&secret)?);
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -12,7 +12,7 @@ use super::driver::Driver;
 use super::names::{Names, is_no_model};
 use super::report::Reporting;
 use super::work::Loader;
-use super::{BoxError, Fetched, Followed};
+use super::{BoxError, Fetched, Followed, Tasks};
 use crate::{Error, RegistryClient};
 
 /// What the cache may take unless the program says so.
@@ -163,20 +163,21 @@ impl<M> Follower<M> {
                 return Err(error);
             }
         };
-        let mut task = JoinSet::new();
-        task.spawn(async move {
+        let mut following = JoinSet::new();
+        following.spawn(async move {
             loop {
                 driver.turn().await;
             }
         });
-        Ok(Followed { current, status, task, reporter })
+        Ok(Followed { current, status, tasks: Mutex::new(Some(Tasks { following, reporter })) })
     }
 }
 
 impl<M: Send + 'static> Follower<M> {
     /// Drops a model before the next one is loaded, where there is no room for two: for that time, and until one can be loaded, the
     /// model is `None`. The next version is fetched before. If a request still uses the old one after ten seconds, it is loaded
-    /// beside it all the same. If it can't be loaded, the last good one is loaded again.
+    /// beside it all the same. If it can't be loaded, the last good one is loaded again, and it is tried again after a minute, later up to
+    /// once an hour: each attempt takes the good one away.
     pub fn unload_first(self) -> Follower<Option<M>> {
         let Self { client, names, loader, cache, cache_bytes, jitter, wait, reporting } = self;
         let loader = loader.unloading_first();

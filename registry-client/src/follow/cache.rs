@@ -96,9 +96,15 @@ impl Cache {
         let (folder, file) = (versions.join(uid.to_string()), lock_file(&versions, &uid.to_string()));
         loop {
             let (versions, file) = (versions.clone(), file.clone());
+            let there = folder.clone();
             let held = blocking(move || {
                 create_folder(&versions)?;
-                hold(&file).map_err(|error| Error::io(file, error))
+                let held = hold(&file).map_err(|error| Error::io(file, error))?;
+                // Nobody writes to where a link leads that was put there.
+                if held.is_some() && there.is_symlink() {
+                    std::fs::remove_file(&there).map_err(|error| Error::io(there, error))?;
+                }
+                Ok(held)
             });
             match held.await? {
                 Some(lock) => return Ok((folder, InUse { _lock: Arc::new(lock) })),

@@ -12,7 +12,7 @@ mod work;
 use std::error::Error as StdError;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -170,9 +170,14 @@ impl<M> Serving<M> {
 pub struct Followed<M> {
     current: Arc<ArcSwap<Serving<M>>>,
     status: watch::Receiver<FollowStatus>,
+    /// What follows, and what tells the registry what runs, which ends after it. `None` once it was stopped.
+    tasks: Mutex<Option<Tasks>>,
+}
+
+#[derive(Debug)]
+struct Tasks {
     /// Ends when this is dropped.
-    task: JoinSet<()>,
-    /// Tells the registry what runs, and ends behind the task.
+    following: JoinSet<()>,
     reporter: Option<JoinHandle<()>>,
 }
 
@@ -190,10 +195,12 @@ impl<M> Followed<M> {
         self.status.borrow().clone()
     }
 
-    /// Follows no more, and waits until the registry knows: for a few seconds at most. For a program that ends then.
-    pub async fn stop(self) {
-        let Self { mut task, reporter, .. } = self;
-        task.shutdown().await;
+    /// Follows no more, and waits until the registry knows: for a few seconds at most. For a program that ends then; what was served is
+    /// served until that.
+    pub async fn stop(&self) {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Tasks { mut following, reporter }) = tasks else { return };
+        following.shutdown().await;
         if let Some(reporter) = reporter {
             // That it panicked is told by the panic itself.
             let _ = reporter.await;

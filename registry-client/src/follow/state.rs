@@ -8,6 +8,8 @@ use tokio::time::Instant;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause of all.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// By how much longer a pause is if nothing can be served during an attempt.
+const COSTLY: u32 = 60;
 
 /// The pause after so many failures in a row: at least half of what it grows to, so that what fails at once is not tried at once.
 /// `random` is from 0 to 1.
@@ -67,7 +69,16 @@ struct Failure<T> {
     /// In a row.
     count: u32,
     retry: Instant,
+    /// The same while something is served that would have to be unloaded for it.
+    costly_retry: Option<Instant>,
     error: String,
+}
+
+impl<T> Failure<T> {
+    /// When to try again.
+    fn due(&self, is_serving: bool) -> Instant {
+        self.costly_retry.filter(|_| is_serving).unwrap_or(self.retry)
+    }
 }
 
 /// What is being fetched or loaded.
@@ -76,6 +87,8 @@ struct Work<T> {
     target: T,
     /// What comes of it does not count.
     abandoned: bool,
+    /// What was served was unloaded for it.
+    costly: bool,
 }
 
 /// What is to be done.
@@ -150,7 +163,9 @@ impl<T: Clone + PartialEq> State<T> {
         if self.desired.as_ref() != Some(&target) {
             self.failures.retain(|failure| failure.target == target);
             // Somebody promotes: that is worth another attempt.
-            self.failures.iter_mut().for_each(|failure| (failure.count, failure.retry) = (0, now));
+            for failure in &mut self.failures {
+                (failure.count, failure.retry, failure.costly_retry) = (0, now, None);
+            }
             self.not_before = now + jitter;
         }
         // Equal, it may still say something new.
@@ -176,7 +191,7 @@ impl<T: Clone + PartialEq> State<T> {
 
     /// What is loaded is good. Whether it is to be served: not if something else has become known.
     pub(super) fn loaded(&mut self) -> bool {
-        let Some(Work { target, abandoned }) = self.work.take() else { return false };
+        let Some(Work { target, abandoned, .. }) = self.work.take() else { return false };
         let wanted = self.desired.as_ref() == Some(&target) || self.is_to_fall_back_on(&target);
         if abandoned || !wanted {
             return false;
@@ -188,11 +203,13 @@ impl<T: Clone + PartialEq> State<T> {
 
     /// It can't be fetched or loaded, or is no good.
     pub(super) fn failed(&mut self, now: Instant, error: String, random: f64) {
-        let Some(Work { target, abandoned: false }) = self.work.take() else { return };
+        let Some(Work { target, abandoned: false, costly }) = self.work.take() else { return };
         let before = self.failure_of(&target).map_or(0, |failure| failure.count);
         let count = before.saturating_add(1);
         self.failures.retain(|failure| failure.target != target);
-        self.failures.push(Failure { target, count, retry: now + pause(count, random), error });
+        let pause = pause(count, random);
+        let costly_retry = costly.then(|| now + pause * COSTLY);
+        self.failures.push(Failure { target, count, retry: now + pause, costly_retry, error });
     }
 
     /// What was to be abandoned has ended.
@@ -204,6 +221,9 @@ impl<T: Clone + PartialEq> State<T> {
     pub(super) fn unloaded(&mut self) {
         if let Some(serving) = self.serving.take() {
             self.fallback = Some(serving);
+            if let Some(work) = &mut self.work {
+                work.costly = true;
+            }
         }
     }
 
@@ -230,12 +250,12 @@ impl<T: Clone + PartialEq> State<T> {
         match &mut self.work {
             None => {
                 if let Some(target) = goal {
-                    self.work = Some(Work { target: target.clone(), abandoned: false });
+                    self.work = Some(Work { target: target.clone(), abandoned: false, costly: false });
                     return Do::Load(target);
                 }
             }
             Some(Work { abandoned: true, .. }) => {}
-            Some(Work { target, abandoned }) => {
+            Some(Work { target, abandoned, .. }) => {
                 // Without anything to serve, the next best is not stopped any more.
                 let next_best = self.serving.is_none() && self.fallback.as_ref() == Some(target);
                 if goal.as_ref() != Some(target) && !next_best {
@@ -255,7 +275,7 @@ impl<T: Clone + PartialEq> State<T> {
                 return (None, None);
             }
             let due = match self.failure_of(desired) {
-                Some(failure) => failure.retry,
+                Some(failure) => failure.due(self.serving.is_some()),
                 None if self.serving.is_some() => self.not_before,
                 None => now,
             };

@@ -28,9 +28,10 @@ struct Shared {
 }
 
 impl Budget {
-    /// `share` of the calls may be repeated, 0.1 for one in ten: from 0 to 1. So may `per_second` calls beside that.
+    /// `share` of the calls may be repeated, 0.1 for one in ten: from 0.001 to 1; less is none. So may `per_second` calls beside that.
     pub fn new(share: f32, per_second: u32) -> Self {
-        let share = share.clamp(0.0, 1.0);
+        // Less than one in a thousand is none.
+        let share = Some(share.clamp(0.0, 1.0)).filter(|share| *share >= 0.001).unwrap_or(0.0);
         let price = if share > 0.0 { (1.0 / share) as u32 } else { 1 };
         let tps = TpsBudget::new(WINDOW, per_second, share);
         Self { shared: Arc::new(Shared { tps, price, repaid: Notify::new() }) }

@@ -160,6 +160,15 @@ fn what_is_served_is_the_last_good_one() {
             None, vec![Up, Found(1), Loaded, Changed, Found(2), Later(10), Unloaded, Failed, Failed, Later(1), Failed, Loaded],
             "look, load 1, serve 1, look, load 2, load 1, load 2, load 1, serve 1", failed(), false,
         ),
+        // An attempt that takes away what is served is seldom made again, unless somebody promotes something else.
+        (
+            None, vec![Up, Found(1), Loaded, Changed, Found(2), Later(10), Unloaded, Failed, Loaded, Later(59), Up, Found(2), Later(1)],
+            "look, load 1, serve 1, look, load 2, load 1, serve 1, look, load 2", failed(), false,
+        ),
+        (
+            None, vec![Up, Found(1), Loaded, Changed, Found(2), Later(10), Unloaded, Failed, Loaded, Changed, Found(3), Later(10)],
+            "look, load 1, serve 1, look, load 2, load 1, serve 1, look, load 3", Phase::Loading, false,
+        ),
         (
             None, vec![Up, Found(1), Loaded, Changed, Found(2), Later(10), Unloaded, Changed, Found(1), Abandoned, Loaded],
             "look, load 1, serve 1, look, load 2, look, abandon, load 1, serve 1", Phase::Serving, false,
