@@ -7,6 +7,7 @@ use registry_client::{Error, WatchItem, known, pb};
 
 use crate::args::{Events, Watch};
 use crate::failure::Hinted;
+use crate::interrupt::asked_to_end;
 use crate::output::{event, note, note_cut, page_size, time};
 use crate::select::quoted;
 use crate::values::timestamp;
@@ -82,8 +83,8 @@ pub(crate) async fn watch(context: &Context, command: Watch) -> Result<(), Failu
     loop {
         let item = tokio::select! {
             item = items.try_next() => item?,
-            // Ctrl-C is how a watch is meant to end.
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            // That is how a watch is meant to end.
+            () = asked_to_end() => return Ok(()),
         };
         match item {
             Some(WatchItem::Events { events, .. } | WatchItem::Snapshot { events, .. }) => {

@@ -38,11 +38,15 @@ pub(crate) async fn follow(context: &Context, command: Follow) -> Result<(), Fai
     });
     let follower = || {
         let loader = Arc::clone(&loader);
-        let follower = context.client.follow_all(&names).load(move |fetched| loader.load(fetched));
-        match &cache {
-            Some(cache) => follower.cache(cache),
-            None => follower,
+        let mut follower = context.client.follow_all(&names).load(move |fetched| loader.load(fetched));
+        if let Some(cache) = &cache {
+            follower = follower.cache(cache);
         }
+        if let Some(id) = &command.report_as {
+            follower = follower.report_as(id);
+        }
+        let labelled = |follower: Follower<_>, (key, value): &(String, String)| follower.label(key, value);
+        command.labels.iter().fold(follower, labelled).report(!command.no_report)
     };
     let run = Run { context, names: &names, runner: &runner, goes_on: command.restart, signals };
     if command.stop_first {
@@ -70,7 +74,7 @@ impl Run<'_> {
         served: fn(&M) -> Option<&Served>,
     ) -> Result<(), Failure> {
         let followed = tokio::select! {
-            followed = started(follower) => Some(followed?),
+            followed = started(self.names, follower) => Some(followed?),
             () = self.asked_to_end() => None,
         };
         let outcome = match &followed {
@@ -79,12 +83,20 @@ impl Run<'_> {
         };
         // What still runs, such as a command for a version that has just come, is to end as well.
         self.runner.end(Signal::Terminate);
-        loop {
-            tokio::select! {
-                () = self.runner.done() => break,
-                signal = self.signals.next() => self.runner.pass_on(signal),
+        let ended = async {
+            loop {
+                tokio::select! {
+                    () = self.runner.done() => break,
+                    signal = self.signals.next() => self.runner.pass_on(signal),
+                }
             }
-        }
+        };
+        let goodbye = async {
+            if let Some(followed) = &followed {
+                followed.stop().await;
+            }
+        };
+        tokio::join!(ended, goodbye);
         match outcome? {
             Some(server) => Ok(self.runner.judged(status(server).await?)?),
             None => Ok(()),
@@ -157,11 +169,14 @@ impl Run<'_> {
 }
 
 /// Starts to follow. If there is nothing to serve yet, it says so, and waits.
-async fn started<M: Send + Sync + 'static>(follower: impl Fn() -> Follower<M>) -> Result<Followed<M>, Error> {
+async fn started<M: Send + Sync + 'static>(
+    names: &[String],
+    follower: impl Fn() -> Follower<M>,
+) -> Result<Followed<M>, Error> {
     match follower().start().await {
         Err(error) if error.is_invalid_argument() => Err(error),
         Err(error) => {
-            note(&format!("nothing to serve yet, and waiting: {}", message(&error)));
+            note(&format!("nothing to serve yet at {}, and waiting: {}", names.join(", "), message(&error)));
             follower().wait(true).start().await
         }
         followed => followed,

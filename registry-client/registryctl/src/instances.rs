@@ -2,6 +2,7 @@
 
 use registry_client::{Name, WatchItem, pb};
 
+use crate::interrupt::asked_to_end;
 use crate::models::hinted;
 use crate::output::{self, Column, Lines, fields, last, note, pairs, time};
 use crate::rollout::{TYPES, named};
@@ -18,8 +19,8 @@ pub(crate) async fn status(context: &Context, model: Name, watch: bool) -> Resul
     loop {
         let item = tokio::select! {
             item = items.try_next() => item?,
-            // Ctrl-C is how a watch is meant to end.
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            // That is how a watch is meant to end.
+            () = asked_to_end() => return Ok(()),
         };
         match item {
             Some(WatchItem::Created { .. } | WatchItem::Events { .. }) => {
@@ -59,6 +60,8 @@ async fn show(context: &Context, name: &Name) -> Result<(), Failure> {
         Column::from("lags").rank(3).if_any(),
         Column::from("since").rank(7),
         Column::from("heard").rank(8),
+        Column::from("labels").wide(),
+        Column::from("creator").wide(),
         Column::prose("error").rank(5).if_any(),
     ];
     context.out.rows("Instance", &instances, &columns, |instance| {
@@ -71,6 +74,8 @@ async fn show(context: &Context, name: &Name) -> Result<(), Failure> {
             lag(&model, instance),
             time(instance.state_time.as_ref()),
             time(instance.heard_time.as_ref()),
+            instance.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", "),
+            instance.creator.clone(),
             instance.error.clone(),
         ]
     })

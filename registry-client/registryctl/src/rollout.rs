@@ -62,12 +62,6 @@ pub(crate) async fn wait(
                 for instance in list.try_collect::<Vec<_>>().await? {
                     rollout.reported(instance);
                 }
-                if rollout.followers() == 0 {
-                    if context.out.is_text() {
-                        note(&format!("no instance follows {}{target}", brief(model)));
-                    }
-                    return Ok(());
-                }
                 must_still_name(context, model, &rollout).await?;
             }
             Some(WatchItem::Events { events, .. }) => {
@@ -83,6 +77,12 @@ pub(crate) async fn wait(
             }
             Some(_) => continue,
             None => return Ok(()),
+        }
+        if rollout.followers() == 0 {
+            if context.out.is_text() {
+                note(&format!("no instance follows {}{target}", brief(model)));
+            }
+            return Ok(());
         }
         let [_, failed, coming] = rollout.standing();
         if coming.is_empty() {
@@ -155,11 +155,11 @@ impl Rollout<'_> {
             return;
         }
         self.instances.remove(&gone.name);
-        // Perhaps the version was too much for it. Who stops says so.
-        if event.r#type == of::INSTANCE_EXPIRED {
+        // Perhaps the version was too much for it: who stops says so. One that had not heard of the version was gone before.
+        if event.r#type == of::INSTANCE_EXPIRED && gone.desired_version == self.version {
             let error = "it is not heard of any more".to_owned();
-            let (state, desired_version) = (pb::InstanceState::Failed.into(), self.version.to_owned());
-            self.reported(pb::Instance { revision: event.revision, state, error, desired_version, ..gone });
+            let state = pb::InstanceState::Failed.into();
+            self.reported(pb::Instance { revision: event.revision, state, error, ..gone });
         }
     }
 
@@ -276,16 +276,20 @@ mod tests {
         rollout.reported(at(12, instance("a", "@production", 2, 2, Serving)));
         rollout.reported(at(11, instance("a", "@production", 2, 1, Loading)));
         assert_eq!(rollout.progress(), "1 instance runs fraud/versions/2");
-        let gone = |revision, r#type: &str| {
-            let before = pb::resource::Resource::Instance(instance("a", "@production", 2, 2, Serving));
+        let gone = |revision, r#type: &str, desired| {
+            let before = pb::resource::Resource::Instance(instance("a", "@production", desired, 1, Serving));
             let before = Some(pb::Resource { resource: Some(before) });
             pb::Event { revision, r#type: r#type.to_owned(), before, ..Default::default() }
         };
-        rollout.happened(gone(11, of::INSTANCE_DELETED));
+        rollout.happened(gone(11, of::INSTANCE_DELETED, 2));
         assert_eq!(rollout.followers(), 1);
-        rollout.happened(gone(13, of::INSTANCE_EXPIRED));
+        rollout.happened(gone(13, of::INSTANCE_EXPIRED, 2));
         assert_eq!(rollout.progress(), "0 of 1 run fraud/versions/2; failed: a");
-        rollout.happened(gone(14, of::INSTANCE_DELETED));
+        rollout.happened(gone(14, of::INSTANCE_DELETED, 2));
+        assert_eq!(rollout.followers(), 0);
+        // It had never heard of the version.
+        rollout.reported(at(15, instance("a", "@production", 1, 1, Serving)));
+        rollout.happened(gone(16, of::INSTANCE_EXPIRED, 1));
         assert_eq!(rollout.followers(), 0);
     }
 }

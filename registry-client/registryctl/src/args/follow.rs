@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args as Group;
 use registry_client::Name;
 
+use super::pair;
 use super::patience::duration;
 
 #[derive(Debug, Group)]
@@ -20,6 +21,16 @@ pub(crate) struct Follow {
     /// Where versions are kept [env: MODEL_REGISTRY_CACHE_FOLDER] [default: model-registry in the user's cache directory]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
+    /// What this process is called among the instances that `status MODEL` shows, such as the name of its pod; by default the host's name,
+    /// the process's number and some letters
+    #[arg(long, value_name = "ID")]
+    pub(crate) report_as: Option<String>,
+    /// A label of the instance; may be given several times
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// Tell the registry nothing of what runs
+    #[arg(long, conflicts_with_all = ["report_as", "labels"])]
+    pub(crate) no_report: bool,
     /// A server that goes on: at a swap another one is started, and the one before gets SIGTERM when that is up
     #[arg(long, requires = "exec")]
     pub(crate) restart: bool,
