@@ -59,6 +59,13 @@ TEST_KILLS=${TEST_KILLS:-200} cargo test --release --locked -p registry-tests --
 step "20 restarts of one server under everything that uses it"
 TEST_RESTARTS=${TEST_RESTARTS:-20} cargo test --release --locked -p registry-tests --test faults restarts:: -- --nocapture
 
+step "a service that scores on while the registry was killed for a minute"
+TEST_OUTAGE=${TEST_OUTAGE:-60} cargo nextest run --release --workspace --locked --no-capture -E 'test(it_scores_on_while_the_registry_was_killed)'
+
+step "100 times everything that may happen to consumers of a subscription, and to the receivers of webhooks"
+TEST_CONSUMPTIONS=${TEST_CONSUMPTIONS:-100} TEST_DELIVERIES=${TEST_DELIVERIES:-100} \
+    cargo nextest run --release --workspace --locked --no-capture -E 'binary(faults) & (test(subscriptions::) | test(deliveries::))'
+
 step "three servers, and everything that was ever done to them, ten times"
 for _ in $(seq 10); do
     TEST_CHAOS_SECONDS=${TEST_CHAOS_SECONDS:-60} cargo test --release --locked -p registry-tests --test faults chaos:: -- --nocapture

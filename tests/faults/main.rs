@@ -12,6 +12,7 @@ mod cli;
 mod clocks;
 mod complaints;
 mod database;
+mod deliveries;
 mod destinations;
 mod dropped;
 mod encryption;

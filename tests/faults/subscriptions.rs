@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use registry_client::{Consumed, RegistryClient};
+use registry_tests::line::Line;
 use registry_tests::process::ServerProcess;
 use registry_tests::{events, is_of, soon};
 use tokio::sync::watch;
@@ -109,15 +110,15 @@ async fn consumers_miss_nothing_and_are_never_two_at_a_time() {
     client.create_subscription("scorer").types(["model.created"]).lease(LEASE).await.unwrap();
     let elsewhere = Arc::new(Elsewhere::default());
     let mut reached = elsewhere.reached.subscribe();
-    let start = || Thread::start(endpoint.clone(), Arc::clone(&elsewhere));
+    let line = Line::to(server.address()).await;
+    let start = || Thread::start(format!("http://{}", line.address), Arc::clone(&elsewhere));
     let mut consumers: Vec<_> = (0..CONSUMERS).map(|_| start()).collect();
     let (stop, stopped) = watch::channel(false);
     let writing = tokio::spawn(write(client.clone(), stopped));
 
     let rounds = std::env::var("TEST_CONSUMPTIONS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     for round in 0..rounds {
-        let before = *reached.borrow_and_update();
-        match round % 4 {
+        match round % 5 {
             0 => {
                 server.kill();
                 server = ServerProcess::start(folder.path(), &listen);
@@ -127,12 +128,21 @@ async fn consumers_miss_nothing_and_are_never_two_at_a_time() {
                 consumers.push(start());
             }
             2 => elsewhere.pause.store(true, Ordering::Relaxed),
+            // Amid what consumers say next: they acknowledge, and keep their leases.
+            3 => {
+                let broke = line.broke();
+                line.break_after([rand::random_range(1..200)]);
+                while line.broke() == broke {
+                    soon(reached.changed()).await.unwrap();
+                }
+            }
             _ => {
                 assert!(server.terminate().success());
                 server = ServerProcess::start(folder.path(), &listen);
             }
         }
         // It goes on.
+        let before = *reached.borrow_and_update();
         let goes_on = reached.wait_for(|reached| *reached > before && !elsewhere.pause.load(Ordering::Relaxed));
         soon(goes_on).await.unwrap();
     }

@@ -3,9 +3,15 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
-use registry_tests::process::{ServerProcess, example};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use registry_tests::process::{ServerProcess, example, server_command};
+use registry_tests::receiver::{self, Answer};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
 
 use crate::cli::Ctl;
 use crate::held::resident;
@@ -77,6 +83,49 @@ fn the_command_line_makes_tests_and_replays_webhooks_of_the_example() {
     assert!(listed.contains("disabled") && !listed.contains(secret), "{listed}");
     assert_eq!(ctl.ok(&["webhook", "delete", "hook"]), "deleted webhooks/hook\n");
     assert_eq!(ctl.fails(&["webhook", "get", "hook"]).0, Some(3));
+}
+
+/// An authority of the test's own, and what a server shows that it has certified for 127.0.0.1.
+fn certified() -> (String, TlsAcceptor) {
+    let key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let own = authority.self_signed(&key).unwrap();
+    let server = KeyPair::generate().unwrap();
+    let shown = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let shown = shown.signed_by(&server, &Issuer::new(authority, key)).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = config.with_single_cert(vec![shown.der().clone()], server.into()).unwrap();
+    (own.pem(), TlsAcceptor::from(Arc::new(config)))
+}
+
+#[tokio::test]
+async fn a_receiver_has_to_show_a_certificate_that_the_machine_trusts() {
+    let (trusted, tls) = certified();
+    let (_, stranger) = certified();
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("trusted.pem");
+    std::fs::write(&bundle, trusted).unwrap();
+    let mut command = server_command(&folder.path().join("storage"), "127.0.0.1:0");
+    // Where OpenSSL's programs look for the authorities of the machine.
+    command.args(["--webhook-allow", "127.0.0.0/8"]).env("SSL_CERT_FILE", bundle).env_remove("SSL_CERT_DIR");
+    let server = ServerProcess::spawn(command);
+    let client = patient(&server.endpoint());
+    let mut receiver = receiver::Receiver::start_with(Answer::code(204), tls).await;
+    let made = client.create_webhook("hook", format!("https://{}/", receiver.address())).await.unwrap();
+    let delivery = client.test_webhook("hook").await.unwrap().delivery.unwrap();
+    assert_eq!((delivery.code, &*delivery.error), (204, ""));
+    receiver.take(1).await[0].verify(&made.secret).unwrap();
+    client.create_model("fraud").await.unwrap();
+    assert_eq!(receiver.take(1).await[0].event, "events/2-0");
+
+    let mut receiver = receiver::Receiver::start_with(Answer::code(204), stranger).await;
+    client.create_webhook("stranger", format!("https://{}/", receiver.address())).await.unwrap();
+    let delivery = client.test_webhook("stranger").await.unwrap().delivery.unwrap();
+    assert_eq!(delivery.code, 0);
+    assert!(delivery.error.contains("certificate"), "{}", delivery.error);
+    receiver.nothing_more().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

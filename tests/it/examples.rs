@@ -10,7 +10,7 @@ use std::process::Command;
 
 use registry_tests::printing::Printing;
 use registry_tests::process::example;
-use registry_tests::{PATIENCE, TestServer, until};
+use registry_tests::{PATIENCE, until};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
@@ -39,8 +39,8 @@ fn command(name: &str, endpoint: &str, arguments: &[&str]) -> Command {
 }
 
 /// A version of a model, published by the training job.
-fn train(server: &TestServer, model: &str, alpha: &str) -> String {
-    let output = block_in_place(|| command("trainer", &server.endpoint(), &[model, alpha]).output().unwrap());
+fn train(endpoint: &str, model: &str, alpha: &str) -> String {
+    let output = block_in_place(|| command("trainer", endpoint, &[model, alpha]).output().unwrap());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
@@ -53,8 +53,8 @@ struct Scoring {
 
 impl Scoring {
     /// Starts it, and waits until it serves.
-    async fn start(server: &TestServer, name: &str, cache: &Path) -> Self {
-        let mut command = command("scoring_service", &server.endpoint(), &[name]);
+    async fn start(endpoint: &str, name: &str, cache: &Path) -> Self {
+        let mut command = command("scoring_service", endpoint, &[name]);
         let mut process = Printing::start(command.env("MODEL_REGISTRY_CACHE_FOLDER", cache));
         let address = process.line("listening on ").await;
         Self { _process: process, address }

@@ -31,10 +31,10 @@ struct State {
 }
 
 impl Line {
-    /// A line to a server.
+    /// A line to a server. While that takes no connections, those of the line end at once.
     ///
     /// # Panics
-    /// Later, if that server takes no connections.
+    /// If this machine has no port left.
     pub async fn to(server: SocketAddr) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -46,7 +46,7 @@ impl Line {
                 let line = Arc::clone(&serving);
                 tokio::spawn(async move {
                     let mut broken = line.broken.subscribe();
-                    let server = TcpStream::connect(server).await.unwrap();
+                    let Ok(server) = TcpStream::connect(server).await else { return };
                     tokio::select! {
                         () = line.pass(client, server) => {}
                         _ = broken.changed() => {}

@@ -13,20 +13,20 @@ const MODEL: &str = "namespaces/default/models/diabetes-progression";
 async fn what_is_trained_and_better_is_served() {
     let (server, cache) = (TestServer::start().await, tempdir().unwrap());
     let client = server.client();
-    let first = train(&server, MODEL, "100");
+    let first = train(&server.endpoint(), MODEL, "100");
     let mut deployer = Printing::start(&mut command("deployer", &server.endpoint(), &[MODEL, "validation.rmse"]));
     // Published before anybody watched.
     assert_eq!(deployer.line("promoted ").await, format!("{first}: nothing with validation.rmse is in production"));
-    let service = Scoring::start(&server, "diabetes-progression@production", cache.path()).await;
-    let better = train(&server, MODEL, "1");
+    let service = Scoring::start(&server.endpoint(), "diabetes-progression@production", cache.path()).await;
+    let better = train(&server.endpoint(), MODEL, "1");
     let promoted = deployer.line(&format!("promoted {better}: ")).await;
     assert_eq!(promoted, "validation.rmse 53.6312, was 55.8511");
     service.serves(&better).await;
-    let worse = train(&server, MODEL, "500");
+    let worse = train(&server.endpoint(), MODEL, "500");
     // What somebody has taken back is not promoted again, however good it is.
     client.rollback(MODEL).await.unwrap();
     service.serves(&first).await;
-    let best = train(&server, MODEL, "0.01");
+    let best = train(&server.endpoint(), MODEL, "0.01");
     deployer.line(&format!("promoted {best}: ")).await;
     service.serves(&best).await;
     assert_eq!(service.score(&rows("diabetes-progression")).0, best);
@@ -43,7 +43,7 @@ async fn what_is_trained_and_better_is_served() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_training_comes_to_what_scikit_learn_does() {
     let server = TestServer::start().await;
-    let version = server.client().get_version(train(&server, MODEL, "1")).await.unwrap();
+    let version = server.client().get_version(train(&server.endpoint(), MODEL, "1")).await.unwrap();
     let file = data("legacy-registry/diabetes-progression/20260115_090000/metadata.json");
     let legacy: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     let expected = legacy["metrics"].as_object().unwrap();

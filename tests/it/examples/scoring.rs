@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use registry_client::RegistryClient;
+use registry_tests::process::ServerProcess;
 use registry_tests::{TestServer, noise};
 use serde_json::json;
 use tempfile::tempdir;
@@ -20,7 +23,7 @@ async fn it_scores_the_test_set_as_the_trainer_did() {
     client.create_model(CANCER).await.unwrap();
     let version = client.publish(data(LEGACY), CANCER).await.unwrap();
     client.promote(&version.name).await.unwrap();
-    let service = Scoring::start(&server, "breast-cancer@production", cache.path()).await;
+    let service = Scoring::start(&server.endpoint(), "breast-cancer@production", cache.path()).await;
     let (by, scores) = service.score(&rows("breast-cancer"));
     assert_eq!(by, version.name);
     let predictions = table(&format!("{LEGACY}/test_predictions.csv"));
@@ -39,9 +42,9 @@ async fn it_scores_the_test_set_as_the_trainer_did() {
 async fn it_swaps_under_load_and_no_request_fails() {
     let (server, cache) = (TestServer::start().await, tempdir().unwrap());
     let client = server.client();
-    let versions = ["1", "100"].map(|alpha| train(&server, DIABETES, alpha));
+    let versions = ["1", "100"].map(|alpha| train(&server.endpoint(), DIABETES, alpha));
     client.promote(&versions[0]).await.unwrap();
-    let service = Scoring::start(&server, "diabetes-progression@production", cache.path()).await;
+    let service = Scoring::start(&server.endpoint(), "diabetes-progression@production", cache.path()).await;
     let rows = rows("diabetes-progression");
     let (by, first) = service.score(&rows);
     assert_eq!(by, versions[0]);
@@ -104,9 +107,9 @@ fn not_a_number() -> Vec<u8> {
 async fn it_stays_on_the_last_good_model_whatever_happens() {
     let (mut server, cache, out) = (TestServer::start().await, tempdir().unwrap(), tempdir().unwrap());
     let client = server.client();
-    let good = train(&server, DIABETES, "1");
+    let good = train(&server.endpoint(), DIABETES, "1");
     client.promote(&good).await.unwrap();
-    let service = Scoring::start(&server, "diabetes-progression@production", cache.path()).await;
+    let service = Scoring::start(&server.endpoint(), "diabetes-progression@production", cache.path()).await;
     let rows = rows("diabetes-progression");
     let before = service.score(&rows);
     for (bytes, problem) in [(noise(1000), "not an ONNX model"), (not_a_number(), "a row of zeros scores [NaN]")] {
@@ -122,10 +125,48 @@ async fn it_stays_on_the_last_good_model_whatever_happens() {
     assert_eq!(service.score(&rows), before);
     drop(service);
     // Started while the registry is away, it has what it had.
-    let service = Scoring::start(&server, "diabetes-progression@production", cache.path()).await;
+    let service = Scoring::start(&server.endpoint(), "diabetes-progression@production", cache.path()).await;
     assert_eq!(service.score(&rows), before);
     assert_eq!(service.health()["stale"], true);
     server.start_again().await;
     server.client().promote(&good).await.unwrap();
     service.serves(&good).await;
+}
+
+/// How long the registry is away, in seconds, unless TEST_OUTAGE says otherwise.
+const OUTAGE: u64 = 3;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_scores_on_while_the_registry_was_killed() {
+    let (folder, cache) = (tempdir().unwrap(), tempdir().unwrap());
+    // Clients come from 127.0.0.1: none of their ports can take the server's while it is away.
+    let server = ServerProcess::start(folder.path(), "127.0.0.5:0");
+    let (endpoint, listen) = (server.endpoint(), server.address().to_string());
+    let client = RegistryClient::builder(&endpoint).connect_lazy().unwrap();
+    let versions = ["1", "100"].map(|alpha| train(&endpoint, DIABETES, alpha));
+    client.promote(&versions[0]).await.unwrap();
+    let service = Scoring::start(&endpoint, "diabetes-progression@production", cache.path()).await;
+    let rows = rows("diabetes-progression");
+    let expected = service.score(&rows);
+    let rows = json!(rows);
+    let seconds = std::env::var("TEST_OUTAGE").map_or(OUTAGE, |seconds| seconds.parse().unwrap());
+    server.kill();
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let load = || {
+        let (mut http, mut requests) = (service.connect(), 0);
+        while Instant::now() < end {
+            assert_eq!(http.score(&rows), expected);
+            requests += 1;
+        }
+        requests
+    };
+    let requests: usize = thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(load)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    service.becomes(|health| health["stale"] == true).await;
+    println!("{requests} requests were answered in the {seconds} s after the registry was killed");
+    let _server = ServerProcess::start(folder.path(), &listen);
+    client.promote(&versions[1]).await.unwrap();
+    service.serves(&versions[1]).await;
 }
