@@ -14,12 +14,8 @@ if ! python3 -m venv "$work/venv"; then
     python3 -m venv "$work/venv"
 fi
 PATH=$work/venv/bin:$PATH
-# A build leaves files beside the sources.
-mkdir -p "$work/checkout/registry-client"
-cp -r "$package/../../proto" "$work/checkout/proto"
-cp -r "$package" "$work/checkout/registry-client/python"
-cd "$work/checkout/registry-client/python"
-rm -rf build src/*.egg-info
+cd "$package"
+before=$(find . | sort)
 
 tests=(tests --ignore tests/test_examples.py)
 if [ "${2:-}" = newest ]; then
@@ -30,7 +26,9 @@ else
     pip install --quiet -r tests/requirements.txt
     pip install --quiet --no-build-isolation .
 fi
-ruff check --quiet --no-cache --output-format concise --exclude build .
+# A build leaves nothing beside the sources.
+diff <(echo "$before") <(find . | sort)
+ruff check --quiet --no-cache --output-format concise .
 mypy --no-error-summary --cache-dir "$work/mypy" -p modelregistry
 mypy --no-error-summary --cache-dir "$work/mypy" tests examples
 python -m pytest --quiet -p no:cacheprovider --basetemp "$work/pytest" "${tests[@]}"

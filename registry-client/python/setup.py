@@ -1,6 +1,7 @@
 """Generates the messages of the contract into the package when it is built; all else is in pyproject.toml."""
 
 import importlib.metadata
+import tempfile
 from pathlib import Path
 
 import grpc_tools
@@ -30,4 +31,7 @@ class Build(build_py):
 # What is generated needs a runtime that is as new as its generator.
 protobuf = [known for known in importlib.metadata.requires("grpcio-tools") or [] if known.startswith("protobuf")]
 others = ["grpcio>=1.66", "googleapis-common-protos>=1.63", "blake3>=1", "pathspec>=0.12", "pyfastcdc>=0.3"]
-setup(cmdclass={"build_py": Build}, install_requires=[*protobuf, *others])
+# Nothing that is built is left beside the sources, unless the package is installed as editable.
+with tempfile.TemporaryDirectory() as scratch:
+    options = {"build": {"build_base": scratch}, "egg_info": {"egg_base": scratch}}
+    setup(cmdclass={"build_py": Build}, options=options, install_requires=[*protobuf, *others])

@@ -12,8 +12,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 webhook = Webhook(os.environ["WEBHOOK_SECRET"])
 
 
-class Handler(BaseHTTPRequestHandler):  # noqa: D101
-    def do_POST(self) -> None:  # noqa: D102
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         try:
             # Also refuses what is older than five minutes: somebody may send again what they saw.
