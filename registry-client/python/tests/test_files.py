@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -228,6 +229,13 @@ def test_numbers_may_be_of_any_kind(registry: Registry, folder: Path) -> None:
 def test_what_is_no_value_is_refused(registry: Registry, folder: Path, said: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError)):
         registry.publish(folder, "fraud", **said)
+
+
+def test_metrics_without_a_split_are_refused_with_how_they_should_be(registry: Registry, folder: Path) -> None:
+    metrics: dict[str, Any] = {"auc": 0.9}
+    with pytest.raises(TypeError, match=re.escape('metrics are by split: {"validation": {"auc": 0.9}}')):
+        registry.publish(folder, "fraud", metrics=metrics)
+    assert list(registry.versions("fraud")) == []
 
 
 def test_damage_is_found_and_mended(registry: Registry, line: Line, folder: Path, tmp_path: Path) -> None:

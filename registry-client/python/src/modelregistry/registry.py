@@ -148,6 +148,8 @@ class Registry(AbstractContextManager["Registry"]):
         tags = {key: str(value) for key, value in fields.pop("tags", {}).items()}
         version = Version(tags=tags, **fields)
         for split, values in (metrics or {}).items():
+            if not hasattr(values, "keys"):
+                raise TypeError(f'metrics are by split: {{"validation": {{"{split}": {values}}}}}')
             version.metrics[split].values.update(values)
         # As JSON has them. Numbers, here and above, may be those of NumPy.
         version.hyperparameters.update(json.loads(json.dumps(dict(params or {}), default=float)))
