@@ -173,6 +173,32 @@ def test_a_version_that_is_no_good_is_not_served(says: str, registry: Registry, 
         assert says in str(follower.error)
 
 
+class bool_:  # noqa: N801
+    """As what NumPy's comparisons return, which is not Python's False."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(("said", "accepted"), [(False, False), (bool_(), False), (True, True), (None, True), (0, True)])
+def test_a_check_that_returns_false_has_failed(
+    said: object, accepted: bool, registry: Registry, publish: Callable[[str], str], tmp_path: Path
+) -> None:
+    one = publish("one")
+    registry.promote(one)
+
+    def follow() -> Follower[Path]:
+        return registry.follow("fraud@production", lambda folder, _: folder, check=lambda _: said, cache=tmp_path / "cache")
+
+    if accepted:
+        follow().close()
+        return
+    with pytest.raises(errors.LoadFailed, match="check returned False") as failed:
+        follow()
+    assert failed.value.version == one
+    assert one in str(failed.value)
+
+
 def test_an_outage_is_outlived(registry: Registry, publish: Callable[[str], str], line: Line, far: Service) -> None:
     registry.promote(publish("one"))
     with far.follow() as follower:

@@ -71,6 +71,15 @@ class Unauthenticated(RegistryError):
     """Who calls did not prove who that is."""
 
 
+class LoadFailed(RegistryError):
+    """A follower's version can't be loaded, or is no good, by the judgement of the program: `__cause__` is what that said."""
+
+    def __init__(self, version: str, error: BaseException) -> None:
+        super().__init__(f"{version} can't be loaded: {error!r}")
+        #: The name of the version.
+        self.version = version
+
+
 _CLASSES = {kind.__name__.lower(): kind for kind in RegistryError.__subclasses__()} | {"aborted": Conflict}
 # The registry says why it refuses. Without that, these are of a connection that broke, or of a proxy or server that was stopped.
 _BROKEN = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from modelregistry.errors import Conflict, InvalidArgument, NotFound, RegistryError
+from modelregistry.errors import Conflict, InvalidArgument, LoadFailed, NotFound, RegistryError
 from modelregistry.folder import is_whole, lock
 from modelregistry.v1 import Version
 
@@ -187,9 +187,7 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
             lock(held, shared=True)
             while not is_whole(folder, version) and not self._fetch(version, folder):
                 self._stopped.wait(0.1)
-            model = self._load(folder, version)
-            self._check(model)
-            self._served = Served(version, folder, model)
+            self._served = Served(version, folder, self._loaded(folder, version))
         except BaseException:
             # The first to be removed.
             with contextlib.suppress(OSError):
@@ -201,6 +199,18 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
         with contextlib.suppress(OSError):
             folder.touch()
         _log.info("%s: serves %s", self._name, version.name)
+
+    def _loaded(self, folder: Path, version: Version) -> T:
+        """What the program makes of a version, unless that is no good."""
+        try:
+            model = self._load(folder, version)
+            said = self._check(model)
+            # NumPy has a False of its own.
+            if type(said).__name__ in ("bool", "bool_") and not said:
+                raise ValueError("check returned False")
+            return model
+        except BaseException as error:
+            raise LoadFailed(version.name, error) from error
 
     def _fetch(self, version: Version, folder: Path) -> bool:
         """Pulls a version, unless another process does."""

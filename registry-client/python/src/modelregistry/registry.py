@@ -231,11 +231,11 @@ class Registry(AbstractContextManager["Registry"]):
     ) -> Follower[T]:  # fmt: skip
         """Keeps the model loaded that a name such as `fraud@production` stands for, in a thread of its own. Returns once one serves.
 
-        `load` makes of a version's folder what the program wants, `check` may raise to refuse that, and then `current()` returns it. After
-        a failure the last good version stays, and there is another attempt `backoff` seconds later, then after twice as many, up to a
-        minute. If the version can't serve at the start, the last good one of `cache` does. Without one that is an error, or with `wait`
-        waited for, unless there is no such model. Followers wait up to `jitter` seconds, so that many do not fetch together. `on_change`
-        is called after each swap and failure.
+        `load` makes of a version's folder what the program wants, `check` may raise or return False to refuse that (anything else accepts
+        it, also None), and then `current()` returns it. After a failure the last good version stays, and there is another attempt `backoff`
+        seconds later, then after twice as many, up to a minute. If the version can't serve at the start, the last good one of `cache` does.
+        Without one that is an error, or with `wait` waited for, unless there is no such model. Followers wait up to `jitter` seconds, so
+        that many do not fetch together. `on_change` is called after each swap and failure.
         """
         user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         cache = cache or os.environ.get("MODEL_REGISTRY_CACHE_FOLDER") or Path(user, "model-registry")
