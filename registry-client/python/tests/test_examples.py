@@ -12,6 +12,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 from modelregistry import Registry
+from modelregistry.v1 import ListInstancesRequest, ListInstancesResponse
 
 from .conftest import Server
 
@@ -49,4 +50,8 @@ def test_a_trainer_feeds_a_service(server: Server, tmp_path: Path, monkeypatch: 
         assert registry.version("breast-cancer@production").number == 2
         while score() != "namespaces/default/models/breast-cancer/versions/2":
             pass
+        running = ListInstancesRequest(parent=registry.name("breast-cancer"))
+        assert len(registry.call(running, ListInstancesResponse).instances) == 1
         service.terminate()
+        service.wait(30)
+        assert not registry.call(running, ListInstancesResponse).instances

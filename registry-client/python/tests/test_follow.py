@@ -47,13 +47,15 @@ class Service:
         if says.startswith("bad"):
             raise ValueError(f"bad answers from {says}")
 
-    def follow(self, name: str = "fraud@production", wait: bool = False) -> Follower[str]:
+    def follow(self, name: str = "fraud@production", wait: bool = False, report: bool = True) -> Follower[str]:
         def note(follower: Follower[str]) -> None:
             self.changes.put((follower.current().model, follower.error))
             if self.note_fails:
                 raise SystemExit("what is told of changes can't be written")
 
-        return self.registry.follow(name, self.load, check=self.check, cache=self.cache, backoff=0.05, wait=wait, on_change=note)
+        return self.registry.follow(
+            name, self.load, check=self.check, cache=self.cache, backoff=0.05, wait=wait, on_change=note, report=report
+        )
 
     def next(self) -> tuple[str, str]:
         """What serves after the next change, and what is wrong."""
@@ -382,7 +384,8 @@ def test_whatever_ends_a_thread_is_told_and_outlived(
             raise SystemExit("no token")
         return "token"
 
-    with Registry.connect(line.address, token=token) as service.registry, service.follow() as follower:
+    # Reports need tokens, too.
+    with Registry.connect(line.address, token=token) as service.registry, service.follow(report=False) as follower:
         fails.set()
         line.cut()
         line.mend()

@@ -98,7 +98,7 @@ def test_retries_are_the_same_request(fake: Fake, address: str) -> None:
         (grpc.StatusCode.DATA_LOSS, "ARTIFACT_DAMAGED", errors.DataLoss),
         (grpc.StatusCode.PERMISSION_DENIED, "", errors.PermissionDenied),
         (grpc.StatusCode.UNAUTHENTICATED, "", errors.Unauthenticated),
-        (grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN", errors.RegistryError),
+        (grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN", errors.Unimplemented),
     ],
 )
 def test_other_errors_are_not_tried_again(

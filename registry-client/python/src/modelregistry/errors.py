@@ -71,6 +71,10 @@ class Unauthenticated(RegistryError):
     """Who calls did not prove who that is."""
 
 
+class Unimplemented(RegistryError):
+    """The registry has no such method: it is older than this client."""
+
+
 class LoadFailed(RegistryError):
     """A follower's version can't be loaded, or is no good, by the judgement of the program: `__cause__` is what that said."""
 

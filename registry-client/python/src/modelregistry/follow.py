@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from modelregistry.errors import Conflict, InvalidArgument, LoadFailed, NotFound, RegistryError
 from modelregistry.folder import is_whole, lock
+from modelregistry.report import Reporter
 from modelregistry.v1 import Version
 
 if TYPE_CHECKING:
@@ -49,11 +50,11 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
     def __init__(
         self, registry: Registry, name: str, load: Callable[[Path, Version], T], check: Callable[[T], object], cache: Path,
         jitter: float, backoff: float, wait: bool, on_change: Callable[[Follower[T]], object] | None,
+        report: bool, report_as: str | None, labels: Mapping[str, str],
     ) -> None:  # fmt: skip
         self._name, self._load, self._check, self._jitter, self._backoff = name, load, check, jitter, backoff
         self._wait, self._on_change = wait, on_change
-        # What happens to the model.
-        self._parent = "/".join(name.split("/")[:4]).partition("@")[0]
+        self._model = "/".join(name.split("/")[:4]).partition("@")[0]
         # A name of another registry is another name. The client in Rust, which may share the folder, has no folder of this one.
         key = hashlib.sha256("\n".join([*sorted(registry._transport.urls), "", name]).encode()).hexdigest()
         self._cache = cache / "python" / key
@@ -66,8 +67,12 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
         transport = registry._transport.with_patience(registry._transport.retry_for)
         self._registry = type(registry)(transport, registry._namespace)
         self._stopped, self._news, self._started = transport.stopped, threading.Event(), threading.Event()
-        self._watch = self._registry.watch(self._parent, types=_TYPES)
+        self._watch = self._registry.watch(self._model, types=_TYPES)
         self._threads = [threading.Thread(target=work, name=f"follow {name}", daemon=True) for work in (self._listen, self._run)]
+        target = name.removeprefix(self._model).removeprefix("/versions/")
+        self._reporter = Reporter(transport, self._model, target, report_as, labels)
+        if report:
+            self._reporter.start()
         for thread in self._threads:
             thread.start()
         try:
@@ -93,13 +98,14 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
         return max(0.0, time.time() - self._heard)
 
     def close(self) -> None:
-        """Stops following. What serves stays usable."""
+        """Stops following, and tells the registry. What serves stays usable."""
         self._stopped.set()
         self._watch.close()
         self._news.set()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join()
+        self._reporter.end()
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -109,6 +115,8 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
         while not self._stopped.is_set():
             try:
                 for change in self._watch:
+                    if change.kind in ("created", "resumed"):
+                        self._reporter.again()
                     self._connected = change.kind != "disconnected"
                     self._heard = time.time() if self._connected else self._heard
                     if change.kind != "bookmark":
@@ -118,7 +126,7 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
             self._connected = False
             self._news.set()
             if not self._stopped.wait(self._backoff):
-                self._watch = self._registry.watch(self._parent, types=_TYPES)
+                self._watch = self._registry.watch(self._model, types=_TYPES)
 
     def _run(self) -> None:
         """Brings what serves up to date when there is news, or notes why it can't, and when to try again."""
@@ -141,6 +149,7 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
                     self._desired, pause = None, None
                 self._recall()
                 _log.warning("%s: %s: %s", self._name, "the last good version serves" if self._served else "nothing serves", error)
+            self._tell()
             hopeless = isinstance(self.error, NotFound) and self.error.resource[0] == "modelregistry.dev/Model"
             if self._served or hopeless or not self._wait or isinstance(self.error, InvalidArgument):
                 self._started.set()
@@ -150,12 +159,21 @@ class Follower(Generic[T], AbstractContextManager["Follower[T]"]):
                 except BaseException:
                     _log.exception("%s: on_change failed", self._name)
 
+    def _tell(self) -> None:
+        """Tells the registry how it stands, if it is to know."""
+        self._reporter.tell(self._desired, self._served.version if self._served else None, self.error)
+
     def _update(self) -> None:
         if not self._connected and self._recall():
             return
         if self._served and self._jitter:
             self._stopped.wait(random.uniform(0, self._jitter))
-        version = self._desired = self._registry.version(self._name)
+        version, known = self._registry.version(self._name), self._desired
+        if known is None or known.uid != version.uid:
+            # What went wrong did so with another version.
+            self.error = None
+        self._desired = version
+        self._tell()
         # The folder of what serves has to be there, too: `load` may have left files for later.
         if self._served is None or version.uid != self._served.version.uid or not self._served.folder.is_dir():
             self._serve(version)

@@ -228,6 +228,7 @@ class Registry(AbstractContextManager["Registry"]):
     def follow(
         self, name: str, load: Callable[[Path, Version], T], *, check: Callable[[T], object] = lambda _: None, cache: StrPath | None = None,
         jitter: float = 0.0, backoff: float = 1.0, wait: bool = False, on_change: Callable[[Follower[T]], object] | None = None,
+        report: bool = True, report_as: str | None = None, labels: Mapping[str, str] | None = None,
     ) -> Follower[T]:  # fmt: skip
         """Keeps the model loaded that a name such as `fraud@production` stands for, in a thread of its own. Returns once one serves.
 
@@ -236,7 +237,11 @@ class Registry(AbstractContextManager["Registry"]):
         seconds later, then after twice as many, up to a minute. If the version can't serve at the start, the last good one of `cache` does.
         Without one that is an error, or with `wait` waited for, unless there is no such model. Followers wait up to `jitter` seconds, so
         that many do not fetch together. `on_change` is called after each swap and failure.
+
+        The registry is told what runs here, unless `report` is False: as an instance of the model with the id `report_as`, such as the name
+        of a pod, which nothing else may have that follows the model; unless given, it is of the host and the process. `labels` are for
+        selecting: `{"zone": "eu-1"}`.
         """
         user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         cache = cache or os.environ.get("MODEL_REGISTRY_CACHE_FOLDER") or Path(user, "model-registry")
-        return Follower(self, self.name(name), load, check, Path(cache), jitter, backoff, wait, on_change)
+        return Follower(self, self.name(name), load, check, Path(cache), jitter, backoff, wait, on_change, report, report_as, labels or {})
