@@ -1,5 +1,6 @@
 //! Generates the Rust code of the protobuf contract, without `protoc` on the machine.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use protox::prost_reflect::{
@@ -32,6 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let methods: Vec<_> = services.iter().flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
     std::fs::write(out.join("rpc.rs"), methods.iter().map(|method| of_method(&pool, method)).collect::<String>())?;
     std::fs::write(out.join("reads.rs"), reads(&methods))?;
+    std::fs::write(out.join("permissions.rs"), permissions(&pool, &methods))?;
     let resources = resources(&pool).ok_or("events have no resources")?;
     std::fs::write(out.join("resource.rs"), of_resources(&pool, &resources))?;
     std::fs::write(out.join("event_types.rs"), event_types(&resources, &methods))?;
@@ -69,8 +71,7 @@ fn of_method(pool: &DescriptorPool, method: &MethodDescriptor) -> String {
     } else {
         ""
     };
-    let permission = option(pool, method.options(), "modelregistry.v1.permission");
-    let permission = permission.as_ref().and_then(Value::as_str).unwrap_or_default();
+    let permission = permission(pool, method);
     let mut code = format!(
         "impl Request for crate::v1::{request} {{
             type Response = crate::v1::{};
@@ -78,8 +79,14 @@ fn of_method(pool: &DescriptorPool, method: &MethodDescriptor) -> String {
             const PATH: &'static str = \"/{service}/{name}\";
             const PERMISSION: &'static str = {permission:?};
             {request_id}
+            fn names(&self) -> Vec<&str> {{
+                let mut names = Vec::new();
+                {names}
+                names
+            }}
         }}\n",
-        response.name()
+        response.name(),
+        names = names_in(pool, &message, "self"),
     );
     if !method.is_client_streaming() && !method.is_server_streaming() {
         code += &format!("impl Unary for crate::v1::{request} {{}}\n");
@@ -128,6 +135,62 @@ fn of_method(pool: &DescriptorPool, method: &MethodDescriptor) -> String {
         );
     }
     code
+}
+
+/// What a caller of a method has to be allowed.
+fn permission(pool: &DescriptorPool, method: &MethodDescriptor) -> String {
+    let permission = option(pool, method.options(), "modelregistry.v1.permission");
+    let permission = permission.as_ref().and_then(Value::as_str).unwrap_or_default();
+    assert!(permission.contains('.'), "{} has no permission", method.full_name());
+    permission.to_owned()
+}
+
+/// All that callers may have to be allowed, in order.
+fn permissions(pool: &DescriptorPool, methods: &[MethodDescriptor]) -> String {
+    let permissions: BTreeSet<_> = methods.iter().map(|method| permission(pool, method)).collect();
+    format!("&{:?}", Vec::from_iter(permissions))
+}
+
+/// The fields by which requests say what they are about.
+const NAMING: [&str; 4] = ["name", "names", "parent", "resource"];
+
+/// Collects the names of what a message in a request is about: those of its own fields, of the resource in it, and of the requests in it.
+/// What else a resource refers to is not what the request is about.
+fn names_in(pool: &DescriptorPool, message: &MessageDescriptor, at: &str) -> String {
+    let mut code = String::new();
+    for field in message.fields().filter(|field| field.containing_oneof().is_none()) {
+        let (name, reference) = (field.name(), option(pool, field.options(), "google.api.resource_reference"));
+        code += &match (reference, message_in(&field)) {
+            (Some(_), _) if NAMING.contains(&name) && field.is_list() => {
+                format!("names.extend({at}.{name}.iter().map(String::as_str));\n")
+            }
+            // A namespace that is left out is the default one.
+            (Some(Value::Message(of)), _) if name == "parent" && is_of_namespace(&of) => {
+                format!("names.push(if {at}.parent.is_empty() {{ \"namespaces/default\" }} else {{ &{at}.parent }});\n")
+            }
+            (Some(_), _) if NAMING.contains(&name) => {
+                format!("names.extend(Some({at}.{name}.as_str()).filter(|name| !name.is_empty()));\n")
+            }
+            (_, Some(inner)) if option(pool, inner.options(), "google.api.resource").is_some() && !field.is_list() => {
+                let given = "filter(|resource| !resource.name.is_empty())";
+                format!("names.extend({at}.{name}.as_ref().{given}.map(|resource| resource.name.as_str()));\n")
+            }
+            (_, Some(inner)) if inner.package_name() == PACKAGE && field.is_list() => {
+                let inner = names_in(pool, &inner, "one");
+                if inner.is_empty() { inner } else { format!("for one in &{at}.{name} {{ {inner} }}\n") }
+            }
+            _ => String::new(),
+        };
+    }
+    code
+}
+
+/// Whether something that is referred to is a namespace, by what it is or by what lies in it.
+fn is_of_namespace(reference: &DynamicMessage) -> bool {
+    let is = |field: &str, r#type: &str| {
+        reference.get_field_by_name(field).is_some_and(|value| value.as_str() == Some(r#type))
+    };
+    is("type", "modelregistry.dev/Namespace") || is("child_type", "modelregistry.dev/Model")
 }
 
 /// Where the methods are called that are asked and answered with one message, and change nothing.

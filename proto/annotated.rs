@@ -140,3 +140,27 @@ fn every_number_is_signed() {
         }
     }
 }
+
+/// The fields of requests that refer to something that the request is not about. Each is checked where it is used.
+const BESIDE: &[&str] = &[
+    // Has to be a version of the model that the request names.
+    "SetAliasRequest.version",
+];
+
+#[test]
+fn every_request_says_what_it_is_about_where_permissions_are_decided() {
+    for message in methods().filter(|method| !method.is_client_streaming()).map(|method| method.input()) {
+        for field in message.fields() {
+            let refers = option(field.options(), "google.api.resource_reference").is_some();
+            let naming = ["name", "names", "parent", "resource"].contains(&field.name());
+            let field = format!("{}.{}", message.name(), field.name());
+            assert!(!refers || naming || BESIDE.contains(&field.as_str()), "{field}");
+        }
+        let messages = message.fields().filter_map(|field| Some((field.kind().as_message()?.clone(), field)));
+        for (inner, field) in messages.filter(|(inner, _)| inner.package_name() == PACKAGE && !inner.is_map_entry()) {
+            let is_resource = option(inner.options(), "google.api.resource").is_some();
+            let refers = inner.fields().any(|field| option(field.options(), "google.api.resource_reference").is_some());
+            assert!(is_resource != field.is_list() || !(is_resource || refers), "{}", field.full_name());
+        }
+    }
+}

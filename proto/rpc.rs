@@ -19,6 +19,10 @@ pub trait Request: Message + Default + Clone + 'static {
     /// What its caller has to be allowed, for example `models.get`.
     const PERMISSION: &'static str;
 
+    /// The names of what the request is about, as they came; none if it is about the server. What a resource in it refers to besides, such
+    /// as the versions that a version was made from, is not among them.
+    fn names(&self) -> Vec<&str>;
+
     /// The request id, if the message has one.
     fn request_id_mut(&mut self) -> Option<&mut String> {
         None
@@ -86,6 +90,9 @@ pub trait Masked: Request {
     fn read_mask_mut(&mut self) -> &mut Option<FieldMask>;
 }
 
+/// What callers of methods may have to be allowed, in order.
+pub const PERMISSIONS: &[&str] = include!(concat!(env!("OUT_DIR"), "/permissions.rs"));
+
 /// Where the methods are called that are asked and answered with one message, and change nothing.
 const READS: &[&str] = include!(concat!(env!("OUT_DIR"), "/reads.rs"));
 
@@ -94,7 +101,7 @@ pub fn is_read(path: &str) -> bool {
     READS.contains(&path)
 }
 
-#[allow(clippy::all, reason = "generated code")]
+#[allow(clippy::all, unused_mut, reason = "generated code")]
 mod derived {
     use super::{Masked, Mutating, Paged, Request, Unary};
 
@@ -105,6 +112,37 @@ mod derived {
 mod tests {
     use super::*;
     use crate::v1 as pb;
+
+    #[test]
+    fn a_request_names_what_it_is_about() {
+        let stage = |name: &str| pb::TransitionStageRequest { name: name.to_owned(), ..Default::default() };
+        let requests = vec![stage("models/a/versions/1"), stage("models/b/versions/2")];
+        let batch = pb::BatchTransitionStagesRequest { requests, ..Default::default() };
+        assert_eq!(batch.names(), ["models/a/versions/1", "models/b/versions/2"]);
+        let model = pb::Model { name: "models/a".to_owned(), ..Default::default() };
+        let update = pb::UpdateModelRequest { model: Some(model), ..Default::default() };
+        assert_eq!(update.names(), ["models/a"]);
+        let version = pb::Version { base_versions: vec!["models/b@latest".to_owned()], ..Default::default() };
+        let parent = "models/a".to_owned();
+        let create = pb::CreateVersionRequest { parent, version: Some(version), ..Default::default() };
+        assert_eq!(create.names(), ["models/a"]);
+        let alias = pb::SetAliasRequest { name: "models/a".to_owned(), version: "7".to_owned(), ..Default::default() };
+        assert_eq!(alias.names(), ["models/a"]);
+        let names = vec!["models/a@b".to_owned(), "models/c@d".to_owned()];
+        assert_eq!(pb::CompareVersionsRequest { names, ..Default::default() }.names(), ["models/a@b", "models/c@d"]);
+        // The default namespace need not be said.
+        assert_eq!(pb::ListModelsRequest::default().names(), ["namespaces/default"]);
+        assert_eq!(pb::SearchResourcesRequest::default().names(), ["namespaces/default"]);
+        for nothing in [pb::WatchEventsRequest::default().names(), pb::BackupRequest::default().names()] {
+            assert!(nothing.is_empty(), "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn permissions_are_in_order() {
+        assert!(PERMISSIONS.is_sorted() && PERMISSIONS.binary_search(&"models.get").is_ok());
+        assert!(PERMISSIONS.iter().all(|permission| permission.split_once('.').is_some()));
+    }
 
     #[test]
     fn what_changes_nothing_is_a_read() {
