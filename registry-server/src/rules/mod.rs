@@ -4,6 +4,7 @@
 //! What a name looks like, what a stage change means, which of two metrics is the better one and what may be
 //! deleted is decided here and nowhere else. The handlers convert from the wire and back; a store holds no rules.
 
+pub(crate) mod access;
 pub(crate) mod artifacts;
 pub(crate) mod compare;
 pub(crate) mod expression;
@@ -15,3 +16,4 @@ pub(crate) mod names;
 pub(crate) mod quota;
 pub(crate) mod retention;
 pub(crate) mod stages;
+pub(crate) mod tokens;

@@ -1,0 +1,252 @@
+//! Who may do what: decided over roles, groups and bindings, which are kept in tables that a decision only looks up.
+//!
+//! Bindings only add. A permission on a resource is one on everything below it, so that a decision walks up: the model, its namespace,
+//! the server. What somebody holds is looked up for them, for each of their groups, and for everybody who has a token.
+
+mod builtin;
+mod permissions;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+pub(crate) use self::builtin::{BUILT_IN, BuiltIn, built_in};
+pub(crate) use self::permissions::{Permission, Permissions};
+use super::names::DEFAULT_NAMESPACE;
+
+/// Everybody who has a valid token.
+pub(crate) const ALL_AUTHENTICATED: &str = "allAuthenticated";
+/// The server, with all there is.
+pub(crate) const SERVER: &str = "";
+/// What everybody who has a valid token may do.
+pub(crate) const OF_ALL: [&str; 2] = ["access.testPermissions", "access.whoAmI"];
+
+/// A binding, as far as it decides.
+#[derive(Debug, Clone)]
+pub(crate) struct Bound {
+    pub(crate) role: String,
+    pub(crate) members: Vec<String>,
+    /// The name of a namespace or a model, or [`SERVER`].
+    pub(crate) resource: String,
+}
+
+/// What gives somebody a permission.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Grant {
+    pub(crate) binding: String,
+    pub(crate) role: String,
+    /// They themselves, a group that they are in, or [`ALL_AUTHENTICATED`].
+    pub(crate) member: String,
+    pub(crate) resource: String,
+}
+
+/// All roles, groups and bindings.
+#[derive(Debug, Default)]
+pub(crate) struct Access {
+    /// By name; those that are built in are not among them.
+    roles: HashMap<String, Permissions>,
+    /// The groups that each principal is in.
+    groups: HashMap<String, Vec<String>>,
+    /// By name.
+    bindings: HashMap<String, Bound>,
+    /// What each member of a binding holds, by the resource.
+    held: HashMap<String, HashMap<String, Permissions>>,
+}
+
+impl Access {
+    /// The roles, groups and bindings with these names.
+    pub(crate) fn new(
+        roles: impl IntoIterator<Item = (String, Permissions)>,
+        groups: impl IntoIterator<Item = (String, Vec<String>)>,
+        bindings: impl IntoIterator<Item = (String, Bound)>,
+    ) -> Self {
+        let mut access = Self { roles: roles.into_iter().collect(), ..Self::default() };
+        for (group, members) in groups {
+            for member in members {
+                access.groups.entry(member).or_default().push(group.clone());
+            }
+        }
+        for (name, bound) in bindings {
+            let permissions = access.role(&bound.role).unwrap_or_default();
+            for member in &bound.members {
+                let held = access.held.entry(member.clone()).or_default().entry(bound.resource.clone()).or_default();
+                *held = held.and(permissions);
+            }
+            access.bindings.insert(name, bound);
+        }
+        access
+    }
+
+    /// What a role allows; `None` if there is none with this name.
+    pub(crate) fn role(&self, name: &str) -> Option<Permissions> {
+        built_in(name).map(BuiltIn::permissions).or_else(|| self.roles.get(name).copied())
+    }
+
+    /// The groups that a principal is in.
+    pub(crate) fn groups_of(&self, principal: &str) -> &[String] {
+        self.groups.get(principal).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The binding with a name.
+    pub(crate) fn binding(&self, name: &str) -> Option<&Bound> {
+        self.bindings.get(name)
+    }
+
+    /// Whether there is any binding.
+    pub(crate) fn has_bindings(&self) -> bool {
+        !self.bindings.is_empty()
+    }
+
+    /// What a principal may do on a resource.
+    pub(crate) fn permissions(&self, principal: &str, resource: &str) -> Permissions {
+        let mut all = Permissions::of_all();
+        for held in self.held_by(principal) {
+            for node in upwards(resource) {
+                all = all.and(held.get(node).copied().unwrap_or_default());
+            }
+        }
+        all
+    }
+
+    /// Whether a principal has a permission on a resource.
+    pub(crate) fn allows(&self, principal: &str, permission: Permission, resource: &str) -> bool {
+        let has = |held: &HashMap<String, Permissions>| {
+            upwards(resource).any(|node| held.get(node).is_some_and(|held| held.has(permission)))
+        };
+        self.held_by(principal).any(has) || Permissions::of_all().has(permission)
+    }
+
+    /// Whether a principal has a permission on something below a resource.
+    pub(crate) fn allows_below(&self, principal: &str, permission: Permission, resource: &str) -> bool {
+        let has = |held: &HashMap<String, Permissions>| {
+            held.iter().any(|(node, held)| held.has(permission) && node != resource && is_within(node, resource))
+        };
+        self.held_by(principal).any(has)
+    }
+
+    /// By what a principal has a permission on a resource, in the order of the bindings' names.
+    pub(crate) fn explain(&self, principal: &str, permission: Permission, resource: &str) -> Vec<Grant> {
+        let nodes: Vec<_> = upwards(resource).collect();
+        let ids = self.ids(principal);
+        let mut grants = Vec::new();
+        for (name, Bound { role, members, resource }) in &self.bindings {
+            if nodes.contains(&resource.as_str()) && self.role(role).is_some_and(|role| role.has(permission)) {
+                grants.extend(members.iter().filter(|member| ids.contains(&member.as_str())).map(|member| Grant {
+                    binding: name.clone(),
+                    role: role.clone(),
+                    member: member.clone(),
+                    resource: resource.clone(),
+                }));
+            }
+        }
+        grants.sort();
+        grants
+    }
+
+    /// As which members of bindings a principal counts.
+    fn ids<'a>(&'a self, principal: &'a str) -> Vec<&'a str> {
+        let groups = self.groups_of(principal).iter().map(String::as_str);
+        [principal, ALL_AUTHENTICATED].into_iter().chain(groups).collect()
+    }
+
+    fn held_by<'a>(&'a self, principal: &'a str) -> impl Iterator<Item = &'a HashMap<String, Permissions>> {
+        let groups = self.groups_of(principal).iter().map(String::as_str);
+        [principal, ALL_AUTHENTICATED].into_iter().chain(groups).filter_map(|id| self.held.get(id))
+    }
+}
+
+/// Somebody who calls, as their token has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Bearer {
+    /// `users/alice` or `services/trainer`.
+    pub(crate) principal: String,
+    /// The roles that the token is narrowed to; empty: none.
+    pub(crate) roles: Vec<String>,
+    /// The resource that the token is narrowed to, or [`SERVER`].
+    pub(crate) resource: String,
+}
+
+impl Bearer {
+    /// What they may do on a resource.
+    pub(crate) fn permissions(&self, access: &Access, resource: &str) -> Permissions {
+        self.narrow(access, resource).with(access.permissions(&self.principal, resource)).and(Permissions::of_all())
+    }
+
+    /// Whether they have a permission on a resource.
+    pub(crate) fn may(&self, access: &Access, permission: Permission, resource: &str) -> bool {
+        let narrowed = Permissions::of_all().has(permission) || self.narrow(access, resource).has(permission);
+        narrowed && access.allows(&self.principal, permission, resource)
+    }
+
+    /// Whether they have a permission on a resource, or on something below it.
+    pub(crate) fn may_some(&self, access: &Access, permission: Permission, resource: &str) -> bool {
+        if self.may(access, permission, resource) {
+            return true;
+        }
+        // What the token is narrowed to may lie below.
+        let at = if is_within(&self.resource, resource) { &self.resource } else { resource };
+        self.narrow(access, at).has(permission)
+            && (access.allows(&self.principal, permission, at) || access.allows_below(&self.principal, permission, at))
+    }
+
+    /// What the token allows of what its principal may do.
+    fn narrow(&self, access: &Access, resource: &str) -> Permissions {
+        if !is_within(resource, &self.resource) {
+            return Permissions::default();
+        }
+        match self.roles.is_empty() {
+            true => Permissions::all(),
+            false => {
+                let roles = self.roles.iter().filter_map(|role| access.role(role));
+                roles.fold(Permissions::default(), Permissions::and)
+            }
+        }
+    }
+}
+
+/// A resource on which permissions are held, and those that it lies in: the server last.
+fn upwards(resource: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(resource), |node| match node.rmatch_indices('/').nth(1) {
+        Some((end, _)) => Some(&node[..end]),
+        None => Some(SERVER).filter(|_| !node.is_empty()),
+    })
+}
+
+/// Whether a resource on which permissions are held is another one, or lies in it.
+pub(crate) fn is_within(resource: &str, outer: &str) -> bool {
+    let rest = resource.strip_prefix(outer);
+    outer.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The resource on which it is decided what may be done with something of this name: the model that it is or lies in, or the
+/// namespace, or the server.
+///
+/// The name may be anything that a request has: what is none is the server's. `-`, which stands for all models, is their namespace's.
+pub(crate) fn node_of(name: &str) -> Cow<'_, str> {
+    let in_default = name.starts_with("models/");
+    let name = match in_default {
+        true => Cow::Owned(format!("namespaces/{DEFAULT_NAMESPACE}/{name}")),
+        false => Cow::Borrowed(name),
+    };
+    let length = node_length(&name);
+    match name {
+        Cow::Borrowed(name) => Cow::Borrowed(&name[..length]),
+        Cow::Owned(mut name) => {
+            name.truncate(length);
+            Cow::Owned(name)
+        }
+    }
+}
+
+fn node_length(name: &str) -> usize {
+    let id_in = |text: &str, segment: &str| -> Option<usize> {
+        let id = text.strip_prefix(segment)?;
+        let id = &id[..id.find(['/', '@']).unwrap_or(id.len())];
+        (!id.is_empty() && id != "-").then(|| segment.len() + id.len())
+    };
+    let Some(namespace) = id_in(name, "namespaces/") else { return 0 };
+    let model = name[namespace..].strip_prefix('/').and_then(|rest| id_in(rest, "models/"));
+    model.map_or(namespace, |model| namespace + 1 + model)
+}
+
+#[cfg(test)]
+mod tests;
