@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use crate::stored::{ModelFacts, VersionFacts, WebhookRecord};
+use crate::stored::{ModelFacts, TokenRecord, VersionFacts, WebhookRecord};
 use bytes::Bytes;
 use prost::Message;
 use prost_types::Timestamp;
@@ -73,6 +73,11 @@ pub(super) fn of_version(payload: &Bytes) -> Facts {
 pub(super) fn of_webhook(payload: &Bytes) -> Facts {
     let webhook = WebhookRecord::decode(payload.clone()).unwrap_or_default().webhook.unwrap_or_default();
     list([("name", text(webhook.name)), ("created", time(webhook.create_time))])
+}
+
+pub(super) fn of_token(payload: &Bytes) -> Facts {
+    let token = TokenRecord::decode(payload.clone()).unwrap_or_default().token.unwrap_or_default();
+    list([("name", text(token.name)), ("created", time(token.create_time))])
 }
 
 /// Those facts that there are.

@@ -4,6 +4,7 @@
 use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 
+use super::access::tokens::TokenRow;
 use super::models::ModelRow;
 use super::resource::Resource;
 use super::webhooks::WebhookRow;
@@ -37,6 +38,9 @@ pub(crate) const TOMBSTONE: Kind = Kind(138);
 /// Up to where the records of requests are removed.
 pub(crate) const FORGOTTEN: Kind = Kind(139);
 
+/// Says in which revision it last changed who may do what.
+pub(crate) const ACCESS: Kind = Kind(150);
+
 /// Manifests by what they list.
 pub(crate) const CONTENTS: Index = Index { kind: MANIFEST, slot: 1 };
 
@@ -62,7 +66,11 @@ kinds! {
         pb::Artifact,
         pb::Subscription,
         pb::Instance,
-        WebhookRow;
+        WebhookRow,
+        pb::Group,
+        pb::Role,
+        pb::Binding,
+        TokenRow;
     others:
         kind(VERSION_ID, "version_ids"),
         kind(STAGE_HOLDER, "stage_holders"),
@@ -76,6 +84,7 @@ kinds! {
         kind(USAGE, "usages"),
         kind(TOMBSTONE, "tombstones"),
         kind(FORGOTTEN, "forgotten_requests"),
+        kind(ACCESS, "access_changes"),
 }
 
 /// A kind of resource, as data: what can be done without knowing which kind it is.

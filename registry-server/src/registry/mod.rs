@@ -3,6 +3,7 @@
 //! *Invariant:* everything that changes state goes through `Registry::commit`, which writes its events under the same
 //! revision.
 
+pub(crate) mod access;
 pub(crate) mod aliases;
 pub(crate) mod artifacts;
 pub(crate) mod chain;

@@ -106,6 +106,11 @@ impl<R: Resource> Update<R> {
         Some(Self { name: name?, message, mask })
     }
 
+    /// What is to be changed.
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
     /// The resource as it is, and as it is to be.
     pub(super) async fn changed(&self, tx: &Tx<'_>) -> Result<(R, R), Error> {
         let before: R = tx.live(&self.name).await?;

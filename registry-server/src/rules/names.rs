@@ -66,6 +66,19 @@ pub(crate) static INSTANCES: Collection =
 pub(crate) static WEBHOOKS: Collection =
     Collection { segment: "webhooks", singular: "webhook", parent: None, ids: Ids::Text(check_id) };
 
+/// Users and services that are given roles together.
+pub(crate) static GROUPS: Collection =
+    Collection { segment: "groups", singular: "group", parent: None, ids: Ids::Text(check_id) };
+/// Sets of permissions.
+pub(crate) static ROLES: Collection =
+    Collection { segment: "roles", singular: "role", parent: None, ids: Ids::Text(check_id) };
+/// Who has which role on what.
+pub(crate) static BINDINGS: Collection =
+    Collection { segment: "bindings", singular: "binding", parent: None, ids: Ids::Text(check_id) };
+/// What callers show who they are with.
+pub(crate) static TOKENS: Collection =
+    Collection { segment: "tokens", singular: "token", parent: None, ids: Ids::Text(check_id) };
+
 /// Those whose names say what is below them.
 static COLLECTIONS: &[&Collection] = &[&NAMESPACES, &MODELS, &VERSIONS, &ARTIFACTS];
 
