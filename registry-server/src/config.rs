@@ -61,6 +61,10 @@ pub struct Config {
     pub encryption_key: Option<Secret>,
     /// Files with master keys that were used before.
     pub encryption_old_key_files: Vec<PathBuf>,
+    /// How callers prove who they are, and whether they may only do what is bound to them.
+    pub access: AccessChoice,
+    /// Where the first token is written when nobody may do anything yet.
+    pub bootstrap_token_file: Option<PathBuf>,
     /// Networks that are not on the public internet, and that webhooks may be sent to all the same.
     pub webhook_allow: Vec<Network>,
     /// How log lines look.
@@ -118,6 +122,8 @@ impl Default for Config {
             encryption_key_file: None,
             encryption_key: None,
             encryption_old_key_files: Vec::new(),
+            access: AccessChoice::Off,
+            bootstrap_token_file: None,
             webhook_allow: Vec::new(),
             log_format: LogFormat::Human,
             log: "info".to_owned(),
@@ -138,6 +144,16 @@ impl Default for Config {
             drain: Period::of_secs(8),
         }
     }
+}
+
+/// How callers prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessChoice {
+    /// Not at all: everybody may do everything.
+    Off,
+    /// By a token, and they may do what is bound to its principal.
+    Tokens,
 }
 
 /// How log lines look.

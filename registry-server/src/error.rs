@@ -110,6 +110,17 @@ pub enum Error {
     /// Try again with the same request id.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Show a token that is good.
+    #[error("{}", token_fault(*.0))]
+    Unauthenticated(ErrorReason),
+    /// Ask somebody who may give the permission.
+    #[error("the permission {permission} is needed on {} (or it might not exist)", if .resource.is_empty() { "the server" } else { .resource })]
+    Denied {
+        /// What the caller lacks.
+        permission: &'static str,
+        /// On what: a namespace or a model; empty is the server.
+        resource: String,
+    },
     /// Tell whoever runs the server.
     #[error("internal error: {0}")]
     Internal(String),
@@ -146,6 +157,16 @@ impl Error {
     /// A fault of the server.
     pub fn internal(what: impl Display) -> Self {
         Self::Internal(what.to_string())
+    }
+}
+
+/// What is wrong with the token of a call.
+fn token_fault(reason: ErrorReason) -> &'static str {
+    match reason {
+        ErrorReason::TokenMissing => "the call has no token: the header authorization is to have `Bearer` and one",
+        ErrorReason::TokenExpired => "the token has expired",
+        ErrorReason::TokenRevoked => "the token was revoked",
+        _ => "the header authorization has no token of this registry",
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod answering;
 mod arriving;
+mod authenticating;
 mod kinds;
 mod logged;
 mod places;
@@ -22,12 +23,14 @@ use tracing::Instrument as _;
 
 use self::answering::Answering;
 use self::arriving::Arriving;
+use self::authenticating::{authenticated, is_open};
 use self::kinds::Kind;
 use self::logged::Logged;
 pub(crate) use self::places::Capacity;
 use self::places::{Places, Shared, lock};
 use crate::connections::Activity;
 use crate::error::quoted;
+use crate::registry::access::guard::Guard;
 use crate::status::plain;
 
 /// Puts [`Calls`] around a service.
@@ -35,13 +38,20 @@ use crate::status::plain;
 pub(crate) struct CallLayer {
     places: Arc<Places>,
     deadline: Duration,
+    /// Absent where callers need not prove who they are.
+    guard: Option<Guard>,
 }
 
 impl CallLayer {
     /// At most so many calls at once, each answered or ended within `deadline`, or the time that its caller gives it if that is less.
     /// What ends is dropped with all that it waits for: a statement that runs in a database, or a commit whose turn has not come.
     pub(crate) fn new(capacity: Capacity, deadline: Duration) -> Self {
-        Self { places: Arc::new(Places::new(capacity)), deadline }
+        Self { places: Arc::new(Places::new(capacity)), deadline, guard: None }
+    }
+
+    /// The same, of calls by those alone who prove who they are, if there is something that knows them.
+    pub(crate) fn with_guard(self, guard: Option<Guard>) -> Self {
+        Self { guard, ..self }
     }
 
     /// How long a call may take.
@@ -94,11 +104,26 @@ where
         let mut logged = Logged::new(path, kind, request.headers(), began);
         let open = request.extensions().get::<Activity>().map(Activity::begin);
         let places = Arc::clone(&self.layer.places);
+        let guard = self.layer.guard.clone().filter(|_| !is_open(path));
+        if guard.is_some() {
+            // Until it is known who that is.
+            logged.called_by(&HeaderMap::new());
+        }
         let request = request.map(|body| Body::new(Arriving::new(body, kind, places, Arc::clone(&held))));
         let call = async move {
+            let answer = async {
+                let Some(guard) = guard else { return inner.call(request).await };
+                match authenticated(&guard, request).await {
+                    Ok(request) => {
+                        logged.called_by(request.headers());
+                        inner.call(request).await
+                    }
+                    Err(status) => Ok(status.into_http()),
+                }
+            };
             let answered = match time {
-                None => Ok(inner.call(request).await),
-                Some(time) => timeout_at(began + time, inner.call(request)).await.map_err(|_| time),
+                None => Ok(answer.await),
+                Some(time) => timeout_at(began + time, answer).await.map_err(|_| time),
             };
             let response = match answered {
                 Ok(response) if kind == Kind::Health => response?,

@@ -6,6 +6,7 @@
 
 mod about;
 pub mod backup;
+mod bootstrap;
 pub mod chunks;
 pub mod claiming;
 pub mod config;

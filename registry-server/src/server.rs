@@ -19,7 +19,8 @@ use uuid::Uuid;
 
 use crate::about::About;
 use crate::backup::shipper::Shipper;
-use crate::config::{Config, StoreChoice};
+use crate::bootstrap::first_token;
+use crate::config::{AccessChoice, Config, StoreChoice};
 use crate::connections::{self, Limits};
 use crate::gc::{self, Plan, Schedule};
 use crate::grpc::{Services, Stopping};
@@ -54,6 +55,7 @@ const ARCHIVE: &str = "archive";
 const INDEXING: &str = "index";
 const COLLECTING: &str = "garbage collection";
 const OWNING: &str = "ownership of the artifacts";
+const ACCESS: &str = "who may do what";
 const EXPIRING: &str = "removal of instances that are gone";
 const SENDING: &str = "webhooks";
 
@@ -96,6 +98,11 @@ impl Server {
             _ => registry,
         };
         let registry = registry.with_index(config.index_memory.size().bytes());
+        let registry = match config.access {
+            AccessChoice::Off => registry,
+            AccessChoice::Tokens => registry.with_guard().await?,
+        };
+        first_token(&registry, config.bootstrap_token_file.as_deref()).await?;
         let identity = stores.store.identity().await?;
         let about = About::new(&config, identity, stores.encrypted);
         let networks: Vec<_> = config.webhook_allow.iter().map(|network| network.0).collect();
@@ -153,6 +160,10 @@ impl Server {
         if let Some(index) = registry.index() {
             tasks.spawn(INDEXING, index.clone().keep(Arc::clone(&stores.store), draining.clone()));
         }
+        let guard = registry.guard().cloned();
+        if let Some(guard) = guard.clone() {
+            tasks.spawn(ACCESS, guard.keep(draining.clone()));
+        }
         tasks.spawn(EXPIRING, expire_instances(registry.clone(), draining.clone()));
         let (served, serving_ended) = watch::channel(false);
         if let Some(shipper) = shipper {
@@ -179,7 +190,7 @@ impl Server {
             .add_service(reflection().build_v1()?.accept_compressed(Gzip).accept_compressed(Zstd))
             .add_service(reflection().build_v1alpha()?.accept_compressed(Gzip).accept_compressed(Zstd));
         let capacity = Capacity { calls: config.max_calls, uploads: config.max_uploads, streams: config.max_streams };
-        let calls = CallLayer::new(capacity, config.call_timeout.0);
+        let calls = CallLayer::new(capacity, config.call_timeout.0).with_guard(guard);
         let mut stopping = draining;
         let serving = Transport::builder()
             .layer(calls)

@@ -56,6 +56,10 @@ pub(crate) fn status(error: &Error) -> Status {
             details.set_retry_info(Some(RETRY_AFTER));
         }
         Error::Exceeded(exceeded) => metadata = limits(exceeded),
+        Error::Denied { permission, resource } => {
+            metadata.insert("permission".to_owned(), (*permission).to_owned());
+            metadata.insert("resource".to_owned(), cut(resource, NAME_BYTES));
+        }
         Error::Draining | Error::IndexBuilding | Error::Overloaded(_) | Error::Store(StoreError::Unavailable(_)) => {
             details.set_retry_info(Some(RETRY_AFTER));
         }
@@ -65,6 +69,7 @@ pub(crate) fn status(error: &Error) -> Status {
         Error::OutOfRange { .. }
         | Error::UploadIncomplete { .. }
         | Error::TooLarge(_)
+        | Error::Unauthenticated(_)
         | Error::Store(_)
         | Error::Internal(_) => {}
     }
@@ -157,6 +162,8 @@ fn code(error: &Error) -> (Code, ErrorReason) {
         Error::Overloaded(_) => (Code::ResourceExhausted, ErrorReason::Overloaded),
         Error::Damaged { .. } => (Code::DataLoss, ErrorReason::ArtifactDamaged),
         Error::ChunksCollected(_) => (Code::Unavailable, ErrorReason::ChunksCollected),
+        Error::Unauthenticated(reason) => (Code::Unauthenticated, *reason),
+        Error::Denied { .. } => (Code::PermissionDenied, ErrorReason::PermissionDenied),
         Error::Draining => (Code::Unavailable, ErrorReason::ServerDraining),
         Error::IndexBuilding => (Code::Unavailable, ErrorReason::IndexBuilding),
         Error::Store(StoreError::Unavailable(_)) => (Code::Unavailable, ErrorReason::StoreUnavailable),
@@ -223,6 +230,7 @@ mod tests {
             Error::EtagMismatch { name: name.clone(), current: "ffffffffffffffff".to_owned() },
             Error::precondition(ErrorReason::TransitionNotAllowed, &name, detail()),
             Error::ChunksCollected(name.clone()),
+            Error::Denied { permission: "versions.transitionStage", resource: name.clone() },
             Error::Damaged { name: name.clone(), detail: detail() },
         ] {
             let status = status(&error);

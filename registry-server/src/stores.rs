@@ -60,6 +60,9 @@ pub enum ServeError {
     /// A place is claimed for a restore into what is not empty.
     #[error("the registry is at revision {0}: --for-restore is for an empty one")]
     NotEmpty(Revision),
+    /// What is to be the first token is none.
+    #[error("{0} has no token: remove it, and one is made")]
+    NoToken(String),
     /// There is no TLS to send webhooks with.
     #[error("webhooks can't be sent: {0}")]
     Tls(#[from] rustls::Error),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Arg, Args, Command};
 use serde::Serialize;
 
-use super::LogFormat;
+use super::{AccessChoice, LogFormat};
 use crate::settings::{Listen, Memory, Network as Addresses, Period, Size};
 
 /// All settings that a flag can give.
@@ -32,6 +32,9 @@ pub struct Flags {
     #[command(flatten, next_help_heading = "Encryption")]
     #[serde(flatten)]
     encryption: Encryption,
+    #[command(flatten, next_help_heading = "Access")]
+    #[serde(flatten)]
+    access: Access,
     #[command(flatten, next_help_heading = "Webhooks")]
     #[serde(flatten)]
     webhooks: Webhooks,
@@ -113,6 +116,17 @@ struct Encryption {
     /// A master key that is replaced by the other one, or will be; may be given several times
     #[arg(id = "encryption_old_key_files", long = "encryption-old-key-file", value_name = "FILE")]
     encryption_old_key_files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Default, Args, Serialize)]
+struct Access {
+    /// How callers prove who they are: `off`, not at all, and everybody may do everything; `tokens`, by a token, and they may do what is
+    /// bound to its principal
+    #[arg(long, value_enum)]
+    access: Option<AccessChoice>,
+    /// Where to write a token of `users/admin` that may do everything, if there is no binding yet; a token that is in the file is used
+    #[arg(long, value_name = "FILE")]
+    bootstrap_token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Args, Serialize)]

@@ -24,7 +24,7 @@ pub(super) enum Variable {
 }
 
 /// The variables of `registryctl` and the client crate.
-const OF_CLIENTS: &[&str] = &["ENDPOINT", "ACTOR", "NAMESPACE", "CACHE_FOLDER"];
+const OF_CLIENTS: &[&str] = &["ENDPOINT", "ACTOR", "NAMESPACE", "CACHE_FOLDER", "TOKEN"];
 
 impl Variable {
     /// What a variable is, by its name behind the prefix.

@@ -24,11 +24,12 @@ const LOOKED_FOR: usize = 10_000;
 #[tonic::async_trait]
 impl ArtifactService for Services {
     async fn upload_artifact(&self, request: Request<Streaming<pb::UploadArtifactRequest>>) -> Reply<pb::Artifact> {
-        let (headers, _, parts) = request.into_parts();
+        let (headers, extensions, parts) = request.into_parts();
         let services = self.clone();
         // A task of its own: on the connection's, the bytes would wait while others are hashed and written.
         // It goes when the call does: what nobody waits for any more must not become an artifact.
-        let uploaded = AbortOnDropHandle::new(tokio::spawn(async move { services.receive(headers, parts).await }));
+        let uploaded =
+            AbortOnDropHandle::new(tokio::spawn(async move { services.receive(headers, extensions, parts).await }));
         Ok(Response::new(uploaded.await.map_err(|error| Status::from(Error::internal(error)))??))
     }
 
@@ -66,11 +67,12 @@ impl ArtifactService for Services {
         &self,
         request: Request<Streaming<pb::UploadChunksRequest>>,
     ) -> Reply<pb::UploadChunksResponse> {
-        let (headers, _, messages) = request.into_parts();
+        let (headers, extensions, messages) = request.into_parts();
         let services = self.clone();
         // As above.
-        let stored =
-            AbortOnDropHandle::new(tokio::spawn(async move { services.receive_chunks(headers, messages).await }));
+        let stored = AbortOnDropHandle::new(tokio::spawn(async move {
+            services.receive_chunks(headers, extensions, messages).await
+        }));
         Ok(Response::new(stored.await.map_err(|error| Status::from(Error::internal(error)))??))
     }
 
@@ -83,7 +85,7 @@ impl ArtifactService for Services {
 
     async fn list_chunks(&self, request: Request<pb::ListChunksRequest>) -> Reply<pb::ListChunksResponse> {
         const SIZES: Sizes = Sizes { default: 10_000, most: 50_000 };
-        let list = List { orders: &["position"], sizes: SIZES, filter: None, sorted: false };
+        let list = List { orders: &["position"], sizes: SIZES, filter: None, sorted: false, narrowed: false };
         self.list(
             request,
             list,

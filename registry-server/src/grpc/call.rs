@@ -20,8 +20,10 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::Services;
+use super::admitting::{needs, while_admitted};
 use super::paging::{self, Query, Sizes};
 use crate::error::{Error, Violations, quoted};
+use crate::registry::access::guard::Need;
 use crate::registry::lists::{Listed, Page};
 use crate::registry::pages::LOOKED_AT;
 use crate::registry::{Intent, Mutation, Registry};
@@ -43,17 +45,24 @@ pub(super) struct List {
     pub(super) filter: Option<&'static Subject>,
     /// Whether it is also ordered by the values of that.
     pub(super) sorted: bool,
+    /// Whether callers who may not see all of it get what they may see.
+    pub(super) narrowed: bool,
 }
 
 impl List {
     /// A list with pages as most lists have them.
     pub(super) const fn by(orders: &'static [&'static str]) -> Self {
-        Self { orders, sizes: Sizes { default: 50, most: 1000 }, filter: None, sorted: false }
+        Self { orders, sizes: Sizes { default: 50, most: 1000 }, filter: None, sorted: false, narrowed: false }
     }
 
     /// The same list, which takes filters over this.
     pub(super) const fn of(self, subject: &'static Subject) -> Self {
         Self { filter: Some(subject), ..self }
+    }
+
+    /// The same list, of which everybody gets what they may see.
+    pub(super) const fn narrowed(self) -> Self {
+        Self { narrowed: true, ..self }
     }
 
     /// The same list, in any order.
@@ -96,9 +105,24 @@ impl Services {
     where
         F: Future<Output = Result<A, Error>>,
     {
-        let (headers, _, mut message) = request.into_parts();
+        self.act_needing(request, needs, to, act).await
+    }
+
+    /// The same, which needs other permissions than its names and its method tell.
+    pub(super) async fn act_needing<Q: Mutating, T, A, F>(
+        &self,
+        request: Request<Q>,
+        needs: impl FnOnce(&Q) -> Result<Vec<Need>, Error>,
+        to: impl FnOnce(Q, &mut Violations) -> Option<T>,
+        act: impl FnOnce(Registry, Intent, T) -> F,
+    ) -> Reply<A>
+    where
+        F: Future<Output = Result<A, Error>>,
+    {
+        let (headers, extensions, mut message) = request.into_parts();
+        let admitted = self.admit(&extensions, || needs(&message))?;
         let mut found = Violations::default();
-        let intent = intent(&headers, &mut message, &mut found);
+        let intent = Intent { wish: admitted.wish(), ..intent(&headers, &mut message, &mut found) };
         let wanted = to(message, &mut found);
         let wanted = found.unless_any(wanted)?;
         Ok(Response::new(act(self.registry.clone(), intent, wanted).await?))
@@ -114,7 +138,8 @@ impl Services {
     where
         F: Future<Output = Result<A, Error>>,
     {
-        let (headers, _, message) = request.into_parts();
+        let (headers, extensions, message) = request.into_parts();
+        self.admit(&extensions, || needs(&message))?;
         let mut found = Violations::default();
         actor(&headers, &mut found);
         let wanted = to(message, &mut found);
@@ -149,7 +174,11 @@ impl Services {
     where
         F: Future<Output = Result<(A, Listed<I>), Error>>,
     {
-        let (headers, _, mut message) = request.into_parts();
+        let (headers, extensions, mut message) = request.into_parts();
+        let seen = match list.narrowed {
+            true => self.admit_some(&extensions, &message)?.seen,
+            false => self.admit(&extensions, || needs(&message))?.seen,
+        };
         let mut found = Violations::default();
         actor(&headers, &mut found);
         let filter = list.filter.and_then(|of| found.condition("filter", message.filter(), of)).map(Arc::new);
@@ -174,7 +203,9 @@ impl Services {
             count: message.count(),
             explain: message.explain(),
             look_at: LOOKED_AT,
+            seen,
         };
+        page.check_seen(message.names().first().copied().unwrap_or_default())?;
         let wanted = to(message, &mut found);
         let wanted = found.unless_any(wanted)?;
         let (also, listed) = read(self.registry.clone(), wanted, page).await?;
@@ -190,15 +221,18 @@ impl Services {
         open: impl FnOnce(Self, Intent, T) -> F,
     ) -> Reply<Messages<A>>
     where
+        A: Send + 'static,
         F: Future<Output = Result<S, Error>>,
         S: Stream<Item = Result<A, Error>> + Send + 'static,
     {
-        let (headers, _, message) = request.into_parts();
+        let (headers, extensions, message) = request.into_parts();
+        let admitted = self.admit(&extensions, || needs(&message))?;
         let mut found = Violations::default();
-        let intent = Intent { rpc: Q::METHOD, actor: actor(&headers, &mut found), ..Intent::default() };
+        let (actor, wish) = (actor(&headers, &mut found), admitted.wish());
+        let intent = Intent { rpc: Q::METHOD, actor, wish, ..Intent::default() };
         let wanted = to(message, &mut found);
         let wanted = found.unless_any(wanted)?;
-        let messages = open(self.clone(), intent, wanted).await?;
+        let messages = while_admitted(&admitted, open(self.clone(), intent, wanted).await?);
         Ok(Response::new(Box::pin(messages.map(|message| message.map_err(|error| status(&error))))))
     }
 }

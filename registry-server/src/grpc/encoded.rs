@@ -108,7 +108,7 @@ impl Services {
     pub(super) async fn version_page(&self, request: tonic::Request<pb::ListVersionsRequest>) -> Reply<EncodedPage> {
         self.list_parts(
             request,
-            List::by(&["number"]).of(&VERSION).sorted(),
+            List::by(&["number"]).of(&VERSION).sorted().narrowed(),
             |request, found| {
                 let moment = moment(request.revision, request.read_time.as_ref(), found);
                 Some((found.parsed("parent", Name::parse_parent(&MODELS, &request.parent))?, moment))

@@ -9,7 +9,7 @@ use tonic_prost::ProstDecoder;
 use super::Services;
 use super::call::{List, Reply, actor};
 use super::watching::Messages;
-use crate::error::Violations;
+use crate::error::{Error, Violations};
 use crate::registry::events::Selection;
 use crate::registry::history::Period;
 use crate::registry::validate;
@@ -32,7 +32,7 @@ impl EventService for Services {
     async fn list_events(&self, request: Request<pb::ListEventsRequest>) -> Reply<pb::ListEventsResponse> {
         self.list(
             request,
-            List::by(&["revision"]),
+            List::by(&["revision"]).narrowed(),
             |request, found| {
                 let selection = Selection::new(&request.parent, &request.types, &request.filter, found);
                 for (field, time) in [("start_time", &request.start_time), ("end_time", &request.end_time)] {
@@ -40,21 +40,35 @@ impl EventService for Services {
                 }
                 Some((selection?, Period { start: request.start_time, end: request.end_time }))
             },
-            |registry, (selection, period), page| async move { registry.list_events(&selection, period, &page).await },
+            |registry, (selection, period), page| async move {
+                let selection = Selection { seen: page.seen.clone(), ..selection };
+                registry.list_events(&selection, period, &page).await
+            },
         )
         .await
     }
 
     async fn get_event(&self, request: Request<pb::GetEventRequest>) -> Reply<pb::Event> {
-        self.read(request, |request, _| Some(request.name), |registry, name| async move { registry.event(&name).await })
-            .await
+        // Of whom an event tells is known when it is read.
+        let (headers, extensions, request) = request.into_parts();
+        let admitted = self.admit_some(&extensions, &request)?;
+        let mut found = Violations::default();
+        actor(&headers, &mut found);
+        found.check().map_err(Error::from)?;
+        let event = match (self.registry.event(&request.name).await, admitted.seen) {
+            (event, None) => event?,
+            (Ok(event), Some(seen)) if seen.sees_events_of(&event.resource_name) => event,
+            (_, Some(seen)) => return Err(seen.denied(&request.name).into()),
+        };
+        Ok(Response::new(event))
     }
 }
 
 impl Services {
     /// Begins a watch: its messages, in their frames.
     pub(super) async fn begin_watch(&self, request: Request<pb::WatchEventsRequest>) -> Result<Pieces, Status> {
-        let (headers, _, request) = request.into_parts();
+        let (headers, extensions, request) = request.into_parts();
+        let admitted = self.admit_some(&extensions, &request)?;
         let mut found = Violations::default();
         actor(&headers, &mut found);
         let selection = Selection::new(&request.parent, &request.types, &request.filter, &mut found);
@@ -72,6 +86,9 @@ impl Services {
             found.invalid("after_hash", "must have 32 bytes");
         }
         let (selection, start) = found.unless_any(selection.zip(start))?;
-        Ok(self.registry.watch(selection, start, self.watching.clone(), self.stopping.draining.clone()).await?)
+        // Also of those who see everything now: that may change.
+        let selection = Selection { seen: admitted.sees::<pb::WatchEventsRequest>()?, ..selection };
+        let (watching, draining) = (self.watching.clone(), self.stopping.draining.clone());
+        Ok(self.registry.watch(selection, start, watching, draining, admitted.revoked(true)).await?)
     }
 }

@@ -6,6 +6,7 @@ use registry_proto::v1::instance_service_server::InstanceService;
 use tonic::{Request, Response};
 
 use super::Services;
+use super::admitting::needs;
 use super::call::{List, Reply, actor};
 use crate::error::Violations;
 use crate::registry::Intent;
@@ -17,10 +18,12 @@ use crate::rules::names::{INSTANCES, MODELS, Name};
 impl InstanceService for Services {
     async fn report_instance(&self, request: Request<pb::ReportInstanceRequest>) -> Reply<pb::Instance> {
         // Without a request id: most reports leave nothing in the log that could be found again.
-        let (headers, _, pb::ReportInstanceRequest { instance, validate_only }) = request.into_parts();
+        let (headers, extensions, request) = request.into_parts();
+        let wish = self.admit(&extensions, || needs(&request))?.wish();
+        let pb::ReportInstanceRequest { instance, validate_only } = request;
         let mut found = Violations::default();
         let actor = actor(&headers, &mut found);
-        let intent = Intent { rpc: pb::ReportInstanceRequest::METHOD, actor, validate_only, ..Intent::default() };
+        let intent = Intent { rpc: pb::ReportInstanceRequest::METHOD, actor, validate_only, wish, ..Intent::default() };
         let report = ReportInstance::new(instance, &mut found);
         let report = found.unless_any(report)?;
         Ok(Response::new(self.registry.report_instance(intent, report).await?))

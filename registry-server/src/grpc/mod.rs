@@ -1,6 +1,8 @@
 //! The handlers: convert the request, call the registry, convert the answer. One file for each service.
 
+mod access;
 mod admin;
+mod admitting;
 mod artifacts;
 mod beside;
 pub(crate) mod call;
@@ -22,6 +24,7 @@ mod webhooks;
 
 use std::time::Duration;
 
+use registry_proto::v1::access_service_server::AccessServiceServer;
 use registry_proto::v1::admin_service_server::AdminServiceServer;
 use registry_proto::v1::artifact_service_server::ArtifactServiceServer;
 use registry_proto::v1::event_service_server::EventServiceServer;
@@ -106,6 +109,7 @@ impl Services {
             .add_service(server!(SubscriptionServiceServer))
             .add_service(server!(WebhookServiceServer))
             .add_service(server!(ArtifactServiceServer))
+            .add_service(server!(AccessServiceServer))
             .add_service(server!(AdminServiceServer))
     }
 }

@@ -47,7 +47,7 @@ impl ModelService for Services {
     async fn list_models(&self, request: Request<pb::ListModelsRequest>) -> Reply<pb::ListModelsResponse> {
         self.list_parts(
             request,
-            List::by(&["name", "create_time"]).of(&MODEL).sorted(),
+            List::by(&["name", "create_time"]).of(&MODEL).sorted().narrowed(),
             |request, found| {
                 let moment = moment(request.revision, request.read_time.as_ref(), found);
                 Some((parent(&request.parent, found)?, moment))

@@ -33,7 +33,7 @@ impl NamespaceService for Services {
     async fn list_namespaces(&self, request: Request<pb::ListNamespacesRequest>) -> Reply<pb::ListNamespacesResponse> {
         self.list(
             request,
-            List::by(&["name", "create_time"]).of(&NAMESPACE),
+            List::by(&["name", "create_time"]).of(&NAMESPACE).narrowed(),
             |_, _| Some(()),
             |registry, (), page| async move { registry.list::<pb::Namespace>(Vec::new(), &page).await },
         )

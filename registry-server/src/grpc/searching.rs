@@ -21,7 +21,8 @@ const FIELDS: usize = 16;
 // With the longest texts and names that there may be, these fit 4 MiB.
 const COUNTS: Sizes = Sizes { default: 20, most: 250 };
 const POINTS: Sizes = Sizes { default: 1000, most: 5000 };
-const SEARCH: List = List { orders: &["score"], sizes: Sizes { default: 20, most: 100 }, filter: None, sorted: false };
+const SEARCH: List =
+    List { orders: &["score"], sizes: Sizes { default: 20, most: 100 }, filter: None, sorted: false, narrowed: false };
 
 #[tonic::async_trait]
 impl SearchService for Services {

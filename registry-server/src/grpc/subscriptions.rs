@@ -6,6 +6,7 @@ use registry_proto::v1::subscription_service_server::SubscriptionService;
 use tonic::Request;
 
 use super::Services;
+use super::admitting::{needs_events, while_admitted};
 use super::call::{List, Messages, Reply, until};
 use crate::error::Violations;
 use crate::registry::standard::{Remove, Update};
@@ -16,8 +17,9 @@ use crate::rules::names::{Name, SUBSCRIPTIONS, check_id};
 #[tonic::async_trait]
 impl SubscriptionService for Services {
     async fn create_subscription(&self, request: Request<pb::CreateSubscriptionRequest>) -> Reply<pb::Subscription> {
-        self.act(
+        self.act_needing(
             request,
+            |request| needs_events(request, request.subscription.as_ref().map(|of| of.parent.as_str())),
             |request, found| {
                 let id = &request.subscription_id;
                 let name = found.parsed("subscription_id", check_id(id)).map(|()| Name::top(&SUBSCRIPTIONS, id));
@@ -55,8 +57,9 @@ impl SubscriptionService for Services {
     }
 
     async fn update_subscription(&self, request: Request<pb::UpdateSubscriptionRequest>) -> Reply<pb::Subscription> {
-        self.act(
+        self.act_needing(
             request,
+            |request| needs_events(request, request.subscription.as_ref().map(|of| of.parent.as_str())),
             |request, found| {
                 Update::new(request.subscription, request.update_mask.as_ref(), found).map(UpdateSubscription)
             },
@@ -104,10 +107,12 @@ impl SubscriptionService for Services {
                 let subscription = found.name("name", &SUBSCRIPTIONS, &request.name)?;
                 Some(Consumer { subscription, name: request.consumer, epoch: Some(epoch).filter(|epoch| *epoch > 0) })
             },
-            |services, _, consumer| async move {
+            |services, intent, consumer| async move {
+                let of = services.registry.get::<pb::Subscription>(&consumer.subscription).await?.parent;
+                let admitted = services.admit_to_events(&intent, &of)?;
                 let receiver = services.registry.subscribe(consumer).await?;
                 let messages = stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
-                Ok(until(draining, messages))
+                Ok(while_admitted(&admitted, until(draining, messages)))
             },
         )
         .await

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::Extensions;
 use registry_common::chunks::{self, Chunk};
 use registry_common::hex;
 use registry_proto::rpc::Request as _;
@@ -15,8 +16,10 @@ use tonic::{Code, Status, Streaming};
 use uuid::Uuid;
 
 use super::Services;
+use super::admitting::{needs, needs_on};
 use super::call::{actor, intent_of};
 use crate::error::{Error, Violations, quoted};
+use crate::registry::Intent;
 use crate::registry::resource::Resource as _;
 use crate::registry::uploads::{Source, Upload};
 use crate::rules::artifacts::media_type;
@@ -32,9 +35,10 @@ impl Services {
     pub(super) async fn receive(
         &self,
         headers: MetadataMap,
+        extensions: Extensions,
         mut parts: Streaming<pb::UploadArtifactRequest>,
     ) -> Result<pb::Artifact, Status> {
-        let received = self.receive_parts(headers, &mut parts).await;
+        let received = self.receive_parts(headers, extensions, &mut parts).await;
         if received.is_err() {
             read_on(parts);
         }
@@ -44,6 +48,7 @@ impl Services {
     async fn receive_parts(
         &self,
         headers: MetadataMap,
+        extensions: Extensions,
         parts: &mut Streaming<pb::UploadArtifactRequest>,
     ) -> Result<pb::Artifact, Status> {
         let first = self.next_of(parts, 0).await?.and_then(|part| part.request);
@@ -53,7 +58,9 @@ impl Services {
         let mut found = Violations::default();
         let method = pb::UploadArtifactRequest::METHOD;
         let request_id = std::mem::take(&mut metadata.request_id);
-        let intent = intent_of(&headers, method, &metadata, &request_id, &mut found);
+        let names = [metadata.parent.as_str()];
+        let wish = self.admit(&extensions, || needs_on::<pb::UploadArtifactRequest>(&names))?.wish();
+        let intent = Intent { wish, ..intent_of(&headers, method, &metadata, &request_id, &mut found) };
         let upload = found.within("metadata", |found| {
             let upload = upload(&metadata.parent, metadata.artifact, found)?;
             // Without either, an upload that breaks off could pass for a whole one.
@@ -103,9 +110,10 @@ impl Services {
     pub(super) async fn receive_chunks(
         &self,
         headers: MetadataMap,
+        extensions: Extensions,
         mut messages: Streaming<pb::UploadChunksRequest>,
     ) -> Result<pb::UploadChunksResponse, Status> {
-        let received = self.receive_messages(headers, &mut messages).await;
+        let received = self.receive_messages(headers, extensions, &mut messages).await;
         if received.is_err() {
             read_on(messages);
         }
@@ -115,11 +123,13 @@ impl Services {
     async fn receive_messages(
         &self,
         headers: MetadataMap,
+        extensions: Extensions,
         messages: &mut Streaming<pb::UploadChunksRequest>,
     ) -> Result<pb::UploadChunksResponse, Status> {
         let Some(first) = self.next_of(messages, 0).await? else {
             return Err(Error::field("parent", ErrorReason::FieldRequired, "must come in the first message").into());
         };
+        let admitted = self.admit(&extensions, || needs(&first))?;
         let mut found = Violations::default();
         actor(&headers, &mut found);
         let parent = found.name("parent", &VERSIONS, &first.parent);
@@ -144,6 +154,7 @@ impl Services {
             }
             next = self.next_of(messages, answer.size_bytes.unsigned_abs()).await?;
             let Some(message) = &next else { break };
+            admitted.check()?;
             if !message.parent.is_empty() || !message.upload_id.is_empty() {
                 let field = if message.parent.is_empty() { "upload_id" } else { "parent" };
                 let twice = "must come in the first message only";

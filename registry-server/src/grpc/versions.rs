@@ -7,11 +7,13 @@ use registry_proto::v1::version_service_server::VersionService;
 use tonic::Request;
 
 use super::Services;
+use super::admitting::{needs, permission};
 use super::call::{List, Reply, check_comment};
 use super::encoded::EncodedPage;
 use super::moments::moment;
 use super::paging::Sizes;
 use crate::error::{Error, Violations};
+use crate::registry::access::guard::Need;
 use crate::registry::deletion::{DeleteVersion, UndeleteVersion};
 use crate::registry::finalize::Finalize;
 use crate::registry::prune::Which;
@@ -33,7 +35,13 @@ const NAMES: usize = 100;
 #[tonic::async_trait]
 impl VersionService for Services {
     async fn create_version(&self, request: Request<pb::CreateVersionRequest>) -> Reply<pb::Version> {
-        self.change(request, |request, found| {
+        // What it was made from is named for those alone who may see it.
+        let needs = |request: &pb::CreateVersionRequest| {
+            let bases = request.version.iter().flat_map(|version| &version.base_versions);
+            let seen = permission::<pb::GetVersionRequest>()?;
+            Ok(needs(request)?.into_iter().chain(bases.map(|base| Need::on(seen, base))).collect())
+        };
+        let create = |request: pb::CreateVersionRequest, found: &mut Violations| {
             let model = found.name("parent", &MODELS, &request.parent);
             let version_id = request.version_id;
             if !version_id.is_empty() {
@@ -43,6 +51,9 @@ impl VersionService for Services {
             let base_versions = names("version.base_versions", &version.base_versions, found);
             found.within("version", |found| validate::version(&version, found));
             Some(CreateVersion { model: model?, version_id, version, base_versions, finalize: request.finalize })
+        };
+        self.act_needing(request, needs, create, |registry, intent, create| async move {
+            registry.commit(intent, create).await
         })
         .await
     }
@@ -178,8 +189,13 @@ impl VersionService for Services {
         &self,
         request: Request<pb::CompareVersionsRequest>,
     ) -> Reply<pb::CompareVersionsResponse> {
-        const LIST: List =
-            List { orders: &["metric"], sizes: Sizes { default: 1000, most: 1000 }, filter: None, sorted: false };
+        const LIST: List = List {
+            orders: &["metric"],
+            sizes: Sizes { default: 1000, most: 1000 },
+            filter: None,
+            sorted: false,
+            narrowed: false,
+        };
         self.list_with(
             request,
             LIST,

@@ -5,6 +5,7 @@ use registry_proto::v1::webhook_service_server::WebhookService;
 use tonic::Request;
 
 use super::Services;
+use super::admitting::needs_events;
 use super::call::{List, Reply, actor};
 use crate::error::Violations;
 use crate::registry::standard::{Remove, Update};
@@ -14,8 +15,9 @@ use crate::rules::names::{Name, WEBHOOKS, check_id};
 #[tonic::async_trait]
 impl WebhookService for Services {
     async fn create_webhook(&self, request: Request<pb::CreateWebhookRequest>) -> Reply<pb::Webhook> {
-        self.act(
+        self.act_needing(
             request,
+            |request| needs_events(request, request.webhook.as_ref().map(|of| of.parent.as_str())),
             |request, found| {
                 let id = &request.webhook_id;
                 let name = found.parsed("webhook_id", check_id(id)).map(|()| Name::top(&WEBHOOKS, id));
@@ -47,10 +49,15 @@ impl WebhookService for Services {
     }
 
     async fn update_webhook(&self, request: Request<pb::UpdateWebhookRequest>) -> Reply<pb::Webhook> {
-        self.change(request, |request, found| {
-            self.check_url(request.webhook.as_ref(), found);
-            Update::<WebhookRow>::new(request.webhook, request.update_mask.as_ref(), found).map(UpdateWebhook)
-        })
+        self.act_needing(
+            request,
+            |request| needs_events(request, request.webhook.as_ref().map(|of| of.parent.as_str())),
+            |request, found| {
+                self.check_url(request.webhook.as_ref(), found);
+                Update::<WebhookRow>::new(request.webhook, request.update_mask.as_ref(), found).map(UpdateWebhook)
+            },
+            |registry, intent, update| async move { registry.commit(intent, update).await },
+        )
         .await
     }
 

@@ -33,9 +33,15 @@ pub(super) struct Logged {
 
 impl Logged {
     pub(super) fn new(path: &str, kind: Kind, headers: &HeaderMap, began: Instant) -> Self {
+        let mut logged = Self { path: path.to_owned(), kind, actor: None, began, is_over: false };
+        logged.called_by(headers);
+        logged
+    }
+
+    /// Takes who calls from these headers instead.
+    pub(super) fn called_by(&mut self, headers: &HeaderMap) {
         let header = |name| Some((name, headers.get(name)?.clone()));
-        let actor = header(ACTOR_BIN_HEADER).or_else(|| header(ACTOR_HEADER));
-        Self { path: path.to_owned(), kind, actor, began, is_over: false }
+        self.actor = header(ACTOR_BIN_HEADER).or_else(|| header(ACTOR_HEADER));
     }
 
     pub(super) fn kind(&self) -> Kind {

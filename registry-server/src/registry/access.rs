@@ -1,5 +1,6 @@
-//! Groups, roles and bindings: their records and their own rules.
+//! Groups, roles and bindings: their records and their own rules. [`guard`] decides by them.
 
+pub(crate) mod guard;
 pub(crate) mod roles;
 pub(crate) mod tokens;
 

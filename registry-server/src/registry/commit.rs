@@ -14,6 +14,7 @@ use registry_proto::v1::ErrorReason;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use super::access::guard::{Guard, Wish};
 use super::models::ModelRow;
 use super::resource::Resource;
 use super::transaction::{Tx, decode, resource_of};
@@ -38,6 +39,8 @@ pub(crate) struct Intent {
     pub(crate) comment: String,
     /// Return what would come out, and change nothing.
     pub(crate) validate_only: bool,
+    /// What the caller has to be allowed; `None` where everybody may do everything, or the server does it by itself.
+    pub(crate) wish: Option<Arc<Wish>>,
 }
 
 impl Intent {
@@ -125,11 +128,19 @@ impl Registry {
     /// Carries a mutation out, or finds that it was carried out already.
     pub(crate) async fn commit<M: Mutation>(&self, intent: Intent, mutation: M) -> Result<M::Answer, Error> {
         let began = Instant::now();
-        let pending = Arc::new(Pending { intent, purge_after: self.purge_after, mutation, outcome: Mutex::new(None) });
-        let decision: Arc<dyn Decision> = Arc::clone(&pending) as _;
-        let revision = self.store.commit(decision).await?;
-        let outcome = pending.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
-        M::answer(match outcome.ok_or_else(|| Error::internal("a commit was not decided"))?? {
+        let (guard, purge_after) = (self.guard.clone(), self.purge_after);
+        let pending = Arc::new(Pending { intent, guard, purge_after, mutation, outcome: Mutex::new(None) });
+        let (outcome, revision) = loop {
+            let decision: Arc<dyn Decision> = Arc::clone(&pending) as _;
+            let revision = self.store.commit(decision).await?;
+            let outcome = pending.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match (outcome.ok_or_else(|| Error::internal("a commit was not decided"))??, &self.guard) {
+                (Outcome::Behind(revision), Some(guard)) => guard.reach(revision).await?,
+                (outcome, _) => break (outcome, revision),
+            }
+        };
+        M::answer(match outcome {
+            Outcome::Behind(_) => return Err(Error::internal("nobody knows who may do what")),
             Outcome::Events(events) => {
                 if let Some(revision) = revision {
                     pending.intent.log_change(revision, &events, began);
@@ -180,11 +191,14 @@ enum Outcome {
     Events(Vec<pb::Event>),
     /// The request was carried out in this revision.
     Repeated(Revision),
+    /// This revision has changed who may do what, and is not known here yet.
+    Behind(Revision),
 }
 
 /// A mutation on its way through the lane.
 struct Pending<M> {
     intent: Intent,
+    guard: Option<Guard>,
     purge_after: Duration,
     mutation: M,
     outcome: Mutex<Option<Result<Outcome, Error>>>,
@@ -207,6 +221,7 @@ impl<M: Mutation> Decision for Pending<M> {
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
         let mut reads = self.mutation.reads();
         reads.push((kinds::CHAIN_HEAD, Vec::new()));
+        reads.extend(self.guard.as_ref().map(|_| (kinds::ACCESS, Vec::new())));
         reads.extend(self.intent.request_id.map(|id| (kinds::REQUEST, id.into_bytes().to_vec())));
         reads
     }
@@ -214,6 +229,15 @@ impl<M: Mutation> Decision for Pending<M> {
 
 impl<M: Mutation> Pending<M> {
     async fn run(&self, transaction: &mut dyn Transaction) -> Result<(Outcome, Option<Bytes>), Error> {
+        // Before all else: also what was done already is for those alone who may do it.
+        if let (Some(wish), Some(guard)) = (&self.intent.wish, &self.guard) {
+            let current = guard.current();
+            let changed = transaction.get(kinds::ACCESS, &[]).await?.map_or(0, |record| record.revision);
+            if current.revision() < changed {
+                return Ok((Outcome::Behind(changed), None));
+            }
+            wish.check(&current)?;
+        }
         let request_id = self.intent.request_id.filter(|_| !self.intent.validate_only);
         if let Some(id) = request_id
             && let Some(revision) = self.intent.revision_of(id, &*transaction).await?

@@ -8,6 +8,7 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 use super::Registry;
+use super::access::guard::Seen;
 use super::told::ToldEvent;
 use super::transaction::Records as _;
 use crate::error::{Error, Violations, quoted};
@@ -27,6 +28,8 @@ pub(crate) struct Selection {
     pub(crate) types: Vec<Types>,
     /// And such that meet this condition.
     pub(crate) filter: Option<Arc<Expression>>,
+    /// Of what the caller sees.
+    pub(crate) seen: Option<Seen>,
 }
 
 impl Selection {
@@ -47,7 +50,7 @@ impl Selection {
                 }
             }
         }
-        Some(Self { parent: parent?, types: known, filter })
+        Some(Self { parent: parent?, types: known, filter, seen: None })
     }
 
     /// Whether an event is wanted.
@@ -57,7 +60,9 @@ impl Selection {
             return true;
         }
         let below = self.parent.as_ref().is_none_or(|parent| parent.contains(&outside.resource_name));
-        let chosen = below && (self.types.is_empty() || self.types.iter().any(|types| types.have(&outside.r#type)));
+        let seen = || self.seen.as_ref().is_none_or(|seen| seen.sees_events_of(&outside.resource_name));
+        let chosen =
+            below && seen() && (self.types.is_empty() || self.types.iter().any(|types| types.have(&outside.r#type)));
         chosen && self.filter.as_ref().is_none_or(|filter| filter.matches(encoded))
     }
 }
@@ -139,8 +144,9 @@ mod tests {
             parent: Some(Name::namespace_with("risk")),
             types: vec![Types::One(event_type::MODEL_CREATED.to_owned())],
             filter: None,
+            seen: None,
         };
-        let everything = Selection { parent: None, types: Vec::new(), filter: None };
+        let everything = Selection { parent: None, types: Vec::new(), filter: None, seen: None };
         let nothing = Expression::parse("false", &expression::EVENT).ok().map(Arc::new);
         let nothing = Selection { filter: nothing, ..everything.clone() };
         let unreadable = event(event_type::REVISION_UNREADABLE);

@@ -91,11 +91,12 @@ impl Registry {
         read: impl Fn(Record) -> Result<T, Error>,
         scan: impl Future<Output = Result<Listed<T>, Error>>,
     ) -> Result<Listed<T>, Error> {
-        if page.filter.is_none() && page.sortings.is_none() && !page.count && !page.explain {
+        let told = page.sortings.is_some() || page.count || page.explain;
+        // What only some see is looked for one by one.
+        if page.seen.is_some() || (page.filter.is_none() && !told) {
             return scan.await;
         }
         let began = Instant::now();
-        let told = page.sortings.is_some() || page.count || page.explain;
         let mut look_up = match !told && self.is_wide::<R>(&prefix, page).await {
             true => None,
             false => self.look_up::<R>(prefix.clone(), page).await?,
@@ -156,7 +157,7 @@ impl Registry {
         // By age the store has positions of its own.
         let by_key = page.order != "create_time";
         let tests = page.filter.as_ref().is_some_and(|filter| *filter.condition() != Condition::Unknown);
-        by_key && tests && self.index.as_ref().is_some_and(Index::is_ready)
+        page.seen.is_none() && by_key && tests && self.index.as_ref().is_some_and(Index::is_ready)
     }
 
     /// Whether so many meet the condition that a page is full soon, as a sample has it.

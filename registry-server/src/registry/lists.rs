@@ -6,18 +6,21 @@ use bytes::Bytes;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
+use super::access::guard::Seen;
 use super::models::ModelRow;
 use super::pages::Search;
 use super::resource::{Resource as _, Row as _};
 use super::transaction::{Records as _, decode};
 use super::{Registry, versions};
 use crate::error::Error;
-use crate::rules::expression::{Expression, Sorting};
+use crate::rules::expression::{self, Expression, Sorting};
 use crate::rules::names::{MODELS, Name, VERSIONS};
 use crate::store::{Range, Record, SCAN_BYTES, Source};
 
 /// How many deleted models a page of versions passes over at most.
 const PASSED_OVER: usize = 100;
+/// The number of `name` in every resource.
+const NAME: u32 = 1;
 
 /// Which part of a list to return.
 #[derive(Debug, Clone)]
@@ -42,6 +45,29 @@ pub(crate) struct Page {
     pub(crate) explain: bool,
     /// How many records to look at, at most, where there is a filter.
     pub(crate) look_at: usize,
+    /// Only what the caller sees, who may not see all.
+    pub(crate) seen: Option<Seen>,
+}
+
+impl Page {
+    /// Fails if a part of the list is asked for what only the whole list tells.
+    pub(crate) fn check_seen(&self, of: &str) -> Result<(), Error> {
+        match &self.seen {
+            Some(seen) if self.sortings.is_some() || self.count || self.explain => Err(seen.denied(of)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the page looks at records that are not on it.
+    pub(super) fn chooses(&self) -> bool {
+        self.filter.is_some() || self.seen.is_some()
+    }
+
+    /// Whether a resource is on the page, by its bytes, if the page gets that far.
+    pub(super) fn takes(&self, message: &[u8]) -> bool {
+        self.seen.as_ref().is_none_or(|seen| seen.sees(expression::text(message, NAME)))
+            && self.filter.as_ref().is_none_or(|filter| filter.matches(message))
+    }
 }
 
 /// A page, and the position to go on after, if there may be more.
@@ -124,7 +150,7 @@ impl Registry {
                 return Ok(search.listed(items, bytes, None));
             }
             for hit in hits {
-                if page.filter.is_some() && items.len() == page.size {
+                if page.chooses() && items.len() == page.size {
                     return Ok(search.listed(items, bytes, range.after));
                 }
                 if !search.wants(|| &hit.record.payload) {

@@ -58,6 +58,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::watch::Receiver;
 use tokio::time::timeout;
 
+use self::access::guard::Guard;
 pub(crate) use self::commit::{Committed, Intent, Mutation, millis};
 use crate::chunks::ChunkStore;
 use crate::chunks::digests::Digests;
@@ -86,6 +87,8 @@ pub struct Registry {
     index: Option<Index>,
     /// Absent without an archive.
     archive: Option<Archive>,
+    /// Absent where everybody may do everything.
+    guard: Option<Guard>,
 }
 
 /// Where the log is shipped to.
@@ -112,7 +115,22 @@ impl Registry {
             searches: pages::turns(),
             index: None,
             archive: None,
+            guard: None,
         }
+    }
+
+    /// The same registry, in which callers may do what is bound to them.
+    ///
+    /// # Errors
+    /// If what is bound can't be read.
+    pub(crate) async fn with_guard(self) -> Result<Self, Error> {
+        let guard = Guard::open(Arc::clone(&self.store)).await?;
+        Ok(Self { guard: Some(guard), ..self })
+    }
+
+    /// What decides who may do what, if there is anything to decide.
+    pub(crate) fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
     }
 
     /// The same registry with an archive in this folder or object store, which may be behind: chunks are removed, and the log is dropped,

@@ -14,7 +14,6 @@ use super::Registry;
 use super::lists::{Listed, Page};
 use super::resource::Row;
 use crate::error::Error;
-use crate::rules::expression::Expression;
 use crate::store::{Range, Record, SCAN_BYTES, Source};
 
 /// How many records a page looks at, at most.
@@ -45,7 +44,7 @@ impl Budget {
 
 /// What a page has looked at so far.
 pub(super) struct Search<'a> {
-    filter: Option<&'a Expression>,
+    page: &'a Page,
     budget: Budget,
     read: usize,
     _turn: Option<SemaphorePermit<'a>>,
@@ -60,18 +59,17 @@ pub(super) fn turns() -> Arc<Semaphore> {
 impl<'a> Search<'a> {
     /// Begins one when its turn has come.
     pub(super) async fn of(page: &'a Page, turns: &'a Semaphore) -> Self {
-        let turn = match page.filter {
-            Some(_) => turns.acquire().await.ok(),
-            None => None,
+        let turn = match page.chooses() {
+            true => turns.acquire().await.ok(),
+            false => None,
         };
-        let (filter, read) = (page.filter.as_deref(), page.size + 1);
-        Self { filter, budget: Budget::new(page.look_at), read, _turn: turn }
+        Self { page, budget: Budget::new(page.look_at), read: page.size + 1, _turn: turn }
     }
 
     /// Whether a record is wanted, by the message in it as it is encoded.
     pub(super) fn wants<'m>(&mut self, message: impl FnOnce() -> &'m [u8]) -> bool {
         self.budget.looked_at += 1;
-        self.filter.is_none_or(|filter| filter.matches(message()))
+        !self.page.chooses() || self.page.takes(message())
     }
 
     /// The page, which goes on behind a position.
@@ -83,13 +81,13 @@ impl<'a> Search<'a> {
 
     /// Whether it is time to return what was found.
     pub(super) fn is_over(&self) -> bool {
-        self.filter.is_some() && self.budget.is_spent()
+        self.page.chooses() && self.budget.is_spent()
     }
 
     /// How many records to read next: one more than the page takes, which tells whether there are more. With a condition, more while
     /// nothing is found, and others have their turn.
     pub(super) async fn next_read(&mut self) -> usize {
-        if self.filter.is_none() {
+        if !self.page.chooses() {
             return self.read;
         }
         if self.budget.looked_at > 0 {
@@ -150,7 +148,7 @@ mod tests {
     use crate::places::Folder;
     use crate::registry::kinds::LAYOUT;
     use crate::registry::resource::Resource as _;
-    use crate::rules::expression;
+    use crate::rules::expression::{self, Expression};
     use crate::rules::names::{Name, VERSIONS};
     use crate::rules::quota::Limits;
     use crate::store::Store as _;
@@ -172,6 +170,7 @@ mod tests {
             count: false,
             explain: false,
             look_at: LOOKED_AT,
+            seen: None,
         }
     }
 

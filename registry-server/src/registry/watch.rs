@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use registry_proto::v1::watch_events_response::Response;
@@ -57,13 +58,14 @@ pub(crate) enum Start {
 struct Gone;
 
 impl Registry {
-    /// Begins a watch. It ends when the receiver is dropped, or with an error when `draining` turns true.
+    /// Begins a watch. It ends when the receiver is dropped, with an error when `draining` turns true, or with the one of `revoked`.
     pub(crate) async fn watch(
         &self,
         selection: Selection,
         start: Start,
         watching: Watching,
         draining: watch::Receiver<bool>,
+        revoked: BoxFuture<'static, Error>,
     ) -> Result<Pieces, Error> {
         // Taken first: it wakes for whatever comes behind what is read now.
         let mut head = self.store.head();
@@ -93,7 +95,7 @@ impl Registry {
         self.parent_must_exist(&selection).await?;
         let (out, receiver) = Out::new();
         let watcher = Watcher { registry: self.clone(), selection, watching, out, cursor, hash };
-        tokio::spawn(watcher.run(start == Start::Snapshot, head, draining));
+        tokio::spawn(watcher.run(start == Start::Snapshot, head, draining, revoked));
         Ok(receiver)
     }
 }
@@ -110,11 +112,18 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn run(mut self, snapshot: bool, head: watch::Receiver<Revision>, mut draining: watch::Receiver<bool>) {
+    async fn run(
+        mut self,
+        snapshot: bool,
+        head: watch::Receiver<Revision>,
+        mut draining: watch::Receiver<bool>,
+        revoked: BoxFuture<'static, Error>,
+    ) {
         let reader = self.out.sender();
         let end = tokio::select! {
             end = self.send_all(snapshot, head) => end,
             _ = draining.wait_for(|draining| *draining) => Err(End::Failed(Error::Draining)),
+            error = revoked => Err(End::Failed(error)),
             () = reader.closed() => return,
         };
         // What it holds need not wait for the reader as well.

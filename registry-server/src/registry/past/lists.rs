@@ -16,7 +16,6 @@ use crate::registry::models::ModelRow;
 use crate::registry::pages::{Budget, LOOKED_AT, READ};
 use crate::registry::resource::{Resource, Row as _};
 use crate::registry::transaction::{Lookup as _, Records as _};
-use crate::rules::expression::Expression;
 use crate::rules::names::{MODELS, Name};
 use crate::store::{Range, Record, Revision, SCAN_BYTES, Source};
 
@@ -170,7 +169,7 @@ impl Registry {
         let past = self.past(moment).await?;
         let turn = self.searches.acquire().await.ok();
         let found = Found {
-            filter: page.filter.as_deref(),
+            page,
             show_deleted: page.show_deleted,
             size: page.size,
             at: past.at,
@@ -192,7 +191,7 @@ enum Then {
 
 /// What a page has found so far.
 struct Found<'a, T> {
-    filter: Option<&'a Expression>,
+    page: &'a Page,
     show_deleted: bool,
     size: usize,
     at: Revision,
@@ -220,7 +219,7 @@ impl<T> Found<'_, T> {
     fn take<R: Resource>(&mut self, record: Record, item: impl FnOnce(R, Bytes) -> T) -> Result<(), Error> {
         let row = R::decode(&record)?;
         let shown = self.show_deleted || row.meta().delete_time.is_none();
-        if shown && self.filter.is_none_or(|filter| filter.matches(R::encoded(&record))) {
+        if shown && self.page.takes(R::encoded(&record)) {
             self.bytes += record.payload.len();
             self.items.push(item(row, record.payload));
         }

@@ -11,6 +11,7 @@ use registry_proto::v1::watch_events_response::Response;
 use super::frames::{Frame, PIECE};
 use super::out::Out;
 use super::{End, message};
+use crate::registry::access::guard::Seen;
 use crate::registry::events::Selection;
 use crate::registry::kinds::{RESOURCES, Spec};
 use crate::registry::transaction::event;
@@ -27,6 +28,7 @@ pub(super) struct SnapshotPage<'a> {
     snapshot: &'a dyn Snapshot,
     patience: Duration,
     filter: Option<&'a Expression>,
+    seen: Option<&'a Seen>,
     events: Vec<pb::Event>,
     /// Of their records: a message is sent when it is longer than a piece.
     bytes: usize,
@@ -34,12 +36,12 @@ pub(super) struct SnapshotPage<'a> {
 
 impl<'a> SnapshotPage<'a> {
     pub(super) fn new(out: &'a mut Out, snapshot: &'a dyn Snapshot, patience: Duration) -> Self {
-        Self { out, snapshot, patience, filter: None, events: Vec::new(), bytes: 0 }
+        Self { out, snapshot, patience, filter: None, seen: None, events: Vec::new(), bytes: 0 }
     }
 
     /// Sends what there is below the parent, each resource before those that lie in it.
     pub(super) async fn send(mut self, selection: &'a Selection) -> Result<(), End> {
-        self.filter = selection.filter.as_deref();
+        (self.filter, self.seen) = (selection.filter.as_deref(), selection.seen.as_ref());
         match &selection.parent {
             None => {
                 for kind in RESOURCES.iter().filter(|kind| kind.of.parent.and_then(Spec::of_collection).is_none()) {
@@ -87,7 +89,8 @@ impl<'a> SnapshotPage<'a> {
             after: Some(resource),
             ..event(event_type::RESOURCE_SNAPSHOT)
         };
-        if self.filter.is_none_or(|filter| filter.matches(&event.encode_to_vec())) {
+        let seen = self.seen.is_none_or(|seen| seen.sees_events_of(&event.resource_name));
+        if seen && self.filter.is_none_or(|filter| filter.matches(&event.encode_to_vec())) {
             self.bytes += record.payload.len();
             self.events.push(event);
         }

@@ -1,0 +1,93 @@
+//! Who calls: proven by a token, where callers have to prove it.
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Request};
+use registry_proto::v1::ErrorReason;
+use registry_proto::{ACTOR_BIN_HEADER, ACTOR_HEADER};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::metadata::{BinaryMetadataValue, MetadataMap};
+
+use crate::error::Error;
+use crate::registry::access::guard::Guard;
+
+/// Whether everybody may call a method: those tell nothing of what is in the registry.
+pub(super) fn is_open(path: &str) -> bool {
+    path.starts_with("/grpc.health.v1.Health/") || path.starts_with("/grpc.reflection.")
+}
+
+/// A request with its caller among the extensions. Where the headers say who calls they say the same: whatever they said before, from here
+/// on there is one actor. The secret goes no further.
+pub(super) async fn authenticated(guard: &Guard, mut request: Request<Body>) -> Result<Request<Body>, Status> {
+    let caller = guard.authenticate(bearer(request.headers())?).await?;
+    let headers = request.headers_mut();
+    headers.remove(AUTHORIZATION);
+    headers.remove(ACTOR_HEADER);
+    let mut metadata = MetadataMap::from_headers(std::mem::take(headers));
+    let principal = BinaryMetadataValue::from_bytes(caller.bearer.principal.as_bytes());
+    metadata.insert_bin(ACTOR_BIN_HEADER, principal);
+    *headers = metadata.into_headers();
+    request.extensions_mut().insert(caller);
+    Ok(request)
+}
+
+/// The token in the headers of a call.
+fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(Error::Unauthenticated(ErrorReason::TokenMissing))?;
+    let token = value.to_str().ok().and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token)
+    });
+    match (token, values.next()) {
+        (Some(token), None) => Ok(token),
+        _ => Err(Error::Unauthenticated(ErrorReason::TokenInvalid)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_call_has_one_token() {
+        let of = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            bearer(&headers).map(str::to_owned).map_err(|error| match error {
+                Error::Unauthenticated(reason) => reason,
+                error => panic!("{error}"),
+            })
+        };
+        for (values, expected) in [
+            (&["Bearer mr_x"][..], Ok("mr_x")),
+            (&["bearer mr_x"], Ok("mr_x")),
+            (&[], Err(ErrorReason::TokenMissing)),
+            (&[""], Err(ErrorReason::TokenInvalid)),
+            (&["mr_x"], Err(ErrorReason::TokenInvalid)),
+            (&["Basic mr_x"], Err(ErrorReason::TokenInvalid)),
+            (&["Bearer mr_x", "Bearer mr_y"], Err(ErrorReason::TokenInvalid)),
+        ] {
+            assert_eq!(of(values), expected.map(str::to_owned), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_open_is_health_and_reflection() {
+        for (path, open) in [
+            ("/grpc.health.v1.Health/Check", true),
+            ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", true),
+            ("/modelregistry.v1.ModelService/GetModel", false),
+            ("/modelregistry.v1.ModelService/Unknown", false),
+            ("/grpc.health.v1.Healthy/Check", false),
+            ("//grpc.health.v1.Health/Check", false),
+            ("", false),
+        ] {
+            assert_eq!(is_open(path), open, "{path}");
+        }
+    }
+}

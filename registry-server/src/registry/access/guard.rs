@@ -1,0 +1,410 @@
+//! What decides who may do what: all that is kept of it, in memory, and by the log as new as it has to be.
+//!
+//! Every change of it leaves a mark. Whoever sees the head of the log move looks at the mark, and reads everything anew if that is newer:
+//! reads and streams are decided by what was so less than a second ago. A commit looks at the mark in its lane, and is decided by nothing
+//! older: *Invariant:* what is revoked in one revision is not used in a later one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use registry_proto::v1 as pb;
+use registry_proto::v1::ErrorReason;
+use tokio::sync::{Mutex as Turn, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::tokens::{TokenRow, USE_NOTED, use_key, use_value};
+use crate::error::Error;
+use crate::registry::resource::Resource;
+use crate::registry::{Registry, kinds};
+use crate::rules::access::{Access, Bearer, Bound, Permission, Permissions, SERVER, node_of};
+use crate::rules::names::{BINDINGS, Name, TOKENS};
+use crate::rules::tokens::{self, Ended, Shown};
+use crate::store::{Pages, Revision, Store, StoreError};
+
+/// How long a commit waits for this server to know of a change of who may do what.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often that is looked for, if the store says nothing.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long revisions are gathered that may have changed something.
+const GATHERED: Duration = Duration::from_millis(20);
+/// When to look again if the store can't be read.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Who may do what, as of a revision.
+#[derive(Default)]
+pub(crate) struct Current {
+    /// That of the last change.
+    revision: Revision,
+    pub(crate) access: Access,
+    /// By id.
+    tokens: HashMap<String, Known>,
+}
+
+struct Known {
+    sha256: Vec<u8>,
+    bearer: Arc<Bearer>,
+    expires: Option<SystemTime>,
+    is_revoked: bool,
+}
+
+impl Current {
+    /// The revision of the last change that is in it.
+    pub(crate) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The resource on which it is decided what may be done with something of this name. Bindings belong to the resource that they are on;
+    /// of one that does not exist nobody is told more than the server tells.
+    pub(crate) fn node_of(&self, name: &str) -> String {
+        match name.strip_prefix(BINDINGS.segment).is_some_and(|rest| rest.starts_with('/')) {
+            true => self.access.binding(name).map(|bound| bound.resource.clone()).unwrap_or_default(),
+            false => node_of(name).into_owned(),
+        }
+    }
+
+    /// Fails if a token has ended.
+    fn check(&self, caller: &Caller) -> Result<(), Error> {
+        let Some(known) = self.tokens.get(&*caller.token) else {
+            return Err(unauthenticated(ErrorReason::TokenInvalid));
+        };
+        tokens::check(known.is_revoked, known.expires, SystemTime::now()).map_err(|ended| match ended {
+            Ended::Revoked => unauthenticated(ErrorReason::TokenRevoked),
+            Ended::Expired => unauthenticated(ErrorReason::TokenExpired),
+        })
+    }
+}
+
+fn unauthenticated(reason: ErrorReason) -> Error {
+    Error::Unauthenticated(reason)
+}
+
+/// Somebody whose token was good when they called.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// The id of the token.
+    pub(crate) token: Arc<str>,
+    pub(crate) bearer: Arc<Bearer>,
+    expires: Option<SystemTime>,
+}
+
+/// What somebody has to be allowed.
+#[derive(Debug, Clone)]
+pub(crate) enum Need {
+    /// A permission on a namespace, a model or the server.
+    One(Permission, String),
+    /// A permission on what the binding with this name is on, as it is when that is decided.
+    OnBound(Permission, String),
+    /// All permissions of a role on a resource: who gives it to others has them.
+    Role(String, String),
+    /// The same of the role of a binding, on what that is on.
+    RoleBound(String),
+    /// These permissions, and all that the role with this name has, on the server.
+    All(Permissions, String),
+}
+
+impl Need {
+    /// A permission on something with this name.
+    pub(crate) fn on(permission: Permission, name: &str) -> Self {
+        match name.strip_prefix(BINDINGS.segment).is_some_and(|rest| rest.starts_with('/')) {
+            true => Self::OnBound(permission, name.to_owned()),
+            false => Self::One(permission, node_of(name).into_owned()),
+        }
+    }
+
+    fn check(&self, bearer: &Bearer, access: &Access) -> Result<(), Error> {
+        let bound = |name: &str| {
+            access.binding(name).map_or((Permissions::default(), SERVER), |bound| {
+                (access.role(&bound.role).unwrap_or_default(), bound.resource.as_str())
+            })
+        };
+        let one = |permission: Permission, resource: &str| match bearer.may(access, permission, resource) {
+            true => Ok(()),
+            false => Err(denied(permission, resource)),
+        };
+        let (wanted, resource) = match self {
+            Self::One(permission, resource) => return one(*permission, resource),
+            Self::OnBound(permission, name) => return one(*permission, bound(name).1),
+            Self::Role(role, resource) => (access.role(role).unwrap_or_default(), resource.as_str()),
+            Self::RoleBound(name) => bound(name),
+            Self::All(all, role) => (all.and(access.role(role).unwrap_or_default()), SERVER),
+        };
+        match wanted.first_beyond(bearer.permissions(access, resource)) {
+            None => Ok(()),
+            Some(permission) => Err(denied(permission, resource)),
+        }
+    }
+}
+
+/// The error of a permission that a caller lacks.
+pub(crate) fn denied(permission: Permission, resource: &str) -> Error {
+    Error::Denied { permission: permission.name(), resource: resource.to_owned() }
+}
+
+/// A caller, and what their call needs: decided when it comes in and, if it changes something, where that is decided.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub(crate) caller: Caller,
+    pub(crate) needs: Vec<Need>,
+}
+
+impl Wish {
+    /// Fails if they may not.
+    pub(crate) fn check(&self, current: &Current) -> Result<(), Error> {
+        current.check(&self.caller)?;
+        self.needs.iter().try_for_each(|need| need.check(&self.caller.bearer, &current.access))
+    }
+
+    /// Whether a caller may see something of all that they ask for.
+    pub(crate) fn sees_some(&self, current: &Current) -> bool {
+        self.needs.iter().all(|need| match need {
+            Need::One(permission, resource) => self.caller.bearer.may_some(&current.access, *permission, resource),
+            _ => false,
+        })
+    }
+}
+
+/// What somebody sees of what is listed or watched: that on which they have a permission.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    guard: Guard,
+    caller: Caller,
+    permission: Permission,
+}
+
+impl Seen {
+    /// Whether they see something with this name.
+    pub(crate) fn sees(&self, name: &str) -> bool {
+        let current = self.guard.current();
+        self.caller.bearer.may(&current.access, self.permission, &current.node_of(name))
+    }
+
+    /// Whether they see the events of something with this name. Those of bindings are the server's, as those of tokens and roles are.
+    pub(crate) fn sees_events_of(&self, name: &str) -> bool {
+        self.caller.bearer.may(&self.guard.current().access, self.permission, &node_of(name))
+    }
+
+    /// The error of what can't be answered in part.
+    pub(crate) fn denied(&self, name: &str) -> Error {
+        denied(self.permission, &node_of(name))
+    }
+}
+
+/// Knows who may do what.
+#[derive(Debug, Clone)]
+pub(crate) struct Guard {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    current: watch::Sender<Arc<Current>>,
+    /// One reads at a time.
+    turn: Turn<()>,
+    /// When the use of a token was noted last.
+    noted: Mutex<HashMap<Arc<str>, Instant>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard").field("revision", &self.current.borrow().revision).finish_non_exhaustive()
+    }
+}
+
+impl Guard {
+    /// Reads who may do what in a store.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub(crate) async fn open(store: Arc<dyn Store>) -> Result<Self, Error> {
+        let current = watch::Sender::new(Arc::new(read(&*store).await?));
+        Ok(Self { inner: Arc::new(Inner { store, current, turn: Turn::default(), noted: Mutex::default() }) })
+    }
+
+    /// Who may do what, as far as this server knows.
+    pub(crate) fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.inner.current.borrow())
+    }
+
+    /// Looks whether that has changed.
+    pub(crate) async fn refresh(&self) -> Result<(), Error> {
+        let Inner { store, current, turn, .. } = &*self.inner;
+        let _turn = turn.lock().await;
+        if mark(&**store).await? > self.current().revision {
+            current.send_replace(Arc::new(read(&**store).await?));
+        }
+        Ok(())
+    }
+
+    /// Waits until the change of a revision is known.
+    ///
+    /// # Errors
+    /// If that takes long, or the store can't be read.
+    pub(crate) async fn reach(&self, revision: Revision) -> Result<(), Error> {
+        let mut head = self.inner.store.head();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            head.borrow_and_update();
+            self.refresh().await?;
+            if self.current().revision >= revision {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                let late = "who may do what has changed, and is not known here yet";
+                return Err(StoreError::Unavailable(late.to_owned()).into());
+            }
+            // An error means that the store is gone, which the next read says.
+            let _ = timeout(LOOK, head.changed()).await;
+        }
+    }
+
+    /// Keeps what is known new until the server stops.
+    pub(crate) async fn keep(self, mut draining: watch::Receiver<bool>) {
+        let mut head = self.inner.store.head();
+        let follow = async {
+            while head.changed().await.is_ok() {
+                sleep(GATHERED).await;
+                head.borrow_and_update();
+                while let Err(error) = self.refresh().await {
+                    tracing::warn!(%error, "who may do what could not be read, and may have changed");
+                    sleep(PAUSE).await;
+                }
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = follow => {}
+            // An error means that the server is gone.
+            _ = draining.wait_for(|draining| *draining) => {}
+        }
+    }
+
+    /// The caller that shows a token.
+    ///
+    /// # Errors
+    /// If it is none, or has ended.
+    pub(crate) async fn authenticate(&self, text: &str) -> Result<Caller, Error> {
+        let shown = Shown::parse(text).ok_or(unauthenticated(ErrorReason::TokenInvalid))?;
+        let mut current = self.current();
+        if !current.tokens.contains_key(shown.id) {
+            // It may have been made on another server just now.
+            self.refresh().await?;
+            current = self.current();
+        }
+        let Some((id, known)) = current.tokens.get_key_value(shown.id).filter(|(_, known)| shown.is(&known.sha256))
+        else {
+            return Err(unauthenticated(ErrorReason::TokenInvalid));
+        };
+        let caller = Caller { token: id.as_str().into(), bearer: Arc::clone(&known.bearer), expires: known.expires };
+        current.check(&caller)?;
+        self.note_use(&caller.token);
+        Ok(caller)
+    }
+
+    /// Notes that a token was used, now and then.
+    fn note_use(&self, token: &Arc<str>) {
+        let now = Instant::now();
+        {
+            let mut noted = self.inner.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            if noted.get(token).is_some_and(|last| now.duration_since(*last) < USE_NOTED) {
+                return;
+            }
+            noted.insert(Arc::clone(token), now);
+        }
+        let (store, key) = (Arc::clone(&self.inner.store), use_key(token));
+        tokio::spawn(async move {
+            let noted = async {
+                let old = store.slate_get(&key).await?;
+                // If another server was first, that is as good.
+                store.slate_swap(&key, old.as_deref(), Some(&use_value(SystemTime::now()))).await
+            };
+            if let Err(error) = noted.await {
+                tracing::debug!(%error, "the use of a token could not be noted");
+            }
+        });
+    }
+
+    /// What a caller sees.
+    pub(crate) fn seen(&self, caller: &Caller, permission: Permission) -> Seen {
+        Seen { guard: self.clone(), caller: caller.clone(), permission }
+    }
+
+    /// Waits until a wish is not granted any more, or nothing of what it asks for is to be seen if that is enough, and says why.
+    pub(crate) async fn revoked(self, wish: Arc<Wish>, some: bool) -> Error {
+        let mut changes = self.inner.current.subscribe();
+        loop {
+            let current = Arc::clone(&changes.borrow_and_update());
+            if let Err(error) = current.check(&wish.caller) {
+                return error;
+            }
+            if let Err(error) = wish.check(&current)
+                && !(some && wish.sees_some(&current))
+            {
+                return error;
+            }
+            let left = wish.caller.expires.map(|end| end.duration_since(SystemTime::now()).unwrap_or_default());
+            let changed = match left {
+                Some(left) => timeout(left, changes.changed()).await.unwrap_or(Ok(())),
+                None => changes.changed().await,
+            };
+            if changed.is_err() {
+                return Error::Draining;
+            }
+        }
+    }
+}
+
+impl Registry {
+    /// Who may do what, also where nobody is asked.
+    pub(crate) async fn known_access(&self) -> Result<Arc<Current>, Error> {
+        match self.guard() {
+            Some(guard) => Ok(guard.current()),
+            None => Ok(Arc::new(read(&**self.store()).await?)),
+        }
+    }
+}
+
+/// The revision that last changed who may do what; 0 if none did.
+async fn mark(store: &dyn Store) -> Result<Revision, StoreError> {
+    Ok(store.get(kinds::ACCESS, &[]).await?.map_or(0, |record| record.revision))
+}
+
+/// All resources of a kind.
+async fn all<R: Resource>(store: &dyn Store) -> Result<Vec<R>, Error> {
+    let (mut all, mut pages) = (Vec::new(), Pages::of(R::LISTED));
+    while let Some(hit) = pages.next(store).await? {
+        all.push(R::decode(&hit.record)?);
+    }
+    Ok(all)
+}
+
+async fn read(store: &dyn Store) -> Result<Current, Error> {
+    loop {
+        let revision = mark(store).await?;
+        let roles = all::<pb::Role>(store).await?.into_iter().map(|role| {
+            let permissions = Permissions::of_patterns(role.permissions.iter().map(String::as_str));
+            (role.name, permissions)
+        });
+        let groups = all::<pb::Group>(store).await?.into_iter().map(|group| (group.name, group.members));
+        let bindings = all::<pb::Binding>(store).await?.into_iter();
+        let bindings =
+            bindings.map(|pb::Binding { name, role, members, resource, .. }| (name, Bound { role, members, resource }));
+        let access = Access::new(roles, groups, bindings);
+        let tokens = all::<TokenRow>(store).await?.into_iter().map(known).collect();
+        // Not all of it is from one revision if there was a change meanwhile.
+        if mark(store).await? == revision {
+            return Ok(Current { revision, access, tokens });
+        }
+    }
+}
+
+fn known(TokenRow { token, sha256 }: TokenRow) -> (String, Known) {
+    let id = Name::canonical(&TOKENS, &token.name).id().to_owned();
+    let expires = token.expire_time.and_then(|time| SystemTime::try_from(time).ok());
+    let is_revoked = token.revoke_time.is_some();
+    let pb::Token { principal, roles, resource, .. } = token;
+    (
+        id,
+        Known { sha256: sha256.to_vec(), bearer: Arc::new(Bearer { principal, roles, resource }), expires, is_revoked },
+    )
+}
