@@ -79,7 +79,7 @@ impl RegistryClient {
     /// # async fn example(token: String) -> Result<(), registry_client::Error> {
     /// let client = RegistryClient::builder("http://127.0.0.1:50051")
     ///     .actor("trainer")
-    ///     .header("authorization", format!("Bearer {token}"))
+    ///     .token(token)
     ///     .connect()
     ///     .await?;
     /// # Ok(())
@@ -148,6 +148,12 @@ impl Builder {
     pub fn actor(mut self, actor: impl Into<String>) -> Self {
         self.actor = Some(actor.into());
         self
+    }
+
+    /// The secret of a token, `mr_...`, which says who calls where the registry asks for that: the header `authorization`. One that is in
+    /// a file, and may change, is for [`token_file`](Self::token_file).
+    pub fn token(self, secret: impl AsRef<str>) -> Self {
+        self.header("authorization", format!("Bearer {}", secret.as_ref().trim()))
     }
 
     /// A header of every request, for example `authorization`. For one that changes, see [`interceptor`](Self::interceptor).

@@ -137,6 +137,7 @@
 #[doc = include_str!("../docs/follow.md")]
 mod guide_to_following {}
 
+mod access;
 mod admin;
 mod artifacts;
 mod balance;

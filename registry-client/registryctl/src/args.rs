@@ -60,6 +60,9 @@ pub(crate) struct Args {
     /// database, or else the user's number and the host]
     #[arg(long, global = true, value_name = "NAME", help_heading = GLOBAL)]
     pub(crate) actor: Option<String>,
+    /// A file with the token to call with, read again when it changes [env: MODEL_REGISTRY_TOKEN, the token itself]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    pub(crate) token_file: Option<PathBuf>,
     /// Print JSON instead of text, errors as well: the contract's messages in protobuf's JSON form; one a line where there are several.
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
@@ -182,6 +185,20 @@ pub(crate) enum Command {
     /// Make, change, list, test or replay webhooks: the registry sends events to a URL.
     #[command(subcommand)]
     Webhook(crate::webhooks::Webhook),
+    /// Show who the registry takes you for.
+    Whoami {
+        #[command(flatten)]
+        shape: Shape,
+    },
+    /// Say whether somebody may do something, and by which bindings: `can users/ana versions.transitionStage fraud`. Fails if not.
+    Can(crate::access::Can),
+    /// Give a role to somebody: `grant users/ana publisher fraud`.
+    Grant(crate::access::Grant),
+    /// Take a role from somebody.
+    Revoke(crate::access::Grant),
+    /// Tokens, roles, groups and bindings: who may do what.
+    #[command(subcommand)]
+    Access(crate::access::Access),
     /// List what happened: the audit trail.
     Events(Events),
     /// Show how a version, model or namespace came to be what it is: what changed, when, by whom and why. Of a stage or an alias, such

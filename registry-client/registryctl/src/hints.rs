@@ -23,6 +23,9 @@ fn of_status(status: &StatusError) -> Option<String> {
              of any revision"
                 .to_owned(),
         ),
+        ErrorReason::TokenMissing => {
+            Some("show a token: --token-file FILE, or its secret in the variable MODEL_REGISTRY_TOKEN".to_owned())
+        }
         ErrorReason::ResourceDeleted => status.metadata.get("name").map(|name| of_deleted(name)),
         _ => None,
     }

@@ -1,5 +1,6 @@
 //! `registryctl`: Model Registry from the command line.
 
+mod access;
 mod admin;
 mod args;
 mod artifacts;
@@ -52,6 +53,7 @@ use registry_client::RegistryClient;
 
 use self::args::{Args, Command, Events, Status, Verify, Watch};
 use self::output::{Format, Output, note};
+use self::settings::Token;
 
 /// Why a command failed.
 type Failure = Box<dyn std::error::Error>;
@@ -113,15 +115,16 @@ async fn run(args: Args) -> Result<(), Failure> {
         note("--actor says who calls: whose changes are shown is said by --by");
     }
     settings::log()?;
-    let endpoint = settings::endpoint(args.endpoint)?;
+    let (endpoint, token) = (settings::endpoint(args.endpoint)?, Token::of(args.token_file)?);
     if let Command::Status(Status { model: None, .. }) = &args.command {
-        return status::status(&out, &endpoint).await;
+        return status::status(&out, &endpoint, &token).await;
     }
     // So that nobody takes a command that waits for one that hangs.
     let mut builder = RegistryClient::builder(&endpoint).on_outage(|outage| note(&outage.to_string()));
     if let Some(actor) = settings::actor(args.actor)? {
         builder = builder.actor(actor);
     }
+    builder = token.shown_by(builder);
     if let Some(wait) = args.patience.wait {
         builder = builder.retry_for(wait);
     }
@@ -164,6 +167,11 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Namespace(command) => namespaces::namespace(context, command).await,
         Command::Subscription(command) => subscriptions::subscription(context, command).await,
         Command::Webhook(command) => webhooks::webhook(context, command).await,
+        Command::Whoami { .. } => access::whoami(context).await,
+        Command::Can(command) => access::can(context, command).await,
+        Command::Grant(command) => access::grant(context, command).await,
+        Command::Revoke(command) => access::revoke(context, command).await,
+        Command::Access(command) => access::access(context, command).await,
         Command::Events(command) => events::list(context, command).await,
         Command::History(command) => history::history(context, command).await,
         Command::Follow(command) => follow::follow(context, command).await,

@@ -1,7 +1,9 @@
 //! What the environment says. A variable that is set but empty is as one that is not: that is how CI unsets them.
 
 use std::env::VarError;
+use std::path::PathBuf;
 
+use registry_client::Builder;
 use registry_common::shown::LogToStderr;
 use tracing_subscriber::EnvFilter;
 
@@ -14,6 +16,8 @@ pub(crate) const ENDPOINT: &str = "MODEL_REGISTRY_ENDPOINT";
 pub(crate) const NAMESPACE: &str = "MODEL_REGISTRY_NAMESPACE";
 /// Who calls.
 pub(crate) const ACTOR: &str = "MODEL_REGISTRY_ACTOR";
+/// The secret of a token.
+const TOKEN: &str = "MODEL_REGISTRY_TOKEN";
 /// Whoever is logged in. A container, a unit of systemd, cron or CI may have one of them, or none.
 const LOGINS: [&str; 2] = ["USER", "LOGNAME"];
 
@@ -59,6 +63,33 @@ pub(crate) fn actor(flag: Option<String>) -> Result<Option<String>, Failure> {
         }
     }
     Ok(account(whoami::username().ok(), uid(), whoami::hostname().ok()))
+}
+
+/// By what callers prove who they are.
+pub(crate) enum Token {
+    /// Its secret is in this file.
+    File(PathBuf),
+    Secret(String),
+    Absent,
+}
+
+impl Token {
+    /// The one in a file or, if none is named, in the environment.
+    pub(crate) fn of(file: Option<PathBuf>) -> Result<Self, Failure> {
+        match file {
+            Some(file) => Ok(Self::File(file)),
+            None => Ok(variable(TOKEN)?.map_or(Self::Absent, Self::Secret)),
+        }
+    }
+
+    /// A client that shows it.
+    pub(crate) fn shown_by(&self, builder: Builder) -> Builder {
+        match self {
+            Self::File(file) => builder.token_file(file),
+            Self::Secret(secret) => builder.token(secret),
+            Self::Absent => builder,
+        }
+    }
 }
 
 /// The login name in a variable.

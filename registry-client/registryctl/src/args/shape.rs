@@ -1,14 +1,15 @@
 //! How a command prints what it was asked for.
 
-use clap::Args as Group;
+use clap::Args as Arguments;
 
 use super::{Alias, Args, Command, List};
+use crate::access::{Access, Binding, Can, Group, Role, Token};
 use crate::namespaces::Namespace;
 use crate::output::Format;
 use crate::webhooks::Webhook;
 
 /// Of a command that shows resources or events.
-#[derive(Debug, Clone, Copy, Group)]
+#[derive(Debug, Clone, Copy, Arguments)]
 pub(crate) struct Shape {
     /// Print something else than text that fits the terminal
     #[arg(short = 'o', long = "output", value_name = "FORMAT", conflicts_with = "json")]
@@ -16,7 +17,7 @@ pub(crate) struct Shape {
 }
 
 /// Of a command that prints a table.
-#[derive(Debug, Clone, Copy, Group)]
+#[derive(Debug, Clone, Copy, Arguments)]
 pub(crate) struct TableShape {
     #[command(flatten)]
     shape: Shape,
@@ -34,6 +35,12 @@ impl Args {
             Command::History(command) => Some(command.shape),
             Command::Trend(command) => Some(command.shape),
             Command::Watch(command) => Some(command.shape),
+            Command::Whoami { shape } | Command::Can(Can { shape, .. }) => Some(*shape),
+            Command::Access(
+                Access::Token(Token::Create { shape, .. })
+                | Access::Role(Role::Get { shape, .. })
+                | Access::Group(Group::Get { shape, .. }),
+            ) => Some(*shape),
             Command::Webhook(
                 Webhook::Create { shape, .. }
                 | Webhook::Get { shape, .. }
@@ -67,6 +74,12 @@ impl Args {
             Command::Usage { table }
             | Command::Namespace(Namespace::List { table, .. })
             | Command::Webhook(Webhook::List { table, .. } | Webhook::Log { table, .. })
+            | Command::Access(
+                Access::Token(Token::List { table, .. })
+                | Access::Role(Role::List { table, .. })
+                | Access::Group(Group::List { table, .. })
+                | Access::Binding(Binding::List { table, .. }),
+            )
             | Command::Alias(Alias::List { table, .. }) => Some(*table),
             _ => None,
         }
