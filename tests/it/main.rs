@@ -1,5 +1,6 @@
 //! The registry as a whole: a server with its stores, and the real client, over TCP.
 
+mod access;
 mod aliases;
 mod artifacts;
 mod backup;

@@ -41,6 +41,12 @@ fn option(options: DynamicMessage, name: &str) -> Option<Value> {
     options.has_extension(&extension).then(|| options.get_extension(&extension).into_owned())
 }
 
+/// What a caller of a method has to be allowed.
+pub(crate) fn permission(method: &MethodDescriptor) -> String {
+    let permission = option(method.options(), "modelregistry.v1.permission");
+    permission.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 /// Who writes a field.
 pub(crate) fn behaviors(field: &FieldDescriptor) -> Vec<i32> {
     let values = option(field.options(), "google.api.field_behavior");

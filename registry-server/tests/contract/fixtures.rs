@@ -91,6 +91,40 @@ fn webhook(id: &str) -> Json {
     json!({ "webhookId": id, "webhook": { "url": "http://127.0.0.1:9/", "disabled": true } })
 }
 
+/// What makes one of the kinds that say who may do what.
+fn access(kind: &str, id: &str) -> Json {
+    let resource = match kind {
+        "Group" => json!({ "members": ["users/ana"] }),
+        "Role" => json!({ "permissions": ["models.get"] }),
+        "Binding" => json!({ "role": "roles/viewer", "members": ["users/ana"], "resource": "models/fraud" }),
+        _ => json!({ "principal": "users/ana", "roles": ["roles/viewer"] }),
+    };
+    let kind = kind.to_lowercase();
+    json!({ format!("{kind}Id"): id, kind: resource })
+}
+
+/// One for each method that changes them.
+fn access_mutations() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for kind in ["Group", "Role", "Binding", "Token"] {
+        let named = |id: &str| json!({ "name": format!("{}s/{id}", kind.to_lowercase()) });
+        let mut of = |verb: &str, request, other| cases.push(case(format!("{verb}{kind}").leak(), request, other));
+        of("Create", access(kind, "new"), access(kind, "newer"));
+        if kind == "Token" {
+            of("Revoke", named("spare"), named("old"));
+            continue;
+        }
+        let update = |text: &str| {
+            let mut resource = named("spare");
+            resource["description"] = json!(text);
+            json!({ kind.to_lowercase(): resource })
+        };
+        of("Update", update("x"), update("y"));
+        of("Delete", named("spare"), named("old"));
+    }
+    cases
+}
+
 /// What the registry is made with, in order.
 fn steps() -> Vec<(&'static str, Json)> {
     let metrics = json!({ "validation": { "values": { "rmse": 0.5, "mae": 0.25, "r2": 0.75 } } });
@@ -136,6 +170,11 @@ fn steps() -> Vec<(&'static str, Json)> {
     let old = json!({ "parent": "models/old", "finalize": true, "version": { "tags": { "suite": "contract" } } });
     steps.extend(std::iter::repeat_n(("CreateVersion", old), 3));
     steps.extend(["spare", "old", "other"].map(|id| ("CreateWebhook", webhook(id))));
+    for id in ["spare", "old", "other"] {
+        steps.extend(
+            ["Group", "Role", "Binding", "Token"].map(|kind| (&*format!("Create{kind}").leak(), access(kind, id))),
+        );
+    }
     let (outer, long) = (long_namespace(), long_id());
     for (namespace, model, path) in
         [("risk", "score", "a.bin"), ("play", "score", "a.bin"), (&outer, &long, &long_path())]
@@ -200,6 +239,7 @@ pub(crate) fn mutations() -> Vec<Case> {
     };
     let named = |name: &str| json!({ "name": name });
     let mut cases: Vec<_> = KINDS.iter().flat_map(|kind| standard_mutations(kind)).collect();
+    cases.extend(access_mutations());
     cases.extend([
         case("PurgeModel", named("models/gone"), named("models/old")),
         case(
@@ -297,6 +337,10 @@ pub(crate) fn lists() -> Vec<Case> {
         case("ListEvents", under("models/old"), under("models/fraud")),
         case("SearchResources", json!({ "query": "contract" }), json!({ "query": "suite" })),
         case("ListWebhooks", json!({}), json!({ "orderBy": "name desc" })),
+        case("ListGroups", json!({}), json!({ "orderBy": "name desc" })),
+        case("ListRoles", json!({}), json!({ "orderBy": "name desc" })),
+        case("ListBindings", json!({}), json!({ "orderBy": "name desc" })),
+        case("ListTokens", json!({}), json!({ "orderBy": "name desc" })),
         // Has nothing to tell one query from another.
         case("ListUsage", json!({}), Json::Null),
         case("ListSubscriptions", json!({}), Json::Null),

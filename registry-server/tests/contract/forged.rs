@@ -62,7 +62,22 @@ fn writers() -> Vec<(&'static str, Json, Json)> {
     (signed["secret"], signed["signing"]) = (secret, json!("WEBHOOK_SIGNING_HMAC_SHA256"));
     let mut subscription = chosen.clone();
     subscription["leaseDuration"] = json!("7s");
+    let members = json!({ "members": ["users/ana"] });
+    let role = json!({ "permissions": ["models.get"] });
+    let binding = json!({ "role": "roles/viewer", "members": ["users/ana"], "resource": "namespaces/default" });
+    let elsewhere = json!({ "role": "roles/admin", "members": ["users/ana"], "resource": "namespaces/risk" });
+    let token = json!({
+        "principal": "users/ana", "roles": ["roles/viewer"], "resource": "namespaces/default",
+        "expireTime": "2100-01-01T00:00:00Z",
+    });
     let own = [
+        ("CreateGroup", json!({ "groupId": "new" }), members.clone()),
+        ("UpdateGroup", json!({}), named(members, "groups/spare")),
+        ("CreateRole", json!({ "roleId": "new" }), role.clone()),
+        ("UpdateRole", json!({}), named(role, "roles/spare")),
+        ("CreateBinding", json!({ "bindingId": "new" }), binding.clone()),
+        ("UpdateBinding", json!({}), named(elsewhere, "bindings/spare")),
+        ("CreateToken", json!({ "tokenId": "new" }), token),
         ("CreateSubscription", json!({ "subscriptionId": "new" }), subscription.clone()),
         ("UpdateSubscription", json!({}), named(subscription, "subscriptions/a")),
         ("CreateWebhook", json!({ "webhookId": "new" }), signed),

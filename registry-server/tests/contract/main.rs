@@ -11,6 +11,7 @@ mod fuzz;
 mod health;
 mod lists;
 mod log;
+mod matrix;
 mod repeated;
 mod server;
 mod values;

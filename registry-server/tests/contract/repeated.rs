@@ -40,6 +40,14 @@ async fn what_is_only_checked_changes_nothing() {
     }
 }
 
+/// The answer of a call, without what nobody is shown twice, since the registry does not know it any more.
+fn without_secret(name: &str, mut answers: Vec<DynamicMessage>) -> Vec<DynamicMessage> {
+    if name == "CreateToken" {
+        answers.iter_mut().for_each(|token| token.clear_field_by_name("secret"));
+    }
+    answers
+}
+
 #[tokio::test]
 async fn a_request_that_is_repeated_happens_once() {
     for case in mutations() {
@@ -60,6 +68,7 @@ async fn a_request_that_is_repeated_happens_once() {
         assert_eq!(head, before + 1, "{name}");
 
         let again = server.call(&method, named(&case.request), ada()).await.expect(name);
+        let first = without_secret(name, first);
         assert_eq!(again, first, "{name}");
         let in_header = server.call(&method, of(&case.request), headers(Some("ada"), Some(&id))).await.expect(name);
         assert_eq!(in_header, first, "{name}");

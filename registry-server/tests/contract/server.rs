@@ -47,7 +47,12 @@ pub(crate) struct TestServer {
 
 impl TestServer {
     pub(crate) async fn start() -> Self {
-        Self::start_in(folder()).await
+        Self::start_in(folder(), |_| {}).await
+    }
+
+    /// The same, with settings of its own.
+    pub(crate) async fn with(settings: impl FnOnce(&mut Config)) -> Self {
+        Self::start_in(folder(), settings).await
     }
 
     /// The same, on a store whose first revision can't be read.
@@ -58,11 +63,11 @@ impl TestServer {
         let revision = stores.store.commit(Arc::new(Garbage)).await.expect("a commit");
         assert_eq!(revision, Some(1));
         drop(stores);
-        Self::start_in(folder).await
+        Self::start_in(folder, |_| {}).await
     }
 
-    async fn start_in(folder: TempDir) -> Self {
-        let config = Config {
+    async fn start_in(folder: TempDir, settings: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
             storage_path: folder.path().to_owned(),
             cache: Memory::of_mib(16),
             // Nothing happens by itself.
@@ -71,6 +76,7 @@ impl TestServer {
             drain: Period::of_secs(0),
             ..Config::default()
         };
+        settings(&mut config);
         let server = Server::open(config).await.expect("a store");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

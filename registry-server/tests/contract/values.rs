@@ -240,6 +240,10 @@ fn names(of: &str, of_children: bool) -> Vec<String> {
         (Some("Event"), false) => (&events, 0),
         (Some("Subscription"), false) => (&subscriptions, 0),
         (Some("Webhook"), false) => (&webhooks, 0),
+        (Some("Group"), false) => (&["groups/spare", "groups/new", "groups/old"], 0),
+        (Some("Role"), false) => (&["roles/spare", "roles/new", "roles/viewer"], 0),
+        (Some("Binding"), false) => (&["bindings/spare", "bindings/new", "bindings/old"], 0),
+        (Some("Token"), false) => (&["tokens/spare", "tokens/new", "tokens/old"], 0),
         _ if of == "*" => (&[&namespaces[..], &models, &versions].concat(), 3),
         _ => panic!("no names of the type {of}"),
     };
@@ -253,6 +257,8 @@ fn names(of: &str, of_children: bool) -> Vec<String> {
 /// What makes sense in a field that holds no name.
 fn known(field: &str) -> &'static [&'static str] {
     match field {
+        "principal" | "members" => &["users/ana", "services/trainer", "groups/spare", "allAuthenticated", "ana"],
+        "permission" | "permissions" => &["models.get", "models.*", "*", "models.fly"],
         "request_id" => &["", "", "0191e4c0-7b2a-7000-8000-000000000001", "0191E4C0-7B2A-7000-8000-000000000002"],
         "upload_id" => &["", "", "0191e4c0-7b2a-7000-8000-000000000003"],
         "etag" => &["", "", "", "1"],
