@@ -1,7 +1,10 @@
 //! Trees to programs: every name, type and value is checked here, so that nothing is left to go wrong for every record.
 
+mod arithmetic;
+
 use prost_reflect::{EnumDescriptor, MessageDescriptor};
 
+use self::arithmetic::arithmetic;
 use super::program::{Arithmetic, Comparison, Constant, Field, Node, Search};
 use super::syntax::{Binary, Kind, Literal, Name, Term};
 use super::times;
@@ -76,8 +79,7 @@ impl Checker {
         let at = term.at;
         let (r#type, node) = match &term.kind {
             Kind::Literal(literal) => constant(literal),
-            Kind::Name(name) if name == self.of.variable => (Type::Message(self.message.clone()), Node::Subject),
-            Kind::Name(name) => return Err(self.no_variable(at, name)),
+            Kind::Name(name) => self.variable(name).ok_or_else(|| self.no_variable(at, name))?,
             Kind::Field(of, name) => self.field(self.term(of)?, name)?,
             Kind::Has(of, name) => (Type::Bool, self.has(self.term(of)?, name)?),
             Kind::Index(of, key) => self.at(self.term(of)?, self.term(key)?)?,
@@ -122,10 +124,24 @@ impl Checker {
         Ok(Typed { node, r#type, at })
     }
 
+    fn variable(&self, name: &str) -> Option<(Type, Node)> {
+        match self.of.variable {
+            "" => {
+                let (r#type, field) = types::field(&self.message, name)?;
+                Some((r#type, inside(Node::Subject, field)))
+            }
+            variable => (name == variable).then(|| (Type::Message(self.message.clone()), Node::Subject)),
+        }
+    }
+
     fn no_variable(&self, at: usize, name: &str) -> Wrong {
         let variable = self.of.variable;
         let lower = name.to_lowercase();
         let hint = match types::field(&self.message, name) {
+            _ if variable.is_empty() => {
+                let known: Vec<_> = self.message.fields().map(|field| field.name().to_owned()).collect();
+                format!("; the variables are {}{}", known.join(", "), did_you_mean(name, known))
+            }
             Some(_) => format!("; write {variable}.{name}"),
             None if ["true", "false", "null"].contains(&lower.as_str()) => format!("; write {lower}"),
             None => format!("; the variable is {variable}"),
@@ -228,6 +244,13 @@ impl Checker {
             Binary::Modulo => return arithmetic(Arithmetic::Modulo, left, right),
             Binary::In => return Err(left.wrong("this is not understood")),
         };
+        if let Some(there) = self.is_there(&left, &right) {
+            return match comparison {
+                Comparison::Equal => Ok((Type::Bool, Node::Not(Box::new(there)))),
+                Comparison::NotEqual => Ok((Type::Bool, there)),
+                _ => Err(right.wrong("null has no order")),
+            };
+        }
         let (left, right) = match (&left.r#type, &right.r#type) {
             (Type::Enum(of), Type::Enum(other)) if of == other => (left, right),
             (Type::Enum(of), _) => {
@@ -247,6 +270,18 @@ impl Checker {
         }
         comparable(&left, &right, "compared")?;
         Ok((Type::Bool, Node::Compare(comparison, boxed(left, right))))
+    }
+
+    /// If a variable is compared with null: whether it is there.
+    fn is_there(&self, left: &Typed, right: &Typed) -> Option<Node> {
+        let (variable, null) = if right.r#type == Type::Null { (left, right) } else { (right, left) };
+        match (&variable.node, &variable.r#type, &null.r#type) {
+            (Node::Field(of, field), Type::Message(_), Type::Null) if self.of.variable.is_empty() => match **of {
+                Node::Subject => Some(Node::HasField(Box::new(Node::Subject), field.clone())),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     fn call(&self, Name { at, text: function }: &Name, arguments: &[Term]) -> Result<(Type, Node), Wrong> {
@@ -384,34 +419,6 @@ fn comparable(left: &Typed, right: &Typed, what: &str) -> Result<(), Wrong> {
     };
     let message = format!("{} can't be {what} with {}{hint}", left.r#type.name(), right.r#type.name());
     Err(right.wrong(message))
-}
-
-fn arithmetic(operator: Arithmetic, left: Typed, right: Typed) -> Result<(Type, Node), Wrong> {
-    let r#type = match (operator, &left.r#type, &right.r#type) {
-        (_, Type::Int, Type::Int) => Some(Type::Int),
-        (Arithmetic::Modulo, ..) => None,
-        (_, Type::Double, Type::Double) => Some(Type::Double),
-        (_, Type::Any, other) | (_, other, Type::Any) if other.is_number() || *other == Type::Any => Some(Type::Any),
-        (Arithmetic::Plus | Arithmetic::Minus, Type::Duration, Type::Duration) => Some(Type::Duration),
-        (Arithmetic::Minus, Type::Time, Type::Time) => Some(Type::Duration),
-        (Arithmetic::Plus | Arithmetic::Minus, Type::Time, Type::Duration) => Some(Type::Time),
-        (Arithmetic::Plus, Type::Duration, Type::Time) => Some(Type::Time),
-        _ => None,
-    };
-    let Some(r#type) = r#type else {
-        let sign = match operator {
-            Arithmetic::Plus => "+",
-            Arithmetic::Minus => "-",
-            Arithmetic::Times => "*",
-            Arithmetic::Divide => "/",
-            Arithmetic::Modulo => "%",
-        };
-        let both_numbers = left.r#type.is_number() && right.r#type.is_number();
-        let hint = if both_numbers { ": write the int as a double, such as 2.0" } else { "" };
-        let message = format!("there is no {sign} of {} and {}{hint}", left.r#type.name(), right.r#type.name());
-        return Err(right.wrong(message));
-    };
-    Ok((r#type, Node::Arithmetic(operator, boxed(left, right))))
 }
 
 fn constant(literal: &Literal) -> (Type, Node) {

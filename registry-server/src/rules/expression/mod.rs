@@ -5,7 +5,7 @@
 //! nothing meets. What comes out is evaluated (`eval`) over the bytes of a record where they are (`wire`): nothing is decoded but what
 //! the expression asks for.
 //!
-//! It is a subset of CEL: one condition over one variable, without comprehensions, regular expressions and what makes new texts, so that
+//! It is a subset of CEL: one condition, without comprehensions, regular expressions and what makes new texts, so that
 //! an evaluation costs about as much as the record is long. Where it differs, it is for those who look for something:
 //!
 //! - an enum's values are written by their short names: `version.stage == "PRODUCTION"`;
@@ -17,6 +17,9 @@
 //! - types that can't be equal are not compared: `version.number == "7"` is refused;
 //! - a message that only wraps a map is that map: `version.metrics["test"]["auc"]`.
 //!
+//! A filter is over one variable. The condition of a gate is over several (`GATE`), and is a `Question`: it tells what it saw, and what had
+//! no value (`question`).
+//!
 //! All else is as in CEL: `tests/cel.rs` holds some hundred conditions against another implementation, and lists the differences.
 
 mod advice;
@@ -26,6 +29,7 @@ mod leaves;
 mod named;
 mod plan;
 mod program;
+mod question;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -39,10 +43,11 @@ pub(crate) use self::leaves::{Leaf, Path, number_of, time_of};
 pub(crate) use self::named::Named;
 pub(crate) use self::plan::{Condition, Sorting, Test, TextTest};
 use self::program::Node;
+pub(crate) use self::question::{Question, Reading};
 pub(crate) use self::types::{did_you_mean, message};
 use self::wire::Value;
 
-/// What an expression is over: a variable, and the message that it stands for.
+/// What an expression is over: a variable, and the message that it stands for; or, without a name, each field of the message as a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Subject {
     variable: &'static str,
@@ -61,6 +66,9 @@ pub(crate) const ARTIFACT: Subject = Subject { variable: "artifact", message: "m
 pub(crate) const INSTANCE: Subject = Subject { variable: "instance", message: "modelregistry.v1.Instance" };
 /// Namespaces: CEL reserves the word.
 pub(crate) const NAMESPACE: Subject = Subject { variable: "resource", message: "modelregistry.v1.Namespace" };
+
+/// What gates are asked about.
+pub(crate) const GATE: Subject = Subject { variable: "", message: "modelregistry.v1.GateInput" };
 
 /// A condition that was checked.
 #[derive(Debug)]

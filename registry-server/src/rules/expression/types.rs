@@ -168,13 +168,13 @@ pub(crate) fn did_you_mean<T: AsRef<str>>(written: &str, names: impl IntoIterato
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ARTIFACT, EVENT, MODEL, NAMESPACE, VERSION};
+    use super::super::{ARTIFACT, EVENT, GATE, MODEL, NAMESPACE, VERSION};
     use super::*;
 
     /// Every field that an expression can reach has a type.
     #[test]
     fn all_fields_have_types() {
-        let mut waiting: Vec<_> = [VERSION, MODEL, ARTIFACT, NAMESPACE, EVENT]
+        let mut waiting: Vec<_> = [VERSION, MODEL, ARTIFACT, NAMESPACE, EVENT, GATE]
             .iter()
             .map(|of| message(of.message).expect(of.message))
             .collect();

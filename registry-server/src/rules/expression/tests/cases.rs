@@ -199,7 +199,7 @@ fn of_other_kinds() {
             ("has(model.aliases.champion) && model.aliases.champion.endsWith('/2')", true),
             ("model.metric_directions['auc'] == 'HIGHER_IS_BETTER'", true),
             ("model.stages[0].stage == 'PRODUCTION' && model.version_count == 3", true),
-            ("!has(model.delete_time) && !has(model.stage_policy)", true),
+            ("!has(model.delete_time) && !has(model.policy)", true),
         ],
     );
 
