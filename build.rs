@@ -9,6 +9,8 @@ use protox::prost_reflect::{
 
 /// The package of the interface.
 const PACKAGE: &str = "modelregistry.v1";
+/// How deep the messages of a request lie that have fields with permissions of their own.
+const NESTED: usize = 2;
 // Values of `google.api.FieldBehavior`.
 const OUTPUT_ONLY: i32 = 3;
 const IMMUTABLE: i32 = 5;
@@ -72,12 +74,14 @@ fn of_method(pool: &DescriptorPool, method: &MethodDescriptor) -> String {
         ""
     };
     let permission = permission(pool, method);
+    let fields = field_permissions(pool, &message, "", NESTED);
     let mut code = format!(
         "impl Request for crate::v1::{request} {{
             type Response = crate::v1::{};
             const METHOD: &'static str = \"{name}\";
             const PATH: &'static str = \"/{service}/{name}\";
             const PERMISSION: &'static str = {permission:?};
+            const FIELD_PERMISSIONS: &'static [(&'static str, &'static str)] = &{fields:?};
             {request_id}
             fn names(&self) -> Vec<&str> {{
                 let mut names = Vec::new();
@@ -378,6 +382,24 @@ impl Resource {
 fn option(pool: &DescriptorPool, options: DynamicMessage, name: &str) -> Option<Value> {
     let extension = pool.get_extension_by_name(name)?;
     options.has_extension(&extension).then(|| options.get_extension(&extension).into_owned())
+}
+
+/// The permissions that it takes to set fields of a message, by their paths; also those of the messages in it, so many levels deep.
+fn field_permissions(
+    pool: &DescriptorPool,
+    message: &MessageDescriptor,
+    within: &str,
+    levels: usize,
+) -> Vec<(String, String)> {
+    let of_field = |field: FieldDescriptor| {
+        let path = format!("{within}{}", field.name());
+        let own = option(pool, field.options(), "modelregistry.v1.field_permission");
+        let own = own.as_ref().and_then(Value::as_str).map(|permission| (path.clone(), permission.to_owned()));
+        let inner = message_in(&field).filter(|inner| inner.package_name() == PACKAGE && levels > 0);
+        let inner = inner.map(|inner| field_permissions(pool, &inner, &format!("{path}."), levels - 1));
+        own.into_iter().chain(inner.into_iter().flatten()).collect::<Vec<_>>()
+    };
+    message.fields().flat_map(of_field).collect()
 }
 
 fn message_in(field: &FieldDescriptor) -> Option<MessageDescriptor> {

@@ -87,6 +87,7 @@ mod own {
             VERSION_WITHDRAWN = "version.withdrawn": "a version is not to be used any more.",
             VERSION_REINSTATED = "version.reinstated": "a version that was withdrawn may be used again.",
             VERSION_STAGE_TRANSITIONED = "version.stage_transitioned": "a version moved to a stage.",
+            VERSION_GATES_OVERRIDDEN = "version.gates_overridden": "a version was promoted although gates keep it out.",
             ALIAS_SET = "alias.set": "an alias points at a version.",
             ALIAS_DELETED = "alias.deleted": "an alias was removed.",
             INSTANCE_CREATED = "instance.created": "a process reports that it runs a model.",

@@ -18,6 +18,9 @@ pub trait Request: Message + Default + Clone + 'static {
     const PATH: &'static str;
     /// What its caller has to be allowed, for example `models.get`.
     const PERMISSION: &'static str;
+    /// What its caller has to be allowed besides that, on the same resource, to set a field: by the path of the field, which may lie in
+    /// a list.
+    const FIELD_PERMISSIONS: &'static [(&'static str, &'static str)];
 
     /// The names of what the request is about, as they came; none if it is about the server. What a resource in it refers to besides, such
     /// as the versions that a version was made from, is not among them.
@@ -142,6 +145,15 @@ mod tests {
     fn permissions_are_in_order() {
         assert!(PERMISSIONS.is_sorted() && PERMISSIONS.binary_search(&"models.get").is_ok());
         assert!(PERMISSIONS.iter().all(|permission| permission.split_once('.').is_some()));
+    }
+
+    #[test]
+    fn fields_that_take_a_permission_are_known_by_their_paths() {
+        let own = [("override_gates", "versions.overrideGates")];
+        assert_eq!(pb::TransitionStageRequest::FIELD_PERMISSIONS, own);
+        let batch = [("requests.override_gates", "versions.overrideGates")];
+        assert_eq!(pb::BatchTransitionStagesRequest::FIELD_PERMISSIONS, batch);
+        assert_eq!(pb::RollbackStageRequest::FIELD_PERMISSIONS, []);
     }
 
     #[test]

@@ -12,15 +12,15 @@ use tokio::time::sleep;
 
 use crate::models::mask;
 use crate::names::complete;
-use crate::namespaces::named;
 use crate::{Error, RegistryClient, pb};
+use crate::{namespaces, policies};
 
 /// How often a change is made again because somebody else made one meanwhile. Each time somebody else's went through.
 const ATTEMPTS: u32 = 30;
 /// The longest pause before the next attempt, per attempt: whoever changes the same at the same time has others.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A resource that callers change after it was made: a namespace, a model or a version.
+/// A resource that callers change after it was made: a namespace, a policy, a model or a version.
 pub trait Editable: Resource + Send {
     /// The call that reads one.
     type Get: Unary<Response = Self>;
@@ -54,8 +54,9 @@ macro_rules! editable {
 }
 
 editable! {
-    Namespace, namespace, GetNamespaceRequest, UpdateNamespaceRequest, named;
+    Namespace, namespace, GetNamespaceRequest, UpdateNamespaceRequest, namespaces::named;
     Model, model, GetModelRequest, UpdateModelRequest, complete;
+    Policy, policy, GetPolicyRequest, UpdatePolicyRequest, policies::named;
     Version, version, GetVersionRequest, UpdateVersionRequest, complete;
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tonic::{Code, TimeoutExpired};
 
-pub use self::status::{FieldViolation, ResourceInfo, StatusError};
+pub use self::status::{FailedGate, FieldViolation, ResourceInfo, StatusError};
 use crate::pb::ErrorReason;
 
 /// Why a call came to nothing. The variants say what the caller can do about it.
@@ -207,6 +207,11 @@ impl Error {
     /// The fields at fault, of an invalid argument.
     pub fn violations(&self) -> &[FieldViolation] {
         self.status().map_or(&[], |status| &status.violations)
+    }
+
+    /// The gates that keep a version out of a stage, if that is what the error is.
+    pub fn failed_gates(&self) -> &[FailedGate] {
+        self.status().map_or(&[], |status| &status.failed_gates)
     }
 
     /// The registry's answer, if that is what the error is.

@@ -112,6 +112,9 @@
 //! set: so a restart fails no call and no transfer, whose time begins anew whenever it got on. A watch waits without end.
 //! Nothing happens twice by that: the client gives every mutation a request id before its first attempt.
 //!
+//! # Policies and gates
+//! Which versions may be promoted, what they have to show, and when, is said by [`policies`].
+//!
 //! # Several servers
 //! Several servers on one database are one registry, whichever of them is asked:
 //!
@@ -166,6 +169,7 @@ mod parallel;
 mod parts;
 mod past;
 mod plan;
+pub mod policies;
 mod pool;
 mod precious;
 mod progress;
@@ -193,7 +197,7 @@ pub use call::Call;
 pub use client::RegistryClient;
 pub use consume::{Consumed, Consumer};
 pub use edit::{Edit, Editable};
-pub use error::{Error, FieldViolation, ResourceInfo, StatusError, UnfitFile, Unreachable};
+pub use error::{Error, FailedGate, FieldViolation, ResourceInfo, StatusError, UnfitFile, Unreachable};
 pub use follow::{Fetched, Follow, FollowAll, FollowState, FollowStatus, Followed, Follower, Serving};
 pub use items::Items;
 pub use names::{InvalidName, Kind, Name};

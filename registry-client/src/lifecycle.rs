@@ -8,7 +8,8 @@ use crate::{Call, RegistryClient, pb};
 impl RegistryClient {
     /// Moves a version to a stage, and the version that held it to where the model's policy says, at once.
     ///
-    /// [`is_failed_precondition`](crate::Error::is_failed_precondition) if the version or the policy rules it out.
+    /// [`is_failed_precondition`](crate::Error::is_failed_precondition) if the version or the policy rules it out. If gates keep it out,
+    /// [`failed_gates`](crate::Error::failed_gates) says which; [`policies`](crate::policies) is about them.
     ///
     /// ```no_run
     /// # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
@@ -68,6 +69,11 @@ setters!(TransitionStageRequest {
     comment(comment: impl Into<String>) |r| r.comment = comment.into();
     /// Only if this is still the version's etag.
     etag(etag: impl Into<String>) |r| r.etag = etag.into();
+    /// Let it in whatever its gates say, for this reason, which takes the place of the comment.
+    override_gates(reason: impl Into<String>) |r| {
+        r.override_gates = true;
+        r.comment = reason.into();
+    };
 });
 
 setters!(RollbackStageRequest {

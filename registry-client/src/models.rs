@@ -107,8 +107,8 @@ setters!(CreateModelRequest {
     tag(key: impl Into<String>, value: impl Into<String>) |r| {
         draft(r).tags.insert(key.into(), value.into());
     };
-    /// Which stage changes are legal; without it, the default policy.
-    stage_policy(policy: pb::StagePolicy) |r| draft(r).stage_policy = Some(policy);
+    /// The policy that it is under, one of its namespace: `strict`. Without it, the namespace's policy `default`, if there is one.
+    policy(policy: impl Into<String>) |r| draft(r).policy = policy.into();
     /// Which of two values of a metric is better, where the registry does not know it or this model differs.
     metric_direction(metric: impl Into<String>, direction: pb::MetricDirection) |r| {
         draft(r).metric_directions.insert(metric.into(), direction.into());

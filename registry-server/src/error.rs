@@ -20,6 +20,17 @@ pub struct Violation {
     pub description: String,
 }
 
+/// One gate that keeps a version out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedGate {
+    /// The name of its kind in the contract, without the prefix: `CONDITION`.
+    pub kind: String,
+    /// Its name.
+    pub gate: String,
+    /// What it says and saw, for people.
+    pub description: String,
+}
+
 /// A refusal, or a failure. The variants say what the caller can do about it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -66,6 +77,14 @@ pub enum Error {
         name: String,
         /// What stands in the way, for people.
         detail: String,
+    },
+    /// Show what the gates ask for, or override them.
+    #[error("{name}: {}", kept_out(gates))]
+    GatesFailed {
+        /// The version.
+        name: String,
+        /// Those that keep it out. Never empty.
+        gates: Vec<FailedGate>,
     },
     /// Ask for what is there.
     #[error("{detail}")]
@@ -168,6 +187,13 @@ fn token_fault(reason: ErrorReason) -> &'static str {
         ErrorReason::TokenRevoked => "the token was revoked",
         _ => "the header authorization has no token of this registry",
     }
+}
+
+/// What keeps a version out, in a line.
+fn kept_out(gates: &[FailedGate]) -> String {
+    let first = gates.iter().take(1).map(|first| format!("the gate {}: {}", first.gate, first.description));
+    let more = if gates.len() > 1 { format!("; {} gates keep it out", gates.len()) } else { String::new() };
+    first.collect::<String>() + &more
 }
 
 /// That something is not there, now or after a revision.

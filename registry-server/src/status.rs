@@ -6,9 +6,9 @@ use std::time::Duration;
 use registry_proto::ERROR_DOMAIN;
 use registry_proto::v1::ErrorReason;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
-use crate::error::{Error, Violation};
+use crate::error::{Error, FailedGate, Violation};
 use crate::rules::names::Name;
 use crate::rules::quota::Exceeded;
 use crate::store::StoreError;
@@ -42,6 +42,11 @@ pub(crate) fn status(error: &Error) -> Status {
             if let Error::AlreadyExists { deleted: true, .. } = error {
                 metadata.insert("deleted".to_owned(), "true".to_owned());
             }
+        }
+        Error::GatesFailed { name, gates } => {
+            details.set_precondition_failure(some_of_gates(gates, NAME_BYTES.saturating_sub(name.len())));
+            metadata.insert("name".to_owned(), cut(name, NAME_BYTES));
+            metadata.insert("violation_count".to_owned(), gates.len().to_string());
         }
         Error::Precondition { name, .. } | Error::Damaged { name, .. } => {
             metadata.insert("name".to_owned(), cut(name, NAME_BYTES));
@@ -107,6 +112,20 @@ fn some_of(violations: &[Violation]) -> Vec<FieldViolation> {
     shown.take_while(fits).collect()
 }
 
+/// As many gates as fit in the bytes that the name leaves.
+fn some_of_gates(gates: &[FailedGate], room: usize) -> Vec<PreconditionViolation> {
+    let mut bytes = 0;
+    let shown = gates.iter().take(VIOLATIONS).map(|gate| {
+        PreconditionViolation::new(&gate.kind, cut(&gate.gate, FIELD_BYTES), cut(&gate.description, MESSAGE_BYTES))
+    });
+    let fits = |violation: &PreconditionViolation| {
+        let texts = violation.r#type.len() + violation.subject.len() + violation.description.len();
+        bytes += texts + VIOLATION_FRAME_BYTES;
+        bytes <= room
+    };
+    shown.take_while(fits).collect()
+}
+
 /// The beginning of a text that is too long.
 fn cut(text: &str, most: usize) -> String {
     const MARK: &str = "...";
@@ -153,6 +172,7 @@ fn code(error: &Error) -> (Code, ErrorReason) {
         Error::AlreadyExists { .. } => (Code::AlreadyExists, ErrorReason::ResourceAlreadyExists),
         Error::EtagMismatch { .. } => (Code::Aborted, ErrorReason::EtagMismatch),
         Error::LeaseLost(_) => (Code::Aborted, ErrorReason::LeaseLost),
+        Error::GatesFailed { .. } => (Code::FailedPrecondition, ErrorReason::GateFailed),
         Error::Precondition { reason, .. } => (Code::FailedPrecondition, *reason),
         Error::OutOfRange { reason, .. } => (Code::OutOfRange, *reason),
         Error::UploadIncomplete { .. } => (Code::Cancelled, ErrorReason::UploadIncomplete),
@@ -221,9 +241,39 @@ mod tests {
     }
 
     #[test]
+    fn as_many_gates_as_fit_are_told_and_how_many_there_are() {
+        let gate = |description: &str| FailedGate {
+            kind: "CONDITION".to_owned(),
+            gate: "better".to_owned(),
+            description: description.to_owned(),
+        };
+        let name = "namespaces/default/models/fraud/versions/7".to_owned();
+        for (gates, shown) in
+            [(vec![gate("is worse")], 1), (vec![gate("is worse"); 40], 16), (vec![gate(&"é".repeat(5000)); 40], 2)]
+        {
+            let error = Error::GatesFailed { name: name.clone(), gates: gates.clone() };
+            let status = status(&error);
+            let details = status.get_error_details();
+            assert_eq!(details.precondition_failure().unwrap().violations.len(), shown);
+            let info = details.error_info().unwrap();
+            assert_eq!(
+                (info.reason.as_str(), &info.metadata["violation_count"]),
+                ("GATE_FAILED", &gates.len().to_string())
+            );
+            assert!(status.message().starts_with(&format!("{name}: the gate better: ")), "{}", status.message());
+            assert!(status.details().len() <= 2048, "{}", status.details().len());
+        }
+    }
+
+    #[test]
     fn an_error_is_small_however_long_a_name_is() {
         let name = "\u{10400}".repeat(1000);
         let detail = || name.clone();
+        let gate = |text: &str| FailedGate {
+            kind: "CONDITION".to_owned(),
+            gate: "g".to_owned(),
+            description: text.to_owned(),
+        };
         for error in [
             Error::NotFound { of: "modelregistry.dev/Artifact", name: name.clone(), at: None },
             Error::AlreadyExists { of: "modelregistry.dev/Artifact", name: name.clone(), deleted: true },
@@ -232,6 +282,7 @@ mod tests {
             Error::ChunksCollected(name.clone()),
             Error::Denied { permission: "versions.transitionStage", resource: name.clone() },
             Error::Damaged { name: name.clone(), detail: detail() },
+            Error::GatesFailed { name: name.clone(), gates: vec![gate(&name); 32] },
         ] {
             let status = status(&error);
             assert!(status.message().len() <= 512);

@@ -3,7 +3,7 @@
 use registry_client::RegistryClient;
 use registry_client::known::event_type;
 use registry_client::pb::{
-    ErrorReason, Event, IncumbentAction, Model, Stage, StageChangeCause, StagePolicy, StageRule, StageTransition,
+    ErrorReason, Event, IncumbentAction, Policy, Stage, StageChangeCause, StageRule, StageTransition,
     TransitionStageRequest, Version,
 };
 use registry_tests::expect::{invalid, refused, unchanged};
@@ -236,15 +236,18 @@ async fn a_policy_rules_transitions_out() {
     let server = TestServer::start().await;
     let client = server.client();
     let step = |from: Stage, to: Stage| StageTransition { from_stage: from.into(), to_stage: to.into() };
-    let policy = StagePolicy {
+    let policy = Policy {
         transitions: vec![step(Stage::Development, Stage::Staging), step(Stage::Staging, Stage::Production)],
         stages: vec![StageRule {
             stage: Stage::Staging.into(),
             exclusive: true,
             incumbent: IncumbentAction::ToDevelopment.into(),
+            ..Default::default()
         }],
+        ..Default::default()
     };
-    client.create_model(MODEL).stage_policy(policy).await.unwrap();
+    client.create_policy("strict").policy(policy).await.unwrap();
+    client.create_model(MODEL).policy("strict").await.unwrap();
     ready(&client, MODEL).await;
     ready(&client, MODEL).await;
     for stage in [Stage::Production, Stage::Archived] {
@@ -262,9 +265,9 @@ async fn a_policy_rules_transitions_out() {
 async fn a_policy_that_makes_no_sense_is_refused() {
     let server = TestServer::start().await;
     let client = server.client();
-    let rule = |stage: Stage, exclusive, incumbent: IncumbentAction| StagePolicy {
-        stages: vec![StageRule { stage: stage.into(), exclusive, incumbent: incumbent.into() }],
-        transitions: Vec::new(),
+    let rule = |stage: Stage, exclusive, incumbent: IncumbentAction| Policy {
+        stages: vec![StageRule { stage: stage.into(), exclusive, incumbent: incumbent.into(), ..Default::default() }],
+        ..Default::default()
     };
     for policy in [
         rule(Stage::Production, false, IncumbentAction::Unspecified),
@@ -273,16 +276,15 @@ async fn a_policy_that_makes_no_sense_is_refused() {
         rule(Stage::Staging, false, IncumbentAction::Archive),
         rule(Stage::Staging, true, IncumbentAction::ToStaging),
     ] {
-        let made = client.create_model(MODEL).stage_policy(policy.clone());
+        let made = client.create_policy("strict").policy(policy.clone());
         let error = refused(&server, made, Code::InvalidArgument, ErrorReason::FieldInvalid).await;
         let violations = error.violations();
-        assert!(violations.iter().all(|found| found.field.starts_with("model.stage_policy")), "{policy:?} {error:?}");
+        assert!(violations.iter().all(|found| found.field.starts_with("policy")), "{policy:?} {error:?}");
         assert!(!violations.is_empty());
     }
-    let unspecified =
-        client.create_model(MODEL).stage_policy(rule(Stage::Unspecified, false, IncumbentAction::Archive));
+    let unspecified = client.create_policy("strict").policy(rule(Stage::Unspecified, false, IncumbentAction::Archive));
     let error = refused(&server, unspecified, Code::InvalidArgument, ErrorReason::FieldRequired).await;
-    assert_eq!(error.violations()[0].field, "model.stage_policy.stages[0].stage");
+    assert_eq!(error.violations()[0].field, "policy.stages[0].stage");
 }
 
 fn step(number: i64, stage: Stage) -> TransitionStageRequest {
@@ -383,9 +385,8 @@ async fn a_rollback_empties_a_stage_that_became_exclusive_as_a_promotion_does() 
         client.transition_stage(version(number), Stage::Staging).await.unwrap();
     }
     let rule = StageRule { stage: Stage::Staging.into(), exclusive: true, ..Default::default() };
-    let policy = StagePolicy { stages: vec![rule], ..Default::default() };
-    let exclusive = Model { name: MODEL.to_owned(), stage_policy: Some(policy), ..Default::default() };
-    client.update_model(exclusive).await.unwrap();
+    let policy = Policy { stages: vec![rule], ..Default::default() };
+    client.create_policy("default").policy(policy).await.unwrap();
     let back = client.rollback_stage(MODEL, Stage::Staging).await.unwrap();
     assert_eq!(back.version.unwrap().number, 2);
     assert_eq!(back.displaced.iter().map(|version| version.number).collect::<Vec<_>>(), [3, 1]);

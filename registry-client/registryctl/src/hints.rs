@@ -73,6 +73,7 @@ mod tests {
             reason,
             message: String::new(),
             violations: Vec::new(),
+            failed_gates: Vec::new(),
             resource: None,
             metadata: BTreeMap::new(),
             retry_after: None,

@@ -7,7 +7,9 @@ use std::time::Duration;
 use prost::Message;
 use registry_proto::ERROR_DOMAIN;
 use tonic::Code;
-use tonic_types::pb::{BadRequest, ErrorInfo, ResourceInfo as RpcResourceInfo, RetryInfo, Status as RpcStatus};
+use tonic_types::pb::{
+    BadRequest, ErrorInfo, PreconditionFailure, ResourceInfo as RpcResourceInfo, RetryInfo, Status as RpcStatus,
+};
 
 use crate::pb::ErrorReason;
 
@@ -23,6 +25,9 @@ pub struct StatusError {
     pub message: String,
     /// With `INVALID_ARGUMENT`: every field at fault.
     pub violations: Vec<FieldViolation>,
+    /// With `GATE_FAILED`: the gates that keep the version out, as many as fit into an error. The same request that is only checked
+    /// returns all that they say.
+    pub failed_gates: Vec<FailedGate>,
     /// With `NOT_FOUND` and `ALREADY_EXISTS`: which resource.
     pub resource: Option<ResourceInfo>,
     /// What goes with the reason, for example the `name` of the resource in the way.
@@ -51,6 +56,17 @@ pub struct FieldViolation {
     pub description: String,
 }
 
+/// A gate that keeps a version out of a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedGate {
+    /// What it is made of, as [`GateKind`](crate::pb::GateKind) has it without the prefix: `CONDITION`.
+    pub kind: String,
+    /// Its name.
+    pub gate: String,
+    /// What it says and saw, for people.
+    pub description: String,
+}
+
 impl fmt::Display for StatusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.violations.is_empty() {
@@ -74,6 +90,7 @@ impl StatusError {
             reason: ErrorReason::Unspecified,
             message: status.message().to_owned(),
             violations: Vec::new(),
+            failed_gates: Vec::new(),
             resource: None,
             metadata: BTreeMap::new(),
             retry_after: None,
@@ -98,6 +115,15 @@ impl StatusError {
                             description: v.description,
                         })
                         .collect();
+                }
+                Some("google.rpc.PreconditionFailure") => {
+                    let gates = PreconditionFailure::decode(bytes).unwrap_or_default().violations;
+                    let gate = |v: tonic_types::pb::precondition_failure::Violation| FailedGate {
+                        kind: v.r#type,
+                        gate: v.subject,
+                        description: v.description,
+                    };
+                    error.failed_gates = gates.into_iter().map(gate).collect();
                 }
                 Some("google.rpc.ResourceInfo") => {
                     let info = RpcResourceInfo::decode(bytes).unwrap_or_default();

@@ -107,6 +107,7 @@ fn answer(code: Code, retry_after: Option<Duration>) -> Error {
         reason: ErrorReason::Unspecified,
         message: String::new(),
         violations: Vec::new(),
+        failed_gates: Vec::new(),
         resource: None,
         metadata: Default::default(),
         retry_after,

@@ -128,7 +128,7 @@ async fn all_that_is_known_of_a_model_can_be_set() {
         .purpose("to refuse")
         .tag("a", "b")
         .annotation("c", "d")
-        .stage_policy(pb::StagePolicy::default())
+        .policy("strict")
         .metric_direction("cost", pb::MetricDirection::LowerIsBetter);
     let expected = pb::Model {
         display_name: "Fraud".to_owned(),
@@ -141,7 +141,7 @@ async fn all_that_is_known_of_a_model_can_be_set() {
         purpose: "to refuse".to_owned(),
         tags: [("a".to_owned(), "b".to_owned())].into(),
         annotations: [("c".to_owned(), "d".to_owned())].into(),
-        stage_policy: Some(pb::StagePolicy::default()),
+        policy: "strict".to_owned(),
         metric_directions: [("cost".to_owned(), pb::MetricDirection::LowerIsBetter.into())].into(),
         ..Default::default()
     };

@@ -73,5 +73,9 @@ fn transition(request: pb::TransitionStageRequest, found: &mut Violations) -> Op
         _ => {}
     }
     let incumbent = incumbent("incumbent", request.incumbent, found);
-    Some(Transition { name: name?, to: to?, incumbent, comment: request.comment, etag: request.etag })
+    let pb::TransitionStageRequest { comment, etag, override_gates, .. } = request;
+    if override_gates && comment.is_empty() {
+        found.required("comment");
+    }
+    Some(Transition { name: name?, to: to?, incumbent, comment, etag, override_gates })
 }

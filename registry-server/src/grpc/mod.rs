@@ -15,6 +15,7 @@ mod models;
 mod moments;
 mod namespaces;
 mod paging;
+mod policies;
 mod searching;
 mod subscriptions;
 mod uploads;
@@ -32,6 +33,7 @@ use registry_proto::v1::instance_service_server::InstanceServiceServer;
 use registry_proto::v1::lifecycle_service_server::LifecycleServiceServer;
 use registry_proto::v1::model_service_server::ModelServiceServer;
 use registry_proto::v1::namespace_service_server::NamespaceServiceServer;
+use registry_proto::v1::policy_service_server::PolicyServiceServer;
 use registry_proto::v1::search_service_server::SearchServiceServer;
 use registry_proto::v1::subscription_service_server::SubscriptionServiceServer;
 use registry_proto::v1::version_service_server::VersionServiceServer;
@@ -103,6 +105,7 @@ impl Services {
             .add_service(server!(NamespaceServiceServer))
             .add_service(versions)
             .add_service(server!(LifecycleServiceServer))
+            .add_service(server!(PolicyServiceServer))
             .add_service(server!(InstanceServiceServer))
             .add_service(events)
             .add_service(server!(SearchServiceServer))

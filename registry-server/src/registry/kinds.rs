@@ -61,6 +61,7 @@ macro_rules! kinds {
 kinds! {
     resources:
         pb::Namespace,
+        pb::Policy,
         ModelRow,
         pb::Version,
         pb::Artifact,

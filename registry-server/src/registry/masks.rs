@@ -195,10 +195,7 @@ mod tests {
         for (paths, says) in [
             (&["descripton"][..], "\"descripton\" is no field of a model; did you mean \"description\"?"),
             (&["name", "nonsense"], "\"nonsense\" is no field of a model"),
-            (
-                &["stage_policy.stages"],
-                "\"stage_policy.stages\" is no field: stage_policy has none that a mask can name",
-            ),
+            (&["policy.stages"], "\"policy.stages\" is no field: policy has none that a mask can name"),
             (&["tags."], "\"tags.\" is no field: tags has none that a mask can name"),
             (&["*", "name"], "\"*\" is no field of a model"),
             (&["name"; PATHS + 1], "has 101 paths; at most 100 are allowed"),

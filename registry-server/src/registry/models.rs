@@ -12,10 +12,10 @@ use super::kinds::{kind, slot};
 use super::resource::{BY_AGE, LIVE, LIVE_BY_AGE, Resource, Row, Standard, standard_places, time_key};
 use super::stages::{stage, stage_number};
 use super::transaction::{Tx, decode};
-use super::{deletion, facts, validate};
+use super::{deletion, facts, policies, validate};
 use crate::error::{Error, Violations};
 use crate::rules::expression::embedded;
-use crate::rules::names::{Collection, Computed, MODELS, Name, computed};
+use crate::rules::names::{Collection, Computed, MODELS, Name, POLICIES, computed};
 use crate::rules::retention::{self, Standing};
 use crate::rules::stages::Stage;
 use crate::store::{FactView, Index, Kind, KindLayout, Place, Record, Source};
@@ -26,6 +26,8 @@ const MODEL: Kind = Kind(1);
 const RECORD_MODEL: u32 = 1;
 /// Models that are deleted and not purged, by when they are to be.
 pub(crate) const DELETED: Index = Index { kind: MODEL, slot: 4 };
+/// Models that are not purged, by the policy that they name.
+pub(crate) const UNDER_POLICY: Index = Index { kind: MODEL, slot: 5 };
 
 /// A model, and what is counted for it.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +82,11 @@ impl Row for ModelRow {
 }
 
 impl ModelRow {
+    /// The name of the model in a record.
+    pub(crate) fn name_in(record: &Record) -> Result<String, Error> {
+        Ok(Self::decode(record)?.model.name)
+    }
+
     /// What the model says of a stage, if the stage holds a version.
     pub(crate) fn stage(&self, stage: Stage) -> Option<&pb::StageSummary> {
         let number = stage_number(stage);
@@ -90,7 +97,13 @@ impl ModelRow {
 #[async_trait]
 impl Resource for ModelRow {
     const LAYOUT: KindLayout = KindLayout {
-        slots: &[LIVE, LIVE_BY_AGE, BY_AGE, slot(DELETED.slot, "deleted and not purged, by purge time")],
+        slots: &[
+            LIVE,
+            LIVE_BY_AGE,
+            BY_AGE,
+            slot(DELETED.slot, "deleted and not purged, by purge time"),
+            slot(UNDER_POLICY.slot, "not purged, by the policy that they name"),
+        ],
         view: Some(FactView { about: "The models, deleted ones too", facts: facts::MODEL, facts_of: facts::of_model }),
         ..kind(MODEL, "models")
     };
@@ -102,6 +115,10 @@ impl Resource for ModelRow {
         if let (Some(_), Some(time), false) = (&self.model.delete_time, &self.model.purge_time, self.model.purged) {
             places.push(Place { slot: DELETED.slot, value: time_key(time) });
         }
+        if !self.model.policy.is_empty() && !self.model.purged {
+            let policy = Name::canonical(&POLICIES, &self.model.policy);
+            places.push(Place { slot: UNDER_POLICY.slot, value: policy.prefix() });
+        }
         places
     }
 
@@ -111,6 +128,20 @@ impl Resource for ModelRow {
 
     fn purged(&self) -> Option<&'static str> {
         self.model.purged.then_some("was purged: its name is free for a new model")
+    }
+
+    /// A purged model's: the next one's versions are counted on after its own.
+    fn heir(&self) -> Option<Self> {
+        self.model.purged.then(|| Self { last_number: self.last_number, ..Self::default() })
+    }
+
+    /// Its policy is one of its namespace.
+    async fn admit(&mut self, tx: &Tx<'_>) -> Result<(), Error> {
+        if !self.model.policy.is_empty() {
+            let name = Name::canonical(&MODELS, &self.model.name);
+            self.model.policy = policies::admit(tx, &name, &self.model.policy).await?;
+        }
+        Ok(())
     }
 }
 
@@ -124,11 +155,6 @@ impl Standard for ModelRow {
             ..Standing::default()
         };
         refuse_protected(&self.model.name, &standing, force)
-    }
-
-    /// A purged model's: the next one's versions are counted on after its own.
-    fn heir(&self) -> Option<Self> {
-        self.model.purged.then(|| Self { last_number: self.last_number, ..Self::default() })
     }
 
     /// Aliases, and the stages that somebody may serve.

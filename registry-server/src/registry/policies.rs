@@ -1,65 +1,168 @@
-//! Stage policies as the contract has them, and as the rules do.
+//! Policies: what is kept of one, which models are under it, and its rules as they are applied.
 
+mod rules;
+
+use async_trait::async_trait;
 use registry_proto::v1 as pb;
+use registry_proto::v1::ErrorReason;
 
-use super::stages::stage;
+pub(crate) use self::rules::incumbent;
+pub(super) use self::rules::moment;
+use self::rules::rules;
+use super::kinds::kind;
+use super::lists::{Listed, Page};
+use super::models::{ModelRow, UNDER_POLICY};
+use super::resource::{Resource, check_etag};
+use super::transaction::{Records as _, Tx, decode, event_of};
+use super::{Committed, Mutation, Registry, facts};
 use crate::error::{Error, Violations};
-use crate::rules::stages::{Incumbent, Policy, StageRule};
+use crate::rules::gates::Gates;
+use crate::rules::names::{Collection, MODELS, Name, POLICIES, check_id};
+use crate::rules::stages::{Policy, Stage};
+use crate::store::{FactView, Kind, KindLayout, Place, Range, Source};
 
-/// `None` if it is unspecified, or if it is unknown and so added to what was found.
-pub(crate) fn incumbent(field: &str, number: i32, found: &mut Violations) -> Option<Incumbent> {
-    match pb::IncumbentAction::try_from(number) {
-        Ok(pb::IncumbentAction::Unspecified) => None,
-        Ok(pb::IncumbentAction::Archive) => Some(Incumbent::Archive),
-        Ok(pb::IncumbentAction::ToStaging) => Some(Incumbent::ToStaging),
-        Ok(pb::IncumbentAction::ToDevelopment) => Some(Incumbent::ToDevelopment),
-        Ok(pb::IncumbentAction::Refuse) => Some(Incumbent::Refuse),
-        Err(_) => {
-            found.invalid(field, format!("has no value {number}"));
-            None
-        }
-    }
-}
+/// The id of the policy that models are under which name none.
+const DEFAULT: &str = "default";
 
-/// A policy as the rules have it; `None` if something in it is ruled out, which is added to what was found.
-pub(crate) fn policy(policy: &pb::StagePolicy, found: &mut Violations) -> Option<Policy> {
-    let mut known = |number: i32, field: String| {
-        let stage = stage(number);
-        if stage.is_none() {
-            found.required(field);
-        }
-        stage
+#[async_trait]
+impl Resource for pb::Policy {
+    const LAYOUT: KindLayout = KindLayout {
+        view: Some(FactView { about: "The policies", facts: facts::MADE, facts_of: facts::standard::<Self> }),
+        ..kind(Kind(8), "policies")
     };
-    let mut transitions = Vec::new();
-    for (i, transition) in policy.transitions.iter().enumerate() {
-        let from = known(transition.from_stage, format!("transitions[{i}].from_stage"));
-        let to = known(transition.to_stage, format!("transitions[{i}].to_stage"));
-        transitions.push(from.zip(to));
+    const LISTED: Source = Source::Kind(Self::KIND);
+    const OF: &'static Collection = &POLICIES;
+
+    fn places(&self, _: &Name) -> Vec<Place> {
+        Vec::new()
     }
-    let mut rules = Vec::new();
-    for (i, rule) in policy.stages.iter().enumerate() {
-        rules.push(known(rule.stage, format!("stages[{i}].stage")));
+
+    fn check(message: &Self, found: &mut Violations) {
+        rules::check(message, found);
     }
-    let rules: Vec<_> = (0..)
-        .zip(policy.stages.iter().zip(rules))
-        .map(|(i, (rule, stage)): (usize, _)| {
-            let incumbent = incumbent(&format!("stages[{i}].incumbent"), rule.incumbent, found);
-            stage.map(|stage| StageRule { stage, exclusive: rule.exclusive, incumbent })
-        })
-        .collect();
-    let transitions: Option<Vec<_>> = transitions.into_iter().collect();
-    let rules: Option<Vec<_>> = rules.into_iter().collect();
-    let made = Policy::new(&transitions?, &rules?);
-    made.map_err(|error| found.invalid("", error)).ok()
 }
 
-/// The policy of a stored model.
+/// A policy as it is applied.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    pub(super) policy: Policy,
+    /// By stage, of those that have a rule.
+    gates: Vec<(Stage, Gates)>,
+}
+
+/// The policy that a model is under.
+#[derive(Debug, Default)]
+pub(super) struct InForce {
+    /// Empty: the built-in one.
+    pub(super) name: String,
+    pub(super) revision: i64,
+    rules: Rules,
+}
+
+impl InForce {
+    /// Which transitions it allows.
+    pub(super) fn policy(&self) -> &Policy {
+        &self.rules.policy
+    }
+
+    /// What it asks of those who enter a stage.
+    pub(super) fn gates(&self, stage: Stage) -> Option<&Gates> {
+        self.rules.gates.iter().find(|(of, _)| *of == stage).map(|(_, gates)| gates)
+    }
+}
+
+/// The policy that a model is under, as it is committed and staged.
 ///
 /// # Errors
 /// If it can't be understood: that is no fault of the caller.
-pub(crate) fn policy_of(model: &pb::Model) -> Result<Policy, Error> {
-    let Some(stored) = &model.stage_policy else { return Ok(Policy::default()) };
+pub(super) async fn in_force(tx: &Tx<'_>, model: &pb::Model) -> Result<InForce, Error> {
+    let name = match model.policy.as_str() {
+        "" => default_of(&Name::canonical(&MODELS, &model.name)),
+        named => Name::canonical(&POLICIES, named),
+    };
+    let Some(record) = tx.store.get(pb::Policy::KIND, &name.key()).await? else {
+        return match model.policy.as_str() {
+            "" => Ok(InForce::default()),
+            named => Err(Error::internal(format!("{} is under {named}, which is gone", model.name))),
+        };
+    };
+    let policy: pb::Policy = decode(&record)?;
     let mut found = Violations::default();
-    let policy = policy(stored, &mut found);
-    found.unless_any(policy).map_err(|error| Error::internal(format!("the stage policy of {}: {error}", model.name)))
+    let rules = rules(&policy, &mut found);
+    let rules = found.unless_any(rules).map_err(|error| Error::internal(format!("{name}: {error}")))?;
+    Ok(InForce { name: policy.name, revision: policy.revision, rules })
+}
+
+/// The policy of a model that names none.
+fn default_of(model: &Name) -> Name {
+    model.parent().child(&POLICIES, DEFAULT)
+}
+
+/// What finding the policy of a model reads, if the model names none.
+pub(super) fn reads(model: &Name) -> (Kind, Vec<u8>) {
+    (pb::Policy::KIND, default_of(model).key())
+}
+
+/// Checks how a model names a policy, as far as that can be told without knowing the model.
+pub(super) fn check_reference(text: &str, found: &mut Violations) {
+    match text {
+        "" => {}
+        whole if whole.contains('/') => drop(found.name("policy", &POLICIES, whole)),
+        id => drop(found.parsed("policy", check_id(id))),
+    }
+}
+
+/// The name of the policy that a model is to be under, by what its caller wrote, which was checked; it has to be there.
+pub(super) async fn admit(tx: &Tx<'_>, model: &Name, text: &str) -> Result<String, Error> {
+    let namespace = model.parent();
+    let name = match Name::parse(&POLICIES, text) {
+        Ok(name) if text.contains('/') => name,
+        _ => namespace.child(&POLICIES, text),
+    };
+    if name.parent() != namespace {
+        let why = format!("{name} is a policy of another namespace than {namespace}");
+        return Err(Error::field("model.policy", ErrorReason::FieldInvalid, why));
+    }
+    tx.any::<pb::Policy>(&name).await?;
+    Ok(name.to_string())
+}
+
+impl Registry {
+    /// A page of the policies of a namespace.
+    pub(crate) async fn list_policies(&self, namespace: &Name, page: &Page) -> Result<Listed<pb::Policy>, Error> {
+        self.store.parent_must_exist(namespace).await?;
+        self.page::<pb::Policy, _>(pb::Policy::LISTED, namespace.prefix(), page, |record| decode(&record)).await
+    }
+}
+
+/// A policy to be removed.
+pub(crate) struct DeletePolicy {
+    pub(crate) name: Name,
+    pub(crate) etag: String,
+}
+
+#[async_trait]
+impl Mutation for DeletePolicy {
+    type Answer = pb::Policy;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
+        let policy: pb::Policy = tx.any(&self.name).await?;
+        check_etag(&policy, &self.etag)?;
+        let named = Range::first(self.name.prefix(), 1);
+        let hits = tx.store.scan(Source::Index(UNDER_POLICY), &named).await?;
+        if let Some(hit) = hits.first() {
+            let model = ModelRow::name_in(&hit.record)?;
+            let detail = format!("models are under it, such as {model}");
+            return Err(Error::precondition(ErrorReason::ResourceProtected, policy.name, detail));
+        }
+        tx.remove(event_of::<pb::Policy>("deleted"), policy).await
+    }
+
+    fn answer(committed: Committed) -> Result<Self::Answer, Error> {
+        committed.changed::<pb::Policy>("deleted")
+    }
+
+    fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
+        pb::Policy::reads(&self.name)
+    }
 }

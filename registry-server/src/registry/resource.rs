@@ -43,6 +43,16 @@ pub(crate) trait Resource:
         self.message().meta()
     }
 
+    /// What another one begins with that is given the name of this one, if it has no need of it any more.
+    fn heir(&self) -> Option<Self> {
+        None
+    }
+
+    /// Checks of one that is created or changed what only the registry can tell, and completes what callers may write shorter.
+    async fn admit(&mut self, _tx: &Tx<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// What finding it by a name reads, as far as the name tells.
     fn reads(name: &Name) -> Vec<(Kind, Vec<u8>)> {
         vec![(Self::KIND, name.key())]
@@ -109,11 +119,6 @@ pub(crate) trait Standard: Resource + Default {
     /// Fails if it must not be deleted.
     async fn may_delete(&self, _tx: &Tx<'_>, _force: bool) -> Result<(), Error> {
         Ok(())
-    }
-
-    /// What another one begins with that is given the name of this one, if it has no need of it any more.
-    fn heir(&self) -> Option<Self> {
-        None
     }
 
     /// Gives up what a deleted one must not hold, in the revision of its deletion and before its event.

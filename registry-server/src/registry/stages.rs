@@ -1,5 +1,6 @@
 //! Stage transitions and rollbacks: one revision each, the version that enters and those that leave together.
 
+mod gating;
 mod told;
 
 use std::collections::BTreeSet;
@@ -10,11 +11,11 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 pub(super) use self::told::stage_change;
-use self::told::{stayed, transitioned};
+use self::told::{first, moves, stayed, transitioned};
 use super::models::{ModelRow, number_in};
-use super::policies::policy_of;
+use super::policies::{self, in_force};
 use super::resource::{Resource, below, check_etag};
-use super::transaction::{Records as _, Tx, decode, resource_of};
+use super::transaction::{Records as _, Tx, decode};
 use super::{Committed, Mutation, kinds, versions};
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name, VERSIONS};
@@ -32,6 +33,8 @@ pub(crate) struct Transition {
     pub(crate) incumbent: Option<Incumbent>,
     pub(crate) comment: String,
     pub(crate) etag: String,
+    /// Let it in whatever the gates say.
+    pub(crate) override_gates: bool,
 }
 
 #[async_trait]
@@ -47,7 +50,9 @@ impl Mutation for Transition {
     }
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
-        pb::Version::reads(&self.name)
+        let mut reads = pb::Version::reads(&self.name);
+        reads.push(policies::reads(&self.name.parent()));
+        reads
     }
 }
 
@@ -84,9 +89,9 @@ impl Transition {
         let version: pb::Version = tx.live(&self.name).await?;
         check_etag(&version, &self.etag)?;
         let row: ModelRow = tx.live(&self.name.parent()).await?;
-        let policy = policy_of(&row.model)?;
+        let in_force = in_force(tx, &row.model).await?;
         let occupied = row.stage(self.to).is_some();
-        let moved = stages::transition(&policy, &candidate(&version), self.to, occupied, self.incumbent)
+        let moved = stages::transition(in_force.policy(), &candidate(&version), self.to, occupied, self.incumbent)
             .map_err(|refusal| refused(&version.name, &refusal))?;
         match moved {
             // Somebody says why it stays.
@@ -99,14 +104,21 @@ impl Transition {
                 Ok(())
             }
             Move::Enter { leaves } => {
+                let report = gating::pass(tx, &in_force, &row, &version, self).await?;
                 let mut mover = Mover::new(row);
                 let incumbents = match leaves {
                     Some(_) => mover.in_stage(tx, self.to).await?,
                     None => Vec::new(),
                 };
                 let entering = version.number;
-                mover.shift(tx, version, self.to, pb::StageChangeCause::Transition, true).await?;
+                let entered = mover.shift(tx, version, self.to, pb::StageChangeCause::Transition, true).await?;
+                if let Some(event) = tx.events.last_mut() {
+                    event.gates.clone_from(&report);
+                }
                 mover.displace(tx, incumbents, entering, leaves).await?;
+                if let Some(event) = report.and_then(|report| gating::overridden(entered, &report)) {
+                    tx.record(event);
+                }
                 mover.finish(tx).await.map(drop)
             }
         }
@@ -129,10 +141,11 @@ impl Mutation for Rollback {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let row: ModelRow = tx.live(&self.model).await?;
         check_etag(&row, &self.etag)?;
-        let policy = policy_of(&row.model)?;
+        let in_force = in_force(tx, &row.model).await?;
+        let policy = in_force.policy();
         let mut mover = Mover::new(row);
         let holder = mover.newest_in(self.stage);
-        let leaves = stages::restore(&policy, self.stage, holder.is_some(), self.incumbent)
+        let leaves = stages::restore(policy, self.stage, holder.is_some(), self.incumbent)
             .map_err(|refusal| refused(self.model.as_str(), &refusal))?;
         let incumbents = match holder {
             // It may hold several, from before it was exclusive.
@@ -154,31 +167,6 @@ impl Mutation for Rollback {
         let pb::TransitionStageResponse { version, displaced, revision, .. } = first(moves(committed)?)?;
         Ok(pb::RollbackStageResponse { version, displaced, revision })
     }
-}
-
-/// Reads the results back from the events: each that is not a displacement begins a result.
-fn moves(Committed { revision, events }: Committed) -> Result<Vec<pb::TransitionStageResponse>, Error> {
-    let revision = revision.cast_signed();
-    let mut moved: Vec<pb::TransitionStageResponse> = Vec::new();
-    for event in events {
-        let change = event.stage_change;
-        let displaced = change.is_some_and(|change| change.cause() == pb::StageChangeCause::Displaced);
-        let version = resource_of::<pb::Version>(event)?;
-        // Without a change it stays where it was.
-        let from_stage = change.map_or(version.stage, |change| change.from_stage);
-        match moved.last_mut() {
-            Some(last) if displaced => last.displaced.push(version),
-            _ => {
-                let (version, displaced) = (Some(version), Vec::new());
-                moved.push(pb::TransitionStageResponse { version, displaced, revision, from_stage });
-            }
-        }
-    }
-    Ok(moved)
-}
-
-fn first(moved: Vec<pb::TransitionStageResponse>) -> Result<pb::TransitionStageResponse, Error> {
-    moved.into_iter().next().ok_or_else(|| Error::internal("a transition moved nothing"))
 }
 
 /// Moves versions of one model between stages, and keeps the model's account of them.

@@ -56,7 +56,7 @@ impl<R: Resource> Create<R> {
 }
 
 #[async_trait]
-impl<R: Standard> Mutation for Create<R> {
+impl<R: Resource + Default> Mutation for Create<R> {
     type Answer = R::Message;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
@@ -70,6 +70,7 @@ impl<R: Standard> Mutation for Create<R> {
         };
         *row.message_mut() = self.message.given();
         *row.message_mut().meta_mut().name = self.name.to_string();
+        row.admit(tx).await?;
         tx.write(event_of::<R>("created"), None, row).await.map(drop)
     }
 
@@ -121,6 +122,7 @@ impl<R: Resource> Update<R> {
         let mut found = Violations::default();
         found.within(R::OF.singular, |found| R::check(after.message(), found));
         found.check()?;
+        after.admit(tx).await?;
         Ok((before, after))
     }
 }

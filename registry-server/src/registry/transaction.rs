@@ -59,6 +59,11 @@ impl<'a> Tx<'a> {
         self.store.revision()
     }
 
+    /// Whether nothing of this will be kept: somebody only asks what would come out.
+    pub(crate) fn only_checks(&self) -> bool {
+        self.validate_only
+    }
+
     /// The resource, deleted or not.
     pub(crate) async fn any<R: Resource>(&self, name: &Name) -> Result<R, Error> {
         self.store.resource(name).await

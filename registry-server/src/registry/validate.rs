@@ -9,7 +9,7 @@ use prost_types::{Struct, Timestamp, Value};
 use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 
-use super::policies::policy;
+use super::policies::check_reference;
 use crate::error::{Violations, quoted};
 use crate::rules::artifacts::{check_path, media_type};
 
@@ -70,7 +70,7 @@ pub(super) fn pairs(found: &mut Violations, field: &str, pairs: &BTreeMap<String
 }
 
 /// A value of an open set, or none.
-fn open(found: &mut Violations, field: &str, value: &str) {
+pub(super) fn open(found: &mut Violations, field: &str, value: &str) {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
     let first = value.bytes().next().is_none_or(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     if !first || value.len() > 64 || !value.bytes().all(inner) {
@@ -164,9 +164,7 @@ pub(crate) fn model(model: &pb::Model, found: &mut Violations) {
         key(found, "metric_directions", metric);
         check_enum::<pb::MetricDirection>(found, &format!("metric_directions[{metric}]"), *direction);
     }
-    if let Some(given) = &model.stage_policy {
-        found.within("stage_policy", |found| policy(given, found));
-    }
+    check_reference(&model.policy, found);
     let bytes = model.given().encoded_len();
     if bytes > MODEL_BYTES {
         found.invalid("", format!("has {bytes} bytes; at most {MODEL_BYTES} are allowed"));

@@ -45,6 +45,9 @@ enum Ids {
 /// Namespaces.
 pub(crate) static NAMESPACES: Collection =
     Collection { segment: "namespaces", singular: "namespace", parent: None, ids: Ids::Text(check_namespace_id) };
+/// The policies of a namespace.
+pub(crate) static POLICIES: Collection =
+    Collection { segment: "policies", singular: "policy", parent: Some(&NAMESPACES), ids: Ids::Text(check_id) };
 /// The models of a namespace.
 pub(crate) static MODELS: Collection =
     Collection { segment: "models", singular: "model", parent: Some(&NAMESPACES), ids: Ids::Text(check_id) };

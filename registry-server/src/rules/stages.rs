@@ -1,4 +1,4 @@
-//! Stages: which changes a model's policy allows, and who has to leave when another version enters.
+//! Stages: which changes the policy of a model allows, and who has to leave when another version enters.
 //!
 //! The caller moves versions; here is decided whether, and where the incumbent goes. A move never sets off a second
 //! one: whoever leaves a stage goes to one that has room for any number.
@@ -268,7 +268,7 @@ pub(crate) enum Refusal {
     #[error("the version is withdrawn")]
     Withdrawn,
     /// The policy has no such transition.
-    #[error("the model's stage policy has no transition from {from} to {to}")]
+    #[error("the policy of the model has no transition from {from} to {to}")]
     NotAllowed {
         /// Where the version is.
         from: Stage,

@@ -134,6 +134,9 @@ fn steps() -> Vec<(&'static str, Json)> {
         ("CreateSubscription", subscription("a")),
         ("CreateSubscription", subscription("b")),
         ("CreateSubscription", subscription("c")),
+        ("CreatePolicy", policy("spare")),
+        ("CreatePolicy", policy("old")),
+        ("CreatePolicy", policy("other")),
         ("CreateModel", json!({ "modelId": "fraud" })),
         // 1 was in production, and 2 is.
         ("CreateVersion", ready.clone()),
@@ -185,6 +188,12 @@ fn steps() -> Vec<(&'static str, Json)> {
         steps.push(artifact(&format!("{parent}/models/{model}/versions/1"), path));
     }
     steps
+}
+
+/// A policy with gates that all versions pass.
+fn policy(id: &str) -> Json {
+    let gates = json!([{ "name": "measured", "condition": "size(version.metrics) >= 0" }]);
+    json!({ "policyId": id, "policy": { "stages": [{ "stage": "STAGE_STAGING", "gates": gates }] } })
 }
 
 fn subscription(id: &str) -> Json {
@@ -286,6 +295,13 @@ pub(crate) fn mutations() -> Vec<Case> {
             named("models/fraud/versions/3/artifacts/a.bin"),
             named("models/fraud/versions/3/artifacts/b/c.bin"),
         ),
+        case("CreatePolicy", policy("new"), policy("newer")),
+        case(
+            "UpdatePolicy",
+            json!({ "policy": { "name": "policies/spare", "description": "x" } }),
+            json!({ "policy": { "name": "policies/spare", "description": "y" } }),
+        ),
+        case("DeletePolicy", named("policies/spare"), named("policies/old")),
         case("CreateSubscription", subscription("new"), subscription("newer")),
         case(
             "UpdateSubscription",
@@ -336,6 +352,7 @@ pub(crate) fn lists() -> Vec<Case> {
         case("ListInstances", under("models/fraud"), under("models/old")),
         case("ListEvents", under("models/old"), under("models/fraud")),
         case("SearchResources", json!({ "query": "contract" }), json!({ "query": "suite" })),
+        case("ListPolicies", json!({}), json!({ "orderBy": "name desc" })),
         case("ListWebhooks", json!({}), json!({ "orderBy": "name desc" })),
         case("ListGroups", json!({}), json!({ "orderBy": "name desc" })),
         case("ListRoles", json!({}), json!({ "orderBy": "name desc" })),

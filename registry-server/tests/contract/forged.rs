@@ -31,8 +31,14 @@ fn writers() -> Vec<(&'static str, Json, Json)> {
         "name": "x", "path": "forged.bin", "type": "plot", "mediaType": "text/plain", "sizeBytes": 5,
         "sha256": sha256("bytes"),
     });
-    let policy = json!({ "transitions": [{ "fromStage": "STAGE_DEVELOPMENT", "toStage": "STAGE_PRODUCTION" }] });
-    let special = |kind: &str| if kind == "Model" { json!({ "stagePolicy": policy }) } else { json!({}) };
+    let special = |kind: &str| match kind {
+        "Model" => json!({ "policy": "namespaces/default/policies/spare" }),
+        _ => json!({}),
+    };
+    let policy = json!({
+        "transitions": [{ "fromStage": "STAGE_DEVELOPMENT", "toStage": "STAGE_PRODUCTION" }],
+        "stages": [{ "stage": "STAGE_STAGING", "gates": [{ "name": "a", "condition": "true" }] }],
+    });
     let version = json!({
         "sourceUri": "s3://forged", "baseVersions": ["namespaces/default/models/fraud/versions/1"],
     });
@@ -82,6 +88,8 @@ fn writers() -> Vec<(&'static str, Json, Json)> {
         ("UpdateSubscription", json!({}), named(subscription, "subscriptions/a")),
         ("CreateWebhook", json!({ "webhookId": "new" }), signed),
         ("UpdateWebhook", json!({}), named(webhook("http://127.0.0.1:10/"), "webhooks/spare")),
+        ("CreatePolicy", json!({ "policyId": "new" }), policy.clone()),
+        ("UpdatePolicy", json!({}), named(policy, "namespaces/default/policies/spare")),
         ("CreateVersion", json!({ "parent": "models/fraud" }), version.clone()),
         ("UpdateVersion", json!({}), named(version, "namespaces/default/models/fraud/versions/5")),
         ("ReportInstance", json!({}), instance),

@@ -30,6 +30,7 @@ pub(crate) async fn everything_is_readable(server: &TestServer) {
     for namespace in pages(server, "ListNamespaces", json!({ "showDeleted": true })).await {
         let namespace = namespace["name"].as_str().expect("a name");
         pages(server, "ListModels", json!({ "parent": namespace, "showDeleted": true })).await;
+        pages(server, "ListPolicies", json!({ "parent": namespace })).await;
         pages(server, "ListInstances", json!({ "parent": format!("{namespace}/models/-") })).await;
         let all = json!({ "parent": format!("{namespace}/models/-"), "showDeleted": true });
         for version in pages(server, "ListVersions", all).await {

@@ -151,7 +151,7 @@ fn structs(of: &MessageDescriptor) -> BoxedStrategy<DynamicMessage> {
 fn masks(of: &MessageDescriptor) -> BoxedStrategy<DynamicMessage> {
     let fields = resources().into_iter().flat_map(|resource| resource.fields().collect::<Vec<_>>());
     let mut known: Vec<_> = fields.map(|field| field.name().to_owned()).collect();
-    known.extend(["*", "metrics.train", "metrics.", "tags.key", "stage_policy.stages"].map(str::to_owned));
+    known.extend(["*", "metrics.train", "metrics.", "tags.key", "policy.stages"].map(str::to_owned));
     let of = of.clone();
     let paths = texts_of(known).prop_map(Value::String);
     vec(paths, 0..4).prop_map(move |paths| with(&of, "paths", Value::List(paths))).boxed()
@@ -223,6 +223,7 @@ fn names(of: &str, of_children: bool) -> Vec<String> {
     ];
     let instances = ["models/fraud/instances/a", "models/fraud/instances/new", "models/gone/instances/a"];
     let subscriptions = ["subscriptions/a", "subscriptions/new", "subscriptions/b"];
+    let policies = ["policies/spare", "policies/new", "policies/old", "namespaces/risk/policies/spare", "spare"];
     let webhooks = ["webhooks/spare", "webhooks/new", "webhooks/old"];
     let events = [
         "events/1-0",
@@ -232,13 +233,14 @@ fn names(of: &str, of_children: bool) -> Vec<String> {
         "events/18446744073709551615-0",
     ];
     let (names, parts): (&[&str], usize) = match (of.strip_prefix("modelregistry.dev/"), of_children) {
-        (Some("Model"), true) | (Some("Namespace"), false) => (&namespaces, 1),
+        (Some("Model" | "Policy"), true) | (Some("Namespace"), false) => (&namespaces, 1),
         (Some("Model"), false) | (Some("Version" | "Instance"), true) => (&models, 2),
         (Some("Instance"), false) => (&instances, 2),
         (Some("Version"), false) | (Some("Artifact"), true) => (&versions, 3),
         (Some("Artifact"), false) => (&artifacts, 4),
         (Some("Event"), false) => (&events, 0),
         (Some("Subscription"), false) => (&subscriptions, 0),
+        (Some("Policy"), false) => (&policies, 0),
         (Some("Webhook"), false) => (&webhooks, 0),
         (Some("Group"), false) => (&["groups/spare", "groups/new", "groups/old"], 0),
         (Some("Role"), false) => (&["roles/spare", "roles/new", "roles/viewer"], 0),
@@ -267,6 +269,10 @@ fn known(field: &str) -> &'static [&'static str] {
         "order_by" => &["", "", "name desc", "create_time", "revision desc", "number desc", "path", "position"],
         "version_id" => &["", "1.3", "2.0", "20260126_103000", "7"],
         id if id.ends_with("_id") => &["fraud", "gone", "new", "\u{444}\u{440}\u{43e}\u{434}", "7"],
+        "condition" => &["true", "version.number > 1", "version.metrics.test.auc > incumbent.metrics.test.auc", "x"],
+        "start" => &["09:00", "9"],
+        "end" => &["17:00", "24:00"],
+        "time_zone" => &["UTC", "Europe/Berlin", "x"],
         "target" => &["", "@production", "@champion", "7", "1.3"],
         "alias" => &["champion", "champion", "stable", "latest"],
         "types" => &["version.*", "model.created", "artifact.*", "sweep.started"],

@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn fields_have_their_names_in_json() {
-        assert_eq!(camel("stage_policy"), "stagePolicy");
+        assert_eq!(camel("metric_directions"), "metricDirections");
         assert_eq!(camel("tags"), "tags");
     }
 }

@@ -1,4 +1,4 @@
-//! A file that says what a namespace, model or version is: the contract's message in protobuf's JSON form, or the same as YAML.
+//! A file that says what a namespace, policy, model or version is: the contract's message in protobuf's JSON form, or the same as YAML.
 
 use std::path::Path;
 
@@ -17,6 +17,10 @@ pub(crate) trait Described: Editable {
 
 impl Described for pb::Namespace {
     const MESSAGE: &'static str = "Namespace";
+}
+
+impl Described for pb::Policy {
+    const MESSAGE: &'static str = "Policy";
 }
 
 impl Described for pb::Model {
@@ -259,7 +263,7 @@ mod tests {
         let model = pb::Model {
             owner: "o".to_owned(),
             metric_directions: [("cost".to_owned(), 2)].into(),
-            stage_policy: Some(pb::StagePolicy::default()),
+            policy: "strict".to_owned(),
             ..Default::default()
         };
         let written: Written<pb::Model> =

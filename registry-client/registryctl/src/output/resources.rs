@@ -58,7 +58,7 @@ pub(crate) fn version(version: &pb::Version) -> Lines {
 }
 
 /// The first of many, one a line, and how many there are besides.
-fn some(lines: impl Iterator<Item = String>) -> Lines {
+pub(crate) fn some(lines: impl Iterator<Item = String>) -> Lines {
     let mut lines: Vec<_> = lines.collect();
     if lines.len() > MANY + 1 {
         let more = lines.len() - MANY;
@@ -137,8 +137,7 @@ pub(crate) fn model(model: &pb::Model) -> Lines {
         ("latest", last(&model.latest_version).to_owned().into()),
         ("stages", pairs(stages)),
         ("aliases", pairs(model.aliases.iter().map(|(alias, version)| (alias, last(version))))),
-        ("transitions", some(transitions(model))),
-        ("stage rules", some(rules(model))),
+        ("policy", last(&model.policy).to_owned().into()),
         ("metrics", some(directions(model))),
         ("creator", model.creator.clone().into()),
         ("created", time(model.create_time.as_ref()).into()),
@@ -148,26 +147,6 @@ pub(crate) fn model(model: &pb::Model) -> Lines {
         ("revision", model.revision.to_string().into()),
         ("etag", model.etag.clone().into()),
     ])
-}
-
-/// The legal transitions, if not all are.
-fn transitions(model: &pb::Model) -> impl Iterator<Item = String> {
-    let transitions = model.stage_policy.iter().flat_map(|policy| &policy.transitions);
-    transitions
-        .map(|legal| format!("{} -> {}", short::<pb::Stage>(legal.from_stage), short::<pb::Stage>(legal.to_stage)))
-}
-
-/// How stages are filled, where that is not as by default.
-fn rules(model: &pb::Model) -> impl Iterator<Item = String> {
-    model.stage_policy.iter().flat_map(|policy| &policy.stages).map(|rule| {
-        let stage = short::<pb::Stage>(rule.stage);
-        let incumbent = short::<pb::IncumbentAction>(rule.incumbent);
-        match (rule.exclusive, incumbent.as_str()) {
-            (false, _) => format!("{stage}: any number of versions"),
-            (true, "") => format!("{stage}: one version"),
-            (true, incumbent) => format!("{stage}: one version, incumbent={incumbent}"),
-        }
-    })
 }
 
 /// Which values of metrics are better, where the model says so.

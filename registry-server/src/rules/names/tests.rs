@@ -62,6 +62,27 @@ fn models() {
 }
 
 #[test]
+fn policies() {
+    reads(
+        &POLICIES,
+        &[
+            ("policies/strict", "namespaces/default/policies/strict"),
+            ("namespaces/risk/policies/strict", "namespaces/risk/policies/strict"),
+        ],
+    );
+    let form = r#"expected "policies/{policy}", with or without "namespaces/{namespace}/""#;
+    refuses(
+        &POLICIES,
+        &[
+            ("models/fraud", form),
+            ("strict", form),
+            ("policies/a/b", form),
+            ("policies/-", "the policy's id must begin with"),
+        ],
+    );
+}
+
+#[test]
 fn instances() {
     reads(
         &INSTANCES,
