@@ -23,6 +23,8 @@ mod follow;
 mod forgetting;
 mod garbage;
 mod garbage_load;
+mod gate_race;
+mod gates;
 mod golden;
 mod half_open;
 mod index;
