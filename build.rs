@@ -9,8 +9,8 @@ use protox::prost_reflect::{
 
 /// The package of the interface.
 const PACKAGE: &str = "modelregistry.v1";
-/// How deep the messages of a request lie that have fields with permissions of their own.
-const NESTED: usize = 2;
+/// The option of a field that takes a permission of its own.
+const FIELD_PERMISSION: &str = "modelregistry.v1.field_permission";
 // Values of `google.api.FieldBehavior`.
 const OUTPUT_ONLY: i32 = 3;
 const IMMUTABLE: i32 = 5;
@@ -74,23 +74,28 @@ fn of_method(pool: &DescriptorPool, method: &MethodDescriptor) -> String {
         ""
     };
     let permission = permission(pool, method);
-    let fields = field_permissions(pool, &message, "", NESTED);
     let mut code = format!(
         "impl Request for crate::v1::{request} {{
             type Response = crate::v1::{};
             const METHOD: &'static str = \"{name}\";
             const PATH: &'static str = \"/{service}/{name}\";
             const PERMISSION: &'static str = {permission:?};
-            const FIELD_PERMISSIONS: &'static [(&'static str, &'static str)] = &{fields:?};
             {request_id}
             fn names(&self) -> Vec<&str> {{
                 let mut names = Vec::new();
                 {names}
                 names
             }}
+            {field_permissions}
         }}\n",
         response.name(),
         names = names_in(pool, &message, "self"),
+        field_permissions = match set_fields_in(pool, &message, "self", false) {
+            nothing if nothing.is_empty() => nothing,
+            code => format!(
+                "fn field_permissions(&self) -> Vec<&'static str> {{ let mut permissions = Vec::new(); {code} permissions }}"
+            ),
+        },
     );
     if !method.is_client_streaming() && !method.is_server_streaming() {
         code += &format!("impl Unary for crate::v1::{request} {{}}\n");
@@ -151,7 +156,10 @@ fn permission(pool: &DescriptorPool, method: &MethodDescriptor) -> String {
 
 /// All that callers may have to be allowed, in order.
 fn permissions(pool: &DescriptorPool, methods: &[MethodDescriptor]) -> String {
-    let permissions: BTreeSet<_> = methods.iter().map(|method| permission(pool, method)).collect();
+    let mut permissions: BTreeSet<_> = methods.iter().map(|method| permission(pool, method)).collect();
+    let fields = pool.all_messages().flat_map(|message| message.fields().collect::<Vec<_>>());
+    let of_fields = fields.filter_map(|field| option(pool, field.options(), FIELD_PERMISSION));
+    permissions.extend(of_fields.filter_map(|permission| permission.as_str().map(str::to_owned)));
     format!("&{:?}", Vec::from_iter(permissions))
 }
 
@@ -384,22 +392,38 @@ fn option(pool: &DescriptorPool, options: DynamicMessage, name: &str) -> Option<
     options.has_extension(&extension).then(|| options.get_extension(&extension).into_owned())
 }
 
-/// The permissions that it takes to set fields of a message, by their paths; also those of the messages in it, so many levels deep.
-fn field_permissions(
-    pool: &DescriptorPool,
-    message: &MessageDescriptor,
-    within: &str,
-    levels: usize,
-) -> Vec<(String, String)> {
-    let of_field = |field: FieldDescriptor| {
-        let path = format!("{within}{}", field.name());
-        let own = option(pool, field.options(), "modelregistry.v1.field_permission");
-        let own = own.as_ref().and_then(Value::as_str).map(|permission| (path.clone(), permission.to_owned()));
-        let inner = message_in(&field).filter(|inner| inner.package_name() == PACKAGE && levels > 0);
-        let inner = inner.map(|inner| field_permissions(pool, &inner, &format!("{path}."), levels - 1));
-        own.into_iter().chain(inner.into_iter().flatten()).collect::<Vec<_>>()
-    };
-    message.fields().flat_map(of_field).collect()
+/// Collects the permissions that it takes to set the fields of a message that are set, or that its mask names; also those of the resource
+/// and of the requests in it.
+fn set_fields_in(pool: &DescriptorPool, message: &MessageDescriptor, at: &str, mask: bool) -> String {
+    let mask = mask || message.get_field_by_name("update_mask").is_some();
+    let mut code = String::new();
+    for field in message.fields().filter(|field| field.containing_oneof().is_none()) {
+        let (name, value) = (field.name(), format!("{at}.{}", identifier(field.name())));
+        if let Some(Value::String(permission)) = option(pool, field.options(), FIELD_PERMISSION) {
+            let set = match field.kind() {
+                Kind::Bool if !field.is_list() => value.clone(),
+                Kind::String if !field.supports_presence() => format!("!{value}.is_empty()"),
+                kind => panic!("{} takes a permission: a {kind:?} is not looked at", field.full_name()),
+            };
+            let named = if mask { format!(" || names_field(&self.update_mask, {name:?})") } else { String::new() };
+            code += &format!("if {set}{named} {{ permissions.push({permission:?}); }}\n");
+        }
+        code += &match message_in(&field).filter(|inner| inner.package_name() == PACKAGE) {
+            Some(inner) if field.is_list() && inner.name().ends_with("Request") => {
+                within(&format!("for one in &{value}"), &set_fields_in(pool, &inner, "one", false))
+            }
+            Some(inner) if option(pool, inner.options(), "google.api.resource").is_some() && !field.is_list() => {
+                within(&format!("if let Some(one) = &{value}"), &set_fields_in(pool, &inner, "one", mask))
+            }
+            _ => String::new(),
+        };
+    }
+    code
+}
+
+/// What is done under a condition; nothing if that is nothing.
+fn within(condition: &str, code: &str) -> String {
+    if code.is_empty() { String::new() } else { format!("{condition} {{ {code} }}\n") }
 }
 
 fn message_in(field: &FieldDescriptor) -> Option<MessageDescriptor> {

@@ -18,13 +18,15 @@ pub trait Request: Message + Default + Clone + 'static {
     const PATH: &'static str;
     /// What its caller has to be allowed, for example `models.get`.
     const PERMISSION: &'static str;
-    /// What its caller has to be allowed besides that, on the same resource, to set a field: by the path of the field, which may lie in
-    /// a list.
-    const FIELD_PERMISSIONS: &'static [(&'static str, &'static str)];
 
     /// The names of what the request is about, as they came; none if it is about the server. What a resource in it refers to besides, such
     /// as the versions that a version was made from, is not among them.
     fn names(&self) -> Vec<&str>;
+
+    /// What its caller has to be allowed besides that, on the same things, for the fields that it sets or clears.
+    fn field_permissions(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
 
     /// The request id, if the message has one.
     fn request_id_mut(&mut self) -> Option<&mut String> {
@@ -93,6 +95,11 @@ pub trait Masked: Request {
     fn read_mask_mut(&mut self) -> &mut Option<FieldMask>;
 }
 
+/// Whether a mask names a field, or all.
+fn names_field(mask: &Option<FieldMask>, field: &str) -> bool {
+    mask.iter().flat_map(|mask| &mask.paths).any(|path| path == field || path == "*")
+}
+
 /// What callers of methods may have to be allowed, in order.
 pub const PERMISSIONS: &[&str] = include!(concat!(env!("OUT_DIR"), "/permissions.rs"));
 
@@ -106,7 +113,7 @@ pub fn is_read(path: &str) -> bool {
 
 #[allow(clippy::all, unused_mut, reason = "generated code")]
 mod derived {
-    use super::{Masked, Mutating, Paged, Request, Unary};
+    use super::{Masked, Mutating, Paged, Request, Unary, names_field};
 
     include!(concat!(env!("OUT_DIR"), "/rpc.rs"));
 }
@@ -148,12 +155,30 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_take_a_permission_are_known_by_their_paths() {
-        let own = [("override_gates", "versions.overrideGates")];
-        assert_eq!(pb::TransitionStageRequest::FIELD_PERMISSIONS, own);
-        let batch = [("requests.override_gates", "versions.overrideGates")];
-        assert_eq!(pb::BatchTransitionStagesRequest::FIELD_PERMISSIONS, batch);
-        assert_eq!(pb::RollbackStageRequest::FIELD_PERMISSIONS, []);
+    fn a_request_takes_the_permissions_of_the_fields_that_it_sets() {
+        let stage = |override_gates| pb::TransitionStageRequest { override_gates, ..Default::default() };
+        assert!(stage(false).field_permissions().is_empty());
+        assert_eq!(stage(true).field_permissions(), ["versions.overrideGates"]);
+        let batch =
+            pb::BatchTransitionStagesRequest { requests: vec![stage(false), stage(true)], ..Default::default() };
+        assert_eq!(batch.field_permissions(), ["versions.overrideGates"]);
+        let model = |policy: &str| Some(pb::Model { policy: policy.to_owned(), ..Default::default() });
+        let create = pb::CreateModelRequest { model: model("lax"), ..Default::default() };
+        assert_eq!(create.field_permissions(), ["models.setPolicy"]);
+        let update = |policy, paths: &[&str]| {
+            let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+            let request = pb::UpdateModelRequest {
+                model: model(policy),
+                update_mask: Some(FieldMask { paths }),
+                ..Default::default()
+            };
+            request.field_permissions()
+        };
+        // What clears it, too, also with all that there is.
+        for (policy, paths) in [("lax", &["policy"][..]), ("", &["tags", "policy"]), ("", &["*"])] {
+            assert_eq!(update(policy, paths), ["models.setPolicy"], "{paths:?}");
+        }
+        assert!(update("", &["tags"]).is_empty());
     }
 
     #[test]

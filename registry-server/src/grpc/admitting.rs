@@ -19,17 +19,26 @@ use crate::registry::Intent;
 use crate::registry::access::guard::{Caller, Guard, Need, Seen, Wish};
 use crate::rules::access::{Permission, SERVER};
 
-/// What a call needs.
+/// What a call needs: the permission of its method and those of the fields that it sets, on all that it is about.
 pub(super) fn needs<Q: rpc::Request>(request: &Q) -> Result<Vec<Need>, Error> {
-    needs_on::<Q>(&request.names())
+    let names = request.names();
+    let mut needs = needs_on::<Q>(&names)?;
+    for permission in request.field_permissions() {
+        needs.extend(all_on(named::<Q>(permission)?, &names));
+    }
+    Ok(needs)
 }
 
 /// The permission of a method, on things with these names.
 pub(super) fn needs_on<Q: rpc::Request>(names: &[&str]) -> Result<Vec<Need>, Error> {
-    let permission = permission::<Q>()?;
+    Ok(all_on(permission::<Q>()?, names))
+}
+
+/// A permission on things with these names; without any, on the server.
+fn all_on(permission: Permission, names: &[&str]) -> Vec<Need> {
     match names {
-        [] => Ok(vec![Need::One(permission, SERVER.to_owned())]),
-        names => Ok(names.iter().map(|name| Need::on(permission, name)).collect()),
+        [] => vec![Need::One(permission, SERVER.to_owned())],
+        names => names.iter().map(|name| Need::on(permission, name)).collect(),
     }
 }
 
@@ -42,7 +51,11 @@ pub(super) fn needs_events<Q: rpc::Request>(request: &Q, parent: Option<&str>) -
 
 /// The permission of a method.
 pub(super) fn permission<Q: rpc::Request>() -> Result<Permission, Error> {
-    Permission::named(Q::PERMISSION).ok_or_else(|| Error::internal(format!("{} has no permission", Q::METHOD)))
+    named::<Q>(Q::PERMISSION)
+}
+
+fn named<Q: rpc::Request>(permission: &str) -> Result<Permission, Error> {
+    Permission::named(permission).ok_or_else(|| Error::internal(format!("{} has no permission", Q::METHOD)))
 }
 
 /// A caller who may do what they ask for, or see a part of it.

@@ -35,6 +35,8 @@ const VIEWER: &[&str] = &[
     "models.list",
     "namespaces.get",
     "namespaces.list",
+    "policies.get",
+    "policies.list",
     "registry.getStatus",
     "resources.search",
     "subscriptions.get",
