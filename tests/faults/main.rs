@@ -1,6 +1,7 @@
 //! What becomes of the registry when its process is killed, stopped, started twice, or looked at from outside: the real binaries,
 //! as processes of their own.
 
+mod access;
 mod archive;
 mod asked;
 mod away;

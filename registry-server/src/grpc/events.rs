@@ -9,7 +9,7 @@ use tonic_prost::ProstDecoder;
 use super::Services;
 use super::call::{List, Reply, actor};
 use super::watching::Messages;
-use crate::error::{Error, Violations};
+use crate::error::Violations;
 use crate::registry::events::Selection;
 use crate::registry::history::Period;
 use crate::registry::validate;
@@ -54,7 +54,7 @@ impl EventService for Services {
         let admitted = self.admit_some(&extensions, &request)?;
         let mut found = Violations::default();
         actor(&headers, &mut found);
-        found.check().map_err(Error::from)?;
+        found.check()?;
         let event = match (self.registry.event(&request.name).await, admitted.seen) {
             (event, None) => event?,
             (Ok(event), Some(seen)) if seen.sees_events_of(&event.resource_name) => event,

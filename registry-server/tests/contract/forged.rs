@@ -107,7 +107,8 @@ fn value(kind: &Kind) -> Value {
     match kind {
         Kind::Double => Value::F64(0.5),
         Kind::Int32 => Value::I32(77),
-        Kind::Int64 => Value::I64(77),
+        // No revision that the registry comes to here.
+        Kind::Int64 => Value::I64(777),
         Kind::Bool => Value::Bool(true),
         Kind::String => Value::String("forged".to_owned()),
         Kind::Bytes => Value::Bytes("forged".into()),
