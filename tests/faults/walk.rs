@@ -35,6 +35,11 @@ fn the_filters_walk() {
     walk("registry-client/docs/filters.md", &["## Examples", "## Ten questions"]);
 }
 
+#[test]
+fn the_policies_walk() {
+    walk("registry-client/docs/policies.md", &["## Step by step"]);
+}
+
 /// A command and the lines below it.
 #[derive(Debug, PartialEq, Eq)]
 struct Step {
@@ -129,8 +134,8 @@ fn steps(text: &str, heading: &str) -> Vec<Step> {
     for line in lines {
         if line.starts_with("```") {
             open = !open;
-            // Others are in a language.
-            (fenced, continued) = (open && line == "```", false);
+            // Others are in a language. In a chapter of the crate's documentation, one without any would be taken for Rust.
+            (fenced, continued) = (open && matches!(line, "```" | "```console"), false);
             continue;
         }
         let (command, goes_on) = match line.strip_suffix('\\') {

@@ -179,6 +179,11 @@ pub(crate) enum Command {
     /// Make, change or list namespaces; the first model in one makes it as well.
     #[command(subcommand)]
     Namespace(crate::namespaces::Namespace),
+    /// Make, show, list, change or delete the policies that say which versions may be promoted, and what they have to show.
+    #[command(subcommand)]
+    Policy(crate::policies::Policy),
+    /// Show what the gates of a stage say of a version, with the values that they see: `gates fraud/versions/7 --stage staging`.
+    Gates(crate::policies::Gates),
     /// Make, change, list, move or consume durable subscriptions: the registry remembers how far the consumer of each is.
     #[command(subcommand)]
     Subscription(crate::subscriptions::Subscription),
@@ -285,6 +290,12 @@ pub(crate) struct Promote {
     /// The stage to enter.
     #[arg(value_parser = one_of::<pb::Stage>(), ignore_case = true)]
     pub(crate) stage: pb::Stage,
+    /// Only show what the gates say, with the values that they see. Fails with exit code 5 if they would keep the version out.
+    #[arg(long, conflicts_with_all = ["dry_run", "wait"])]
+    pub(crate) check: bool,
+    /// Let the version in whatever its gates say, for this reason, which the audit trail keeps.
+    #[arg(long = "override", value_name = "REASON", conflicts_with = "comment", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) override_reason: Option<String>,
     #[command(flatten)]
     pub(crate) change: StageChange,
 }

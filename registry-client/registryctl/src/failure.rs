@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::interrupt::Interrupted;
 use crate::output::{json, note};
+use crate::policies::KeptOut;
 use crate::run::Ended;
 use crate::{Failure, InTheWay, Usage, admin, hints, rollout, status};
 
@@ -168,7 +169,7 @@ fn exit_code(error: &(dyn StdError + 'static), of_client: Option<&Error>) -> u8 
         None if error.is::<rollout::NotArrived>() => 8,
         None if error.is::<Interrupted>() => Interrupted::EXIT_CODE,
         None if error.is::<Usage>() => WRONG_USAGE,
-        None if error.is::<InTheWay>() => 5,
+        None if error.is::<InTheWay>() || error.is::<KeptOut>() => 5,
         _ => error.downcast_ref().map_or(1, Ended::exit_code),
     }
 }

@@ -28,6 +28,7 @@ mod numbers;
 mod objects;
 mod oci;
 mod output;
+mod policies;
 mod progress;
 mod promotion;
 mod prune;
@@ -165,6 +166,8 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Upload(command) => artifacts::upload(context, command).await,
         Command::Download { name, output } => artifacts::download(context, name, output).await,
         Command::Namespace(command) => namespaces::namespace(context, command).await,
+        Command::Policy(command) => policies::policy(context, command).await,
+        Command::Gates(command) => policies::gates(context, command).await,
         Command::Subscription(command) => subscriptions::subscription(context, command).await,
         Command::Webhook(command) => webhooks::webhook(context, command).await,
         Command::Whoami { .. } => access::whoami(context).await,

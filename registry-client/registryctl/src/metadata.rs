@@ -9,17 +9,23 @@ use registry_client::resource::Resource;
 use registry_client::{Editable, pb};
 use tokio::io::AsyncReadExt as _;
 
-use self::file::Written;
 use crate::args::{Bases, Common, Draft, OfModel, OfVersion, Titled};
 use crate::output::note;
 use crate::values::{timestamp, value};
 use crate::{Failure, Usage, numbers};
 
-pub(crate) use self::file::Described;
+pub(crate) use self::file::{Described, Written};
 
 /// The file of `--metadata`, if there is one.
 pub(crate) async fn read<R: Described>(common: &Common) -> Result<Option<Written<R>>, Failure> {
-    let Some(path) = &common.metadata else { return Ok(None) };
+    match &common.metadata {
+        Some(path) => read_file(path).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A file, or standard input for `-`.
+pub(crate) async fn read_file<R: Described>(path: &Path) -> Result<Written<R>, Failure> {
     let is_stdin = path == Path::new("-");
     let mut text = String::new();
     if is_stdin {
@@ -36,7 +42,7 @@ pub(crate) async fn read<R: Described>(common: &Common) -> Result<Option<Written
         let left_out = written.left_out.join(", ");
         note(&format!("{called}: what only the registry writes is left out: {left_out}"));
     }
-    Ok(Some(written))
+    Ok(written)
 }
 
 impl Draft {
@@ -126,12 +132,13 @@ impl OfModel {
         give(&self.project, &mut model.project);
         give(&self.business_domain, &mut model.business_domain);
         give(&self.purpose, &mut model.purpose);
+        give(&self.policy, &mut model.policy);
         model.annotations.extend(self.annotations.iter().cloned());
     }
 
     /// The first of the options that was given.
     pub(crate) fn given(&self) -> Option<&'static str> {
-        let Self { model_type, owner, team, project, business_domain, purpose, annotations } = self;
+        let Self { model_type, owner, team, project, business_domain, purpose, policy, annotations } = self;
         [
             ("--type", model_type.is_some()),
             ("--owner", owner.is_some()),
@@ -139,6 +146,7 @@ impl OfModel {
             ("--project", project.is_some()),
             ("--business-domain", business_domain.is_some()),
             ("--purpose", purpose.is_some()),
+            ("--policy", policy.is_some()),
             ("--annotation", !annotations.is_empty()),
         ]
         .into_iter()

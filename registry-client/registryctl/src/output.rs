@@ -27,7 +27,7 @@ use unicode_width::UnicodeWidthStr as _;
 pub(crate) use self::cells::{cell, mask, paths};
 pub(crate) use self::figures::{brief, bytes, count, double, last, minute, significant, time};
 use self::json::Tree;
-pub(crate) use self::resources::{artifact, better, event, model, version};
+pub(crate) use self::resources::{artifact, better, event, model, some, version};
 pub(crate) use self::table::Column;
 use self::table::{Room, table, wrap};
 use crate::Failure;

@@ -8,20 +8,27 @@ use serde::Serialize;
 use crate::args::{Alias, Promote, Rollback};
 use crate::output::{Column, brief, last};
 use crate::values::short;
-use crate::{Context, Failure, rollout};
+use crate::{Context, Failure, policies, rollout};
 
 pub(crate) async fn promote(context: &Context, command: Promote) -> Result<(), Failure> {
     let request = pb::TransitionStageRequest {
         name: command.name.into(),
         stage: command.stage.into(),
         incumbent: command.change.incumbent.unwrap_or_default().into(),
-        comment: command.change.comment.unwrap_or_default(),
+        override_gates: command.override_reason.is_some(),
+        comment: command.override_reason.or(command.change.comment).unwrap_or_default(),
         validate_only: command.change.dry_run,
         etag: command.change.if_match.into_etag(),
         ..Default::default()
     };
+    if command.check {
+        return policies::check(context, request).await;
+    }
     let (explained, dry_run) = (!request.comment.is_empty(), request.validate_only);
-    let moved = context.client.call(request).await?;
+    let moved = match context.client.call(request.clone()).await {
+        Ok(moved) => moved,
+        Err(error) => return Err(policies::explain(context, request, error).await),
+    };
     let (wait, version) = (command.change.arrival.wait.filter(|_| !dry_run), moved.version.clone());
     context.out.message("TransitionStageResponse", &moved, |moved| {
         if let Some(version) = moved.version.as_ref().filter(|version| version.stage == moved.from_stage) {
@@ -36,6 +43,7 @@ pub(crate) async fn promote(context: &Context, command: Promote) -> Result<(), F
             let leaves = if moved.revision == 0 { "would leave" } else { "has left" };
             lines.push(format!("{} {leaves} {}", brief(&version.name), short::<pb::Stage>(moved.from_stage)));
         }
+        lines.extend(moved.gates.iter().flat_map(policies::remarks));
         lines
     })?;
     arrival(context, version, command.stage, wait).await

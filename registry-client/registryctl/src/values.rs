@@ -33,6 +33,7 @@ named!(
     Stage: "STAGE_",
     VersionState: "VERSION_STATE_",
     IncumbentAction: "INCUMBENT_ACTION_",
+    DayOfWeek: "DAY_OF_WEEK_",
     SearchKind: "SEARCH_KIND_",
     StoreType: "STORE_TYPE_",
     PlaceType: "PLACE_TYPE_",

@@ -78,6 +78,9 @@ pub(crate) struct OfModel {
     /// What it is for.
     #[arg(long, value_name = "TEXT")]
     pub(crate) purpose: Option<String>,
+    /// The policy of its namespace that it is under, such as strict; by default the one called default, if there is one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) policy: Option<String>,
     /// An annotation, for tools; may be given several times.
     #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) annotations: Vec<(String, String)>,

@@ -6,6 +6,7 @@ use super::{Alias, Args, Command, List};
 use crate::access::{Access, Binding, Can, Group, Role, Token};
 use crate::namespaces::Namespace;
 use crate::output::Format;
+use crate::policies::Policy;
 use crate::webhooks::Webhook;
 
 /// Of a command that shows resources or events.
@@ -41,6 +42,7 @@ impl Args {
                 | Access::Role(Role::Get { shape, .. })
                 | Access::Group(Group::Get { shape, .. }),
             ) => Some(*shape),
+            Command::Policy(Policy::Show { shape, .. }) => Some(*shape),
             Command::Webhook(
                 Webhook::Create { shape, .. }
                 | Webhook::Get { shape, .. }
@@ -71,7 +73,9 @@ impl Args {
             Command::Search(command) => Some(command.table),
             Command::Count(command) => Some(command.table),
             Command::Status(command) => Some(command.table),
+            Command::Gates(command) => Some(command.table),
             Command::Usage { table }
+            | Command::Policy(Policy::List { table, .. })
             | Command::Namespace(Namespace::List { table, .. })
             | Command::Webhook(Webhook::List { table, .. } | Webhook::Log { table, .. })
             | Command::Access(
