@@ -83,20 +83,16 @@ impl Run<'_> {
         };
         // What still runs, such as a command for a version that has just come, is to end as well.
         self.runner.end(Signal::Terminate);
-        let ended = async {
-            loop {
-                tokio::select! {
-                    () = self.runner.done() => break,
-                    signal = self.signals.next() => self.runner.pass_on(signal),
-                }
+        loop {
+            tokio::select! {
+                () = self.runner.done() => break,
+                signal = self.signals.next() => self.runner.pass_on(signal),
             }
-        };
-        let goodbye = async {
-            if let Some(followed) = &followed {
-                followed.stop().await;
-            }
-        };
-        tokio::join!(ended, goodbye);
+        }
+        // Not before: a process that is dropped while it runs is waited for, and nobody would see its end.
+        if let Some(followed) = &followed {
+            followed.stop().await;
+        }
         match outcome? {
             Some(server) => Ok(self.runner.judged(status(server).await?)?),
             None => Ok(()),

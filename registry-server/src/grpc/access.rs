@@ -23,6 +23,11 @@ const TESTED: usize = 200;
 #[tonic::async_trait]
 impl AccessService for Services {
     async fn create_group(&self, request: Request<pb::CreateGroupRequest>) -> Reply<pb::Group> {
+        let needs = |request: &pb::CreateGroupRequest| {
+            // It may be bound before it is made.
+            let name = Name::top(&GROUPS, &request.group_id).to_string();
+            Ok([needs(request)?, vec![Need::Group(name)]].concat())
+        };
         self.grant(request, needs, |request, found| {
             Make::<pb::Group>::new(id(&GROUPS, "group_id", &request.group_id, found), request.group, found)
         })
@@ -45,6 +50,10 @@ impl AccessService for Services {
     }
 
     async fn update_group(&self, request: Request<pb::UpdateGroupRequest>) -> Reply<pb::Group> {
+        let needs = |request: &pb::UpdateGroupRequest| {
+            let name = request.group.clone().unwrap_or_default().name;
+            Ok([needs(request)?, vec![Need::Group(name)]].concat())
+        };
         self.grant(request, needs, |request, found| {
             Update::<pb::Group>::new(request.group, request.update_mask.as_ref(), found).map(Alter)
         })

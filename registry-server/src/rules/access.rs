@@ -91,6 +91,12 @@ impl Access {
         self.bindings.get(name)
     }
 
+    /// What a member of bindings holds, by the resource.
+    pub(crate) fn held_of(&self, member: &str) -> impl Iterator<Item = (&str, Permissions)> {
+        let held = self.held.get(member).into_iter().flatten();
+        held.map(|(resource, permissions)| (resource.as_str(), *permissions))
+    }
+
     /// Whether there is any binding.
     pub(crate) fn has_bindings(&self) -> bool {
         !self.bindings.is_empty()

@@ -1,7 +1,7 @@
 //! Who may give access to others: nobody gives what they do not have.
 
 use registry_client::Error;
-use registry_client::pb::{self, Binding, ErrorReason, Role};
+use registry_client::pb::{self, Binding, ErrorReason, Group, Role};
 use registry_tests::model;
 use tonic::Code;
 
@@ -59,6 +59,20 @@ async fn nobody_gives_what_they_do_not_have() {
         ..Binding::default()
     };
     denied(ana.update_binding(first).await);
+    // Nor into a group that has more than she.
+    admin.create_role("grouper", ["groups.*"]).await.unwrap();
+    admin.create_binding("grouper", "grouper", ["users/ana"]).await.unwrap();
+    ana.create_group("readers", ["users/bob"]).await.unwrap();
+    for (group, exists) in [("bosses", true), ("later", false)] {
+        admin.create_binding(group, "admin", [format!("groups/{group}")]).on("namespaces/risk").await.unwrap();
+        if exists {
+            admin.create_group(group, ["users/root"]).await.unwrap();
+            let joined = Group { name: group.to_owned(), members: vec!["users/ana".to_owned()], ..Group::default() };
+            denied(ana.update_group(joined).await);
+        } else {
+            denied(ana.create_group(group, ["users/ana"]).await);
+        }
+    }
     // Where it lies can't be changed.
     let moved = pb::UpdateBindingRequest {
         binding: Some(Binding {

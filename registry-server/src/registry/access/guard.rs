@@ -99,6 +99,8 @@ pub(crate) enum Need {
     Role(String, String),
     /// The same of the role of a binding, on what that is on.
     RoleBound(String),
+    /// All that the group with this name has: who puts somebody into it gives that.
+    Group(String),
     /// These permissions, and all that the role with this name has, on the server.
     All(Permissions, String),
 }
@@ -126,6 +128,13 @@ impl Need {
             Self::One(permission, resource) => return one(*permission, resource),
             Self::OnBound(permission, name) => return one(*permission, bound(name).1),
             Self::Role(role, resource) => (access.role(role).unwrap_or_default(), resource.as_str()),
+            Self::Group(name) => {
+                let lacks = |(resource, held): (&str, Permissions)| {
+                    let lacking = held.first_beyond(bearer.permissions(access, resource))?;
+                    Some(denied(lacking, resource))
+                };
+                return access.held_of(name).find_map(lacks).map_or(Ok(()), Err);
+            }
             Self::RoleBound(name) => bound(name),
             Self::All(all, role) => (all.and(access.role(role).unwrap_or_default()), SERVER),
         };
