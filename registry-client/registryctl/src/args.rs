@@ -36,8 +36,8 @@ pub(crate) use self::past::{AsOf, History};
 pub(crate) use self::patience::{Arrival, Patience};
 pub(crate) use self::search::{Count, Search, Trend};
 pub(crate) use self::shape::{Shape, TableShape};
-pub(crate) use self::values::{Open, one_of};
-use crate::numbers;
+pub(crate) use self::values::{Open, one_of, pair};
+use self::values::{known_values, metric};
 
 /// Model Registry from the command line.
 ///
@@ -386,27 +386,6 @@ pub(crate) struct Prune {
     pub(crate) backup_to: Option<String>,
 }
 
-pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
-}
-
-fn metric(text: &str) -> Result<(String, String, f64), String> {
-    let form = "expected SPLIT.NAME=VALUE, for example validation.rmse=0.42";
-    let (name, value) = text.split_once('=').ok_or(form)?;
-    let (split, name) = name.split_once('.').ok_or(form)?;
-    let number = value.parse().map_err(|_| format!("{value:?} is not a number"))?;
-    if value.contains(|c: char| c.is_ascii_digit()) && !numbers::fits(value) {
-        return Err(format!("{value} can't be a metric: as a double it would be {number:?}"));
-    }
-    Ok((split.to_owned(), name.to_owned(), number))
-}
-
-/// The help of an option that takes a value of an open set.
-fn known_values(what: &str, known: &[&str]) -> String {
-    format!("{what}: {}, or any other value", known.join(", "))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -436,17 +415,5 @@ mod tests {
         ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn values_are_read() {
-        assert_eq!(metric("validation.rmse=0.42"), Ok(("validation".into(), "rmse".into(), 0.42)));
-        assert_eq!(metric("test.top.5=1"), Ok(("test".into(), "top.5".into(), 1.0)));
-        for wrong in
-            ["rmse=1", "validation.rmse", "validation.rmse=x", "a.b=9007199254740993", "a.b=1e-400", "a.b=1e400"]
-        {
-            assert!(metric(wrong).is_err(), "{wrong}");
-        }
-        assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 
+use crate::numbers;
 use crate::values::{Named, names, open, parse};
 
 /// Reads a value of an open set: the well-known ones are offered, and any other text is taken; the registry says which ones are
@@ -45,6 +46,29 @@ pub(crate) fn one_of<E: Named + Clone + Send + Sync>() -> impl TypedValueParser<
     PossibleValuesParser::new(values).try_map(|text| parse(&text))
 }
 
+/// Reads `KEY=VALUE`.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Reads a metric, which a double holds.
+pub(crate) fn metric(text: &str) -> Result<(String, String, f64), String> {
+    let form = "expected SPLIT.NAME=VALUE, for example validation.rmse=0.42";
+    let (name, value) = text.split_once('=').ok_or(form)?;
+    let (split, name) = name.split_once('.').ok_or(form)?;
+    let number = value.parse().map_err(|_| format!("{value:?} is not a number"))?;
+    if value.contains(|c: char| c.is_ascii_digit()) && !numbers::fits(value) {
+        return Err(format!("{value} can't be a metric: as a double it would be {number:?}"));
+    }
+    Ok((split.to_owned(), name.to_owned(), number))
+}
+
+/// The help of an option that takes a value of an open set.
+pub(crate) fn known_values(what: &str, known: &[&str]) -> String {
+    format!("{what}: {}, or any other value", known.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use registry_client::{known, pb};
@@ -69,5 +93,17 @@ mod tests {
         assert_eq!(read(one_of::<pb::IncumbentAction>(), "to-staging").unwrap(), pb::IncumbentAction::ToStaging);
         assert!(read(one_of::<pb::Stage>(), "live").is_err());
         assert!(read(one_of::<pb::Stage>(), "unspecified").is_err());
+    }
+
+    #[test]
+    fn values_are_read() {
+        assert_eq!(metric("validation.rmse=0.42"), Ok(("validation".into(), "rmse".into(), 0.42)));
+        assert_eq!(metric("test.top.5=1"), Ok(("test".into(), "top.5".into(), 1.0)));
+        for wrong in
+            ["rmse=1", "validation.rmse", "validation.rmse=x", "a.b=9007199254740993", "a.b=1e-400", "a.b=1e400"]
+        {
+            assert!(metric(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));
     }
 }
