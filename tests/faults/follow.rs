@@ -110,8 +110,10 @@ const SERVER: &str = r#"
     trap 'echo "hup $model"' HUP
     trap 'echo "bye $model"; exit 0' TERM
     case $model in deaf) trap '' TERM ;; esac
+    # What it starts is there before it is up: a signal that comes then reaches all of them.
+    sleep 1000 &
     echo "up $model $$"
-    while :; do sleep 1000 & wait $!; done"#;
+    while :; do wait $!; sleep 1000 & done"#;
 
 fn runs(pid: &str) -> bool {
     test_kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap()).is_ok()
