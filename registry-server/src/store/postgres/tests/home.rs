@@ -177,9 +177,15 @@ async fn a_session_that_another_client_has_had_is_refused_in_words() {
 async fn a_start_and_the_first_commit_take_few_round_trips() {
     let schema = Schema::new().await;
     drop(schema.open().await);
-    // What is sent at once may arrive in pieces on a busy machine, and counts as more: never as less.
+    // The database lets it in, tells what it is, and is read. It lets the lane in, and tells what it is; then the batch begins and is
+    // committed.
+    let expected = (3, 4);
     let (mut reads, mut commits) = (usize::MAX, usize::MAX);
-    for _ in 0..5 {
+    // What is sent at once may arrive in pieces on a busy machine, and counts as more: never as less.
+    for _ in 0..50 {
+        if (reads, commits) == expected {
+            break;
+        }
         let (proxy, options) = super::faults::through_a_proxy(&schema).await;
         let store = PostgresStore::open(options).await.unwrap();
         store.identity().await.unwrap();
@@ -190,9 +196,7 @@ async fn a_start_and_the_first_commit_take_few_round_trips() {
         let lane = proxy.round_trips().into_iter().find(|trips| trips.commits).unwrap();
         commits = commits.min(lane.count);
     }
-    // The database lets it in, tells what it is, and is read. It lets the lane in, and tells what it is; then the batch begins and is
-    // committed.
-    assert_eq!((reads, commits), (3, 4));
+    assert_eq!((reads, commits), expected);
 }
 
 /// What is read behind the lock is what its former holder left, also where the default is another.
