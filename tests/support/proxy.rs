@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 /// What is to become of the next commit that comes along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,9 +113,11 @@ impl Proxy {
             trips.push(RoundTrips::default());
             trips.len() - 1
         };
-        let mut answered = true;
+        let (mut answered, mut due) = (true, None);
         loop {
             tokio::select! {
+                // What it says before it hears an answer belongs to the same round trip, also in pieces.
+                biased;
                 sent = client.read(&mut up) => {
                     let Ok(length @ 1..) = sent else { return };
                     let commits = up[..length].windows(6).any(|bytes| bytes == b"COMMIT");
@@ -136,17 +139,20 @@ impl Proxy {
                         return;
                     }
                 }
-                said = server.read(&mut down) => {
-                    let Ok(length @ 1..) = said else { return };
-                    answered = true;
+                () = async {
+                    // Its end is read below.
+                    let _ = server.peek(&mut down).await;
+                    let delay = *self.delay.borrow();
+                    if !delay.is_zero() {
+                        sleep_until(*due.get_or_insert_with(|| Instant::now() + delay)).await;
+                    }
+                } => {
+                    let Ok(length @ 1..) = server.read(&mut down).await else { return };
+                    (answered, due) = (true, None);
                     // The tag of the command, which ends with a zero byte.
                     if lose_answer && down[..length].windows(7).any(|bytes| bytes == b"COMMIT\0") {
                         self.cuts.send_modify(|cuts| *cuts += 1);
                         return;
-                    }
-                    let delay = *self.delay.borrow();
-                    if !delay.is_zero() {
-                        tokio::time::sleep(delay).await;
                     }
                     if client.write_all(&down[..length]).await.is_err() {
                         return;

@@ -4,7 +4,7 @@ mod deadlines;
 mod faults;
 mod home;
 mod log;
-#[expect(dead_code, unreachable_pub, reason = "the integration tests use more of it")]
+#[expect(unreachable_pub, reason = "the integration tests use it as well")]
 #[path = "../../../../../tests/support/proxy.rs"]
 mod proxy;
 mod schema;
