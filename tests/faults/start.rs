@@ -101,8 +101,9 @@ async fn health_is_serving_within_two_seconds_and_idle_memory_is_small() {
     assert!(took < Duration::from_secs(2), "it took {took:?}");
 
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-    let resident =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says how much memory it has");
-    let kib: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
-    assert!(kib < 60 * 1024, "{kib} KiB are resident");
+    // Without the pages of the program itself: they are the system's to drop, and a debug build has many more.
+    let held =
+        status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux says how much memory it has");
+    let kib: u64 = held.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 40 * 1024, "{kib} KiB are held");
 }
