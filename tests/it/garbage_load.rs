@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,8 +19,10 @@ use registry_tests::{TestServer, chunks, model, noise, pending, store};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// How long they are at it, in seconds, unless TEST_GARBAGE_SECONDS says otherwise.
+/// How long they are at it at least, in seconds, unless TEST_GARBAGE_SECONDS says otherwise.
 const SECONDS: u64 = 10;
+/// They are at it until more chunks than these were removed, however slow the machine is: fewer would test little.
+const REMOVED: i64 = 100;
 const PUBLISHERS: u64 = 16;
 /// How many different chunks there are: about as many as artifacts list at any time, so that some are shared and others are garbage.
 const POOL: usize = 150;
@@ -79,19 +82,32 @@ impl Published {
     }
 }
 
+/// What all are at.
+struct Load {
+    pool: Vec<Bytes>,
+    end: Instant,
+    removed: AtomicI64,
+}
+
+impl Load {
+    fn goes_on(&self) -> bool {
+        Instant::now() < self.end || self.removed.load(Ordering::Relaxed) <= REMOVED
+    }
+}
+
 /// Publishes and deletes at random until the end; answers what is live then.
-async fn publish(number: u64, server: Arc<TestServer>, pool: Arc<Vec<Bytes>>, end: Instant) -> Vec<Published> {
+async fn publish(number: u64, server: Arc<TestServer>, load: Arc<Load>) -> Vec<Published> {
     let client = server.client();
     let mut random = StdRng::seed_from_u64(number);
     let parent = format!("models/m{number}");
     let mut live: Vec<Published> = Vec::new();
-    while Instant::now() < end {
+    while load.goes_on() {
         let name = pending(&client, &parent).await.name;
         let mut artifacts = Vec::new();
         for path in 0..random.random_range(1..3) {
             let path = path.to_string();
             let pieces: Vec<_> =
-                (0..random.random_range(1..4)).map(|_| pool[random.random_range(0..POOL)].clone()).collect();
+                (0..random.random_range(1..4)).map(|_| load.pool[random.random_range(0..POOL)].clone()).collect();
             if random.random_bool(0.8) {
                 commit(&server, &name, &path, &pieces).await.unwrap();
                 artifacts.push(pieces.concat());
@@ -123,17 +139,15 @@ async fn publish(number: u64, server: Arc<TestServer>, pool: Arc<Vec<Bytes>>, en
     live
 }
 
-/// Collects again and again; answers how many chunks went.
-async fn collect(client: RegistryClient, end: Instant) -> i64 {
-    let mut removed = 0;
-    while Instant::now() < end {
+/// Collects again and again until the end.
+async fn collect(client: RegistryClient, load: Arc<Load>) {
+    while load.goes_on() {
         let grace = Duration::from_millis(rand::random_range(0..5));
         match client.collect_garbage().grace(grace).await {
-            Ok(report) => removed += report.removed_chunks,
+            Ok(report) => _ = load.removed.fetch_add(report.removed_chunks, Ordering::Relaxed),
             Err(error) => assert_eq!(error.reason(), Some(ErrorReason::CollectionRunning), "{error}"),
         }
     }
-    removed
 }
 
 async fn listed(client: &RegistryClient, live: &[Published]) -> BTreeSet<String> {
@@ -156,20 +170,19 @@ async fn nothing_live_is_lost_and_nothing_dead_is_left() {
         servers.push(Arc::new(TestServer::on(&storage).await));
     }
     let client = servers[0].client();
-    let pool = Arc::new(pool());
     for number in 0..PUBLISHERS {
         model(&client, &format!("models/m{number}")).await;
     }
     let seconds = std::env::var("TEST_GARBAGE_SECONDS").map_or(SECONDS, |seconds| seconds.parse().unwrap());
     let end = Instant::now() + Duration::from_secs(seconds);
+    let load = Arc::new(Load { pool: pool(), end, removed: AtomicI64::new(0) });
     let mut publishers = JoinSet::new();
     for (number, server) in (0..PUBLISHERS).zip(servers.iter().cycle()) {
-        publishers.spawn(publish(number, Arc::clone(server), Arc::clone(&pool), end));
+        publishers.spawn(publish(number, Arc::clone(server), Arc::clone(&load)));
     }
-    let collectors: JoinSet<_> = servers.iter().map(|server| collect(server.client(), end)).collect();
+    let collectors: JoinSet<_> = servers.iter().map(|server| collect(server.client(), Arc::clone(&load))).collect();
     let live = publishers.join_all().await.into_iter().flatten().collect::<Vec<_>>();
-    let removed: i64 = collectors.join_all().await.into_iter().sum();
-    assert!(removed > 100, "only {removed} chunks were removed: this tested little");
+    collectors.join_all().await;
 
     client.collect_garbage().grace(Duration::ZERO).await.unwrap();
     assert_eq!(chunks::stored(&storage).await, listed(&client, &live).await);
@@ -181,5 +194,5 @@ async fn nothing_live_is_lost_and_nothing_dead_is_left() {
     let report = client.scrub().await.unwrap();
     assert_eq!((report.problem_count, report.artifacts), (0, live.iter().map(|v| v.artifacts.len() as i64).sum()));
     verified(&client).await;
-    println!("{removed} chunks were removed, {} versions are live", live.len());
+    println!("{} chunks were removed, {} versions are live", load.removed.load(Ordering::Relaxed), live.len());
 }
