@@ -19,9 +19,9 @@ use registry_tests::{TestServer, chunks, model, noise, pending, store};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// How long they are at it at least, in seconds, unless TEST_GARBAGE_SECONDS says otherwise.
+/// The shortest that the load goes on, in seconds, unless TEST_GARBAGE_SECONDS says otherwise.
 const SECONDS: u64 = 10;
-/// They are at it until more chunks than these were removed, however slow the machine is: fewer would test little.
+/// It goes on until more chunks than this were removed, however slow the machine is: with fewer, little was tested.
 const REMOVED: i64 = 100;
 const PUBLISHERS: u64 = 16;
 /// How many different chunks there are: about as many as artifacts list at any time, so that some are shared and others are garbage.
@@ -82,7 +82,7 @@ impl Published {
     }
 }
 
-/// What all are at.
+/// What publishers and collectors share.
 struct Load {
     pool: Vec<Bytes>,
     end: Instant,

@@ -116,7 +116,7 @@ impl Proxy {
         let (mut answered, mut due) = (true, None);
         loop {
             tokio::select! {
-                // What it says before it hears an answer belongs to the same round trip, also in pieces.
+                // What the client says before it hears an answer belongs to one round trip, also when it comes in pieces.
                 biased;
                 sent = client.read(&mut up) => {
                     let Ok(length @ 1..) = sent else { return };
@@ -140,7 +140,7 @@ impl Proxy {
                     }
                 }
                 () = async {
-                    // Its end is read below.
+                    // That the server has closed is found out below.
                     let _ = server.peek(&mut down).await;
                     let delay = *self.delay.borrow();
                     if !delay.is_zero() {

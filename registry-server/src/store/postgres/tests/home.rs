@@ -181,8 +181,8 @@ async fn a_start_and_the_first_commit_take_few_round_trips() {
     // committed.
     let expected = (3, 4);
     let (mut reads, mut commits) = (usize::MAX, usize::MAX);
-    // What is sent at once may arrive in pieces; on a busy machine a piece may come after the first one's answer, however late that
-    // is, and counts as more: never as less.
+    // The delay gives what is sent in pieces the time to arrive before the first answer. A piece that is later still counts as one more
+    // round trip, never as one less.
     for _ in 0..20 {
         if (reads, commits) == expected {
             break;
