@@ -2,6 +2,7 @@
 
 pub(crate) mod guard;
 pub(crate) mod roles;
+mod shared;
 pub(crate) mod tokens;
 
 use async_trait::async_trait;

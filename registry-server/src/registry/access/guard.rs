@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
-use tokio::sync::{Mutex as Turn, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::shared::Shared;
 use super::tokens::{TokenRow, USE_NOTED, use_key, use_value};
 use crate::error::Error;
 use crate::registry::resource::Resource;
@@ -208,8 +209,7 @@ pub(crate) struct Guard {
 struct Inner {
     store: Arc<dyn Store>,
     current: watch::Sender<Arc<Current>>,
-    /// One reads at a time.
-    turn: Turn<()>,
+    looks: Shared,
     /// When the use of a token was noted last.
     noted: Mutex<HashMap<Arc<str>, Instant>>,
 }
@@ -227,7 +227,7 @@ impl Guard {
     /// If it can't be read.
     pub(crate) async fn open(store: Arc<dyn Store>) -> Result<Self, Error> {
         let current = watch::Sender::new(Arc::new(read(&*store).await?));
-        Ok(Self { inner: Arc::new(Inner { store, current, turn: Turn::default(), noted: Mutex::default() }) })
+        Ok(Self { inner: Arc::new(Inner { store, current, looks: Shared::default(), noted: Mutex::default() }) })
     }
 
     /// Who may do what, as far as this server knows.
@@ -235,14 +235,17 @@ impl Guard {
         Arc::clone(&self.inner.current.borrow())
     }
 
-    /// Looks whether that has changed.
+    /// Looks whether that has changed. All who ask meanwhile share one look: tokens that are none, however many, wait for no queue of them.
     pub(crate) async fn refresh(&self) -> Result<(), Error> {
-        let Inner { store, current, turn, .. } = &*self.inner;
-        let _turn = turn.lock().await;
-        if mark(&**store).await? > self.current().revision {
-            current.send_replace(Arc::new(read(&**store).await?));
-        }
-        Ok(())
+        let Inner { store, current, looks, .. } = &*self.inner;
+        looks
+            .look(async {
+                if mark(&**store).await? > self.current().revision {
+                    current.send_replace(Arc::new(read(&**store).await?));
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// Waits until the change of a revision is known.
