@@ -46,6 +46,7 @@ mod restore;
 mod retention;
 mod scrub;
 mod search;
+mod security;
 mod sizes;
 mod stages;
 mod status;
