@@ -77,5 +77,5 @@ fn transition(request: pb::TransitionStageRequest, found: &mut Violations) -> Op
     if override_gates && comment.is_empty() {
         found.required("comment");
     }
-    Some(Transition { name: name?, to: to?, incumbent, comment, etag, override_gates })
+    Some(Transition { name: name?, to: to?, incumbent, comment, etag, override_gates, approval: String::new() })
 }

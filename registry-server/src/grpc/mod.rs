@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod admitting;
+mod approvals;
 mod artifacts;
 mod beside;
 pub(crate) mod call;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use registry_proto::v1::access_service_server::AccessServiceServer;
 use registry_proto::v1::admin_service_server::AdminServiceServer;
+use registry_proto::v1::approval_service_server::ApprovalServiceServer;
 use registry_proto::v1::artifact_service_server::ArtifactServiceServer;
 use registry_proto::v1::event_service_server::EventServiceServer;
 use registry_proto::v1::instance_service_server::InstanceServiceServer;
@@ -106,6 +108,7 @@ impl Services {
             .add_service(versions)
             .add_service(server!(LifecycleServiceServer))
             .add_service(server!(PolicyServiceServer))
+            .add_service(server!(ApprovalServiceServer))
             .add_service(server!(InstanceServiceServer))
             .add_service(events)
             .add_service(server!(SearchServiceServer))

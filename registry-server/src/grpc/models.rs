@@ -104,18 +104,7 @@ impl ModelService for Services {
         self.change(request, |request, found| {
             let model = found.name("name", &MODELS, &request.name);
             found.parsed("alias", check_alias(&request.alias));
-            // A whole name or only its last part.
-            let version = match request.version.contains('/') {
-                true => found.name("version", &VERSIONS, &request.version),
-                false => found.parsed("version", VersionRef::parse(&request.version)).and_then(|_| {
-                    let model = model.as_ref()?;
-                    Some(model.child(&VERSIONS, &request.version))
-                }),
-            };
-            let (model, version) = (model?, version?);
-            if version.parent() != model {
-                found.invalid("version", format!("must be a version of {model}"));
-            }
+            let version = version_of(model.as_ref(), &request.version, found)?;
             Some(SetAlias { version, alias: request.alias, etag: request.etag })
         })
         .await
@@ -129,6 +118,19 @@ impl ModelService for Services {
         })
         .await
     }
+}
+
+/// A version of a model, by its whole name or only its last part.
+pub(super) fn version_of(model: Option<&Name>, text: &str, found: &mut Violations) -> Option<Name> {
+    let version = match text.contains('/') {
+        true => found.name("version", &VERSIONS, text),
+        false => found.parsed("version", VersionRef::parse(text)).and_then(|_| Some(model?.child(&VERSIONS, text))),
+    };
+    let (model, version) = (model?, version?);
+    if version.parent() != *model {
+        found.invalid("version", format!("must be a version of {model}"));
+    }
+    Some(version)
 }
 
 /// The namespace that models are in; without one, the default one.

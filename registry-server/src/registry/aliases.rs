@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 
+use super::approvals::required;
 use super::models::ModelRow;
+use super::policies::in_force;
 use super::resource::check_etag;
 use super::transaction::{ALIAS, Tx, event};
 use super::withdrawal::must_not_be_withdrawn;
@@ -32,6 +34,7 @@ impl Mutation for SetAlias {
         check_etag(&row, &self.etag)?;
         let version: pb::Version = tx.live(&self.version).await?;
         must_not_be_withdrawn(&version)?;
+        must_not_be_protected(tx, &row, &self.alias).await?;
         point(tx, row, &self.alias, version.name).await.map(drop)
     }
 
@@ -58,6 +61,7 @@ impl Mutation for DeleteAlias {
             let name = format!("{}/versions/@{}", self.model, self.alias);
             return Err(Error::NotFound { of: ALIAS, name, at: None });
         }
+        must_not_be_protected(tx, &row, &self.alias).await?;
         remove(tx, row, std::slice::from_ref(&self.alias)).await.map(drop)
     }
 
@@ -66,8 +70,16 @@ impl Mutation for DeleteAlias {
     }
 }
 
+/// Fails if an alias moves with approvals only.
+async fn must_not_be_protected(tx: &Tx<'_>, row: &ModelRow, alias: &str) -> Result<(), Error> {
+    match in_force(tx, &row.model).await?.protects(alias) {
+        Some(rule) => Err(required(&row.model.name, &format!("@{alias}"), rule)),
+        None => Ok(()),
+    }
+}
+
 /// Points an alias at a version.
-async fn point(tx: &mut Tx<'_>, before: ModelRow, alias: &str, to: String) -> Result<ModelRow, Error> {
+pub(super) async fn point(tx: &mut Tx<'_>, before: ModelRow, alias: &str, to: String) -> Result<ModelRow, Error> {
     let mut row = before.clone();
     let from = row.model.aliases.insert(alias.to_owned(), to.clone());
     if row.model.aliases.len() > ALIASES {

@@ -67,6 +67,7 @@ kinds! {
         pb::Artifact,
         pb::Subscription,
         pb::Instance,
+        pb::Approval,
         WebhookRow,
         pb::Group,
         pb::Role,

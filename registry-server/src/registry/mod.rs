@@ -5,6 +5,7 @@
 
 pub(crate) mod access;
 pub(crate) mod aliases;
+pub(crate) mod approvals;
 pub(crate) mod artifacts;
 pub(crate) mod chain;
 pub(crate) mod commit;

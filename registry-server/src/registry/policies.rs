@@ -48,6 +48,10 @@ pub(super) struct Rules {
     pub(super) policy: Policy,
     /// By stage, of those that have a rule.
     gates: Vec<(Stage, Gates)>,
+    /// By stage, of those that need approvals.
+    approvals: Vec<(Stage, pb::ApprovalRule)>,
+    /// By alias.
+    aliases: Vec<(String, pb::ApprovalRule)>,
 }
 
 /// The policy that a model is under.
@@ -68,6 +72,16 @@ impl InForce {
     /// What it asks of those who enter a stage.
     pub(super) fn gates(&self, stage: Stage) -> Option<&Gates> {
         self.rules.gates.iter().find(|(of, _)| *of == stage).map(|(_, gates)| gates)
+    }
+
+    /// The approvals that it asks of those who enter a stage.
+    pub(super) fn approvals(&self, stage: Stage) -> Option<&pb::ApprovalRule> {
+        self.rules.approvals.iter().find(|(of, _)| *of == stage).map(|(_, rule)| rule)
+    }
+
+    /// The approvals without which an alias does not move.
+    pub(super) fn protects(&self, alias: &str) -> Option<&pb::ApprovalRule> {
+        self.rules.aliases.iter().find(|(of, _)| of == alias).map(|(_, rule)| rule)
     }
 }
 

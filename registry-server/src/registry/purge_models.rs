@@ -10,6 +10,7 @@ use prost_types::Timestamp;
 use registry_proto::known::event_type;
 use registry_proto::v1 as pb;
 
+use super::approvals;
 use super::models::{self, ModelRow};
 use super::purge::{PurgeVersion, When, is_due};
 use super::resource::{Resource as _, Row as _, check_etag, must_be_deleted, must_not_be_purged};
@@ -177,6 +178,7 @@ impl Mutation for FreeName {
         after.model.version_count = 0;
         after.model.latest_version.clear();
         after.model.stages.clear();
+        approvals::remove_all(tx, &self.name).await?;
         tx.write(event(event_type::MODEL_PURGED), Some(before), after).await.map(drop)
     }
 

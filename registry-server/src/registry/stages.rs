@@ -10,10 +10,10 @@ use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
-pub(super) use self::told::stage_change;
-use self::told::{first, moves, stayed, transitioned};
+use self::told::{first, stayed, transitioned};
+pub(super) use self::told::{moves, stage_change};
 use super::models::{ModelRow, number_in};
-use super::policies::{self, in_force};
+use super::policies::{self, InForce, in_force};
 use super::resource::{Resource, below, check_etag};
 use super::transaction::{Records as _, Tx, decode};
 use super::{Committed, Mutation, kinds, versions};
@@ -35,6 +35,8 @@ pub(crate) struct Transition {
     pub(crate) etag: String,
     /// Let it in whatever the gates say.
     pub(crate) override_gates: bool,
+    /// The approval that it is committed by; empty: none.
+    pub(crate) approval: String,
 }
 
 #[async_trait]
@@ -85,15 +87,12 @@ impl Mutation for TransitionTogether {
 }
 
 impl Transition {
-    async fn carry_out(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
+    pub(super) async fn carry_out(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let version: pb::Version = tx.live(&self.name).await?;
         check_etag(&version, &self.etag)?;
         let row: ModelRow = tx.live(&self.name.parent()).await?;
         let in_force = in_force(tx, &row.model).await?;
-        let occupied = row.stage(self.to).is_some();
-        let moved = stages::transition(in_force.policy(), &candidate(&version), self.to, occupied, self.incumbent)
-            .map_err(|refusal| refused(&version.name, &refusal))?;
-        match moved {
+        match may_move(&in_force, &row, &version, self.to, self.incumbent)? {
             // Somebody says why it stays.
             Move::Stay if !self.comment.is_empty() => {
                 tx.record(stayed(version, self.to, pb::StageChangeCause::Transition));
@@ -355,6 +354,18 @@ impl Mover {
         }
         Ok(None)
     }
+}
+
+/// What comes of a transition, if the policy allows it; no gate is asked.
+pub(super) fn may_move(
+    in_force: &InForce,
+    row: &ModelRow,
+    version: &pb::Version,
+    to: Stage,
+    incumbent: Option<Incumbent>,
+) -> Result<Move, Error> {
+    stages::transition(in_force.policy(), &candidate(version), to, row.stage(to).is_some(), incumbent)
+        .map_err(|refusal| refused(&version.name, &refusal))
 }
 
 fn candidate(version: &pb::Version) -> Candidate {

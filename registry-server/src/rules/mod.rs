@@ -5,6 +5,7 @@
 //! deleted is decided here and nowhere else. The handlers convert from the wire and back; a store holds no rules.
 
 pub(crate) mod access;
+pub(crate) mod approvals;
 pub(crate) mod artifacts;
 pub(crate) mod compare;
 pub(crate) mod expression;

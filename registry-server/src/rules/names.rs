@@ -65,6 +65,10 @@ pub(crate) static SUBSCRIPTIONS: Collection =
 pub(crate) static INSTANCES: Collection =
     Collection { segment: "instances", singular: "instance", parent: Some(&MODELS), ids: Ids::Text(check_id) };
 
+/// The requests for approvals of a model.
+pub(crate) static APPROVALS: Collection =
+    Collection { segment: "approvals", singular: "approval", parent: Some(&MODELS), ids: Ids::Text(check_id) };
+
 /// Webhooks, which lie in no namespace either.
 pub(crate) static WEBHOOKS: Collection =
     Collection { segment: "webhooks", singular: "webhook", parent: None, ids: Ids::Text(check_id) };

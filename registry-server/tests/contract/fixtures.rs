@@ -190,6 +190,35 @@ fn steps() -> Vec<(&'static str, Json)> {
     steps
 }
 
+/// Who calls the methods of the cases: a member of the group that approves. What there is was made by others.
+pub(crate) const CALLER: &str = "users/ada";
+
+/// Asks for approvals of the only version of a model that needs them.
+fn approval(id: &str) -> Json {
+    json!({ "parent": "models/eyes", "version": "1", "stage": "STAGE_PRODUCTION", "approvalId": id })
+}
+
+fn named_approval(id: &str) -> Json {
+    json!({ "name": format!("models/eyes/approvals/{id}") })
+}
+
+/// What is done for the cases of approvals, and by whom.
+fn approval_steps() -> Vec<(Option<&'static str>, &'static str, Json)> {
+    let rule = json!({ "count": 1, "group": "groups/eyes" });
+    let policy = json!({ "stages": [{ "stage": "STAGE_PRODUCTION", "exclusive": true, "approvals": rule }] });
+    vec![
+        (None, "CreateGroup", json!({ "groupId": "eyes", "group": { "members": [CALLER] } })),
+        (None, "CreatePolicy", json!({ "policyId": "eyes", "policy": policy })),
+        (None, "CreateModel", json!({ "modelId": "eyes", "model": { "policy": "eyes" } })),
+        (None, "CreateVersion", json!({ "parent": "models/eyes", "finalize": true })),
+        (None, "RequestApproval", approval("a")),
+        (None, "RequestApproval", approval("b")),
+        (None, "RequestApproval", approval("approved")),
+        (Some(CALLER), "Approve", named_approval("approved")),
+        (Some(CALLER), "RequestApproval", approval("own")),
+    ]
+}
+
 /// A policy with gates that all versions pass.
 fn policy(id: &str) -> Json {
     let gates = json!([{ "name": "measured", "condition": "size(version.metrics) >= 0" }]);
@@ -221,6 +250,9 @@ pub(crate) async fn prepared_and_damaged() -> TestServer {
 async fn fill(server: TestServer) -> TestServer {
     for (method, request) in steps() {
         server.ok(method, request).await;
+    }
+    for (actor, method, request) in approval_steps() {
+        server.ok_by(actor, method, request).await;
     }
     server
 }
@@ -312,6 +344,11 @@ pub(crate) fn mutations() -> Vec<Case> {
         case("DeleteSubscription", named("subscriptions/b"), named("subscriptions/c")),
         case("ReportInstance", instance("a", "INSTANCE_STATE_SERVING"), instance("d", "INSTANCE_STATE_SERVING")),
         case("DeleteInstance", named("models/fraud/instances/a"), named("models/fraud/instances/b")),
+        case("RequestApproval", approval("new"), approval("newer")),
+        case("Approve", named_approval("a"), named_approval("b")),
+        case("Reject", named_approval("a"), named_approval("b")),
+        case("Withdraw", named_approval("own"), named_approval("b")),
+        case("CommitApproval", named_approval("approved"), named_approval("a")),
         case("CollectGarbage", json!({ "grace": "0s" }), json!({})),
         case("CreateWebhook", webhook("new"), webhook("newer")),
         case(
@@ -350,6 +387,7 @@ pub(crate) fn lists() -> Vec<Case> {
             under("models/fraud/versions/3/artifacts/a.bin"),
         ),
         case("ListInstances", under("models/fraud"), under("models/old")),
+        case("ListApprovals", under("models/eyes"), under("models/fraud")),
         case("ListEvents", under("models/old"), under("models/fraud")),
         case("SearchResources", json!({ "query": "contract" }), json!({ "query": "suite" })),
         case("ListPolicies", json!({}), json!({ "orderBy": "name desc" })),
@@ -369,6 +407,8 @@ pub(crate) fn lists() -> Vec<Case> {
 pub(crate) fn requests(method: &str) -> Vec<Json> {
     let cases = mutations().into_iter().chain(lists());
     let cases = cases.flat_map(|case| [(case.method, case.request), (case.method, case.other)]);
-    let all = steps().into_iter().chain(cases).filter(|(of, request)| *of == method && !request.is_null());
+    let approvals = approval_steps().into_iter().map(|(_, method, request)| (method, request));
+    let all =
+        steps().into_iter().chain(approvals).chain(cases).filter(|(of, request)| *of == method && !request.is_null());
     all.map(|(_, request)| request).collect()
 }

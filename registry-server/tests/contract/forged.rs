@@ -38,6 +38,7 @@ fn writers() -> Vec<(&'static str, Json, Json)> {
     let policy = json!({
         "transitions": [{ "fromStage": "STAGE_DEVELOPMENT", "toStage": "STAGE_PRODUCTION" }],
         "stages": [{ "stage": "STAGE_STAGING", "gates": [{ "name": "a", "condition": "true" }] }],
+        "aliases": [{ "alias": "champion", "approvals": { "count": 1, "group": "groups/spare" } }],
     });
     let version = json!({
         "sourceUri": "s3://forged", "baseVersions": ["namespaces/default/models/fraud/versions/1"],

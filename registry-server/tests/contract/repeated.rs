@@ -3,11 +3,10 @@
 use prost_reflect::{DynamicMessage, Value};
 use registry_proto::v1::ErrorReason::RequestIdReused;
 use tonic::Code;
-use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
 use crate::descriptors::{method, methods, request, set, takes};
-use crate::fixtures::{mutations, prepared_and_damaged};
+use crate::fixtures::{CALLER, mutations, prepared_and_damaged};
 use crate::server::{headers, refused, text};
 
 fn with(mut messages: Vec<DynamicMessage>, field: &str, value: Value) -> Vec<DynamicMessage> {
@@ -33,7 +32,7 @@ async fn what_is_only_checked_changes_nothing() {
         let method = method(case.method);
         if takes(&method, "validate_only") {
             let checked = with(request(&method, &case.request), "validate_only", Value::Bool(true));
-            let answer = server.call(&method, checked, MetadataMap::new()).await;
+            let answer = server.call(&method, checked, headers(Some(CALLER), None)).await;
             assert!(answer.is_ok(), "{}: {answer:?}", case.method);
             assert_eq!(server.head().await, head, "{}", case.method);
         }
@@ -59,23 +58,23 @@ async fn a_request_that_is_repeated_happens_once() {
         let id = Uuid::new_v4().to_string();
         let of = |json| request(&method, json);
         let named = |json| with(of(json), "request_id", text(&id));
-        let ada = || headers(Some("ada"), None);
+        let caller = || headers(Some(CALLER), None);
 
         let before = server.head().await;
-        let first = server.call(&method, named(&case.request), ada()).await;
+        let first = server.call(&method, named(&case.request), caller()).await;
         let first = first.unwrap_or_else(|status| panic!("{name}: {status:?}"));
         let head = server.head().await;
         assert_eq!(head, before + 1, "{name}");
 
-        let again = server.call(&method, named(&case.request), ada()).await.expect(name);
+        let again = server.call(&method, named(&case.request), caller()).await.expect(name);
         let first = without_secret(name, first);
         assert_eq!(again, first, "{name}");
-        let in_header = server.call(&method, of(&case.request), headers(Some("ada"), Some(&id))).await.expect(name);
+        let in_header = server.call(&method, of(&case.request), headers(Some(CALLER), Some(&id))).await.expect(name);
         assert_eq!(in_header, first, "{name}");
 
-        let other = server.call(&method, named(&case.other), ada()).await;
+        let other = server.call(&method, named(&case.other), caller()).await;
         refused(name, other, Code::InvalidArgument, &[RequestIdReused]);
-        let other = server.call(&method, of(&case.other), headers(Some("ada"), Some(&id))).await;
+        let other = server.call(&method, of(&case.other), headers(Some(CALLER), Some(&id))).await;
         refused(name, other, Code::InvalidArgument, &[RequestIdReused]);
         for actor in [None, Some("bob")] {
             let somebody_else = server.call(&method, named(&case.request), headers(actor, None)).await;

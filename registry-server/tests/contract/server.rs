@@ -121,9 +121,14 @@ impl TestServer {
 
     /// Calls a method with what the request is in JSON, and expects an answer.
     pub(crate) async fn ok(&self, name: &str, json: Json) -> DynamicMessage {
+        self.ok_by(None, name, json).await
+    }
+
+    /// The same, called by somebody.
+    pub(crate) async fn ok_by(&self, actor: Option<&str>, name: &str, json: Json) -> DynamicMessage {
         let method = descriptors::method(name);
         let request = descriptors::request(&method, &json);
-        let answers = self.call(&method, request, MetadataMap::new()).await;
+        let answers = self.call(&method, request, headers(actor, None)).await;
         let answers = answers.unwrap_or_else(|status| panic!("{name} of {json}: {status:?}"));
         answers.into_iter().next_back().expect("an answer")
     }

@@ -12,7 +12,9 @@ use super::Rules;
 use crate::error::{Violations, quoted};
 use crate::registry::stages::stage;
 use crate::registry::validate;
+use crate::rules::approvals::{COUNTS, TTLS};
 use crate::rules::gates::{Gate, Gates, Kind};
+use crate::rules::names::{GROUPS, check_alias};
 use crate::rules::stages::{Incumbent, Policy, StageRule};
 use crate::rules::windows::{Freeze, Window, minutes, zone};
 
@@ -67,18 +69,63 @@ pub(super) fn rules(policy: &pb::Policy, found: &mut Violations) -> Option<Rules
     for (i, rule) in policy.stages.iter().enumerate() {
         stages.push(known(rule.stage, format!("stages[{i}].stage")));
     }
-    let (mut rules, mut gates) = (Vec::new(), Vec::new());
+    let (mut rules, mut gates, mut approvals) = (Vec::new(), Vec::new(), Vec::new());
     for (i, (rule, stage)) in policy.stages.iter().zip(stages).enumerate() {
         found.within(format!("stages[{i}]"), |found| {
             let incumbent = incumbent("incumbent", rule.incumbent, found);
             gates.push(stage.zip(Some(gates_of(rule, found))));
+            if let Some(rule) = &rule.approvals {
+                found.within("approvals", |found| approval_rule(rule, found));
+                approvals.extend(stage.map(|stage| (stage, rule.clone())));
+            }
             rules.push(stage.map(|stage| StageRule { stage, exclusive: rule.exclusive, incumbent }));
         });
     }
+    let aliases = aliases(policy, found);
     let transitions: Option<Vec<_>> = transitions.into_iter().collect();
     let rules: Option<Vec<_>> = rules.into_iter().collect();
     let policy = Policy::new(&transitions?, &rules?).map_err(|error| found.invalid("", error)).ok()?;
-    Some(Rules { policy, gates: gates.into_iter().flatten().collect() })
+    Some(Rules { policy, gates: gates.into_iter().flatten().collect(), approvals, aliases })
+}
+
+/// The protected aliases.
+fn aliases(policy: &pb::Policy, found: &mut Violations) -> Vec<(String, pb::ApprovalRule)> {
+    if policy.aliases.len() > ENTRIES {
+        found.invalid("aliases", format!("has {} entries; at most {ENTRIES} are allowed", policy.aliases.len()));
+    }
+    let (mut names, mut rules) = (BTreeSet::new(), Vec::new());
+    for (i, protected) in policy.aliases.iter().enumerate() {
+        found.within(format!("aliases[{i}]"), |found| {
+            let pb::AliasRule { alias, approvals } = protected;
+            found.parsed("alias", check_alias(alias));
+            if !names.insert(alias) {
+                found.invalid("alias", format!("{} has more than one rule", quoted(alias)));
+            }
+            match approvals {
+                None => found.required("approvals"),
+                Some(rule) => {
+                    found.within("approvals", |found| approval_rule(rule, found));
+                    rules.push((alias.clone(), rule.clone()));
+                }
+            }
+        });
+    }
+    rules
+}
+
+fn approval_rule(rule: &pb::ApprovalRule, found: &mut Violations) {
+    if !COUNTS.contains(&rule.count) {
+        found.invalid("count", format!("must be {} to {}", COUNTS.start(), COUNTS.end()));
+    }
+    match rule.group.as_str() {
+        "" => found.required("group"),
+        group => drop(found.name("group", &GROUPS, group)),
+    }
+    if let Some(ttl) = &rule.ttl
+        && !TTLS.contains(&validate::duration(found, "ttl", ttl))
+    {
+        found.invalid("ttl", "must be 1 second to 365 days");
+    }
 }
 
 /// What a rule asks of those who enter its stage.

@@ -11,6 +11,7 @@ use registry_proto::v1 as pb;
 use super::told::unchanged;
 use super::{Transition, stage_number};
 use crate::error::{Error, FailedGate};
+use crate::registry::approvals::required;
 use crate::registry::models::ModelRow;
 use crate::registry::policies::{InForce, moment};
 use crate::registry::resource::Resource as _;
@@ -44,13 +45,26 @@ pub(super) async fn pass(
             verdict.overridden = verdict.blocks();
         }
     }
-    let promotable = may_enter(&verdicts);
-    if !promotable && !tx.only_checks() {
+    let passed = may_enter(&verdicts);
+    if !passed && !tx.only_checks() {
         let failed = verdicts.iter().filter(|verdict| verdict.blocks()).map(failed).collect();
         return Err(Error::GatesFailed { name: version.name.clone(), gates: failed });
     }
-    let verdicts = verdicts.into_iter().map(told).collect();
-    Ok(Some(pb::GateReport { policy: in_force.name.clone(), policy_revision: in_force.revision, promotable, verdicts }))
+    let approvals = in_force.approvals(transition.to);
+    let lacking = approvals.filter(|_| transition.approval.is_empty());
+    if let Some(rule) = lacking
+        && !tx.only_checks()
+    {
+        return Err(required(&version.name, &transition.to.to_string(), rule));
+    }
+    Ok(Some(pb::GateReport {
+        policy: in_force.name.clone(),
+        policy_revision: in_force.revision,
+        promotable: passed && lacking.is_none(),
+        verdicts: verdicts.into_iter().map(told).collect(),
+        approvals: approvals.cloned(),
+        approval: transition.approval.clone(),
+    }))
 }
 
 /// The event of gates that were overridden; `None` if none was.

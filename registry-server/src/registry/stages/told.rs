@@ -37,7 +37,9 @@ pub(super) fn unchanged(version: pb::Version, event: pb::Event) -> pb::Event {
 }
 
 /// Reads the results of transitions back from their events: each that is not a displacement begins a result.
-pub(super) fn moves(Committed { revision, events }: Committed) -> Result<Vec<pb::TransitionStageResponse>, Error> {
+pub(in crate::registry) fn moves(
+    Committed { revision, events }: Committed,
+) -> Result<Vec<pb::TransitionStageResponse>, Error> {
     let revision = revision.cast_signed();
     let mut moved: Vec<pb::TransitionStageResponse> = Vec::new();
     for mut event in events.into_iter().filter(|event| event.r#type != event_type::VERSION_GATES_OVERRIDDEN) {
