@@ -142,6 +142,7 @@ mod guide_to_following {}
 
 mod access;
 mod admin;
+mod approvals;
 mod artifacts;
 mod balance;
 mod builder;

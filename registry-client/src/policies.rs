@@ -73,6 +73,10 @@ setters!(CreatePolicyRequest {
     };
     /// Adds the rule of a stage: see [`rule`].
     stage(rule: impl Into<pb::StageRule>) |r| draft(r).stages.push(rule.into());
+    /// Protects an alias, without its `@`: it moves with approvals only. See [`approvals`].
+    protect(alias: impl Into<String>, approvals: pb::ApprovalRule) |r| {
+        draft(r).aliases.push(pb::AliasRule { alias: alias.into(), approvals: Some(approvals) });
+    };
 });
 
 setters!(ListPoliciesRequest {
@@ -109,6 +113,13 @@ pub(crate) fn named(name: impl Into<String>) -> String {
 /// The rule of a stage, to be filled.
 pub fn rule(stage: pb::Stage) -> Rule {
     Rule(pb::StageRule { stage: stage.into(), ..Default::default() })
+}
+
+/// So many members of a group have to approve: `groups/risk`, or only `risk`.
+pub fn approvals(count: i32, group: impl Into<String>) -> pb::ApprovalRule {
+    let group = group.into();
+    let group = if group.contains('/') { group } else { format!("groups/{group}") };
+    pb::ApprovalRule { count, group, ..Default::default() }
 }
 
 /// A condition that a version has to meet, in CEL: see [`pb::Gate::condition`].
@@ -173,6 +184,12 @@ impl Rule {
             end: end.into(),
             time_zone: time_zone.into(),
         });
+        self
+    }
+
+    /// A version enters with approvals only: see [`approvals`].
+    pub fn approvals(mut self, approvals: pb::ApprovalRule) -> Self {
+        self.0.approvals = Some(approvals);
         self
     }
 

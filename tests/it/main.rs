@@ -2,6 +2,7 @@
 
 mod access;
 mod aliases;
+mod approvals;
 mod artifacts;
 mod backup;
 mod bad_chunks;
