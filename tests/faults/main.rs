@@ -2,6 +2,7 @@
 //! as processes of their own.
 
 mod access;
+mod approvals;
 mod archive;
 mod asked;
 mod away;

@@ -182,6 +182,9 @@ pub(crate) enum Command {
     /// Make, show, list, change or delete the policies that say which versions may be promoted, and what they have to show.
     #[command(subcommand)]
     Policy(crate::policies::Policy),
+    /// Ask for approvals of a promotion or a move of an alias, give them, and do what was approved.
+    #[command(subcommand)]
+    Approval(crate::approvals::Approval),
     /// Show what the gates of a stage say of a version, with the values that they see: `gates fraud/versions/7 --stage staging`.
     Gates(crate::policies::Gates),
     /// Make, change, list, move or consume durable subscriptions: the registry remembers how far the consumer of each is.

@@ -75,7 +75,7 @@ impl Hinted {
     }
 
     /// The error, with the hint if it has this reason.
-    pub(crate) fn if_for(reason: pb::ErrorReason, error: Failure, hint: &'static str) -> Failure {
+    pub(crate) fn if_for(reason: pb::ErrorReason, error: Failure, hint: impl Into<Cow<'static, str>>) -> Failure {
         let is_for = error.downcast_ref::<Error>().and_then(Error::reason) == Some(reason);
         if is_for { Self::of(error, hint).into() } else { error }
     }

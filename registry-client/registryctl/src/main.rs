@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod approvals;
 mod args;
 mod artifacts;
 mod bench;
@@ -166,6 +167,7 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Upload(command) => artifacts::upload(context, command).await,
         Command::Download { name, output } => artifacts::download(context, name, output).await,
         Command::Namespace(command) => namespaces::namespace(context, command).await,
+        Command::Approval(command) => approvals::approval(context, command).await,
         Command::Policy(command) => policies::policy(context, command).await,
         Command::Gates(command) => policies::gates(context, command).await,
         Command::Subscription(command) => subscriptions::subscription(context, command).await,

@@ -10,7 +10,7 @@ use crate::output::{
     self, Column, Lines, brief, double, fields, first, last, minute, note, page_size, pairs, some, time,
 };
 use crate::values::{self, short};
-use crate::{Context, Failure, metadata};
+use crate::{Context, Failure, approvals, metadata};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Policy {
@@ -149,6 +149,10 @@ fn text(policy: &pb::Policy) -> Lines {
         .transitions
         .iter()
         .map(|legal| format!("{} -> {}", short::<pb::Stage>(legal.from_stage), short::<pb::Stage>(legal.to_stage)));
+    let aliases = policy.aliases.iter().map(|protected| {
+        let rule = protected.approvals.clone().unwrap_or_default();
+        format!("@{}: {}", protected.alias, needs(&rule))
+    });
     let rules = policy.stages.iter().flat_map(|rule| {
         let stage = short::<pb::Stage>(rule.stage);
         let asks: Vec<_> = asks(rule).map(|line| format!("  {line}")).collect();
@@ -160,12 +164,19 @@ fn text(policy: &pb::Policy) -> Lines {
         ("tags", pairs(&policy.tags)),
         ("transitions", some(transitions)),
         ("stages", rules.collect::<Vec<_>>().into()),
+        ("protected aliases", some(aliases)),
         ("creator", policy.creator.clone().into()),
         ("created", time(policy.create_time.as_ref()).into()),
         ("updated", time(policy.update_time.as_ref()).into()),
         ("revision", policy.revision.to_string().into()),
         ("etag", policy.etag.clone().into()),
     ])
+}
+
+/// Which approvals are needed.
+fn needs(rule: &pb::ApprovalRule) -> String {
+    let others = if rule.exclude_version_creator { ", not by whoever registered the version" } else { "" };
+    format!("approvals: {} of {}{others}", rule.count, rule.group)
 }
 
 /// How many versions a stage holds.
@@ -196,7 +207,8 @@ fn asks(rule: &pb::StageRule) -> impl Iterator<Item = String> {
         let (start, end) = (moment(freeze.start_time.as_ref()), moment(freeze.end_time.as_ref()));
         format!("frozen {start} to {end}: {}", freeze.reason)
     });
-    gates.chain(types).chain(signature).chain(soak).chain(windows).chain(freezes)
+    let approvals = rule.approvals.as_ref().map(needs);
+    gates.chain(types).chain(signature).chain(soak).chain(windows).chain(freezes).chain(approvals)
 }
 
 pub(crate) async fn gates(context: &Context, command: Gates) -> Result<(), Failure> {
@@ -212,7 +224,11 @@ pub(crate) async fn check(context: &Context, request: pb::TransitionStageRequest
     match report {
         Some(report) if !report.promotable => {
             let failed: Vec<_> = report.verdicts.iter().filter(|verdict| blocks(verdict)).map(|v| &*v.gate).collect();
-            Err(KeptOut(format!("{name} would not get into {stage}: {}", failed.join(", "))).into())
+            let mut why = failed.join(", ");
+            if let (true, Some(rule)) = (why.is_empty(), &report.approvals) {
+                why = format!("it needs approvals, {} of {}", rule.count, rule.group);
+            }
+            Err(KeptOut(format!("{name} would not get into {stage}: {why}")).into())
         }
         _ => Ok(()),
     }
@@ -220,13 +236,14 @@ pub(crate) async fn check(context: &Context, request: pb::TransitionStageRequest
 
 /// Prints all that gates say if they are why a promotion failed. The error that a call ends with has only what fits into it.
 pub(crate) async fn explain(context: &Context, request: pb::TransitionStageRequest, error: Error) -> Failure {
+    let (name, to) = (request.name.clone(), format!("--stage {}", short::<pb::Stage>(request.stage)));
     if !error.failed_gates().is_empty()
         && context.out.is_text()
         && let Err(failed) = ask(context, request).await
     {
         note(&format!("what the gates say can't be shown: {failed}"));
     }
-    error.into()
+    approvals::hinted(error, &name, &to)
 }
 
 /// Asks the gates, and prints their verdicts as a table.
@@ -261,7 +278,8 @@ async fn ask(context: &Context, request: pb::TransitionStageRequest) -> Result<O
     if context.out.is_text() {
         let policy = format!("{} at revision {}", brief(&report.policy), report.policy_revision);
         let may = if report.promotable { "may enter" } else { "is kept out" };
-        context.out.line(&format!("by {policy}, the version {may}"))?;
+        let needs = report.approvals.as_ref().map(|rule| format!(", and needs {}", needs(rule))).unwrap_or_default();
+        context.out.line(&format!("by {policy}, the version {may}{needs}"))?;
     }
     Ok(Some(report))
 }

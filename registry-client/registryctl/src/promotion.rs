@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::args::{Alias, Promote, Rollback};
 use crate::output::{Column, brief, last};
 use crate::values::short;
-use crate::{Context, Failure, policies, rollout};
+use crate::{Context, Failure, approvals, policies, rollout};
 
 pub(crate) async fn promote(context: &Context, command: Promote) -> Result<(), Failure> {
     let request = pb::TransitionStageRequest {
@@ -94,7 +94,13 @@ fn text(version: Option<&pb::Version>, displaced: &[pb::Version], revision: i64)
 pub(crate) async fn alias(context: &Context, command: Alias) -> Result<(), Failure> {
     match command {
         Alias::Set { model, alias, version, arrival, if_match } => {
-            let model = context.client.set_alias(model, &alias, version).etag(if_match.into_etag()).await?;
+            let of = match version.as_bytes() {
+                [b'@', ..] => format!("{model}{version}"),
+                _ if version.contains('/') => version.clone(),
+                _ => format!("{model}/versions/{version}"),
+            };
+            let set = context.client.set_alias(model, &alias, version).etag(if_match.into_etag()).await;
+            let model = set.map_err(|error| approvals::hinted(error, &of, &format!("--alias {alias}")))?;
             let version = model.aliases.get(&alias).cloned().unwrap_or_default();
             context.out.message("Model", &model, |model| {
                 format!("{}@{alias} is version {}", brief(&model.name), last(&version))

@@ -39,6 +39,7 @@ named!(
     PlaceType: "PLACE_TYPE_",
     ConsumptionState: "CONSUMPTION_STATE_",
     InstanceState: "INSTANCE_STATE_",
+    ApprovalState: "APPROVAL_STATE_",
     WebhookSigning: "WEBHOOK_SIGNING_",
 );
 

@@ -4,6 +4,7 @@ use clap::Args as Arguments;
 
 use super::{Alias, Args, Command, List};
 use crate::access::{Access, Binding, Can, Group, Role, Token};
+use crate::approvals::Approval;
 use crate::namespaces::Namespace;
 use crate::output::Format;
 use crate::policies::Policy;
@@ -42,7 +43,9 @@ impl Args {
                 | Access::Role(Role::Get { shape, .. })
                 | Access::Group(Group::Get { shape, .. }),
             ) => Some(*shape),
-            Command::Policy(Policy::Show { shape, .. }) => Some(*shape),
+            Command::Policy(Policy::Show { shape, .. }) | Command::Approval(Approval::Show { shape, .. }) => {
+                Some(*shape)
+            }
             Command::Webhook(
                 Webhook::Create { shape, .. }
                 | Webhook::Get { shape, .. }
@@ -76,6 +79,7 @@ impl Args {
             Command::Gates(command) => Some(command.table),
             Command::Usage { table }
             | Command::Policy(Policy::List { table, .. })
+            | Command::Approval(Approval::List { table, .. })
             | Command::Namespace(Namespace::List { table, .. })
             | Command::Webhook(Webhook::List { table, .. } | Webhook::Log { table, .. })
             | Command::Access(
