@@ -266,7 +266,7 @@ async fn ask(context: &Context, request: pb::TransitionStageRequest) -> Result<O
         Column::from("saw").stays().if_any(),
         Column::prose("says").if_any(),
     ];
-    context.out.rows("GateVerdict", &report.verdicts, &columns, |verdict| {
+    let row = |verdict: &pb::GateVerdict| {
         let says = [&verdict.message, &verdict.detail].into_iter().filter(|text| !text.is_empty()).cloned();
         vec![
             verdict.gate.clone(),
@@ -274,12 +274,19 @@ async fn ask(context: &Context, request: pb::TransitionStageRequest) -> Result<O
             verdict.readings.iter().map(saw).collect::<Vec<_>>().join(", "),
             says.collect::<Vec<_>>().join(": "),
         ]
-    })?;
+    };
+    if !(context.out.is_text() && report.verdicts.is_empty()) {
+        context.out.rows("GateVerdict", &report.verdicts, &columns, row)?;
+    }
     if context.out.is_text() {
         let policy = format!("{} at revision {}", brief(&report.policy), report.policy_revision);
-        let may = if report.promotable { "may enter" } else { "is kept out" };
-        let needs = report.approvals.as_ref().map(|rule| format!(", and needs {}", needs(rule))).unwrap_or_default();
-        context.out.line(&format!("by {policy}, the version {may}{needs}"))?;
+        let may = match (report.verdicts.iter().any(blocks), &report.approvals) {
+            (true, None) => "is kept out".to_owned(),
+            (true, Some(rule)) => format!("is kept out, and needs {}", needs(rule)),
+            (false, None) => "may enter".to_owned(),
+            (false, Some(rule)) => format!("may enter with {}", needs(rule)),
+        };
+        context.out.line(&format!("by {policy}, the version {may}"))?;
     }
     Ok(Some(report))
 }
