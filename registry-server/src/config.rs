@@ -21,6 +21,7 @@ use crate::encryption::master::{KeyError, MasterKeys};
 use crate::rules::quota::Limits;
 use crate::settings::Secret;
 pub use crate::settings::{Listen, Memory, Network, Period, Size, StoreChoice};
+use crate::tls::Files;
 
 const HOUR: u64 = 60 * 60;
 
@@ -30,6 +31,12 @@ const HOUR: u64 = 60 * 60;
 pub struct Config {
     /// Where to listen.
     pub listen: Listen,
+    /// The server's certificate, in PEM: with it, connections are TLS.
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key.
+    pub tls_key: Option<PathBuf>,
+    /// Authorities, in PEM: a client needs a certificate of one of them.
+    pub tls_client_ca: Option<PathBuf>,
     /// The folder of the embedded store and of the artifacts.
     pub storage_path: PathBuf,
     /// Where the records are.
@@ -107,6 +114,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 50051)).into(),
+            tls_cert: None,
+            tls_key: None,
+            tls_client_ca: None,
             storage_path: PathBuf::from("./registry-data"),
             store: StoreChoice::Sled,
             store_connections: 16,
@@ -167,6 +177,12 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// The files of TLS, if connections are to be TLS.
+    pub(crate) fn tls_files(&self) -> Option<Files> {
+        let (certificate, key) = (self.tls_cert.clone()?, self.tls_key.clone()?);
+        Some(Files { certificate, key, client_ca: self.tls_client_ca.clone() })
+    }
+
     /// The place of the artifacts' bytes.
     pub(crate) fn artifacts_place(&self) -> String {
         let in_storage_path = || self.storage_path.join("artifacts").display().to_string();

@@ -6,12 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures::{Stream, stream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt as _};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::Connected;
+
+use crate::tls::Current;
 
 /// How many bytes the first words of a connection have: what every HTTP/2 client sends before anything else.
 const GREETING: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
@@ -42,9 +50,59 @@ impl Limits {
     }
 }
 
-/// The connections that come to a listener. One too many is closed at once: its client may go to another server.
-pub(crate) fn accept(listener: TcpListener, limits: Limits) -> impl Stream<Item = io::Result<Connection<TcpStream>>> {
-    let places = Arc::new(Semaphore::new(limits.most.min(Semaphore::MAX_PERMITS)));
+/// What a connection is read from and written to.
+pub(crate) type Socket = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// The connections that come to a listener, with TLS if there is any. One too many is closed at once: its client may go to another server.
+pub(crate) fn accept(
+    listener: TcpListener,
+    limits: Limits,
+    tls: Option<Current>,
+) -> BoxStream<'static, io::Result<Connection<Socket>>> {
+    let arrivals = arrivals(listener, limits.most);
+    match tls {
+        None => {
+            let plain = move |(stream, place)| Ok(Connection::new(Either::Left(stream), limits, Some(place)));
+            arrivals.map(plain).boxed()
+        }
+        Some(tls) => {
+            // In tasks, because they compute. Each has a place, so that there are no more of them than connections.
+            let begin = move |(stream, place)| {
+                let config = Arc::clone(&tls.borrow());
+                AbortOnDropHandle::new(tokio::spawn(secure(stream, place, config, limits)))
+            };
+            let secured = arrivals.map(begin).buffer_unordered(limits.most.max(1));
+            secured.filter_map(|secured| std::future::ready(secured.ok().flatten().map(Ok))).boxed()
+        }
+    }
+}
+
+/// The handshake of TLS. `None` if the client does not do its part, or not in time. One that is refused is told why.
+async fn secure(
+    stream: TcpStream,
+    place: OwnedSemaphorePermit,
+    config: Arc<ServerConfig>,
+    limits: Limits,
+) -> Option<Connection<Socket>> {
+    let client = stream.peer_addr().ok();
+    match timeout(limits.handshake, TlsAcceptor::from(config).accept(stream).into_fallible()).await {
+        Ok(Ok(stream)) => Some(Connection::new(Either::Right(Box::new(stream)), limits, Some(place))),
+        Ok(Err((error, stream))) => {
+            tracing::debug!(?client, %error, "a connection has no TLS");
+            // By an alert, which is sent already, and which it loses if it is still sending. If it is gone, it needs none.
+            let _ = Connection::new(stream, limits, Some(place)).shutdown().await;
+            None
+        }
+        Err(_) => {
+            tracing::debug!(?client, "a connection took too long for TLS");
+            None
+        }
+    }
+}
+
+/// What comes to a listener, each with its place.
+fn arrivals(listener: TcpListener, most: usize) -> impl Stream<Item = (TcpStream, OwnedSemaphorePermit)> + Send {
+    let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
     stream::unfold((listener, false), move |(listener, mut was_full)| {
         let places = Arc::clone(&places);
         async move {
@@ -59,16 +117,13 @@ pub(crate) fn accept(listener: TcpListener, limits: Limits) -> impl Stream<Item 
                 };
                 let place = Arc::clone(&places).try_acquire_owned().ok();
                 if place.is_none() && !was_full {
-                    tracing::warn!(
-                        most = limits.most,
-                        "there are as many connections as there may be; others are closed"
-                    );
+                    tracing::warn!(most, "there are as many connections as there may be; others are closed");
                 }
                 was_full = place.is_none();
                 if let Some(place) = place {
                     // Without it small answers wait for the caller's next packet. It only fails on one that is gone already.
                     let _ = stream.set_nodelay(true);
-                    return Some((Ok(Connection::new(stream, limits, Some(place))), (listener, was_full)));
+                    return Some(((stream, place), (listener, was_full)));
                 }
             }
         }
@@ -230,8 +285,7 @@ impl Drop for Open {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-    use tokio::time::timeout;
+    use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
 
     use super::*;
 
@@ -296,10 +350,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_too_many_is_closed_and_makes_way_for_another_one() {
-        use futures::StreamExt as _;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut accepted = Box::pin(accept(listener, LIMITS));
+        let mut accepted = accept(listener, LIMITS, None);
         let _first = TcpStream::connect(address).await.unwrap();
         let served = accepted.next().await.unwrap().unwrap();
         let mut second = TcpStream::connect(address).await.unwrap();

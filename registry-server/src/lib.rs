@@ -28,5 +28,6 @@ mod status;
 pub mod store;
 pub mod stored;
 pub mod stores;
+pub mod tls;
 mod vital;
 mod webhooks;

@@ -30,6 +30,7 @@ use crate::registry::Registry;
 use crate::registry::instances::expiry::expire_instances;
 use crate::registry::watch::Watching;
 use crate::stores::{ServeError, Stores};
+use crate::tls::Tls;
 use crate::vital::Tasks;
 use crate::webhooks::Webhooks;
 
@@ -58,6 +59,7 @@ const OWNING: &str = "ownership of the artifacts";
 const ACCESS: &str = "who may do what";
 const EXPIRING: &str = "removal of instances that are gone";
 const SENDING: &str = "webhooks";
+const CERTIFICATES: &str = "certificates";
 
 /// A server with its stores open, ready to serve.
 pub struct Server {
@@ -67,6 +69,7 @@ pub struct Server {
     registry: Registry,
     shipper: Option<Shipper>,
     webhooks: Webhooks,
+    tls: Option<Tls>,
 }
 
 impl Server {
@@ -75,6 +78,11 @@ impl Server {
     /// # Errors
     /// If they can't be used, or the archive can't.
     pub async fn open(config: Config) -> Result<Self, ServeError> {
+        // Before a store is made, which would be left behind.
+        let tls = match config.tls_files() {
+            Some(files) => Some(Tls::open(files).await?),
+            None => None,
+        };
         let stores = Stores::open(&config).await?;
         if !stores.store.whole().await? {
             return Err(ServeError::Unfinished);
@@ -112,7 +120,7 @@ impl Server {
             StoreChoice::Postgres(_) => Uuid::new_v4(),
         };
         let webhooks = Webhooks::new(&networks, me)?;
-        Ok(Self { config, about, stores, registry, shipper, webhooks })
+        Ok(Self { config, about, stores, registry, shipper, webhooks, tls })
     }
 
     /// Logs what this server is, and the address at which it listens.
@@ -132,7 +140,8 @@ impl Server {
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Config { max_connections: most, connection_idle: idle, .. } = &self.config;
         let limits = Limits { most: *most, handshake: HANDSHAKE, idle: idle.0 };
-        self.serve_on(connections::accept(listener, limits.within_open_files()), stop).await
+        let tls = self.tls.as_ref().map(Tls::current);
+        self.serve_on(connections::accept(listener, limits.within_open_files(), tls), stop).await
     }
 
     /// The same on connections that something else makes, such as pipes inside a process. Limits of connections are its own.
@@ -147,7 +156,7 @@ impl Server {
     where
         IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     {
-        let Self { config, about, stores, registry, shipper, webhooks } = self;
+        let Self { config, about, stores, registry, shipper, webhooks, tls } = self;
         let (drain, draining) = watch::channel(false);
         let (give_up, ending) = watch::channel(false);
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -165,6 +174,9 @@ impl Server {
             tasks.spawn(ACCESS, guard.keep(draining.clone()));
         }
         tasks.spawn(EXPIRING, expire_instances(registry.clone(), draining.clone()));
+        if let Some(tls) = tls {
+            tasks.spawn(CERTIFICATES, tls.keep(draining.clone()));
+        }
         let (served, serving_ended) = watch::channel(false);
         if let Some(shipper) = shipper {
             tasks.spawn(ARCHIVE, shipper.run(config.archive_every.0, serving_ended));

@@ -17,6 +17,7 @@ use crate::registry::kinds::LAYOUT;
 use crate::store::postgres::{PostgresOptions, PostgresStore};
 use crate::store::sled::SledStore;
 use crate::store::{Revision, Store, StoreError};
+use crate::tls::TlsError;
 
 /// How long a database may take to be connected to.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -63,6 +64,9 @@ pub enum ServeError {
     /// What is to be the first token is none.
     #[error("{0} has no token: remove it, and one is made")]
     NoToken(String),
+    /// The files of TLS can't be used.
+    #[error(transparent)]
+    Certificates(#[from] TlsError),
     /// There is no TLS to send webhooks with.
     #[error("webhooks can't be sent: {0}")]
     Tls(#[from] rustls::Error),

@@ -57,6 +57,15 @@ struct Network {
     /// Where to listen: HOST:PORT; port 0 picks a free one, :PORT is every interface
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<Listen>,
+    /// The server's certificate in PEM, behind it those between it and its authority: connections are TLS. It is read again when it changes
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert, in PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Authorities of clients, in PEM: only clients with a certificate of theirs are served
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Args, Serialize)]

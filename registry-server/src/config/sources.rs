@@ -137,6 +137,16 @@ impl Settings {
             let problem = "needs an archive, which has what is dropped from the log".to_owned();
             return Err(ConfigError::Value { origin: whence("log_keep", &origins), problem });
         }
+        for (key, is_given, needed, is_there) in [
+            ("tls_cert", config.tls_cert.is_some(), "tls_key", config.tls_key.is_some()),
+            ("tls_key", config.tls_key.is_some(), "tls_cert", config.tls_cert.is_some()),
+            ("tls_client_ca", config.tls_client_ca.is_some(), "tls_cert", config.tls_cert.is_some()),
+        ] {
+            if is_given && !is_there {
+                let problem = format!("needs {needed} as well: TLS has both a certificate and its key");
+                return Err(ConfigError::Value { origin: whence(key, &origins), problem });
+            }
+        }
         let Environment { unknown, of_services, .. } = environment;
         Ok(Self { config, origins, unknown, of_services, file })
     }

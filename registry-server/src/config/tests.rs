@@ -78,6 +78,9 @@ fn the_error_says_where_it_is_and_what_can_be_written_there() {
             "MODEL_REGISTRY_WEBHOOK_ALLOW: \"x\" is no network: expected ADDRESS/BITS",
         ),
         (("LOG_KEEP", "90days"), "MODEL_REGISTRY_LOG_KEEP: needs an archive"),
+        (("TLS_CERT", "cert.pem"), "MODEL_REGISTRY_TLS_CERT: needs tls_key"),
+        (("TLS_KEY", "key.pem"), "MODEL_REGISTRY_TLS_KEY: needs tls_cert"),
+        (("TLS_CLIENT_CA", "ca.pem"), "MODEL_REGISTRY_TLS_CLIENT_CA: needs tls_cert"),
         (("STORE", "mysql://host/r"), "MODEL_REGISTRY_STORE: mysql://host/r: expected `sled` or postgres://"),
     ] {
         let found = load(&[], &[variables]).unwrap_err();
@@ -179,6 +182,9 @@ fn limits_are_exact() {
 /// Settings of which none is the default.
 const ALL: &str = r#"
 listen = "[::1]:1"
+tls_cert = "cert.pem"
+tls_key = "key.pem"
+tls_client_ca = "clients.pem"
 storage_path = "a \"path\" # with\tall"
 store = "postgres://db/registry?sslmode=require"
 store_connections = 1
