@@ -1,6 +1,8 @@
 //! How a client is made: its servers, and everything that does not have to be as it comes.
 
 mod resilience;
+#[cfg_attr(not(feature = "tls"), path = "builder/without_tls.rs")]
+mod tls;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,21 +10,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper_util::client::legacy::connect::HttpConnector;
 use registry_common::shown;
 use registry_proto::{ACTOR_BIN_HEADER, ACTOR_HEADER};
 use tonic::body::Body;
 use tonic::codegen::http::Uri;
-use tonic::codegen::http::uri::{InvalidUri, Scheme};
+use tonic::codegen::http::uri::InvalidUri;
 use tonic::codegen::{Body as HttpBody, Service, StdError, http};
 use tonic::metadata::{Ascii, AsciiMetadataKey, MetadataMap, MetadataValue};
 use tonic::service::{Interceptor, InterceptorLayer};
-#[cfg(feature = "tls")]
-use tonic::transport::ClientTlsConfig;
 use tonic::transport::Endpoint;
 use tower::Layer;
 
+use self::tls::Means;
 use crate::client::Shared;
-use crate::endpoint::{problem_of, url};
+use crate::endpoint::{is_https, problem_of, url};
+use crate::line::Plain;
 use crate::pool::Pool;
 use crate::resilience::{Budget, HedgeLayer, TokenLayer};
 use crate::transport::{Address, Layers, Origin, Transport};
@@ -49,7 +52,7 @@ pub struct Builder {
     headers: Vec<(String, String)>,
     actor: Option<String>,
     #[cfg(feature = "tls")]
-    tls: Option<ClientTlsConfig>,
+    tls: tls::Options,
     connections: usize,
     connect_timeout: Duration,
     timeout: Option<Duration>,
@@ -112,7 +115,7 @@ impl Builder {
             headers: Vec::new(),
             actor: None,
             #[cfg(feature = "tls")]
-            tls: None,
+            tls: tls::Options::default(),
             connections: 2,
             connect_timeout: Duration::from_secs(5),
             timeout: None,
@@ -214,14 +217,6 @@ impl Builder {
         self
     }
 
-    /// How servers at `https://` are recognised, and this client to them. Without it, the roots of the system and Mozilla's count.
-    /// With it, an endpoint that begins with `http://` is refused.
-    #[cfg(feature = "tls")]
-    pub fn tls(mut self, tls: ClientTlsConfig) -> Self {
-        self.tls = Some(tls);
-        self
-    }
-
     /// How many connections to each server the calls are spread over; 2 unless set. More help from some 25,000 calls a second on, and with
     /// several large transfers at a time.
     pub fn connections(mut self, connections: usize) -> Self {
@@ -303,6 +298,7 @@ impl Builder {
             1 => "the service".to_owned(),
             _ => format!("service {}", place + 1),
         };
+        let mut means = None;
         let services = self.services.iter().enumerate();
         let mut addresses: Vec<_> =
             services.map(|(place, service)| address(&name(place), Origin::Service(service.clone()))).collect();
@@ -311,12 +307,15 @@ impl Builder {
                 let url = url(name);
                 // A server that is named twice gets no double share.
                 if !addresses.iter().any(|known| known.name == url) {
-                    let endpoint = self.endpoint_at(&url).map_err(|problem| {
+                    if is_https(&url) && means.is_none() {
+                        means = Some(Means::of(self)?);
+                    }
+                    let origin = self.origin_at(&url, means.as_ref()).map_err(|problem| {
                         // A password may have a comma, so that only a part of it is in the name.
                         let value = shown::url(if list.contains('@') { list } else { name });
                         Error::InvalidOption { option: "endpoint", value, problem }
                     })?;
-                    addresses.push(address(&url, Origin::Endpoint(Box::new(endpoint))));
+                    addresses.push(address(&url, origin));
                 }
             }
         }
@@ -327,20 +326,36 @@ impl Builder {
         Ok(addresses)
     }
 
-    /// The endpoint of that name, or what is wrong with it.
-    fn endpoint_at(&self, name: &str) -> Result<Endpoint, String> {
+    /// The way to the server of that name, or what is wrong with it.
+    fn origin_at(&self, name: &str, means: Option<&Means>) -> Result<Origin, String> {
         // A socket of this machine, which is not in the language of URLs.
-        let endpoint = if name.starts_with("unix:") {
-            Endpoint::from_shared(name.to_owned()).map_err(|error| error.to_string())?
-        } else {
-            let uri: Uri = name.parse().map_err(|error: InvalidUri| error.to_string())?;
-            if let Some(problem) = problem_of(name, &uri) {
-                return Err(problem);
-            }
-            let is_https = uri.scheme() == Some(&Scheme::HTTPS);
-            self.secured(Endpoint::from(uri), is_https)?
-        };
-        Ok(endpoint
+        if name.starts_with("unix:") {
+            let endpoint = Endpoint::from_shared(name.to_owned()).map_err(|error| error.to_string())?;
+            return Ok(Origin::Endpoint(Box::new(self.set(endpoint))));
+        }
+        let uri: Uri = name.parse().map_err(|error: InvalidUri| error.to_string())?;
+        if let Some(problem) = problem_of(name, &uri) {
+            return Err(problem);
+        }
+        match means {
+            Some(means) if is_https(name) => means.origin(uri, self),
+            _ if Means::are_set(self) => Err("TLS is configured, and needs https".to_owned()),
+            _ => Ok(Origin::Plain(Box::new(self.set(Endpoint::from(uri))), Box::new(Plain::new(self.tcp())))),
+        }
+    }
+
+    /// What connects to a server.
+    fn tcp(&self) -> HttpConnector {
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(KEEP_ALIVE_INTERVAL));
+        // Of which each of a host's addresses gets a part.
+        tcp.set_connect_timeout(Some(self.connect_timeout));
+        tcp
+    }
+
+    fn set(&self, endpoint: Endpoint) -> Endpoint {
+        endpoint
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)
             .tcp_keepalive(Some(KEEP_ALIVE_INTERVAL))
@@ -348,26 +363,7 @@ impl Builder {
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .max_frame_size(FRAME_BYTES)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
-    }
-
-    #[cfg(feature = "tls")]
-    fn secured(&self, endpoint: Endpoint, is_https: bool) -> Result<Endpoint, String> {
-        match &self.tls {
-            Some(_) if !is_https => Err("TLS is configured, and needs https".to_owned()),
-            _ if !is_https => Ok(endpoint),
-            tls => {
-                let tls = tls.clone().unwrap_or_else(|| ClientTlsConfig::new().with_enabled_roots());
-                endpoint.tls_config(tls).map_err(|error| crate::error::causes(&error))
-            }
-        }
-    }
-
-    #[cfg(not(feature = "tls"))]
-    #[expect(clippy::unused_self, reason = "the feature `tls` needs it")]
-    fn secured(&self, endpoint: Endpoint, is_https: bool) -> Result<Endpoint, String> {
-        let missing = || "https needs the feature `tls` of the crate registry-client".to_owned();
-        if is_https { Err(missing()) } else { Ok(endpoint) }
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
     }
 
     fn build(self, pool: Pool) -> Result<RegistryClient, Error> {

@@ -16,6 +16,11 @@ pub(crate) fn url(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Whether an endpoint is of `https`.
+pub(crate) fn is_https(url: &str) -> bool {
+    url.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("https"))
+}
+
 /// What is wrong with an endpoint. Whatever of it would not be used is refused: it was written for a purpose.
 pub(crate) fn problem_of(text: &str, uri: &Uri) -> Option<String> {
     let unused = |part: &str| Some(format!("has {part}, which would not be used"));
@@ -50,7 +55,9 @@ mod tests {
             ["localhost", "http://localhost:50051", "https://[::1]:1", "unix:/run/1", "localhost:http", ":50051", ""]
         {
             assert_eq!(url(text), text);
+            assert_eq!(is_https(text), text == "https://[::1]:1", "{text}");
         }
+        assert!(is_https("HTTPS://Registry"));
     }
 
     #[test]

@@ -160,6 +160,7 @@ mod follow;
 mod instances;
 mod items;
 mod lifecycle;
+mod line;
 mod models;
 mod names;
 mod namespaces;
@@ -183,6 +184,8 @@ mod search;
 mod selection;
 mod stamp;
 mod subscriptions;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 mod verify_folder;
 mod versions;

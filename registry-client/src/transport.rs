@@ -18,7 +18,10 @@ use tonic_prost::ProstCodec;
 use tower::util::{BoxCloneSyncService, ServiceExt};
 
 use crate::Error;
+use crate::line::{Plain, Trouble};
 use crate::resilience::{Carry, Layered};
+#[cfg(feature = "tls")]
+use crate::tls::Secured;
 
 /// The largest message that is taken: a page of a thousand versions with all that is known of them fits.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
@@ -29,6 +32,7 @@ pub struct Transport {
     way: Way,
     /// The server's name, for people.
     endpoint: Arc<str>,
+    trouble: Trouble,
 }
 
 #[derive(Debug, Clone)]
@@ -53,18 +57,18 @@ impl Transport {
 
     /// The same way with a layer around it.
     pub(crate) fn with(self, layer: impl Carry) -> Self {
-        let endpoint = Arc::clone(&self.endpoint);
-        Self { endpoint, ..Self::of(Layered::around(layer, self)) }
+        let (endpoint, trouble) = (Arc::clone(&self.endpoint), self.trouble.clone());
+        Self { endpoint, trouble, ..Self::of(Layered::around(layer, self)) }
     }
 
-    fn named(self, endpoint: &str) -> Self {
-        Self { endpoint: endpoint.into(), ..self }
+    fn named(self, endpoint: &str, trouble: Trouble) -> Self {
+        Self { endpoint: endpoint.into(), trouble, ..self }
     }
 }
 
 impl From<Way> for Transport {
     fn from(way: Way) -> Self {
-        Self { way, endpoint: Arc::default() }
+        Self { way, endpoint: Arc::default(), trouble: Trouble::default() }
     }
 }
 
@@ -122,7 +126,22 @@ impl fmt::Debug for Layers {
 #[derive(Debug, Clone)]
 pub(crate) enum Origin {
     Endpoint(Box<Endpoint>),
+    /// One whose connections are not made by tonic.
+    Plain(Box<Endpoint>, Box<Plain>),
+    #[cfg(feature = "tls")]
+    Secured(Box<Endpoint>, Box<Secured>),
     Service(Transport),
+}
+
+impl Origin {
+    fn trouble(&self) -> Trouble {
+        match self {
+            Self::Endpoint(_) | Self::Service(_) => Trouble::default(),
+            Self::Plain(_, dial) => dial.trouble.clone(),
+            #[cfg(feature = "tls")]
+            Self::Secured(_, dial) => dial.trouble.clone(),
+        }
+    }
 }
 
 /// A server, and the way to it.
@@ -139,18 +158,24 @@ impl Address {
     pub(crate) fn connect_lazy(&self) -> Transport {
         let transport = self.layers.around(match &self.origin {
             Origin::Endpoint(endpoint) => endpoint.connect_lazy().into(),
+            Origin::Plain(endpoint, dial) => endpoint.connect_with_connector_lazy((**dial).clone()).into(),
+            #[cfg(feature = "tls")]
+            Origin::Secured(endpoint, dial) => endpoint.connect_with_connector_lazy((**dial).clone()).into(),
             Origin::Service(service) => service.clone(),
         });
-        transport.named(&self.name)
+        transport.named(&self.name, self.origin.trouble())
     }
 
     /// A way that is there. A service is taken to be.
     pub(crate) async fn connect(&self) -> Result<Transport, tonic::transport::Error> {
         let transport = self.layers.around(match &self.origin {
             Origin::Endpoint(endpoint) => endpoint.connect().await?.into(),
+            Origin::Plain(endpoint, dial) => endpoint.connect_with_connector((**dial).clone()).await?.into(),
+            #[cfg(feature = "tls")]
+            Origin::Secured(endpoint, dial) => endpoint.connect_with_connector((**dial).clone()).await?.into(),
             Origin::Service(service) => service.clone(),
         });
-        Ok(transport.named(&self.name))
+        Ok(transport.named(&self.name, self.origin.trouble()))
     }
 }
 
@@ -188,13 +213,19 @@ async fn calling<T>(
     transport: Transport,
     call: impl AsyncFnOnce(Grpc<Transport>) -> Result<T, Status>,
 ) -> Result<T, Error> {
-    let endpoint = Arc::clone(&transport.endpoint);
+    let (endpoint, trouble) = (Arc::clone(&transport.endpoint), transport.trouble.clone());
     let mut grpc = Grpc::new(transport).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let answer = match grpc.ready().await {
         Ok(()) => call(grpc).await,
         Err(error) => Err(Status::from_error(error)),
     };
-    answer.map_err(|status| Error::at(&endpoint, status))
+    answer.map_err(|status| match (Error::at(&endpoint, status), trouble.problem()) {
+        (Error::Transport(mut broken), Some(problem)) => {
+            broken.problem = problem;
+            Error::Transport(broken)
+        }
+        (error, _) => error,
+    })
 }
 
 fn path<Q: rpc::Request>() -> PathAndQuery {
