@@ -63,6 +63,8 @@ pub(crate) struct Args {
     /// A file with the token to call with, read again when it changes [env: MODEL_REGISTRY_TOKEN, the token itself]
     #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     pub(crate) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) tls: Tls,
     /// Print JSON instead of text, errors as well: the contract's messages in protobuf's JSON form; one a line where there are several.
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
@@ -70,6 +72,21 @@ pub(crate) struct Args {
     pub(crate) patience: Patience,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// How servers at https:// are recognised, and registryctl to them.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Tls {
+    /// Authorities in PEM: servers at https:// need a certificate of theirs [env: MODEL_REGISTRY_CA_FILE] [default: the system's and
+    /// Mozilla's]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The certificate to show to servers at https://, in PEM [env: MODEL_REGISTRY_CLIENT_CERT]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// Its private key, in PEM [env: MODEL_REGISTRY_CLIENT_KEY]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    pub(crate) client_key: Option<PathBuf>,
 }
 
 /// The heading in the help of the options that every command takes.

@@ -55,7 +55,7 @@ use registry_client::RegistryClient;
 
 use self::args::{Args, Command, Events, Status, Verify, Watch};
 use self::output::{Format, Output, note};
-use self::settings::Token;
+use self::settings::Trust;
 
 /// Why a command failed.
 type Failure = Box<dyn std::error::Error>;
@@ -117,16 +117,16 @@ async fn run(args: Args) -> Result<(), Failure> {
         note("--actor says who calls: whose changes are shown is said by --by");
     }
     settings::log()?;
-    let (endpoint, token) = (settings::endpoint(args.endpoint)?, Token::of(args.token_file)?);
+    let (endpoint, trust) = (settings::endpoint(args.endpoint)?, Trust::of(args.token_file, args.tls)?);
     if let Command::Status(Status { model: None, .. }) = &args.command {
-        return status::status(&out, &endpoint, &token).await;
+        return status::status(&out, &endpoint, &trust).await;
     }
     // So that nobody takes a command that waits for one that hangs.
     let mut builder = RegistryClient::builder(&endpoint).on_outage(|outage| note(&outage.to_string()));
     if let Some(actor) = settings::actor(args.actor)? {
         builder = builder.actor(actor);
     }
-    builder = token.shown_by(builder);
+    builder = trust.shown_by(builder);
     if let Some(wait) = args.patience.wait {
         builder = builder.retry_for(wait);
     }

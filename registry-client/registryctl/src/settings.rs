@@ -8,6 +8,7 @@ use registry_common::shown::LogToStderr;
 use tracing_subscriber::EnvFilter;
 
 use crate::Failure;
+use crate::args::Tls;
 use crate::output::note;
 
 /// The endpoints of the registry.
@@ -18,6 +19,10 @@ pub(crate) const NAMESPACE: &str = "MODEL_REGISTRY_NAMESPACE";
 pub(crate) const ACTOR: &str = "MODEL_REGISTRY_ACTOR";
 /// The secret of a token.
 const TOKEN: &str = "MODEL_REGISTRY_TOKEN";
+/// Files of TLS.
+const CA_FILE: &str = "MODEL_REGISTRY_CA_FILE";
+const CLIENT_CERT: &str = "MODEL_REGISTRY_CLIENT_CERT";
+const CLIENT_KEY: &str = "MODEL_REGISTRY_CLIENT_KEY";
 /// Whoever is logged in. A container, a unit of systemd, cron or CI may have one of them, or none.
 const LOGINS: [&str; 2] = ["USER", "LOGNAME"];
 
@@ -65,29 +70,76 @@ pub(crate) fn actor(flag: Option<String>) -> Result<Option<String>, Failure> {
     Ok(account(whoami::username().ok(), uid(), whoami::hostname().ok()))
 }
 
-/// By what callers prove who they are.
-pub(crate) enum Token {
+/// By what callers prove who they are, and recognise the registry.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    token: Token,
+    ca_file: Option<PathBuf>,
+    /// A certificate and its key.
+    identity: Option<(PathBuf, PathBuf)>,
+}
+
+#[derive(Debug)]
+enum Token {
     /// Its secret is in this file.
     File(PathBuf),
-    Secret(String),
+    Secret(Secret),
     Absent,
 }
 
-impl Token {
-    /// The one in a file or, if none is named, in the environment.
-    pub(crate) fn of(file: Option<PathBuf>) -> Result<Self, Failure> {
-        match file {
-            Some(file) => Ok(Self::File(file)),
-            None => Ok(variable(TOKEN)?.map_or(Self::Absent, Self::Secret)),
-        }
+/// What is not shown.
+struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl Trust {
+    /// What is not said by options is taken from the environment: the certificate and its key together, as one does not fit another's.
+    pub(crate) fn of(token_file: Option<PathBuf>, tls: Tls) -> Result<Self, Failure> {
+        let token = match token_file {
+            Some(file) => Token::File(file),
+            None => variable(TOKEN)?.map_or(Token::Absent, |secret| Token::Secret(Secret(secret))),
+        };
+        let file = |name| Ok::<_, Failure>(variable(name)?.map(PathBuf::from));
+        let Tls { ca_file, client_cert, client_key } = tls;
+        let ca_file = if ca_file.is_some() { ca_file } else { file(CA_FILE)? };
+        let identity = match (client_cert, client_key) {
+            (None, None) => pair((file(CLIENT_CERT)?, file(CLIENT_KEY)?), (CLIENT_CERT, CLIENT_KEY))?,
+            given => pair(given, ("--client-cert", "--client-key"))?,
+        };
+        Ok(Self { token, ca_file, identity })
     }
 
     /// A client that shows it.
-    pub(crate) fn shown_by(&self, builder: Builder) -> Builder {
-        match self {
-            Self::File(file) => builder.token_file(file),
-            Self::Secret(secret) => builder.token(secret),
-            Self::Absent => builder,
+    pub(crate) fn shown_by(&self, mut builder: Builder) -> Builder {
+        builder = match &self.token {
+            Token::File(file) => builder.token_file(file),
+            Token::Secret(Secret(secret)) => builder.token(secret),
+            Token::Absent => builder,
+        };
+        if let Some(file) = &self.ca_file {
+            builder = builder.ca_file(file);
+        }
+        if let Some((certificate, key)) = &self.identity {
+            builder = builder.identity(certificate, key);
+        }
+        builder
+    }
+}
+
+/// A certificate and its key, of which there are both or none.
+fn pair<T>(found: (Option<T>, Option<T>), (certificate, key): (&str, &str)) -> Result<Option<(T, T)>, Failure> {
+    match found {
+        (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+        (None, None) => Ok(None),
+        (Some(_), None) => {
+            Err(format!("{certificate} needs {key} as well: a certificate is shown with its key").into())
+        }
+        (None, Some(_)) => {
+            Err(format!("{key} needs {certificate} as well: a certificate is shown with its key").into())
         }
     }
 }
@@ -148,6 +200,16 @@ mod tests {
         assert_eq!(read("X", Ok("ana".to_owned())).unwrap().as_deref(), Some("ana"));
         let error = read("X", Err(VarError::NotUnicode("?".into()))).unwrap_err();
         assert_eq!(error.to_string(), "the variable X is not UTF-8");
+    }
+
+    #[test]
+    fn a_certificate_comes_with_its_key() {
+        let names = ("--client-cert", "--client-key");
+        assert_eq!(pair((Some(1), Some(2)), names).unwrap(), Some((1, 2)));
+        assert_eq!(pair::<u8>((None, None), names).unwrap(), None);
+        let error = |found| pair::<u8>(found, names).unwrap_err().to_string();
+        assert!(error((Some(1), None)).starts_with("--client-cert needs --client-key"));
+        assert!(error((None, Some(2))).starts_with("--client-key needs --client-cert"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::Failure;
 use crate::failure::message;
 use crate::output::{Lines, Output, bytes, fields, json, time};
-use crate::settings::Token;
+use crate::settings::Trust;
 use crate::values::short;
 
 /// How long a server may take to answer; one that takes longer counts as down.
@@ -22,9 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Down(String);
 
 /// Asks each server at these endpoints, prints what it says, and fails if one is not well.
-pub(crate) async fn status(out: &Output, endpoints: &str, token: &Token) -> Result<(), Failure> {
+pub(crate) async fn status(out: &Output, endpoints: &str, trust: &Trust) -> Result<(), Failure> {
     let endpoints: Vec<_> = endpoints.split(',').map(str::trim).filter(|endpoint| !endpoint.is_empty()).collect();
-    let answers = join_all(endpoints.iter().map(|endpoint| ask(endpoint, token))).await;
+    let answers = join_all(endpoints.iter().map(|endpoint| ask(endpoint, trust))).await;
     let mut unwell = Vec::new();
     for (index, (endpoint, answer)) in endpoints.iter().zip(answers).enumerate() {
         let answer = match answer {
@@ -51,10 +51,10 @@ pub(crate) async fn status(out: &Output, endpoints: &str, token: &Token) -> Resu
     }
 }
 
-async fn ask(endpoint: &str, token: &Token) -> Result<pb::RegistryStatus, Error> {
+async fn ask(endpoint: &str, trust: &Trust) -> Result<pb::RegistryStatus, Error> {
     let client =
         RegistryClient::builder(endpoint).retry_for(Duration::ZERO).connect_timeout(PATIENCE).timeout(PATIENCE);
-    token.shown_by(client).connect_lazy()?.status().await
+    trust.shown_by(client).connect_lazy()?.status().await
 }
 
 fn lines(endpoint: &str, answer: &Result<pb::RegistryStatus, Error>) -> Lines {

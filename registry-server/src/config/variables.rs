@@ -24,7 +24,8 @@ pub(super) enum Variable {
 }
 
 /// The variables of `registryctl` and the client crate.
-const OF_CLIENTS: &[&str] = &["ENDPOINT", "ACTOR", "NAMESPACE", "CACHE_FOLDER", "TOKEN"];
+const OF_CLIENTS: &[&str] =
+    &["ENDPOINT", "ACTOR", "NAMESPACE", "CACHE_FOLDER", "TOKEN", "CA_FILE", "CLIENT_CERT", "CLIENT_KEY"];
 
 impl Variable {
     /// What a variable is, by its name behind the prefix.
