@@ -8,6 +8,7 @@ mod asked;
 mod away;
 mod backup;
 mod bench;
+mod certificates;
 mod changes;
 mod chaos;
 mod cli;

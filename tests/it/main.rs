@@ -52,6 +52,7 @@ mod sizes;
 mod stages;
 mod status;
 mod subscriptions;
+mod tls;
 mod transport;
 mod unread;
 mod uploads;

@@ -2,6 +2,7 @@
 
 pub mod accidents;
 pub mod bucket;
+pub mod certificates;
 pub mod chunks;
 pub mod cluster;
 pub mod expect;
