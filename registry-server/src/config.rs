@@ -37,6 +37,8 @@ pub struct Config {
     pub tls_key: Option<PathBuf>,
     /// Authorities, in PEM: a client needs a certificate of one of them.
     pub tls_client_ca: Option<PathBuf>,
+    /// Whether other machines may reach the server without TLS, or without access control.
+    pub insecure: bool,
     /// The folder of the embedded store and of the artifacts.
     pub storage_path: PathBuf,
     /// Where the records are.
@@ -117,6 +119,7 @@ impl Default for Config {
             tls_cert: None,
             tls_key: None,
             tls_client_ca: None,
+            insecure: false,
             storage_path: PathBuf::from("./registry-data"),
             store: StoreChoice::Sled,
             store_connections: 16,

@@ -15,7 +15,7 @@ use registry_server::backup::verify::verify;
 use registry_server::claiming::{Claimed, claim};
 use registry_server::config::{Config, Settings};
 use registry_server::encryption::master::new_key;
-use registry_server::server::Server;
+use registry_server::server::{Server, check_exposure};
 use registry_server::stores::{ServeError, Stores};
 use rustix::fs::Mode;
 use rustix::process::umask;
@@ -92,6 +92,7 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     let refused = |error| format!("can't listen on {}, which --listen says: {error}", config.listen);
     // Before a store is made, which would be left behind; but nobody connects before it is open.
     let socket = config.listen.bind().await.map_err(refused)?;
+    check_exposure(config, socket.local_addr()?)?;
     let server = Server::open(config.clone()).await?;
     let listener = socket.listen(BACKLOG).map_err(refused)?;
     let address = listener.local_addr()?;

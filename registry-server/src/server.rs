@@ -29,6 +29,7 @@ use crate::owners;
 use crate::registry::Registry;
 use crate::registry::instances::expiry::expire_instances;
 use crate::registry::watch::Watching;
+use crate::rules::exposure::{Protection, Verdict, judge};
 use crate::stores::{ServeError, Stores};
 use crate::tls::Tls;
 use crate::vital::Tasks;
@@ -260,6 +261,23 @@ impl Server {
             tracing::warn!("the newest revisions are not in the archive yet");
         }
         failed.map_or(Ok(()), |task| Err(ServeError::Ended(task)))
+    }
+}
+
+/// Refuses an address that other machines reach, unless calls come over TLS and callers prove who they are, or the configuration says
+/// `insecure`: then it warns.
+///
+/// # Errors
+/// [`ServeError::Exposed`], which says what to do.
+pub fn check_exposure(config: &Config, address: SocketAddr) -> Result<(), ServeError> {
+    let protection = Protection { tls: config.tls_files().is_some(), access: config.access != AccessChoice::Off };
+    match judge(address.ip().to_canonical().is_loopback(), protection, config.insecure) {
+        Verdict::Fine => Ok(()),
+        Verdict::Warn(lack) => {
+            tracing::warn!(%address, "{}, as --insecure allows: {}", lack.danger(), lack.remedy());
+            Ok(())
+        }
+        Verdict::Refuse(lack) => Err(ServeError::Exposed { address, danger: lack.danger(), remedy: lack.remedy() }),
     }
 }
 

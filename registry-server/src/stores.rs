@@ -1,6 +1,7 @@
 //! The stores that a configuration names: of records, and of bytes.
 
 use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +65,18 @@ pub enum ServeError {
     /// What is to be the first token is none.
     #[error("{0} has no token: remove it, and one is made")]
     NoToken(String),
+    /// Other machines would reach the server, and nothing keep strangers out.
+    #[error(
+        "{address} is reached by other machines, and {danger}: {remedy}, or listen on 127.0.0.1, or take the risk with --insecure"
+    )]
+    Exposed {
+        /// Where it would listen.
+        address: SocketAddr,
+        /// What could happen.
+        danger: &'static str,
+        /// What keeps them out.
+        remedy: &'static str,
+    },
     /// The files of TLS can't be used.
     #[error(transparent)]
     Certificates(#[from] TlsError),

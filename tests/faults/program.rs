@@ -46,7 +46,9 @@ fn variables_that_are_no_settings_keep_no_server_from_starting() {
 fn a_name_and_a_port_alone_are_listened_on() {
     for listen in ["localhost:0", ":0", "0", "[::]:0"] {
         let folder = tempfile::tempdir().unwrap();
-        let server = ServerProcess::spawn(sled_command(folder.path(), listen));
+        let mut command = sled_command(folder.path(), listen);
+        command.arg("--insecure");
+        let server = ServerProcess::spawn(command);
         let ctl = Ctl::at(format!("http://127.0.0.1:{}", server.address().port()));
         assert_eq!(ctl.ok(&["create", "fraud"]), "created namespaces/default/models/fraud\n", "{listen}");
     }
@@ -54,6 +56,23 @@ fn a_name_and_a_port_alone_are_listened_on() {
     let wrong = sled_command(folder.path(), "localhost").output().unwrap();
     let said = String::from_utf8(wrong.stderr).unwrap();
     assert!(said.contains("--listen") && said.contains("such as 127.0.0.1:50051"), "{said}");
+}
+
+#[test]
+fn other_machines_are_not_listened_to_without_tls_and_access() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = folder.path().join("storage");
+    for (flags, remedy) in [
+        (&[][..], "give --tls-cert, --tls-key and --access tokens, "),
+        (&["--access", "tokens"][..], "give --tls-cert and --tls-key, "),
+        (&["--insecure=false"][..], "give --tls-cert, --tls-key and --access tokens, "),
+    ] {
+        let mut command = sled_command(&storage, "0.0.0.0:0");
+        command.args(flags);
+        let said = refusal(command);
+        assert!(said.contains("is reached by other machines") && said.contains(remedy), "{said}");
+        assert!(said.contains("--insecure") && !storage.exists(), "{said}");
+    }
 }
 
 #[test]

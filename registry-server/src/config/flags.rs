@@ -66,6 +66,9 @@ struct Network {
     /// Authorities of clients, in PEM: only clients with a certificate of theirs are served
     #[arg(long, value_name = "FILE")]
     tls_client_ca: Option<PathBuf>,
+    /// Listen to other machines also without TLS or without --access; without it, such a start is refused
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
+    insecure: Option<bool>,
 }
 
 #[derive(Debug, Default, Args, Serialize)]

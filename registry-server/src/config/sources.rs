@@ -274,6 +274,10 @@ fn value_of(text: String, default: Option<&Value>) -> Value {
             Ok(number) => Value::from(number),
             Err(_) => Value::from(text),
         },
+        Some(Value::Bool(..)) => match text.parse::<bool>() {
+            Ok(value) => Value::from(value),
+            Err(_) => Value::from(text),
+        },
         Some(Value::Array(..)) => Value::from(text.split(',').map(str::trim).collect::<Vec<_>>()),
         _ => Value::from(text),
     }
@@ -320,6 +324,7 @@ fn plainly(expected: &str) -> &str {
         "usize" => "a whole number",
         "path string" => "a path",
         "a string" => "a text",
+        "a boolean" => "true or false",
         "a sequence" => "a list of texts",
         other => other,
     }

@@ -81,6 +81,7 @@ fn the_error_says_where_it_is_and_what_can_be_written_there() {
         (("TLS_CERT", "cert.pem"), "MODEL_REGISTRY_TLS_CERT: needs tls_key"),
         (("TLS_KEY", "key.pem"), "MODEL_REGISTRY_TLS_KEY: needs tls_cert"),
         (("TLS_CLIENT_CA", "ca.pem"), "MODEL_REGISTRY_TLS_CLIENT_CA: needs tls_cert"),
+        (("INSECURE", "yes"), "MODEL_REGISTRY_INSECURE: expected true or false, found \"yes\""),
         (("STORE", "mysql://host/r"), "MODEL_REGISTRY_STORE: mysql://host/r: expected `sled` or postgres://"),
     ] {
         let found = load(&[], &[variables]).unwrap_err();
@@ -185,6 +186,7 @@ listen = "[::1]:1"
 tls_cert = "cert.pem"
 tls_key = "key.pem"
 tls_client_ca = "clients.pem"
+insecure = true
 storage_path = "a \"path\" # with\tall"
 store = "postgres://db/registry?sslmode=require"
 store_connections = 1
@@ -284,6 +286,7 @@ fn the_manual_has_every_setting_with_its_default() {
         let default = match defaults.get(key) {
             Some(toml::Value::String(text)) => format!(" `{text}` "),
             Some(toml::Value::Integer(number)) => format!(" `{number}` "),
+            Some(toml::Value::Boolean(value)) => format!(" `{value}` "),
             _ if key == "artifacts" => " in the storage path ".to_owned(),
             _ => " ".to_owned(),
         };
