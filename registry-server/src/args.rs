@@ -42,6 +42,14 @@ pub(crate) enum Command {
         #[arg(long)]
         for_restore: bool,
     },
+    /// Make what a registry needs that others reach: an authority, certificates, the first token, and the settings that name them
+    Init {
+        /// The folder for them, in which none of them is
+        folder: PathBuf,
+        /// A name or an address by which clients call the server, beside localhost and this machine's name; may be given several times
+        #[arg(long = "name", value_name = "HOST")]
+        names: Vec<String>,
+    },
     /// Make a master key for --encryption-key-file: without it, what it encrypts is lost, so keep a copy elsewhere
     NewKey {
         /// The file to write, of which there must be none, or `-` for standard output
@@ -55,7 +63,7 @@ fn listed(command: &str) -> Option<&'static [&'static str]> {
     match command {
         "restore" | "verify" => Some(&["Store", "Artifacts", "Encryption", "Log"]),
         "claim" => Some(&["Store", "Artifacts", "Archive", "Encryption", "Log"]),
-        "new-key" => Some(&[]),
+        "init" | "new-key" => Some(&[]),
         _ => None,
     }
 }
@@ -137,6 +145,7 @@ mod tests {
     #[test]
     fn the_help_lists_the_settings_that_a_command_uses() {
         assert_eq!(flags(&["registry-server", "new-key"]), ["help"]);
+        assert_eq!(flags(&["registry-server", "init"]), ["name", "help"]);
         let (all, serve) = (flags(&["registry-server"]), flags(&["registry-server", "serve"]));
         assert!(all.len() > 28 && serve.len() + 1 == all.len(), "all but --version: {serve:?}");
         let verify = flags(&["registry-server", "verify"]);

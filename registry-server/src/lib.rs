@@ -15,6 +15,7 @@ pub mod encryption;
 pub mod error;
 mod gc;
 mod grpc;
+pub mod init;
 mod layers;
 pub mod owners;
 pub mod places;

@@ -1,4 +1,4 @@
-//! The binary: reads the configuration, then serves, restores, verifies or claims, or makes a key.
+//! The binary: reads the configuration, then serves, restores, verifies or claims, or makes a key or what a new registry needs.
 
 mod allocator;
 mod args;
@@ -15,6 +15,7 @@ use registry_server::backup::verify::verify;
 use registry_server::claiming::{Claimed, claim};
 use registry_server::config::{Config, Settings};
 use registry_server::encryption::master::new_key;
+use registry_server::init::init;
 use registry_server::server::{Server, check_exposure};
 use registry_server::stores::{ServeError, Stores};
 use rustix::fs::Mode;
@@ -47,8 +48,13 @@ const BACKLOG: u32 = 1024;
 
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let command = arguments.command.unwrap_or(Command::Serve);
-    if let Command::NewKey { file } = &command {
-        return make_key(file);
+    match &command {
+        Command::NewKey { file } => return make_key(file),
+        Command::Init { folder, names } => {
+            print(&init(folder, names)?.to_string())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
     }
     let settings = Settings::load(&arguments.flags)?;
     log::begin(&settings)?;
@@ -62,8 +68,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             print(&if json { format!("{:#}\n", settings.to_json()) } else { settings.to_toml() })?;
             Ok(ExitCode::SUCCESS)
         }
-        // Done above: it needs no settings.
-        Command::NewKey { .. } => Ok(ExitCode::SUCCESS),
+        // Done above: they need no settings.
+        Command::Init { .. } | Command::NewKey { .. } => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -27,6 +27,7 @@ mod garbage;
 mod grpcurl;
 mod held;
 mod import;
+mod init;
 mod injected;
 mod kill;
 mod limits;
