@@ -22,13 +22,14 @@ SERVER = os.environ.get("REGISTRY_SERVER", str(Path(__file__).parents[3] / "targ
 class Server:
     """A registry that can be stopped and started again, at the same address with the same data."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self.address = folder, "127.0.0.1:0"
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self._folder, self._arguments, self.address = folder, arguments, "127.0.0.1:0"
         self._process: subprocess.Popen[str] | None = None
         self.start()
 
     def start(self) -> None:
         command = [SERVER, "--storage-path", str(self._folder / "store"), "--listen", self.address, "--bookmark-every", "1h"]
+        command += self._arguments
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self._process.stdout

@@ -18,13 +18,12 @@ from modelregistry import folder as folders
 from modelregistry import transfer, v1
 from modelregistry.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, Unavailable
 from modelregistry.follow import Follower
-from modelregistry.transport import Transport, url
+from modelregistry.transport import StrPath, Transport, Trust, url
 from modelregistry.v1 import Artifact, Model, Version
 from modelregistry.watch import Watch
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
-StrPath = str | os.PathLike[str]
 
 
 class Registry(AbstractContextManager["Registry"]):
@@ -39,21 +38,23 @@ class Registry(AbstractContextManager["Registry"]):
     @classmethod
     def connect(
         cls, endpoint: str | None = None, *, token: str | Callable[[], str] | None = None,
-        tls: grpc.ChannelCredentials | StrPath | None = None, actor: str | None = None, namespace: str | None = None,
-        timeout: float | None = None, retry_for: float = 30.0,
+        tls: grpc.ChannelCredentials | StrPath | None = None, identity: tuple[StrPath, StrPath] | None = None,
+        actor: str | None = None, namespace: str | None = None, timeout: float | None = None, retry_for: float = 30.0,
     ) -> Registry:  # fmt: skip
         """Makes a client; connections are made when they are needed, so that the registry may come later.
 
         `endpoint`: `host:port`, with `https://` in front for TLS, or several of one registry, separated by commas. `token`: a bearer token;
-        a function is asked before every call. `tls`: a file with the roots to trust, or credentials. `actor`: who calls, for the audit
-        trail. `namespace`: that of names without one. `retry_for`: how many seconds a registry that is away is waited for. `timeout`: how
-        many a call may take in all, 30 more than `retry_for` unless given.
+        a function is asked before every call. `tls`: a PEM file with the roots to trust, or credentials. `identity`: PEM files of a
+        certificate and its key, for servers that ask for one. Files of TLS are read again when a call fails. `actor`: who calls, for the
+        audit trail. `namespace`: that of names without one. `retry_for`: how many seconds a registry that is away is waited for.
+        `timeout`: how many a call may take in all, 30 more than `retry_for` unless given.
         """
         env = os.environ.get
         endpoint = endpoint or env("MODEL_REGISTRY_ENDPOINT") or "http://127.0.0.1:50051"
         actor = actor or env("MODEL_REGISTRY_ACTOR") or env("USER") or env("LOGNAME") or ""
-        if isinstance(tls, str | os.PathLike):
-            tls = grpc.ssl_channel_credentials(Path(tls).read_bytes())
+        tls = tls or env("MODEL_REGISTRY_CA_FILE") or None
+        certificate, key = env("MODEL_REGISTRY_CLIENT_CERT"), env("MODEL_REGISTRY_CLIENT_KEY")
+        trust = Trust(tls, identity or ((certificate, key) if certificate and key else None))
 
         def headers() -> list[tuple[str, str | bytes]]:
             said = token() if callable(token) else token or ""
@@ -61,14 +62,12 @@ class Registry(AbstractContextManager["Registry"]):
                 raise ValueError("the token has characters that no header has")
             return [("x-registry-actor-bin", actor.encode())] * bool(actor) + [("authorization", f"Bearer {said}")] * bool(said)
 
-        urls = [url(one, tls is not None) for one in endpoint.split(",")]
-        return cls(Transport(urls, tls, headers, timeout, retry_for), namespace or env("MODEL_REGISTRY_NAMESPACE") or "default")
+        urls = [url(one, trust.is_set) for one in endpoint.split(",")]
+        return cls(Transport(urls, trust, headers, timeout, retry_for), namespace or env("MODEL_REGISTRY_NAMESPACE") or "default")
 
     def close(self) -> None:
         """Gives the connections back; calls that wait for the registry fail."""
-        self._transport.stopped.set()
-        for one in self._transport.channels:
-            one.close()
+        self._transport.close()
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import random
 import re
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -19,6 +21,7 @@ from modelregistry import v1
 from modelregistry.errors import DeadlineExceeded, RegistryError, Unavailable, translated
 
 M = TypeVar("M", bound=Message)
+StrPath = str | os.PathLike[str]
 
 #: How many seconds a server may take to answer, unless the program says otherwise.
 _ANSWER = 30.0
@@ -45,12 +48,37 @@ def url(endpoint: str, tls: bool) -> str:
     return f"{found[1] or ('https' if tls else 'http')}://{found[2]}"
 
 
-def channel(url: str, tls: grpc.ChannelCredentials | None) -> grpc.Channel:
-    """A connection that is made when it is needed."""
-    scheme, _, address = url.partition("://")
-    if scheme == "https":
-        return grpc.secure_channel(address, tls or grpc.ssl_channel_credentials(), options=_OPTIONS)
-    return grpc.insecure_channel(address, options=_OPTIONS)
+class Trust:
+    """How servers at `https://` are recognised, and this client to them: by credentials, or by files that are read again."""
+
+    def __init__(self, tls: grpc.ChannelCredentials | StrPath | None, identity: tuple[StrPath, StrPath] | None) -> None:
+        self._given = tls if isinstance(tls, grpc.ChannelCredentials) else None
+        if self._given and identity:
+            raise ValueError("an identity is for files of roots: credentials have their own")
+        roots = None if tls is None or self._given else tls
+        #: As gRPC takes them: roots, the key, the certificate.
+        self._files = (roots, *(reversed(identity) if identity else (None, None)))
+        self.is_set = tls is not None or identity is not None
+        self._read = self._contents()
+
+    def _contents(self) -> list[bytes | None]:
+        return [None if file is None else Path(file).read_bytes() for file in self._files]
+
+    def changed(self) -> bool:
+        """Reads the files again, and tells whether they have changed. Those that can't be read have not."""
+        try:
+            contents = self._contents()
+        except OSError:
+            return False
+        before, self._read = self._read, contents
+        return contents != before
+
+    def channel(self, url: str) -> grpc.Channel:
+        """A connection that is made when it is needed."""
+        scheme, _, address = url.partition("://")
+        if scheme == "https":
+            return grpc.secure_channel(address, self._given or grpc.ssl_channel_credentials(*self._read), options=_OPTIONS)
+        return grpc.insecure_channel(address, options=_OPTIONS)
 
 
 class Failures:
@@ -69,6 +97,7 @@ class Failures:
         self._since = self._since if self.count else now
         self.count += 1
         self._transport.server += 1
+        self._transport.renew()
         rounds, within = divmod(self.count, len(self._transport.channels))
         pause = 0.0 if within else (error.retry_after or 0.0) + random.random() * min(0.05 * 2.0 ** min(rounds, 31), 1.0)
         over = not within and now + pause - self._since >= self._transport.retry_for
@@ -80,12 +109,26 @@ class Transport:
     """The servers of one registry."""
 
     def __init__(
-        self, urls: Sequence[str], tls: grpc.ChannelCredentials | None, headers: Callable[[], Any], timeout: float | None, retry_for: float
+        self, urls: Sequence[str], trust: Trust, headers: Callable[[], Any], timeout: float | None, retry_for: float
     ) -> None:  # fmt: skip
-        self.urls, self.channels = urls, [channel(url, tls) for url in urls]
+        self.urls, self._trust, self.channels = urls, trust, [trust.channel(url) for url in urls]
+        # Those that others may still call on.
+        self._left: list[grpc.Channel] = []
         self.headers, self.timeout, self.retry_for = headers, timeout, retry_for
         # Set when nobody waits for answers any more; and who is asked next.
         self.stopped, self.server = threading.Event(), 0
+
+    def renew(self) -> None:
+        """Makes new connections if the files of TLS have changed: gRPC reads them once."""
+        if self._trust.changed():
+            self._left += self.channels
+            self.channels[:] = [self._trust.channel(url) for url in self.urls]
+
+    def close(self) -> None:
+        """Gives all connections back; calls that wait for the registry fail."""
+        self.stopped.set()
+        for one in (*self._left, *self.channels):
+            one.close()
 
     def with_patience(self, retry_for: float) -> Transport:
         """The same connections for calls that wait so long for a registry that is away, and are stopped apart from others."""
