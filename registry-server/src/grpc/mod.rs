@@ -11,6 +11,7 @@ mod encoded;
 mod events;
 mod instances;
 mod lifecycle;
+mod locks;
 mod masked;
 mod models;
 mod moments;
@@ -33,6 +34,7 @@ use registry_proto::v1::artifact_service_server::ArtifactServiceServer;
 use registry_proto::v1::event_service_server::EventServiceServer;
 use registry_proto::v1::instance_service_server::InstanceServiceServer;
 use registry_proto::v1::lifecycle_service_server::LifecycleServiceServer;
+use registry_proto::v1::lock_service_server::LockServiceServer;
 use registry_proto::v1::model_service_server::ModelServiceServer;
 use registry_proto::v1::namespace_service_server::NamespaceServiceServer;
 use registry_proto::v1::policy_service_server::PolicyServiceServer;
@@ -109,6 +111,7 @@ impl Services {
             .add_service(server!(LifecycleServiceServer))
             .add_service(server!(PolicyServiceServer))
             .add_service(server!(ApprovalServiceServer))
+            .add_service(server!(LockServiceServer))
             .add_service(server!(InstanceServiceServer))
             .add_service(events)
             .add_service(server!(SearchServiceServer))

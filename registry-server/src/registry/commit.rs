@@ -18,7 +18,7 @@ use super::access::guard::{Guard, Wish};
 use super::models::ModelRow;
 use super::resource::Resource;
 use super::transaction::{Tx, decode, resource_of};
-use super::{Registry, kinds};
+use super::{Registry, kinds, locks};
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name};
 use crate::store::{Decision, Kind, Put, Read, Revision, StoreError, Transaction};
@@ -252,6 +252,7 @@ impl<M: Mutation> Pending<M> {
         let now = later(transaction.time().into(), head.create_time);
         let mut tx = Tx::new(transaction, &self.intent, now, self.purge_after);
         self.mutation.apply(&mut tx).await?;
+        locks::check(&tx).await?;
         // Without a request id nobody looks for what changed nothing.
         let changes = |event: &pb::Event| event.r#type != event_type::REQUEST_UNCHANGED;
         let is_kept = request_id.is_some() || tx.events.iter().any(changes);

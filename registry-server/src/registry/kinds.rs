@@ -68,6 +68,7 @@ kinds! {
         pb::Subscription,
         pb::Instance,
         pb::Approval,
+        pb::Lock,
         WebhookRow,
         pb::Group,
         pb::Role,

@@ -24,6 +24,7 @@ mod indexed;
 pub(crate) mod instances;
 pub(crate) mod kinds;
 pub(crate) mod lists;
+pub(crate) mod locks;
 pub(crate) mod masks;
 pub(crate) mod models;
 mod namespaces;

@@ -37,6 +37,8 @@ pub(crate) struct ModelRow {
     pub(crate) last_number: i64,
     /// How high the stack of holders of each stage is.
     pub(crate) heights: BTreeMap<Stage, u64>,
+    /// How many locks it has, with those of its versions.
+    pub(crate) locks: usize,
 }
 
 impl Row for ModelRow {
@@ -48,6 +50,7 @@ impl Row for ModelRow {
         Ok(Self {
             last_number: stored.last_number,
             heights: heights.collect(),
+            locks: usize::try_from(stored.lock_count).unwrap_or(usize::MAX),
             model: stored.model.unwrap_or_default(),
         })
     }
@@ -64,6 +67,7 @@ impl Row for ModelRow {
             stage_heights: heights
                 .map(|(stage, height)| StageHeight { stage: stage_number(*stage), height: *height })
                 .collect(),
+            lock_count: self.locks as u64,
         };
         Bytes::from(record.encode_to_vec())
     }

@@ -13,7 +13,7 @@ use super::models::ModelRow;
 use super::purge_models::{Deletion, Purged};
 use super::resource::{Resource as _, check_etag, must_be_deleted, must_not_be_purged};
 use super::transaction::{Tx, decode, event};
-use super::{Committed, Intent, Mutation, Registry, usage, versions};
+use super::{Committed, Intent, Mutation, Registry, locks, usage, versions};
 use crate::error::Error;
 use crate::rules::names::{Name, VERSIONS};
 use crate::store::{Pages, Source};
@@ -128,6 +128,8 @@ impl Mutation for PurgeAsRead {
             }
             // It was undeleted, or somebody was faster.
             When::Due(now) if version.purged || !deleted || !is_due(planned.as_ref(), *now) => return Ok(()),
+            // It is due once more when the lock is released.
+            When::Due(_) if locks::keep(tx, &row, &version).await? => return Ok(()),
             When::With(deletion) if version.purged || !deletion.lasts(&row) => return Ok(()),
             When::Due(_) | When::With(_) => {}
         }

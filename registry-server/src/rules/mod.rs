@@ -15,6 +15,7 @@ pub(crate) mod garbage;
 pub(crate) mod gates;
 pub(crate) mod instances;
 pub(crate) mod leases;
+pub(crate) mod locks;
 pub(crate) mod names;
 pub(crate) mod quota;
 pub(crate) mod retention;

@@ -69,6 +69,10 @@ pub(crate) static INSTANCES: Collection =
 pub(crate) static APPROVALS: Collection =
     Collection { segment: "approvals", singular: "approval", parent: Some(&MODELS), ids: Ids::Text(check_id) };
 
+/// The locks of a model and of its versions.
+pub(crate) static LOCKS: Collection =
+    Collection { segment: "locks", singular: "lock", parent: Some(&MODELS), ids: Ids::Text(check_id) };
+
 /// Webhooks, which lie in no namespace either.
 pub(crate) static WEBHOOKS: Collection =
     Collection { segment: "webhooks", singular: "webhook", parent: None, ids: Ids::Text(check_id) };

@@ -202,7 +202,7 @@ fn named_approval(id: &str) -> Json {
     json!({ "name": format!("models/eyes/approvals/{id}") })
 }
 
-/// What is done for the cases of approvals, and by whom.
+/// What is done for the cases of approvals and locks, and by whom.
 fn approval_steps() -> Vec<(Option<&'static str>, &'static str, Json)> {
     let rule = json!({ "count": 1, "group": "groups/eyes" });
     let policy = json!({ "stages": [{ "stage": "STAGE_PRODUCTION", "exclusive": true, "approvals": rule }] });
@@ -216,7 +216,18 @@ fn approval_steps() -> Vec<(Option<&'static str>, &'static str, Json)> {
         (None, "RequestApproval", approval("approved")),
         (Some(CALLER), "Approve", named_approval("approved")),
         (Some(CALLER), "RequestApproval", approval("own")),
+        (None, "CreateModel", json!({ "modelId": "kept" })),
+        (None, "CreateVersion", json!({ "parent": "models/kept", "finalize": true })),
+        (None, "CreateLock", lock("a")),
+        (None, "CreateLock", lock("b")),
+        (None, "CreateLock", lock("c")),
     ]
+}
+
+/// A lock of a model that nothing else is done to.
+fn lock(id: &str) -> Json {
+    let lock = json!({ "version": "1", "scope": "LOCK_SCOPE_DELETION", "reason": "an audit" });
+    json!({ "parent": "models/kept", "lockId": id, "lock": lock })
 }
 
 /// A policy with gates that all versions pass.
@@ -349,6 +360,8 @@ pub(crate) fn mutations() -> Vec<Case> {
         case("Reject", named_approval("a"), named_approval("b")),
         case("Withdraw", named_approval("own"), named_approval("b")),
         case("CommitApproval", named_approval("approved"), named_approval("a")),
+        case("CreateLock", lock("new"), lock("newer")),
+        case("DeleteLock", named("models/kept/locks/a"), named("models/kept/locks/b")),
         case("CollectGarbage", json!({ "grace": "0s" }), json!({})),
         case("CreateWebhook", webhook("new"), webhook("newer")),
         case(
@@ -388,6 +401,7 @@ pub(crate) fn lists() -> Vec<Case> {
         ),
         case("ListInstances", under("models/fraud"), under("models/old")),
         case("ListApprovals", under("models/eyes"), under("models/fraud")),
+        case("ListLocks", under("models/kept"), under("models/fraud")),
         case("ListEvents", under("models/old"), under("models/fraud")),
         case("SearchResources", json!({ "query": "contract" }), json!({ "query": "suite" })),
         case("ListPolicies", json!({}), json!({ "orderBy": "name desc" })),

@@ -77,6 +77,7 @@ fn writers() -> Vec<(&'static str, Json, Json)> {
         "principal": "users/ana", "roles": ["roles/viewer"], "resource": "namespaces/default",
         "expireTime": "2100-01-01T00:00:00Z",
     });
+    let lock = json!({ "version": "namespaces/default/models/kept/versions/1" });
     let own = [
         ("CreateGroup", json!({ "groupId": "new" }), members.clone()),
         ("UpdateGroup", json!({}), named(members, "groups/spare")),
@@ -91,6 +92,7 @@ fn writers() -> Vec<(&'static str, Json, Json)> {
         ("UpdateWebhook", json!({}), named(webhook("http://127.0.0.1:10/"), "webhooks/spare")),
         ("CreatePolicy", json!({ "policyId": "new" }), policy.clone()),
         ("UpdatePolicy", json!({}), named(policy, "namespaces/default/policies/spare")),
+        ("CreateLock", json!({ "parent": "models/kept", "lockId": "new" }), lock),
         ("CreateVersion", json!({ "parent": "models/fraud" }), version.clone()),
         ("UpdateVersion", json!({}), named(version, "namespaces/default/models/fraud/versions/5")),
         ("ReportInstance", json!({}), instance),

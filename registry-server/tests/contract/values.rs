@@ -223,6 +223,7 @@ fn names(of: &str, of_children: bool) -> Vec<String> {
     ];
     let instances = ["models/fraud/instances/a", "models/fraud/instances/new", "models/gone/instances/a"];
     let approvals = ["models/eyes/approvals/a", "models/eyes/approvals/new", "models/gone/approvals/a"];
+    let locks = ["models/kept/locks/a", "models/kept/locks/new", "models/gone/locks/a"];
     let subscriptions = ["subscriptions/a", "subscriptions/new", "subscriptions/b"];
     let policies = ["policies/spare", "policies/new", "policies/old", "namespaces/risk/policies/spare", "spare"];
     let webhooks = ["webhooks/spare", "webhooks/new", "webhooks/old"];
@@ -235,9 +236,10 @@ fn names(of: &str, of_children: bool) -> Vec<String> {
     ];
     let (names, parts): (&[&str], usize) = match (of.strip_prefix("modelregistry.dev/"), of_children) {
         (Some("Model" | "Policy"), true) | (Some("Namespace"), false) => (&namespaces, 1),
-        (Some("Model"), false) | (Some("Version" | "Instance" | "Approval"), true) => (&models, 2),
+        (Some("Model"), false) | (Some("Version" | "Instance" | "Approval" | "Lock"), true) => (&models, 2),
         (Some("Instance"), false) => (&instances, 2),
         (Some("Approval"), false) => (&approvals, 2),
+        (Some("Lock"), false) => (&locks, 2),
         (Some("Version"), false) | (Some("Artifact"), true) => (&versions, 3),
         (Some("Artifact"), false) => (&artifacts, 4),
         (Some("Event"), false) => (&events, 0),

@@ -33,6 +33,8 @@ const VIEWER: &[&str] = &[
     "events.watch",
     "instances.get",
     "instances.list",
+    "locks.get",
+    "locks.list",
     "models.get",
     "models.list",
     "namespaces.get",
