@@ -1,7 +1,7 @@
 //! Approvals: four eyes, or more, before a version enters a stage or a protected alias moves.
 
 use crate::call::setters;
-use crate::names::complete;
+use crate::names::{complete, model_and_version};
 use crate::{Call, RegistryClient, pb};
 
 /// Approvals, where a [policy](crate::policies) asks for them.
@@ -20,22 +20,15 @@ impl RegistryClient {
     /// # }
     /// ```
     pub fn request_approval(&self, version: impl Into<String>) -> Call<pb::RequestApprovalRequest> {
-        let name = complete(version);
-        let (parent, version) = match name.split_once('@') {
-            Some((model, alias)) => (model.to_owned(), format!("@{alias}")),
-            None => match name.split_once("/versions/") {
-                Some((model, version)) => (model.to_owned(), version.to_owned()),
-                // The registry says what is wrong with it.
-                None => (name, String::new()),
-            },
-        };
+        // Without a version the registry says what is wrong with it.
+        let (parent, version) = model_and_version(version);
         let stage = pb::Stage::Production.into();
         self.call(pb::RequestApprovalRequest { parent, version, stage, ..Default::default() })
     }
 
-    /// One approval: `models/fraud/approvals/12`.
+    /// One approval: `fraud/approvals/12`.
     pub fn get_approval(&self, name: impl Into<String>) -> Call<pb::GetApprovalRequest> {
-        self.call(pb::GetApprovalRequest { name: name.into() })
+        self.call(pb::GetApprovalRequest { name: complete(name) })
     }
 
     /// The approvals of a model, or of all of a namespace (`models/-`), the oldest of each model first. A page may be short or empty and
@@ -46,22 +39,22 @@ impl RegistryClient {
 
     /// Approves. Nobody approves what they asked for, and a principal counts once.
     pub fn approve(&self, name: impl Into<String>) -> Call<pb::ApproveRequest> {
-        self.call(pb::ApproveRequest { name: name.into(), ..Default::default() })
+        self.call(pb::ApproveRequest { name: complete(name), ..Default::default() })
     }
 
     /// Rejects, for good.
     pub fn reject(&self, name: impl Into<String>) -> Call<pb::RejectRequest> {
-        self.call(pb::RejectRequest { name: name.into(), ..Default::default() })
+        self.call(pb::RejectRequest { name: complete(name), ..Default::default() })
     }
 
     /// Takes back what this client asked for.
     pub fn withdraw_approval(&self, name: impl Into<String>) -> Call<pb::WithdrawRequest> {
-        self.call(pb::WithdrawRequest { name: name.into(), ..Default::default() })
+        self.call(pb::WithdrawRequest { name: complete(name), ..Default::default() })
     }
 
     /// Does what was approved, if it has enough approvals and nothing of it has changed, and its gates let it in.
     pub fn commit_approval(&self, name: impl Into<String>) -> Call<pb::CommitApprovalRequest> {
-        self.call(pb::CommitApprovalRequest { name: name.into(), ..Default::default() })
+        self.call(pb::CommitApprovalRequest { name: complete(name), ..Default::default() })
     }
 }
 

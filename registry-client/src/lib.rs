@@ -161,6 +161,7 @@ mod instances;
 mod items;
 mod lifecycle;
 mod line;
+mod locks;
 mod models;
 mod names;
 mod namespaces;

@@ -17,6 +17,10 @@ pub enum Kind {
     Artifact,
     /// A model's name followed by `/instances/web-1`.
     Instance,
+    /// A model's name followed by `/approvals/74`.
+    Approval,
+    /// A model's name followed by `/locks/incident-7`.
+    Lock,
     /// `events/4-0`.
     Event,
 }
@@ -97,6 +101,8 @@ impl FromStr for Name {
             None => match model[end + 1..].split_once('/') {
                 Some(("versions", version)) => version,
                 Some(("instances", id)) if !id.contains('/') => return name(Kind::Instance, prefix),
+                Some(("approvals", id)) if !id.contains('/') => return name(Kind::Approval, prefix),
+                Some(("locks", id)) if !id.contains('/') => return name(Kind::Lock, prefix),
                 // There is no model's name that this could begin with.
                 _ if short && first(&model[end + 1..]) != "versions" => return invalid(meant(model)),
                 _ => return unknown(&model[end + 1..], "versions"),
@@ -143,7 +149,20 @@ pub(crate) fn complete(name: impl Into<String>) -> String {
     name.parse::<Name>().map_or(name, String::from)
 }
 
-/// The same of names.
+/// A model, and the last part of the name of a version of it; that is empty if the name is the model's.
+pub(crate) fn model_and_version(name: impl Into<String>) -> (String, String) {
+    let name = complete(name);
+    let (model, version) = match name.split_once("/versions/") {
+        Some((model, version)) => (model, version.to_owned()),
+        None => match name.split_once('@') {
+            Some((model, alias)) => (model, format!("@{alias}")),
+            None => (&*name, String::new()),
+        },
+    };
+    (model.to_owned(), version)
+}
+
+/// Whole names of those that [`complete`] takes.
 pub(crate) fn complete_all(names: impl IntoIterator<Item = impl Into<String>>) -> Vec<String> {
     names.into_iter().map(complete).collect()
 }
@@ -184,6 +203,8 @@ mod tests {
             ("fraud@live/artifacts/model.onnx", Kind::Artifact, "models/fraud@live/artifacts/model.onnx"),
             ("models/fraud/versions/7/artifacts/a/b@c", Kind::Artifact, "models/fraud/versions/7/artifacts/a/b@c"),
             ("fraud/instances/web-1", Kind::Instance, "models/fraud/instances/web-1"),
+            ("fraud/approvals/74", Kind::Approval, "models/fraud/approvals/74"),
+            ("models/fraud/locks/a", Kind::Lock, "models/fraud/locks/a"),
             ("namespaces/risk/models/fraud/instances/a", Kind::Instance, "namespaces/risk/models/fraud/instances/a"),
             ("events/4-0", Kind::Event, "events/4-0"),
         ] {

@@ -62,6 +62,7 @@ fn two_people_promote_by_the_command_line() {
     assert!(ok(&server, "users/bob", &["approval", "approve", name, "-m", "fine"]).contains("1 of 1"));
     let shown = ok(&server, "users/bob", &["approval", "show", name]);
     assert!(shown.contains("users/bob") && shown.contains("fine"), "{shown}");
+    assert_eq!(ok(&server, "users/bob", &["get", name]), shown);
     let said = ok(&server, "users/ana", &["approval", "commit", name]);
     assert!(said.contains("fraud/versions/1 is in production"), "{said}");
     let listed = ok(&server, "users/ana", &["approval", "list", "fraud", "--state", "committed"]);

@@ -31,6 +31,7 @@ mod init;
 mod injected;
 mod kill;
 mod limits;
+mod locks;
 mod names;
 mod objects;
 mod open_transaction;

@@ -31,6 +31,7 @@ mod half_open;
 mod index;
 mod instances;
 mod lists;
+mod locks;
 mod many_watchers;
 mod masks;
 mod models;

@@ -94,13 +94,8 @@ pub(crate) async fn approval(context: &Context, command: Approval) -> Result<(),
             out.message("Approval", &call.await?, requested)
         }
         Approval::List { model, state, approver, limit, .. } => {
-            let parent = match (model, &context.namespace) {
-                (Some(model), _) => model.into(),
-                (None, Some(namespace)) => format!("namespaces/{namespace}/models/-"),
-                (None, None) => "models/-".to_owned(),
-            };
             let list = pb::ListApprovalsRequest {
-                parent,
+                parent: model.map_or_else(|| context.all_models(), String::from),
                 state: state.unwrap_or_default().into(),
                 approver: approver.unwrap_or_default(),
                 page_size: page_size(limit),
@@ -109,39 +104,27 @@ pub(crate) async fn approval(context: &Context, command: Approval) -> Result<(),
             listed(context, &first(client.call(list).stream(), limit, "first").await?)
         }
         Approval::Show { approval, .. } => {
-            out.message("Approval", &client.get_approval(named(context, approval)).await?, text)
+            out.message("Approval", &client.get_approval(context.below_models(approval)).await?, text)
         }
         Approval::Approve(Decision { approval, comment }) => {
-            let approved = client.approve(named(context, approval)).comment(comment).await?;
+            let approved = client.approve(context.below_models(approval)).comment(comment).await?;
             out.message("Approval", &approved, |approval| {
                 let needed = approval.rule.as_ref().map_or(0, |rule| rule.count);
                 format!("approved {}: {} of {needed}", brief(&approval.name), approval.votes.len())
             })
         }
         Approval::Reject(Decision { approval, comment }) => {
-            let rejected = client.reject(named(context, approval)).comment(comment).await?;
+            let rejected = client.reject(context.below_models(approval)).comment(comment).await?;
             out.message("Approval", &rejected, told("rejected"))
         }
         Approval::Withdraw(Decision { approval, comment }) => {
-            let withdrawn = client.withdraw_approval(named(context, approval)).comment(comment).await?;
+            let withdrawn = client.withdraw_approval(context.below_models(approval)).comment(comment).await?;
             out.message("Approval", &withdrawn, told("withdrawn"))
         }
         Approval::Commit { approval, dry_run } => {
-            let done = client.commit_approval(named(context, approval)).validate_only(dry_run).await?;
+            let done = client.commit_approval(context.below_models(approval)).validate_only(dry_run).await?;
             out.message("CommitApprovalResponse", &done, committed)
         }
-    }
-}
-
-/// An approval by its name, in the namespace that was asked for.
-fn named(context: &Context, approval: String) -> String {
-    if approval.starts_with("namespaces/") {
-        return approval;
-    }
-    let short = approval.strip_prefix("models/").unwrap_or(&approval);
-    match &context.namespace {
-        Some(namespace) => format!("namespaces/{namespace}/models/{short}"),
-        None => format!("models/{short}"),
     }
 }
 
@@ -186,7 +169,7 @@ fn listed(context: &Context, approvals: &[pb::Approval]) -> Result<(), Failure> 
     })
 }
 
-fn text(approval: &pb::Approval) -> Lines {
+pub(crate) fn text(approval: &pb::Approval) -> Lines {
     let rule = approval.rule.clone().unwrap_or_default();
     let votes = approval.votes.iter().map(|vote| match vote.comment.as_str() {
         "" => format!("{} at {}", vote.principal, time(vote.create_time.as_ref())),

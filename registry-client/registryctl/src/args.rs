@@ -202,6 +202,15 @@ pub(crate) enum Command {
     /// Ask for approvals of a promotion or a move of an alias, give them, and do what was approved.
     #[command(subcommand)]
     Approval(crate::approvals::Approval),
+    /// Keep a model or a version as it is, or only from being deleted: `lock fraud -m 'wrong scores'`.
+    Lock(crate::locks::Lock),
+    /// Release a lock.
+    Unlock {
+        /// For example fraud/locks/lock.
+        lock: String,
+    },
+    /// List the locks of a model and of its versions, or of all models.
+    Locks(crate::locks::Locks),
     /// Show what the gates of a stage say of a version, with the values that they see: `gates fraud/versions/7 --stage staging`.
     Gates(crate::policies::Gates),
     /// Make, change, list, move or consume durable subscriptions: the registry remembers how far the consumer of each is.

@@ -21,6 +21,7 @@ mod interrupt;
 mod kept;
 mod legacy;
 mod list;
+mod locks;
 mod metadata;
 mod models;
 mod namespaces;
@@ -72,6 +73,23 @@ impl Context {
     /// The name of the namespace that was asked for, and empty if none was.
     fn namespace_name(&self) -> String {
         self.namespace.as_ref().map(|id| format!("namespaces/{id}")).unwrap_or_default()
+    }
+
+    /// All models of the namespace that was asked for.
+    fn all_models(&self) -> String {
+        search::of_all_models(&self.namespace_name())
+    }
+
+    /// The name of something below the models of the namespace that was asked for: `fraud/approvals/74` is enough.
+    fn below_models(&self, name: String) -> String {
+        if name.starts_with("namespaces/") {
+            return name;
+        }
+        let short = name.strip_prefix("models/").unwrap_or(&name);
+        match &self.namespace {
+            Some(namespace) => format!("namespaces/{namespace}/models/{short}"),
+            None => format!("models/{short}"),
+        }
     }
 }
 
@@ -168,6 +186,9 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Download { name, output } => artifacts::download(context, name, output).await,
         Command::Namespace(command) => namespaces::namespace(context, command).await,
         Command::Approval(command) => approvals::approval(context, command).await,
+        Command::Lock(command) => locks::lock(context, command).await,
+        Command::Unlock { lock } => locks::unlock(context, lock).await,
+        Command::Locks(command) => locks::list(context, command).await,
         Command::Policy(command) => policies::policy(context, command).await,
         Command::Gates(command) => policies::gates(context, command).await,
         Command::Subscription(command) => subscriptions::subscription(context, command).await,

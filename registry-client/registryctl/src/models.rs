@@ -4,7 +4,7 @@ use registry_client::{Error, Kind, Name, pb};
 
 use crate::args::{AsOf, Create, Fields};
 use crate::output::{self, note};
-use crate::{Context, Failure, Usage, instances, metadata, namespaces, withdrawal};
+use crate::{Context, Failure, Usage, approvals, instances, locks, metadata, namespaces, withdrawal};
 
 pub(crate) async fn create(context: &Context, command: Create) -> Result<(), Failure> {
     let mut draft = pb::Model::default();
@@ -21,15 +21,18 @@ pub(crate) async fn create(context: &Context, command: Create) -> Result<(), Fai
 pub(crate) async fn get(context: &Context, name: Name, as_of: AsOf, fields: &Fields) -> Result<(), Failure> {
     let (client, out) = (&context.client, &context.out);
     let (revision, read_time) = (as_of.revision(), as_of.read_time());
+    let has_past = matches!(name.kind(), Kind::Model | Kind::Version | Kind::Artifact);
     match name.kind() {
-        Kind::Event | Kind::Namespace | Kind::Instance if as_of.is_given() => {
+        _ if !has_past && as_of.is_given() => {
             Err(Usage("--as-of is of models, versions and artifacts".to_owned()).into())
         }
-        Kind::Event | Kind::Namespace | Kind::Instance if fields.is_given() => {
+        _ if !has_past && fields.is_given() => {
             Err(Usage("--fields are of models, versions and artifacts".to_owned()).into())
         }
         Kind::Event => out.message("Event", &client.get_event(name).await?, output::event),
         Kind::Instance => out.message("Instance", &client.get_instance(name).await?, instances::text),
+        Kind::Approval => out.message("Approval", &client.get_approval(name).await?, approvals::text),
+        Kind::Lock => out.message("Lock", &client.get_lock(name).await?, locks::text),
         Kind::Artifact => {
             let request = pb::GetArtifactRequest {
                 name: name.into(),

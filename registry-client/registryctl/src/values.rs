@@ -40,6 +40,7 @@ named!(
     ConsumptionState: "CONSUMPTION_STATE_",
     InstanceState: "INSTANCE_STATE_",
     ApprovalState: "APPROVAL_STATE_",
+    LockScope: "LOCK_SCOPE_",
     WebhookSigning: "WEBHOOK_SIGNING_",
 );
 

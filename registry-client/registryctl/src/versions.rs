@@ -42,6 +42,10 @@ async fn delete_one(context: &Context, name: Name, force: bool, etag: String) ->
             let instance = client.delete_instance(name).etag(etag).await?;
             out.message("Instance", &instance, |instance| format!("deleted {}", brief(&instance.name)))
         }
+        Kind::Lock => {
+            let lock = client.delete_lock(name).etag(etag).await?;
+            out.message("Lock", &lock, |lock| format!("released {}", brief(&lock.name)))
+        }
         kind => Err(format!("{kind:?}s can't be deleted").into()),
     }
 }

@@ -77,6 +77,7 @@ impl Args {
             Command::Count(command) => Some(command.table),
             Command::Status(command) => Some(command.table),
             Command::Gates(command) => Some(command.table),
+            Command::Locks(command) => Some(command.table),
             Command::Usage { table }
             | Command::Policy(Policy::List { table, .. })
             | Command::Approval(Approval::List { table, .. })
