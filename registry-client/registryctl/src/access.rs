@@ -1,6 +1,9 @@
 //! `whoami`, `can`, `grant`, `revoke` and `access`: who may do what.
 
 mod kept;
+mod secret;
+
+use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
@@ -72,6 +75,9 @@ pub(crate) enum Token {
         /// When it ends, for example 2027-01-31 or 2027-01-31T12:00:00Z.
         #[arg(long, value_name = "TIME", value_parser = time)]
         expires: Option<DateTime<Utc>>,
+        /// Write the secret to a new file that only you can read, and don't print it.
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
         #[command(flatten)]
         shape: Shape,
     },

@@ -27,6 +27,9 @@ pub(crate) enum Approval {
         #[arg(long, value_name = "ACTION", value_parser = one_of::<pb::IncumbentAction>(), ignore_case = true)]
         #[arg(conflicts_with = "alias")]
         incumbent: Option<pb::IncumbentAction>,
+        /// What the request is called; by default, a number.
+        #[arg(long)]
+        id: Option<String>,
         /// Why, for those who approve.
         #[arg(short = 'm', long)]
         comment: Option<String>,
@@ -85,8 +88,9 @@ pub(crate) async fn approval(context: &Context, command: Approval) -> Result<(),
     let (client, out) = (&context.client, &context.out);
     let told = |what: &'static str| move |approval: &pb::Approval| format!("{what} {}", brief(&approval.name));
     match command {
-        Approval::Request { name, stage, alias, incumbent, comment } => {
-            let mut call = client.request_approval(name).comment(comment.unwrap_or_default());
+        Approval::Request { name, stage, alias, incumbent, id, comment } => {
+            let call = client.request_approval(name).comment(comment.unwrap_or_default());
+            let mut call = call.id(id.unwrap_or_default());
             call = match alias {
                 Some(alias) => call.alias(alias),
                 None => call.stage(stage).incumbent(incumbent.unwrap_or_default()),

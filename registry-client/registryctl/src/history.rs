@@ -11,8 +11,8 @@ use crate::args::History;
 use crate::output::{Column, brief, event, note, note_cut, page_size, time};
 use crate::{Context, Failure, Usage};
 
-/// What changes a model, its stages and its aliases.
-const OF_MODEL: [&str; 3] = ["model.*", "alias.*", "version.stage_transitioned"];
+/// What changes a model, its stages and its aliases, and who agreed to it or keeps it from changing.
+const OF_MODEL: [&str; 5] = ["model.*", "alias.*", "version.stage_transitioned", "approval.*", "lock.*"];
 
 pub(crate) async fn history(context: &Context, command: History) -> Result<(), Failure> {
     let History { name, asc, limit, .. } = command;

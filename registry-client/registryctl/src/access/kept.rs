@@ -3,6 +3,7 @@
 use chrono::Utc;
 use registry_client::{Error, pb};
 
+use super::secret::SecretFile;
 use super::{Access, Binding, Group, Role, TRIES, Token, on, place};
 use crate::output::{self, Column, Lines, count, fields, first, last, minute, note, page_size};
 use crate::values::timestamp;
@@ -20,7 +21,7 @@ pub(crate) async fn access(context: &Context, command: Access) -> Result<(), Fai
 async fn token(context: &Context, command: Token) -> Result<(), Failure> {
     let (client, out) = (&context.client, &context.out);
     match command {
-        Token::Create { principal, id, title, roles, resource, expires, .. } => {
+        Token::Create { principal, id, title, roles, resource, expires, secret_file, .. } => {
             let mut create = client.create_token(principal).roles(roles).title(title.unwrap_or_default());
             if let Some(id) = id {
                 create = create.id(id);
@@ -31,7 +32,15 @@ async fn token(context: &Context, command: Token) -> Result<(), Failure> {
             if let Some(expires) = expires {
                 create = create.expires(timestamp(expires));
             }
-            let made = create.await?;
+            let file = secret_file.map(SecretFile::create).transpose()?;
+            let mut made = create.await?;
+            if let Some(file) = file {
+                let secret = std::mem::take(&mut made.secret);
+                let path = file.write(&secret)?;
+                return out.message("Token", &made, |made| {
+                    format!("created {}: its secret is in {}", made.name, path.display())
+                });
+            }
             out.message("Token", &made, |made| {
                 vec![format!("created {}", made.name), format!("secret: {}", made.secret)]
             })?;
