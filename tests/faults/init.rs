@@ -80,7 +80,7 @@ fn the_ten_commands_of_the_docs_let_two_people_promote() {
     assert!(made, "{text}");
     let server = server(&registry, &[]);
     let run = |line: &str| {
-        let mut command = Command::new("sh");
+        let mut command = Command::new("/bin/sh");
         command.args(["-c", line]).current_dir(place.path());
         command.env("PATH", binary("registryctl").parent().unwrap());
         command.env("MODEL_REGISTRY_ENDPOINT", format!("https://localhost:{}", server.address().port()));
