@@ -17,7 +17,8 @@ use super::transaction::{Tx, event_of};
 use super::{Committed, Mutation, Registry, facts, kinds, validate};
 use crate::error::{Error, Violations, quoted};
 use crate::rules::access::{ALL_AUTHENTICATED, Permissions, built_in};
-use crate::rules::names::{BINDINGS, Collection, GROUPS, MODELS, NAMESPACES, Name, NameError, ROLES, check_id};
+use crate::rules::identity::check_principal_id;
+use crate::rules::names::{BINDINGS, Collection, GROUPS, MODELS, NAMESPACES, Name, NameError, ROLES};
 use crate::store::{FactView, Kind, KindLayout, Place, Source};
 
 /// How many members a group or a binding has.
@@ -100,9 +101,7 @@ pub(crate) fn check_principal(text: &str, kinds: &[&str]) -> Result<(), NameErro
         let kinds: Vec<_> = kinds.iter().map(|kind| format!("\"{kind}{{id}}\"")).collect();
         return Err(NameError(format!("expected {}", kinds.join(" or "))));
     };
-    let (local, host) = id.split_once('@').map_or((id, None), |(local, host)| (local, Some(host)));
-    let checked = check_id(local).and_then(|()| host.map_or(Ok(()), check_id));
-    checked.map_err(|NameError(why)| NameError(format!("the principal's id {why}")))
+    check_principal_id(id).map_err(|NameError(why)| NameError(format!("the principal's id {why}")))
 }
 
 /// The resource that roles are given on: the whole name of a namespace or a model, or nothing.

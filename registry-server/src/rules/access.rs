@@ -7,7 +7,7 @@ mod builtin;
 mod permissions;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 pub(crate) use self::builtin::{BUILT_IN, BuiltIn, built_in};
 pub(crate) use self::permissions::{Permission, Permissions};
@@ -37,6 +37,26 @@ pub(crate) struct Grant {
     /// They themselves, a group that they are in, or [`ALL_AUTHENTICATED`].
     pub(crate) member: String,
     pub(crate) resource: String,
+}
+
+/// Somebody about whom is decided.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Who<'a> {
+    principal: &'a str,
+    /// Groups that they are in beside those that have them as a member.
+    groups: &'a [String],
+}
+
+impl<'a> From<&'a str> for Who<'a> {
+    fn from(principal: &'a str) -> Self {
+        Self { principal, groups: &[] }
+    }
+}
+
+impl<'a> From<&'a String> for Who<'a> {
+    fn from(principal: &'a String) -> Self {
+        principal.as_str().into()
+    }
 }
 
 /// All roles, groups and bindings.
@@ -102,10 +122,10 @@ impl Access {
         !self.bindings.is_empty()
     }
 
-    /// What a principal may do on a resource.
-    pub(crate) fn permissions(&self, principal: &str, resource: &str) -> Permissions {
+    /// What somebody may do on a resource.
+    pub(crate) fn permissions<'a>(&'a self, who: impl Into<Who<'a>>, resource: &str) -> Permissions {
         let mut all = Permissions::of_all();
-        for held in self.held_by(principal) {
+        for held in self.held_by(who.into()) {
             for node in upwards(resource) {
                 all = all.and(held.get(node).copied().unwrap_or_default());
             }
@@ -113,20 +133,20 @@ impl Access {
         all
     }
 
-    /// Whether a principal has a permission on a resource.
-    pub(crate) fn allows(&self, principal: &str, permission: Permission, resource: &str) -> bool {
+    /// Whether somebody has a permission on a resource.
+    pub(crate) fn allows<'a>(&'a self, who: impl Into<Who<'a>>, permission: Permission, resource: &str) -> bool {
         let has = |held: &HashMap<String, Permissions>| {
             upwards(resource).any(|node| held.get(node).is_some_and(|held| held.has(permission)))
         };
-        self.held_by(principal).any(has) || Permissions::of_all().has(permission)
+        self.held_by(who.into()).any(has) || Permissions::of_all().has(permission)
     }
 
-    /// Whether a principal has a permission on something below a resource.
-    pub(crate) fn allows_below(&self, principal: &str, permission: Permission, resource: &str) -> bool {
+    /// Whether somebody has a permission on something below a resource.
+    pub(crate) fn allows_below<'a>(&'a self, who: impl Into<Who<'a>>, permission: Permission, resource: &str) -> bool {
         let has = |held: &HashMap<String, Permissions>| {
             held.iter().any(|(node, held)| held.has(permission) && node != resource && is_within(node, resource))
         };
-        self.held_by(principal).any(has)
+        self.held_by(who.into()).any(has)
     }
 
     /// By what a principal has a permission on a resource, in the order of the bindings' names.
@@ -154,9 +174,9 @@ impl Access {
         [principal, ALL_AUTHENTICATED].into_iter().chain(groups).collect()
     }
 
-    fn held_by<'a>(&'a self, principal: &'a str) -> impl Iterator<Item = &'a HashMap<String, Permissions>> {
-        let groups = self.groups_of(principal).iter().map(String::as_str);
-        [principal, ALL_AUTHENTICATED].into_iter().chain(groups).filter_map(|id| self.held.get(id))
+    fn held_by<'a>(&'a self, who: Who<'a>) -> impl Iterator<Item = &'a HashMap<String, Permissions>> {
+        let groups = self.groups_of(who.principal).iter().chain(who.groups).map(String::as_str);
+        [who.principal, ALL_AUTHENTICATED].into_iter().chain(groups).filter_map(|id| self.held.get(id))
     }
 }
 
@@ -165,6 +185,8 @@ impl Access {
 pub(crate) struct Bearer {
     /// `users/alice` or `services/trainer`.
     pub(crate) principal: String,
+    /// The groups that the token puts them into, beside those that have them as a member.
+    pub(crate) groups: Vec<String>,
     /// The roles that the token is narrowed to; empty: none.
     pub(crate) roles: Vec<String>,
     /// The resource that the token is narrowed to, or [`SERVER`].
@@ -174,13 +196,13 @@ pub(crate) struct Bearer {
 impl Bearer {
     /// What they may do on a resource.
     pub(crate) fn permissions(&self, access: &Access, resource: &str) -> Permissions {
-        self.narrow(access, resource).with(access.permissions(&self.principal, resource)).and(Permissions::of_all())
+        self.narrow(access, resource).with(access.permissions(self.who(), resource)).and(Permissions::of_all())
     }
 
     /// Whether they have a permission on a resource.
     pub(crate) fn may(&self, access: &Access, permission: Permission, resource: &str) -> bool {
         let narrowed = Permissions::of_all().has(permission) || self.narrow(access, resource).has(permission);
-        narrowed && access.allows(&self.principal, permission, resource)
+        narrowed && access.allows(self.who(), permission, resource)
     }
 
     /// Whether they have a permission on a resource, or on something below it.
@@ -191,7 +213,17 @@ impl Bearer {
         // What the token is narrowed to may lie below.
         let at = if is_within(&self.resource, resource) { &self.resource } else { resource };
         self.narrow(access, at).has(permission)
-            && (access.allows(&self.principal, permission, at) || access.allows_below(&self.principal, permission, at))
+            && (access.allows(self.who(), permission, at) || access.allows_below(self.who(), permission, at))
+    }
+
+    /// The groups that they are in, in order.
+    pub(crate) fn groups(&self, access: &Access) -> Vec<String> {
+        let all: BTreeSet<_> = access.groups_of(&self.principal).iter().chain(&self.groups).collect();
+        all.into_iter().cloned().collect()
+    }
+
+    fn who(&self) -> Who<'_> {
+        Who { principal: &self.principal, groups: &self.groups }
     }
 
     /// What the token allows of what its principal may do.

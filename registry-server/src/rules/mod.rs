@@ -13,6 +13,7 @@ pub(crate) mod expression;
 pub(crate) mod forgetting;
 pub(crate) mod garbage;
 pub(crate) mod gates;
+pub(crate) mod identity;
 pub(crate) mod instances;
 pub(crate) mod leases;
 pub(crate) mod locks;

@@ -415,8 +415,6 @@ fn known(TokenRow { token, sha256 }: TokenRow) -> (String, Known) {
     let expires = token.expire_time.and_then(|time| SystemTime::try_from(time).ok());
     let is_revoked = token.revoke_time.is_some();
     let pb::Token { principal, roles, resource, .. } = token;
-    (
-        id,
-        Known { sha256: sha256.to_vec(), bearer: Arc::new(Bearer { principal, roles, resource }), expires, is_revoked },
-    )
+    let bearer = Arc::new(Bearer { principal, groups: Vec::new(), roles, resource });
+    (id, Known { sha256: sha256.to_vec(), bearer, expires, is_revoked })
 }

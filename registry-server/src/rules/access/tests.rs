@@ -92,6 +92,7 @@ fn a_token_narrows_what_its_principal_may_do() {
     let fraud = "namespaces/risk/models/fraud";
     let bearer = |principal: &str, roles: &[&str], resource: &str| Bearer {
         principal: principal.to_owned(),
+        groups: Vec::new(),
         roles: texts(roles),
         resource: resource.to_owned(),
     };
@@ -117,6 +118,36 @@ fn a_token_narrows_what_its_principal_may_do() {
         assert_eq!(bearer.permissions(&access, resource).has(permission), allowed, "{bearer:?} {name} {resource}");
         assert_eq!(bearer.may_some(&access, permission, resource), some, "{bearer:?} {name} {resource}");
     }
+}
+
+#[test]
+fn the_groups_of_a_token_count_for_its_bearer_alone() {
+    let access = access();
+    let fraud = "namespaces/risk/models/fraud";
+    let bearer = |groups: &[&str], roles: &[&str]| Bearer {
+        principal: "users/new".to_owned(),
+        groups: texts(groups),
+        roles: texts(roles),
+        resource: String::new(),
+    };
+    for (bearer, name, allowed) in [
+        (bearer(&[], &[]), "models.get", false),
+        (bearer(&["groups/risk"], &[]), "models.get", true),
+        (bearer(&["groups/none", "groups/risk"], &[]), "models.get", true),
+        (bearer(&["groups/risk"], &[]), "versions.transitionStage", false),
+        (bearer(&["groups/risk"], &["roles/namer"]), "models.get", false),
+        // Only what is called a group is looked up as one; a claim can't make it anything else.
+        (bearer(&["groups/root"], &[]), "models.purge", false),
+    ] {
+        let permission = permission(name);
+        assert_eq!(bearer.may(&access, permission, fraud), allowed, "{bearer:?} {name}");
+        assert_eq!(bearer.permissions(&access, fraud).has(permission), allowed, "{bearer:?} {name}");
+        assert_eq!(bearer.may_some(&access, permission, "namespaces/risk"), allowed, "{bearer:?} {name}");
+    }
+    assert!(!access.allows("users/new", permission("models.get"), fraud));
+    let rita =
+        Bearer { principal: "users/rita".to_owned(), groups: texts(&["groups/risk", "groups/a"]), ..Bearer::default() };
+    assert_eq!(rita.groups(&access), ["groups/a", "groups/risk"]);
 }
 
 #[test]
@@ -217,7 +248,12 @@ proptest! {
             is_member && lies_in(node, &bound.resource) && role(&bound.role).has(permission)
         });
         for principal in PRINCIPALS {
-            let bearer = Bearer { principal: principal.to_owned(), roles: texts(&narrowed), resource: within.to_owned() };
+            let bearer = Bearer {
+                principal: principal.to_owned(),
+                groups: Vec::new(),
+                roles: texts(&narrowed),
+                resource: within.to_owned(),
+            };
             for name in ASKED {
                 let permission = permission(name);
                 let in_token = |node: &str| lies_in(node, within)
