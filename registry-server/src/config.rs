@@ -20,7 +20,9 @@ pub use self::sources::{ConfigError, Origin, Settings};
 use crate::encryption::master::{KeyError, MasterKeys};
 use crate::rules::quota::Limits;
 use crate::settings::Secret;
-pub use crate::settings::{Listen, Memory, Network, Period, Size, StoreChoice};
+pub use crate::settings::{
+    Issuer, IssuerUrl, Listen, Memory, Network, Period, Prefix, SignatureAlgorithm, Size, StoreChoice,
+};
 use crate::tls::Files;
 
 const HOUR: u64 = 60 * 60;
@@ -72,6 +74,12 @@ pub struct Config {
     pub encryption_old_key_files: Vec<PathBuf>,
     /// How callers prove who they are, and whether they may only do what is bound to them.
     pub access: AccessChoice,
+    /// An issuer whose JSON Web Tokens let callers in as well; for more than the defaults, `issuer`.
+    pub oidc_issuer: Option<IssuerUrl>,
+    /// What its tokens must have in `aud`.
+    pub oidc_audience: Option<String>,
+    /// Issuers, each with all that can be said of one.
+    pub issuer: Vec<Issuer>,
     /// Where the first token is written when nobody may do anything yet.
     pub bootstrap_token_file: Option<PathBuf>,
     /// Networks that are not on the public internet, and that webhooks may be sent to all the same.
@@ -136,6 +144,9 @@ impl Default for Config {
             encryption_key: None,
             encryption_old_key_files: Vec::new(),
             access: AccessChoice::Off,
+            oidc_issuer: None,
+            oidc_audience: None,
+            issuer: Vec::new(),
             bootstrap_token_file: None,
             webhook_allow: Vec::new(),
             log_format: LogFormat::Human,
@@ -165,7 +176,7 @@ impl Default for Config {
 pub enum AccessChoice {
     /// Not at all: everybody may do everything.
     Off,
-    /// By a token, and they may do what is bound to its principal.
+    /// By a token of the registry or of an issuer, and they may do what is bound to its principal.
     Tokens,
 }
 
@@ -184,6 +195,13 @@ impl Config {
     pub(crate) fn tls_files(&self) -> Option<Files> {
         let (certificate, key) = (self.tls_cert.clone()?, self.tls_key.clone()?);
         Some(Files { certificate, key, client_ca: self.tls_client_ca.clone() })
+    }
+
+    /// All issuers.
+    pub(crate) fn issuers(&self) -> Vec<Issuer> {
+        let one = self.oidc_issuer.clone().zip(self.oidc_audience.clone());
+        let one = one.map(|(url, audience)| Issuer::new(url, audience));
+        one.into_iter().chain(self.issuer.iter().cloned()).collect()
     }
 
     /// The place of the artifacts' bytes.

@@ -1,5 +1,6 @@
 //! Values of settings, as people write them.
 
+mod issuer;
 mod listen;
 mod memory;
 mod network;
@@ -13,6 +14,8 @@ use registry_common::shown;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+pub(crate) use self::issuer::check_issuers;
+pub use self::issuer::{Issuer, IssuerUrl, Prefix, SignatureAlgorithm};
 pub use self::listen::Listen;
 pub use self::memory::Memory;
 pub use self::network::Network;

@@ -8,7 +8,7 @@ use clap::{Arg, Args, Command};
 use serde::Serialize;
 
 use super::{AccessChoice, LogFormat};
-use crate::settings::{Listen, Memory, Network as Addresses, Period, Size};
+use crate::settings::{IssuerUrl, Listen, Memory, Network as Addresses, Period, Size};
 
 /// All settings that a flag can give.
 #[derive(Debug, Default, Args, Serialize)]
@@ -136,6 +136,12 @@ struct Access {
     /// bound to its principal
     #[arg(long, value_enum)]
     access: Option<AccessChoice>,
+    /// An issuer of OpenID Connect whose JSON Web Tokens let callers in as well: its URL, letter by letter as its tokens have it in `iss`
+    #[arg(long, value_name = "URL")]
+    oidc_issuer: Option<IssuerUrl>,
+    /// What the tokens of --oidc-issuer must have in `aud`
+    #[arg(long, value_name = "AUDIENCE")]
+    oidc_audience: Option<String>,
     /// Where to write a token of `users/admin` that may do everything, if there is no binding yet; a token that is in the file is used
     #[arg(long, value_name = "FILE")]
     bootstrap_token_file: Option<PathBuf>,
@@ -234,12 +240,19 @@ pub(super) struct Described {
     pub(super) group: String,
 }
 
-/// The setting that has no flag, and behind which it is listed.
-const WITHOUT_FLAG: (&str, &str, &str) = (
-    "encryption_key_file",
-    "encryption_key",
-    "The master key itself, in base64 or hex; it has no flag, because others can see the flags of a process",
-);
+/// The settings that have no flag: behind which each is listed, its key and its help.
+const WITHOUT_FLAG: [(&str, &str, &str); 2] = [
+    (
+        "encryption_key_file",
+        "encryption_key",
+        "The master key itself, in base64 or hex; it has no flag, because others can see the flags of a process",
+    ),
+    (
+        "oidc_audience",
+        "issuer",
+        "Issuers with all that can be said of each, as tables [[issuer]] with url, audience and more; only in a file",
+    ),
+];
 
 /// All settings, in the order of the help.
 pub(super) fn described() -> Vec<Described> {
@@ -248,12 +261,9 @@ pub(super) fn described() -> Vec<Described> {
     let of = |arg: &Arg| {
         let group = arg.get_help_heading().unwrap_or_default().to_owned();
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        let (behind, key, other) = WITHOUT_FLAG;
-        let other = (arg.get_id() == behind).then(|| Described {
-            key: key.to_owned(),
-            help: other.to_owned(),
-            group: group.clone(),
-        });
+        let behind = WITHOUT_FLAG.into_iter().find(|(behind, ..)| arg.get_id() == *behind);
+        let other =
+            behind.map(|(_, key, help)| Described { key: key.to_owned(), help: help.to_owned(), group: group.clone() });
         [Some(Described { key: arg.get_id().to_string(), help, group }), other].into_iter().flatten()
     };
     command.get_arguments().filter(is_setting).flat_map(of).collect()

@@ -11,10 +11,10 @@ use figment::value::{Dict, Empty, Value};
 use registry_common::shown;
 use serde::Serialize;
 
-use super::Config;
 use super::flags::{Flags, described, flag};
 use super::variables::{PREFIX, Variable, meant, nearest};
-use crate::settings::warn_if_open;
+use super::{AccessChoice, Config};
+use crate::settings::{check_issuers, warn_if_open};
 
 /// Where a setting comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +147,9 @@ impl Settings {
                 return Err(ConfigError::Value { origin: whence(key, &origins), problem });
             }
         }
+        if let Err((key, problem)) = check_access(&config) {
+            return Err(ConfigError::Value { origin: whence(key, &origins), problem });
+        }
         let Environment { unknown, of_services, .. } = environment;
         Ok(Self { config, origins, unknown, of_services, file })
     }
@@ -202,6 +205,21 @@ impl Settings {
             warn_if_open(file, "the secrets in the settings");
         }
     }
+}
+
+/// What is wrong with how callers prove who they are: the key of the setting, and what it is.
+fn check_access(config: &Config) -> Result<(), (&'static str, String)> {
+    match (&config.oidc_issuer, &config.oidc_audience) {
+        (Some(_), None) => return Err(("oidc_issuer", "needs oidc_audience, which its tokens are for".to_owned())),
+        (None, Some(_)) => return Err(("oidc_audience", "needs oidc_issuer, whose tokens have it".to_owned())),
+        _ => {}
+    }
+    let key = if config.oidc_issuer.is_some() && config.issuer.is_empty() { "oidc_issuer" } else { "issuer" };
+    let issuers = config.issuers();
+    if config.access == AccessChoice::Off && !issuers.is_empty() {
+        return Err((key, "needs access = \"tokens\": without it, nobody is asked for a token".to_owned()));
+    }
+    check_issuers(&issuers).map_err(|problem| (key, problem))
 }
 
 /// Settings that something gives, by their keys, without those that it leaves open.
@@ -326,6 +344,7 @@ fn plainly(expected: &str) -> &str {
         "a string" => "a text",
         "a boolean" => "true or false",
         "a sequence" => "a list of texts",
+        "struct Issuer" => "a table with url and audience, in a file",
         other => other,
     }
 }

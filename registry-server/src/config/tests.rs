@@ -82,6 +82,10 @@ fn the_error_says_where_it_is_and_what_can_be_written_there() {
         (("TLS_KEY", "key.pem"), "MODEL_REGISTRY_TLS_KEY: needs tls_cert"),
         (("TLS_CLIENT_CA", "ca.pem"), "MODEL_REGISTRY_TLS_CLIENT_CA: needs tls_cert"),
         (("INSECURE", "yes"), "MODEL_REGISTRY_INSECURE: expected true or false, found \"yes\""),
+        (("OIDC_ISSUER", "https://id.example"), "MODEL_REGISTRY_OIDC_ISSUER: needs oidc_audience"),
+        (("OIDC_AUDIENCE", "registry"), "MODEL_REGISTRY_OIDC_AUDIENCE: needs oidc_issuer"),
+        (("OIDC_ISSUER", "http://id.example"), "MODEL_REGISTRY_OIDC_ISSUER: \"http://id.example\" is no issuer"),
+        (("ISSUER", "https://id.example"), "MODEL_REGISTRY_ISSUER: expected a table with url and audience, in a file"),
         (("STORE", "mysql://host/r"), "MODEL_REGISTRY_STORE: mysql://host/r: expected `sled` or postgres://"),
     ] {
         let found = load(&[], &[variables]).unwrap_err();
@@ -103,6 +107,38 @@ fn the_error_says_where_it_is_and_what_can_be_written_there() {
         assert!(found.starts_with(&format!("{path}{said}")), "{found}");
     }
     assert!(load(&["--config", "missing.toml"], &[]).unwrap_err().starts_with("missing.toml: No such file"));
+}
+
+#[test]
+fn issuers_are_tables_of_a_file_or_two_flags() {
+    let flags = ["--access", "tokens", "--oidc-issuer", "https://id.example", "--oidc-audience", "registry"];
+    let by_flags = config(&flags, &[]);
+    let table = "access = \"tokens\"\n[[issuer]]\nurl = \"https://id.example\"\naudience = \"registry\"\n";
+    let (_folder, path) = file(table);
+    let by_table = config(&["--config", &path], &[]);
+    assert_eq!(by_flags.issuers(), by_table.issuers());
+    let [issuer] = &by_table.issuer[..] else { panic!("{:?}", by_table.issuer) };
+    let defaults = [SignatureAlgorithm::RS256, SignatureAlgorithm::ES256, SignatureAlgorithm::EdDSA];
+    assert_eq!(
+        (&issuer.algorithms[..], issuer.name_claim.as_str(), issuer.prefix),
+        (&defaults[..], "sub", Prefix::Users)
+    );
+    for (more, said) in [
+        ("algorithms = [\"HS256\"]", "expected RS256 or RS384"),
+        ("algorithms = [\"none\"]", "expected RS256 or RS384"),
+        ("prefix = \"groups/\"", "expected users/ or services/, found \"groups/\""),
+        ("leeway = \"2m\"", "https://id.example: leeway is 2m; at most 1m are allowed"),
+        ("claim = \"x\"", "unknown field"),
+        ("[[issuer]]\nurl = \"https://id.example\"", "missing field"),
+        ("[[issuer]]\nurl = \"https://b.example\"\naudience = \"x\"", "give each a domain of its own"),
+    ] {
+        let (_folder, path) = file(&format!("{table}{more}"));
+        let found = load(&["--config", &path], &[]).unwrap_err();
+        assert!(found.starts_with(&format!("{path}: issuer: ")) && found.contains(said), "{found}");
+    }
+    let (_folder, path) = file(table);
+    let off = load(&["--config", &path, "--access", "off"], &[]).unwrap_err();
+    assert!(off.starts_with(&format!("{path}: issuer: needs access")), "{off}");
 }
 
 #[test]
@@ -202,6 +238,11 @@ gc_every = "0s"
 gc_grace = "2days"
 purge_after = "1h"
 access = "tokens"
+oidc_issuer = "https://one.example/"
+oidc_audience = "registry"
+issuer = [
+    { url = "https://two.example", audience = "registry", prefix = "services/", name_claim = "azp", leeway = "5s", algorithms = ["PS256"], groups_claim = "/realm_access/roles", groups = { ml-admins = "groups/admins" } },
+]
 bootstrap_token_file = "first-token"
 webhook_allow = ["10.1.0.0/16", "fd00::/8"]
 log_keep = "90days"
