@@ -185,7 +185,12 @@ fn token_fault(reason: ErrorReason) -> &'static str {
         ErrorReason::TokenMissing => "the call has no token: the header authorization is to have `Bearer` and one",
         ErrorReason::TokenExpired => "the token has expired",
         ErrorReason::TokenRevoked => "the token was revoked",
-        _ => "the header authorization has no token of this registry",
+        ErrorReason::TokenNotYetValid => "the token is not valid yet (nbf)",
+        ErrorReason::TokenIssuerUnknown => "the token is of an issuer (iss) that this server does not know",
+        ErrorReason::TokenKeyUnknown => "the key that signed the token (kid) is not known: try again in a minute",
+        ErrorReason::TokenAudienceWrong => "the token is for others (aud)",
+        ErrorReason::TokenClaimsInvalid => "the claims of the token name no principal: the server's log says why",
+        _ => "the header authorization has no token that lets anybody in here",
     }
 }
 

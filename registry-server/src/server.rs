@@ -27,6 +27,7 @@ use crate::grpc::{Services, Stopping};
 use crate::layers::{CallLayer, Capacity};
 use crate::owners;
 use crate::registry::Registry;
+use crate::registry::access::jwt::Issuers;
 use crate::registry::instances::expiry::expire_instances;
 use crate::registry::watch::Watching;
 use crate::rules::exposure::{Protection, Verdict, judge};
@@ -58,6 +59,7 @@ const INDEXING: &str = "index";
 const COLLECTING: &str = "garbage collection";
 const OWNING: &str = "ownership of the artifacts";
 const ACCESS: &str = "who may do what";
+const ISSUERS: &str = "keys of issuers";
 const EXPIRING: &str = "removal of instances that are gone";
 const SENDING: &str = "webhooks";
 const CERTIFICATES: &str = "certificates";
@@ -109,7 +111,7 @@ impl Server {
         let registry = registry.with_index(config.index_memory.size().bytes());
         let registry = match config.access {
             AccessChoice::Off => registry,
-            AccessChoice::Tokens => registry.with_guard().await?,
+            AccessChoice::Tokens => registry.with_guard(Issuers::new(&config.issuers())?).await?,
         };
         first_token(&registry, config.bootstrap_token_file.as_deref()).await?;
         let identity = stores.store.identity().await?;
@@ -172,6 +174,7 @@ impl Server {
         }
         let guard = registry.guard().cloned();
         if let Some(guard) = guard.clone() {
+            tasks.spawn(ISSUERS, guard.issuers().clone().keep(draining.clone()));
             tasks.spawn(ACCESS, guard.keep(draining.clone()));
         }
         tasks.spawn(EXPIRING, expire_instances(registry.clone(), draining.clone()));

@@ -80,8 +80,8 @@ pub enum ServeError {
     /// The files of TLS can't be used.
     #[error(transparent)]
     Certificates(#[from] TlsError),
-    /// There is no TLS to send webhooks with.
-    #[error("webhooks can't be sent: {0}")]
+    /// There is no TLS to send webhooks or to fetch the keys of issuers with.
+    #[error("there is no TLS for what the server sends: {0}")]
     Tls(#[from] rustls::Error),
     /// The folder can't be used.
     #[error("can't use {path}: {source}")]

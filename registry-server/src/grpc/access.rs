@@ -1,5 +1,6 @@
 //! `AccessService`.
 
+use prost_types::Timestamp;
 use registry_proto::v1 as pb;
 use registry_proto::v1::access_service_server::AccessService;
 use tonic::Request;
@@ -8,7 +9,7 @@ use super::Services;
 use super::admitting::{needs, permission};
 use super::call::{List, Reply, actor};
 use crate::error::{Error, Violations, quoted};
-use crate::registry::access::guard::{Caller, Need};
+use crate::registry::access::guard::{Caller, Credential, Need};
 use crate::registry::access::roles::OfRole;
 use crate::registry::access::tokens::{CreateToken, RevokeToken};
 use crate::registry::access::{Alter, Make, Marked, check_principal};
@@ -192,12 +193,20 @@ impl AccessService for Services {
             request,
             |_, _| Some(()),
             |registry, ()| async move {
-                let groups = registry.guard().map(|guard| guard.current().access.groups_of(&principal).to_vec());
+                let (Some(caller), Some(guard)) = (caller, registry.guard()) else {
+                    return Ok(pb::WhoAmIResponse { principal, ..Default::default() });
+                };
+                let (token, issuer) = match &caller.credential {
+                    Credential::Token(id) => (Name::top(&TOKENS, id).to_string(), String::new()),
+                    Credential::Jwt { issuer } => (String::new(), issuer.to_string()),
+                };
                 Ok(pb::WhoAmIResponse {
                     principal,
-                    authenticated: caller.is_some(),
-                    token: caller.map(|caller| Name::top(&TOKENS, &caller.token).to_string()).unwrap_or_default(),
-                    groups: groups.unwrap_or_default(),
+                    authenticated: true,
+                    token,
+                    groups: caller.bearer.groups(&guard.current().access),
+                    issuer,
+                    expire_time: caller.expires.map(Timestamp::from),
                 })
             },
         )

@@ -1,6 +1,7 @@
 //! Groups, roles and bindings: their records and their own rules. [`guard`] decides by them.
 
 pub(crate) mod guard;
+pub(crate) mod jwt;
 pub(crate) mod roles;
 mod shared;
 pub(crate) mod tokens;

@@ -61,6 +61,7 @@ use tokio::sync::watch::Receiver;
 use tokio::time::timeout;
 
 use self::access::guard::Guard;
+use self::access::jwt::Issuers;
 pub(crate) use self::commit::{Committed, Intent, Mutation, millis};
 use crate::chunks::ChunkStore;
 use crate::chunks::digests::Digests;
@@ -121,12 +122,12 @@ impl Registry {
         }
     }
 
-    /// The same registry, in which callers may do what is bound to them.
+    /// The same registry, in which callers may do what is bound to them, whom its own tokens or these issuers know.
     ///
     /// # Errors
     /// If what is bound can't be read.
-    pub(crate) async fn with_guard(self) -> Result<Self, Error> {
-        let guard = Guard::open(Arc::clone(&self.store)).await?;
+    pub(crate) async fn with_guard(self, issuers: Issuers) -> Result<Self, Error> {
+        let guard = Guard::open(Arc::clone(&self.store), issuers).await?;
         Ok(Self { guard: Some(guard), ..self })
     }
 

@@ -61,6 +61,11 @@ pub(crate) fn check_id(id: &str) -> Result<(), NameError> {
     }
 }
 
+/// Whether a text is to be a token of a registry, whole or not.
+pub(crate) fn is_ours(text: &str) -> bool {
+    text.starts_with(START)
+}
+
 /// A token that somebody shows, as far as it has the form of one.
 #[derive(Clone, Copy)]
 pub(crate) struct Shown<'a> {

@@ -12,14 +12,13 @@ use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 
 use super::addresses::Guard;
 use super::answers::{Outcome, retry_after};
 use super::connect::{ConnectError, Guarded, Network, System};
 use super::targets::Target;
+use crate::tls;
 
 /// How much of an answer's body is read, so that its connection can be used again. It is not looked at.
 const ANSWER_BYTES: usize = 16 * 1024;
@@ -50,14 +49,8 @@ impl Sender {
     }
 
     pub(super) fn over(guard: Guard, network: Arc<dyn Network>) -> Result<Self, rustls::Error> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
+            .with_tls_config(tls::of_clients()?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(Guarded::new(guard, network));

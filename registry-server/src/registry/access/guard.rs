@@ -13,6 +13,7 @@ use registry_proto::v1::ErrorReason;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::jwt::Issuers;
 use super::shared::Shared;
 use super::tokens::{TokenRow, USE_NOTED, use_key, use_value};
 use crate::error::Error;
@@ -64,12 +65,17 @@ impl Current {
         }
     }
 
-    /// Fails if a token has ended.
+    /// Fails if what a caller has shown has ended.
     fn check(&self, caller: &Caller) -> Result<(), Error> {
-        let Some(known) = self.tokens.get(&*caller.token) else {
-            return Err(unauthenticated(ErrorReason::TokenInvalid));
+        let (is_revoked, expires) = match &caller.credential {
+            Credential::Token(id) => {
+                let known = self.tokens.get(&**id).ok_or(unauthenticated(ErrorReason::TokenInvalid))?;
+                (known.is_revoked, known.expires)
+            }
+            // Nobody can take it back before it ends.
+            Credential::Jwt { .. } => (false, caller.expires),
         };
-        tokens::check(known.is_revoked, known.expires, SystemTime::now()).map_err(|ended| match ended {
+        tokens::check(is_revoked, expires, SystemTime::now()).map_err(|ended| match ended {
             Ended::Revoked => unauthenticated(ErrorReason::TokenRevoked),
             Ended::Expired => unauthenticated(ErrorReason::TokenExpired),
         })
@@ -80,13 +86,25 @@ fn unauthenticated(reason: ErrorReason) -> Error {
     Error::Unauthenticated(reason)
 }
 
+/// By what somebody has shown who they are.
+#[derive(Debug, Clone)]
+pub(crate) enum Credential {
+    /// A token of the registry, by its id.
+    Token(Arc<str>),
+    /// A JSON Web Token.
+    Jwt {
+        /// The URL of its issuer.
+        issuer: Arc<str>,
+    },
+}
+
 /// Somebody whose token was good when they called.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    /// The id of the token.
-    pub(crate) token: Arc<str>,
+    pub(crate) credential: Credential,
     pub(crate) bearer: Arc<Bearer>,
-    expires: Option<SystemTime>,
+    /// When the token ends.
+    pub(crate) expires: Option<SystemTime>,
 }
 
 /// What somebody has to be allowed.
@@ -208,6 +226,7 @@ pub(crate) struct Guard {
 
 struct Inner {
     store: Arc<dyn Store>,
+    issuers: Issuers,
     current: watch::Sender<Arc<Current>>,
     looks: Shared,
     /// When the use of a token was noted last.
@@ -221,13 +240,19 @@ impl std::fmt::Debug for Inner {
 }
 
 impl Guard {
-    /// Reads who may do what in a store.
+    /// Reads who may do what in a store. Tokens of these issuers count beside those that are in it.
     ///
     /// # Errors
     /// If it can't be read.
-    pub(crate) async fn open(store: Arc<dyn Store>) -> Result<Self, Error> {
+    pub(crate) async fn open(store: Arc<dyn Store>, issuers: Issuers) -> Result<Self, Error> {
         let current = watch::Sender::new(Arc::new(read(&*store).await?));
-        Ok(Self { inner: Arc::new(Inner { store, current, looks: Shared::default(), noted: Mutex::default() }) })
+        let (looks, noted) = (Shared::default(), Mutex::default());
+        Ok(Self { inner: Arc::new(Inner { store, issuers, current, looks, noted }) })
+    }
+
+    /// Whose tokens count beside the registry's own.
+    pub(crate) fn issuers(&self) -> &Issuers {
+        &self.inner.issuers
     }
 
     /// Who may do what, as far as this server knows.
@@ -296,6 +321,9 @@ impl Guard {
     /// # Errors
     /// If it is none, or has ended.
     pub(crate) async fn authenticate(&self, text: &str) -> Result<Caller, Error> {
+        if !tokens::is_ours(text) && !self.inner.issuers.is_empty() {
+            return self.inner.issuers.authenticate(text).await;
+        }
         let shown = Shown::parse(text).ok_or(unauthenticated(ErrorReason::TokenInvalid))?;
         let mut current = self.current();
         if !current.tokens.contains_key(shown.id) {
@@ -307,9 +335,11 @@ impl Guard {
         else {
             return Err(unauthenticated(ErrorReason::TokenInvalid));
         };
-        let caller = Caller { token: id.as_str().into(), bearer: Arc::clone(&known.bearer), expires: known.expires };
+        let id: Arc<str> = id.as_str().into();
+        let (credential, bearer) = (Credential::Token(Arc::clone(&id)), Arc::clone(&known.bearer));
+        let caller = Caller { credential, bearer, expires: known.expires };
         current.check(&caller)?;
-        self.note_use(&caller.token);
+        self.note_use(&id);
         Ok(caller)
     }
 
