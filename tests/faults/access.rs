@@ -4,6 +4,7 @@ use std::path::Path;
 
 use registry_client::RegistryClient;
 use registry_client::pb::Event;
+use registry_tests::issuer::{AUDIENCE, Issuer, Key};
 use registry_tests::process::{ServerProcess, registryctl, sled_command};
 use registry_tests::{events, soon, store};
 
@@ -78,6 +79,34 @@ fn the_command_line_gives_and_takes_access_and_no_log_has_a_secret() {
     for secret in [&admin, &secret] {
         let hidden = secret.rsplit('_').next().unwrap();
         assert!(!log.contains(hidden), "a secret is in the log");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_of_an_issuer_lets_the_command_line_in_and_no_log_has_it() {
+    let (key, strange) = (Key::es256("one"), Key::es256("two"));
+    let issuer = Issuer::start(&[&key]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = issuer.url();
+    let arguments = ["--access", "tokens", "--log", "debug", "--oidc-issuer", &url, "--oidc-audience", AUDIENCE];
+    let server = ServerProcess::start_with(&folder.path().join("data"), "127.0.0.1:0", &arguments);
+    let good = key.token(&issuer.claims("ana"));
+    let said = ok(&server, &good, &["whoami"]);
+    assert!(
+        said.contains("users/ana") && said.contains(&format!("a token of {url}")) && said.contains("until"),
+        "{said}"
+    );
+    let unknown = strange.token(&issuer.claims("ana"));
+    let nobody = key.token(&issuer.claims("../root"));
+    for (token, problem) in [(&unknown, "kid"), (&nobody, "name no principal")] {
+        let (succeeded, said) = run(&server, token, &["whoami"]);
+        assert!(!succeeded && said.contains(problem), "{said}");
+    }
+    let log = server.log();
+    assert!(log.contains("TOKEN_KEY_UNKNOWN") && log.contains("TOKEN_CLAIMS_INVALID"), "{log}");
+    for token in [good, unknown, nobody] {
+        let hidden = token.rsplit('.').next().unwrap();
+        assert!(!log.contains(hidden), "a token is in the log");
     }
 }
 

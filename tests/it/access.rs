@@ -2,6 +2,7 @@
 
 mod delegation;
 mod leaks;
+mod oidc;
 mod revocation;
 mod seeing;
 mod tokens;
