@@ -11,7 +11,7 @@ use registry_client::pb;
 
 pub(crate) use self::kept::access;
 use crate::args::{Shape, TableShape, time};
-use crate::output::{fields, last};
+use crate::output::{self, fields, last};
 use crate::{Context, Failure, Usage};
 
 /// Who gets a role, and where.
@@ -203,10 +203,15 @@ pub(crate) enum Binding {
 pub(crate) async fn whoami(context: &Context) -> Result<(), Failure> {
     let caller = context.client.who_am_i().await?;
     context.out.message("WhoAmIResponse", &caller, |caller| {
-        let proof = if caller.authenticated { caller.token.clone() } else { "nobody has checked that".to_owned() };
+        let proof = match caller.authenticated {
+            true if caller.issuer.is_empty() => caller.token.clone(),
+            true => format!("a token of {}", caller.issuer),
+            false => "nobody has checked that".to_owned(),
+        };
         fields(vec![
             ("principal", caller.principal.clone().into()),
             ("by", proof.into()),
+            ("until", output::time(caller.expire_time.as_ref()).into()),
             ("groups", caller.groups.clone().into()),
         ])
     })
