@@ -32,6 +32,9 @@ TEST_POSTGRES=$(tests/postgres.sh start "$postgres") \
 tests/postgres.sh stop "$postgres"
 trap - EXIT
 
+step "a certified issuer of OpenID Connect"
+tests/oidc.sh target/release
+
 step "clients of other languages"
 tests/languages/run.sh target/release/registry-server
 
