@@ -64,6 +64,8 @@ type Failure = Box<dyn std::error::Error>;
 /// What a command works with.
 struct Context {
     client: RegistryClient,
+    /// What the client shows.
+    trust: Trust,
     out: Output,
     /// Of names that have none; `None` is the default one.
     namespace: Option<String>,
@@ -151,7 +153,7 @@ async fn run(args: Args) -> Result<(), Failure> {
     if let Some(timeout) = args.patience.timeout {
         builder = builder.timeout(timeout);
     }
-    let context = Context { client: builder.connect_lazy()?, out, namespace: args.namespace };
+    let context = Context { client: builder.connect_lazy()?, trust, out, namespace: args.namespace };
     call(&context, &endpoint, args.command).await.map_err(|error| failure::at(&endpoint, error))?;
     context.out.finish()
 }

@@ -113,6 +113,15 @@ impl Trust {
         Ok(Self { token, ca_file, identity })
     }
 
+    /// The token.
+    pub(crate) fn token(&self) -> Result<Option<String>, Failure> {
+        Ok(match &self.token {
+            Token::File(file) => Some(std::fs::read_to_string(file)?.trim().to_owned()),
+            Token::Secret(Secret(secret)) => Some(secret.clone()),
+            Token::Absent => None,
+        })
+    }
+
     /// A client that shows it.
     pub(crate) fn shown_by(&self, mut builder: Builder) -> Builder {
         builder = match &self.token {

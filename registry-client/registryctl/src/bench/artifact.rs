@@ -13,11 +13,10 @@ use rand::Rng as _;
 use registry_client::{Progress, RegistryClient};
 use tokio::task::spawn_blocking;
 use tonic::Request;
-use tonic::transport::Channel;
 
 use super::floor::{Blob, Codec, read};
 use super::load::median;
-use super::{Better, Figure, Setup};
+use super::{Better, Channel, Figure, Setup};
 use crate::Failure;
 
 const ROUNDS: usize = 3;

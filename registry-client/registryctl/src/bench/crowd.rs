@@ -13,10 +13,10 @@ use registry_client::pb::watch_events_response::Response;
 use registry_client::rpc::Request as _;
 use registry_client::{Error, pb};
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use super::Channel;
 use crate::Failure;
 use crate::failure::Hinted;
 

@@ -10,12 +10,11 @@ use registry_client::known::event_type;
 use registry_client::pb;
 use registry_client::pb::version_service_client::VersionServiceClient;
 use tonic::Status;
-use tonic::transport::Channel;
 
 use super::crowd::{Crowd, STREAMS, begin, delays, end, refused};
 use super::load::{Rate, in_turns, percentile};
 use super::payload::{KIB, create_request, version_of};
-use super::{Figure, Setup, connect, floor};
+use super::{Channel, Figure, Setup, connect, floor};
 use crate::Failure;
 
 /// How many make versions at once.
@@ -33,8 +32,8 @@ pub(super) async fn fan_out(setup: &Arc<Setup>, endpoint: &str, watchers: usize)
         types: vec![event_type::VERSION_CREATED.to_owned()],
         ..Default::default()
     };
-    let registry = connect(endpoint, watchers.div_ceil(STREAMS)).await?;
-    let bare = connect(&setup.floor_server.endpoint, watchers.div_ceil(STREAMS)).await?;
+    let registry = connect(endpoint, &setup.bearer, watchers.div_ceil(STREAMS)).await?;
+    let bare = connect(&setup.floor_server.endpoint, &setup.bearer, watchers.div_ceil(STREAMS)).await?;
 
     let mut watch = begin::<pb::WatchEventsResponse>(registry[0].clone(), request.clone()).await.map_err(refused)?;
     VersionServiceClient::new(setup.registry(0)).create_version(create_request(&model, version_of(KIB))).await?;

@@ -1,5 +1,6 @@
 //! What the machine can do without a registry: a bare tonic service of bytes, in a process of its own.
 
+use super::Channel;
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -21,7 +22,6 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tonic::body::Body;
 use tonic::server::{ClientStreamingService, Grpc, NamedService, ServerStreamingService, UnaryService};
-use tonic::transport::Channel;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::{ProstCodec, ProstDecoder};

@@ -34,7 +34,11 @@ use clap::ValueEnum as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use registry_client::{RegistryClient, pb};
 use serde::Serialize;
-use tonic::transport::{Channel, Endpoint};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Endpoint;
+use tonic::{Request, Status};
 use uuid::Uuid;
 
 use self::floor::FloorServer;
@@ -105,6 +109,29 @@ impl Figure {
     }
 }
 
+/// A connection whose calls show a token, if there is one: nothing else of the client is in the way.
+type Channel = InterceptedService<tonic::transport::Channel, Bearer>;
+
+/// Shows a token.
+#[derive(Debug, Clone)]
+struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Bearer {
+    fn of(context: &Context) -> Result<Self, Failure> {
+        let token = context.trust.token()?;
+        Ok(Self(token.map(|token| format!("Bearer {token}").parse()).transpose()?))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
 /// What the figures work with.
 struct Setup {
     options: Bench,
@@ -112,17 +139,20 @@ struct Setup {
     registry: Vec<Channel>,
     floor: Vec<Channel>,
     floor_server: FloorServer,
+    bearer: Bearer,
     /// Tells this run's models from those of others.
     run: String,
 }
 
 impl Setup {
-    async fn begin(endpoint: &str, options: Bench) -> Result<Arc<Self>, Failure> {
+    async fn begin(context: &Context, endpoint: &str, options: Bench) -> Result<Arc<Self>, Failure> {
         let floor_server = FloorServer::start().await?;
+        let bearer = Bearer::of(context)?;
         Ok(Arc::new(Self {
-            registry: connect(endpoint, options.connections).await?,
-            floor: connect(&floor_server.endpoint, options.connections).await?,
+            registry: connect(endpoint, &bearer, options.connections).await?,
+            floor: connect(&floor_server.endpoint, &bearer, options.connections).await?,
             floor_server,
+            bearer,
             run: run_id(),
             options,
         }))
@@ -166,7 +196,7 @@ fn endpoints(endpoints: &str) -> Result<Vec<Endpoint>, Failure> {
 }
 
 /// At least so many connections to one endpoint, or to several: as many to each, in turns.
-async fn connect(to: &str, connections: usize) -> Result<Vec<Channel>, Failure> {
+async fn connect(to: &str, bearer: &Bearer, connections: usize) -> Result<Vec<Channel>, Failure> {
     let endpoints = endpoints(to)?;
     let mut channels = Vec::new();
     while channels.len() < connections.max(1) {
@@ -175,7 +205,7 @@ async fn connect(to: &str, connections: usize) -> Result<Vec<Channel>, Failure> 
                 .clone()
                 .initial_stream_window_size(4 * 1024 * 1024)
                 .initial_connection_window_size(16 * 1024 * 1024);
-            channels.push(endpoint.connect().await?);
+            channels.push(Channel::new(endpoint.connect().await?, bearer.clone()));
         }
     }
     Ok(channels)
@@ -184,8 +214,8 @@ async fn connect(to: &str, connections: usize) -> Result<Vec<Channel>, Failure> 
 pub(crate) async fn bench(context: &Context, endpoint: &str, options: Bench) -> Result<(), Failure> {
     match options.figures.as_slice() {
         [Kind::Fill] => return fill::fill(context, &options).await,
-        [Kind::Lists] => return lists::lists(context, &Setup::begin(endpoint, options).await?).await,
-        [Kind::Replay] => return replay::replay(context, &Setup::begin(endpoint, options).await?).await,
+        [Kind::Lists] => return lists::lists(context, &Setup::begin(context, endpoint, options).await?).await,
+        [Kind::Replay] => return replay::replay(context, &Setup::begin(context, endpoint, options).await?).await,
         [Kind::Steady] => return steady::steady(context, &options).await,
         [Kind::Watchers] => return watchers::watchers(context, endpoint, &options).await,
         named if named.iter().any(|kind| kind.is_by_itself()) => {
@@ -198,7 +228,7 @@ pub(crate) async fn bench(context: &Context, endpoint: &str, options: Bench) -> 
         named => named.contains(&kind),
     };
     let wanted: Vec<_> = Kind::value_variants().iter().copied().filter(|kind| wanted(*kind)).collect();
-    let setup = Setup::begin(endpoint, options).await?;
+    let setup = Setup::begin(context, endpoint, options).await?;
     let mut figures = Vec::new();
     let measured = async {
         for kind in wanted {

@@ -6,11 +6,10 @@ use registry_client::pb;
 use registry_client::pb::search_service_client::SearchServiceClient;
 use registry_client::pb::version_service_client::VersionServiceClient;
 use tonic::Status;
-use tonic::transport::Channel;
 
 use super::catalogue::SELECTIVE;
-use super::floor;
 use super::stock::Stock;
+use super::{Channel, floor};
 
 /// How many resources a page has.
 pub(super) const PAGE: usize = 50;

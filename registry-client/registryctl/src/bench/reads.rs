@@ -7,12 +7,11 @@ use prost::Message;
 use registry_client::pb;
 use registry_client::pb::version_service_client::VersionServiceClient;
 use tonic::Status;
-use tonic::transport::Channel;
 
 use super::filling::fill;
 use super::load::{in_turns, run};
 use super::payload::{create_request, typical_version};
-use super::{Figure, Setup, floor};
+use super::{Channel, Figure, Setup, floor};
 use crate::Failure;
 
 /// How many versions the model has that is listed, and a page of it.

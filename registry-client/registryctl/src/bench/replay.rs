@@ -10,11 +10,10 @@ use registry_client::pb::watch_events_request::Start;
 use registry_client::pb::watch_events_response::Response;
 use serde::Serialize;
 use tonic::Status;
-use tonic::transport::Channel;
 
 use super::crowd::{Heard, Said, begin};
 use super::load::median;
-use super::{Setup, floor};
+use super::{Channel, Setup, floor};
 use crate::failure::Hinted;
 use crate::output::Column;
 use crate::{Context, Failure};

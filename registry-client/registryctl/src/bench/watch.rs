@@ -22,7 +22,7 @@ const COMMITS: usize = 200;
 /// waits for the answer, which leaves the server when the watchers are told.
 pub(super) async fn delivery(setup: &Setup, endpoint: &str, watchers: usize) -> Result<Figure, Failure> {
     let parent = setup.model(&format!("watch-{watchers}")).await?;
-    let channels = connect(endpoint, watchers.div_ceil(STREAMS)).await?;
+    let channels = connect(endpoint, &setup.bearer, watchers.div_ceil(STREAMS)).await?;
     let (heard, mut hearing) = mpsc::unbounded_channel::<(i64, Instant)>();
     let (stop, stopping) = watch::channel(false);
     let mut tasks: JoinSet<Result<(), Status>> = JoinSet::new();

@@ -10,13 +10,12 @@ use registry_client::pb;
 use registry_client::pb::lifecycle_service_client::LifecycleServiceClient;
 use serde::Serialize;
 use tonic::Status;
-use tonic::transport::Channel;
 
 use super::crowd::{Crowd, Heard, STREAMS, Said, begin, delays, end, refused};
 use super::load::percentile;
 use super::payload::{SMALL, version_of};
 use super::writes::promotion;
-use super::{connect, discard, endpoints, resident, run_id};
+use super::{Bearer, Channel, connect, discard, endpoints, resident, run_id};
 use crate::args::Bench;
 use crate::output::Column;
 use crate::{Context, Failure};
@@ -93,14 +92,16 @@ async fn measure(
         types: vec![event_type::VERSION_STAGE_TRANSITIONED.to_owned()],
         ..Default::default()
     };
-    let channels = connect(endpoint, watchers.div_ceil(STREAMS)).await?;
+    let bearer = Bearer::of(context)?;
+    let channels = connect(endpoint, &bearer, watchers.div_ceil(STREAMS)).await?;
     let crowd = Crowd::gather::<Brief>(&channels, watchers, &request, promotions).await?;
     let narrow = endpoints(endpoint)?.swap_remove(0);
     let narrow = narrow.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
-    let unread = begin::<Brief>(narrow.connect().await?, request).await.map_err(refused)?;
+    let unread =
+        begin::<Brief>(Channel::new(narrow.connect().await?, bearer.clone()), request).await.map_err(refused)?;
     let idle = options.server_pid.map(resident).transpose()?;
 
-    let promoters = connect(endpoint, 1).await?.swap_remove(0);
+    let promoters = connect(endpoint, &bearer, 1).await?.swap_remove(0);
     let began = Instant::now();
     let told = async {
         let answered = promote(promoters, model, promotions, f64::from(options.rate)).await?;
