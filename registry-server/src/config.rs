@@ -21,7 +21,7 @@ use crate::encryption::master::{KeyError, MasterKeys};
 use crate::rules::quota::Limits;
 use crate::settings::Secret;
 pub use crate::settings::{
-    Issuer, IssuerUrl, Listen, Memory, Network, Period, Prefix, SignatureAlgorithm, Size, StoreChoice,
+    CertificateRule, Issuer, IssuerUrl, Listen, Memory, Network, Period, Prefix, SignatureAlgorithm, Size, StoreChoice,
 };
 use crate::tls::Files;
 
@@ -39,6 +39,8 @@ pub struct Config {
     pub tls_key: Option<PathBuf>,
     /// Authorities, in PEM: a client needs a certificate of one of them.
     pub tls_client_ca: Option<PathBuf>,
+    /// Which principals the certificates of clients are. With any, a client need not have one.
+    pub tls_principals: Vec<CertificateRule>,
     /// Whether other machines may reach the server without TLS, or without access control.
     pub insecure: bool,
     /// The folder of the embedded store and of the artifacts.
@@ -127,6 +129,7 @@ impl Default for Config {
             tls_cert: None,
             tls_key: None,
             tls_client_ca: None,
+            tls_principals: Vec::new(),
             insecure: false,
             storage_path: PathBuf::from("./registry-data"),
             store: StoreChoice::Sled,
@@ -194,7 +197,8 @@ impl Config {
     /// The files of TLS, if connections are to be TLS.
     pub(crate) fn tls_files(&self) -> Option<Files> {
         let (certificate, key) = (self.tls_cert.clone()?, self.tls_key.clone()?);
-        Some(Files { certificate, key, client_ca: self.tls_client_ca.clone() })
+        let certificate_is_optional = !self.tls_principals.is_empty();
+        Some(Files { certificate, key, client_ca: self.tls_client_ca.clone(), certificate_is_optional })
     }
 
     /// All issuers.

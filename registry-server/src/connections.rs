@@ -1,5 +1,7 @@
 //! Connections: how many there may be, how long one may take to say what it wants, and to want nothing.
 
+mod presented;
+
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +21,7 @@ use tokio_util::either::Either;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::Connected;
 
+pub(crate) use self::presented::Presented;
 use crate::tls::Current;
 
 /// How many bytes the first words of a connection have: what every HTTP/2 client sends before anything else.
@@ -62,7 +65,8 @@ pub(crate) fn accept(
     let arrivals = arrivals(listener, limits.most);
     match tls {
         None => {
-            let plain = move |(stream, place)| Ok(Connection::new(Either::Left(stream), limits, Some(place)));
+            let plain =
+                move |(stream, place)| Ok(Connection::new(Either::Left(stream), Peer::default(), limits, Some(place)));
             arrivals.map(plain).boxed()
         }
         Some(tls) => {
@@ -86,11 +90,15 @@ async fn secure(
 ) -> Option<Connection<Socket>> {
     let client = stream.peer_addr().ok();
     match timeout(limits.handshake, TlsAcceptor::from(config).accept(stream).into_fallible()).await {
-        Ok(Ok(stream)) => Some(Connection::new(Either::Right(Box::new(stream)), limits, Some(place))),
+        Ok(Ok(stream)) => {
+            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let peer = Peer { certificate: shown.and_then(Presented::read).map(Arc::new), ..Peer::default() };
+            Some(Connection::new(Either::Right(Box::new(stream)), peer, limits, Some(place)))
+        }
         Ok(Err((error, stream))) => {
             tracing::debug!(?client, %error, "a connection has no TLS");
             // By an alert, which is sent already, and which it loses if it is still sending. If it is gone, it needs none.
-            let _ = Connection::new(stream, limits, Some(place)).shutdown().await;
+            let _ = Connection::new(stream, Peer::default(), limits, Some(place)).shutdown().await;
             None
         }
         Err(_) => {
@@ -134,7 +142,7 @@ fn arrivals(listener: TcpListener, most: usize) -> impl Stream<Item = (TcpStream
 pub(crate) struct Connection<IO> {
     io: IO,
     idle: Duration,
-    activity: Activity,
+    peer: Peer,
     /// How many bytes came, up to a greeting.
     greeting: usize,
     alarm: Pin<Box<Sleep>>,
@@ -144,14 +152,14 @@ pub(crate) struct Connection<IO> {
 }
 
 impl<IO> Connection<IO> {
-    fn new(io: IO, limits: Limits, place: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(io: IO, peer: Peer, limits: Limits, place: Option<OwnedSemaphorePermit>) -> Self {
         let alarm = Box::pin(sleep(limits.handshake));
-        Self { io, idle: limits.idle, activity: Activity::default(), greeting: 0, alarm, ended: None, _place: place }
+        Self { io, idle: limits.idle, peer, greeting: 0, alarm, ended: None, _place: place }
     }
 
     /// When it is to be closed, as far as is known now.
     fn end(&self) -> Instant {
-        if self.greeting < GREETING { self.alarm.deadline() } else { self.activity.last() + self.idle }
+        if self.greeting < GREETING { self.alarm.deadline() } else { self.peer.activity.last() + self.idle }
     }
 }
 
@@ -229,11 +237,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
 }
 
 impl<IO> Connected for Connection<IO> {
-    type ConnectInfo = Activity;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> Activity {
-        self.activity.clone()
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
     }
+}
+
+/// The other side of a connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Peer {
+    pub(crate) activity: Activity,
+    /// What it has shown, if it had to.
+    pub(crate) certificate: Option<Arc<Presented>>,
 }
 
 /// What goes on on a connection.
@@ -293,7 +309,7 @@ mod tests {
 
     fn connection() -> (DuplexStream, Connection<DuplexStream>) {
         let (client, server) = duplex(1024);
-        (client, Connection::new(server, LIMITS, None))
+        (client, Connection::new(server, Peer::default(), LIMITS, None))
     }
 
     /// How long it takes until the connection ends.
@@ -316,7 +332,7 @@ mod tests {
         let (mut client, mut connection) = connection();
         client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), GREETING);
-        let call = connection.connect_info().begin();
+        let call = connection.connect_info().activity.begin();
         assert!(timeout(5 * LIMITS.idle, connection.read(&mut [0; 64])).await.is_err(), "a call is open");
         drop(call);
         assert!(ends(&mut connection).await >= LIMITS.idle / 2);
@@ -339,7 +355,7 @@ mod tests {
         connection.shutdown().await.unwrap();
         assert!((LINGER..2 * LINGER).contains(&began.elapsed()), "it is silent");
 
-        let (mut connection, began) = (Connection::new(connection.io, LIMITS, None), Instant::now());
+        let (mut connection, began) = (Connection::new(connection.io, Peer::default(), LIMITS, None), Instant::now());
         let closed = tokio::spawn(async move { connection.shutdown().await });
         while client.write_all(&[0; 64]).await.is_ok() {
             sleep(LINGER / 2).await;

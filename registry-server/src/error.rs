@@ -189,6 +189,8 @@ fn token_fault(reason: ErrorReason) -> &'static str {
         ErrorReason::TokenIssuerUnknown => "the token is of an issuer (iss) that this server does not know",
         ErrorReason::TokenKeyUnknown => "the key that signed the token (kid) is not known: try again in a minute",
         ErrorReason::TokenAudienceWrong => "the token is for others (aud)",
+        ErrorReason::CertificateUnknown => "the client's certificate names no principal: the server's log says why",
+        ErrorReason::CertificateExpired => "the client's certificate has expired: connect again with a new one",
         ErrorReason::TokenClaimsInvalid => "the claims of the token name no principal: the server's log says why",
         _ => "the header authorization has no token that lets anybody in here",
     }

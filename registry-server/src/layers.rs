@@ -28,7 +28,7 @@ use self::kinds::Kind;
 use self::logged::Logged;
 pub(crate) use self::places::Capacity;
 use self::places::{Places, Shared, lock};
-use crate::connections::Activity;
+use crate::connections::Peer;
 use crate::error::quoted;
 use crate::registry::access::guard::Guard;
 use crate::status::plain;
@@ -102,7 +102,7 @@ where
         let span = tracing::debug_span!("call", method = path.trim_start_matches('/'));
         let (kind, held) = (Kind::of(path), Shared::default());
         let mut logged = Logged::new(path, kind, request.headers(), began);
-        let open = request.extensions().get::<Activity>().map(Activity::begin);
+        let open = request.extensions().get::<Peer>().map(|peer| peer.activity.begin());
         let places = Arc::clone(&self.layer.places);
         let guard = self.layer.guard.clone().filter(|_| !is_open(path));
         if guard.is_some() {

@@ -111,7 +111,10 @@ impl Server {
         let registry = registry.with_index(config.index_memory.size().bytes());
         let registry = match config.access {
             AccessChoice::Off => registry,
-            AccessChoice::Tokens => registry.with_guard(Issuers::new(&config.issuers())?).await?,
+            AccessChoice::Tokens => {
+                let certificates = config.tls_principals.iter().map(|rule| rule.rule.clone()).collect();
+                registry.with_guard(Issuers::new(&config.issuers())?, certificates).await?
+            }
         };
         first_token(&registry, config.bootstrap_token_file.as_deref()).await?;
         let identity = stores.store.identity().await?;

@@ -1,5 +1,6 @@
 //! Values of settings, as people write them.
 
+mod certificates;
 mod issuer;
 mod listen;
 mod memory;
@@ -14,6 +15,7 @@ use registry_common::shown;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+pub use self::certificates::CertificateRule;
 pub(crate) use self::issuer::check_issuers;
 pub use self::issuer::{Issuer, IssuerUrl, Prefix, SignatureAlgorithm};
 pub use self::listen::Listen;

@@ -33,8 +33,10 @@ pub(crate) struct Files {
     pub(crate) certificate: PathBuf,
     /// The certificate's private key.
     pub(crate) key: PathBuf,
-    /// The authorities of clients: with them, a client without a certificate of theirs is not served.
+    /// The authorities of clients: with them, a client with a certificate of another one is not served.
     pub(crate) client_ca: Option<PathBuf>,
+    /// Whether a client without any certificate is served all the same.
+    pub(crate) certificate_is_optional: bool,
 }
 
 /// Why there is no TLS.
@@ -199,7 +201,9 @@ impl Contents {
                 for authority in certificates("--tls-client-ca", file, pem)? {
                     roots.add(authority).map_err(|error| refused(error.to_string()))?;
                 }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let verifier = if files.certificate_is_optional { verifier.allow_unauthenticated() } else { verifier };
+                let verifier = verifier.build();
                 builder.with_client_cert_verifier(verifier.map_err(|error| refused(error.to_string()))?)
             }
             _ => builder.with_no_client_auth(),
@@ -245,7 +249,12 @@ mod tests {
     }
 
     fn files(folder: &Path) -> Files {
-        Files { certificate: folder.join("cert.pem"), key: folder.join("key.pem"), client_ca: None }
+        Files {
+            certificate: folder.join("cert.pem"),
+            key: folder.join("key.pem"),
+            client_ca: None,
+            certificate_is_optional: false,
+        }
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! Access: who gets in, what they see, and that what is revoked is over.
 
+mod certificates;
 mod delegation;
 mod leaks;
 mod oidc;

@@ -204,8 +204,9 @@ pub(crate) async fn whoami(context: &Context) -> Result<(), Failure> {
     let caller = context.client.who_am_i().await?;
     context.out.message("WhoAmIResponse", &caller, |caller| {
         let proof = match caller.authenticated {
-            true if caller.issuer.is_empty() => caller.token.clone(),
-            true => format!("a token of {}", caller.issuer),
+            true if !caller.certificate.is_empty() => format!("the certificate of {}", caller.certificate),
+            true if !caller.issuer.is_empty() => format!("a token of {}", caller.issuer),
+            true => caller.token.clone(),
             false => "nobody has checked that".to_owned(),
         };
         fields(vec![

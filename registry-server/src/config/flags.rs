@@ -8,7 +8,7 @@ use clap::{Arg, Args, Command};
 use serde::Serialize;
 
 use super::{AccessChoice, LogFormat};
-use crate::settings::{IssuerUrl, Listen, Memory, Network as Addresses, Period, Size};
+use crate::settings::{CertificateRule, IssuerUrl, Listen, Memory, Network as Addresses, Period, Size};
 
 /// All settings that a flag can give.
 #[derive(Debug, Default, Args, Serialize)]
@@ -66,6 +66,10 @@ struct Network {
     /// Authorities of clients, in PEM: only clients with a certificate of theirs are served
     #[arg(long, value_name = "FILE")]
     tls_client_ca: Option<PathBuf>,
+    /// Which principal the certificates of clients are, by their SPIFFE URI or their common name:
+    /// spiffe://corp.example/sa/{id}=services/{id}, CN={id}=users/{id}; may be given several times. Who shows no certificate needs a token
+    #[arg(long = "tls-principal", value_name = "NAME=PRINCIPAL")]
+    tls_principals: Vec<CertificateRule>,
     /// Listen to other machines also without TLS or without --access; without it, such a start is refused
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
     insecure: Option<bool>,

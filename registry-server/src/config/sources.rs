@@ -214,6 +214,16 @@ fn check_access(config: &Config) -> Result<(), (&'static str, String)> {
         (None, Some(_)) => return Err(("oidc_audience", "needs oidc_issuer, whose tokens have it".to_owned())),
         _ => {}
     }
+    if !config.tls_principals.is_empty() {
+        let lacks = match (&config.tls_client_ca, config.access) {
+            (None, _) => Some("needs tls_client_ca, whose certificates are these"),
+            (_, AccessChoice::Off) => Some("needs access = \"tokens\": without it, nobody is asked who they are"),
+            _ => None,
+        };
+        if let Some(lacks) = lacks {
+            return Err(("tls_principals", lacks.to_owned()));
+        }
+    }
     let key = if config.oidc_issuer.is_some() && config.issuer.is_empty() { "oidc_issuer" } else { "issuer" };
     let issuers = config.issuers();
     if config.access == AccessChoice::Off && !issuers.is_empty() {

@@ -222,6 +222,7 @@ listen = "[::1]:1"
 tls_cert = "cert.pem"
 tls_key = "key.pem"
 tls_client_ca = "clients.pem"
+tls_principals = ["spiffe://corp.example/sa/{id}=services/{id}", "CN={id}=users/{id}"]
 insecure = true
 storage_path = "a \"path\" # with\tall"
 store = "postgres://db/registry?sslmode=require"

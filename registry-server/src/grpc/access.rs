@@ -9,9 +9,9 @@ use super::Services;
 use super::admitting::{needs, permission};
 use super::call::{List, Reply, actor};
 use crate::error::{Error, Violations, quoted};
-use crate::registry::access::guard::{Caller, Credential, Need};
 use crate::registry::access::roles::OfRole;
 use crate::registry::access::tokens::{CreateToken, RevokeToken};
+use crate::registry::access::wishes::{Caller, Credential, Need};
 use crate::registry::access::{Alter, Make, Marked, check_principal};
 use crate::registry::standard::{Remove, Update};
 use crate::registry::{Intent, Mutation, Registry};
@@ -196,17 +196,18 @@ impl AccessService for Services {
                 let (Some(caller), Some(guard)) = (caller, registry.guard()) else {
                     return Ok(pb::WhoAmIResponse { principal, ..Default::default() });
                 };
-                let (token, issuer) = match &caller.credential {
-                    Credential::Token(id) => (Name::top(&TOKENS, id).to_string(), String::new()),
-                    Credential::Jwt { issuer } => (String::new(), issuer.to_string()),
-                };
+                let mut shown = pb::WhoAmIResponse::default();
+                match &caller.credential {
+                    Credential::Token(id) => shown.token = Name::top(&TOKENS, id).to_string(),
+                    Credential::Jwt { issuer } => shown.issuer = issuer.to_string(),
+                    Credential::Certificate { name } => shown.certificate = name.to_string(),
+                }
                 Ok(pb::WhoAmIResponse {
                     principal,
                     authenticated: true,
-                    token,
                     groups: caller.bearer.groups(&guard.current().access),
-                    issuer,
                     expire_time: caller.expires.map(Timestamp::from),
+                    ..shown
                 })
             },
         )

@@ -16,7 +16,8 @@ use registry_proto::v1::ErrorReason;
 use super::Services;
 use crate::error::Error;
 use crate::registry::Intent;
-use crate::registry::access::guard::{Caller, Guard, Need, Seen, Wish};
+use crate::registry::access::guard::Guard;
+use crate::registry::access::wishes::{Caller, Need, Seen, Wish};
 use crate::rules::access::{Permission, SERVER};
 
 /// What a call needs: the permission of its method and those of the fields that it sets, on all that it is about.

@@ -23,7 +23,7 @@ use super::Services;
 use super::admitting::{needs, while_admitted};
 use super::paging::{self, Query, Sizes};
 use crate::error::{Error, Violations, quoted};
-use crate::registry::access::guard::Need;
+use crate::registry::access::wishes::Need;
 use crate::registry::lists::{Listed, Page};
 use crate::registry::pages::LOOKED_AT;
 use crate::registry::{Intent, Mutation, Registry};

@@ -13,7 +13,7 @@ use super::encoded::EncodedPage;
 use super::moments::moment;
 use super::paging::Sizes;
 use crate::error::{Error, Violations};
-use crate::registry::access::guard::Need;
+use crate::registry::access::wishes::Need;
 use crate::registry::deletion::{DeleteVersion, UndeleteVersion};
 use crate::registry::finalize::Finalize;
 use crate::registry::prune::Which;

@@ -1,4 +1,4 @@
-//! Who calls: proven by a token, where callers have to prove it.
+//! Who calls: proven by a token or a certificate, where callers have to prove it.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request};
@@ -8,6 +8,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 
+use crate::connections::Peer;
 use crate::error::Error;
 use crate::registry::access::guard::Guard;
 
@@ -19,7 +20,11 @@ pub(super) fn is_open(path: &str) -> bool {
 /// A request with its caller among the extensions. Where the headers say who calls they say the same: whatever they said before, from here
 /// on there is one actor. The secret goes no further.
 pub(super) async fn authenticated(guard: &Guard, mut request: Request<Body>) -> Result<Request<Body>, Status> {
-    let caller = guard.authenticate(bearer(request.headers())?).await?;
+    let caller = match (request.extensions().get::<Peer>(), request.headers().contains_key(AUTHORIZATION)) {
+        // A token says more than where it comes from.
+        (Some(Peer { certificate: Some(shown), .. }), false) if guard.knows_certificates() => guard.named(shown)?,
+        _ => guard.authenticate(bearer(request.headers())?).await?,
+    };
     let headers = request.headers_mut();
     headers.remove(AUTHORIZATION);
     headers.remove(ACTOR_HEADER);

@@ -5,6 +5,7 @@ pub(crate) mod jwt;
 pub(crate) mod roles;
 mod shared;
 pub(crate) mod tokens;
+pub(crate) mod wishes;
 
 use async_trait::async_trait;
 use registry_proto::resource::Resource as _;

@@ -14,7 +14,8 @@ use registry_proto::v1::ErrorReason;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::access::guard::{Guard, Wish};
+use super::access::guard::Guard;
+use super::access::wishes::Wish;
 use super::models::ModelRow;
 use super::resource::Resource;
 use super::transaction::{Tx, decode, resource_of};

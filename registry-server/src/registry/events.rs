@@ -8,7 +8,7 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
 use super::Registry;
-use super::access::guard::Seen;
+use super::access::wishes::Seen;
 use super::told::ToldEvent;
 use super::transaction::Records as _;
 use crate::error::{Error, Violations, quoted};

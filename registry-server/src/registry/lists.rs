@@ -6,7 +6,7 @@ use bytes::Bytes;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
-use super::access::guard::Seen;
+use super::access::wishes::Seen;
 use super::models::ModelRow;
 use super::pages::Search;
 use super::resource::{Resource as _, Row as _};

@@ -66,6 +66,7 @@ pub(crate) use self::commit::{Committed, Intent, Mutation, millis};
 use crate::chunks::ChunkStore;
 use crate::chunks::digests::Digests;
 use crate::error::Error;
+use crate::rules::certificates::Rule;
 use crate::rules::quota::Limits;
 use crate::search::Index;
 use crate::store::{Revision, Store};
@@ -122,12 +123,12 @@ impl Registry {
         }
     }
 
-    /// The same registry, in which callers may do what is bound to them, whom its own tokens or these issuers know.
+    /// The same registry, in which callers may do what is bound to them, whom its own tokens, these issuers or their certificates name.
     ///
     /// # Errors
     /// If what is bound can't be read.
-    pub(crate) async fn with_guard(self, issuers: Issuers) -> Result<Self, Error> {
-        let guard = Guard::open(Arc::clone(&self.store), issuers).await?;
+    pub(crate) async fn with_guard(self, issuers: Issuers, certificates: Vec<Rule>) -> Result<Self, Error> {
+        let guard = Guard::open(Arc::clone(&self.store), issuers, certificates).await?;
         Ok(Self { guard: Some(guard), ..self })
     }
 

@@ -16,10 +16,13 @@ use tokio::time::{Instant, sleep, timeout};
 use super::jwt::Issuers;
 use super::shared::Shared;
 use super::tokens::{TokenRow, USE_NOTED, use_key, use_value};
+use super::wishes::{Caller, Credential, Seen, Wish};
+use crate::connections::Presented;
 use crate::error::Error;
 use crate::registry::resource::Resource;
 use crate::registry::{Registry, kinds};
-use crate::rules::access::{Access, Bearer, Bound, Permission, Permissions, SERVER, node_of};
+use crate::rules::access::{Access, Bearer, Bound, Permission, Permissions, node_of};
+use crate::rules::certificates::{Rule, principal};
 use crate::rules::names::{BINDINGS, Name, TOKENS};
 use crate::rules::tokens::{self, Ended, Shown};
 use crate::store::{Pages, Revision, Store, StoreError};
@@ -66,156 +69,25 @@ impl Current {
     }
 
     /// Fails if what a caller has shown has ended.
-    fn check(&self, caller: &Caller) -> Result<(), Error> {
+    pub(super) fn check(&self, caller: &Caller) -> Result<(), Error> {
         let (is_revoked, expires) = match &caller.credential {
             Credential::Token(id) => {
                 let known = self.tokens.get(&**id).ok_or(unauthenticated(ErrorReason::TokenInvalid))?;
                 (known.is_revoked, known.expires)
             }
             // Nobody can take it back before it ends.
-            Credential::Jwt { .. } => (false, caller.expires),
+            Credential::Jwt { .. } | Credential::Certificate { .. } => (false, caller.expires),
         };
-        tokens::check(is_revoked, expires, SystemTime::now()).map_err(|ended| match ended {
-            Ended::Revoked => unauthenticated(ErrorReason::TokenRevoked),
-            Ended::Expired => unauthenticated(ErrorReason::TokenExpired),
+        tokens::check(is_revoked, expires, SystemTime::now()).map_err(|ended| match (ended, &caller.credential) {
+            (Ended::Revoked, _) => unauthenticated(ErrorReason::TokenRevoked),
+            (Ended::Expired, Credential::Certificate { .. }) => unauthenticated(ErrorReason::CertificateExpired),
+            (Ended::Expired, _) => unauthenticated(ErrorReason::TokenExpired),
         })
     }
 }
 
 fn unauthenticated(reason: ErrorReason) -> Error {
     Error::Unauthenticated(reason)
-}
-
-/// By what somebody has shown who they are.
-#[derive(Debug, Clone)]
-pub(crate) enum Credential {
-    /// A token of the registry, by its id.
-    Token(Arc<str>),
-    /// A JSON Web Token.
-    Jwt {
-        /// The URL of its issuer.
-        issuer: Arc<str>,
-    },
-}
-
-/// Somebody whose token was good when they called.
-#[derive(Debug, Clone)]
-pub(crate) struct Caller {
-    pub(crate) credential: Credential,
-    pub(crate) bearer: Arc<Bearer>,
-    /// When the token ends.
-    pub(crate) expires: Option<SystemTime>,
-}
-
-/// What somebody has to be allowed.
-#[derive(Debug, Clone)]
-pub(crate) enum Need {
-    /// A permission on a namespace, a model or the server.
-    One(Permission, String),
-    /// A permission on what the binding with this name is on, as it is when that is decided.
-    OnBound(Permission, String),
-    /// All permissions of a role on a resource: who gives it to others has them.
-    Role(String, String),
-    /// The same of the role of a binding, on what that is on.
-    RoleBound(String),
-    /// All that the group with this name has: who puts somebody into it gives that.
-    Group(String),
-    /// These permissions, and all that the role with this name has, on the server.
-    All(Permissions, String),
-}
-
-impl Need {
-    /// A permission on something with this name.
-    pub(crate) fn on(permission: Permission, name: &str) -> Self {
-        match name.strip_prefix(BINDINGS.segment).is_some_and(|rest| rest.starts_with('/')) {
-            true => Self::OnBound(permission, name.to_owned()),
-            false => Self::One(permission, node_of(name).into_owned()),
-        }
-    }
-
-    fn check(&self, bearer: &Bearer, access: &Access) -> Result<(), Error> {
-        let bound = |name: &str| {
-            access.binding(name).map_or((Permissions::default(), SERVER), |bound| {
-                (access.role(&bound.role).unwrap_or_default(), bound.resource.as_str())
-            })
-        };
-        let one = |permission: Permission, resource: &str| match bearer.may(access, permission, resource) {
-            true => Ok(()),
-            false => Err(denied(permission, resource)),
-        };
-        let (wanted, resource) = match self {
-            Self::One(permission, resource) => return one(*permission, resource),
-            Self::OnBound(permission, name) => return one(*permission, bound(name).1),
-            Self::Role(role, resource) => (access.role(role).unwrap_or_default(), resource.as_str()),
-            Self::Group(name) => {
-                let lacks = |(resource, held): (&str, Permissions)| {
-                    let lacking = held.first_beyond(bearer.permissions(access, resource))?;
-                    Some(denied(lacking, resource))
-                };
-                return access.held_of(name).find_map(lacks).map_or(Ok(()), Err);
-            }
-            Self::RoleBound(name) => bound(name),
-            Self::All(all, role) => (all.and(access.role(role).unwrap_or_default()), SERVER),
-        };
-        match wanted.first_beyond(bearer.permissions(access, resource)) {
-            None => Ok(()),
-            Some(permission) => Err(denied(permission, resource)),
-        }
-    }
-}
-
-/// The error of a permission that a caller lacks.
-pub(crate) fn denied(permission: Permission, resource: &str) -> Error {
-    Error::Denied { permission: permission.name(), resource: resource.to_owned() }
-}
-
-/// A caller, and what their call needs: decided when it comes in and, if it changes something, where that is decided.
-#[derive(Debug, Clone)]
-pub(crate) struct Wish {
-    pub(crate) caller: Caller,
-    pub(crate) needs: Vec<Need>,
-}
-
-impl Wish {
-    /// Fails if they may not.
-    pub(crate) fn check(&self, current: &Current) -> Result<(), Error> {
-        current.check(&self.caller)?;
-        self.needs.iter().try_for_each(|need| need.check(&self.caller.bearer, &current.access))
-    }
-
-    /// Whether a caller may see something of all that they ask for.
-    pub(crate) fn sees_some(&self, current: &Current) -> bool {
-        self.needs.iter().all(|need| match need {
-            Need::One(permission, resource) => self.caller.bearer.may_some(&current.access, *permission, resource),
-            _ => false,
-        })
-    }
-}
-
-/// What somebody sees of what is listed or watched: that on which they have a permission.
-#[derive(Debug, Clone)]
-pub(crate) struct Seen {
-    guard: Guard,
-    caller: Caller,
-    permission: Permission,
-}
-
-impl Seen {
-    /// Whether they see something with this name.
-    pub(crate) fn sees(&self, name: &str) -> bool {
-        let current = self.guard.current();
-        self.caller.bearer.may(&current.access, self.permission, &current.node_of(name))
-    }
-
-    /// Whether they see the events of something with this name. Those of bindings are the server's, as those of tokens and roles are.
-    pub(crate) fn sees_events_of(&self, name: &str) -> bool {
-        self.caller.bearer.may(&self.guard.current().access, self.permission, &node_of(name))
-    }
-
-    /// The error of what can't be answered in part.
-    pub(crate) fn denied(&self, name: &str) -> Error {
-        denied(self.permission, &node_of(name))
-    }
 }
 
 /// Knows who may do what.
@@ -227,6 +99,7 @@ pub(crate) struct Guard {
 struct Inner {
     store: Arc<dyn Store>,
     issuers: Issuers,
+    certificates: Vec<Rule>,
     current: watch::Sender<Arc<Current>>,
     looks: Shared,
     /// When the use of a token was noted last.
@@ -240,14 +113,14 @@ impl std::fmt::Debug for Inner {
 }
 
 impl Guard {
-    /// Reads who may do what in a store. Tokens of these issuers count beside those that are in it.
+    /// Reads who may do what in a store. Tokens of these issuers count beside those that are in it, and by these rules certificates.
     ///
     /// # Errors
     /// If it can't be read.
-    pub(crate) async fn open(store: Arc<dyn Store>, issuers: Issuers) -> Result<Self, Error> {
+    pub(crate) async fn open(store: Arc<dyn Store>, issuers: Issuers, certificates: Vec<Rule>) -> Result<Self, Error> {
         let current = watch::Sender::new(Arc::new(read(&*store).await?));
         let (looks, noted) = (Shared::default(), Mutex::default());
-        Ok(Self { inner: Arc::new(Inner { store, issuers, current, looks, noted }) })
+        Ok(Self { inner: Arc::new(Inner { store, issuers, certificates, current, looks, noted }) })
     }
 
     /// Whose tokens count beside the registry's own.
@@ -316,6 +189,27 @@ impl Guard {
         }
     }
 
+    /// Whether certificates say who calls.
+    pub(crate) fn knows_certificates(&self) -> bool {
+        !self.inner.certificates.is_empty()
+    }
+
+    /// The caller that has shown a certificate.
+    ///
+    /// # Errors
+    /// If it names nobody, or has ended since.
+    pub(crate) fn named(&self, shown: &Presented) -> Result<Caller, Error> {
+        let (principal, name) = principal(&self.inner.certificates, &shown.names).map_err(|problem| {
+            tracing::info!(%problem, "a client's certificate names no principal");
+            unauthenticated(ErrorReason::CertificateUnknown)
+        })?;
+        let bearer = Arc::new(Bearer { principal, ..Bearer::default() });
+        let credential = Credential::Certificate { name: name.into() };
+        let caller = Caller { credential, bearer, expires: Some(shown.expires) };
+        self.current().check(&caller)?;
+        Ok(caller)
+    }
+
     /// The caller that shows a token.
     ///
     /// # Errors
@@ -368,7 +262,7 @@ impl Guard {
 
     /// What a caller sees.
     pub(crate) fn seen(&self, caller: &Caller, permission: Permission) -> Seen {
-        Seen { guard: self.clone(), caller: caller.clone(), permission }
+        Seen::new(self.clone(), caller.clone(), permission)
     }
 
     /// Waits until a wish is not granted any more, or nothing of what it asks for is to be seen if that is enough, and says why.

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use self::discovery::Fetcher;
 use self::issuer::Issuer;
-use super::guard::{Caller, Credential};
+use super::wishes::{Caller, Credential};
 use crate::error::Error;
 use crate::rules::access::{Bearer, SERVER};
 use crate::rules::identity::identify;

@@ -11,7 +11,7 @@ use registry_proto::v1::watch_events_response::Response;
 use super::frames::{Frame, PIECE};
 use super::out::Out;
 use super::{End, message};
-use crate::registry::access::guard::Seen;
+use crate::registry::access::wishes::Seen;
 use crate::registry::events::Selection;
 use crate::registry::kinds::{RESOURCES, Spec};
 use crate::registry::transaction::event;
