@@ -1,5 +1,5 @@
 //! What the server and the clients of Model Registry share beside the contract: how artifacts are cut, what their paths may be, where
-//! bytes lie, and how text from elsewhere is shown.
+//! bytes lie, how text from elsewhere is shown, and how a log is proved to be the one that it was.
 
 pub mod chunks;
 pub mod paths;
@@ -7,6 +7,8 @@ pub mod paths;
 pub mod places;
 pub mod shown;
 pub mod text;
+#[cfg(feature = "tlog")]
+pub mod tlog;
 
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
