@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message;
 use prost_types::Timestamp;
+use registry_common::tlog;
 use registry_proto::known::event_type;
 use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
@@ -19,6 +20,7 @@ use super::access::wishes::Wish;
 use super::models::ModelRow;
 use super::resource::Resource;
 use super::transaction::{Tx, decode, resource_of};
+use super::tree::Tree;
 use super::{Registry, kinds, locks};
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name};
@@ -247,7 +249,7 @@ impl<M: Mutation> Pending<M> {
         }
         let head = match transaction.get(kinds::CHAIN_HEAD, &[]).await? {
             Some(record) => decode(&record)?,
-            None => ChainHeadRecord { hash: Bytes::from_static(&CHAIN_START), create_time: None },
+            None => ChainHeadRecord { hash: Bytes::from_static(&CHAIN_START), ..Default::default() },
         };
         // Times never decrease along the log, even if the clock is set back.
         let now = later(transaction.time().into(), head.create_time);
@@ -280,6 +282,7 @@ impl<M: Mutation> Pending<M> {
             tx.store.create(Put { kind: kinds::EVENT_REFERENCE, key, payload, places: Vec::new() }).await?;
         }
         let request_id = self.intent.request_id.map(|id| id.to_string()).unwrap_or_default();
+        let mut tree = Tree::of(&head)?;
         let number = revision.cast_signed();
         let mut log = pb::WatchedEvents { revision: number, ..Default::default() }.encode_to_vec();
         for (index, event) in (0..).zip(&mut tx.events) {
@@ -295,6 +298,7 @@ impl<M: Mutation> Pending<M> {
                 event.comment.clone_from(&self.intent.comment);
             }
             let bytes = link(&head.hash, event);
+            tree.push(&bytes, revision);
             prost::encoding::bytes::encode(EVENTS_FIELD, &bytes, &mut log);
             head.hash.clone_from(&event.hash);
         }
@@ -303,6 +307,10 @@ impl<M: Mutation> Pending<M> {
             return Err(Error::TooLarge(size));
         }
         head.create_time = Some(tx.now);
+        for (key, row) in tree.grown(&mut head) {
+            let payload = Bytes::from(row.encode_to_vec());
+            tx.store.create(Put { kind: kinds::TREE_ROW, key, payload, places: Vec::new() }).await?;
+        }
         tx.put(kinds::CHAIN_HEAD, Vec::new(), &head, Vec::new()).await?;
         Ok((tx.events, Bytes::from(log)))
     }
@@ -314,7 +322,7 @@ pub(super) fn event_reference(model: &[u8], revision: Revision) -> Vec<u8> {
 }
 
 /// What comes before the first event.
-pub(crate) const CHAIN_START: [u8; 32] = [0; 32];
+pub(crate) const CHAIN_START: [u8; 32] = tlog::chain::CHAIN_START.0;
 
 /// Links an event to the one before: sets its hash to `SHA-256(previous hash || event without its hash)`, and answers the event's
 /// bytes with it. The encoding is deterministic: prost writes fields by number and leaves defaults out, and maps are sorted. The

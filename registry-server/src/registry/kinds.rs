@@ -38,6 +38,11 @@ pub(crate) const TOMBSTONE: Kind = Kind(138);
 /// Up to where the records of requests are removed.
 pub(crate) const FORGOTTEN: Kind = Kind(139);
 
+/// Hashes of the Merkle tree over the events.
+pub(crate) const TREE_ROW: Kind = Kind(160);
+/// The keys that checkpoints of it are signed with, by registry.
+pub(crate) const AUDIT_KEY: Kind = Kind(161);
+
 /// Says in which revision it last changed who may do what.
 pub(crate) const ACCESS: Kind = Kind(150);
 
@@ -88,6 +93,8 @@ kinds! {
         kind(TOMBSTONE, "tombstones"),
         kind(FORGOTTEN, "forgotten_requests"),
         kind(ACCESS, "access_changes"),
+        kind(TREE_ROW, "tree_rows"),
+        kind(AUDIT_KEY, "audit_keys"),
 }
 
 /// A kind of resource, as data: what can be done without knowing which kind it is.

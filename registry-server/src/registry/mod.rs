@@ -44,6 +44,7 @@ mod tail;
 mod told;
 pub(crate) mod tombstones;
 pub(crate) mod transaction;
+mod tree;
 pub(crate) mod uploads;
 pub(crate) mod usage;
 pub(crate) mod validate;

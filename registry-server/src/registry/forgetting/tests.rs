@@ -14,6 +14,7 @@ use crate::encryption::master::MasterKeys;
 use crate::places::Folder;
 use crate::registry::commit::{CHAIN_START, link};
 use crate::registry::kinds::LAYOUT;
+use crate::registry::tree::Tree;
 use crate::rules::quota::Limits;
 use crate::store::postgres::tests::Schema;
 use crate::store::postgres::{PostgresOptions, PostgresStore};
@@ -53,16 +54,18 @@ fn log(requests: &[Asked]) -> Vec<crate::stored::LogEntry> {
         value: Some(Value::Payload(record.into())),
         replaced: None,
     };
-    let mut hash = Bytes::from_static(&CHAIN_START);
+    let mut head = ChainHeadRecord { hash: Bytes::from_static(&CHAIN_START), ..Default::default() };
     let entry = |(revision, (second, id)): (Revision, &Asked)| {
         let create_time = Some(at(*second).into());
         let number = revision.cast_signed();
         let request_id = id.map(|id| id.to_string()).unwrap_or_default();
         let mut event = pb::Event { revision: number, create_time, request_id, ..Default::default() };
-        link(&hash, &mut event);
-        hash.clone_from(&event.hash);
-        let head = ChainHeadRecord { hash: hash.clone(), create_time };
+        let mut tree = Tree::of(&head).unwrap();
+        tree.push(&link(&head.hash, &mut event), revision);
+        let rows = tree.grown(&mut head);
+        head = ChainHeadRecord { hash: event.hash.clone(), create_time, ..head.clone() };
         let mut writes = vec![write(kinds::CHAIN_HEAD, &[], head.encode_to_vec())];
+        writes.extend(rows.iter().map(|(key, row)| write(kinds::TREE_ROW, key, row.encode_to_vec())));
         writes.extend(id.map(|id| {
             let fingerprint = Bytes::from_static(&[7; 16]);
             write(kinds::REQUEST, id.as_bytes(), RequestRecord { fingerprint }.encode_to_vec())
