@@ -36,6 +36,7 @@ pub(crate) mod purge;
 pub(crate) mod purge_models;
 pub(crate) mod resource;
 pub(crate) mod searching;
+mod secrets;
 pub(crate) mod stages;
 pub(crate) mod standard;
 pub(crate) mod subscriptions;

@@ -1,22 +1,18 @@
-//! The keys of webhooks: encrypted in the store where the server has a master key, with a data key that is wrapped like those of
-//! namespaces.
+//! The keys of webhooks.
 
 use std::time::SystemTime;
 
 use registry_proto::v1 as pb;
 
 use super::WebhookRow;
-use crate::encryption::Key;
 use crate::error::Error;
 use crate::registry::Registry;
+use crate::registry::secrets::Kept;
 use crate::registry::transaction::Records as _;
 use crate::rules::names::{Name, WEBHOOKS};
 use crate::store::StoreError;
 use crate::stored::WebhookKey;
 use crate::webhooks::signatures::{Kind, SigningKey};
-
-/// What the data key is recorded under: no namespace can have this id.
-const REGISTRY: &str = "-";
 
 impl Registry {
     /// The public key, if there is one, and the key as it is kept: the one that was given or a new one.
@@ -31,34 +27,15 @@ impl Registry {
             None => SigningKey::random(signs).map_err(Error::internal)?,
         };
         let public = key.public_key().map_err(Error::internal)?.unwrap_or_default();
-        let kept = match self.data_key().await? {
-            None => WebhookKey { key: key.bytes().to_vec().into(), ..WebhookKey::default() },
-            Some(data) => {
-                let mut sealed = Vec::new();
-                data.encrypt(key.bytes(), &about(name), &mut sealed).map_err(Error::internal)?;
-                WebhookKey { key: sealed.into(), sealed: true, ..WebhookKey::default() }
-            }
-        };
-        Ok((public, kept))
-    }
-
-    /// What webhooks' keys are to be encrypted with; `None` without a master key.
-    async fn data_key(&self) -> Result<Option<Key>, Error> {
-        self.prepare_key(REGISTRY).await?;
-        if self.chunks.keys().masters().current().is_none() {
-            return Ok(None);
-        }
-        Ok(self.chunks.keys().of(REGISTRY).await.map_err(StoreError::from)?)
+        let Kept { bytes, sealed } = self.seal(key.bytes(), &about(name)).await?;
+        Ok((public, WebhookKey { key: bytes, sealed, ..WebhookKey::default() }))
     }
 
     async fn opened(&self, name: &Name, signs: Kind, kept: &WebhookKey) -> Result<SigningKey, Error> {
-        if !kept.sealed {
-            return Ok(SigningKey::read(signs, kept.key.to_vec()));
-        }
-        let data = self.chunks.keys().of(REGISTRY).await.map_err(StoreError::from)?;
-        let bytes = data.and_then(|data| data.decrypt(&kept.key, &about(name)));
+        let kept = Kept { bytes: kept.key.clone(), sealed: kept.sealed };
+        let bytes = self.unseal(&kept, &about(name)).await?;
         let damaged = || StoreError::Damaged(format!("the secret of {name} can't be decrypted"));
-        Ok(SigningKey::read(signs, bytes.ok_or_else(damaged)?))
+        Ok(SigningKey::read(signs, bytes.ok_or_else(damaged)?.to_vec()))
     }
 
     /// What a webhook's messages are signed with: the newest key first.
