@@ -110,6 +110,7 @@ mod own {
             WEBHOOK_TEST = "webhook.test": "a webhook is tested; not in the log.",
             ENCRYPTION_KEY_CREATED = "encryption_key.created": "a namespace got the key of its artifacts.",
             ENCRYPTION_KEY_ROTATED = "encryption_key.rotated": "this key is under another master key.",
+            AUDIT_KEY_CREATED = "audit_key.created": "the registry made the key that it signs checkpoints of its log with.",
             SUBSCRIPTION_MOVED = "subscription.moved": "a subscription goes on elsewhere in the log.",
             REQUEST_UNCHANGED = "request.unchanged": "a request with a request id had nothing to change.",
             REQUEST_FORGOTTEN = "request.forgotten": "the request ids of old revisions are forgotten.",

@@ -144,6 +144,7 @@ mod access;
 mod admin;
 mod approvals;
 mod artifacts;
+mod audit;
 mod balance;
 mod builder;
 mod call;

@@ -5,6 +5,7 @@ mod admin;
 mod admitting;
 mod approvals;
 mod artifacts;
+mod audit;
 mod beside;
 pub(crate) mod call;
 mod encoded;
@@ -31,6 +32,7 @@ use registry_proto::v1::access_service_server::AccessServiceServer;
 use registry_proto::v1::admin_service_server::AdminServiceServer;
 use registry_proto::v1::approval_service_server::ApprovalServiceServer;
 use registry_proto::v1::artifact_service_server::ArtifactServiceServer;
+use registry_proto::v1::audit_service_server::AuditServiceServer;
 use registry_proto::v1::event_service_server::EventServiceServer;
 use registry_proto::v1::instance_service_server::InstanceServiceServer;
 use registry_proto::v1::lifecycle_service_server::LifecycleServiceServer;
@@ -119,6 +121,7 @@ impl Services {
             .add_service(server!(WebhookServiceServer))
             .add_service(server!(ArtifactServiceServer))
             .add_service(server!(AccessServiceServer))
+            .add_service(server!(AuditServiceServer))
             .add_service(server!(AdminServiceServer))
     }
 }

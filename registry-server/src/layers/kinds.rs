@@ -29,9 +29,10 @@ const STREAMS: &[&str] = &[
     pb::VerifyRequest::PATH,
     pb::CollectGarbageRequest::PATH,
     pb::ScrubRequest::PATH,
+    pb::ExportLogRequest::PATH,
 ];
-/// Those that only note how far their caller is, or try something out.
-const NOTES: &[&str] = &[pb::AcknowledgeRequest::PATH, pb::TestWebhookRequest::PATH];
+/// Those that only note how far their caller is or what they have seen, or try something out.
+const NOTES: &[&str] = &[pb::AcknowledgeRequest::PATH, pb::TestWebhookRequest::PATH, pb::AddCosignaturesRequest::PATH];
 
 impl Kind {
     /// The kind of the method with this path.

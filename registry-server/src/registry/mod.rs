@@ -7,6 +7,7 @@ pub(crate) mod access;
 pub(crate) mod aliases;
 pub(crate) mod approvals;
 pub(crate) mod artifacts;
+mod audit;
 pub(crate) mod chain;
 pub(crate) mod commit;
 mod compaction;

@@ -74,6 +74,10 @@ const DEPLOYER: &[&str] = &[
 const APPROVER: &[&str] = &["approvals.approve", "approvals.reject"];
 const AUDITOR: &[&str] = &[
     "access.explain",
+    "audit.cosign",
+    "audit.export",
+    "audit.getCheckpoint",
+    "audit.prove",
     "bindings.get",
     "bindings.list",
     "groups.get",
