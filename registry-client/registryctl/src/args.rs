@@ -1,6 +1,7 @@
 //! The command line.
 
 mod about;
+mod alias;
 mod bench;
 mod choice;
 mod fields;
@@ -25,6 +26,7 @@ use registry_client::{Name, pb};
 pub(crate) use self::about::{
     Bases, Common, CreateVersion, Draft, Finalize, IfMatch, OfModel, OfVersion, Set, Tag, TagChange, Titled,
 };
+pub(crate) use self::alias::Alias;
 pub(crate) use self::bench::{Bench, Figure};
 pub(crate) use self::choice::Choice;
 pub(crate) use self::fields::Fields;
@@ -235,6 +237,9 @@ pub(crate) enum Command {
     Access(crate::access::Access),
     /// List what happened: the audit trail.
     Events(Events),
+    /// Export the audit trail with what proves it, verify it offline, and prove that something is in it.
+    #[command(subcommand)]
+    Audit(crate::audit::Audit),
     /// Show how a version, model or namespace came to be what it is: what changed, when, by whom and why. Of a stage or an alias, such
     /// as `fraud@production`: which versions held it, from when to when.
     History(History),
@@ -356,40 +361,6 @@ pub(crate) struct StageChange {
     pub(crate) arrival: Arrival,
     #[command(flatten)]
     pub(crate) if_match: IfMatch,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Alias {
-    /// Point an alias at a version.
-    Set {
-        /// The model.
-        model: Name,
-        /// Without the `@`.
-        alias: String,
-        /// The version's number, its version id, or an alias with its `@`.
-        version: String,
-        #[command(flatten)]
-        arrival: Arrival,
-        #[command(flatten)]
-        if_match: IfMatch,
-    },
-    /// Remove an alias.
-    Delete {
-        /// The model.
-        model: Name,
-        /// Without the `@`.
-        alias: String,
-        #[command(flatten)]
-        if_match: IfMatch,
-    },
-    /// List the aliases of a model, those that are computed as well: latest, production and staging.
-    #[command(visible_alias = "ls")]
-    List {
-        /// The model.
-        model: Name,
-        #[command(flatten)]
-        table: TableShape,
-    },
 }
 
 #[derive(Debug, Group)]

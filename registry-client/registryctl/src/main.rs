@@ -5,6 +5,7 @@ mod admin;
 mod approvals;
 mod args;
 mod artifacts;
+mod audit;
 mod bench;
 mod compare;
 mod events;
@@ -129,6 +130,7 @@ async fn run(args: Args) -> Result<(), Failure> {
             return out.text(&String::from_utf8(completions)?);
         }
         Command::Verify(Verify { folder: Some(folder), .. }) => return folder::verify(&out, folder).await,
+        Command::Audit(audit::Audit::Verify(command)) => return audit::verify(&out, command),
         _ => {}
     }
     if let (Some(_), Command::Events(Events { by: None, .. }) | Command::Watch(Watch { by: None, .. })) =
@@ -200,6 +202,7 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Grant(command) => access::grant(context, command).await,
         Command::Revoke(command) => access::revoke(context, command).await,
         Command::Access(command) => access::access(context, command).await,
+        Command::Audit(command) => audit::audit(context, command).await,
         Command::Events(command) => events::list(context, command).await,
         Command::History(command) => history::history(context, command).await,
         Command::Follow(command) => follow::follow(context, command).await,
