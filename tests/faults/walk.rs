@@ -40,6 +40,11 @@ fn the_policies_walk() {
     walk("registry-client/docs/policies.md", &["## Step by step"]);
 }
 
+#[test]
+fn the_audit_walks() {
+    walk("registry-client/docs/audit.md", &["## Step by step"]);
+}
+
 /// A command and the lines below it.
 #[derive(Debug, PartialEq, Eq)]
 struct Step {
@@ -173,6 +178,7 @@ fn masked(line: &str) -> String {
     for (varies, mask) in [
         (r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+\d\d:\d\d)?", "TIME"),
         (r"\b\d+(\.\d+)? ([KMGT]i)?B\b", "SIZE"),
+        (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UUID"),
         (r"\b[0-9a-f]{8,64}\b(\.\.\.)?", "DIGEST"),
         (r" +", " "),
     ] {

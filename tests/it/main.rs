@@ -4,6 +4,7 @@ mod access;
 mod aliases;
 mod approvals;
 mod artifacts;
+mod audit;
 mod backup;
 mod bad_chunks;
 mod bad_input;
