@@ -169,3 +169,20 @@ async fn locks_are_listed_and_bad_ones_named() {
     let fields = [("lock_id", ErrorReason::NameInvalid), ("lock.reason", ErrorReason::FieldRequired)];
     invalid(&server, client.create_lock("fraud", "a b", ""), &fields).await;
 }
+
+#[tokio::test]
+async fn pruning_passes_over_what_is_held() {
+    let (server, client) = server().await;
+    for _ in 0..3 {
+        client.create_version("fraud").finalize(true).await.unwrap();
+    }
+    client.create_lock(version(3), "case", "the supervisor asks for it").deletions_only().await.unwrap();
+    let pruned = client.prune_versions("fraud", 1).await.unwrap();
+    let numbers: Vec<_> = pruned.versions.iter().map(|version| version.number).collect();
+    // 1 is in production, 2 has an alias, 6 is the newest.
+    assert_eq!((numbers, pruned.more), (vec![4, 5], false));
+    // Of a model that is locked nothing goes.
+    client.create_version("fraud").finalize(true).await.unwrap();
+    client.create_lock("fraud", "incident", "wrong scores").await.unwrap();
+    locked(&server, client.prune_versions("fraud", 1)).await;
+}

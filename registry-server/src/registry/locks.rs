@@ -1,5 +1,7 @@
 //! Locks: what is kept of them, and the check that no commit gets past.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use registry_proto::known::event_type;
 use registry_proto::resource::Resource as _;
@@ -16,7 +18,7 @@ use super::{Committed, Mutation, Registry, facts, validate};
 use crate::error::{Error, Violations};
 use crate::rules::locks::{Change, Lock};
 use crate::rules::names::{Collection, LOCKS, MODELS, Name};
-use crate::store::{FactView, Kind, KindLayout, Place, Range, Source};
+use crate::store::{FactView, Kind, KindLayout, Place, Range, Read, Source};
 
 /// How many locks a model has at most, with those of its versions: all of them are looked at in each of its commits.
 const MOST: usize = 100;
@@ -82,13 +84,18 @@ fn change(event: &pb::Event) -> Option<Change> {
 }
 
 /// All locks of a model.
-async fn all(tx: &Tx<'_>, row: &ModelRow) -> Result<Vec<pb::Lock>, Error> {
+async fn all<R: Read + ?Sized>(records: &R, row: &ModelRow) -> Result<Vec<pb::Lock>, Error> {
     if row.locks == 0 {
         return Ok(Vec::new());
     }
     let name = Name::canonical(&MODELS, &row.model.name);
-    let hits = tx.store.scan(Source::Kind(pb::Lock::KIND), &Range::first(name.prefix(), MOST)).await?;
+    let hits = records.scan(Source::Kind(pb::Lock::KIND), &Range::first(name.prefix(), MOST)).await?;
     hits.iter().map(|hit| decode(&hit.record)).collect()
+}
+
+/// The versions of a model that have locks of their own: those who delete what is old pass them over.
+pub(super) async fn locked_versions<R: Read + ?Sized>(records: &R, row: &ModelRow) -> Result<BTreeSet<i64>, Error> {
+    Ok(all(records, row).await?.iter().filter_map(|lock| rule(lock).version).collect())
 }
 
 /// Fails if a lock forbids something that has been done.
@@ -96,7 +103,7 @@ pub(super) async fn check(tx: &Tx<'_>) -> Result<(), Error> {
     for model in tx.models_touched() {
         let name = Name::canonical(&MODELS, &model);
         let Some(record) = tx.store.get(ModelRow::KIND, &name.key()).await? else { continue };
-        let locks = all(tx, &ModelRow::decode(&record)?).await?;
+        let locks = all(&*tx.store, &ModelRow::decode(&record)?).await?;
         if locks.is_empty() {
             continue;
         }
@@ -115,7 +122,7 @@ pub(super) async fn check(tx: &Tx<'_>) -> Result<(), Error> {
 /// Whether a lock keeps a version of a model from being purged.
 pub(super) async fn keep(tx: &Tx<'_>, row: &ModelRow, version: &pb::Version) -> Result<bool, Error> {
     let purge = Change { version: Some(version.number), deletes: true };
-    Ok(all(tx, row).await?.iter().any(|lock| rule(lock).forbids(purge)))
+    Ok(all(&*tx.store, row).await?.iter().any(|lock| rule(lock).forbids(purge)))
 }
 
 fn locked(lock: &pb::Lock, what: &str) -> Error {

@@ -10,6 +10,7 @@ use registry_proto::v1 as pb;
 use tokio::task::yield_now;
 
 use super::deletion::{delete, standing};
+use super::locks::locked_versions;
 use super::models::ModelRow;
 use super::resource::must_live;
 use super::transaction::{Records as _, Tx, decode, resource_of};
@@ -90,6 +91,7 @@ impl Registry {
             }
         };
 
+        let locked = locked_versions(&*self.store, row).await?;
         let mut numbers = Vec::new();
         let mut range = Range::first(model.prefix(), PAGE);
         loop {
@@ -103,7 +105,7 @@ impl Registry {
                     continue;
                 }
                 let version: pb::Version = decode(&hit.record)?;
-                if retention::prunable(&may_go.standing(row, &version)) {
+                if retention::prunable(&may_go.standing(row, &version)) && !locked.contains(&version.number) {
                     numbers.push(version.number);
                 }
             }
@@ -149,7 +151,8 @@ impl Mutation for Prune {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let mut row: ModelRow = tx.live(&self.model).await?;
-        for number in &self.numbers {
+        let locked = locked_versions(&*tx.store, &row).await?;
+        for number in self.numbers.iter().filter(|number| !locked.contains(number)) {
             if tx.event_bytes() >= BYTES_AT_ONCE {
                 break;
             }
