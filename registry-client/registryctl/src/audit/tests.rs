@@ -216,3 +216,32 @@ fn who_signed_and_what_is_shown_counts() {
     assert!(file(&whole, Some(kept.to_str().unwrap()), None).is_ok());
     assert!(file(&whole, Some("no+key"), None).is_err());
 }
+
+#[test]
+fn a_proof_stands_alone_behind_its_checkpoint() {
+    let files = Files::new();
+    let all = leaves(&log(&["a"]));
+    let checkpoint = signed(&all);
+    let proof = pb::InclusionProof {
+        tree_size: 1,
+        root: all[0].leaf_hash.clone(),
+        leaves: vec![pb::LeafProof { leaf: Some(all[0].clone()), hashes: Vec::new() }],
+    };
+    let write = |name: &str, lines: Vec<Line>| {
+        let mut out = Writer::to(&files.path(name)).unwrap();
+        lines.iter().for_each(|line| out.line(line).unwrap());
+        out.finish().unwrap();
+        files.path(name)
+    };
+    let first = || Line::Checkpoint(checkpoint.clone());
+    let alone = write("alone", vec![first(), Line::Proof(proof.clone())]);
+    assert_eq!(said(&alone, None), format!("events/1-0 (leaf 0) is one of the 1 event that {ORIGIN} has signed"));
+    let error = file(&alone, None, Some(&alone)).unwrap_err();
+    assert!(error.to_string().starts_with("--since compares an export"), "{error}");
+    let more = write("more", vec![first(), Line::Proof(proof.clone()), Line::Leaf(all[0].clone())]);
+    assert_eq!(said(&more, None), "line 3: a proof is the end of a file");
+    let spliced = write("spliced", vec![first(), Line::Leaf(all[0].clone()), Line::Proof(proof.clone())]);
+    assert_eq!(said(&spliced, None), "line 3: a file begins with one checkpoint");
+    let none = write("none", vec![first(), Line::Proof(pb::InclusionProof { leaves: Vec::new(), ..proof })]);
+    assert_eq!(said(&none, None), "it proves nothing");
+}

@@ -74,15 +74,20 @@ pub(super) fn file(path: &Path, key: Option<&str>, since: Option<&Path>) -> Resu
             let neither = "neither an export, a proof nor a checkpoint; a table can't be verified";
             let _: Note = note.parse().map_err(|_| in_file(neither.into()))?;
             let key = key.as_ref().ok_or("a checkpoint alone needs --key")?;
+            whole_log(since)?;
             let signed = trusted(&note, key).map_err(in_file)?;
             return Ok(Verified { events: signed.size, dropped: 0, proved: Vec::new(), origin: signed.origin });
         }
     };
     let mut verification: Option<Verification> = None;
+    let mut proved = None;
     for (number, line) in (1..).zip(lines) {
         let read = line.map_err(Failure::from).and_then(|line| Line::read(&line));
         let read = read.map_err(|error| in_file(damaged(format!("line {number}: {error}"))))?;
         match (read, &mut verification) {
+            _ if proved.is_some() => {
+                return Err(in_file(damaged(format!("line {number}: a proof is the end of a file"))));
+            }
             (Line::Checkpoint(checkpoint), None) => {
                 let key = key.clone().map_or_else(|| checkpoint.public_key.parse(), Ok)?;
                 let signed = trusted(&checkpoint.note, &key).map_err(in_file)?;
@@ -90,12 +95,26 @@ pub(super) fn file(path: &Path, key: Option<&str>, since: Option<&Path>) -> Resu
                 verification = Some(Verification::of(signed, since));
             }
             (Line::Leaf(leaf), Some(verification)) => verification.leaf(&leaf).map_err(in_file)?,
-            (Line::Proof(found), Some(verification)) => return proof(&verification.signed, &found).map_err(in_file),
+            (Line::Proof(found), Some(verification)) if verification.size() == 0 => {
+                whole_log(since)?;
+                proved = Some(proof(&verification.signed, &found).map_err(in_file)?);
+            }
             _ => return Err(in_file(damaged(format!("line {number}: a file begins with one checkpoint")))),
         }
     }
+    if let Some(proved) = proved {
+        return Ok(proved);
+    }
     let verification = verification.ok_or_else(|| in_file(damaged("it has no checkpoint".to_owned())))?;
     verification.end().map_err(in_file)
+}
+
+/// Fails if something is to be compared with what it was that is not the whole log.
+fn whole_log(since: Option<&Path>) -> Result<(), Failure> {
+    match since {
+        None => Ok(()),
+        Some(_) => Err("--since compares an export, which has the whole log: see `audit checkpoint --since`".into()),
+    }
 }
 
 /// A public key, or the one in a file.
