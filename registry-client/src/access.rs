@@ -171,6 +171,8 @@ impl RegistryClient {
 setters!(CreateBindingRequest {
     /// On this namespace or model, and all below it.
     on(resource: impl Into<String>) |r| r.binding.get_or_insert_default().resource = complete(resource);
+    /// Only while this condition in CEL is met: over `permission`, `resource`, `principal` and `now`.
+    condition(text: impl Into<String>) |r| r.binding.get_or_insert_default().condition = text.into();
     /// What it is for, for people.
     description(text: impl Into<String>) |r| r.binding.get_or_insert_default().description = text.into();
 });

@@ -193,6 +193,22 @@ pub(crate) enum Binding {
         #[command(flatten)]
         table: TableShape,
     },
+    /// Give a role to one or more at once; `grant` does so for one, without a condition.
+    Create {
+        /// The id of the binding.
+        id: String,
+        /// The role: `publisher`.
+        role: String,
+        /// Who: `users/ana`, `services/trainer`, `groups/risk` or `allAuthenticated`.
+        #[arg(required = true, value_name = "MEMBER")]
+        members: Vec<String>,
+        /// On this namespace (`namespaces/risk`) or model; by default on the server.
+        #[arg(long = "on", value_name = "NAME")]
+        resource: Option<String>,
+        /// Only while this condition in CEL is met: 'now < timestamp("2027-01-01T00:00:00Z")'.
+        #[arg(long = "if", value_name = "CONDITION")]
+        condition: Option<String>,
+    },
     /// Remove a binding for good.
     Delete {
         /// The id of the binding.
@@ -272,9 +288,11 @@ pub(crate) async fn grant(context: &Context, command: Grant) -> Result<(), Failu
             Err(error) if error.is_already_exists() => client.get_binding(&id).await,
             made => made,
         }?;
-        let same = last(&binding.role) == last(&role) && binding.resource == resource;
+        let same = last(&binding.role) == last(&role) && binding.resource == resource && binding.condition.is_empty();
         if !same {
-            return Err(format!("{} is of {} on {}", binding.name, binding.role, place(&binding.resource)).into());
+            let condition = if binding.condition.is_empty() { "" } else { ", under a condition" };
+            let place = place(&binding.resource);
+            return Err(format!("{} is of {} on {place}{condition}", binding.name, binding.role).into());
         }
         if binding.members.contains(&principal) {
             return said(context, &binding, format!("{principal} has {} on {}", binding.role, place(&resource)));
@@ -299,6 +317,7 @@ pub(crate) async fn revoke(context: &Context, command: Grant) -> Result<(), Fail
     let mut revoked = Vec::new();
     let bindings: Vec<pb::Binding> = client.list_bindings().stream().try_collect().await?;
     for binding in bindings {
+        // Also what is there under a condition.
         let is_it = last(&binding.role) == last(&role) && binding.resource == resource;
         if !is_it || !binding.members.contains(&principal) {
             continue;

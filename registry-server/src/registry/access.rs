@@ -19,6 +19,7 @@ use super::transaction::{Tx, event_of};
 use super::{Committed, Mutation, Registry, facts, kinds, validate};
 use crate::error::{Error, Violations, quoted};
 use crate::rules::access::{ALL_AUTHENTICATED, Permissions, built_in};
+use crate::rules::expression::ACCESS;
 use crate::rules::identity::check_principal_id;
 use crate::rules::names::{BINDINGS, Collection, GROUPS, MODELS, NAMESPACES, Name, NameError, ROLES};
 use crate::store::{FactView, Kind, KindLayout, Place, Source};
@@ -82,6 +83,7 @@ fn check_binding(binding: &pb::Binding, found: &mut Violations) {
         found.name("role", &ROLES, &binding.role);
     }
     found.parsed("resource", resource(&binding.resource));
+    found.condition("condition", &binding.condition, &ACCESS);
 }
 
 fn check_members(members: &[String], kinds: &[&str], found: &mut Violations) {

@@ -4,12 +4,15 @@
 //! the server. What somebody holds is looked up for them, for each of their groups, and for everybody who has a token.
 
 mod builtin;
+mod conditions;
 mod permissions;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 pub(crate) use self::builtin::{BUILT_IN, BuiltIn, built_in};
+use self::conditions::Conditional;
+pub(crate) use self::conditions::{Clock, Condition};
 pub(crate) use self::permissions::{Permission, Permissions};
 use super::names::DEFAULT_NAMESPACE;
 
@@ -27,6 +30,8 @@ pub(crate) struct Bound {
     pub(crate) members: Vec<String>,
     /// The name of a namespace or a model, or [`SERVER`].
     pub(crate) resource: String,
+    /// Without one, it always counts.
+    pub(crate) condition: Option<Condition>,
 }
 
 /// What gives somebody a permission.
@@ -70,6 +75,9 @@ pub(crate) struct Access {
     bindings: HashMap<String, Bound>,
     /// What each member of a binding holds, by the resource.
     held: HashMap<String, HashMap<String, Permissions>>,
+    /// What each member of a binding with a condition holds while that is met.
+    conditional: HashMap<String, Vec<Conditional>>,
+    clock: Clock,
 }
 
 impl Access {
@@ -88,6 +96,11 @@ impl Access {
         for (name, bound) in bindings {
             let permissions = access.role(&bound.role).unwrap_or_default();
             for member in &bound.members {
+                if let Some(condition) = bound.condition.clone() {
+                    let conditional = Conditional { resource: bound.resource.clone(), permissions, condition };
+                    access.conditional.entry(member.clone()).or_default().push(conditional);
+                    continue;
+                }
                 let held = access.held.entry(member.clone()).or_default().entry(bound.resource.clone()).or_default();
                 *held = held.and(permissions);
             }
@@ -111,10 +124,17 @@ impl Access {
         self.bindings.get(name)
     }
 
-    /// What a member of bindings holds, by the resource.
+    /// What a member of bindings holds, by the resource, also under conditions.
     pub(crate) fn held_of(&self, member: &str) -> impl Iterator<Item = (&str, Permissions)> {
         let held = self.held.get(member).into_iter().flatten();
-        held.map(|(resource, permissions)| (resource.as_str(), *permissions))
+        let held = held.map(|(resource, permissions)| (resource.as_str(), *permissions));
+        let conditional = self.conditional.get(member).into_iter().flatten();
+        held.chain(conditional.map(|conditional| (conditional.resource.as_str(), conditional.permissions)))
+    }
+
+    /// Whether what somebody may do can change though nothing is changed: with the time.
+    pub(crate) fn has_conditions(&self) -> bool {
+        !self.conditional.is_empty()
     }
 
     /// Whether there is any binding.
@@ -122,7 +142,7 @@ impl Access {
         !self.bindings.is_empty()
     }
 
-    /// What somebody may do on a resource.
+    /// What somebody may do on a resource, and so give to others: what they have under a condition is not among it.
     pub(crate) fn permissions<'a>(&'a self, who: impl Into<Who<'a>>, resource: &str) -> Permissions {
         let mut all = Permissions::of_all();
         for held in self.held_by(who.into()) {
@@ -138,15 +158,19 @@ impl Access {
         let has = |held: &HashMap<String, Permissions>| {
             upwards(resource).any(|node| held.get(node).is_some_and(|held| held.has(permission)))
         };
-        self.held_by(who.into()).any(has) || Permissions::of_all().has(permission)
+        let who = who.into();
+        self.held_by(who).any(has)
+            || Permissions::of_all().has(permission)
+            || self.conditional_of(who).any(|held| held.gives(who.principal, permission, resource, (self.clock.0)()))
     }
 
-    /// Whether somebody has a permission on something below a resource.
+    /// Whether somebody has a permission on something below a resource, or could under a condition.
     pub(crate) fn allows_below<'a>(&'a self, who: impl Into<Who<'a>>, permission: Permission, resource: &str) -> bool {
         let has = |held: &HashMap<String, Permissions>| {
             held.iter().any(|(node, held)| held.has(permission) && node != resource && is_within(node, resource))
         };
-        self.held_by(who.into()).any(has)
+        let who = who.into();
+        self.held_by(who).any(has) || self.conditional_of(who).any(|held| held.may_give_below(permission, resource))
     }
 
     /// By what a principal has a permission on a resource, in the order of the bindings' names.
@@ -154,13 +178,17 @@ impl Access {
         let nodes: Vec<_> = upwards(resource).collect();
         let ids = self.ids(principal);
         let mut grants = Vec::new();
-        for (name, Bound { role, members, resource }) in &self.bindings {
-            if nodes.contains(&resource.as_str()) && self.role(role).is_some_and(|role| role.has(permission)) {
+        for (name, Bound { role, members, resource: on, condition }) in &self.bindings {
+            let is_met = |condition: &Condition| condition.is_met(principal, permission, resource, (self.clock.0)());
+            if nodes.contains(&on.as_str())
+                && self.role(role).is_some_and(|role| role.has(permission))
+                && condition.as_ref().is_none_or(is_met)
+            {
                 grants.extend(members.iter().filter(|member| ids.contains(&member.as_str())).map(|member| Grant {
                     binding: name.clone(),
                     role: role.clone(),
                     member: member.clone(),
-                    resource: resource.clone(),
+                    resource: on.clone(),
                 }));
             }
         }
@@ -175,8 +203,24 @@ impl Access {
     }
 
     fn held_by<'a>(&'a self, who: Who<'a>) -> impl Iterator<Item = &'a HashMap<String, Permissions>> {
+        self.members_of(who).filter_map(|id| self.held.get(id))
+    }
+
+    fn conditional_of<'a>(&'a self, who: Who<'a>) -> impl Iterator<Item = &'a Conditional> {
+        // Most registries have none.
+        let members = self.has_conditions().then(|| self.members_of(who)).into_iter().flatten();
+        members.filter_map(|id| self.conditional.get(id)).flatten()
+    }
+
+    fn members_of<'a>(&'a self, who: Who<'a>) -> impl Iterator<Item = &'a str> {
         let groups = self.groups_of(who.principal).iter().chain(who.groups).map(String::as_str);
-        [who.principal, ALL_AUTHENTICATED].into_iter().chain(groups).filter_map(|id| self.held.get(id))
+        [who.principal, ALL_AUTHENTICATED].into_iter().chain(groups)
+    }
+
+    /// The same, at another time.
+    #[cfg(test)]
+    fn at(self, clock: fn() -> std::time::SystemTime) -> Self {
+        Self { clock: Clock(clock), ..self }
     }
 }
 

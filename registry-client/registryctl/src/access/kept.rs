@@ -190,15 +190,22 @@ async fn binding(context: &Context, command: Binding) -> Result<(), Failure> {
         Binding::List { limit, .. } => {
             let list = pb::ListBindingsRequest { page_size: page_size(limit), ..Default::default() };
             let bindings = first(client.call(list).stream(), limit, "first").await?;
-            let columns = ["binding".into(), "role".into(), "on".into(), Column::prose("members")];
+            let condition = Column::from("if").if_any();
+            let columns = ["binding".into(), "role".into(), "on".into(), condition, Column::prose("members")];
             out.rows("Binding", &bindings, &columns, |binding| {
                 vec![
                     last(&binding.name).to_owned(),
                     last(&binding.role).to_owned(),
                     place(&binding.resource).to_owned(),
+                    binding.condition.clone(),
                     binding.members.join(", "),
                 ]
             })
+        }
+        Binding::Create { id, role, members, resource, condition } => {
+            let resource = resource.map(|resource| on(context, &resource)).transpose()?.unwrap_or_default();
+            let made = client.create_binding(id, role, members).on(resource).condition(condition.unwrap_or_default());
+            out.message("Binding", &made.await?, |made| format!("made {}", made.name))
         }
         Binding::Delete { id } => {
             let deleted = client.delete_binding(id).await?;

@@ -21,7 +21,7 @@ use crate::connections::Presented;
 use crate::error::Error;
 use crate::registry::resource::Resource;
 use crate::registry::{Registry, kinds};
-use crate::rules::access::{Access, Bearer, Bound, Permission, Permissions, node_of};
+use crate::rules::access::{Access, Bearer, Bound, Condition, Permission, Permissions, node_of};
 use crate::rules::certificates::{Rule, principal};
 use crate::rules::names::{BINDINGS, Name, TOKENS};
 use crate::rules::tokens::{self, Ended, Shown};
@@ -33,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(50);
 /// How long revisions are gathered that may have changed something.
 const GATHERED: Duration = Duration::from_millis(20);
+/// How often it is asked again what a reader may do under conditions.
+const LOOKED_AT: Duration = Duration::from_millis(500);
 /// When to look again if the store can't be read.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -278,7 +280,9 @@ impl Guard {
             {
                 return error;
             }
-            let left = wish.caller.expires.map(|end| end.duration_since(SystemTime::now()).unwrap_or_default());
+            let end = wish.caller.expires.map(|end| end.duration_since(SystemTime::now()).unwrap_or_default());
+            // Conditions may go by the time.
+            let left = end.into_iter().chain(current.access.has_conditions().then_some(LOOKED_AT)).min();
             let changed = match left {
                 Some(left) => timeout(left, changes.changed()).await.unwrap_or(Ok(())),
                 None => changes.changed().await,
@@ -323,8 +327,10 @@ async fn read(store: &dyn Store) -> Result<Current, Error> {
         });
         let groups = all::<pb::Group>(store).await?.into_iter().map(|group| (group.name, group.members));
         let bindings = all::<pb::Binding>(store).await?.into_iter();
-        let bindings =
-            bindings.map(|pb::Binding { name, role, members, resource, .. }| (name, Bound { role, members, resource }));
+        let bindings = bindings.map(|pb::Binding { name, role, members, resource, condition, .. }| {
+            let condition = (!condition.is_empty()).then(|| Condition::of(&condition));
+            (name, Bound { role, members, resource, condition })
+        });
         let access = Access::new(roles, groups, bindings);
         let tokens = all::<TokenRow>(store).await?.into_iter().map(known).collect();
         // Not all of it is from one revision if there was a change meanwhile.

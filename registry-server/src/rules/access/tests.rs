@@ -1,5 +1,7 @@
 //! Decisions, in a table and against a model that walks everything.
 
+use std::time::{Duration, SystemTime};
+
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
@@ -15,7 +17,7 @@ fn texts(texts: &[&str]) -> Vec<String> {
 }
 
 fn bound(role: &str, members: &[&str], resource: &str) -> Bound {
-    Bound { role: role.to_owned(), members: texts(members), resource: resource.to_owned() }
+    Bound { role: role.to_owned(), members: texts(members), resource: resource.to_owned(), condition: None }
 }
 
 fn access() -> Access {
@@ -191,6 +193,25 @@ fn what_a_request_names_is_decided_where_roles_are_held() {
 }
 
 #[test]
+fn what_is_held_under_a_condition_is_not_given_on() {
+    let on = |condition| Bound {
+        condition: Some(Condition::of(condition)),
+        ..bound("roles/admin", &["groups/risk"], SERVER)
+    };
+    let groups = [("groups/risk".to_owned(), texts(&["users/rita"]))];
+    for (condition, met) in [("now > timestamp('2026-01-01T00:00:00Z')", true), ("no condition", false), ("", false)] {
+        let access = Access::new([], groups.clone(), [("bindings/1".to_owned(), on(condition))]).at(noon);
+        let rita = Bearer { principal: "users/rita".to_owned(), ..Bearer::default() };
+        assert_eq!(rita.may(&access, permission("models.purge"), "namespaces/risk"), met, "{condition:?}");
+        assert_eq!(access.explain("users/rita", permission("models.purge"), SERVER).len(), usize::from(met));
+        assert_eq!(rita.permissions(&access, SERVER).first_beyond(Permissions::of_all()), None);
+        // Whoever puts others into the group gives them all of it.
+        assert!(access.held_of("groups/risk").any(|(_, held)| held == Permissions::all()));
+        assert!(access.has_conditions());
+    }
+}
+
+#[test]
 fn what_holds_what() {
     assert_eq!(upwards("namespaces/a/models/b").collect::<Vec<_>>(), ["namespaces/a/models/b", "namespaces/a", SERVER]);
     assert_eq!(upwards(SERVER).collect::<Vec<_>>(), [SERVER]);
@@ -209,13 +230,49 @@ const GROUPS: [&str; 2] = ["groups/1", "groups/2"];
 const ROLES: [&str; 4] = ["roles/viewer", "roles/deployer", "roles/own", "roles/missing"];
 const ASKED: [&str; 4] = ["models.get", "versions.transitionStage", "models.purge", "registry.backup"];
 
+/// A moment in 2026.
+fn noon() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_780_800)
+}
+
+type Met = fn(&str, &str, &str) -> bool;
+
+/// Conditions, and when they are met: by principal, permission and resource.
+const CONDITIONS: [(&str, Met); 9] = [
+    ("true", |_, _, _| true),
+    ("false", |_, _, _| false),
+    ("principal == 'users/1'", |principal, _, _| principal == "users/1"),
+    ("permission.startsWith('models.')", |_, permission, _| permission.starts_with("models.")),
+    ("resource.endsWith('/models/m')", |_, _, resource| resource.ends_with("/models/m")),
+    ("resource == ''", |_, _, resource| resource.is_empty()),
+    ("now < timestamp('2026-11-28T00:00:00Z')", |_, _, _| true),
+    ("now < timestamp('2026-11-27T00:00:00Z')", |_, _, _| false),
+    // No verdict.
+    ("1 / 0 == 1 || resource == 'namespaces/a'", |_, _, resource| resource == "namespaces/a"),
+];
+
+/// A binding, and which of the conditions it is under.
+#[derive(Debug, Clone)]
+struct Given {
+    bound: Bound,
+    condition: Option<usize>,
+}
+
+impl Given {
+    fn is_met(&self, principal: &str, permission: Permission, resource: &str) -> bool {
+        self.condition.is_none_or(|at| CONDITIONS[at].1(principal, permission.name(), resource))
+    }
+}
+
 prop_compose! {
     fn a_binding()(
         role in select(&ROLES[..]),
         members in subsequence([&PRINCIPALS[..], &GROUPS[..], &[ALL_AUTHENTICATED]].concat(), 1..3),
         resource in select(&NODES[..]),
-    ) -> Bound {
-        bound(role, &members, resource)
+        condition in proptest::option::of(0..CONDITIONS.len()),
+    ) -> Given {
+        let text = condition.map(|at: usize| Condition::of(CONDITIONS[at].0));
+        Given { bound: Bound { condition: text, ..bound(role, &members, resource) }, condition }
     }
 }
 
@@ -230,22 +287,35 @@ proptest! {
     ) {
         let own = Permissions::of_patterns(own);
         let groups: Vec<_> = GROUPS.iter().zip(&members).map(|(group, members)| ((*group).to_owned(), texts(members))).collect();
-        let named = bindings.iter().enumerate().map(|(at, bound)| (format!("bindings/{at}"), bound.clone()));
-        let access = Access::new([("roles/own".to_owned(), own)], groups.clone(), named);
+        let named = bindings.iter().enumerate().map(|(at, given)| (format!("bindings/{at}"), given.bound.clone()));
+        let access = Access::new([("roles/own".to_owned(), own)], groups.clone(), named).at(noon);
         let role = |role: &str| match role {
             "roles/own" => own,
             "roles/missing" => Permissions::default(),
             role => built_in(role).unwrap().permissions(),
         };
         let lies_in = |node: &str, outer: &str| outer.is_empty() || format!("{node}/").starts_with(&format!("{outer}/"));
-        let allowed = |principal: &str, permission, node: &str| bindings.iter().any(|bound| {
+        let gives = |Given { bound, .. }: &Given, principal: &str, permission| {
             let is_member = bound.members.iter().any(|member| {
                 let group = groups.iter().find(|(group, _)| group == member);
                 member == principal
                     || member == ALL_AUTHENTICATED
                     || group.is_some_and(|(_, members)| members.iter().any(|member| member == principal))
             });
-            is_member && lies_in(node, &bound.resource) && role(&bound.role).has(permission)
+            is_member && role(&bound.role).has(permission)
+        };
+        let allowed = |principal: &str, permission: Permission, node: &str| bindings.iter().any(|given| {
+            let on = &given.bound.resource;
+            gives(given, principal, permission) && lies_in(node, on) && given.is_met(principal, permission, node)
+        });
+        let for_good = |principal: &str, permission, node: &str| bindings.iter().any(|given| {
+            given.condition.is_none() && gives(given, principal, permission) && lies_in(node, &given.bound.resource)
+        });
+        let perhaps = |principal: &str, permission, node: &str| bindings.iter().any(|given| {
+            let on = given.bound.resource.as_str();
+            given.condition.is_some()
+                && gives(given, principal, permission)
+                && (lies_in(node, on) || lies_in(on, node))
         });
         for principal in PRINCIPALS {
             let bearer = Bearer {
@@ -260,14 +330,18 @@ proptest! {
                     && (narrowed.is_empty() || narrowed.iter().any(|narrowed| role(narrowed).has(permission)));
                 for node in NODES {
                     prop_assert_eq!(access.allows(principal, permission, node), allowed(principal, permission, node));
-                    prop_assert_eq!(access.permissions(principal, node).has(permission), allowed(principal, permission, node));
+                    prop_assert_eq!(access.permissions(principal, node).has(permission), for_good(principal, permission, node));
                     let explained = access.explain(principal, permission, node);
                     prop_assert_eq!(!explained.is_empty(), allowed(principal, permission, node));
                     let may = |node: &str| allowed(principal, permission, node) && in_token(node);
                     prop_assert_eq!(bearer.may(&access, permission, node), may(node));
-                    prop_assert_eq!(bearer.permissions(&access, node).has(permission), may(node));
-                    // The nodes are all that bindings and tokens name, so that there is one if anything below may be seen.
+                    let may_give = for_good(principal, permission, node) && in_token(node);
+                    prop_assert_eq!(bearer.permissions(&access, node).has(permission), may_give);
+                    // The nodes are all that bindings and tokens name, so that there is one if anything below may be seen. Of what is
+                    // there under a condition, nobody knows before they look.
+                    let at = if lies_in(within, node) { within } else { node };
                     let some = NODES.iter().any(|below| lies_in(below, node) && may(below));
+                    let some = some || in_token(at) && perhaps(principal, permission, at);
                     prop_assert_eq!(bearer.may_some(&access, permission, node), some);
                 }
             }

@@ -69,6 +69,8 @@ pub(crate) const NAMESPACE: Subject = Subject { variable: "resource", message: "
 
 /// What gates are asked about.
 pub(crate) const GATE: Subject = Subject { variable: "", message: "modelregistry.v1.GateInput" };
+/// What bindings are asked about.
+pub(crate) const ACCESS: Subject = Subject { variable: "", message: "modelregistry.v1.AccessInput" };
 
 /// A condition that was checked.
 #[derive(Debug)]
