@@ -92,6 +92,7 @@ mod own {
             ALIAS_DELETED = "alias.deleted": "an alias was removed.",
             APPROVAL_REQUESTED = "approval.requested": "approvals of a promotion or a move of an alias are asked for.",
             APPROVAL_APPROVED = "approval.approved": "somebody approved.",
+            VERSION_CHECK_REPORTED = "version.check_reported": "somebody outside reports what they found out about a version.",
             APPROVAL_REJECTED = "approval.rejected": "somebody rejected, for good.",
             APPROVAL_WITHDRAWN = "approval.withdrawn": "whoever asked took it back.",
             APPROVAL_COMMITTED = "approval.committed": "what was approved is done.",
