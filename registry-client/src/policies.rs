@@ -145,6 +145,19 @@ impl Rule {
         self.exclusive()
     }
 
+    /// A version enters by itself as soon as it is READY and passes all gates, once, unless somebody has moved it: for STAGING and PRODUCTION,
+    /// without approvals.
+    pub fn automatic(mut self) -> Self {
+        self.0.automatic = true;
+        self
+    }
+
+    /// A version needs a check with this id that has succeeded.
+    pub fn check(mut self, id: impl Into<String>) -> Self {
+        self.0.required_checks.push(id.into());
+        self
+    }
+
     /// A version has to meet this as well: see [`gate`].
     pub fn gate(mut self, gate: impl Into<pb::Gate>) -> Self {
         self.0.gates.push(gate.into());

@@ -63,6 +63,26 @@ impl RegistryClient {
         self.call(pb::PurgeVersionRequest { name: complete(name), ..Default::default() })
     }
 
+    /// Reports what something outside of the registry found out about a version, or that it was begun: the gates of a policy may wait for it.
+    ///
+    /// ```no_run
+    /// # use registry_client::pb::CheckState;
+    /// # async fn example(client: registry_client::RegistryClient) -> Result<(), registry_client::Error> {
+    /// let found = client.report_check("fraud/versions/7", "integration", CheckState::Succeeded);
+    /// found.uri("https://ci.example/runs/42").summary("48 tests passed").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn report_check(
+        &self,
+        name: impl Into<String>,
+        id: impl Into<String>,
+        state: pb::CheckState,
+    ) -> Call<pb::ReportCheckRequest> {
+        let check = Some(pb::Check { state: state.into(), ..Default::default() });
+        self.call(pb::ReportCheckRequest { name: complete(name), check_id: id.into(), check, ..Default::default() })
+    }
+
     /// Withdraws a version: whoever names it by its number or id still gets it, but it is never `@latest`, and is neither promoted nor given an
     /// alias. Say [why](Call::reason).
     ///
@@ -271,6 +291,19 @@ setters!(DeleteVersionRequest {
 setters!(UndeleteVersionRequest {
     /// Only if this is still the version's etag.
     etag(etag: impl Into<String>) |r| r.etag = etag.into();
+});
+
+setters!(ReportCheckRequest {
+    /// What it found, for people.
+    summary(text: impl Into<String>) |r| r.check.get_or_insert_default().summary = text.into();
+    /// Where it can be read about.
+    uri(uri: impl Into<String>) |r| r.check.get_or_insert_default().uri = uri.into();
+    /// It does not count any more from then on.
+    expires(time: impl Into<prost_types::Timestamp>) |r| r.check.get_or_insert_default().expire_time = Some(time.into());
+    /// Only if this is still the version's etag.
+    etag(etag: impl Into<String>) |r| r.etag = etag.into();
+    /// Why, for the audit trail.
+    comment(comment: impl Into<String>) |r| r.comment = comment.into();
 });
 
 setters!(WithdrawVersionRequest {

@@ -170,6 +170,9 @@ pub(crate) enum Command {
     /// Withdraw a version that nobody should use any more: by its number or version id it can still be pulled, with a warning, but it is
     /// never `@latest`, and is neither promoted nor given an alias.
     Withdraw(crate::withdrawal::Withdraw),
+    /// Report what a check outside of the registry found out about a version: `report-check fraud/versions/7 integration succeeded`. Gates of a
+    /// policy may wait for it.
+    ReportCheck(crate::checks::ReportCheck),
     /// Take a withdrawal back.
     Reinstate {
         /// The withdrawn version.

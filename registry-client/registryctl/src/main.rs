@@ -7,6 +7,7 @@ mod args;
 mod artifacts;
 mod audit;
 mod bench;
+mod checks;
 mod compare;
 mod events;
 mod failure;
@@ -183,6 +184,7 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Undelete { name, if_match } => versions::undelete(context, name, if_match).await,
         Command::Purge { name, if_match } => garbage::purge(context, name, if_match).await,
         Command::Withdraw(command) => withdrawal::withdraw(context, command).await,
+        Command::ReportCheck(command) => checks::report(context, command).await,
         Command::Reinstate { name } => withdrawal::reinstate(context, name).await,
         Command::Gc(command) => garbage::collect(context, command).await,
         Command::Scrub { quarantine } => garbage::scrub(context, quarantine).await,

@@ -42,6 +42,7 @@ named!(
     ApprovalState: "APPROVAL_STATE_",
     LockScope: "LOCK_SCOPE_",
     WebhookSigning: "WEBHOOK_SIGNING_",
+    CheckState: "CHECK_STATE_",
 );
 
 /// All values but the unspecified one. Those of the contract have small numbers.

@@ -221,6 +221,7 @@ fake_service!(pb::version_service_server::VersionService {
     reinstate_version(ReinstateVersionRequest) -> Version;
     compare_versions(CompareVersionsRequest) -> CompareVersionsResponse;
     prune_versions(PruneVersionsRequest) -> PruneVersionsResponse;
+    report_check(ReportCheckRequest) -> Version;
 });
 
 #[tonic::async_trait]

@@ -14,6 +14,7 @@ use super::moments::moment;
 use super::paging::Sizes;
 use crate::error::{Error, Violations};
 use crate::registry::access::wishes::Need;
+use crate::registry::checks::{self, ReportCheck};
 use crate::registry::deletion::{DeleteVersion, UndeleteVersion};
 use crate::registry::finalize::Finalize;
 use crate::registry::prune::Which;
@@ -24,7 +25,7 @@ use crate::registry::versions::CreateVersion;
 use crate::registry::withdrawal::{ReinstateVersion, WithdrawVersion};
 use crate::registry::{Intent, validate};
 use crate::rules::expression::VERSION;
-use crate::rules::names::{MODELS, Name, VERSIONS, check_version_id};
+use crate::rules::names::{MODELS, Name, VERSIONS, check_id, check_version_id};
 use crate::store;
 
 /// How many bytes of versions a response holds: with what stands around them, it fits the 4 MiB that clients take.
@@ -173,6 +174,21 @@ impl VersionService for Services {
             // It is said of each event of the revision.
             let intent = Intent { comment: withdraw.reason.clone(), ..intent };
             registry.commit(intent, withdraw).await
+        })
+        .await
+    }
+
+    async fn report_check(&self, request: Request<pb::ReportCheckRequest>) -> Reply<pb::Version> {
+        self.change(request, |request, found| {
+            let name = found.name("name", &VERSIONS, &request.name);
+            let id = found.parsed("check_id", check_id(&request.check_id));
+            let Some(check) = request.check else {
+                found.required("check");
+                return None;
+            };
+            found.within("check", |found| checks::check(&check, found));
+            id?;
+            Some(ReportCheck { name: name?, id: request.check_id, check, etag: request.etag })
         })
         .await
     }

@@ -9,6 +9,7 @@ pub(crate) mod approvals;
 pub(crate) mod artifacts;
 mod audit;
 pub(crate) mod chain;
+pub(crate) mod checks;
 pub(crate) mod commit;
 mod compaction;
 pub(crate) mod compare;

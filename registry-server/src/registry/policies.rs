@@ -50,6 +50,8 @@ pub(super) struct Rules {
     gates: Vec<(Stage, Gates)>,
     /// By stage, of those that need approvals.
     approvals: Vec<(Stage, pb::ApprovalRule)>,
+    /// Those that versions enter by themselves.
+    automatic: Vec<Stage>,
     /// By alias.
     aliases: Vec<(String, pb::ApprovalRule)>,
 }
@@ -77,6 +79,11 @@ impl InForce {
     /// The approvals that it asks of those who enter a stage.
     pub(super) fn approvals(&self, stage: Stage) -> Option<&pb::ApprovalRule> {
         self.rules.approvals.iter().find(|(of, _)| *of == stage).map(|(_, rule)| rule)
+    }
+
+    /// The stages that versions enter by themselves, in the order of a version's life.
+    pub(super) fn automatic(&self) -> &[Stage] {
+        &self.rules.automatic
     }
 
     /// The approvals without which an alias does not move.

@@ -4,12 +4,13 @@
 
 mod verdict;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
 pub(crate) use self::verdict::{Kind, Outcome, Verdict, may_enter};
+use super::checks::{Check, lacking};
 use super::expression::{Fault, GATE, Question, Reading};
 use super::signatures::{Signature, misfits};
 use super::windows::{Freeze, Window};
@@ -53,6 +54,8 @@ pub(crate) struct Gates {
     /// If there are any, one has to be open.
     pub(crate) windows: Vec<Window>,
     pub(crate) freezes: Vec<Freeze>,
+    /// Of each there has to be a check that has succeeded, by its id.
+    pub(crate) checks: Vec<String>,
 }
 
 /// What gates are asked about.
@@ -68,6 +71,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) incumbent_signature: Result<Option<Signature>, String>,
     /// Since when the version is where it is.
     pub(crate) in_stage_since: Option<DateTime<Utc>>,
+    /// The version's checks.
+    pub(crate) checks: BTreeMap<String, Check>,
     pub(crate) now: DateTime<Utc>,
 }
 
@@ -75,8 +80,14 @@ impl Gates {
     /// What all of them say.
     pub(crate) fn ask(&self, facts: &Facts<'_>) -> Vec<Verdict> {
         let conditions = self.conditions.iter().map(|gate| gate.ask(facts));
-        let others =
-            [self.artifacts(facts), self.signature(facts), self.soak(facts), self.windows(facts), self.freezes(facts)];
+        let others = [
+            self.artifacts(facts),
+            self.signature(facts),
+            self.soak(facts),
+            self.windows(facts),
+            self.freezes(facts),
+            self.checks(facts),
+        ];
         conditions.chain(others.into_iter().flatten()).collect()
     }
 
@@ -175,6 +186,17 @@ impl Gates {
                 verdict.failed(format!("nothing changes{}: {}", until.unwrap_or_default(), freeze.reason))
             }
         })
+    }
+}
+
+impl Gates {
+    fn checks(&self, facts: &Facts<'_>) -> Option<Verdict> {
+        if self.checks.is_empty() {
+            return None;
+        }
+        let verdict = Verdict::of(Kind::RequiredChecks);
+        let lacking = lacking(&self.checks, &facts.checks, facts.now);
+        Some(if lacking.is_empty() { verdict } else { verdict.failed(lacking.join("; ")) })
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod access;
 pub(crate) mod approvals;
 pub(crate) mod artifacts;
 pub(crate) mod certificates;
+pub(crate) mod checks;
 pub(crate) mod compare;
 pub(crate) mod exposure;
 pub(crate) mod expression;

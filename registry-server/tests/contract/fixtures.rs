@@ -230,6 +230,11 @@ fn lock(id: &str) -> Json {
     json!({ "parent": "models/kept", "lockId": id, "lock": lock })
 }
 
+/// A check of a version.
+fn check(id: &str) -> Json {
+    json!({ "name": "models/fraud/versions/1", "checkId": id, "check": { "state": "CHECK_STATE_SUCCEEDED" } })
+}
+
 /// A policy with gates that all versions pass.
 fn policy(id: &str) -> Json {
     let gates = json!([{ "name": "measured", "condition": "size(version.metrics) >= 0" }]);
@@ -319,6 +324,7 @@ pub(crate) fn mutations() -> Vec<Case> {
         case("UndeleteVersion", named("models/fraud/versions/4"), named("models/fraud/versions/5")),
         case("PurgeVersion", named("models/fraud/versions/4"), named("models/fraud/versions/5")),
         case("WithdrawVersion", named("models/fraud/versions/5"), named("models/fraud/versions/1")),
+        case("ReportCheck", check("lint"), check("other")),
         case("ReinstateVersion", named("models/fraud/versions/6"), named("models/fraud/versions/5")),
         case(
             "PruneVersions",

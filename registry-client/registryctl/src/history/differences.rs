@@ -14,7 +14,7 @@ const CHARACTERS: usize = 60;
 /// How many lines of a change.
 const LINES: usize = 20;
 /// What the line of the event says already.
-const OF_STAGES: [&str; 3] = ["stage", "stage_time", "stage_revision"];
+const OF_STAGES: [&str; 4] = ["stage", "stage_time", "stage_revision", "entered_automatically"];
 
 /// A line for each value that is new (`+`), gone (`-`) or another one.
 pub(super) fn differences(event: &pb::Event) -> Result<Vec<String>, Failure> {

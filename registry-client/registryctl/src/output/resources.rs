@@ -4,7 +4,7 @@ use registry_client::pb;
 
 use super::{Lines, brief, bytes, count, double, fields, last, pairs, text, time};
 use crate::values::{short, text as value_text};
-use crate::withdrawal;
+use crate::{checks, withdrawal};
 
 /// How many of what a version lists are shown; all are in `--json`.
 const MANY: usize = 30;
@@ -27,6 +27,7 @@ pub(crate) fn version(version: &pb::Version) -> Lines {
         ("because", text(&version.withdraw_reason)),
         ("stage", short::<pb::Stage>(version.stage).into()),
         ("since", time(version.stage_time.as_ref()).into()),
+        ("checks", some(version.checks.iter().map(checks::line))),
         ("description", text(&version.description)),
         ("framework", format!("{} {}", version.framework, version.framework_version).trim().to_owned().into()),
         ("source", version.source_uri.clone().into()),

@@ -14,7 +14,7 @@ use crate::registry::stages::stage;
 use crate::registry::validate;
 use crate::rules::approvals::{COUNTS, TTLS};
 use crate::rules::gates::{Gate, Gates, Kind};
-use crate::rules::names::{GROUPS, check_alias};
+use crate::rules::names::{GROUPS, check_alias, check_id};
 use crate::rules::stages::{Incumbent, Policy, StageRule};
 use crate::rules::windows::{Freeze, Window, minutes, zone};
 
@@ -69,7 +69,7 @@ pub(super) fn rules(policy: &pb::Policy, found: &mut Violations) -> Option<Rules
     for (i, rule) in policy.stages.iter().enumerate() {
         stages.push(known(rule.stage, format!("stages[{i}].stage")));
     }
-    let (mut rules, mut gates, mut approvals) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rules, mut gates, mut approvals, mut automatic) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (i, (rule, stage)) in policy.stages.iter().zip(stages).enumerate() {
         found.within(format!("stages[{i}]"), |found| {
             let incumbent = incumbent("incumbent", rule.incumbent, found);
@@ -78,6 +78,15 @@ pub(super) fn rules(policy: &pb::Policy, found: &mut Violations) -> Option<Rules
                 found.within("approvals", |found| approval_rule(rule, found));
                 approvals.extend(stage.map(|stage| (stage, rule.clone())));
             }
+            if rule.automatic {
+                if rule.approvals.is_some() {
+                    found.invalid("automatic", "can't be with approvals: somebody has to agree to each version");
+                }
+                if stage.is_some_and(|stage| !stage.is_stacked()) {
+                    found.invalid("automatic", "is for staging and production");
+                }
+                automatic.extend(stage);
+            }
             rules.push(stage.map(|stage| StageRule { stage, exclusive: rule.exclusive, incumbent }));
         });
     }
@@ -85,7 +94,8 @@ pub(super) fn rules(policy: &pb::Policy, found: &mut Violations) -> Option<Rules
     let transitions: Option<Vec<_>> = transitions.into_iter().collect();
     let rules: Option<Vec<_>> = rules.into_iter().collect();
     let policy = Policy::new(&transitions?, &rules?).map_err(|error| found.invalid("", error)).ok()?;
-    Some(Rules { policy, gates: gates.into_iter().flatten().collect(), approvals, aliases })
+    automatic.sort_unstable();
+    Some(Rules { policy, gates: gates.into_iter().flatten().collect(), approvals, automatic, aliases })
 }
 
 /// The protected aliases.
@@ -135,6 +145,7 @@ fn gates_of(rule: &pb::StageRule, found: &mut Violations) -> Gates {
         ("required_artifact_types", rule.required_artifact_types.len()),
         ("change_windows", rule.change_windows.len()),
         ("freezes", rule.freezes.len()),
+        ("required_checks", rule.required_checks.len()),
     ] {
         if entries > ENTRIES {
             found.invalid(field, format!("has {entries} entries; at most {ENTRIES} are allowed"));
@@ -156,6 +167,9 @@ fn gates_of(rule: &pb::StageRule, found: &mut Violations) -> Gates {
         }
         validate::open(found, &format!("required_artifact_types[{i}]"), of);
     }
+    for (i, id) in rule.required_checks.iter().enumerate() {
+        found.parsed(format!("required_checks[{i}]"), check_id(id));
+    }
     let each = |field: &'static str| move |i: usize| format!("{field}[{i}]");
     let (window_at, freeze_at) = (each("change_windows"), each("freezes"));
     let windows = rule.change_windows.iter().enumerate();
@@ -169,6 +183,7 @@ fn gates_of(rule: &pb::StageRule, found: &mut Violations) -> Gates {
         soak: rule.soak_duration.map(|soak| validate::duration(found, "soak_duration", &soak)),
         windows,
         freezes,
+        checks: rule.required_checks.clone(),
     }
 }
 

@@ -12,6 +12,7 @@ use super::told::unchanged;
 use super::{Transition, stage_number};
 use crate::error::{Error, FailedGate};
 use crate::registry::approvals::required;
+use crate::registry::checks;
 use crate::registry::models::ModelRow;
 use crate::registry::policies::{InForce, moment};
 use crate::registry::resource::Resource as _;
@@ -36,10 +37,7 @@ pub(super) async fn pass(
     if in_force.name.is_empty() {
         return Ok(None);
     }
-    let mut verdicts = match in_force.gates(transition.to) {
-        Some(gates) => gates.ask(&Gathered::for_gates(gates, tx, row, version, transition).await?.facts()),
-        None => Vec::new(),
-    };
+    let mut verdicts = verdicts(tx, in_force, row, version, transition).await?;
     if transition.override_gates {
         for verdict in &mut verdicts {
             verdict.overridden = verdict.blocks();
@@ -65,6 +63,37 @@ pub(super) async fn pass(
         approvals: approvals.cloned(),
         approval: transition.approval.clone(),
     }))
+}
+
+/// What the gates of a stage that versions enter by themselves say of one, if it passes all of them.
+pub(super) async fn passed(
+    tx: &Tx<'_>,
+    in_force: &InForce,
+    row: &ModelRow,
+    version: &pb::Version,
+    transition: &Transition,
+) -> Result<Option<pb::GateReport>, Error> {
+    let verdicts = verdicts(tx, in_force, row, version, transition).await?;
+    Ok(may_enter(&verdicts).then(|| pb::GateReport {
+        policy: in_force.name.clone(),
+        policy_revision: in_force.revision,
+        promotable: true,
+        verdicts: verdicts.into_iter().map(told).collect(),
+        ..Default::default()
+    }))
+}
+
+async fn verdicts(
+    tx: &Tx<'_>,
+    in_force: &InForce,
+    row: &ModelRow,
+    version: &pb::Version,
+    transition: &Transition,
+) -> Result<Vec<Verdict>, Error> {
+    Ok(match in_force.gates(transition.to) {
+        Some(gates) => gates.ask(&Gathered::for_gates(gates, tx, row, version, transition).await?.facts()),
+        None => Vec::new(),
+    })
 }
 
 /// The event of gates that were overridden; `None` if none was.
@@ -130,6 +159,7 @@ impl Gathered {
             signature: signature(&self.version),
             incumbent_signature: self.incumbent.as_ref().map_or(Ok(None), signature),
             in_stage_since: self.version.stage_time.or(self.version.create_time).as_ref().and_then(moment),
+            checks: checks::of(&self.version),
             now: moment(&self.now).unwrap_or_default(),
         }
     }
@@ -187,6 +217,7 @@ fn kind_of(kind: Kind) -> pb::GateKind {
         Kind::SoakDuration => pb::GateKind::SoakDuration,
         Kind::ChangeWindows => pb::GateKind::ChangeWindows,
         Kind::Freezes => pb::GateKind::Freezes,
+        Kind::RequiredChecks => pb::GateKind::RequiredChecks,
     }
 }
 

@@ -27,6 +27,7 @@ fn facts(input: &[u8], has_incumbent: bool) -> Facts<'_> {
         input,
         has_incumbent,
         artifact_types: BTreeSet::new(),
+        checks: BTreeMap::new(),
         signature: Ok(None),
         incumbent_signature: Ok(None),
         in_stage_since: Some(at("2026-11-27T08:00:00Z")),
@@ -165,6 +166,7 @@ fn every_gate_has_a_verdict_in_the_order_of_the_policy() {
         soak: Some(Duration::ZERO),
         windows: vec![Window::new(vec![Weekday::Mon], 0, 60, zone("UTC").unwrap())],
         freezes: vec![Freeze { start: None, end: None, reason: String::new() }],
+        checks: vec!["lint".to_owned()],
     };
     let names: Vec<_> = gates.ask(&facts(&[], false)).into_iter().map(|verdict| verdict.gate).collect();
     let others = Kind::OTHERS.map(|kind| kind.name().to_owned());

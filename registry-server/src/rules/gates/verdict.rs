@@ -11,6 +11,7 @@ pub(crate) enum Kind {
     SoakDuration,
     ChangeWindows,
     Freezes,
+    RequiredChecks,
 }
 
 impl Kind {
@@ -23,16 +24,18 @@ impl Kind {
             Self::SoakDuration => "soak_duration",
             Self::ChangeWindows => "change_windows",
             Self::Freezes => "freezes",
+            Self::RequiredChecks => "required_checks",
         }
     }
 
     /// Those without a name of their own.
-    pub(crate) const OTHERS: [Self; 5] = [
+    pub(crate) const OTHERS: [Self; 6] = [
         Self::RequiredArtifactTypes,
         Self::CompatibleSignature,
         Self::SoakDuration,
         Self::ChangeWindows,
         Self::Freezes,
+        Self::RequiredChecks,
     ];
 }
 
