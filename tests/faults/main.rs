@@ -5,6 +5,7 @@ mod access;
 mod approvals;
 mod archive;
 mod asked;
+mod automatic;
 mod away;
 mod backup;
 mod bench;

@@ -19,6 +19,7 @@ use super::access::guard::Guard;
 use super::access::wishes::Wish;
 use super::models::ModelRow;
 use super::resource::Resource;
+use super::stages::automatic;
 use super::transaction::{Tx, decode, resource_of};
 use super::tree::Tree;
 use super::{Registry, kinds, locks};
@@ -116,9 +117,11 @@ impl Committed {
         event.ok_or_else(|| Error::internal(format!("revision {} has no {type}", self.revision)))
     }
 
-    /// The resource of the first event of a type.
+    /// The resource of the first event of a type; if it has entered a stage by itself behind that, as it is then.
     pub(crate) fn resource<R: Resource>(self, r#type: &str) -> Result<R::Message, Error> {
-        resource_of::<R>(self.into_event(r#type)?)
+        let entered = self.events.iter().rfind(|event| automatic::is_entry(event)).cloned();
+        let event = self.into_event(r#type)?;
+        resource_of::<R>(entered.filter(|entered| entered.resource_name == event.resource_name).unwrap_or(event))
     }
 
     /// The resource that was created, updated, ...
@@ -255,6 +258,7 @@ impl<M: Mutation> Pending<M> {
         let now = later(transaction.time().into(), head.create_time);
         let mut tx = Tx::new(transaction, &self.intent, now, self.purge_after);
         self.mutation.apply(&mut tx).await?;
+        automatic::enter(&mut tx).await?;
         locks::check(&tx).await?;
         // Without a request id nobody looks for what changed nothing.
         let changes = |event: &pb::Event| event.r#type != event_type::REQUEST_UNCHANGED;

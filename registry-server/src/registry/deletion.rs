@@ -102,6 +102,7 @@ pub(super) async fn delete(tx: &mut Tx<'_>, row: ModelRow, version: pb::Version)
         version.stage = stage_number(Stage::Archived);
         version.stage_time = Some(tx.now);
         version.stage_revision = tx.revision().cast_signed();
+        version.entered_automatically = false;
     }
     let version = tx.write(deleted, Some(before), version).await?;
 
@@ -136,6 +137,7 @@ impl Mutation for UndeleteVersion {
             purge_time: None,
             stage_revision: tx.revision().cast_signed(),
             stage_time: Some(tx.now),
+            entered_automatically: false,
             ..before.clone()
         };
         let version = tx.write(event(event_type::VERSION_UNDELETED), Some(before), version).await?;

@@ -1,5 +1,6 @@
 //! Stage transitions and rollbacks: one revision each, the version that enters and those that leave together.
 
+pub(super) mod automatic;
 mod gating;
 mod told;
 
@@ -104,24 +105,36 @@ impl Transition {
             }
             Move::Enter { leaves } => {
                 let report = gating::pass(tx, &in_force, &row, &version, self).await?;
-                let mut mover = Mover::new(row);
-                let incumbents = match leaves {
-                    Some(_) => mover.in_stage(tx, self.to).await?,
-                    None => Vec::new(),
-                };
-                let entering = version.number;
-                let entered = mover.shift(tx, version, self.to, pb::StageChangeCause::Transition, true).await?;
-                if let Some(event) = tx.events.last_mut() {
-                    event.gates.clone_from(&report);
-                }
-                mover.displace(tx, incumbents, entering, leaves).await?;
-                if let Some(event) = report.and_then(|report| gating::overridden(entered, &report)) {
-                    tx.record(event);
-                }
-                mover.finish(tx).await.map(drop)
+                enter(tx, row, version, (self.to, leaves), report, pb::StageChangeCause::Transition).await
             }
         }
     }
+}
+
+/// Moves a version into a stage, and out of it what leaves it; the gates have said that it may.
+async fn enter(
+    tx: &mut Tx<'_>,
+    row: ModelRow,
+    version: pb::Version,
+    (to, leaves): (Stage, Option<Stage>),
+    report: Option<pb::GateReport>,
+    cause: pb::StageChangeCause,
+) -> Result<(), Error> {
+    let mut mover = Mover::new(row);
+    let incumbents = match leaves {
+        Some(_) => mover.in_stage(tx, to).await?,
+        None => Vec::new(),
+    };
+    let entering = version.number;
+    let entered = mover.shift(tx, version, to, cause, true).await?;
+    if let Some(event) = tx.events.last_mut() {
+        event.gates.clone_from(&report);
+    }
+    mover.displace(tx, incumbents, entering, leaves).await?;
+    if let Some(event) = report.and_then(|report| gating::overridden(entered, &report)) {
+        tx.record(event);
+    }
+    mover.finish(tx).await.map(drop)
 }
 
 /// A stage to be given back.
@@ -215,6 +228,7 @@ impl Mover {
             stage: stage_number(to),
             stage_time: Some(tx.now),
             stage_revision: tx.revision().cast_signed(),
+            entered_automatically: cause == pb::StageChangeCause::Automatic,
             ..before.clone()
         };
         tx.write(transitioned(from, to, cause), Some(before), version).await

@@ -45,6 +45,29 @@ impl fmt::Display for Stage {
     }
 }
 
+/// Where a version stands, for the question whether it enters a stage by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) stage: Stage,
+    /// Nobody has moved it since it was made.
+    pub(crate) untouched: bool,
+    /// It entered its stage by itself.
+    pub(crate) entered_automatically: bool,
+    pub(crate) number: i64,
+}
+
+/// Whether a version is one that enters a stage by itself once it passes the gates. `holder` is the number of the version that entered the
+/// stage last, if there is one.
+pub(crate) fn enters_by_itself(version: Standing, to: Stage, holder: Option<i64>) -> bool {
+    let Standing { stage, untouched, entered_automatically, number } = version;
+    let on_its_way = match (stage, to) {
+        (Stage::Development, Stage::Staging | Stage::Production) => untouched,
+        (Stage::Staging, Stage::Production) => entered_automatically,
+        _ => false,
+    };
+    on_its_way && holder.is_none_or(|holder| holder < number)
+}
+
 /// How far a version's content is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {

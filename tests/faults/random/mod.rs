@@ -201,6 +201,7 @@ fn told(event: &pb::Event) -> String {
             StageChangeCause::Rollback => "rollback",
             StageChangeCause::Deleted => "deleted",
             StageChangeCause::Withdrawn => "withdrawn",
+            StageChangeCause::Automatic => "automatic",
             StageChangeCause::Unspecified => "?",
         };
         parts.push(format!("{}>{} {cause}", change.from_stage, change.to_stage));

@@ -179,3 +179,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_version_that_nobody_has_moved_enters_by_itself_and_no_other() {
+    use Stage::{Archived, Development, Production, Staging};
+    for (stage, untouched, entered_automatically, to, holder, expected) in [
+        (Development, true, false, Staging, None, true),
+        (Development, true, false, Production, None, true),
+        (Development, true, false, Staging, Some(6), true),
+        // It would take the place of a newer one.
+        (Development, true, false, Staging, Some(8), false),
+        (Development, true, false, Production, Some(8), false),
+        // Somebody has put it back.
+        (Development, false, false, Staging, None, false),
+        (Staging, false, true, Production, Some(6), true),
+        (Staging, false, false, Production, None, false),
+        (Staging, false, true, Production, Some(8), false),
+        (Staging, false, true, Staging, Some(7), false),
+        (Production, false, true, Staging, None, false),
+        (Production, false, true, Production, Some(7), false),
+        (Archived, false, true, Production, None, false),
+        (Development, true, false, Archived, None, false),
+        (Development, true, false, Development, None, false),
+    ] {
+        let version = Standing { stage, untouched, entered_automatically, number: 7 };
+        assert_eq!(enters_by_itself(version, to, holder), expected, "{version:?} to {to}, {holder:?}");
+    }
+}
