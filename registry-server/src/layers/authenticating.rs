@@ -1,7 +1,7 @@
 //! Who calls: proven by a token or a certificate, where callers have to prove it.
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, HeaderValue, Request};
 use registry_proto::v1::ErrorReason;
 use registry_proto::{ACTOR_BIN_HEADER, ACTOR_HEADER};
 use tonic::Status;
@@ -27,13 +27,23 @@ pub(super) async fn authenticated(guard: &Guard, mut request: Request<Body>) -> 
     };
     let headers = request.headers_mut();
     headers.remove(AUTHORIZATION);
-    headers.remove(ACTOR_HEADER);
-    let mut metadata = MetadataMap::from_headers(std::mem::take(headers));
-    let principal = BinaryMetadataValue::from_bytes(caller.bearer.principal.as_bytes());
-    metadata.insert_bin(ACTOR_BIN_HEADER, principal);
-    *headers = metadata.into_headers();
+    set_actor(headers, &caller.bearer.principal);
     request.extensions_mut().insert(caller);
     Ok(request)
+}
+
+/// Makes a principal the one that the headers name.
+fn set_actor(headers: &mut HeaderMap, principal: &str) {
+    headers.remove(ACTOR_BIN_HEADER);
+    // Most are ASCII: nothing has to be encoded, here and where it is read.
+    if let Some(actor) = HeaderValue::from_str(principal).ok().filter(|_| principal.is_ascii()) {
+        headers.insert(ACTOR_HEADER, actor);
+        return;
+    }
+    headers.remove(ACTOR_HEADER);
+    let mut metadata = MetadataMap::from_headers(std::mem::take(headers));
+    metadata.insert_bin(ACTOR_BIN_HEADER, BinaryMetadataValue::from_bytes(principal.as_bytes()));
+    *headers = metadata.into_headers();
 }
 
 /// The token in the headers of a call.
@@ -52,9 +62,23 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
+    use crate::error::Violations;
+    use crate::grpc::call::actor;
+
+    #[test]
+    fn whoever_is_named_before_the_caller_is_the_actor() {
+        for principal in ["users/ana", "users/ana@example.com", "services/trainer", "users/zoë"] {
+            let mut headers = HeaderMap::new();
+            headers.append(ACTOR_HEADER, HeaderValue::from_static("users/root"));
+            headers.append(ACTOR_HEADER, HeaderValue::from_static("users/admin"));
+            headers.append(ACTOR_BIN_HEADER, HeaderValue::from_static("cm9vdA"));
+            set_actor(&mut headers, principal);
+            let mut found = Violations::default();
+            assert_eq!(actor(&MetadataMap::from_headers(headers), &mut found), principal);
+            found.check().unwrap();
+        }
+    }
 
     #[test]
     fn a_call_has_one_token() {

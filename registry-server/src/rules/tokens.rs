@@ -79,7 +79,7 @@ impl<'a> Shown<'a> {
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let (id, rest) = text.strip_prefix(START)?.split_once('_')?;
         let is_secret =
-            rest.len() == SECRET_DIGITS + CHECKSUM_DIGITS && rest.bytes().all(|byte| DIGITS.contains(&byte));
+            rest.len() == SECRET_DIGITS + CHECKSUM_DIGITS && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if check_id(id).is_err() || !is_secret {
             return None;
         }
