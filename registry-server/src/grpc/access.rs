@@ -62,6 +62,8 @@ impl AccessService for Services {
     }
 
     async fn delete_group(&self, request: Request<pb::DeleteGroupRequest>) -> Reply<pb::Group> {
+        let needs =
+            |request: &pb::DeleteGroupRequest| Ok([needs(request)?, vec![Need::Group(request.name.clone())]].concat());
         self.grant(request, needs, |request, found| {
             Some(Remove::<pb::Group>::new(found.name("name", &GROUPS, &request.name)?, request.etag))
         })
@@ -146,6 +148,10 @@ impl AccessService for Services {
     }
 
     async fn delete_binding(&self, request: Request<pb::DeleteBindingRequest>) -> Reply<pb::Binding> {
+        // Nobody takes from others what they could not give.
+        let needs = |request: &pb::DeleteBindingRequest| {
+            Ok([needs(request)?, vec![Need::RoleBound(request.name.clone())]].concat())
+        };
         self.grant(request, needs, |request, found| {
             Some(Remove::<pb::Binding>::new(found.name("name", &BINDINGS, &request.name)?, request.etag))
         })
@@ -265,11 +271,12 @@ impl AccessService for Services {
                 let grants = current.access.explain(&principal, permission, &node).into_iter().map(
                     |Grant { binding, role, member, resource }| pb::AccessGrant { binding, role, member, resource },
                 );
-                Ok(pb::ExplainAccessResponse {
-                    granted: current.access.allows(&principal, permission, &node),
-                    grants: grants.collect(),
-                    groups: current.access.groups_of(&principal).to_vec(),
-                })
+                let grants: Vec<_> = grants.collect();
+                // Others are no business of whoever may ask about this resource.
+                let counts = |group: &&String| grants.iter().any(|grant| grant.member == **group);
+                let groups = current.access.groups_of(&principal).iter().filter(counts).cloned().collect();
+                let granted = current.access.allows(&principal, permission, &node);
+                Ok(pb::ExplainAccessResponse { granted, grants, groups })
             },
         )
         .await

@@ -52,6 +52,8 @@ async fn nobody_gives_what_they_do_not_have() {
     let more =
         |name: &str| Role { name: name.to_owned(), permissions: vec!["models.purge".to_owned()], ..Role::default() };
     denied(ana.update_role(more("own")).await);
+    // Nor do they take it from others.
+    denied(ana.delete_binding("first-admin").await);
     // Nor into a binding that others made of a role that is more than theirs.
     let first = Binding {
         name: "bindings/first-admin".to_owned(),
