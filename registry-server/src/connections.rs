@@ -92,7 +92,10 @@ async fn secure(
     match timeout(limits.handshake, TlsAcceptor::from(config).accept(stream).into_fallible()).await {
         Ok(Ok(stream)) => {
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-            let peer = Peer { certificate: shown.and_then(Presented::read).map(Arc::new), ..Peer::default() };
+            let peer = Peer {
+                certificate: shown.map(|shown| Arc::new(Presented::read(shown).unwrap_or_else(Presented::unreadable))),
+                ..Peer::default()
+            };
             Some(Connection::new(Either::Right(Box::new(stream)), peer, limits, Some(place)))
         }
         Ok(Err((error, stream))) => {

@@ -1,6 +1,6 @@
 //! What a client shows of itself when it connects.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
 use x509_cert::Certificate;
@@ -23,6 +23,11 @@ pub(crate) struct Presented {
 }
 
 impl Presented {
+    /// A certificate that can't be read, and so names nobody.
+    pub(crate) fn unreadable() -> Self {
+        Self { names: Names::default(), expires: SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40) }
+    }
+
     /// What is in a certificate; `None` if it can't be read. A name of it that is no text counts, as one that nothing is like.
     pub(crate) fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
         let certificate = Certificate::from_der(certificate).ok()?.tbs_certificate;
@@ -51,8 +56,6 @@ impl Presented {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use rcgen::{CertificateParams, DnType, KeyPair, SanType, date_time_ymd};
 
     use super::*;

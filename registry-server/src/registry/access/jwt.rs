@@ -33,6 +33,9 @@ const MOST_BYTES: usize = 16 * 1024;
 /// What a token may say that it is (RFC 7519, 5.1, and RFC 9068, 2.1): others are signed for something else than to call with.
 const TYPES: [&str; 3] = ["jwt", "at+jwt", "application/at+jwt"];
 
+/// No token ends later: it is the end of the year 9999, behind which the contract has no times.
+const LATEST: Duration = Duration::from_secs(253_402_300_800 - 60);
+
 /// The issuers whose tokens let callers in.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Issuers(Vec<Arc<Issuer>>);
@@ -163,7 +166,7 @@ fn reason(error: &ErrorKind) -> ErrorReason {
 
 /// When a token ends. `None` if that is no time.
 fn expiry(claims: &Map<String, Value>, leeway: Duration) -> Option<SystemTime> {
-    let end = Duration::try_from_secs_f64(claims.get("exp")?.as_f64()?).ok()?;
+    let end = Duration::try_from_secs_f64(claims.get("exp")?.as_f64()?).ok().filter(|end| *end < LATEST)?;
     SystemTime::UNIX_EPOCH.checked_add(end)?.checked_add(leeway)
 }
 
@@ -265,6 +268,8 @@ mod tests {
             (json!({"exp": -1}), None),
             (json!({"exp": 1e300}), None),
             (json!({"exp": u64::MAX}), None),
+            (json!({"exp": 253_402_300_800_u64}), None),
+            (json!({"exp": 9e18}), None),
             (json!({}), None),
         ] {
             assert_eq!(expiry(claims.as_object().unwrap(), leeway), expected, "{claims}");
