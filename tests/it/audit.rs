@@ -248,7 +248,10 @@ async fn the_lines_of_witnesses_are_kept_with_the_largest_tree() {
 
     let at_fault = [("note", ErrorReason::FieldInvalid)];
     let forged = with(&new, &[5]).replacen(&format!("\n{}\n", new.tree_size), "\n1\n", 1);
-    for note in [new.note.clone(), "no note".to_owned(), forged, with(&new, &(1..=17).collect::<Vec<_>>())] {
+    let own_line = new.note.lines().last().unwrap().to_owned();
+    let own_twice = format!("{}{}\n", new.note, own_line.replacen("A", "B", 3));
+    let many = with(&new, &(1..=17).collect::<Vec<_>>());
+    for note in [new.note.clone(), "no note".to_owned(), forged, many, own_twice, with(&new, &[5, 5])] {
         invalid(&server, client.add_cosignatures(note), &at_fault).await;
     }
     let stranger = Signer::new("stranger", [9; 32]).unwrap();

@@ -2,6 +2,8 @@
 
 mod export;
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use registry_common::tlog::{Checkpoint, Hash, Note, NoteError, Signer, Tile};
@@ -79,7 +81,12 @@ impl Registry {
             NoteError::Unsigned => refused(format!("is not signed by {}", signer.verifier())),
             error => refused(error.to_string()),
         })?;
-        if note.signatures().len() < 2 {
+        // A second line of its own, or of a witness, could only be false.
+        let mut keys = HashSet::new();
+        if !note.signatures().iter().all(|line| keys.insert(line.key())) {
+            return Err(refused("has two lines of one key".to_owned()));
+        }
+        if keys.len() < 2 {
             return Err(refused("has no line of a witness".to_owned()));
         }
         // It is signed, so it was one. But perhaps of what has been lost since.

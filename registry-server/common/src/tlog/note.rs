@@ -157,6 +157,13 @@ pub struct Signature {
     bytes: Vec<u8>,
 }
 
+impl Signature {
+    /// Of which key it is to be: its name, and what tells it from others of that name.
+    pub fn key(&self) -> (&str, [u8; 4]) {
+        (&self.name, self.id)
+    }
+}
+
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{MARK}{} {}", self.name, BASE64_STANDARD.encode([&self.id, &self.bytes[..]].concat()))
@@ -196,9 +203,9 @@ impl Note {
         &self.signatures
     }
 
-    /// Adds a line with a signature, unless it is there.
+    /// Adds a line with a signature, unless there is one of that key.
     pub fn add(&mut self, signature: Signature) {
-        if !self.signatures.contains(&signature) {
+        if self.signatures.iter().all(|line| line.key() != signature.key()) {
             self.signatures.push(signature);
         }
     }

@@ -74,7 +74,6 @@ const DEPLOYER: &[&str] = &[
 const APPROVER: &[&str] = &["approvals.approve", "approvals.reject"];
 const AUDITOR: &[&str] = &[
     "access.explain",
-    "audit.cosign",
     "audit.export",
     "audit.getCheckpoint",
     "audit.prove",
