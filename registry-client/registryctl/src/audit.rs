@@ -125,14 +125,14 @@ async fn export(context: &Context, to: &Path, format: Form) -> Result<(), Failur
     // What is exported is verified on the way: a registry that sends something else than it signed is found out here.
     let mut verification = Verification::of(signed, None);
     while let Some(leaf) = leaves.try_next().await? {
-        verification.leaf(&leaf)?;
+        verification.leaf(&leaf, false)?;
         bar.set_position(verification.size());
         match &mut table {
             None => out.line(&Line::Leaf(leaf))?,
             Some(table) => out.text(&table.row(&leaf)?)?,
         }
     }
-    let verified = verification.end()?;
+    let (verified, _) = verification.end()?;
     bar.finish_and_clear();
     out.finish()?;
     if to == Path::new("-") {

@@ -176,13 +176,67 @@ fn events_that_the_log_dropped_are_known_by_their_hashes() {
     let checkpoint = signed(&all);
     all.iter_mut().take(2).for_each(|leaf| leaf.event.clear());
     let dropped = files.export("dropped", &checkpoint, &all);
-    let expected = format!(
-        "the 6 events are those that {ORIGIN} has signed; of 2 there are only the hashes: the log had dropped them"
-    );
+    let expected =
+        format!("the 6 events are those that {ORIGIN} has signed; there are only the hashes of leaves 0 to 1");
     assert_eq!(said(&dropped, None), expected);
     all[1].leaf_hash = vec![1; 32].into();
     let other = files.export("other", &checkpoint, &all);
     assert_eq!(said(&other, None), "the 6 events up to events/6-0 (leaf 5) are not those that were signed");
+}
+
+#[test]
+fn nothing_but_the_beginning_may_be_without_bytes() {
+    let files = Files::new();
+    let mut all = leaves(&log(&COMMENTS));
+    let checkpoint = signed(&all);
+    all[3].event.clear();
+    all[3].revision = 4242;
+    let hidden = files.export("hidden", &checkpoint, &all);
+    let gone =
+        "leaf 3, behind events/3-0 (leaf 2), has no bytes: they were taken out, or the registry could not read them";
+    assert_eq!(said(&hidden, None), gone);
+}
+
+#[test]
+fn nothing_stands_there_that_was_not_written() {
+    let files = Files::new();
+    let all = leaves(&log(&COMMENTS));
+    let whole = files.export("whole", &signed(&all), &all);
+    let text = std::fs::read_to_string(&whole).unwrap();
+    for (what, from, to, expected) in [
+        ("twice", r#""actor":"""#, r#""actor":"root","actor":"""#, "\"actor\" stands there twice"),
+        (
+            "more",
+            r#"{"event":"#,
+            r#"{"approved":"by all","event":"#,
+            "it has \"approved\", which is nothing of an export",
+        ),
+        ("size", r#""treeSize":"6""#, r#""treeSize":"7""#, "what stands beside the checkpoint is of another one"),
+    ] {
+        assert!(text.contains(from), "{what}");
+        let path = files.path(what);
+        std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        assert!(said(&path, None).contains(expected), "{what}: {}", said(&path, None));
+    }
+    // What an earlier version did not know is not missing.
+    let fewer = files.path("fewer");
+    std::fs::write(&fewer, text.replace(r#""requestId":"","#, "")).unwrap();
+    assert!(text.contains(r#""requestId":"","#) && said(&fewer, None).starts_with("the 6 events are those"));
+}
+
+#[test]
+fn what_is_compared_with_has_to_be_sound_itself() {
+    let files = Files::new();
+    let all = leaves(&log(&COMMENTS));
+    let whole = files.export("whole", &signed(&all), &all);
+    let cut = files.export("cut", &signed(&all), &all[..2]);
+    let headless = files.path("headless");
+    std::fs::write(&headless, std::fs::read_to_string(&whole).unwrap().split_once('\n').unwrap().1).unwrap();
+    for (since, expected) in [(&cut, "leaf 2 is missing"), (&headless, "a file begins with one checkpoint")] {
+        let key = signer().verifier().to_string();
+        let error = file(&whole, Some(&key), Some(since)).unwrap_err().to_string();
+        assert!(error.starts_with("--since ") && error.contains(expected), "{error}");
+    }
 }
 
 #[test]
@@ -237,11 +291,19 @@ fn a_proof_stands_alone_behind_its_checkpoint() {
     let alone = write("alone", vec![first(), Line::Proof(proof.clone())]);
     assert_eq!(said(&alone, None), format!("events/1-0 (leaf 0) is one of the 1 event that {ORIGIN} has signed"));
     let error = file(&alone, None, Some(&alone)).unwrap_err();
+    assert!(error.to_string().ends_with("a proof is no export"), "{error}");
+    let export = files.export("export", &checkpoint, &all);
+    let error = file(&alone, None, Some(&export)).unwrap_err();
     assert!(error.to_string().starts_with("--since compares an export"), "{error}");
     let more = write("more", vec![first(), Line::Proof(proof.clone()), Line::Leaf(all[0].clone())]);
     assert_eq!(said(&more, None), "line 3: a proof is the end of a file");
     let spliced = write("spliced", vec![first(), Line::Leaf(all[0].clone()), Line::Proof(proof.clone())]);
     assert_eq!(said(&spliced, None), "line 3: a file begins with one checkpoint");
-    let none = write("none", vec![first(), Line::Proof(pb::InclusionProof { leaves: Vec::new(), ..proof })]);
+    let none = write("none", vec![first(), Line::Proof(pb::InclusionProof { leaves: Vec::new(), ..proof.clone() })]);
     assert_eq!(said(&none, None), "it proves nothing");
+    let twice = pb::InclusionProof { leaves: [&proof.leaves[..], &proof.leaves].concat(), ..proof.clone() };
+    let twice = write("again", vec![first(), Line::Proof(twice)]);
+    assert_eq!(said(&twice, None), "events/1-0 (leaf 0) stands there again, or behind one that comes later");
+    let other = write("size", vec![first(), Line::Proof(pb::InclusionProof { tree_size: 2, ..proof })]);
+    assert!(said(&other, None).starts_with("the proof is of another log than the checkpoint"));
 }
