@@ -2,7 +2,7 @@
 //!
 //! A leaf is an event as the log has it, byte by byte, its hash in the chain included. The head of the chain has what the tree needs in
 //! order to grow; all hashes of leaves, and of the nodes that are multiples of 8 levels above them, are in rows that are written once and
-//! never removed. So proofs can be made of events that the log no longer has.
+//! never removed. So proofs can be made of events that the log no longer has. Events from before the tree was kept have no leaf.
 
 pub(super) mod reading;
 
@@ -38,8 +38,7 @@ impl Tree {
         let (parts, rest) = head.parts.as_chunks::<HASH>();
         let frontier = Frontier::new(head.leaves, parts.iter().copied().map(Hash).collect());
         let open = (head.leaves % ROW as u64) as usize;
-        let begun = head.leaves > 0 || head.create_time.is_none();
-        let fits = begun && rest.is_empty() && row.hashes.len() == open * HASH && row.revisions.len() == open;
+        let fits = rest.is_empty() && row.hashes.len() == open * HASH && row.revisions.len() == open;
         let frontier = frontier.filter(|_| fits).ok_or_else(|| Error::internal("the tree of the log is malformed"))?;
         Ok(Self { frontier, row, rows: Vec::new() })
     }
@@ -132,7 +131,6 @@ mod tests {
         let row = head.row.clone().unwrap();
         for other in [
             ChainHeadRecord { leaves: 6, ..head.clone() },
-            ChainHeadRecord { create_time: Some(prost_types::Timestamp::default()), ..ChainHeadRecord::default() },
             ChainHeadRecord { parts: head.parts.slice(1..), ..head.clone() },
             ChainHeadRecord { parts: head.parts.slice(32..), ..head.clone() },
             ChainHeadRecord { row: None, ..head.clone() },

@@ -185,6 +185,15 @@ fn events_that_the_log_dropped_are_known_by_their_hashes() {
 }
 
 #[test]
+fn the_tree_of_an_older_log_begins_amid_it() {
+    let files = Files::new();
+    let late: Vec<_> =
+        leaves(&log(&COMMENTS)).into_iter().skip(2).map(|leaf| pb::AuditLeaf { leaf: leaf.leaf - 2, ..leaf }).collect();
+    let export = files.export("late", &signed(&late), &late);
+    assert_eq!(said(&export, None), format!("the 4 events are those that {ORIGIN} has signed"));
+}
+
+#[test]
 fn nothing_but_the_beginning_may_be_without_bytes() {
     let files = Files::new();
     let mut all = leaves(&log(&COMMENTS));
