@@ -1,7 +1,6 @@
 //! Versions that enter a stage by themselves while servers are killed: each once, in the revision that made it ready.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use futures::future::join_all;
 use registry_client::pb::{MetricSet, Stage, StageChangeCause, Version};
@@ -39,16 +38,12 @@ async fn makes(client: RegistryClient, maker: usize) {
     }
 }
 
-fn start(folder: &Path, listen: &str) -> ServerProcess {
-    ServerProcess::start(folder, listen)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_enters_once_whoever_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     // Several servers share a database.
     let count = if store::embedded() { 1 } else { 2 };
-    let mut servers: Vec<_> = (0..count).map(|_| start(folder.path(), LISTEN)).collect();
+    let mut servers: Vec<_> = (0..count).map(|_| ServerProcess::start(folder.path(), LISTEN)).collect();
     let endpoints: Vec<_> = servers.iter().map(ServerProcess::endpoint).collect();
     let client = patient(&endpoints.join(","));
     let good = gate("good", "version.metrics.test.rmse < 1.0");
@@ -66,7 +61,7 @@ async fn each_enters_once_whoever_is_killed() {
         let killed = servers.remove(0);
         let listen = killed.address().to_string();
         killed.kill();
-        servers.push(start(folder.path(), &listen));
+        servers.push(ServerProcess::start(folder.path(), &listen));
     }
     makers.await.unwrap();
 

@@ -66,6 +66,13 @@ pub(super) struct InForce {
 }
 
 impl InForce {
+    fn of(policy: pb::Policy) -> Result<Self, Error> {
+        let mut found = Violations::default();
+        let rules = rules(&policy, &mut found);
+        let rules = found.unless_any(rules).map_err(|error| Error::internal(format!("{}: {error}", policy.name)))?;
+        Ok(Self { name: policy.name, revision: policy.revision, rules })
+    }
+
     /// Which transitions it allows.
     pub(super) fn policy(&self) -> &Policy {
         &self.rules.policy
@@ -97,21 +104,26 @@ impl InForce {
 /// # Errors
 /// If it can't be understood: that is no fault of the caller.
 pub(super) async fn in_force(tx: &Tx<'_>, model: &pb::Model) -> Result<InForce, Error> {
+    policy_of(tx, model).await?.map_or_else(|| Ok(InForce::default()), InForce::of)
+}
+
+/// The same, if it has a stage that versions enter by themselves. Every change of a version asks: gates are not read before that is known.
+pub(super) async fn in_force_if_automatic(tx: &Tx<'_>, model: &pb::Model) -> Result<Option<InForce>, Error> {
+    let policy = policy_of(tx, model).await?;
+    policy.filter(|policy| policy.stages.iter().any(|rule| rule.automatic)).map(InForce::of).transpose()
+}
+
+/// `None`: the built-in one.
+async fn policy_of(tx: &Tx<'_>, model: &pb::Model) -> Result<Option<pb::Policy>, Error> {
     let name = match model.policy.as_str() {
         "" => default_of(&Name::canonical(&MODELS, &model.name)),
         named => Name::canonical(&POLICIES, named),
     };
-    let Some(record) = tx.store.get(pb::Policy::KIND, &name.key()).await? else {
-        return match model.policy.as_str() {
-            "" => Ok(InForce::default()),
-            named => Err(Error::internal(format!("{} is under {named}, which is gone", model.name))),
-        };
-    };
-    let policy: pb::Policy = decode(&record)?;
-    let mut found = Violations::default();
-    let rules = rules(&policy, &mut found);
-    let rules = found.unless_any(rules).map_err(|error| Error::internal(format!("{name}: {error}")))?;
-    Ok(InForce { name: policy.name, revision: policy.revision, rules })
+    match (tx.store.get(pb::Policy::KIND, &name.key()).await?, model.policy.as_str()) {
+        (Some(record), _) => Ok(Some(decode(&record)?)),
+        (None, "") => Ok(None),
+        (None, named) => Err(Error::internal(format!("{} is under {named}, which is gone", model.name))),
+    }
 }
 
 /// The policy of a model that names none.

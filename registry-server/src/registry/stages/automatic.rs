@@ -11,7 +11,7 @@ use registry_proto::v1 as pb;
 use super::{Transition, candidate, gating, may_move};
 use crate::error::Error;
 use crate::registry::models::{ModelRow, number_in};
-use crate::registry::policies::in_force;
+use crate::registry::policies::in_force_if_automatic;
 use crate::registry::transaction::Tx;
 use crate::rules::names::{Name, VERSIONS};
 use crate::rules::stages::{Move, Standing, State, enters_by_itself};
@@ -45,7 +45,7 @@ async fn enter_one(tx: &mut Tx<'_>, name: &Name) -> Result<(), Error> {
         return Ok(());
     }
     let row: ModelRow = tx.any(&name.parent()).await?;
-    let in_force = in_force(tx, &row.model).await?;
+    let Some(in_force) = in_force_if_automatic(tx, &row.model).await? else { return Ok(()) };
     for to in in_force.automatic().iter().copied() {
         // Either may be another one since the turn before.
         let (version, row): (pb::Version, ModelRow) = (tx.any(name).await?, tx.any(&name.parent()).await?);

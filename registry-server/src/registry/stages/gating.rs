@@ -56,12 +56,10 @@ pub(super) async fn pass(
         return Err(required(&version.name, &transition.to.to_string(), rule));
     }
     Ok(Some(pb::GateReport {
-        policy: in_force.name.clone(),
-        policy_revision: in_force.revision,
         promotable: passed && lacking.is_none(),
-        verdicts: verdicts.into_iter().map(told).collect(),
         approvals: approvals.cloned(),
         approval: transition.approval.clone(),
+        ..report(in_force, verdicts)
     }))
 }
 
@@ -74,13 +72,14 @@ pub(super) async fn passed(
     transition: &Transition,
 ) -> Result<Option<pb::GateReport>, Error> {
     let verdicts = verdicts(tx, in_force, row, version, transition).await?;
-    Ok(may_enter(&verdicts).then(|| pb::GateReport {
-        policy: in_force.name.clone(),
-        policy_revision: in_force.revision,
-        promotable: true,
-        verdicts: verdicts.into_iter().map(told).collect(),
-        ..Default::default()
-    }))
+    Ok(may_enter(&verdicts).then(|| pb::GateReport { promotable: true, ..report(in_force, verdicts) }))
+}
+
+/// What was asked, and what the gates said.
+fn report(in_force: &InForce, verdicts: Vec<Verdict>) -> pb::GateReport {
+    let verdicts = verdicts.into_iter().map(told).collect();
+    let policy_revision = in_force.revision;
+    pb::GateReport { policy: in_force.name.clone(), policy_revision, verdicts, ..Default::default() }
 }
 
 async fn verdicts(
