@@ -52,14 +52,18 @@ fn behaviors(field: &FieldDescriptor) -> Vec<i32> {
 }
 
 #[test]
-fn every_method_has_a_permission_and_unless_it_takes_a_stream_a_path() {
+fn every_method_has_a_permission_and_unless_it_carries_bytes_a_path() {
     for method in methods() {
         let name = method.full_name();
         let permission = option(method.options(), "modelregistry.v1.permission");
         let permission = permission.as_ref().and_then(Value::as_str).unwrap_or_default();
         assert!(permission.split_once('.').is_some_and(|(kind, verb)| !kind.is_empty() && !verb.is_empty()), "{name}");
-        for annotation in ["google.api.http", "google.api.method_signature"] {
-            assert_eq!(option(method.options(), annotation).is_some(), !method.is_client_streaming(), "{name}");
+        // Over HTTP, bytes are files.
+        let carries_bytes = method.is_client_streaming() || method.name() == "DownloadArtifact";
+        let expected =
+            [("google.api.http", !carries_bytes), ("google.api.method_signature", !method.is_client_streaming())];
+        for (annotation, expected) in expected {
+            assert_eq!(option(method.options(), annotation).is_some(), expected, "{name}");
         }
     }
 }
