@@ -1,0 +1,183 @@
+//! What can't be done for a request that never becomes a call, or whose call failed: errors as AIP-193 has them.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use http::header::{ALLOW, HeaderName, WWW_AUTHENTICATE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use registry_proto::ERROR_DOMAIN;
+use registry_proto::v1::ErrorReason;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+use crate::body::{Body, json};
+use crate::schema::Schema;
+
+/// The most of a path or a value that is told.
+const TOLD_BYTES: usize = 128;
+
+/// Why a request is not answered as it wants.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// What HTTP calls it, where that is more than its status tells.
+    http: Option<StatusCode>,
+    status: Status,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Refusal {
+    /// A field that is not as it has to be.
+    pub(crate) fn invalid(field: &str, problem: impl fmt::Display) -> Self {
+        let message = format!("{field}: {problem}");
+        let word = word(ErrorReason::FieldInvalid);
+        let violation = FieldViolation {
+            field: field.to_owned(),
+            description: problem.to_string(),
+            reason: word.to_owned(),
+            localized_message: None,
+        };
+        let mut details = ErrorDetails::with_bad_request(vec![violation]);
+        details.set_error_info(word, ERROR_DOMAIN, HashMap::from([("violation_count".to_owned(), "1".to_owned())]));
+        Self::from(Status::with_error_details(Code::InvalidArgument, message, details))
+    }
+
+    /// Something that has a status of its own in HTTP.
+    pub(crate) fn of(http: StatusCode, code: Code, reason: ErrorReason, message: impl Into<String>) -> Self {
+        let details = ErrorDetails::with_error_info(word(reason), ERROR_DOMAIN, HashMap::new());
+        Self { http: Some(http), status: Status::with_error_details(code, message, details), header: None }
+    }
+
+    /// A request that is larger than it may be.
+    pub(crate) fn too_large(message: &str) -> Self {
+        let (http, code) = (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted);
+        Self::of(http, code, ErrorReason::MessageTooLarge, message)
+    }
+
+    /// What should not be.
+    pub(crate) fn internal(message: &str) -> Self {
+        Self::of(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, ErrorReason::Internal, message)
+    }
+
+    /// As the service would answer.
+    pub(crate) fn status(&self) -> &Status {
+        &self.status
+    }
+
+    pub(crate) fn no_path(path: &str) -> Self {
+        let message = format!("there is nothing at {}", quoted(path));
+        Self::of(StatusCode::NOT_FOUND, Code::NotFound, ErrorReason::PathUnknown, message)
+    }
+
+    pub(crate) fn no_method(method: &Method, path: &str, allowed: &str) -> Self {
+        let message = format!("{method} can't be used on {}, but {allowed} can", quoted(path));
+        let refusal =
+            Self::of(StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, ErrorReason::MethodUnknown, message);
+        refusal.with(ALLOW, allowed)
+    }
+
+    /// The same, with a header.
+    pub(crate) fn with(self, name: HeaderName, value: &str) -> Self {
+        Self { header: HeaderValue::from_str(value).ok().map(|value| (name, value)), ..self }
+    }
+
+    /// The error as JSON: what streams end with, too.
+    pub(crate) fn to_json(&self, schema: &Schema) -> Vec<u8> {
+        let mut out = br#"{"error":{"code":"#.to_vec();
+        out.extend(self.http().as_u16().to_string().bytes());
+        out.extend(br#","status":""#);
+        out.extend(name(self.status.code()).bytes());
+        out.extend(br#"","message":"#);
+        out.extend(serde_json::to_vec(self.status.message()).unwrap_or_default());
+        out.extend(br#","details":["#);
+        schema.write_details(&mut out, self.status.details());
+        out.extend(b"]}}");
+        out
+    }
+
+    pub(crate) fn into_response(self, schema: &Schema) -> Response<Body> {
+        let mut response = json(self.http(), self.to_json(schema));
+        let headers = response.headers_mut();
+        if let Some(retry) = self.status.get_details_retry_info().and_then(|info| info.retry_delay) {
+            // Whole seconds, and none is not later.
+            let seconds = retry.as_secs_f64().ceil().max(1.0);
+            headers.insert(http::header::RETRY_AFTER, HeaderValue::from(seconds as u64));
+        }
+        if self.status.code() == Code::Unauthenticated {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some((name, value)) = self.header {
+            headers.insert(name, value);
+        }
+        response
+    }
+
+    fn http(&self) -> StatusCode {
+        self.http.unwrap_or_else(|| http_status(self.status.code()))
+    }
+}
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        Self { http: None, status, header: None }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.status.message())
+    }
+}
+
+/// What a caller wrote, as it is told back.
+pub(crate) fn quoted(text: &str) -> String {
+    let end = (0..=TOLD_BYTES.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
+    let more = if end < text.len() { "..." } else { "" };
+    format!("{:?}{more}", &text[..end])
+}
+
+fn word(reason: ErrorReason) -> &'static str {
+    let name = reason.as_str_name();
+    name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+}
+
+/// The status of HTTP for one of gRPC, as `google/rpc/code.proto` maps them.
+fn http_status(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        // Not in the standard, but what proxies say when their client leaves.
+        Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// A code as `google/rpc/code.proto` writes it.
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
