@@ -1,0 +1,5 @@
+use super::*;
+
+pub(crate) use super::{PACKAGE, pool};
+
+mod written;
