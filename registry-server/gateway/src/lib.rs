@@ -3,22 +3,344 @@
 //! A request over HTTP becomes the bytes of a gRPC call, as the `google.api.http` annotations of the contract say it, and the call's answer
 //! becomes JSON. So there is one way into the service, with its deadlines, limits, permissions and errors, whatever a caller speaks.
 
+mod asked;
 mod body;
+mod call;
+mod incoming;
+mod origin;
+mod pieces;
 mod refusal;
 mod routes;
 mod schema;
+mod stream;
 mod template;
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, Either, MapOk};
+use futures::{FutureExt as _, TryFutureExt as _};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use prost_reflect::DescriptorPool;
+use registry_proto::v1::ErrorReason;
+use tonic::{Code, Status};
+use tonic_web::GrpcWebLayer;
+use tower::{Layer, Service, ServiceExt as _, service_fn};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+use self::body::{Body, JSON, answer};
+use self::call::{call, framed};
+use self::incoming::{Made, Reader, Unmade, Whole};
+pub use self::origin::Origins;
+use self::pieces::Room;
+pub use self::pieces::{PIECE, Pieces};
+use self::refusal::Refusal;
+use self::routes::{Captured, Routes};
+use self::schema::Schema;
+use self::stream::{Form, Messages, resume};
 
 /// The package that is served.
 const PACKAGE: &str = "modelregistry.v1";
+/// What pages of other sites may read of an answer beside its body.
+const EXPOSED: [&str; 9] = [
+    "grpc-status",
+    "grpc-message",
+    "grpc-status-details-bin",
+    "retry-after",
+    "etag",
+    "content-length",
+    "content-range",
+    "content-disposition",
+    "repr-digest",
+];
+
+/// What a gateway takes.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The most bytes of a body of JSON, and of the message that it is.
+    pub body: usize,
+    /// How long a body may take to arrive, and an answer to be taken.
+    pub patience: Duration,
+}
+
+/// Puts a [`Gateway`] in front of a service.
+#[derive(Debug, Clone)]
+pub struct GatewayLayer(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    routes: Routes,
+    schema: Arc<Schema>,
+    origins: Origins,
+    cors: Option<CorsLayer>,
+    room: Room,
+    reader: Reader,
+    most: usize,
+    patience: Duration,
+}
+
+impl GatewayLayer {
+    /// Serves the contract.
+    ///
+    /// # Panics
+    /// If its annotations can't be read, which a test finds.
+    pub fn new(origins: Origins, limits: Limits) -> Self {
+        let pool = pool();
+        let (routes, schema) = (Routes::new(&pool, PACKAGE), Arc::new(Schema::new(&pool)));
+        let Limits { body: most, patience } = limits;
+        let reader = Reader::new(most, patience);
+        let cors = (!origins.pages.is_empty()).then(|| cors(&origins.pages));
+        Self(Arc::new(Shared { routes, schema, origins, cors, room: Room::new(), reader, most, patience }))
+    }
+}
+
+/// What pages of these sites may do.
+fn cors(pages: &[String]) -> CorsLayer {
+    let pages = pages.iter().filter_map(|page| HeaderValue::from_str(page).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(pages))
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(EXPOSED.map(HeaderName::from_static))
+}
 
 /// The contract, and the details of errors.
 fn pool() -> DescriptorPool {
     let mut pool = DescriptorPool::decode(registry_proto::DESCRIPTORS).expect("the contract is compiled");
     pool.decode_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET).expect("the details of errors are compiled");
     pool
+}
+
+impl<S> Layer<S> for GatewayLayer {
+    type Service = Gateway<S>;
+
+    fn layer(&self, inner: S) -> Gateway<S> {
+        Gateway { inner, shared: Arc::clone(&self.0) }
+    }
+}
+
+/// The answer of the service, as it is.
+type Passed<F, B> = MapOk<F, fn(Response<B>) -> Response<Reply<B>>>;
+
+fn passed<B>(answer: Response<B>) -> Response<Reply<B>> {
+    answer.map(Reply::Grpc)
+}
+
+/// A service that is called over gRPC, and with JSON over HTTP.
+#[derive(Debug, Clone)]
+pub struct Gateway<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S, B> Service<Request<Body>> for Gateway<S>
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    B: HttpBody<Data = Bytes, Error = Status> + Unpin + Send + 'static,
+{
+    type Response = Response<Reply<B>>;
+    type Error = S::Error;
+    type Future = Either<Passed<S::Future, B>, BoxFuture<'static, Result<Self::Response, S::Error>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // Browsers can't speak HTTP/2 without TLS, and always say which page they ask for.
+        let is_direct = request.version() == Version::HTTP_2 && !request.headers().contains_key(ORIGIN);
+        if is_direct && Spoken::of(request.headers()) == Spoken::Grpc {
+            return Either::Left(self.inner.call(request).map_ok(passed as fn(_) -> _));
+        }
+        let (inner, shared) = (self.inner.clone(), Arc::clone(&self.shared));
+        Either::Right(async move { Ok(shared.shared(inner, request).await.map(Reply::Http)) }.boxed())
+    }
+}
+
+impl Shared {
+    /// Lets pages of other sites know that they may, if they may.
+    async fn shared<S, B>(self: Arc<Self>, inner: S, request: Request<Body>) -> Response<Body>
+    where
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        B: HttpBody<Data = Bytes, Error = Status> + Unpin + Send + 'static,
+    {
+        let Some(cors) = self.cors.clone() else { return self.answer(inner, request).await };
+        let answer = move |request| {
+            let (shared, inner) = (Arc::clone(&self), inner.clone());
+            async move { Ok::<_, Infallible>(shared.answer(inner, request).await) }
+        };
+        match cors.layer(service_fn(answer)).oneshot(request).await {
+            Ok(answer) => answer,
+            Err(never) => match never {},
+        }
+    }
+
+    async fn answer<S, B>(self: Arc<Self>, inner: S, request: Request<Body>) -> Response<Body>
+    where
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        B: HttpBody<Data = Bytes, Error = Status> + Unpin + Send + 'static,
+    {
+        let (parts, body) = request.into_parts();
+        let answer = self.respond(inner, &parts, body).await;
+        let answer = answer.unwrap_or_else(|refusal| refusal.into_response(&self.schema));
+        if parts.method == Method::HEAD { without_body(answer) } else { answer }
+    }
+
+    async fn respond<S, B>(
+        self: &Arc<Self>,
+        inner: S,
+        parts: &request::Parts,
+        body: Body,
+    ) -> Result<Response<Body>, Refusal>
+    where
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        B: HttpBody<Data = Bytes, Error = Status> + Unpin + Send + 'static,
+    {
+        self.origins.check(&parts.headers, &parts.uri)?;
+        match Spoken::of(&parts.headers) {
+            Spoken::Grpc if parts.version == Version::HTTP_2 => {
+                let answer = inner.oneshot(Request::from_parts(parts.clone(), body)).await;
+                return Ok(answer.map_err(|_| Refusal::internal("the call was not taken"))?.map(Body::new));
+            }
+            Spoken::Grpc => {
+                let message = "gRPC needs HTTP/2; over HTTP/1.1 there is gRPC-Web, and JSON";
+                let (http, reason) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorReason::MediaTypeUnsupported);
+                return Err(Refusal::of(http, Code::InvalidArgument, reason, message));
+            }
+            Spoken::GrpcWeb if parts.method == Method::POST => {
+                let request = Request::from_parts(parts.clone(), Body::new(Whole::new(body, parts.version)));
+                let answer = GrpcWebLayer::new().layer(inner).oneshot(request).await;
+                return answer.map_err(|_| Refusal::internal("the call was not taken"));
+            }
+            Spoken::GrpcWeb => return Err(Refusal::no_method(&parts.method, parts.uri.path(), "POST")),
+            Spoken::Json => {}
+        }
+        // It would end the answer from outside, as that of a call over gRPC.
+        if parts.headers.contains_key("grpc-timeout") {
+            return Err(Refusal::invalid(
+                "grpc-timeout",
+                "is for gRPC: over HTTP there is x-server-timeout, in seconds",
+            ));
+        }
+        // The answer without its body is that of HEAD.
+        let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
+        let (at, captured) = self.routes.find(method, parts.uri.path())?;
+        let rpc = &self.routes.all()[at].rpc;
+        let unmade = Unmade::default();
+        let message = Arc::clone(self).message(at, captured, parts.clone(), body);
+        let request = Body::new(Made::new(message.boxed(), unmade.clone()));
+        let request = call::request(parts, &self.routes.all()[at].path, request)?;
+        let mut frames = call(inner, request).await.map_err(|status| unmade.or(status))?;
+        if rpc.is_server_streaming() {
+            return Ok(Messages::new(&self.schema, &rpc.output(), Form::of(&parts.headers))?.response(frames));
+        }
+        // What the service holds for its answer is held until there is room for what becomes of it.
+        let message = frames.next().await.map_err(|status| unmade.or(status))?.unwrap_or_default();
+        let room = self.room.for_answer(message.len(), self.patience).await?;
+        drop(frames);
+        let mut text = Vec::with_capacity(2 * message.len());
+        let of = self.schema.message(rpc.output().full_name()).ok_or_else(unwritable)?;
+        self.schema.write(&mut text, of, &message).map_err(|_| unwritable())?;
+        text.push(b'\n');
+        Ok(answer(StatusCode::OK, JSON, room.body(text, self.patience)))
+    }
+
+    /// The message that a request stands for, as it stands in the body of a call.
+    async fn message(
+        self: Arc<Self>,
+        at: usize,
+        captured: Vec<Captured>,
+        parts: request::Parts,
+        body: Body,
+    ) -> Result<Bytes, Refusal> {
+        let route = &self.routes.all()[at];
+        let (body, _room) = self.reader.read(&parts.headers, Whole::new(body, parts.version)).await?;
+        let query = parts.uri.query().unwrap_or_default();
+        let mut message = asked::message(&self.schema, route, &captured, query, &body, self.most)?;
+        if route.rpc.is_server_streaming() {
+            resume(&route.rpc.input(), &parts.headers, &mut message)?;
+        }
+        Ok(framed(&message, 0))
+    }
+}
+
+/// What a request speaks.
+#[derive(Debug, PartialEq, Eq)]
+enum Spoken {
+    Grpc,
+    GrpcWeb,
+    Json,
+}
+
+impl Spoken {
+    fn of(headers: &HeaderMap) -> Self {
+        let given = headers.get(CONTENT_TYPE).and_then(|given| given.to_str().ok()).unwrap_or_default();
+        let given = given.split(';').next().unwrap_or(given).trim().to_ascii_lowercase();
+        match given.as_str() {
+            "application/grpc-web"
+            | "application/grpc-web+proto"
+            | "application/grpc-web-text"
+            | "application/grpc-web-text+proto" => Self::GrpcWeb,
+            given if given == "application/grpc" || given.starts_with("application/grpc+") => Self::Grpc,
+            _ => Self::Json,
+        }
+    }
+}
+
+fn unwritable() -> Status {
+    Status::internal("the answer has no form in JSON")
+}
+
+fn without_body(answer: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = answer.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.entry(CONTENT_LENGTH).or_insert(length.into());
+    }
+    Response::from_parts(parts, Body::empty())
+}
+
+/// The body of an answer of a [`Gateway`].
+pub enum Reply<B> {
+    /// Of the service.
+    Grpc(B),
+    /// Of what was made of it.
+    Http(Body),
+}
+
+impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> HttpBody for Reply<B> {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.get_mut() {
+            Self::Grpc(body) => Pin::new(body).poll_frame(context),
+            Self::Http(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Grpc(body) => body.is_end_stream(),
+            Self::Http(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Grpc(body) => body.size_hint(),
+            Self::Http(body) => body.size_hint(),
+        }
+    }
 }
 
 #[cfg(test)]

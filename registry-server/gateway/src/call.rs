@@ -1,0 +1,143 @@
+//! Calls of the service, without a connection: requests and answers as gRPC frames them.
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, TE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
+use http_body::Body as HttpBody;
+use http_body_util::BodyExt as _;
+use tonic::{Code, Status};
+use tower::{Service, ServiceExt as _};
+
+use crate::body::{Body, full};
+
+/// What stands before each message: whether it is compressed, and its length.
+const HEAD_BYTES: usize = 5;
+/// How long a caller gives a call, in seconds, as other HTTP interfaces of this kind have it.
+const TIMEOUT: &str = "x-server-timeout";
+/// What of a request's headers belongs to the call.
+const PASSED_ON: [&str; 7] = [
+    "authorization",
+    "user-agent",
+    registry_proto::ACTOR_HEADER,
+    registry_proto::ACTOR_BIN_HEADER,
+    registry_proto::REQUEST_ID_HEADER,
+    "traceparent",
+    "tracestate",
+];
+
+/// The begin of a body's message, whose other bytes follow.
+pub(crate) fn framed(begin: &[u8], follow: usize) -> Bytes {
+    let mut frame = BytesMut::with_capacity(HEAD_BYTES + begin.len());
+    frame.put_u8(0);
+    // Longer ones were refused.
+    frame.put_u32(u32::try_from(begin.len() + follow).unwrap_or(u32::MAX));
+    frame.put_slice(begin);
+    frame.freeze()
+}
+
+/// The request of a call, by whoever sent one over HTTP.
+pub(crate) fn request(of: &request::Parts, path: &str, body: Body) -> Result<Request<Body>, Status> {
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = Uri::try_from(path).map_err(|_| Status::internal("the path of the call is no path"))?;
+    *request.extensions_mut() = of.extensions.clone();
+    let headers = request.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(TE, HeaderValue::from_static("trailers"));
+    for name in PASSED_ON {
+        for value in of.headers.get_all(name) {
+            headers.append(name, value.clone());
+        }
+    }
+    if let Some(millis) = of.headers.get(TIMEOUT).and_then(millis) {
+        headers.insert("grpc-timeout", HeaderValue::from_maybe_shared(format!("{millis}m")).expect("digits"));
+    }
+    Ok(request)
+}
+
+/// A number of seconds, as far as gRPC can say it.
+fn millis(value: &HeaderValue) -> Option<u32> {
+    let seconds: f64 = value.to_str().ok()?.parse().ok()?;
+    (seconds.is_finite() && seconds > 0.0).then(|| (seconds * 1000.0).ceil().min(99_999_999.0) as u32)
+}
+
+/// Calls, and is answered with the frames of the answer, unless it failed at once.
+pub(crate) async fn call<S, B>(service: S, request: Request<Body>) -> Result<Frames<B>, Status>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    B: HttpBody<Data = Bytes, Error = Status> + Unpin,
+{
+    let response = service.oneshot(request).await.map_err(|_| Status::internal("the call was not taken"))?;
+    let (parts, body) = response.into_parts();
+    let is_told = failed(&parts.headers)?;
+    Ok(Frames { body, whole: Bytes::new(), partial: BytesMut::new(), is_told, is_over: false })
+}
+
+/// Whether headers tell how a call ended, and an error if it failed.
+fn failed(headers: &HeaderMap) -> Result<bool, Status> {
+    match Status::from_header_map(headers) {
+        Some(status) if status.code() != Code::Ok => Err(status),
+        status => Ok(status.is_some()),
+    }
+}
+
+/// The messages of an answer.
+pub(crate) struct Frames<B> {
+    body: B,
+    /// What came last. Messages are taken from it without a copy.
+    whole: Bytes,
+    /// The begin of a message, when its end has not come.
+    partial: BytesMut,
+    /// Whether it was said how the call ended.
+    is_told: bool,
+    is_over: bool,
+}
+
+impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> Frames<B> {
+    /// The next message; `None` at the end, if all went well.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        loop {
+            if let Some(length) = length_of(&self.whole) {
+                self.whole.advance(HEAD_BYTES);
+                return Ok(Some(self.whole.split_to(length)));
+            }
+            self.partial.put(std::mem::take(&mut self.whole));
+            if self.is_over {
+                return Ok(None);
+            }
+            match self.body.frame().await {
+                Some(frame) => match frame?.into_data() {
+                    Ok(data) if self.partial.is_empty() => self.whole = data,
+                    Ok(data) => {
+                        self.partial.put(data);
+                        if length_of(&self.partial).is_some() {
+                            self.whole = self.partial.split().freeze();
+                        }
+                    }
+                    Err(trailers) => self.is_told = failed(&trailers.into_trailers().unwrap_or_default())?,
+                },
+                None if self.is_told && self.partial.is_empty() => self.is_over = true,
+                None => return Err(Status::internal("the answer was cut off")),
+            }
+        }
+    }
+
+    /// The only message of an answer that has one.
+    pub(crate) async fn only(mut self) -> Result<Bytes, Status> {
+        let message = self.next().await?.unwrap_or_default();
+        while self.next().await?.is_some() {}
+        Ok(message)
+    }
+}
+
+/// How long the message is that bytes begin with, if they have all of it.
+fn length_of(bytes: &[u8]) -> Option<usize> {
+    let length = usize::try_from(bytes.get(1..HEAD_BYTES)?.get_u32()).ok()?;
+    (bytes.len() - HEAD_BYTES >= length).then_some(length)
+}
+
+/// The body of a call with one message.
+pub(crate) fn one(message: &[u8]) -> Body {
+    full(framed(message, 0))
+}
