@@ -6,6 +6,7 @@
 mod asked;
 mod body;
 mod call;
+mod files;
 mod incoming;
 mod origin;
 mod pieces;
@@ -36,6 +37,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use self::body::{Body, JSON, answer};
 use self::call::{call, framed};
+use self::files::File;
 use self::incoming::{Made, Reader, Unmade, Whole};
 pub use self::origin::Origins;
 use self::pieces::Room;
@@ -231,6 +233,9 @@ impl Shared {
                 "grpc-timeout",
                 "is for gRPC: over HTTP there is x-server-timeout, in seconds",
             ));
+        }
+        if let Some(file) = File::at(parts.uri.path()) {
+            return file?.answer(&self.schema, inner, parts, body).await;
         }
         // The answer without its body is that of HEAD.
         let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
