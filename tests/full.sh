@@ -35,6 +35,9 @@ trap - EXIT
 step "a certified issuer of OpenID Connect"
 tests/oidc.sh target/release
 
+step "the OpenAPI document, before tools of others"
+tests/openapi.sh target/release
+
 step "clients of other languages"
 tests/languages/run.sh target/release/registry-server
 

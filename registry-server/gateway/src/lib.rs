@@ -9,6 +9,7 @@ mod call;
 mod files;
 mod incoming;
 mod origin;
+mod pages;
 mod pieces;
 mod refusal;
 mod routes;
@@ -35,7 +36,7 @@ use tonic_web::GrpcWebLayer;
 use tower::{Layer, Service, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use self::body::{Body, JSON, answer};
+use self::body::{Body, JSON, answer, full};
 use self::call::{call, framed};
 use self::files::File;
 use self::incoming::{Made, Reader, Unmade, Whole};
@@ -237,6 +238,17 @@ impl Shared {
         if let Some(file) = File::at(parts.uri.path()) {
             return file?.answer(&self.schema, inner, parts, body).await;
         }
+        match parts.uri.path() {
+            "/healthz" => return pages::health(&parts.method, true),
+            "/readyz" => {
+                let ready = self.is_ready(inner, parts).await?;
+                return pages::health(&parts.method, ready);
+            }
+            _ => {}
+        }
+        if let Some(page) = pages::at(parts.uri.path(), &parts.method, &parts.headers) {
+            return page;
+        }
         // The answer without its body is that of HEAD.
         let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
         let (at, captured) = self.routes.find(method, parts.uri.path())?;
@@ -258,6 +270,18 @@ impl Shared {
         self.schema.write(&mut text, of, &message).map_err(|_| unwritable())?;
         text.push(b'\n');
         Ok(answer(StatusCode::OK, JSON, room.body(text, self.patience)))
+    }
+
+    /// Whether the service as a whole can be used.
+    async fn is_ready<S, B>(&self, inner: S, parts: &request::Parts) -> Result<bool, Refusal>
+    where
+        S: Service<Request<Body>, Response = Response<B>>,
+        B: HttpBody<Data = Bytes, Error = Status> + Unpin,
+    {
+        // An empty request asks for all services, and 1 in the first field of the answer means that they serve.
+        let request = call::request(parts, "/grpc.health.v1.Health/Check", full(framed(&[], 0)))?;
+        let answer = call(inner, request).await?.next().await?;
+        Ok(answer.is_some_and(|answer| answer[..] == [0x08, 1]))
     }
 
     /// The message that a request stands for, as it stands in the body of a call.
@@ -348,5 +372,7 @@ impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> HttpBody for Reply<B> {
     }
 }
 
+#[cfg(test)]
+mod openapi;
 #[cfg(test)]
 mod tests;

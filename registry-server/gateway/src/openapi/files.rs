@@ -1,0 +1,88 @@
+//! The files of versions, which no method of the contract stands for.
+
+use serde_json::{Map, Value as Json, json};
+
+/// What they are listed under.
+pub(super) const TAG: &str = "Files";
+const PATH: &str = "/v1/namespaces/{namespace}/models/{model}/versions/{version}/files/{path}";
+
+pub(super) fn paths() -> [(String, Map<String, Json>); 1] {
+    let Json::Object(operations) = operations() else { unreachable!("it is an object") };
+    [(PATH.to_owned(), operations)]
+}
+
+fn operations() -> Json {
+    let path = |name: &str, description: &str| {
+        json!({
+            "name": name, "in": "path", "required": true, "description": description,
+            "schema": { "type": "string", "minLength": 1 },
+        })
+    };
+    let header = |name: &str, description: &str| json!({ "name": name, "in": "header", "description": description, "schema": { "type": "string" } });
+    let query = |name: &str, r#type: &str, description: &str| json!({ "name": name, "in": "query", "description": description, "schema": { "type": r#type } });
+    let bytes =
+        json!({ "content": { "application/octet-stream": { "schema": { "type": "string", "format": "binary" } } } });
+    let with = |description: &str, answer: &Json| {
+        let mut answer = answer.clone();
+        answer["description"] = description.into();
+        answer
+    };
+    let error = json!({ "$ref": "#/components/responses/Error" });
+    let read = |verb: &str, summary: &str| {
+        json!({
+            "operationId": format!("{verb}File"),
+            "tags": [TAG],
+            "summary": summary,
+            "description": "`ETag` is the SHA-256 of the file, which `Repr-Digest` has as well. A `Range` of bytes is answered with that part; \
+                            of several at once, with the whole file. Every part was checked when it left its place.",
+            "parameters": [
+                header("Range", "Which bytes: `bytes=0-1023`."),
+                header("If-Range", "The `ETag` that the range is of; of another file, the whole is answered."),
+                header("If-None-Match", "The `ETag` of what the caller has."),
+                header("If-Match", "The `ETag` that the file must have."),
+            ],
+            "responses": {
+                "200": with("The file.", &bytes),
+                "206": with("A part of it.", &bytes),
+                "304": { "description": "The caller has it." },
+                "4XX": error, "5XX": error,
+            },
+        })
+    };
+    json!({
+        "parameters": [
+            path("namespace", "The id of the namespace."),
+            path("model", "The id of the model."),
+            path("version", "The number of the version, its id, or an alias: `7`, `1.4.0`, `@production`."),
+            path("path", "Where the file lies in the version, whose slashes may be written as `%2F`."),
+        ],
+        "get": read("Download", "Returns the bytes of an artifact, or a range of them"),
+        "head": read("Describe", "Returns what is known of an artifact's bytes, without them"),
+        "put": {
+            "operationId": "UploadFile",
+            "tags": [TAG],
+            "summary": "Stores one file",
+            "description": "What `ArtifactService.UploadArtifact` does: the artifact exists once this returns, and an upload that breaks off \
+                            leaves none. `Content-Length` or a digest announces the file, and is checked. If the path has the same bytes \
+                            already, their artifact is returned as it is.",
+            "parameters": [
+                query("type", "string", "What the file is: see `Artifact.type`. Required."),
+                query("executable", "boolean", "The file may be run."),
+                query("requestId", "string", "A UUID that makes the call repeatable."),
+                header("Repr-Digest", "The SHA-256 that the file has: `sha-256=:BASE64:`."),
+                header("Content-Type", "The type of the file; without it, it is guessed from the path."),
+            ],
+            "requestBody": {
+                "required": true,
+                "content": { "*/*": { "schema": { "type": "string", "format": "binary" } } },
+            },
+            "responses": {
+                "200": {
+                    "description": "The artifact.",
+                    "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Artifact" } } },
+                },
+                "4XX": error, "5XX": error,
+            },
+        },
+    })
+}
