@@ -21,7 +21,8 @@ use crate::encryption::master::{KeyError, MasterKeys};
 use crate::rules::quota::Limits;
 use crate::settings::Secret;
 pub use crate::settings::{
-    CertificateRule, Issuer, IssuerUrl, Listen, Memory, Network, Period, Prefix, SignatureAlgorithm, Size, StoreChoice,
+    CertificateRule, HostName, Issuer, IssuerUrl, Listen, Memory, Network, Period, Prefix, SignatureAlgorithm, Size,
+    StoreChoice, WebOrigin,
 };
 use crate::tls::Files;
 
@@ -43,6 +44,10 @@ pub struct Config {
     pub tls_principals: Vec<CertificateRule>,
     /// Whether other machines may reach the server without TLS, or without access control.
     pub insecure: bool,
+    /// Names that callers over HTTP have for the server, beside its addresses and names that are nobody's on the public internet.
+    pub http_hosts: Vec<HostName>,
+    /// Sites beside the server itself whose pages may call it.
+    pub http_origins: Vec<WebOrigin>,
     /// The folder of the embedded store and of the artifacts.
     pub storage_path: PathBuf,
     /// Where the records are.
@@ -131,6 +136,8 @@ impl Default for Config {
             tls_client_ca: None,
             tls_principals: Vec::new(),
             insecure: false,
+            http_hosts: Vec::new(),
+            http_origins: Vec::new(),
             storage_path: PathBuf::from("./registry-data"),
             store: StoreChoice::Sled,
             store_connections: 16,

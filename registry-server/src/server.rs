@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
+use registry_gateway::{GatewayLayer, Origins};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -203,15 +204,25 @@ impl Server {
             turns: Arc::new(Semaphore::new(snapshots(&config))),
         };
         let stopping = Stopping { draining: draining.clone(), ending };
+        let max_message = usize::try_from(config.max_message_size.bytes()).unwrap_or(usize::MAX);
         let routes = Services::new(registry, about, stopping, idle, plan, watching, webhooks)
-            .routes(usize::try_from(config.max_message_size.bytes()).unwrap_or(usize::MAX))
+            .routes(max_message)
             .add_service(health_service.accept_compressed(Gzip).accept_compressed(Zstd))
             .add_service(reflection().build_v1()?.accept_compressed(Gzip).accept_compressed(Zstd))
             .add_service(reflection().build_v1alpha()?.accept_compressed(Gzip).accept_compressed(Zstd));
         let capacity = Capacity { calls: config.max_calls, uploads: config.max_uploads, streams: config.max_streams };
         let calls = CallLayer::new(capacity, config.call_timeout.0).with_guard(guard);
+        let origins = Origins {
+            hosts: config.http_hosts.iter().map(|host| host.0.clone()).collect(),
+            any_host: config.access != AccessChoice::Off,
+            pages: config.http_origins.iter().map(|origin| origin.0.clone()).collect(),
+        };
+        let gateway =
+            GatewayLayer::new(origins, registry_gateway::Limits { body: max_message, patience: config.call_timeout.0 });
         let mut stopping = draining;
         let serving = Transport::builder()
+            .accept_http1(true)
+            .layer(gateway)
             .layer(calls)
             .max_frame_size(FRAME_BYTES)
             .initial_stream_window_size(STREAM_BYTES)

@@ -6,6 +6,7 @@ mod listen;
 mod memory;
 mod network;
 mod units;
+mod web;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -22,6 +23,7 @@ pub use self::listen::Listen;
 pub use self::memory::Memory;
 pub use self::network::Network;
 pub use self::units::{Period, Size};
+pub use self::web::{HostName, WebOrigin};
 
 /// Which store keeps the records.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

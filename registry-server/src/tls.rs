@@ -20,8 +20,8 @@ use crate::settings::warn_if_open;
 
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_secs(2);
-/// What is spoken behind TLS: HTTP/2, which gRPC clients ask for by this name.
-const PROTOCOL: &[u8] = b"h2";
+/// What is spoken behind TLS, by the names that clients ask for: HTTP/2, which gRPC needs, and what browsers and scripts fall back to.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// The TLS that new connections get.
 pub(crate) type Current = watch::Receiver<Arc<ServerConfig>>;
@@ -217,7 +217,7 @@ impl Contents {
         })?;
         // Refuses a key that is not the certificate's.
         let mut config = builder.with_single_cert(chain, secret).map_err(pair)?;
-        config.alpn_protocols = vec![PROTOCOL.to_vec()];
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         Ok(config)
     }
 }

@@ -8,7 +8,9 @@ use clap::{Arg, Args, Command};
 use serde::Serialize;
 
 use super::{AccessChoice, LogFormat};
-use crate::settings::{CertificateRule, IssuerUrl, Listen, Memory, Network as Addresses, Period, Size};
+use crate::settings::{
+    CertificateRule, HostName, IssuerUrl, Listen, Memory, Network as Addresses, Period, Size, WebOrigin,
+};
 
 /// All settings that a flag can give.
 #[derive(Debug, Default, Args, Serialize)]
@@ -73,6 +75,13 @@ struct Network {
     /// Listen to other machines also without TLS or without --access; without it, such a start is refused
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
     insecure: Option<bool>,
+    /// A name that HTTP callers have for the server: models.example.com; may be given several times. Addresses, names without a dot, and
+    /// those under local, internal and the like need none of it, and with --access any name will do
+    #[arg(id = "http_hosts", long = "http-host", value_name = "NAME")]
+    http_hosts: Vec<HostName>,
+    /// Another site whose pages may call the server: https://ui.example.com; may be given several times
+    #[arg(id = "http_origins", long = "http-origin", value_name = "ORIGIN")]
+    http_origins: Vec<WebOrigin>,
 }
 
 #[derive(Debug, Default, Args, Serialize)]

@@ -77,6 +77,8 @@ fn the_error_says_where_it_is_and_what_can_be_written_there() {
             ("WEBHOOK_ALLOW", "10.0.0.0/8, x"),
             "MODEL_REGISTRY_WEBHOOK_ALLOW: \"x\" is no network: expected ADDRESS/BITS",
         ),
+        (("HTTP_HOSTS", "models.example.com, a:1"), "MODEL_REGISTRY_HTTP_HOSTS: \"a:1\" is no name of a host"),
+        (("HTTP_ORIGINS", "https://a.example/"), "MODEL_REGISTRY_HTTP_ORIGINS: \"https://a.example/\" is no origin"),
         (("LOG_KEEP", "90days"), "MODEL_REGISTRY_LOG_KEEP: needs an archive"),
         (("TLS_CERT", "cert.pem"), "MODEL_REGISTRY_TLS_CERT: needs tls_key"),
         (("TLS_KEY", "key.pem"), "MODEL_REGISTRY_TLS_KEY: needs tls_cert"),
@@ -224,6 +226,8 @@ tls_key = "key.pem"
 tls_client_ca = "clients.pem"
 tls_principals = ["spiffe://corp.example/sa/{id}=services/{id}", "CN={id}=users/{id}"]
 insecure = true
+http_hosts = ["models.example.com"]
+http_origins = ["https://ui.example.com"]
 storage_path = "a \"path\" # with\tall"
 store = "postgres://db/registry?sslmode=require"
 store_connections = 1

@@ -1,30 +1,26 @@
 //! Answers on their way out: what a call holds goes back when its answer has gone.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::Frame;
-use tokio::time::{Instant, sleep_until};
-use tokio_util::task::AbortOnDropHandle;
+use registry_gateway::{PIECE, Pieces};
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::kinds::Kind;
 use super::logged::Logged;
-use super::places::{Held, lock};
+use super::places::Held;
 use crate::connections::Open;
-
-/// How much of an answer is handed to the connection at once. It keeps what it has until the caller takes it.
-const PIECE: usize = 32 * 1024;
 
 /// The body of an answer.
 pub(crate) struct Answering {
     body: Body,
     logged: Logged,
     held: Held,
-    large: Option<Large>,
+    large: Option<Pieces<Held>>,
     /// When an answer that nobody takes is given up.
     until: Instant,
     _open: Option<Open>,
@@ -64,7 +60,9 @@ impl http_body::Body for Answering {
             this.held.room = None;
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
-        let mut large = Large::new(data, std::mem::take(&mut this.held), this.until);
+        let mut held = std::mem::take(&mut this.held);
+        held.shrink_to(data.len());
+        let mut large = Pieces::new(data, held, this.until);
         let first = large.next().transpose();
         this.large = Some(large);
         Poll::Ready(first.map(|piece| piece.map(Frame::data)))
@@ -72,35 +70,5 @@ impl http_body::Body for Answering {
 
     fn is_end_stream(&self) -> bool {
         self.large.is_none() && self.body.is_end_stream()
-    }
-}
-
-/// An answer that is handed over in pieces. hyper does not ask for the next one while its caller takes nothing, and never if that
-/// goes on: so a task gives up the rest when the call's time is over.
-struct Large {
-    rest: Arc<Mutex<Option<(Bytes, Held)>>>,
-    _end: AbortOnDropHandle<()>,
-}
-
-impl Large {
-    fn new(answer: Bytes, mut held: Held, until: Instant) -> Self {
-        held.shrink_to(answer.len());
-        let rest = Arc::new(Mutex::new(Some((answer, held))));
-        let given_up = Arc::clone(&rest);
-        let end = tokio::spawn(async move {
-            sleep_until(until).await;
-            drop(lock(&given_up).take());
-        });
-        Self { rest, _end: AbortOnDropHandle::new(end) }
-    }
-
-    /// A copy of the next piece: the connection would keep all of the answer for a part of it.
-    fn next(&mut self) -> Result<Option<Bytes>, Status> {
-        let mut rest = lock(&self.rest);
-        let Some((bytes, _)) = &mut *rest else {
-            return Err(Status::deadline_exceeded("nobody took the answer in time"));
-        };
-        let piece = bytes.split_to(bytes.len().min(PIECE));
-        Ok((!piece.is_empty()).then(|| Bytes::copy_from_slice(&piece)))
     }
 }

@@ -80,6 +80,8 @@ impl http_body::Body for Arriving {
                 }
                 // Trailers, which no request of ours has.
                 Some(Ok(_)) => {}
+                // It says itself what is wrong with it.
+                Some(Err(error)) if !error.details().is_empty() => return Poll::Ready(Some(Err(error))),
                 Some(Err(error)) => return Poll::Ready(Some(Err(Status::aborted(error.to_string())))),
                 None if this.body.is_end_stream() => {}
                 None => return Poll::Ready(Some(Err(Status::aborted("the request broke off")))),
