@@ -36,7 +36,7 @@ pub(crate) fn method(name: &str) -> MethodDescriptor {
 }
 
 /// The value of an annotation.
-fn option(options: DynamicMessage, name: &str) -> Option<Value> {
+pub(crate) fn option(options: DynamicMessage, name: &str) -> Option<Value> {
     let extension = POOL.get_extension_by_name(name).expect("a known annotation");
     options.has_extension(&extension).then(|| options.get_extension(&extension).into_owned())
 }

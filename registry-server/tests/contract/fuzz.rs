@@ -62,7 +62,7 @@ fn no_request_breaks_the_server() {
 }
 
 /// Requests of a method: some of any messages that it takes, and some that are all but one that makes sense.
-fn requests(method: &MethodDescriptor) -> BoxedStrategy<Vec<DynamicMessage>> {
+pub(crate) fn requests(method: &MethodDescriptor) -> BoxedStrategy<Vec<DynamicMessage>> {
     let message = messages(&method.input());
     let odd = match (method.is_client_streaming(), takes(method, "page_token")) {
         (true, _) => vec(message.clone(), 0..5).boxed(),
@@ -144,7 +144,7 @@ fn is_an_error_of_the_contract(status: &Status) -> Result<(), TestCaseError> {
 }
 
 /// A request for people, without the descriptors and with the beginnings of what is long.
-fn shown(value: &Value) -> String {
+pub(crate) fn shown(value: &Value) -> String {
     const MANY: usize = 3;
     let joined = |parts: &mut dyn Iterator<Item = String>| parts.collect::<Vec<_>>().join(", ");
     match value {

@@ -9,6 +9,7 @@ mod fixtures;
 mod forged;
 mod fuzz;
 mod health;
+mod json;
 mod lists;
 mod log;
 mod matrix;

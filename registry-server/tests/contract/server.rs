@@ -1,5 +1,6 @@
 //! A server in this process, and a client that knows its methods from their descriptors alone.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ impl Decision for Garbage {
 /// A server on an empty store, which goes with this.
 pub(crate) struct TestServer {
     pub(crate) channel: Channel,
+    pub(crate) address: SocketAddr,
     /// Stops the server when it is dropped.
     _stop: oneshot::Sender<()>,
     _folder: TempDir,
@@ -86,7 +88,7 @@ impl TestServer {
             let _ = stopped.await;
         }));
         let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address").connect_lazy();
-        Self { channel, _stop: stop, _folder: folder }
+        Self { channel, address, _stop: stop, _folder: folder }
     }
 
     /// Calls a method, whatever it sends and answers.
