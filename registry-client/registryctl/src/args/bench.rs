@@ -13,6 +13,8 @@ pub(crate) enum Figure {
     Get,
     /// Reading a page: 100 versions of a model that has 1000.
     List,
+    /// The same as JSON over HTTP/1.1, each beside the call over gRPC. Only when it is asked for.
+    Json,
     /// Making versions, durably: by one client, and by all of them.
     Create,
     /// Promoting versions, durably: each client two of a model of its own, in turns.
@@ -53,7 +55,7 @@ pub(crate) enum Figure {
 impl Figure {
     /// Whether it is measured if nothing is asked for: what takes long, or leaves much behind, is not.
     pub(crate) fn is_usual(self) -> bool {
-        !self.is_by_itself() && !matches!(self, Self::Follow | Self::Growth | Self::Backup)
+        !self.is_by_itself() && !matches!(self, Self::Json | Self::Follow | Self::Growth | Self::Backup)
     }
 
     /// Whether it goes only by itself.

@@ -12,6 +12,7 @@ pub(crate) mod floor;
 mod follow;
 mod growth;
 mod inserts;
+mod json;
 mod lane;
 mod lists;
 mod load;
@@ -248,6 +249,7 @@ async fn measure(context: &Context, endpoint: &str, setup: &Arc<Setup>, kind: Ki
     Ok(match kind {
         Kind::Get => vec![reads::get(setup).await?],
         Kind::List => vec![reads::list(setup).await?],
+        Kind::Json => json::json(setup, endpoint).await?,
         Kind::Create => writes::create(setup).await?,
         Kind::Promote => vec![writes::promote(setup).await?],
         Kind::Watch => {
