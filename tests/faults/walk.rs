@@ -17,6 +17,8 @@ use crate::grpcurl::{GRPCURL, grpcurl};
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Whatever else is printed.
 const REST: &str = "...";
+/// Where the server is in the documentation.
+const DEFAULT: &str = "127.0.0.1:50051";
 /// A command that does not end.
 const WATCH: &str = "registryctl watch";
 
@@ -43,6 +45,11 @@ fn the_policies_walk() {
 #[test]
 fn the_audit_walks() {
     walk("registry-client/docs/audit.md", &["## Step by step"]);
+}
+
+#[test]
+fn http_walks() {
+    walk("registry-client/docs/http.md", &["## Step by step"]);
 }
 
 /// A command and the lines below it.
@@ -101,7 +108,8 @@ fn shell(server: &ServerProcess, checkout: &TempDir, command: &str, prints: &Fil
     let others = std::env::var_os("PATH").unwrap();
     let path = std::iter::once(installed.to_owned()).chain(std::env::split_paths(&others));
     let mut shell = Command::new("sh");
-    shell.args(["-c", command]).current_dir(checkout).stdin(Stdio::null());
+    let command = command.replace(DEFAULT, server.endpoint().trim_start_matches("http://"));
+    shell.args(["-c", &command]).current_dir(checkout).stdin(Stdio::null());
     shell.stdout(prints.try_clone().unwrap()).stderr(prints.try_clone().unwrap());
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MODEL_REGISTRY_")) {
         shell.env_remove(name);

@@ -31,6 +31,7 @@ mod gate_race;
 mod gates;
 mod golden;
 mod half_open;
+mod http;
 mod index;
 mod instances;
 mod lists;

@@ -7,6 +7,7 @@ pub mod chunks;
 pub mod cluster;
 pub mod expect;
 pub mod gateway;
+pub mod http;
 pub mod issuer;
 pub mod line;
 pub mod printing;

@@ -56,15 +56,22 @@ impl Wire {
 
     /// Begins a call, with further headers. Answers its stream.
     pub fn begin(&mut self, path: &str, headers: &[(&str, &str)]) -> u32 {
+        let of_grpc = [("content-type", "application/grpc"), ("te", "trailers")];
+        self.post(path, &[&of_grpc, headers].concat())
+    }
+
+    /// Begins a call with JSON, and sends a part of it. Answers its stream.
+    pub fn begin_json(&mut self, path: &str, part: &[u8]) -> u32 {
+        let stream = self.post(path, &[("content-type", "application/json")]);
+        if !part.is_empty() {
+            self.data(stream, part, false);
+        }
+        stream
+    }
+
+    fn post(&mut self, path: &str, headers: &[(&str, &str)]) -> u32 {
         self.last = if self.last == 0 { 1 } else { self.last + 2 };
-        let usual = [
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":path", path),
-            (":authority", "localhost"),
-            ("content-type", "application/grpc"),
-            ("te", "trailers"),
-        ];
+        let usual = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost")];
         let mut block = Vec::new();
         for (name, value) in usual.iter().chain(headers) {
             // A literal that is not indexed.
