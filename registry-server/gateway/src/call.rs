@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use tower::{Service, ServiceExt as _};
 
 use crate::body::{Body, full};
+use crate::refusal::Refusal;
 
 /// What stands before each message: whether it is compressed, and its length.
 const HEAD_BYTES: usize = 5;
@@ -36,11 +37,11 @@ pub(crate) fn framed(begin: &[u8], follow: usize) -> Bytes {
 }
 
 /// The request of a call, by whoever sent one over HTTP.
-pub(crate) fn request(of: &request::Parts, path: &str, body: Body) -> Result<Request<Body>, Status> {
+pub(crate) fn request(of: &request::Parts, path: &str, body: Body) -> Result<Request<Body>, Refusal> {
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
-    *request.uri_mut() = Uri::try_from(path).map_err(|_| Status::internal("the path of the call is no path"))?;
+    *request.uri_mut() = Uri::try_from(path).map_err(|_| Refusal::internal("the path of the call is no path"))?;
     *request.extensions_mut() = of.extensions.clone();
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -50,7 +51,9 @@ pub(crate) fn request(of: &request::Parts, path: &str, body: Body) -> Result<Req
             headers.append(name, value.clone());
         }
     }
-    if let Some(millis) = of.headers.get(TIMEOUT).and_then(millis) {
+    if let Some(timeout) = of.headers.get(TIMEOUT) {
+        let millis =
+            millis(timeout).ok_or_else(|| Refusal::invalid(TIMEOUT, "must be a number of seconds, more than 0"))?;
         headers.insert("grpc-timeout", HeaderValue::from_maybe_shared(format!("{millis}m")).expect("digits"));
     }
     Ok(request)

@@ -165,6 +165,12 @@ impl File {
         {
             artifact.sha256 = EMPTY.to_owned();
         }
+        if metadata.artifact.as_ref().is_some_and(|artifact| artifact.sha256.is_empty() && artifact.size_bytes == 0) {
+            return Err(Refusal::required(
+                "content-length",
+                "is required, or repr-digest: what is sent has to be all of the file",
+            ));
+        }
         let first =
             pb::UploadArtifactRequest { request: Some(pb::upload_artifact_request::Request::Metadata(metadata)) };
         let upload = Upload {
@@ -213,6 +219,13 @@ impl File {
             }
             artifact.sha256 = sha256;
         }
+        if header(CONTENT_TYPE.as_str())
+            .is_some_and(|given| given.trim_start().to_ascii_lowercase().starts_with("multipart/"))
+        {
+            let message = "a file is the body itself, and no part of a form: with curl, -T FILE";
+            let (http, reason) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorReason::MediaTypeUnsupported);
+            return Err(Refusal::of(http, Code::InvalidArgument, reason, message));
+        }
         // Tools send this one with whatever they send.
         let typed = header(CONTENT_TYPE.as_str()).filter(|given| *given != "application/x-www-form-urlencoded");
         artifact.media_type = typed.unwrap_or_default().to_owned();
@@ -234,6 +247,9 @@ impl File {
                 return Err(Refusal::invalid(&name, "is given twice"));
             }
             given.push(name);
+        }
+        if artifact.r#type.is_empty() {
+            return Err(Refusal::required("type", "is required: ?type=model, or what else the file is"));
         }
         Ok(pb::UploadMetadata { parent: self.parent, artifact: Some(artifact), request_id })
     }

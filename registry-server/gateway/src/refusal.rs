@@ -28,8 +28,17 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// A field that is not as it has to be.
     pub(crate) fn invalid(field: &str, problem: impl fmt::Display) -> Self {
+        Self::violation(field, ErrorReason::FieldInvalid, problem)
+    }
+
+    /// A field that is missing.
+    pub(crate) fn required(field: &str, problem: impl fmt::Display) -> Self {
+        Self::violation(field, ErrorReason::FieldRequired, problem)
+    }
+
+    fn violation(field: &str, reason: ErrorReason, problem: impl fmt::Display) -> Self {
         let message = format!("{field}: {problem}");
-        let word = word(ErrorReason::FieldInvalid);
+        let word = word(reason);
         let violation = FieldViolation {
             field: field.to_owned(),
             description: problem.to_string(),

@@ -8,7 +8,7 @@ use crate::refusal::Refusal;
 use crate::template::{Segment, Template, Variable};
 
 /// The methods that a path is looked up under to say which of them it has.
-const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+static METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
 /// One way to call a method of the service.
 #[derive(Debug, Clone)]
@@ -72,14 +72,29 @@ impl Routes {
 
     /// The one with this method and path, and what its fields are taken from.
     pub(crate) fn find(&self, method: &Method, path: &str) -> Result<(usize, Vec<Captured>), Refusal> {
-        let Some((route, path)) = self.at(method, path) else {
-            let allowed = METHODS.iter().filter(|&other| self.at(other, path).is_some());
-            return Err(match allowed.map(Method::as_str).collect::<Vec<_>>() {
+        let found = self.at(method, path);
+        let others = self.verbal(path);
+        let is_file = |at: usize| self.routes[at].template.segments.last() == Some(&Segment::Rest);
+        // What other methods take for a verb is no end of a name, except of that of a file.
+        let is_it = |(at, rest): &(usize, &str)| *rest != path || others.is_empty() || is_file(*at);
+        let Some((route, path)) = found.filter(is_it) else {
+            let there = METHODS.iter().filter(|&other| self.at(other, path).is_some());
+            let allowed = if others.is_empty() { there.map(Method::as_str).collect() } else { others };
+            return Err(match allowed {
                 none if none.is_empty() => Refusal::no_path(path),
                 allowed => Refusal::no_method(method, path, &allowed.join(", ")),
             });
         };
         Ok((route, captured(&self.routes[route].template, path)?))
+    }
+
+    /// The methods for which a path ends with a verb.
+    fn verbal(&self, path: &str) -> Vec<&'static str> {
+        if !path.contains(':') {
+            return Vec::new();
+        }
+        let verbal = METHODS.iter().filter(|method| self.at(method, path).is_some_and(|(_, rest)| rest != path));
+        verbal.map(Method::as_str).collect()
     }
 
     /// The route, and the path without its verb.
@@ -249,6 +264,11 @@ mod tests {
             (Method::GET, "/v1//namespaces", "there is nothing at \"/v1//namespaces\""),
             (Method::GET, "/v1/../v1/namespaces", "there is nothing at \"/v1/../v1/namespaces\""),
             (Method::PUT, "/v1/namespaces", "PUT can't be used on \"/v1/namespaces\", but GET, POST can"),
+            (
+                Method::GET,
+                "/v1/namespaces/a/models/b/versions/1:finalize",
+                "GET can't be used on \"/v1/namespaces/a/models/b/versions/1:finalize\", but POST can",
+            ),
             (Method::GET, "/v1/namespaces/a%2Fb", "name: has a slash inside a part of the path"),
             (Method::GET, "/v1/namespaces/%FF", "name: is not UTF-8 in the path"),
         ] {

@@ -112,6 +112,8 @@ async fn an_upload_is_what_it_announces_or_nothing() {
         ("?type=model", &[("grpc-timeout", "1n")], 400, "FIELD_INVALID"),
         ("?type=model", &[("content-range", "bytes 0-9/10")], 400, "FIELD_INVALID"),
         ("?type=model", &[("content-encoding", "gzip")], 415, "MEDIA_TYPE_UNSUPPORTED"),
+        ("?type=model", &[("content-type", "multipart/form-data; boundary=x")], 415, "MEDIA_TYPE_UNSUPPORTED"),
+        ("?type=model", &[("x-server-timeout", "soon")], 400, "FIELD_INVALID"),
     ] {
         let answer = put(&server, &format!("m.bin{query}"), headers, bytes.clone()).await;
         assert_eq!((answer.status, answer.reason().as_str()), (status, reason), "{query} {headers:?}");

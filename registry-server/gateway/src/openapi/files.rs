@@ -19,7 +19,10 @@ fn operations() -> Json {
         })
     };
     let header = |name: &str, description: &str| json!({ "name": name, "in": "header", "description": description, "schema": { "type": "string" } });
-    let query = |name: &str, r#type: &str, description: &str| json!({ "name": name, "in": "query", "description": description, "schema": { "type": r#type } });
+    let query = |name: &str, r#type: &str, description: &str| {
+        let required = name == "type";
+        json!({ "name": name, "in": "query", "required": required, "description": description, "schema": { "type": r#type } })
+    };
     let bytes =
         json!({ "content": { "application/octet-stream": { "schema": { "type": "string", "format": "binary" } } } });
     let with = |description: &str, answer: &Json| {
@@ -66,7 +69,7 @@ fn operations() -> Json {
                             leaves none. `Content-Length` or a digest announces the file, and is checked. If the path has the same bytes \
                             already, their artifact is returned as it is.",
             "parameters": [
-                query("type", "string", "What the file is: see `Artifact.type`. Required."),
+                query("type", "string", "What the file is: see `Artifact.type`."),
                 query("executable", "boolean", "The file may be run."),
                 query("requestId", "string", "A UUID that makes the call repeatable."),
                 header("Repr-Digest", "The SHA-256 that the file has: `sha-256=:BASE64:`."),

@@ -105,15 +105,46 @@ fn kind(schema: &Json) -> String {
     }
 }
 
-/// A text of the contract: paragraphs, and what is code in them.
+/// A text of the contract: paragraphs and lists, and what is code or stressed in them.
 fn text(page: &mut String, text: &str) {
     for paragraph in text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
-        let parts = paragraph.split('`').enumerate().map(|(at, part)| match at % 2 {
-            0 => escaped(part).replace("\n- ", "<br>• "),
-            _ => format!("<code>{}</code>", escaped(part)),
-        });
-        let _ = writeln!(page, "<p>{}</p>", parts.collect::<String>());
+        let mut parts = format!("\n{paragraph}").split("\n- ").map(str::to_owned).collect::<Vec<_>>().into_iter();
+        let before = parts.next().unwrap_or_default();
+        if !before.trim().is_empty() {
+            let _ = writeln!(page, "<p>{}</p>", inline(before.trim()));
+        }
+        let items: Vec<_> = parts.map(|item| format!("<li>{}</li>", inline(&item))).collect();
+        if !items.is_empty() {
+            let _ = writeln!(page, "<ul>{}</ul>", items.concat());
+        }
     }
+}
+
+fn inline(text: &str) -> String {
+    let parts = text.split('`').enumerate().map(|(at, part)| match at % 2 {
+        0 => {
+            let strong = part.split("**").enumerate().map(|(at, part)| match at % 2 {
+                0 => between(&escaped(part), "*", "em"),
+                _ => format!("<strong>{}</strong>", escaped(part)),
+            });
+            strong.collect()
+        }
+        _ => format!("<code>{}</code>", escaped(part)),
+    });
+    parts.collect()
+}
+
+/// What stands between two marks, in an element. A mark alone is one of the text.
+fn between(text: &str, mark: &str, element: &str) -> String {
+    let parts: Vec<_> = text.split(mark).collect();
+    if parts.len() % 2 == 0 {
+        return text.to_owned();
+    }
+    let parts = parts.into_iter().enumerate().map(|(at, part)| match at % 2 {
+        0 => part.to_owned(),
+        _ => format!("<{element}>{part}</{element}>"),
+    });
+    parts.collect()
 }
 
 fn escaped(text: &str) -> String {
@@ -122,4 +153,21 @@ fn escaped(text: &str) -> String {
 
 fn items(list: &Json) -> impl Iterator<Item = &Json> {
     list.as_array().into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_the_contract_is_html_of_its_own() {
+        let html = |given: &str| {
+            let mut page = String::new();
+            text(&mut page, given);
+            page
+        };
+        assert_eq!(html("a `b<c` *d* **e**"), "<p>a <code>b&lt;c</code> <em>d</em> <strong>e</strong></p>\n");
+        assert_eq!(html("two * three < `x`"), "<p>two * three &lt; <code>x</code></p>\n");
+        assert_eq!(html("a:\n- b\n- c\n  d\n\ne"), "<p>a:</p>\n<ul><li>b</li><li>c\n  d</li></ul>\n<p>e</p>\n");
+    }
 }

@@ -128,8 +128,21 @@ fn list(out: &mut Vec<u8>, of: &ListValue) -> Result<(), Malformed> {
     Ok(())
 }
 
+/// Beyond that, not every whole number is one that a double can be.
+const WHOLE: f64 = 9_007_199_254_740_992.0;
+
+fn is_negative_zero(number: f64) -> bool {
+    number == 0.0 && number.is_sign_negative()
+}
+
 fn value(out: &mut Vec<u8>, of: &Value) -> Result<(), Malformed> {
     match &of.kind {
+        // Hyper-parameters are whole numbers, often, and some languages tell 100 from 100.0.
+        Some(Kind::NumberValue(number))
+            if number.fract() == 0.0 && number.abs() < WHOLE && !is_negative_zero(*number) =>
+        {
+            out.extend((*number as i64).to_string().as_bytes());
+        }
         // What is no number has no form in JSON; the server takes none.
         Some(Kind::NumberValue(number)) if number.is_finite() => {
             out.extend(serde_json::to_vec(number).map_err(|_| Malformed)?);

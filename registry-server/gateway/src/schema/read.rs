@@ -147,7 +147,7 @@ impl<'de> Visitor<'de> for InMessage<'_, '_> {
         while let Some(name) = map.next_key::<String>()? {
             let known = message.by_name.get(&name).copied();
             let fields = || message.fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ");
-            let unknown = || A::Error::custom(format!("is none of {}", fields()));
+            let unknown = || A::Error::custom(format!("is no field; there are: {}", fields()));
             let at = self.reading.at(&name, known.ok_or_else(unknown))?;
             if std::mem::replace(&mut seen[at], true) {
                 return self.reading.at(&name, Err(A::Error::custom("is given twice")));
@@ -390,7 +390,12 @@ impl<'de> Visitor<'de> for One<'_, '_> {
             }
             Scalar::Enum(at) => {
                 let known = self.reading.schema.enums[at].by_name.get(text).copied();
-                let unknown = || E::custom(format!("has no value {}", quoted(text)));
+                let unknown = || {
+                    let near =
+                        self.reading.schema.enums[at].by_name.keys().find(|name| name.ends_with(&format!("_{text}")));
+                    let meant = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+                    E::custom(format!("has no value {}{meant}", quoted(text)))
+                };
                 prost::encoding::int32::encode(self.number, &known.ok_or_else(unknown)?, self.out);
             }
             Scalar::Double | Scalar::Float if ["NaN", "Infinity", "-Infinity"].contains(&text) => {

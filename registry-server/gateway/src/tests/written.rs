@@ -110,6 +110,18 @@ fn one(field: &FieldDescriptor, depth: u32) -> BoxedStrategy<Value> {
     }
 }
 
+/// JSON in which 100 is 100.0: they are the same number.
+fn as_doubles(json: serde_json::Value) -> serde_json::Value {
+    match json {
+        serde_json::Value::Number(number) => number.as_f64().into(),
+        serde_json::Value::Array(items) => items.into_iter().map(as_doubles).collect(),
+        serde_json::Value::Object(members) => {
+            members.into_iter().map(|(name, value)| (name, as_doubles(value))).collect::<serde_json::Map<_, _>>().into()
+        }
+        other => other,
+    }
+}
+
 #[test]
 fn what_is_written_is_what_the_library_writes_of_every_message() {
     let pool = pool();
@@ -122,7 +134,8 @@ fn what_is_written_is_what_the_library_writes_of_every_message() {
             let mut written = Vec::new();
             schema.write(&mut written, at, &message.encode_to_vec()).expect("it has a form");
             let written: serde_json::Value = serde_json::from_slice(&written).expect("it is JSON");
-            prop_assert_eq!(written, serde_json::to_value(&message).expect("it has a form"));
+            let expected = serde_json::to_value(&message).expect("it has a form");
+            prop_assert_eq!(as_doubles(written), as_doubles(expected));
             Ok(())
         };
         runner.run(&message(&of, DEPTH), same).unwrap_or_else(|error| panic!("{}: {error}", of.full_name()));
@@ -181,7 +194,7 @@ fn numbers_and_texts_have_every_form_that_protobuf_takes() {
         ),
         (
             r#"{"hyperparameters":{"a":[1,null,{"b":[]}],"c":true}}"#,
-            r#"{"hyperparameters":{"a":[1.0,null,{"b":[]}],"c":true}}"#,
+            r#"{"hyperparameters":{"a":[1,null,{"b":[]}],"c":true}}"#,
         ),
     ] {
         let given = read(version, given).unwrap_or_else(|path| panic!("{given}: {path}"));
