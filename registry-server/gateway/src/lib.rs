@@ -314,6 +314,10 @@ enum Spoken {
 impl Spoken {
     fn of(headers: &HeaderMap) -> Self {
         let given = headers.get(CONTENT_TYPE).and_then(|given| given.to_str().ok()).unwrap_or_default();
+        if given == "application/grpc" {
+            // As nearly all clients have it: what follows costs an allocation.
+            return Self::Grpc;
+        }
         let given = given.split(';').next().unwrap_or(given).trim().to_ascii_lowercase();
         match given.as_str() {
             "application/grpc-web"
