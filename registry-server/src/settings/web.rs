@@ -15,8 +15,10 @@ impl FromStr for HostName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // A star, which the standard of URLs lets pass, stands for nothing here.
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
         match Host::parse(text) {
-            Ok(Host::Domain(name)) if name.eq_ignore_ascii_case(text) => Ok(Self(name)),
+            Ok(Host::Domain(name)) if is_plain && name.eq_ignore_ascii_case(text) => Ok(Self(name)),
             _ => Err(format!("{text:?} is no name of a host: expected one without a port, such as models.example.com")),
         }
     }
