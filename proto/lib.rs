@@ -4,6 +4,7 @@
 //! this one, and from there in the documentation of [`v1`]. The rules that hold for every call are in
 //! `proto/modelregistry/v1/common.proto`.
 
+pub mod errors;
 pub mod known;
 pub mod resource;
 pub mod rpc;

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+pub(crate) use registry_common::shown::quoted;
 use registry_proto::v1::ErrorReason;
 
 use crate::rules::expression::{Expression, Subject};
@@ -218,15 +219,6 @@ fn way_out(of: &str, deleted: bool) -> &'static str {
         Some("Namespace") if deleted => ": it is deleted, and can be undeleted",
         Some(_) if deleted => ": it is deleted, and can be undeleted, or purged to free its name",
         _ => "",
-    }
-}
-
-/// A value as errors echo it: quoted, and cut if it is long.
-pub(crate) fn quoted(text: &str) -> String {
-    const CHARACTERS: usize = 64;
-    match text.char_indices().nth(CHARACTERS) {
-        Some((end, _)) => format!("{:?}...", &text[..end]),
-        None => format!("{text:?}"),
     }
 }
 

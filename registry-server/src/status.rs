@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use registry_common::shown::cut;
 use registry_proto::ERROR_DOMAIN;
 use registry_proto::v1::ErrorReason;
 use tonic::{Code, Status};
@@ -78,7 +79,7 @@ pub(crate) fn status(error: &Error) -> Status {
         | Error::Store(_)
         | Error::Internal(_) => {}
     }
-    details.set_error_info(word(reason), ERROR_DOMAIN, metadata);
+    details.set_error_info(reason.word(), ERROR_DOMAIN, metadata);
     let message = match error {
         Error::Invalid(violations) if violations.len() > 1 => {
             let first = violations.iter().take(1).map(|first| format!("{}: {}", first.field, first.description));
@@ -89,19 +90,13 @@ pub(crate) fn status(error: &Error) -> Status {
     Status::with_error_details(code, cut(&message, MESSAGE_BYTES), details)
 }
 
-/// A reason as it is sent.
-fn word(reason: ErrorReason) -> &'static str {
-    let name = reason.as_str_name();
-    name.strip_prefix("ERROR_REASON_").unwrap_or(name)
-}
-
 /// As many violations as fit.
 fn some_of(violations: &[Violation]) -> Vec<FieldViolation> {
     let mut bytes = 0;
     let shown = violations.iter().take(VIOLATIONS).map(|violation| FieldViolation {
         field: cut(&violation.field, FIELD_BYTES),
         description: cut(&violation.description, MESSAGE_BYTES),
-        reason: word(violation.reason).to_owned(),
+        reason: violation.reason.word().to_owned(),
         localized_message: None,
     });
     let fits = |violation: &FieldViolation| {
@@ -126,23 +121,10 @@ fn some_of_gates(gates: &[FailedGate], room: usize) -> Vec<PreconditionViolation
     shown.take_while(fits).collect()
 }
 
-/// The beginning of a text that is too long.
-fn cut(text: &str, most: usize) -> String {
-    const MARK: &str = "...";
-    match text.len() <= most {
-        true => text.to_owned(),
-        false => {
-            let ends = (0..=most - MARK.len()).rev();
-            let end = ends.into_iter().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-            text[..end].to_owned() + MARK
-        }
-    }
-}
-
 /// A status for what fails before or beside the registry: a message that is too large, a deadline.
 pub(crate) fn plain(code: Code, reason: ErrorReason, message: &str) -> Status {
     let mut details = ErrorDetails::new();
-    details.set_error_info(word(reason), ERROR_DOMAIN, HashMap::<String, String>::new());
+    details.set_error_info(reason.word(), ERROR_DOMAIN, HashMap::<String, String>::new());
     if matches!(code, Code::Unavailable | Code::ResourceExhausted) && reason != ErrorReason::MessageTooLarge {
         details.set_retry_info(Some(RETRY_AFTER));
     }

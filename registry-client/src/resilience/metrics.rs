@@ -1,6 +1,7 @@
 //! How many calls are made, how they end, and how long they take.
 
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+use registry_proto::errors::code_name;
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -37,33 +38,10 @@ impl Carry for MetricsLayer {
     async fn carry(self, inner: Transport, request: Request) -> Answer {
         let (start, method) = (Instant::now(), request.uri().path().trim_start_matches('/').to_owned());
         let ear = Ear::new(move |ended: Code| {
-            let labels = [("method", method), ("code", name(ended).to_owned())];
+            let labels = [("method", method), ("code", code_name(ended).to_owned())];
             counter!(CALLS, &labels).increment(1);
             histogram!(SECONDS, &labels).record(start.elapsed().as_secs_f64());
         });
         observed(send(inner, request).await, ear)
-    }
-}
-
-/// A code as gRPC writes it.
-pub(super) fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }

@@ -5,10 +5,10 @@ use tonic::Code;
 use tracing::{Instrument, field, info_span};
 
 use super::carry::{Answer, Carry, Request, layer, send};
-use super::metrics::name;
 use super::outcome::{Ear, observed};
 use super::trace_context::TraceContext;
 use crate::Transport;
+use registry_proto::errors::code_name as name;
 
 pub(crate) const TRACEPARENT: &str = "traceparent";
 #[cfg(feature = "opentelemetry")]

@@ -26,6 +26,28 @@ const UNSEEN: &[RangeInclusive<char>] = &[
     '\u{e0000}'..='\u{e0fff}',
 ];
 
+/// A value as errors echo it: quoted, and cut if it is long.
+pub fn quoted(text: &str) -> String {
+    const CHARACTERS: usize = 64;
+    match text.char_indices().nth(CHARACTERS) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// The beginning of a text that has more bytes than this.
+pub fn cut(text: &str, most: usize) -> String {
+    const MARK: &str = "...";
+    match text.len() <= most {
+        true => text.to_owned(),
+        false => {
+            let ends = (0..=most.saturating_sub(MARK.len())).rev();
+            let end = ends.into_iter().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+            text[..end].to_owned() + MARK
+        }
+    }
+}
+
 /// Whether a character stands for itself: it moves no cursor, breaks no line, hides nothing and changes no order.
 pub fn is_plain(character: char) -> bool {
     // Most text is ASCII.

@@ -22,8 +22,7 @@ pub(crate) fn message(
     body: &[u8],
     most: usize,
 ) -> Result<Vec<u8>, Refusal> {
-    let of =
-        schema.message(route.rpc.input().full_name()).ok_or_else(|| Refusal::internal("the request is not known"))?;
+    let of = route.input;
     let mut out = from_body(schema, of, route, body, most)?;
     for captured in captured {
         let given = schema.text_at(of, &out, captured.field.split('.')).filter(|given| !given.is_empty());

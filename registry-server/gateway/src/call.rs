@@ -5,6 +5,8 @@ use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt as _;
+use prost::Message as _;
+use registry_proto::rpc;
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt as _};
 
@@ -143,4 +145,16 @@ fn length_of(bytes: &[u8]) -> Option<usize> {
 /// The body of a call with one message.
 pub(crate) fn one(message: &[u8]) -> Body {
     full(framed(message, 0))
+}
+
+/// A call of the service's own, by whoever sent a request over HTTP.
+pub(crate) async fn unary<Q, S, B>(service: S, of: &request::Parts, message: &Q) -> Result<Q::Response, Refusal>
+where
+    Q: rpc::Unary,
+    S: Service<Request<Body>, Response = Response<B>>,
+    B: HttpBody<Data = Bytes, Error = Status> + Unpin,
+{
+    let request = request(of, Q::PATH, one(&message.encode_to_vec()))?;
+    let answer = call(service, request).await?.only().await?;
+    Q::Response::decode(answer).map_err(|_| Refusal::internal("the answer is no such message"))
 }

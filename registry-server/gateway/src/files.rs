@@ -98,9 +98,7 @@ impl File {
     {
         let name = format!("{}/artifacts/{}", self.parent, self.path);
         let get = pb::GetArtifactRequest { name, ..Default::default() };
-        let request = call::request(parts, pb::GetArtifactRequest::PATH, call::one(&get.encode_to_vec()))?;
-        let artifact = call(inner.clone(), request).await?.only().await?;
-        let artifact = pb::Artifact::decode(artifact).map_err(|_| Status::internal("the artifact is none"))?;
+        let artifact = call::unary(inner.clone(), parts, &get).await?;
         let etag = format!("\"{}\"", artifact.sha256);
         let size = u64::try_from(artifact.size_bytes).unwrap_or_default();
         let (status, from, length) = match wanted(&parts.headers, parts.method == Method::GET, &etag, size) {
@@ -349,7 +347,7 @@ fn sha256(digests: &str) -> Option<String> {
     let mut values = digests.split(',').filter_map(|one| one.trim().strip_prefix("sha-256="));
     let value = values.next_back()?.split(';').next()?.trim().strip_prefix(':')?.strip_suffix(':')?;
     let bytes = BASE64_STANDARD.decode(value).ok().filter(|bytes| bytes.len() == 32)?;
-    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(registry_common::hex(&bytes))
 }
 
 fn hex(text: &str) -> Option<Vec<u8>> {

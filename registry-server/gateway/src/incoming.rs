@@ -14,13 +14,14 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
 use http::{StatusCode, Version};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt as _;
+use registry_common::shown::quoted;
 use registry_proto::v1::ErrorReason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use crate::body::{Body, JSON};
-use crate::refusal::{Refusal, quoted};
+use crate::refusal::Refusal;
 
 /// What all bodies of JSON that are being read may take together, in KiB.
 const BODIES_KIB: usize = 128 << 10;

@@ -95,7 +95,8 @@ impl GatewayLayer {
     /// If its annotations can't be read, which a test finds.
     pub fn new(origins: Origins, limits: Limits) -> Self {
         let pool = pool();
-        let (routes, schema) = (Routes::new(&pool, PACKAGE), Arc::new(Schema::new(&pool)));
+        let schema = Arc::new(Schema::new(&pool));
+        let routes = Routes::new(&pool, &schema, PACKAGE);
         let Limits { body: most, patience } = limits;
         let reader = Reader::new(most, patience);
         let cors = (!origins.pages.is_empty()).then(|| cors(&origins.pages));
@@ -163,13 +164,13 @@ where
             return Either::Left(self.inner.call(request).map_ok(passed as fn(_) -> _));
         }
         let (inner, shared) = (self.inner.clone(), Arc::clone(&self.shared));
-        Either::Right(async move { Ok(shared.shared(inner, request).await.map(Reply::Http)) }.boxed())
+        Either::Right(async move { Ok(shared.front(inner, request).await.map(Reply::Http)) }.boxed())
     }
 }
 
 impl Shared {
     /// Lets pages of other sites know that they may, if they may.
-    async fn shared<S, B>(self: Arc<Self>, inner: S, request: Request<Body>) -> Response<Body>
+    async fn front<S, B>(self: Arc<Self>, inner: S, request: Request<Body>) -> Response<Body>
     where
         S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
@@ -252,22 +253,21 @@ impl Shared {
         // The answer without its body is that of HEAD.
         let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
         let (at, captured) = self.routes.find(method, parts.uri.path())?;
-        let rpc = &self.routes.all()[at].rpc;
+        let route = &self.routes.all()[at];
         let unmade = Unmade::default();
         let message = Arc::clone(self).message(at, captured, parts.clone(), body);
         let request = Body::new(Made::new(message.boxed(), unmade.clone()));
-        let request = call::request(parts, &self.routes.all()[at].path, request)?;
+        let request = call::request(parts, &route.path, request)?;
         let mut frames = call(inner, request).await.map_err(|status| unmade.or(status))?;
-        if rpc.is_server_streaming() {
-            return Ok(Messages::new(&self.schema, &rpc.output(), Form::of(&parts.headers))?.response(frames));
+        if route.rpc.is_server_streaming() {
+            return Ok(Messages::new(&self.schema, route, Form::of(&parts.headers)).response(frames));
         }
         // What the service holds for its answer is held until there is room for what becomes of it.
         let message = frames.next().await.map_err(|status| unmade.or(status))?.unwrap_or_default();
         let room = self.room.for_answer(message.len(), self.patience).await?;
         drop(frames);
         let mut text = Vec::with_capacity(2 * message.len());
-        let of = self.schema.message(rpc.output().full_name()).ok_or_else(unwritable)?;
-        self.schema.write(&mut text, of, &message).map_err(|_| unwritable())?;
+        self.schema.write(&mut text, route.output, &message).map_err(|_| unwritable())?;
         text.push(b'\n');
         Ok(answer(StatusCode::OK, JSON, room.body(text, self.patience)))
     }

@@ -8,10 +8,11 @@ use std::net::IpAddr;
 use http::header::{HOST, HeaderMap, ORIGIN};
 use http::uri::Authority;
 use http::{StatusCode, Uri};
+use registry_common::shown::quoted;
 use registry_proto::v1::ErrorReason;
 use tonic::Code;
 
-use crate::refusal::{Refusal, quoted};
+use crate::refusal::Refusal;
 
 /// Names under these are nobody's to give away: they are not on the public internet.
 const PRIVATE: [&str; 6] = ["localhost", "local", "internal", "home.arpa", "test", "lan"];

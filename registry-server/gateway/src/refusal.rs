@@ -5,7 +5,9 @@ use std::fmt;
 
 use http::header::{ALLOW, HeaderName, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
+use registry_common::shown::{cut, quoted};
 use registry_proto::ERROR_DOMAIN;
+use registry_proto::errors::code_name;
 use registry_proto::v1::ErrorReason;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
@@ -13,8 +15,10 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 use crate::body::{Body, json};
 use crate::schema::Schema;
 
-/// The most of a path or a value that is told.
-const TOLD_BYTES: usize = 128;
+/// The most of a message, as the contract has it for all errors.
+const MESSAGE_BYTES: usize = 512;
+/// The most of the name of a field.
+const FIELD_BYTES: usize = 256;
 
 /// Why a request is not answered as it wants.
 #[derive(Debug)]
@@ -37,11 +41,11 @@ impl Refusal {
     }
 
     fn violation(field: &str, reason: ErrorReason, problem: impl fmt::Display) -> Self {
-        let message = format!("{field}: {problem}");
-        let word = word(reason);
+        let message = cut(&format!("{field}: {problem}"), MESSAGE_BYTES);
+        let word = reason.word();
         let violation = FieldViolation {
-            field: field.to_owned(),
-            description: problem.to_string(),
+            field: cut(field, FIELD_BYTES),
+            description: cut(&problem.to_string(), MESSAGE_BYTES),
             reason: word.to_owned(),
             localized_message: None,
         };
@@ -52,7 +56,7 @@ impl Refusal {
 
     /// Something that has a status of its own in HTTP.
     pub(crate) fn of(http: StatusCode, code: Code, reason: ErrorReason, message: impl Into<String>) -> Self {
-        let details = ErrorDetails::with_error_info(word(reason), ERROR_DOMAIN, HashMap::new());
+        let details = ErrorDetails::with_error_info(reason.word(), ERROR_DOMAIN, HashMap::new());
         Self { http: Some(http), status: Status::with_error_details(code, message, details), header: None }
     }
 
@@ -94,7 +98,7 @@ impl Refusal {
         let mut out = br#"{"error":{"code":"#.to_vec();
         out.extend(self.http().as_u16().to_string().bytes());
         out.extend(br#","status":""#);
-        out.extend(name(self.status.code()).bytes());
+        out.extend(code_name(self.status.code()).bytes());
         out.extend(br#"","message":"#);
         out.extend(serde_json::to_vec(self.status.message()).unwrap_or_default());
         out.extend(br#","details":["#);
@@ -137,18 +141,6 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What a caller wrote, as it is told back.
-pub(crate) fn quoted(text: &str) -> String {
-    let end = (0..=TOLD_BYTES.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
-    let more = if end < text.len() { "..." } else { "" };
-    format!("{:?}{more}", &text[..end])
-}
-
-fn word(reason: ErrorReason) -> &'static str {
-    let name = reason.as_str_name();
-    name.strip_prefix("ERROR_REASON_").unwrap_or(name)
-}
-
 /// The status of HTTP for one of gRPC, as `google/rpc/code.proto` maps them.
 fn http_status(code: Code) -> StatusCode {
     match code {
@@ -165,28 +157,5 @@ fn http_status(code: Code) -> StatusCode {
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
-/// A code as `google/rpc/code.proto` writes it.
-fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }

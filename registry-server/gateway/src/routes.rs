@@ -2,9 +2,10 @@
 
 use http::Method;
 use percent_encoding::percent_decode_str;
-use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, MethodDescriptor, Value};
+use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor, MethodDescriptor, Value};
 
 use crate::refusal::Refusal;
+use crate::schema::{MessageAt, Schema};
 use crate::template::{Segment, Template, Variable};
 
 /// The methods that a path is looked up under to say which of them it has.
@@ -21,6 +22,9 @@ pub(crate) struct Route {
     /// Where gRPC has it: `/modelregistry.v1.ModelService/GetModel`.
     pub(crate) path: String,
     pub(crate) body: BodyOf,
+    /// What it takes, and what it answers.
+    pub(crate) input: MessageAt,
+    pub(crate) output: MessageAt,
 }
 
 /// What the body of a request is.
@@ -53,10 +57,10 @@ impl Routes {
     ///
     /// # Panics
     /// If an annotation can't be read, or two methods have the same path: a test of the contract finds that.
-    pub(crate) fn new(pool: &DescriptorPool, package: &str) -> Self {
+    pub(crate) fn new(pool: &DescriptorPool, schema: &Schema, package: &str) -> Self {
         let services = pool.services().filter(|service| service.package_name() == package);
         let methods = services.flat_map(|service| service.methods().collect::<Vec<_>>());
-        let routes: Vec<_> = methods.flat_map(|method| of_method(pool, &method)).collect();
+        let routes: Vec<_> = methods.flat_map(|method| of_method(pool, schema, &method)).collect();
         let mut by_path = matchit::Router::new();
         for (at, route) in routes.iter().enumerate() {
             let key = key(&route.method, route.template.verb.as_deref(), &pattern(&route.template));
@@ -73,7 +77,10 @@ impl Routes {
     /// The one with this method and path, and what its fields are taken from.
     pub(crate) fn find(&self, method: &Method, path: &str) -> Result<(usize, Vec<Captured>), Refusal> {
         let found = self.at(method, path);
-        let others = self.verbal(path);
+        let others = match found {
+            Some((_, rest)) if rest != path => Vec::new(),
+            _ => self.verbal(path),
+        };
         let is_file = |at: usize| self.routes[at].template.segments.last() == Some(&Segment::Rest);
         // What other methods take for a verb is no end of a name, except of that of a file.
         let is_it = |(at, rest): &(usize, &str)| *rest != path || others.is_empty() || is_file(*at);
@@ -155,7 +162,7 @@ fn text_of(template: &Template, variable: &Variable, segments: &[&str]) -> Resul
     Ok(text)
 }
 
-fn of_method(pool: &DescriptorPool, method: &MethodDescriptor) -> Vec<Route> {
+fn of_method(pool: &DescriptorPool, schema: &Schema, method: &MethodDescriptor) -> Vec<Route> {
     let annotation = pool.get_extension_by_name("google.api.http");
     let options = method.options();
     let Some(annotation) = annotation.filter(|annotation| options.has_extension(annotation)) else { return Vec::new() };
@@ -163,10 +170,10 @@ fn of_method(pool: &DescriptorPool, method: &MethodDescriptor) -> Vec<Route> {
     let rule = rule.as_message().expect("it is a message");
     let additional = rule.get_field_by_name("additional_bindings");
     let additional = additional.iter().filter_map(|rules| rules.as_list()).flatten().filter_map(Value::as_message);
-    std::iter::once(rule).chain(additional).map(|rule| of_rule(method, rule)).collect()
+    std::iter::once(rule).chain(additional).map(|rule| of_rule(schema, method, rule)).collect()
 }
 
-fn of_rule(method: &MethodDescriptor, rule: &DynamicMessage) -> Route {
+fn of_rule(schema: &Schema, method: &MethodDescriptor, rule: &DynamicMessage) -> Route {
     let text = |field: &str| {
         let value = rule.get_field_by_name(field);
         value.and_then(|value| value.as_str().map(str::to_owned)).filter(|text| !text.is_empty())
@@ -178,12 +185,15 @@ fn of_rule(method: &MethodDescriptor, rule: &DynamicMessage) -> Route {
         Some(all) if all == "*" => BodyOf::Message,
         Some(field) => BodyOf::Field(method.input().get_field_by_name(&field).expect("a body is a field")),
     };
+    let at = |message: MessageDescriptor| schema.message(message.full_name()).expect("it is of the same pool");
     Route {
         method: verb.clone(),
         template: Template::parse(&path).unwrap_or_else(|| panic!("{path} is no template")),
         rpc: method.clone(),
         path: format!("/{}/{}", method.parent_service().full_name(), method.name()),
         body,
+        input: at(method.input()),
+        output: at(method.output()),
     }
 }
 
@@ -193,7 +203,8 @@ mod tests {
     use crate::tests::{PACKAGE, pool};
 
     fn found(method: Method, path: &str) -> Result<(String, Vec<(String, String)>), String> {
-        let routes = Routes::new(&pool(), PACKAGE);
+        let pool = pool();
+        let routes = Routes::new(&pool, &Schema::new(&pool), PACKAGE);
         let found = routes.find(&method, path).map_err(|refusal| refusal.to_string())?;
         let captured = found.1.into_iter().map(|captured| (captured.field, captured.text));
         Ok((routes.routes[found.0].rpc.name().to_owned(), captured.collect()))

@@ -11,13 +11,14 @@ use http::header::{ACCEPT, HeaderMap};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::StreamBody;
-use prost_reflect::{Kind, MessageDescriptor};
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use tokio::time::timeout;
 use tonic::Status;
 
 use crate::body::{Body, answer};
 use crate::call::Frames;
 use crate::refusal::Refusal;
+use crate::routes::Route;
 use crate::schema::{MessageAt, Schema};
 
 /// How long a stream of events says nothing before it says that it is there. Proxies close what is silent for a minute.
@@ -75,32 +76,33 @@ pub(crate) struct Messages {
     schema: Arc<Schema>,
     form: Form,
     whole: MessageAt,
-    /// Where a message is one of several, those: of each its number, its name, and what it is.
-    members: Vec<(u32, String, MessageAt)>,
-    revision: Vec<(MessageAt, u32)>,
+    /// Where a message is one of several, those.
+    members: Vec<Member>,
+}
+
+/// One of several messages that a message may be.
+struct Member {
+    number: u32,
+    name: String,
+    of: MessageAt,
+    /// The field of it that says how far the stream is.
+    revision: Option<u32>,
 }
 
 impl Messages {
-    pub(crate) fn new(schema: &Arc<Schema>, of: &MessageDescriptor, form: Form) -> Result<Self, Status> {
-        let at = |of: &MessageDescriptor| schema.message(of.full_name());
-        let fields = of.oneofs().flat_map(|oneof| oneof.fields().collect::<Vec<_>>());
-        let members: Vec<_> = fields
-            .filter_map(|field| match field.kind() {
-                Kind::Message(of) => Some((field, of)),
-                _ => None,
-            })
-            .collect();
-        let revision = members.iter().filter_map(|(_, of)| Some((at(of)?, of.get_field_by_name(REVISION)?.number())));
-        Ok(Self {
-            schema: Arc::clone(schema),
-            form,
-            whole: at(of).ok_or_else(|| Status::internal("the answer's message is not known"))?,
-            revision: revision.collect(),
-            members: members
-                .iter()
-                .filter_map(|(field, of)| Some((field.number(), field.json_name().to_owned(), at(of)?)))
-                .collect(),
-        })
+    pub(crate) fn new(schema: &Arc<Schema>, route: &Route, form: Form) -> Self {
+        let output = route.rpc.output();
+        let fields = output.oneofs().flat_map(|oneof| oneof.fields().collect::<Vec<_>>());
+        let member = |field: FieldDescriptor| match field.kind() {
+            Kind::Message(of) => Some(Member {
+                number: field.number(),
+                name: field.json_name().to_owned(),
+                of: schema.message(of.full_name())?,
+                revision: of.get_field_by_name(REVISION).map(|revision| revision.number()),
+            }),
+            _ => None,
+        };
+        Self { schema: Arc::clone(schema), form, whole: route.output, members: fields.filter_map(member).collect() }
     }
 
     /// The answer, with a last word if it fails.
@@ -148,13 +150,14 @@ impl Messages {
         match self.form {
             Form::Lines => self.schema.write(&mut out, self.whole, message).map_err(unwritable)?,
             Form::Events => match self.member(message) {
-                Some((name, of, inside)) => {
-                    out.extend(format!("event: {name}\n").bytes());
-                    if let Some(revision) = self.revision_in(of, inside) {
+                Some((member, inside)) => {
+                    out.extend(format!("event: {}\n", member.name).bytes());
+                    let revision = member.revision.and_then(|number| Schema::varint(inside, number));
+                    if let Some(revision) = revision {
                         out.extend(format!("id: {revision}\n").bytes());
                     }
                     out.extend(b"data: ");
-                    self.schema.write(&mut out, of, inside).map_err(unwritable)?;
+                    self.schema.write(&mut out, member.of, inside).map_err(unwritable)?;
                     out.push(b'\n');
                 }
                 None => {
@@ -177,15 +180,9 @@ impl Messages {
         }
     }
 
-    /// Which one of several a message is.
-    fn member<'a>(&self, message: &'a [u8]) -> Option<(&str, MessageAt, &'a [u8])> {
+    /// Which one of several a message is, and what is in it.
+    fn member<'a>(&self, message: &'a [u8]) -> Option<(&Member, &'a [u8])> {
         let (number, inside) = Schema::only(message)?;
-        let (_, name, of) = self.members.iter().find(|(known, ..)| *known == number)?;
-        Some((name, *of, inside))
-    }
-
-    fn revision_in(&self, of: MessageAt, message: &[u8]) -> Option<u64> {
-        let (_, number) = self.revision.iter().find(|(at, _)| *at == of)?;
-        Schema::varint(message, *number)
+        Some((self.members.iter().find(|member| member.number == number)?, inside))
     }
 }

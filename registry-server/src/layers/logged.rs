@@ -2,6 +2,7 @@
 //! Changes have their line where they are committed.
 
 use http::{HeaderMap, HeaderValue};
+use registry_proto::errors::code_name;
 use registry_proto::{ACTOR_BIN_HEADER, ACTOR_HEADER};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
@@ -82,7 +83,7 @@ impl Logged {
     fn failed(&self, status: &Status) {
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.as_str()).unwrap_or_default();
-        let (rpc, code, error) = (self.rpc(), word(status.code()), status.message());
+        let (rpc, code, error) = (self.rpc(), code_name(status.code()), status.message());
         let (actor, ms) = (self.actor(), self.millis());
         match blame(status.code(), reason, self.kind) {
             Blame::Nobody => tracing::debug!(target: TARGET, rpc, code, reason, error, actor, ms, "ended"),
@@ -139,29 +140,6 @@ fn blame(code: Code, reason: &str, kind: Kind) -> Blame {
         (Code::ResourceExhausted, "STORAGE_FULL") => Blame::Us,
         (Code::Internal | Code::DataLoss | Code::Unavailable | Code::Unknown, _) => Blame::Us,
         _ => Blame::Caller,
-    }
-}
-
-/// A code as the contract writes it.
-fn word(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::pool;
+use crate::schema::Schema;
 
 /// Where the document is kept.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
@@ -9,7 +10,7 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
 #[test]
 fn the_file_is_what_the_descriptors_say() {
     let pool = pool();
-    let document = document(&pool, &Routes::new(&pool, PACKAGE));
+    let document = document(&pool, &Routes::new(&pool, &Schema::new(&pool), PACKAGE));
     let text = serde_json::to_string_pretty(&document).expect("it is JSON") + "\n";
     if std::env::var_os("WRITE_OPENAPI").is_some() {
         std::fs::write(FILE, &text).expect("it can be written");
@@ -24,7 +25,7 @@ fn the_file_is_what_the_descriptors_say() {
 #[test]
 fn every_method_is_there_once_and_every_reference_leads_somewhere() {
     let pool = pool();
-    let document = document(&pool, &Routes::new(&pool, PACKAGE));
+    let document = document(&pool, &Routes::new(&pool, &Schema::new(&pool), PACKAGE));
     let mut ids: Vec<_> = Vec::new();
     for operations in document["paths"].as_object().expect("paths").values() {
         ids.extend(operations.as_object().expect("operations").values().filter_map(|one| one["operationId"].as_str()));

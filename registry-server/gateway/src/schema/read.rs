@@ -10,10 +10,10 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use prost::encoding::{WireType, encode_key, encode_varint};
+use registry_common::shown::quoted;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 
 use super::{Many, MessageAt, Scalar, Schema};
-use crate::refusal::quoted;
 
 /// Base64 of either alphabet, with or without its padding.
 const PADDING: GeneralPurposeConfig = GeneralPurposeConfig::new()

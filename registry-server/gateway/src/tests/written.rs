@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 use prost::Message as _;
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage as _, Value};
 
 use super::*;
+use crate::schema::MessageAt;
 
 /// How deep messages lie in each other.
 const DEPTH: u32 = 3;
@@ -122,45 +123,41 @@ fn as_doubles(json: serde_json::Value) -> serde_json::Value {
     }
 }
 
-#[test]
-fn what_is_written_is_what_the_library_writes_of_every_message() {
+/// Holds something against any message of each type of the contract.
+fn of_every_message(holds: impl Fn(&Schema, MessageAt, DynamicMessage) -> Result<(), TestCaseError>) {
     let pool = pool();
     let schema = Schema::new(&pool);
-    let of = pool.all_messages().filter(|of| of.package_name() == PACKAGE && !of.is_map_entry());
-    for of in of {
+    for of in pool.all_messages().filter(|of| of.package_name() == PACKAGE && !of.is_map_entry()) {
         let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(24));
         let at = schema.message(of.full_name()).expect("it is known");
-        let same = |message: DynamicMessage| {
-            let mut written = Vec::new();
-            schema.write(&mut written, at, &message.encode_to_vec()).expect("it has a form");
-            let written: serde_json::Value = serde_json::from_slice(&written).expect("it is JSON");
-            let expected = serde_json::to_value(&message).expect("it has a form");
-            prop_assert_eq!(as_doubles(written), as_doubles(expected));
-            Ok(())
-        };
-        runner.run(&message(&of, DEPTH), same).unwrap_or_else(|error| panic!("{}: {error}", of.full_name()));
+        let ran = runner.run(&message(&of, DEPTH), |message| holds(&schema, at, message));
+        ran.unwrap_or_else(|error| panic!("{}: {error}", of.full_name()));
     }
 }
 
 #[test]
+fn what_is_written_is_what_the_library_writes_of_every_message() {
+    of_every_message(|schema, at, message| {
+        let mut written = Vec::new();
+        schema.write(&mut written, at, &message.encode_to_vec()).expect("it has a form");
+        let written: serde_json::Value = serde_json::from_slice(&written).expect("it is JSON");
+        let expected = serde_json::to_value(&message).expect("it has a form");
+        prop_assert_eq!(as_doubles(written), as_doubles(expected));
+        Ok(())
+    });
+}
+
+#[test]
 fn what_is_read_is_what_the_library_reads_of_every_message() {
-    let pool = pool();
-    let schema = Schema::new(&pool);
-    let of = pool.all_messages().filter(|of| of.package_name() == PACKAGE && !of.is_map_entry());
-    for of in of {
-        let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(24));
-        let at = schema.message(of.full_name()).expect("it is known");
-        let same = |message: DynamicMessage| {
-            let json = serde_json::to_value(&message).expect("it has a form");
-            let read = schema.read(at, json.to_string().as_bytes(), usize::MAX);
-            let read = read.map_err(|problem| TestCaseError::fail(format!("{problem:?}: {json}")))?;
-            let read = DynamicMessage::decode(of.clone(), &*read).expect("it is such a message");
-            // In JSON, because what is no number is not equal to itself.
-            prop_assert_eq!(serde_json::to_value(&read).expect("it has a form"), json);
-            Ok(())
-        };
-        runner.run(&message(&of, DEPTH), same).unwrap_or_else(|error| panic!("{}: {error}", of.full_name()));
-    }
+    of_every_message(|schema, at, message| {
+        let json = serde_json::to_value(&message).expect("it has a form");
+        let read = schema.read(at, json.to_string().as_bytes(), usize::MAX);
+        let read = read.map_err(|problem| TestCaseError::fail(format!("{problem:?}: {json}")))?;
+        let read = DynamicMessage::decode(message.descriptor(), &*read).expect("it is such a message");
+        // In JSON, because what is no number is not equal to itself.
+        prop_assert_eq!(serde_json::to_value(&read).expect("it has a form"), json);
+        Ok(())
+    });
 }
 
 #[test]
