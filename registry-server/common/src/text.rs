@@ -3,6 +3,38 @@
 
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
+/// The most characters that an id has.
+const MAX_ID_CHARS: usize = 128;
+
+/// Checks an id, as the contract has them (*Ids* in `common.proto`).
+///
+/// An accepted id is safe inside a resource name, a URL and a file name, and no other accepted id looks the same to Unicode.
+///
+/// # Errors
+/// What is wrong.
+pub fn check_id(value: &str) -> Result<(), String> {
+    if value.is_empty() {
+        return Err("must not be empty".to_owned());
+    }
+    let length = value.chars().count();
+    if length > MAX_ID_CHARS {
+        return Err(format!("must have at most {MAX_ID_CHARS} characters, not {length}"));
+    }
+    // ASCII first, then the normal form, then the rest: a lone accent is no letter, but what is wrong about it is most
+    // often that the letter before it was decomposed.
+    check_chars(value, |c| !c.is_ascii() || is_id_char(c))?;
+    check_nfc(value)?;
+    check_chars(value, is_id_char)?;
+    if !value.starts_with(char::is_alphanumeric) {
+        return Err("must begin with a letter or digit".to_owned());
+    }
+    Ok(())
+}
+
+fn is_id_char(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+')
+}
+
 /// Checks that a text has no other characters than `allowed`.
 ///
 /// # Errors

@@ -348,8 +348,6 @@ fn cut(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The most characters that an id has.
-const MAX_ID_CHARS: usize = 128;
 /// What file systems take as the name of a folder.
 const MAX_FOLDER_CHARS: usize = 255;
 
@@ -360,27 +358,9 @@ const MAX_FOLDER_CHARS: usize = 255;
 #[error("{0}")]
 pub(crate) struct NameError(pub(crate) String);
 
-/// Checks the id of a namespace or a model.
-///
-/// An accepted id is safe inside a resource name, a URL and a file name, and no other accepted id looks the same to
-/// Unicode. `-` (all models), `.` and `..` fall to the rule for the first character.
+/// Checks the id of a namespace or a model. `-` (all models), `.` and `..` fall to the rule for the first character.
 pub(crate) fn check_id(value: &str) -> Result<(), NameError> {
-    if value.is_empty() {
-        return refuse("must not be empty");
-    }
-    let length = value.chars().count();
-    if length > MAX_ID_CHARS {
-        return refuse(format!("must have at most {MAX_ID_CHARS} characters, not {length}"));
-    }
-    // ASCII first, then the normal form, then the rest: a lone accent is no letter, but what is wrong about it is most
-    // often that the letter before it was decomposed.
-    check_chars(value, |c| !c.is_ascii() || is_id_char(c))?;
-    check_nfc(value)?;
-    check_chars(value, is_id_char)?;
-    if !value.starts_with(char::is_alphanumeric) {
-        return refuse("must begin with a letter or digit");
-    }
-    Ok(())
+    text::check_id(value).map_err(NameError)
 }
 
 /// Checks a namespace's id: an id that can be the name of a folder, in which what is not ASCII takes three characters a byte.
@@ -417,18 +397,6 @@ pub(crate) fn check_alias(value: &str) -> Result<(), NameError> {
 /// Whether the text is made of ASCII digits: what a version's number is written with.
 fn is_digits(value: &str) -> bool {
     !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit())
-}
-
-fn is_id_char(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+')
-}
-
-fn check_chars(value: &str, allowed: impl Fn(char) -> bool) -> Result<(), NameError> {
-    text::check_chars(value, allowed).map_err(NameError)
-}
-
-fn check_nfc(value: &str) -> Result<(), NameError> {
-    text::check_nfc(value).map_err(NameError)
 }
 
 fn refuse(message: impl Into<String>) -> Result<(), NameError> {
