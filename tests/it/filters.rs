@@ -44,6 +44,7 @@ async fn versions_that_meet_a_condition_are_listed() {
         ("version.metrics['validation']['auc'] >= 0.9 || version.number < 3", vec![1, 2, 10, 11]),
         ("!has(version.metrics.validation.auc)", vec![1]),
         ("version.stage == 'PRODUCTION'", vec![9]),
+        ("version.number > -9223372036854775808 && version.number < 2", vec![1]),
         ("version.stage in ['STAGING', 'ARCHIVED']", vec![]),
         ("true", (1..=12).collect()),
         ("false", vec![]),

@@ -155,7 +155,7 @@ fn test(of: &Node, comparison: Comparison, constant: &Constant, root: &'static P
     let test = match (part, constant) {
         (Part::Number(_) | Part::Json, Constant::Int(value)) => {
             // Near the edge an int and its neighbour are one double.
-            numbers(comparison, of_number(*value as f64), value.abs() < EXACT)
+            numbers(comparison, of_number(*value as f64), (-EXACT + 1..EXACT).contains(value))
         }
         (Part::Number(_) | Part::Json, Constant::Double(value)) if !value.is_nan() => {
             numbers(comparison, of_number(*value), value.abs() < EXACT as f64)
