@@ -1,7 +1,9 @@
 //! What the server and the clients of Model Registry share beside the contract: how artifacts are cut, what their paths may be, where
-//! bytes lie, how text from elsewhere is shown, and how a log is proved to be the one that it was.
+//! bytes lie, how text from elsewhere is shown, what is MLflow's, and how a log is proved to be the one that it was.
 
 pub mod chunks;
+#[cfg(feature = "mlflow")]
+pub mod mlflow;
 pub mod paths;
 #[cfg(feature = "places")]
 pub mod places;
