@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use http::header::{ALLOW, HeaderName, WWW_AUTHENTICATE};
+use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use registry_common::shown::{cut, quoted};
 use registry_proto::ERROR_DOMAIN;
@@ -110,10 +110,8 @@ impl Refusal {
     pub(crate) fn into_response(self, schema: &Schema) -> Response<Body> {
         let mut response = json(self.http(), self.to_json(schema));
         let headers = response.headers_mut();
-        if let Some(retry) = self.status.get_details_retry_info().and_then(|info| info.retry_delay) {
-            // Whole seconds, and none is not later.
-            let seconds = retry.as_secs_f64().ceil().max(1.0);
-            headers.insert(http::header::RETRY_AFTER, HeaderValue::from(seconds as u64));
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(RETRY_AFTER, seconds.into());
         }
         if self.status.code() == Code::Unauthenticated {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -122,6 +120,18 @@ impl Refusal {
             headers.insert(name, value);
         }
         response
+    }
+
+    /// In how many seconds it may be better.
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        let delay = self.status.get_details_retry_info().and_then(|info| info.retry_delay)?;
+        // Whole ones, and none is not later.
+        Some(delay.as_secs_f64().ceil().max(1.0) as u64)
+    }
+
+    /// What HTTP calls it, where that is more than its status tells.
+    pub(crate) fn own_status(&self) -> Option<StatusCode> {
+        self.http
     }
 
     fn http(&self) -> StatusCode {
