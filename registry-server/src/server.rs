@@ -182,6 +182,7 @@ impl Server {
             tasks.spawn(ACCESS, guard.keep(draining.clone()));
         }
         tasks.spawn(EXPIRING, expire_instances(registry.clone(), draining.clone()));
+        let has_tls = tls.is_some();
         if let Some(tls) = tls {
             tasks.spawn(CERTIFICATES, tls.keep(draining.clone()));
         }
@@ -216,6 +217,7 @@ impl Server {
             hosts: config.http_hosts.iter().map(|host| host.0.clone()).collect(),
             any_host: config.access != AccessChoice::Off,
             pages: config.http_origins.iter().map(|origin| origin.0.clone()).collect(),
+            has_tls,
         };
         let gateway =
             GatewayLayer::new(origins, registry_gateway::Limits { body: max_message, patience: config.call_timeout.0 });

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -19,13 +20,14 @@ use http::header::{
 };
 use http::{HeaderValue, Method, Response, StatusCode, request};
 use http_body::{Body as HttpBody, Frame};
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt as _, StreamBody};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use registry_proto::rpc::Request as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
+use tokio::time::timeout;
 use tonic::{Code, Status};
 use tower::Service;
 use url::form_urlencoded;
@@ -51,6 +53,8 @@ const REPR_DIGEST: &str = "repr-digest";
 const CONTENT_DIGEST: &str = "content-digest";
 /// The SHA-256 of no bytes: what an empty file is announced by.
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+/// How long the begin of a body may take that says nothing of its length.
+const BEGIN: Duration = Duration::from_secs(10);
 /// The number of the field of `UploadArtifactRequest` that has the bytes.
 const DATA: u32 = 2;
 /// What may stand in the name of a file as it is (RFC 8187).
@@ -58,8 +62,10 @@ const PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_');
 
 /// A file of a version.
 pub(crate) struct File {
-    parent: String,
-    path: String,
+    pub(crate) parent: String,
+    pub(crate) path: String,
+    /// Its type, if a request does not say one.
+    pub(crate) of: Option<&'static str>,
 }
 
 impl File {
@@ -68,7 +74,7 @@ impl File {
         let segments: Vec<_> = path.split('/').skip(1).collect();
         FILES.fits(&segments).then(|| {
             let mut texts = captured(&FILES, path)?.into_iter().map(|captured| captured.text);
-            Ok(Self { parent: texts.next().unwrap_or_default(), path: texts.next().unwrap_or_default() })
+            Ok(Self { parent: texts.next().unwrap_or_default(), path: texts.next().unwrap_or_default(), of: None })
         })
     }
 
@@ -157,25 +163,21 @@ impl File {
         B: HttpBody<Data = Bytes, Error = Status> + Unpin + Send + 'static,
     {
         let mut metadata = self.metadata(parts)?;
-        // A request without a body need not say how long that is.
-        if let Some(artifact) =
-            metadata.artifact.as_mut().filter(|artifact| artifact.sha256.is_empty() && body.is_end_stream())
-        {
+        let mut body = Whole::new(body, parts.version);
+        if let Some(artifact) = metadata.artifact.as_mut().filter(|artifact| is_unannounced(artifact)) {
+            // What has no bytes need not say how many that are.
+            let has_bytes = timeout(BEGIN, has_bytes(&mut body)).await;
+            if has_bytes.map_err(|_| Status::deadline_exceeded("the body has not begun"))?? {
+                return Err(Refusal::required(
+                    "content-length",
+                    "is required, or repr-digest: what is sent has to be all of the file",
+                ));
+            }
             artifact.sha256 = EMPTY.to_owned();
-        }
-        if metadata.artifact.as_ref().is_some_and(|artifact| artifact.sha256.is_empty() && artifact.size_bytes == 0) {
-            return Err(Refusal::required(
-                "content-length",
-                "is required, or repr-digest: what is sent has to be all of the file",
-            ));
         }
         let first =
             pb::UploadArtifactRequest { request: Some(pb::upload_artifact_request::Request::Metadata(metadata)) };
-        let upload = Upload {
-            first: Some(framed(&first.encode_to_vec(), 0)),
-            next: VecDeque::new(),
-            body: Whole::new(body, parts.version),
-        };
+        let upload = Upload { first: Some(framed(&first.encode_to_vec(), 0)), next: VecDeque::new(), body };
         let request = call::request(parts, pb::UploadArtifactRequest::PATH, Body::new(upload))?;
         let artifact = call(inner, request).await?.only().await?;
         let mut text = Vec::new();
@@ -247,6 +249,9 @@ impl File {
             given.push(name);
         }
         if artifact.r#type.is_empty() {
+            artifact.r#type = self.of.unwrap_or_default().to_owned();
+        }
+        if artifact.r#type.is_empty() {
             return Err(Refusal::required("type", "is required: ?type=model, or what else the file is"));
         }
         Ok(pb::UploadMetadata { parent: self.parent, artifact: Some(artifact), request_id })
@@ -292,6 +297,20 @@ impl HttpBody for Upload {
     fn is_end_stream(&self) -> bool {
         self.first.is_none() && self.next.is_empty() && self.body.is_end_stream()
     }
+}
+
+fn is_unannounced(artifact: &pb::Artifact) -> bool {
+    artifact.sha256.is_empty() && artifact.size_bytes == 0
+}
+
+/// Whether a body has any bytes. They are taken from it.
+async fn has_bytes(body: &mut Whole) -> Result<bool, Status> {
+    while let Some(frame) = body.frame().await {
+        if frame?.data_ref().is_some_and(|data| !data.is_empty()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What stands before the bytes in the message that carries them.

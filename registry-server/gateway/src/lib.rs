@@ -8,6 +8,7 @@ mod body;
 mod call;
 mod files;
 mod incoming;
+mod mlflow;
 mod origin;
 mod pages;
 mod pieces;
@@ -33,6 +34,7 @@ use prost_reflect::DescriptorPool;
 use registry_proto::v1::ErrorReason;
 use tonic::{Code, Status};
 use tonic_web::GrpcWebLayer;
+use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
@@ -214,7 +216,7 @@ impl Shared {
         match Spoken::of(&parts.headers) {
             Spoken::Grpc if parts.version == Version::HTTP_2 => {
                 let answer = inner.oneshot(Request::from_parts(parts.clone(), body)).await;
-                return Ok(answer.map_err(|_| Refusal::internal("the call was not taken"))?.map(Body::new));
+                return Ok(answer.map_err(|_| not_taken())?.map(Body::new));
             }
             Spoken::Grpc => {
                 let message = "gRPC needs HTTP/2; over HTTP/1.1 there is gRPC-Web, and JSON";
@@ -224,7 +226,7 @@ impl Shared {
             Spoken::GrpcWeb if parts.method == Method::POST => {
                 let request = Request::from_parts(parts.clone(), Body::new(Whole::new(body, parts.version)));
                 let answer = GrpcWebLayer::new().layer(inner).oneshot(request).await;
-                return answer.map_err(|_| Refusal::internal("the call was not taken"));
+                return answer.map_err(|_| not_taken().into());
             }
             Spoken::GrpcWeb => return Err(Refusal::no_method(&parts.method, parts.uri.path(), "POST")),
             Spoken::Json => {}
@@ -235,6 +237,12 @@ impl Shared {
                 "grpc-timeout",
                 "is for gRPC: over HTTP there is x-server-timeout, in seconds",
             ));
+        }
+        if let Some(at) = mlflow::At::of(parts.uri.path()) {
+            let service = inner.map_response(|answer| answer.map(Body::new)).map_err(|_| not_taken());
+            let service = BoxCloneService::new(service);
+            let scheme = self.origins.scheme(&parts.headers);
+            return Ok(at.answer(&self.schema, &self.reader, service, parts, body, scheme).await);
         }
         if let Some(file) = File::at(parts.uri.path()) {
             return file?.answer(&self.schema, inner, parts, body).await;
@@ -328,6 +336,10 @@ impl Spoken {
             _ => Self::Json,
         }
     }
+}
+
+fn not_taken() -> Status {
+    Status::internal("the call was not taken")
 }
 
 fn unwritable() -> Status {

@@ -26,6 +26,8 @@ pub struct Origins {
     pub any_host: bool,
     /// Pages of other sites that may call: `https://models.example.com`.
     pub pages: Vec<String>,
+    /// Whether its port has TLS.
+    pub has_tls: bool,
 }
 
 impl Origins {
@@ -58,6 +60,12 @@ impl Origins {
         Err(Refusal::of(StatusCode::FORBIDDEN, Code::PermissionDenied, ErrorReason::OriginRefused, message))
     }
 
+    /// What the server's own addresses begin with for a caller. Where a proxy has the TLS, it says so.
+    pub(crate) fn scheme(&self, headers: &HeaderMap) -> &'static str {
+        let is_https = headers.get("x-forwarded-proto").is_some_and(|scheme| scheme.as_bytes() == b"https");
+        if self.has_tls || is_https { "https" } else { "http" }
+    }
+
     fn knows(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
@@ -70,7 +78,7 @@ impl Origins {
 }
 
 /// The name that a caller has for the server.
-fn authority(headers: &HeaderMap, uri: &Uri) -> Result<Authority, Refusal> {
+pub(crate) fn authority(headers: &HeaderMap, uri: &Uri) -> Result<Authority, Refusal> {
     let unknown = || Refusal::invalid("host", "must say once, and as a name or an address, whom the request is for");
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next();
