@@ -2,6 +2,7 @@
 
 mod files;
 mod hostile;
+mod mlflow;
 mod streams;
 mod web;
 
