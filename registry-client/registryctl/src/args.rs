@@ -30,7 +30,7 @@ pub(crate) use self::alias::Alias;
 pub(crate) use self::bench::{Bench, Figure};
 pub(crate) use self::choice::Choice;
 pub(crate) use self::fields::Fields;
-pub(crate) use self::files::{Export, Import, ImportOci, Publish, Pull, Upload, Verify};
+pub(crate) use self::files::{Export, Import, ImportFrom, ImportMlflow, ImportOci, Publish, Pull, Upload, Verify};
 pub(crate) use self::follow::{Each, Follow};
 pub(crate) use self::lists::{Events, List, Parent, Status, Watch, time};
 pub(crate) use self::names::{command, parse};

@@ -1,4 +1,4 @@
-//! `import`: takes a file tree of an older registry over, unless it is from an image layout.
+//! `import`: takes a file tree of an older registry over, unless it is from an image layout or from MLflow.
 //!
 //! All of the tree is read and checked before anything is sent. What is in the registry already stays as it is, so that an import
 //! that broke off can be run again, and one that was complete changes nothing. The time stamps become version ids; they tell what is
@@ -10,11 +10,11 @@ use std::path::PathBuf;
 use indicatif::{ProgressBar, ProgressStyle};
 use registry_client::{Error, pb};
 
-use crate::args::Import;
+use crate::args::{Import, ImportFrom};
 use crate::legacy::{self, About, LegacyModel, LegacyVersion, Tree};
 use crate::output::{brief, count as number, note};
 use crate::progress::target;
-use crate::{Context, Failure, hints, oci};
+use crate::{Context, Failure, hints, mlflow, oci};
 
 /// What an import did.
 #[derive(Debug, Default, serde::Serialize)]
@@ -47,6 +47,9 @@ impl Of {
 }
 
 pub(crate) async fn import(context: &Context, command: Import) -> Result<(), Failure> {
+    if let Some(ImportFrom::Mlflow(command)) = command.from {
+        return mlflow::import(context, command).await;
+    }
     let Some(folder) = command.folder else { return oci::import(context, command.image).await };
     let namespace = context.namespace.as_deref().unwrap_or("default");
     let Tree { mut models, not_taken, mut bad, notes } = legacy::read(&folder)?;

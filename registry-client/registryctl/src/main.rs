@@ -25,6 +25,7 @@ mod legacy;
 mod list;
 mod locks;
 mod metadata;
+mod mlflow;
 mod models;
 mod namespaces;
 mod nearest;

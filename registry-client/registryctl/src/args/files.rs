@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args as Group};
+use clap::{ArgGroup, Args as Group, Subcommand};
 use registry_client::{Name, known};
 
 use super::values::Open;
@@ -94,8 +94,14 @@ pub(crate) struct Export {
 }
 
 #[derive(Debug, Group)]
-#[command(group = ArgGroup::new("source").required(true).args(["folder", "oci"]))]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    group = ArgGroup::new("source").required(true).args(["folder", "oci"])
+)]
 pub(crate) struct Import {
+    #[command(subcommand)]
+    pub(crate) from: Option<ImportFrom>,
     /// The folder of an older registry, that holds a folder for each model.
     #[arg(conflicts_with = "ImportOci")]
     pub(crate) folder: Option<PathBuf>,
@@ -104,6 +110,28 @@ pub(crate) struct Import {
     pub(crate) skip_bad: bool,
     #[command(flatten)]
     pub(crate) image: ImportOci,
+}
+
+/// What there is to import from beside folders.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportFrom {
+    /// Take the model registry of an MLflow server over: models, versions under the same numbers, aliases, stages, tags and files, and the
+    /// metrics and parameters of the runs that they are from.
+    ///
+    /// Run again, it takes what is new there, and changes nothing that is here. It calls MLflow as its clients do: with
+    /// MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, and MLFLOW_TRACKING_SERVER_CERT_PATH.
+    Mlflow(ImportMlflow),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ImportMlflow {
+    /// The server, for example `http://mlflow:5000`.
+    pub(crate) url: String,
+    /// These models only, by their names there.
+    pub(crate) models: Vec<String>,
+    /// Leave the files where they are: versions are references to them.
+    #[arg(long)]
+    pub(crate) references: bool,
 }
 
 #[derive(Debug, Group)]
