@@ -38,6 +38,9 @@ tests/oidc.sh target/release
 step "the OpenAPI document, before tools of others"
 tests/openapi.sh target/release
 
+step "beside MLflow's own server"
+tests/mlflow/speed.sh target/release
+
 step "clients of other languages"
 tests/languages/run.sh target/release/registry-server
 

@@ -13,6 +13,8 @@ rustup component add rustfmt clippy >/dev/null 2>&1 || { cargo fmt --version && 
 missing=$(PATH=$PATH:/usr/sbin; for tool in curl strace nginx haproxy faketime; do command -v $tool >/dev/null || echo $tool; done)
 # Go's own packages verify what the registry signs.
 [ -d /usr/share/gocode/src/golang.org/x/mod/sumdb ] && command -v go >/dev/null || missing="$missing golang-go golang-golang-x-mod-dev"
+# MLflow's own client has an environment of its own.
+python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ]; then
     as_root=$([ "$(id -u)" = 0 ] || echo sudo)
     # Not to be started: the tests run their own.
@@ -57,3 +59,6 @@ cargo nextest run --workspace --locked
 # The same cases again, with the servers on PostgreSQL and Garage: what follows the URL are the variables to use it with.
 env ${TEST_S3#* } TEST_STORE=postgres cargo nextest run --workspace --locked -E 'package(registry-tests)'
 cargo test --workspace --doc --locked
+
+step "MLflow's own client, the newest and an older one"
+tests/mlflow.sh target/debug newest 3.12.0
