@@ -57,7 +57,7 @@ pub(super) fn check_path(source: &str) -> Result<(), Error> {
     {
         plain = decoded;
     }
-    if !plain.split(['/', '\\']).any(|part| part == "..") && !plain.contains('\0') {
+    if !plain.split(['/', '\\']).any(|part| part == "..") && !plain.contains(char::is_control) {
         return Ok(());
     }
     Err(Error::invalid(format_args!(
@@ -69,10 +69,12 @@ pub(super) fn check_path(source: &str) -> Result<(), Error> {
 
 /// Checks that a source is not on a host that somebody chose: whoever loads it would send their token there.
 pub(super) fn check_host(source: &str, base: &str) -> Result<(), Error> {
-    let (scheme, rest) = source.trim_start().split_once(':').unwrap_or_default();
+    // Python's `urlsplit` leaves out control characters, some anywhere and some where a text begins.
+    let plain = source.replace(|c: char| c.is_control() || c.is_whitespace(), "");
+    let (scheme, rest) = plain.split_once(':').unwrap_or_default();
     let has_host = rest.starts_with("//") && !rest.starts_with("///");
     let names_host = match &*scheme.to_ascii_lowercase() {
-        "http" | "https" => !source.strip_prefix(base).is_some_and(|path| path.starts_with('/')),
+        "http" | "https" => !plain.strip_prefix(base).is_some_and(|path| path.starts_with('/')),
         "mlflow-artifacts" | "models" | "runs" => has_host,
         _ => false,
     };
@@ -103,6 +105,11 @@ mod tests {
             ("mlflow-artifacts://evil/1/model", false),
             ("MLFLOW-ARTIFACTS://evil/1/model", false),
             (" mlflow-artifacts://evil/1/model", false),
+            ("mlflow-artifacts:\t//evil/1/model", false),
+            ("mlflow-artifacts:/\n/evil/1/model", false),
+            ("mlflow-artif\tacts://evil/1/model", false),
+            ("\u{1c}mlflow-artifacts://evil/1/model", false),
+            ("ht\ttp://evil/x", false),
             ("http://evil/api/2.0/mlflow-artifacts/artifacts/x", false),
             ("http://models:50051.evil/x", false),
             ("http://models:50051@evil/x", false),
@@ -116,7 +123,9 @@ mod tests {
             ("s3://bucket/a%00", false),
         ] {
             let checked = check_path(source).and_then(|()| check_host(source, base));
-            assert_eq!(checked.is_ok(), is_good, "{source}");
+            assert_eq!(checked.is_ok(), is_good, "{source:?}");
+            // What came another way is checked for its host alone.
+            assert!(check_host(source, base).is_err() || !source.contains("evil"), "{source:?}");
         }
     }
 }
