@@ -3,18 +3,12 @@
 //! A version is known by its id, `mlflow-7`, so that an import that broke off goes on when it is run again, and one that was complete changes
 //! nothing. What people have changed here since stays as it is.
 
+mod files;
 mod server;
 
-use std::path::Path;
-
-use futures::TryStreamExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use object_store::ObjectStoreExt as _;
 use registry_client::{Error, pb};
 use registry_common::mlflow::{id_of, keep, tags};
-use registry_common::paths;
-use tempfile::TempDir;
-use tokio_util::io::StreamReader;
 
 use self::server::{Model, Run, Server, Unread, Version};
 use crate::args::ImportMlflow;
@@ -23,10 +17,12 @@ use crate::metadata::mlmodel;
 use crate::output::{brief, count as number, note};
 use crate::progress::target;
 use crate::values::structure;
-use crate::{Context, Failure, hints, objects};
+use crate::{Context, Failure, hints};
 
 /// What the metrics of a run are on: MLflow does not say.
 const SPLIT: &str = "run";
+/// How many numbers in a row are kept that no version has any more.
+const GAP: i64 = 1000;
 /// The longest name of a metric or parameter.
 const KEY_CHARACTERS: usize = 128;
 
@@ -43,19 +39,44 @@ struct Summary {
     aliases_set: usize,
     transitions: usize,
     left_out: usize,
+    /// Those that another run may take.
+    failed: usize,
+}
+
+/// An error of the registry's, and what it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+struct Refused {
+    what: String,
+    source: Error,
+}
+
+/// Whether what stopped one version, or one model, would stop each.
+fn stops_all(failure: &Failure) -> bool {
+    let unreachable = failure.downcast_ref::<Unread>().is_some_and(|unread| matches!(unread, Unread::Unreachable(_)));
+    let error =
+        failure.downcast_ref::<Refused>().map(|Refused { source, .. }| source).or(failure.downcast_ref::<Error>());
+    let refused = error.is_some_and(|error| {
+        !(error.is_invalid_argument()
+            || error.is_failed_precondition()
+            || error.is_already_exists()
+            || error.is_not_found()
+            || error.is_conflict())
+    });
+    unreachable || refused
 }
 
 pub(crate) async fn import(context: &Context, command: ImportMlflow) -> Result<(), Failure> {
     let server = Server::new(&command.url)?;
     let mut models = server.models().await?;
     if let Some(missing) = command.models.iter().find(|name| models.iter().all(|model| model.name != **name)) {
-        return Err(format!("{} has no model {missing:?}", command.url).into());
+        return Err(format!("{} has no model {missing:?}", server.url()).into());
     }
     models.retain(|model| command.models.is_empty() || command.models.contains(&model.name));
     let style = ProgressStyle::with_template("importing {wide_bar} {pos}/{len} versions  {eta} left")?;
     let bar = ProgressBar::with_draw_target(Some(0), target()).with_style(style);
     let summary = Summary::default();
-    let mut import = Import { context, server, references: command.references, bar, summary };
+    let mut import = Import { context, server, command, bar, summary };
     tokio::select! {
         done = import.all(models) => done?,
         // The files that were fetched go with it.
@@ -63,11 +84,29 @@ pub(crate) async fn import(context: &Context, command: ImportMlflow) -> Result<(
     }
     import.bar.finish_and_clear();
     let summary = import.summary;
+    let failed = summary.failed;
+    said(context, summary)?;
+    match failed {
+        0 => Ok(()),
+        failed => Err(format!("{failed} of them not taken over, for the reasons above: {GO_ON}").into()),
+    }
+}
+
+fn said(context: &Context, summary: Summary) -> Result<(), Failure> {
     if context.out.json {
         return context.out.value(&summary);
     }
-    let Summary { models, models_created, versions, versions_created, references, aliases_set, transitions, left_out } =
-        summary;
+    let Summary {
+        models,
+        models_created,
+        versions,
+        versions_created,
+        references,
+        aliases_set,
+        transitions,
+        left_out,
+        ..
+    } = summary;
     let unless_none = |count: usize, what: String| if count == 0 { String::new() } else { format!(", {what}") };
     context.out.line(&format!(
         "{} ({models_created} new), {} ({versions_created} new{}), {}, {}{}",
@@ -84,7 +123,7 @@ pub(crate) async fn import(context: &Context, command: ImportMlflow) -> Result<(
 struct Import<'a> {
     context: &'a Context,
     server: Server,
-    references: bool,
+    command: ImportMlflow,
     bar: ProgressBar,
     summary: Summary,
 }
@@ -97,9 +136,19 @@ fn version_id(version: &str) -> String {
 impl Import<'_> {
     async fn all(&mut self, models: Vec<Model>) -> Result<(), Failure> {
         for model in models {
-            self.model(model).await?;
+            let name = model.name.clone();
+            match self.model(model).await {
+                Err(failure) if !stops_all(&failure) => self.fail(&name, &failure),
+                done => done?,
+            }
         }
         Ok(())
+    }
+
+    /// Says why something is not taken over.
+    fn fail(&mut self, what: &str, why: &Failure) {
+        note(&format!("not taken over: {what}: {why}"));
+        self.summary.failed += 1;
     }
 
     async fn model(&mut self, model: Model) -> Result<(), Failure> {
@@ -125,16 +174,28 @@ impl Import<'_> {
                     return Ok(());
                 }
             }
-            Err(error) if error.is_invalid_argument() => {
-                note(&format!("left out: {}: {error}", model.name));
-                self.summary.left_out += versions.len();
-                return Ok(());
-            }
-            Err(error) => return Err(of(&model.name)(error)),
+            Err(error) => return Err(of("the model")(error)),
         }
-        for version in &versions {
-            self.version(&name, version).await?;
+        for (at, version) in versions.iter().enumerate() {
             self.bar.inc(1);
+            let what = format!("{} {}", version.name, version.version);
+            let failure = match self.version(&name, version).await {
+                Err(failure) if !stops_all(&failure) => failure,
+                done => {
+                    done?;
+                    continue;
+                }
+            };
+            self.fail(&what, &failure);
+            let behind = versions.len() - at - 1;
+            if behind > 0 && !self.command.skip_bad {
+                note(&format!(
+                    "{what}: {behind} behind it wait, so as to keep their numbers; --skip-bad takes them all the same"
+                ));
+                self.summary.failed += behind;
+                self.bar.inc(behind as u64);
+                break;
+            }
         }
         self.stages(&name, &versions).await?;
         self.aliases(&name, &model).await
@@ -157,13 +218,20 @@ impl Import<'_> {
                 self.summary.versions += 1;
                 return Ok(());
             }
-            Some(_) => {}
-            None => self.leave_gap(model, version).await?,
-        }
-        if version.status == "FAILED_REGISTRATION" {
-            note(&format!("left out: {} {}: its registration failed", version.name, version.version));
-            self.summary.left_out += 1;
-            return Ok(());
+            there => {
+                if let Some(why) = match &*version.status {
+                    "FAILED_REGISTRATION" => Some("its registration failed"),
+                    "PENDING_REGISTRATION" => Some("it is not complete yet"),
+                    _ => None,
+                } {
+                    note(&format!("left out: {} {}: {why}", version.name, version.version));
+                    self.summary.left_out += 1;
+                    return Ok(());
+                }
+                if there.is_none() {
+                    self.leave_gap(model, version).await?;
+                }
+            }
         }
         let folder = self.files(version).await?;
         let mut made = match &folder {
@@ -179,21 +247,12 @@ impl Import<'_> {
         }
         .unwrap_or_default();
         self.describe(&mut made, version).await?;
-        let what = format!("{} {}", version.name, version.version);
         let is_reference = folder.is_none();
         let made = match &folder {
             Some(folder) => client.publish(folder.path(), model).version(made).version_id(&id).everything(true).await,
             None => client.create_version(model).version(made).version_id(&id).finalize(true).await,
         };
-        let made = match made {
-            // The registry does not take it: a description that is too long, for example.
-            Err(error) if error.is_invalid_argument() => {
-                note(&format!("left out: {what}: {error}"));
-                self.summary.left_out += 1;
-                return Ok(());
-            }
-            made => made.map_err(of(&what))?,
-        };
+        let made = made.map_err(of("the version"))?;
         self.summary.references += usize::from(is_reference);
         if made.number.to_string() != version.version {
             note(&format!("{} {} is version {} here", version.name, version.version, made.number));
@@ -209,6 +268,13 @@ impl Import<'_> {
         let Ok(wanted) = version.version.parse::<i64>() else { return Ok(()) };
         let newest = client.list_versions(model).show_deleted(true).order_by("number desc").page_size(1).await?;
         let mut next = newest.versions.first().map_or(1, |newest| newest.number + 1);
+        if wanted - next > GAP {
+            note(&format!(
+                "{} {}: more than {GAP} numbers before it are not in use, and are not kept",
+                version.name, version.version
+            ));
+            return Ok(());
+        }
         while next < wanted {
             let why = format!("MLflow has no version {next}");
             let unused = pb::Version { description: why, ..Default::default() };
@@ -241,9 +307,12 @@ impl Import<'_> {
             run => run?,
         };
         let fits = |key: &str| {
-            let fits = key.chars().count() <= KEY_CHARACTERS;
+            let fits = (1..=KEY_CHARACTERS).contains(&key.chars().count());
             if !fits {
-                note(&format!("{} {}: left out: {key}, whose name is too long", version.name, version.version));
+                note(&format!(
+                    "{} {}: left out: {key:?}, whose name is empty or too long",
+                    version.name, version.version
+                ));
             }
             fits
         };
@@ -260,67 +329,22 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// A folder with the files of a version, unless they stay where they are.
-    async fn files(&self, version: &Version) -> Result<Option<TempDir>, Failure> {
-        if self.references {
-            return Ok(None);
-        }
-        let what = format!("{} {}", version.name, version.version);
-        let uri = match self.server.location(version).await {
-            Err(Unread::Missing(why)) => {
-                note(&format!("{what}: only what is known of it is taken: {why}"));
-                return Ok(None);
-            }
-            uri => uri?,
-        };
-        let folder = TempDir::new()?;
-        let files = if let Some(path) = self.server.stored(&uri) {
-            self.stored(&path, folder.path()).await?
-        } else if let Some(path) = uri.strip_prefix("file://").or(uri.starts_with('/').then_some(&*uri)) {
-            copied(Path::new(path).to_owned(), folder.path().to_owned()).await?
-        } else {
-            objects_at(&uri, folder.path()).await.unwrap_or_else(|error| {
-                note(&format!("{what}: {error}"));
-                0
-            })
-        };
-        if files == 0 {
-            note(&format!("{what}: its files stay at {uri}: there is nothing that can be read from here"));
-            return Ok(None);
-        }
-        Ok(Some(folder))
-    }
-
-    async fn stored(&self, path: &str, folder: &Path) -> Result<usize, Failure> {
-        let files = self.server.files(path).await?;
-        for file in &files {
-            let to = folder.join(file);
-            if let Some(parent) = to.parent() {
-                tokio::fs::create_dir_all(parent).await?;
-            }
-            self.server.fetch(&format!("{path}/{file}"), &to).await?;
-        }
-        Ok(files.len())
-    }
-
-    /// Puts versions into the stages that they are in there, unless something is in such a stage here already: since the first import
-    /// somebody may have decided otherwise.
+    /// Puts versions into the stages that they are in there, as long as they have never been moved here: since the first import somebody may
+    /// have decided otherwise. Of those in production the newest is in production here, unless something is already.
     async fn stages(&mut self, model: &str, versions: &[Version]) -> Result<(), Failure> {
-        let client = &self.context.client;
-        let known = client.get_model(model).await?;
-        let is_held = |stage: pb::Stage| known.stages.iter().any(|held| held.stage() == stage);
+        let known = self.context.client.get_model(model).await?;
+        let is_held = known.stages.iter().any(|held| held.stage() == pb::Stage::Production);
+        let live = versions.iter().rev().find(|version| version.current_stage == "Production");
         for version in versions {
+            let is_live = live.is_some_and(|live| live.version == version.version);
             let stage = match &*version.current_stage {
                 "Staging" => pb::Stage::Staging,
-                "Production" => pb::Stage::Production,
-                "Archived" => pb::Stage::Archived,
+                "Production" if is_live && !is_held => pb::Stage::Production,
+                "Production" if is_live => continue,
+                "Production" | "Archived" => pb::Stage::Archived,
                 _ => continue,
             };
-            if is_held(stage) {
-                continue;
-            }
-            let name = format!("{model}/versions/{}", version_id(&version.version));
-            self.transition(&name, stage).await?;
+            self.transition(&format!("{model}/versions/{}", version_id(&version.version)), stage).await?;
         }
         Ok(())
     }
@@ -331,13 +355,14 @@ impl Import<'_> {
             Err(error) if error.is_not_found() => return Ok(()),
             there => there?,
         };
-        if there.delete_time.is_some() || there.stage() == stage {
+        let was_moved = there.stage() != pb::Stage::Development || there.stage_time != there.create_time;
+        if there.delete_time.is_some() || was_moved {
             return Ok(());
         }
         match client.transition_stage(name, stage).comment("imported from MLflow").await {
             Ok(_) => self.summary.transitions += 1,
             // A gate, an approval, a lock.
-            Err(error) if error.is_failed_precondition() => {
+            Err(error) if error.is_failed_precondition() || error.is_permission_denied() => {
                 note(&format!("{} does not enter {}: {error}", brief(name), stage.as_str_name()));
             }
             Err(error) => return Err(of(name)(error)),
@@ -378,56 +403,8 @@ impl Import<'_> {
     }
 }
 
-/// Copies what is below the URL of an object store.
-async fn objects_at(url: &str, to: &Path) -> Result<usize, Failure> {
-    let (store, root) = objects::open(url).await?;
-    let mut listed = store.list(Some(&root));
-    let mut copied = 0;
-    while let Some(object) = listed.try_next().await? {
-        let below: Vec<_> = object.location.prefix_match(&root).into_iter().flatten().collect();
-        let path = below.iter().map(AsRef::as_ref).collect::<Vec<_>>().join("/");
-        paths::check(&path).map_err(|why| format!("{path:?} {why}"))?;
-        let to = to.join(&path);
-        if let Some(parent) = to.parent() {
-            tokio::fs::create_dir_all(parent).await?;
-        }
-        let mut bytes =
-            StreamReader::new(store.get(&object.location).await?.into_stream().map_err(std::io::Error::other));
-        tokio::io::copy(&mut bytes, &mut tokio::fs::File::create(&to).await?).await?;
-        copied += 1;
-    }
-    Ok(copied)
-}
-
-/// Copies the files of a folder of this machine; none if there is no such folder.
-async fn copied(from: std::path::PathBuf, to: std::path::PathBuf) -> Result<usize, Failure> {
-    Ok(tokio::task::spawn_blocking(move || copy(&from, &to)).await??)
-}
-
-fn copy(from: &Path, to: &Path) -> std::io::Result<usize> {
-    let entries = match std::fs::read_dir(from) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        entries => entries?,
-    };
-    let mut copied = 0;
-    for entry in entries {
-        let entry = entry?;
-        let (path, to) = (entry.path(), to.join(entry.file_name()));
-        // Links lead to what MLflow has not stored.
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            std::fs::create_dir_all(&to)?;
-            copied += copy(&path, &to)?;
-        } else if kind.is_file() {
-            std::fs::copy(&path, &to)?;
-            copied += 1;
-        }
-    }
-    Ok(copied)
-}
-
-/// An error, and what it is about.
+/// An error of the registry's, and what it is about.
 fn of(what: &str) -> impl FnOnce(Error) -> Failure {
     let what = what.to_owned();
-    move |error| format!("{what}: {error}").into()
+    move |source| Refused { what, source }.into()
 }

@@ -129,9 +129,15 @@ pub(crate) struct ImportMlflow {
     pub(crate) url: String,
     /// These models only, by their names there.
     pub(crate) models: Vec<String>,
+    /// Take also the versions behind one that can't be taken: if that one is taken later, it has another number than there.
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
     /// Leave the files where they are: versions are references to them.
     #[arg(long)]
     pub(crate) references: bool,
+    /// Read files also at paths of this machine, as a server has them that runs here. Whoever runs the server says which paths.
+    #[arg(long, conflicts_with = "references")]
+    pub(crate) local_folders: bool,
 }
 
 #[derive(Debug, Group)]

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use reqwest::{Certificate, Client, RequestBuilder, Response, StatusCode};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::Failure;
+use crate::{Failure, Usage};
 
 /// How often a request is made, while it is answered with what may go away.
 const TRIES: u32 = 5;
@@ -93,6 +94,12 @@ pub(super) struct Metric {
 }
 
 #[derive(Debug, Deserialize)]
+struct Files {
+    #[serde(default)]
+    files: Vec<Listed>,
+}
+
+#[derive(Debug, Deserialize)]
 struct Listed {
     path: String,
     #[serde(default)]
@@ -105,8 +112,12 @@ pub(super) enum Unread {
     /// There is none.
     #[error("{0}")]
     Missing(String),
+    /// It is not what it should be.
     #[error("{0}")]
     Failed(String),
+    /// Nothing else can be read either.
+    #[error("{0}")]
+    Unreachable(String),
 }
 
 impl Unread {
@@ -119,15 +130,27 @@ impl Server {
     /// The server at a URL, called as MLflow's own clients are told to by the environment.
     pub(super) fn new(url: &str) -> Result<Self, Failure> {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let mut client = Client::builder().connect_timeout(PATIENCE).read_timeout(PATIENCE);
+        let mut client = Client::builder().connect_timeout(PATIENCE).read_timeout(PATIENCE).redirect(Policy::none());
         if let Some(path) = variable("MLFLOW_TRACKING_SERVER_CERT_PATH") {
             let pem = std::fs::read(&path).map_err(|error| format!("{path}: {error}"))?;
             let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| format!("{path}: {error}"))?;
             client = client.tls_certs_merge(certificates);
         }
+        let mut base = Url::parse(url).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
+        let base = base.as_mut().filter(|url| url.query().is_none() && url.fragment().is_none());
+        let base = base
+            .ok_or_else(|| Usage(format!("{url:?} is no address of an MLflow server: http://HOST:PORT is expected")))?;
         let user = variable("MLFLOW_TRACKING_USERNAME").zip(variable("MLFLOW_TRACKING_PASSWORD"));
-        let base = url.trim_end_matches('/').to_owned();
-        Ok(Self { client: client.build()?, base, token: variable("MLFLOW_TRACKING_TOKEN"), user })
+        let given = base.password().map(|password| (base.username().to_owned(), password.to_owned()));
+        // So that no message has them.
+        let _ = (base.set_username(""), base.set_password(None));
+        let base = base.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { client: client.build()?, base, token: variable("MLFLOW_TRACKING_TOKEN"), user: given.or(user) })
+    }
+
+    /// Where it is, without who calls it.
+    pub(super) fn url(&self) -> &str {
+        &self.base
     }
 
     /// All registered models.
@@ -193,8 +216,8 @@ impl Server {
         while let Some(folder) = folders.pop() {
             let whole = [path, &folder].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
             let request = self.client.get(format!("{}{ARTIFACTS}", self.base)).query(&[("path", &*whole)]);
-            let mut answer: Json = decoded(self.send(request).await?.json().await.map_err(Unread::failed)?)?;
-            for Listed { path: name, is_dir } in decoded::<Vec<_>>(answer["files"].take()).unwrap_or_default() {
+            let listed: Files = self.send(request).await?.json().await.map_err(Unread::failed)?;
+            for Listed { path: name, is_dir } in listed.files {
                 // Some versions say the path below what was asked for, and some that from the top.
                 let name = name.rsplit('/').next().unwrap_or_default();
                 let below = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
@@ -208,7 +231,8 @@ impl Server {
 
     /// Writes the bytes of a file.
     pub(super) async fn fetch(&self, path: &str, to: &std::path::Path) -> Result<(), Unread> {
-        let mut url = reqwest::Url::parse(&format!("{}{ARTIFACTS}/", self.base)).map_err(Unread::failed)?;
+        let mut url =
+            Url::parse(&format!("{}{ARTIFACTS}/", self.base)).map_err(|error| Unread::Failed(error.to_string()))?;
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path.split('/'));
         }
@@ -242,6 +266,9 @@ impl Server {
                 query.push(("page_token", &token));
             }
             let mut page = self.get(path, &query).await?;
+            if !page.is_object() {
+                return Err(Unread::Failed(format!("{} does not answer as MLflow does", self.base)));
+            }
             if let Some(found) = page.get_mut(key) {
                 all.append(&mut decoded::<Vec<T>>(found.take())?);
             }
@@ -289,7 +316,7 @@ impl Server {
                 Err(error) => cause(&error),
             };
             if tried == TRIES {
-                return Err(Unread::Failed(failed));
+                return Err(Unread::Unreachable(failed));
             }
             tokio::time::sleep(wait).await;
             wait *= 3;
@@ -341,6 +368,16 @@ mod tests {
         ] {
             assert_eq!(server.stored(uri).as_deref(), path, "{uri}");
         }
+    }
+
+    #[test]
+    fn the_address_is_one_and_tells_no_password() {
+        for bad in ["127.0.0.1:5000", "", "databricks", "sqlite:///x.db", "http://host?x=y", "http://host/#f"] {
+            assert!(Server::new(bad).is_err(), "{bad}");
+        }
+        let server = Server::new("https://ana:s3cret@mlflow/sub/").unwrap();
+        assert_eq!(server.url(), "https://mlflow/sub");
+        assert_eq!(server.user, Some(("ana".to_owned(), "s3cret".to_owned())));
     }
 
     #[test]
