@@ -1,4 +1,4 @@
-//! What errors are called where they are written: on the wire, in logs, in labels of metrics.
+//! The names of codes and reasons, as the wire, logs and labels of metrics have them.
 
 use tonic::Code;
 

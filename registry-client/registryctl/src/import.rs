@@ -7,13 +7,13 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use registry_client::{Error, pb};
 
 use crate::args::{Import, ImportFrom};
 use crate::legacy::{self, About, LegacyModel, LegacyVersion, Tree};
 use crate::output::{brief, count as number, note};
-use crate::progress::target;
+use crate::progress::counted;
 use crate::{Context, Failure, hints, mlflow, oci};
 
 /// What an import did.
@@ -68,8 +68,7 @@ pub(crate) async fn import(context: &Context, command: Import) -> Result<(), Fai
         return Err(format!("{}: there is no MODEL/YYYYMMDD_HHMMSS/ to import below it", folder.display()).into());
     }
     let total: usize = models.iter().map(|model| model.versions.len()).sum();
-    let style = ProgressStyle::with_template("importing {wide_bar} {pos}/{len} versions  {eta} left")?;
-    let bar = ProgressBar::with_draw_target(Some(total as u64), target()).with_style(style);
+    let bar = counted("importing", "versions", total as u64);
     let left_out = bad.iter().map(|about| &about.path).collect::<BTreeSet<_>>().len();
     let summary = Summary { not_taken: not_taken.len(), left_out, ..Summary::default() };
     let mut run = Run { context, namespace, skip_bad: command.skip_bad, bar: bar.clone(), summary };

@@ -6,27 +6,27 @@
 mod files;
 mod server;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use registry_client::{Error, pb};
-use registry_common::mlflow::{id_of, keep, tags};
+use registry_common::mlflow::{self, id_of, keep, stage_named, stage_of_alias, tags};
 
 use self::server::{Model, Run, Server, Unread, Version};
 use crate::args::ImportMlflow;
 use crate::interrupt::{GO_ON, Interrupted, asked_to_end};
 use crate::metadata::mlmodel;
 use crate::output::{brief, count as number, note};
-use crate::progress::target;
+use crate::progress::counted;
 use crate::values::structure;
 use crate::{Context, Failure, hints};
 
-/// What the metrics of a run are on: MLflow does not say.
+/// The split that a run's metrics are kept under, since MLflow names none.
 const SPLIT: &str = "run";
-/// How many numbers in a row are kept that no version has any more.
+/// The longest gap in MLflow's version numbers that an import reproduces.
 const GAP: i64 = 1000;
 /// The longest name of a metric or parameter.
 const KEY_CHARACTERS: usize = 128;
 
-/// What an import did.
+/// Counts of what an import did.
 #[derive(Debug, Default, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Summary {
@@ -73,8 +73,7 @@ pub(crate) async fn import(context: &Context, command: ImportMlflow) -> Result<(
         return Err(format!("{} has no model {missing:?}", server.url()).into());
     }
     models.retain(|model| command.models.is_empty() || command.models.contains(&model.name));
-    let style = ProgressStyle::with_template("importing {wide_bar} {pos}/{len} versions  {eta} left")?;
-    let bar = ProgressBar::with_draw_target(Some(0), target()).with_style(style);
+    let bar = counted("importing", "versions", 0);
     let summary = Summary::default();
     let mut import = Import { context, server, command, bar, summary };
     tokio::select! {
@@ -157,13 +156,8 @@ impl Import<'_> {
         let versions = self.server.versions(&model.name).await?;
         self.bar.inc_length(versions.len() as u64);
         self.summary.models += 1;
-        let mut made = pb::Model { description: model.description.clone(), ..Default::default() };
-        if id_of(&model.name) != model.name {
-            made.display_name.clone_from(&model.name);
-        }
-        for tag in &model.tags {
-            tags::set_on_model(&mut made, &tag.key, &tag.value);
-        }
+        let given = model.tags.iter().map(|tag| (&*tag.key, &*tag.value));
+        let made = mlflow::model(&model.name, &model.description, given);
         match self.context.client.create_model(&name).model(made).await {
             Ok(_) => self.summary.models_created += 1,
             Err(error) if error.is_already_exists() => {
@@ -285,7 +279,7 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// What MLflow says of a version, without its files.
+    /// Fills in what MLflow knows of a version, without its files.
     async fn describe(&self, made: &mut pb::Version, version: &Version) -> Result<(), Failure> {
         made.description.clone_from(&version.description);
         for tag in &version.tags {
@@ -337,12 +331,11 @@ impl Import<'_> {
         let live = versions.iter().rev().find(|version| version.current_stage == "Production");
         for version in versions {
             let is_live = live.is_some_and(|live| live.version == version.version);
-            let stage = match &*version.current_stage {
-                "Staging" => pb::Stage::Staging,
-                "Production" if is_live && !is_held => pb::Stage::Production,
-                "Production" if is_live => continue,
-                "Production" | "Archived" => pb::Stage::Archived,
-                _ => continue,
+            let stage = match stage_named(&version.current_stage) {
+                None | Some(pb::Stage::Development) => continue,
+                Some(pb::Stage::Production) if !is_live => pb::Stage::Archived,
+                Some(pb::Stage::Production) if is_held => continue,
+                Some(stage) => stage,
             };
             self.transition(&format!("{model}/versions/{}", version_id(&version.version)), stage).await?;
         }
@@ -376,12 +369,7 @@ impl Import<'_> {
         let known = client.get_model(model).await?;
         for alias in &there.aliases {
             let name = format!("{model}/versions/{}", version_id(&alias.version));
-            let stage = match &*alias.alias {
-                "production" => Some(pb::Stage::Production),
-                "staging" => Some(pb::Stage::Staging),
-                _ => None,
-            };
-            if let Some(stage) = stage {
+            if let Some(stage) = stage_of_alias(&alias.alias) {
                 if !known.stages.iter().any(|held| held.stage() == stage) {
                     self.transition(&name, stage).await?;
                 }

@@ -14,6 +14,14 @@ pub(crate) fn target() -> ProgressDrawTarget {
     if moves { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
 }
 
+/// A bar that counts what is done.
+pub(crate) fn counted(doing: &str, what: &str, total: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template(&format!("{doing} {{wide_bar}} {{pos}}/{{len}} {what}  {{eta}} left"));
+    // As below.
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(Some(total), target()).with_style(style)
+}
+
 /// A bar that follows a transfer: bytes, rate, time left. Hidden when stderr is no terminal.
 pub(crate) struct Bar {
     bar: ProgressBar,

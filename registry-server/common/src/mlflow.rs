@@ -1,8 +1,24 @@
-//! What models and versions of MLflow are here: for the server, which is called as MLflow's is, and for who takes them over.
+//! Models and versions of MLflow, as they are kept here. The server needs it for MLflow's clients, and `registryctl` for imports.
 
 mod kept;
 mod names;
+mod stages;
 pub mod tags;
+
+use registry_proto::v1 as pb;
 
 pub use self::kept::{Kept, keep};
 pub use self::names::{id_of, name_of};
+pub use self::stages::{STAGES, alias_of_stage, stage_named, stage_of_alias};
+
+/// A model to be made for one of MLflow's. People see the name that it has there.
+pub fn model<'a>(name: &str, description: &str, tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> pb::Model {
+    let mut model = pb::Model { description: description.to_owned(), ..Default::default() };
+    if id_of(name) != name {
+        name.clone_into(&mut model.display_name);
+    }
+    for (key, value) in tags {
+        tags::set_on_model(&mut model, key, value);
+    }
+    model
+}

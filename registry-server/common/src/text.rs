@@ -4,7 +4,7 @@
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
 /// The most characters that an id has.
-const MAX_ID_CHARS: usize = 128;
+pub const MAX_ID_CHARS: usize = 128;
 
 /// Checks an id, as the contract has them (*Ids* in `common.proto`).
 ///

@@ -242,7 +242,8 @@ impl Shared {
             let service = inner.map_response(|answer| answer.map(Body::new)).map_err(|_| not_taken());
             let service = BoxCloneService::new(service);
             let scheme = self.origins.scheme(&parts.headers);
-            return Ok(at.answer(&self.schema, &self.reader, service, parts, body, scheme).await);
+            let means = mlflow::Means { schema: &self.schema, reader: &self.reader, scheme };
+            return Ok(at.answer(means, service, parts, body).await);
         }
         if let Some(file) = File::at(parts.uri.path()) {
             return file?.answer(&self.schema, inner, parts, body).await;

@@ -41,6 +41,14 @@ pub(crate) struct At<'a> {
     path: &'a str,
 }
 
+/// What answers are made with.
+pub(crate) struct Means<'a> {
+    pub(crate) schema: &'a Schema,
+    pub(crate) reader: &'a Reader,
+    /// `http` or `https`: what the caller has before the server's name.
+    pub(crate) scheme: &'a str,
+}
+
 impl<'a> At<'a> {
     pub(crate) fn of(path: &'a str) -> Option<Self> {
         let (namespace, path) = match path.strip_prefix("/namespaces/").and_then(|rest| rest.split_once('/')) {
@@ -53,28 +61,23 @@ impl<'a> At<'a> {
         is_call.then_some(Self { namespace, path })
     }
 
-    /// Answers a request there. `scheme` is `http` or `https`.
+    /// Answers a request there.
     pub(crate) async fn answer(
         self,
-        schema: &Schema,
-        reader: &Reader,
+        gateway: Means<'_>,
         service: Inner,
         parts: &request::Parts,
         body: Body,
-        scheme: &str,
     ) -> Response<Body> {
-        let answered = self.respond(schema, reader, service, parts, body, scheme).await;
-        answered.unwrap_or_else(Error::into_response)
+        self.respond(gateway, service, parts, body).await.unwrap_or_else(Error::into_response)
     }
 
     async fn respond(
         self,
-        schema: &Schema,
-        reader: &Reader,
+        Means { schema, reader, scheme }: Means<'_>,
         service: Inner,
         parts: &request::Parts,
         body: Body,
-        scheme: &str,
     ) -> Result<Response<Body>, Error> {
         let is_read = [Method::GET, Method::HEAD].contains(&parts.method);
         match self.path {

@@ -112,7 +112,7 @@ pub(crate) struct Import {
     pub(crate) image: ImportOci,
 }
 
-/// What there is to import from beside folders.
+/// Sources of an import other than a folder.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportFrom {
     /// Take the model registry of an MLflow server over: models, versions under the same numbers, aliases, stages, tags and files, and the

@@ -14,7 +14,7 @@ use super::server::{Unread, Version};
 use crate::output::note;
 use crate::{Failure, objects};
 
-/// What the URLs of object stores begin with that can be read.
+/// URL schemes of the object stores that can be read.
 const BUCKETS: [&str; 7] = ["s3://", "s3a://", "gs://", "az://", "abfs://", "abfss://", "azure://"];
 
 impl Import<'_> {

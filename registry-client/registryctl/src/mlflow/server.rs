@@ -15,7 +15,7 @@ use crate::{Failure, Usage};
 
 /// How often a request is made, while it is answered with what may go away.
 const TRIES: u32 = 5;
-/// How long an answer may take, and the next bytes of a file.
+/// The time allowed for an answer, and between two reads of a file.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Where an MLflow server has artifacts that it stores for others.
 const ARTIFACTS: &str = "/api/2.0/mlflow-artifacts/artifacts";
@@ -77,7 +77,7 @@ pub(super) struct Version {
     pub(super) tags: Vec<Tag>,
 }
 
-/// What was measured and set in a run.
+/// The metrics and parameters of a run.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Run {
     #[serde(default)]
@@ -167,7 +167,7 @@ impl Server {
         self.all("model-versions/search", "model_versions", &query).await
     }
 
-    /// What a run says.
+    /// The metrics and parameters of a run, by its id.
     pub(super) async fn run(&self, id: &str) -> Result<Run, Unread> {
         let run = self.get("runs/get", &[("run_id", id)]).await?;
         decoded(run["run"]["data"].clone())
@@ -221,7 +221,7 @@ impl Server {
                 // Some versions say the path below what was asked for, and some that from the top.
                 let name = name.rsplit('/').next().unwrap_or_default();
                 let below = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
-                // What leads out of its folder is nobody's file.
+                // Refuse paths that lead out of the folder.
                 registry_common::paths::check(&below).map_err(|why| Unread::Failed(format!("{below:?} {why}")))?;
                 if is_dir { folders.push(below) } else { files.push(below) }
             }

@@ -9,7 +9,8 @@ use super::kept::{Kept, keep_tag};
 
 /// What the contract has for tags (*Tags* in `common.proto`).
 const MOST: usize = 64;
-const KEY_CHARACTERS: usize = 128;
+/// The most characters of a key.
+pub const KEY_CHARACTERS: usize = 128;
 const VALUE_CHARACTERS: usize = 256;
 
 /// Whether it can be a tag beside those that are there.

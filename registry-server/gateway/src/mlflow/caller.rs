@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{Request, Response, request};
 use registry_common::mlflow::id_of;
+use registry_common::text::MAX_ID_CHARS;
 use registry_proto::{rpc, v1 as pb};
 use tokio::time::sleep;
 use tonic::{Code, Status};
@@ -19,8 +20,6 @@ use crate::refusal::Refusal;
 /// How often a change is made again when another one came between, and how long is waited before, at most.
 pub(super) const TRIES: u64 = 100;
 const PAUSE: Duration = Duration::from_millis(20);
-/// The most characters of an id.
-const ID_CHARACTERS: usize = 128;
 
 /// The service, whatever it is made of.
 pub(crate) type Inner = BoxCloneService<Request<Body>, Response<Body>, Status>;
@@ -49,6 +48,19 @@ impl Caller {
         call::unary(self.service(), &self.parts, request).await
     }
 
+    /// All pages of a list.
+    pub(super) async fn all<L: rpc::Paged + rpc::Unary>(&self, mut list: L) -> Result<Vec<L::Item>, Refusal> {
+        let mut all = Vec::new();
+        loop {
+            let (items, token) = L::into_page(self.call(&list).await?);
+            all.extend(items);
+            if token.is_empty() {
+                return Ok(all);
+            }
+            *list.page_token_mut() = token;
+        }
+    }
+
     /// The name of the model that MLflow calls this.
     pub(super) fn model_name(&self, name: &str) -> Result<String, Error> {
         if name.trim().is_empty() {
@@ -66,9 +78,9 @@ impl Caller {
         }
         let id = id_of(name);
         let length = id.chars().count();
-        if length > ID_CHARACTERS {
+        if length > MAX_ID_CHARS {
             return Err(Error::invalid(format_args!(
-                "Invalid model name '{name}'. A name has at most {ID_CHARACTERS} characters, of which others than letters, digits, and any \
+                "Invalid model name '{name}'. A name has at most {MAX_ID_CHARS} characters, of which others than letters, digits, and any \
                  of '-_.' count as three for each of their bytes: this one has {length}."
             )));
         }

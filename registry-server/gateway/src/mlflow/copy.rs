@@ -27,23 +27,20 @@ pub(super) async fn copy_files(caller: &Caller, from: &pb::Version, to: pb::Vers
 }
 
 async fn fill(caller: &Caller, from: &str, to: &str) -> Result<(), Refusal> {
-    let mut list = pb::ListArtifactsRequest { parent: from.to_owned(), page_size: 1000, ..Default::default() };
-    loop {
-        let page = caller.call(&list).await?;
-        for artifact in page.artifacts {
-            let mut create = pb::CreateArtifactRequest { parent: to.to_owned(), ..Default::default() };
-            match usize::try_from(artifact.size_bytes) {
-                Ok(size) if size <= INLINE => create.data = small(caller, &artifact.name).await?,
-                _ => create.chunks = chunks(caller, &artifact.name).await?,
+    let list = pb::ListArtifactsRequest { parent: from.to_owned(), page_size: 1000, ..Default::default() };
+    for artifact in caller.all(list).await? {
+        let mut create = pb::CreateArtifactRequest { parent: to.to_owned(), ..Default::default() };
+        match usize::try_from(artifact.size_bytes) {
+            Ok(size) if size <= INLINE => create.data = small(caller, &artifact.name).await?,
+            _ => {
+                let list = pb::ListChunksRequest { parent: artifact.name.clone(), ..Default::default() };
+                create.chunks = caller.all(list).await?;
             }
-            create.artifact = Some(artifact);
-            caller.call(&create).await?;
         }
-        if page.next_page_token.is_empty() {
-            return Ok(());
-        }
-        list.page_token = page.next_page_token;
+        create.artifact = Some(artifact);
+        caller.call(&create).await?;
     }
+    Ok(())
 }
 
 /// The bytes of an artifact that are kept with its record.
@@ -58,17 +55,4 @@ async fn small(caller: &Caller, name: &str) -> Result<Bytes, Refusal> {
         bytes.extend_from_slice(&piece.data);
     }
     Ok(bytes.freeze())
-}
-
-async fn chunks(caller: &Caller, name: &str) -> Result<Vec<pb::Chunk>, Refusal> {
-    let mut list = pb::ListChunksRequest { parent: name.to_owned(), ..Default::default() };
-    let mut chunks = Vec::new();
-    loop {
-        let page = caller.call(&list).await?;
-        chunks.extend(page.chunks);
-        if page.next_page_token.is_empty() {
-            return Ok(chunks);
-        }
-        list.page_token = page.next_page_token;
-    }
 }

@@ -46,16 +46,8 @@ impl Place {
     }
 
     async fn artifacts(&self, caller: &Caller) -> Result<Vec<pb::Artifact>, Error> {
-        let mut list = pb::ListArtifactsRequest { parent: self.version.clone(), page_size: 1000, ..Default::default() };
-        let mut artifacts = Vec::new();
-        loop {
-            let page = caller.call(&list).await?;
-            artifacts.extend(page.artifacts);
-            if page.next_page_token.is_empty() {
-                return Ok(artifacts);
-            }
-            list.page_token = page.next_page_token;
-        }
+        let list = pb::ListArtifactsRequest { parent: self.version.clone(), page_size: 1000, ..Default::default() };
+        Ok(caller.all(list).await?)
     }
 
     /// What an artifact is below this folder.

@@ -56,6 +56,30 @@ enum Comparator {
     NotIn,
 }
 
+/// How comparators are written.
+const WORDS: [(&str, Comparator); 10] = [
+    ("=", Comparator::Equal),
+    ("!=", Comparator::NotEqual),
+    ("<", Comparator::Less),
+    ("<=", Comparator::LessOrEqual),
+    (">", Comparator::Greater),
+    (">=", Comparator::GreaterOrEqual),
+    ("LIKE", Comparator::Like),
+    ("ILIKE", Comparator::ILike),
+    ("IN", Comparator::In),
+    ("NOT IN", Comparator::NotIn),
+];
+
+impl Comparator {
+    fn of(word: &str) -> Option<Self> {
+        WORDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|(_, comparator)| *comparator)
+    }
+
+    fn word(self) -> &'static str {
+        WORDS.iter().find(|(_, comparator)| *comparator == self).map_or("", |(word, _)| word)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 enum Value {
     Text(String),
@@ -198,15 +222,7 @@ impl Clause {
                 format!("version.additional_metadata.mlflow.run_id in [{}]", runs.collect::<Vec<_>>().join(", "))
             }
             (Field::VersionNumber, comparator, Value::Number(number)) => {
-                let sign = match comparator {
-                    Comparator::Equal => "==",
-                    Comparator::NotEqual => "!=",
-                    Comparator::Less => "<",
-                    Comparator::LessOrEqual => "<=",
-                    Comparator::Greater => ">",
-                    Comparator::GreaterOrEqual => ">=",
-                    _ => return None,
-                };
+                let sign = if comparator == Comparator::Equal { "==" } else { comparator.word() };
                 format!("version.number {sign} {number}")
             }
             _ => return None,

@@ -1,8 +1,7 @@
 //! MLflow's calls about registered models.
 
-use registry_common::mlflow::tags;
+use registry_common::mlflow::{self, stage_of_alias, tags};
 use registry_proto::v1 as pb;
-use registry_proto::v1::Stage;
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -21,14 +20,12 @@ pub(super) async fn create(caller: &Caller, args: &Args) -> Result<Value, Error>
     let name = args.required("name")?;
     let full = caller.model_name(&name)?;
     let id = last(&full).to_owned();
-    let mut model = pb::Model { description: args.text("description")?, ..Default::default() };
-    if id != name {
-        model.display_name.clone_from(&name);
+    let given = args.tags()?;
+    for (key, value) in &given {
+        rules::check_tag(key, value)?;
     }
-    for (key, value) in args.tags()? {
-        rules::check_tag(&key, &value)?;
-        tags::set_on_model(&mut model, &key, &value);
-    }
+    let given = given.iter().map(|(key, value)| (&**key, &**value));
+    let model = mlflow::model(&name, &args.text("description")?, given);
     let create = pb::CreateModelRequest {
         parent: caller.namespace.clone(),
         model_id: id,
@@ -114,21 +111,12 @@ pub(super) async fn delete_tag(caller: &Caller, args: &Args) -> Result<Value, Er
     Ok(json!({}))
 }
 
-/// The stage that an alias stands for.
-fn stage_of(alias: &str) -> Option<Stage> {
-    match alias {
-        "production" => Some(Stage::Production),
-        "staging" => Some(Stage::Staging),
-        _ => None,
-    }
-}
-
 /// `registered-models/alias`, with POST. The alias of a stage is set by a transition, under the model's policy.
 pub(super) async fn set_alias(caller: &Caller, args: &Args) -> Result<Value, Error> {
     let (name, alias, version) = (args.required("name")?, args.text("alias")?, args.required("version")?);
     rules::check_new_alias(&alias)?;
     let full = caller.version_name(&name, &version)?;
-    if let Some(stage) = stage_of(&alias) {
+    if let Some(stage) = stage_of_alias(&alias) {
         stages::transition(caller, &name, &version, stage, false).await?;
         return Ok(json!({}));
     }
@@ -145,7 +133,7 @@ pub(super) async fn delete_alias(caller: &Caller, args: &Args) -> Result<Value, 
     rules::check_alias(&alias)?;
     let model = caller.model(&name).await?;
     let Some(version) = aliases(&model).remove(&alias) else { return Ok(json!({})) };
-    if let Some(stage) = stage_of(&alias) {
+    if let Some(stage) = stage_of_alias(&alias) {
         return stages::leave(caller, &name, &version, stage).await;
     }
     let delete = pb::DeleteAliasRequest { name: model.name, alias, ..Default::default() };

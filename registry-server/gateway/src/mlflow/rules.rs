@@ -1,12 +1,10 @@
 //! What MLflow's tags, aliases and sources may be.
 
 use percent_encoding::percent_decode_str;
+use registry_common::mlflow::tags::KEY_CHARACTERS;
 
 use super::args::missing;
 use super::error::Error;
-
-/// What the contract has for the keys of tags and annotations.
-const KEY_CHARACTERS: usize = 128;
 
 /// Whether all of MLflow's rules are met.
 pub(super) fn check_tag(key: &str, value: &str) -> Result<(), Error> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prost::Message as _;
+use registry_common::mlflow::{STAGES, stage_named};
 use registry_proto::rpc;
 use registry_proto::v1 as pb;
 use registry_proto::v1::{ErrorReason, Stage};
@@ -15,7 +16,7 @@ use super::args::Args;
 use super::caller::Caller;
 use super::error::{Error, INVALID, MISSING};
 use super::filter::{Facts, Filter, Of};
-use super::shapes::{Aliases, ModelVersion, Registered, STAGES, aliases};
+use super::shapes::{Aliases, ModelVersion, Registered, aliases};
 use crate::refusal::Refusal;
 
 /// How many models or versions are read at once.
@@ -29,14 +30,15 @@ pub(super) async fn models(caller: &Caller, args: &Args) -> Result<Value, Error>
     let most = args.max_results(100, 1000)?;
     let filter = Filter::parse(Of::Models, &args.text("filter")?)?;
     let order_by = order_of_models(order(&args.texts("order_by")?, &MODEL_KEYS)?);
-    let matches = |model: &pb::Model| {
-        let shown = Registered::of(model, Vec::new());
-        filter.matches(Facts { name: &shown.name, tags: &shown.tags, run_id: "", source: "", number: 0 })
+    let matching = |model: pb::Model| {
+        let shown = Registered::of(&model, Vec::new());
+        let facts = Facts { name: &shown.name, tags: &shown.tags, run_id: "", source: "", number: 0 };
+        filter.matches(facts).then_some(model)
     };
     let (models, token) = match filter.name() {
         // There is one at most.
         Some(name) => match caller.model(name).await {
-            Ok(model) => (Some(model).into_iter().filter(|model| matches(model)).collect(), String::new()),
+            Ok(model) => (matching(model).into_iter().collect(), String::new()),
             Err(error) if is_nothing(&error) => (Vec::new(), String::new()),
             Err(error) => return Err(error),
         },
@@ -48,7 +50,7 @@ pub(super) async fn models(caller: &Caller, args: &Args) -> Result<Value, Error>
                 order_by,
                 ..Default::default()
             };
-            found(caller, list, most, matches).await?
+            found(caller, list, most, matching).await?
         }
     };
     let mut shown = Vec::with_capacity(models.len());
@@ -90,32 +92,28 @@ pub(super) async fn versions(caller: &Caller, args: &Args) -> Result<Value, Erro
         filter: filter.passed_on(&caller.namespace),
         ..Default::default()
     };
-    let none = Aliases::new();
-    let matches = |version: &pb::Version| {
-        let shown = ModelVersion::of(version, &none, &caller.base);
-        filter.matches(Facts {
+    let matching = |version: pb::Version| {
+        let shown = ModelVersion::without_aliases(&version, &caller.base);
+        let facts = Facts {
             name: &shown.name,
             tags: &shown.tags,
             run_id: &shown.run_id,
             source: &shown.source,
             number: shown.number,
-        })
+        };
+        filter.matches(facts).then_some(shown)
     };
-    let (versions, token) = found(caller, list, most, matches).await?;
-    let mut models: BTreeMap<&str, Aliases> = BTreeMap::new();
-    for version in &versions {
-        let model = version.name.split("/versions/").next().unwrap_or_default();
-        if !models.contains_key(model) {
-            let get = pb::GetModelRequest { name: model.to_owned(), ..Default::default() };
+    let (mut versions, token) = found(caller, list, most, matching).await?;
+    let mut models: BTreeMap<String, Aliases> = BTreeMap::new();
+    for version in &mut versions {
+        if !models.contains_key(&version.name) {
             // It may be gone by now.
-            models.insert(model, caller.call(&get).await.map(|model| aliases(&model)).unwrap_or_default());
+            let of_model = caller.model(&version.name).await.map(|model| aliases(&model)).unwrap_or_default();
+            models.insert(version.name.clone(), of_model);
         }
+        version.take_aliases(&models[&version.name]);
     }
-    let shown = versions.iter().map(|version| {
-        let model = version.name.split("/versions/").next().unwrap_or_default();
-        ModelVersion::of(version, models.get(model).unwrap_or(&none), &caller.base)
-    });
-    let mut answer = json!({ "model_versions": shown.collect::<Vec<_>>() });
+    let mut answer = json!({ "model_versions": versions });
     if !token.is_empty() {
         answer["next_page_token"] = token.into();
     }
@@ -152,7 +150,7 @@ async fn latest_versions(caller: &Caller, model: &pb::Model, stages: &[Stage]) -
             order_by: "number desc".to_owned(),
             ..Default::default()
         };
-        let (found, _) = found(caller, list, 1, |_| true).await?;
+        let (found, _) = found(caller, list, 1, Some).await?;
         latest.extend(found.iter().map(|version| ModelVersion::of(version, &aliases, &caller.base)));
     }
     Ok(latest)
@@ -166,19 +164,18 @@ pub(super) fn in_stage(stage: Stage) -> String {
 
 /// A stage, however it is written.
 pub(super) fn parse_stage(text: &str) -> Result<Stage, Error> {
-    let stage = STAGES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
     let unknown =
         || format!("Invalid Model Version stage: {text}. Value must be one of None, Staging, Production, Archived.");
-    stage.map(|(_, stage)| *stage).ok_or_else(|| Error::invalid(unknown()))
+    stage_named(text).ok_or_else(|| Error::invalid(unknown()))
 }
 
-/// The next so many items of a list that are wanted, and the token to go on with.
-pub(super) async fn found<L: rpc::Paged + rpc::Unary>(
+/// What becomes of the next so many items of a list that are wanted, and the token to go on with.
+pub(super) async fn found<L: rpc::Paged + rpc::Unary, T>(
     caller: &Caller,
     mut list: L,
     most: usize,
-    wanted: impl Fn(&L::Item) -> bool,
-) -> Result<(Vec<L::Item>, String), Error> {
+    wanted: impl Fn(L::Item) -> Option<T>,
+) -> Result<(Vec<T>, String), Error> {
     let until = Instant::now() + PATIENCE;
     let (mut found, mut bytes) = (Vec::new(), 0);
     loop {
@@ -186,9 +183,12 @@ pub(super) async fn found<L: rpc::Paged + rpc::Unary>(
         *list.page_size_mut() = i32::try_from(PAGE.min(most - found.len())).unwrap_or(i32::MAX);
         let page = caller.call(&list).await.map_err(of_page)?;
         let (items, token) = L::into_page(page);
-        for item in items.into_iter().filter(|item| wanted(item)) {
-            bytes += item.encoded_len();
-            found.push(item);
+        for item in items {
+            let size = item.encoded_len();
+            if let Some(item) = wanted(item) {
+                bytes += size;
+                found.push(item);
+            }
         }
         if token.is_empty() || found.len() >= most || bytes > HELD_BYTES || Instant::now() > until {
             return Ok((found, token));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use prost_types::Timestamp;
-use registry_common::mlflow::{Kept, name_of, tags};
+use registry_common::mlflow::{Kept, STAGES, alias_of_stage, name_of, tags};
 use registry_proto::v1 as pb;
 use registry_proto::v1::{Stage, VersionState};
 use serde::Serialize;
@@ -87,21 +87,28 @@ impl Registered {
 /// Those that were set, and those that say what is in a stage.
 pub(super) fn aliases(model: &pb::Model) -> Aliases {
     let set = model.aliases.iter().map(|(alias, version)| (alias.clone(), last(version).to_owned()));
-    let in_stages = model.stages.iter().filter_map(|held| {
-        let alias = match held.stage() {
-            Stage::Production => "production",
-            Stage::Staging => "staging",
-            _ => return None,
-        };
-        Some((alias.to_owned(), last(&held.version).to_owned()))
-    });
+    let in_stages = model
+        .stages
+        .iter()
+        .filter_map(|held| Some((alias_of_stage(held.stage())?.to_owned(), last(&held.version).to_owned())));
     set.chain(in_stages).collect()
 }
 
 impl ModelVersion {
+    /// A version, with those of its model's aliases that are on it.
     pub(super) fn of(version: &pb::Version, aliases: &Aliases, base: &str) -> Self {
+        let mut shown = Self::without_aliases(version, base);
+        shown.take_aliases(aliases);
+        shown
+    }
+
+    pub(super) fn take_aliases(&mut self, of_model: &Aliases) {
+        let on_this = of_model.iter().filter(|(_, held)| **held == self.version);
+        self.aliases = on_this.map(|(alias, _)| alias.clone()).collect();
+    }
+
+    pub(super) fn without_aliases(version: &pb::Version, base: &str) -> Self {
         let kept = Kept::of(version);
-        let number = version.number.to_string();
         Self {
             name: name_of(model_id(version)).into_owned(),
             creation_timestamp: millis(&version.create_time),
@@ -123,15 +130,15 @@ impl ModelVersion {
             },
             status_message: version.failure_reason.clone(),
             tags: tags::of_version(version),
-            aliases: aliases.iter().filter(|(_, held)| **held == number).map(|(alias, _)| alias.clone()).collect(),
-            version: number,
+            aliases: Vec::new(),
+            version: version.number.to_string(),
             number: version.number,
         }
     }
 }
 
 /// The id of the model of a version.
-fn model_id(version: &pb::Version) -> &str {
+pub(super) fn model_id(version: &pb::Version) -> &str {
     version.name.split('/').nth(3).unwrap_or_default()
 }
 
@@ -144,14 +151,6 @@ pub(super) fn download_uri(version: &pb::Version, base: &str) -> String {
         None => format!("{base}{ARTIFACTS}/{}/{}", model_id(version), version.number),
     }
 }
-
-/// The stages of MLflow.
-pub(super) const STAGES: [(&str, Stage); 4] = [
-    ("None", Stage::Development),
-    ("Staging", Stage::Staging),
-    ("Production", Stage::Production),
-    ("Archived", Stage::Archived),
-];
 
 fn stage_name(stage: Stage) -> &'static str {
     STAGES.iter().find(|(_, known)| *known == stage).map_or("None", |(name, _)| name)

@@ -1,15 +1,15 @@
 //! Where the versions are from that MLflow registers.
 
-use registry_common::mlflow::name_of;
+use registry_common::mlflow::{alias_of_stage, name_of};
 use registry_proto::v1 as pb;
-use registry_proto::v1::{Stage, VersionState};
+use registry_proto::v1::VersionState;
 use tonic::Code;
 
 use super::caller::Caller;
 use super::error::Error;
 use super::rules;
 use super::search::parse_stage;
-use super::shapes::last;
+use super::shapes::model_id;
 
 /// Where a version comes from, as its caller says it.
 pub(super) enum Source {
@@ -43,8 +43,7 @@ pub(super) async fn of_source(caller: &Caller, source: &str) -> Result<Source, E
         let why = if version.withdraw_time.is_some() { "withdrawn" } else { "not ready" };
         return Err(Error::invalid(format_args!("Invalid model version source: '{source}'. That version is {why}.")));
     }
-    let model = version.name.split('/').nth(3).unwrap_or_default();
-    let uri = format!("models:/{}/{}", name_of(model), last(&version.name));
+    let uri = format!("models:/{}/{}", name_of(model_id(&version)), version.number);
     Ok(Source::Version(Box::new(version), uri))
 }
 
@@ -60,11 +59,7 @@ async fn registered(caller: &Caller, uri: &str) -> Result<pb::Version, Error> {
             return Ok(caller.version(name, number).await?.1);
         }
         Some((name, stage)) if stage.eq_ignore_ascii_case("latest") => (name, "latest"),
-        Some((name, stage)) => match parse_stage(stage)? {
-            Stage::Production => (name, "production"),
-            Stage::Staging => (name, "staging"),
-            _ => return Err(unknown()),
-        },
+        Some((name, stage)) => (name, alias_of_stage(parse_stage(stage)?).ok_or_else(unknown)?),
         None => uri.split_once('@').ok_or_else(unknown)?,
     };
     by_alias(caller, &caller.model(name).await?, alias).await

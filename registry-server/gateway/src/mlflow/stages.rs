@@ -27,7 +27,8 @@ pub(super) async fn transition(
     }
     enter.incumbent = IncumbentAction::Archive.into();
     let list = pb::ListVersionsRequest { parent: model.name, filter: in_stage(stage), ..Default::default() };
-    let (mut others, _) = found(caller, list.clone(), INCUMBENTS + 1, |other| other.name != version.name).await?;
+    let (mut others, _) =
+        found(caller, list.clone(), INCUMBENTS + 1, |other| (other.name != version.name).then_some(other)).await?;
     if others.len() > INCUMBENTS {
         let message = format!("More than {INCUMBENTS} versions are in that stage: archive some of them before");
         return Err(Error::new(BAD_REQUEST, message));
@@ -45,7 +46,9 @@ pub(super) async fn transition(
         moved(answer.responses.pop().and_then(|last| last.version))?
     };
     // What came into the stage after it was listed, and before this version, leaves as well. What came later may stay.
-    let earlier = |other: &pb::Version| other.name != entered.name && other.stage_revision < entered.stage_revision;
+    let earlier = |other: pb::Version| {
+        (other.name != entered.name && other.stage_revision < entered.stage_revision).then_some(other)
+    };
     let (late, _) = found(caller, list, INCUMBENTS, earlier).await?;
     for other in late {
         match caller.call(&pb::TransitionStageRequest { etag: other.etag.clone(), ..to(&other, Stage::Archived) }).await

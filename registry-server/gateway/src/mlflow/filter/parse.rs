@@ -121,25 +121,13 @@ fn clause<'t, 'a>(of: Of, tokens: &'t [Token<'a>]) -> Result<(Clause, &'t [Token
         _ => return Err(invalid_clause(&said(tokens))),
     };
     let (comparator, rest) = match rest {
-        [Token::Sign(sign), rest @ ..] => {
-            let comparator = match *sign {
-                "=" => Comparator::Equal,
-                "!=" => Comparator::NotEqual,
-                "<" => Comparator::Less,
-                "<=" => Comparator::LessOrEqual,
-                ">" => Comparator::Greater,
-                ">=" => Comparator::GreaterOrEqual,
-                _ => return Err(invalid_clause(&said(tokens))),
-            };
-            (comparator, rest)
-        }
         [not, word, rest @ ..] if not.is("not") && word.is("in") => (Comparator::NotIn, rest),
-        [word, rest @ ..] if word.is("in") => (Comparator::In, rest),
-        [word, rest @ ..] if word.is("like") => (Comparator::Like, rest),
-        [word, rest @ ..] if word.is("ilike") => (Comparator::ILike, rest),
         [word, ..] if word.is("is") => {
             let what = if of == Of::Models { "registered model" } else { "model version" };
             return Err(Error::invalid(format_args!("IS NULL / IS NOT NULL is not supported for {what} search.")));
+        }
+        [Token::Word(word) | Token::Sign(word), rest @ ..] => {
+            (Comparator::of(word).ok_or_else(|| invalid_clause(&said(tokens)))?, rest)
         }
         _ => return Err(invalid_clause(&said(tokens))),
     };
@@ -200,18 +188,7 @@ fn check(field: &Field, comparator: Comparator) -> Result<(), Error> {
     if can {
         return Ok(());
     }
-    let word = match comparator {
-        Comparator::Equal => "=",
-        Comparator::NotEqual => "!=",
-        Comparator::Less => "<",
-        Comparator::LessOrEqual => "<=",
-        Comparator::Greater => ">",
-        Comparator::GreaterOrEqual => ">=",
-        Comparator::Like => "LIKE",
-        Comparator::ILike => "ILIKE",
-        Comparator::In => "IN",
-        Comparator::NotIn => "NOT IN",
-    };
+    let word = comparator.word();
     Err(Error::invalid(match field {
         Field::Tag(_) => format!("Invalid comparator for tag: {word}"),
         Field::VersionNumber => format!("Invalid comparator for attribute version_number: {word}"),
