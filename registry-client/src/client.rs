@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use registry_common::trace_context::TraceContext;
 use registry_proto::rpc::{Request, Unary};
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
@@ -10,7 +11,7 @@ use tracing::{Instrument, debug_span};
 
 use crate::call::{Call, identify};
 use crate::pool::{Pool, Route};
-use crate::resilience::{State, TRACEPARENT, TraceContext};
+use crate::resilience::{State, TRACEPARENT};
 use crate::transport::{self, Transport};
 use crate::{Error, RetryPolicy};
 

@@ -14,7 +14,6 @@ mod outcome;
 mod retry;
 mod token;
 mod trace;
-mod trace_context;
 
 pub use self::breaker::{Breaker, BreakerLayer};
 pub use self::budget::Budget;
@@ -30,4 +29,3 @@ pub use self::retry::RetryLayer;
 pub use self::token::TokenLayer;
 pub(crate) use self::trace::TRACEPARENT;
 pub use self::trace::TraceLayer;
-pub(crate) use self::trace_context::TraceContext;

@@ -6,8 +6,8 @@ use tracing::{Instrument, field, info_span};
 
 use super::carry::{Answer, Carry, Request, layer, send};
 use super::outcome::{Ear, observed};
-use super::trace_context::TraceContext;
 use crate::Transport;
+use registry_common::trace_context::TraceContext;
 use registry_proto::errors::code_name as name;
 
 pub(crate) const TRACEPARENT: &str = "traceparent";

@@ -11,6 +11,8 @@ pub mod shown;
 pub mod text;
 #[cfg(feature = "tlog")]
 pub mod tlog;
+#[cfg(feature = "trace")]
+pub mod trace_context;
 
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Which trace a call belongs to, and which of its spans is the parent of what the server does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TraceContext {
+pub struct TraceContext {
     trace: u128,
     span: u64,
     flags: u8,
@@ -14,28 +14,34 @@ pub(crate) struct TraceContext {
 const SAMPLED: u8 = 1;
 
 impl TraceContext {
-    /// A new trace.
-    pub(crate) fn new() -> Self {
+    /// A new trace, which is recorded.
+    #[allow(clippy::new_without_default, reason = "each is another one")]
+    pub fn new() -> Self {
         Self { trace: random(rand::random), span: random(rand::random), flags: SAMPLED }
     }
 
     /// With what another library knows. Nothing if these are not valid.
-    #[cfg(feature = "opentelemetry")]
-    pub(super) fn of(trace: [u8; 16], span: [u8; 8], flags: u8) -> Option<Self> {
+    pub fn of(trace: [u8; 16], span: [u8; 8], flags: u8) -> Option<Self> {
         Self { trace: u128::from_be_bytes(trace), span: u64::from_be_bytes(span), flags }.valid()
     }
 
     /// A further span of the same trace.
-    pub(super) fn child(self) -> Self {
+    pub fn child(self) -> Self {
         Self { span: random(rand::random), ..self }
     }
 
-    pub(super) fn trace_id(self) -> String {
+    /// The id of the trace, as people and tools write it.
+    pub fn trace_id(self) -> String {
         format!("{:032x}", self.trace)
     }
 
+    /// Whether the parent records.
+    pub fn is_sampled(self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
     /// Reads the header. What is not valid is no context: a new trace begins. Of a later version, what this one knows is taken.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let mut fields = text.split('-');
         let mut field = |length: usize| {
             let is_hex = |field: &&str| field.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
