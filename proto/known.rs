@@ -96,8 +96,6 @@ mod own {
             APPROVAL_REJECTED = "approval.rejected": "somebody rejected, for good.",
             APPROVAL_WITHDRAWN = "approval.withdrawn": "whoever asked took it back.",
             APPROVAL_COMMITTED = "approval.committed": "what was approved is done.",
-            LOCK_CREATED = "lock.created": "a model or a version is locked.",
-            LOCK_DELETED = "lock.deleted": "a lock was released.",
             INSTANCE_CREATED = "instance.created": "a process reports that it runs a model.",
             INSTANCE_UPDATED = "instance.updated": "an instance reports that what it runs, or is to run, has changed.",
             INSTANCE_EXPIRED = "instance.expired": "an instance was not heard of for too long, and is removed.",
