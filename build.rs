@@ -35,6 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let methods: Vec<_> = services.iter().flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
     std::fs::write(out.join("rpc.rs"), methods.iter().map(|method| of_method(&pool, method)).collect::<String>())?;
     std::fs::write(out.join("reads.rs"), reads(&methods))?;
+    std::fs::write(out.join("paths.rs"), format!("&{:?}", methods.iter().map(path).collect::<Vec<_>>()))?;
     std::fs::write(out.join("permissions.rs"), permissions(&pool, &methods))?;
     let resources = resources(&pool).ok_or("events have no resources")?;
     std::fs::write(out.join("resource.rs"), of_resources(&pool, &resources))?;
@@ -212,9 +213,12 @@ fn reads(methods: &[MethodDescriptor]) -> String {
     };
     let is_unary = |method: &MethodDescriptor| !method.is_client_streaming() && !method.is_server_streaming();
     let reads = methods.iter().filter(|&method| is_unary(method) && !changes(method));
-    let paths: Vec<_> =
-        reads.map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name())).collect();
-    format!("&{paths:?}")
+    format!("&{:?}", reads.map(path).collect::<Vec<_>>())
+}
+
+/// Where a method is called.
+fn path(method: &MethodDescriptor) -> String {
+    format!("/{}/{}", method.parent_service().full_name(), method.name())
 }
 
 /// The list in a response, and what it is of.

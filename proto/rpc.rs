@@ -103,6 +103,9 @@ fn names_field(mask: &Option<FieldMask>, field: &str) -> bool {
 /// What callers of methods may have to be allowed, in order.
 pub const PERMISSIONS: &[&str] = include!(concat!(env!("OUT_DIR"), "/permissions.rs"));
 
+/// Where all methods are called: `/modelregistry.v1.ModelService/GetModel`.
+pub const PATHS: &[&str] = include!(concat!(env!("OUT_DIR"), "/paths.rs"));
+
 /// Where the methods are called that are asked and answered with one message, and change nothing.
 const READS: &[&str] = include!(concat!(env!("OUT_DIR"), "/reads.rs"));
 

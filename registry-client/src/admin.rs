@@ -70,6 +70,11 @@ impl RegistryClient {
         self.call(pb::GetStatusRequest::default())
     }
 
+    /// What the server that answers measures, as Prometheus reads it.
+    pub fn metrics(&self) -> Call<pb::GetMetricsRequest> {
+        self.call(pb::GetMetricsRequest::default())
+    }
+
     /// Lays a tombstone on a revision whose events can't be read, so that verifications count it as known.
     pub fn tombstone_revision(&self, revision: i64) -> Call<pb::TombstoneRevisionRequest> {
         self.call(pb::TombstoneRevisionRequest { revision, ..Default::default() })
@@ -80,6 +85,11 @@ impl RegistryClient {
         self.call(pb::ListUsageRequest::default())
     }
 }
+
+setters!(GetMetricsRequest {
+    /// The format of the text.
+    format(format: pb::MetricsFormat) |r| r.format = format.into();
+});
 
 setters!(TombstoneRevisionRequest {
     /// Why, for the audit trail.

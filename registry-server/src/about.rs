@@ -67,6 +67,15 @@ impl About {
         );
     }
 
+    /// What tells it from others, as labels of a metric.
+    pub(crate) fn labels(&self) -> [(&'static str, &'static str); 2] {
+        let store = match &self.store {
+            StoreChoice::Sled => "sled",
+            StoreChoice::Postgres(_) => "postgresql",
+        };
+        [("version", VERSION), ("store", store)]
+    }
+
     /// How the server is now; it stops if it is draining.
     pub(crate) async fn status(
         &self,

@@ -34,6 +34,8 @@ const HOUR: u64 = 60 * 60;
 pub struct Config {
     /// Where to listen.
     pub listen: Listen,
+    /// Where to answer `/metrics`, `/healthz` and `/readyz` to whoever asks, besides.
+    pub metrics_listen: Option<Listen>,
     /// The server's certificate, in PEM: with it, connections are TLS.
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key.
@@ -131,6 +133,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 50051)).into(),
+            metrics_listen: None,
             tls_cert: None,
             tls_key: None,
             tls_client_ca: None,

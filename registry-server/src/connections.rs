@@ -1,5 +1,6 @@
 //! Connections: how many there may be, how long one may take to say what it wants, and to want nothing.
 
+mod measured;
 mod presented;
 
 use std::io;
@@ -13,7 +14,7 @@ use futures::{Stream, StreamExt as _};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -21,6 +22,8 @@ use tokio_util::either::Either;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::Connected;
 
+pub(crate) use self::measured::Measures;
+use self::measured::Place;
 pub(crate) use self::presented::Presented;
 use crate::tls::Current;
 
@@ -61,8 +64,9 @@ pub(crate) fn accept(
     listener: TcpListener,
     limits: Limits,
     tls: Option<Current>,
+    measures: Measures,
 ) -> BoxStream<'static, io::Result<Connection<Socket>>> {
-    let arrivals = arrivals(listener, limits.most);
+    let arrivals = arrivals(listener, limits.most, measures.clone());
     match tls {
         None => {
             let plain =
@@ -72,8 +76,15 @@ pub(crate) fn accept(
         Some(tls) => {
             // In tasks, because they compute. Each has a place, so that there are no more of them than connections.
             let begin = move |(stream, place)| {
-                let config = Arc::clone(&tls.borrow());
-                AbortOnDropHandle::new(tokio::spawn(secure(stream, place, config, limits)))
+                let (config, measures) = (Arc::clone(&tls.borrow()), measures.clone());
+                let securing = async move {
+                    let secured = secure(stream, place, config, limits).await;
+                    if secured.is_none() {
+                        measures.without_tls.inc();
+                    }
+                    secured
+                };
+                AbortOnDropHandle::new(tokio::spawn(securing))
             };
             let secured = arrivals.map(begin).buffer_unordered(limits.most.max(1));
             secured.filter_map(|secured| std::future::ready(secured.ok().flatten().map(Ok))).boxed()
@@ -84,7 +95,7 @@ pub(crate) fn accept(
 /// The handshake of TLS. `None` if the client does not do its part, or not in time. One that is refused is told why.
 async fn secure(
     stream: TcpStream,
-    place: OwnedSemaphorePermit,
+    place: Place,
     config: Arc<ServerConfig>,
     limits: Limits,
 ) -> Option<Connection<Socket>> {
@@ -112,10 +123,11 @@ async fn secure(
 }
 
 /// What comes to a listener, each with its place.
-fn arrivals(listener: TcpListener, most: usize) -> impl Stream<Item = (TcpStream, OwnedSemaphorePermit)> + Send {
+fn arrivals(listener: TcpListener, most: usize, measures: Measures) -> impl Stream<Item = (TcpStream, Place)> + Send {
+    measures.most.set(most as i64);
     let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
     stream::unfold((listener, false), move |(listener, mut was_full)| {
-        let places = Arc::clone(&places);
+        let (places, measures) = (Arc::clone(&places), measures.clone());
         async move {
             loop {
                 let stream = match listener.accept().await {
@@ -131,7 +143,10 @@ fn arrivals(listener: TcpListener, most: usize) -> impl Stream<Item = (TcpStream
                     tracing::warn!(most, "there are as many connections as there may be; others are closed");
                 }
                 was_full = place.is_none();
-                if let Some(place) = place {
+                if was_full {
+                    measures.refused.inc();
+                }
+                if let Some(place) = place.map(|place| measures.place(place)) {
                     // Without it small answers wait for the caller's next packet. It only fails on one that is gone already.
                     let _ = stream.set_nodelay(true);
                     return Some(((stream, place), (listener, was_full)));
@@ -151,11 +166,11 @@ pub(crate) struct Connection<IO> {
     alarm: Pin<Box<Sleep>>,
     /// When the end was sent.
     ended: Option<Instant>,
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<Place>,
 }
 
 impl<IO> Connection<IO> {
-    fn new(io: IO, peer: Peer, limits: Limits, place: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(io: IO, peer: Peer, limits: Limits, place: Option<Place>) -> Self {
         let alarm = Box::pin(sleep(limits.handshake));
         Self { io, idle: limits.idle, peer, greeting: 0, alarm, ended: None, _place: place }
     }
@@ -371,7 +386,7 @@ mod tests {
     async fn a_connection_too_many_is_closed_and_makes_way_for_another_one() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut accepted = accept(listener, LIMITS, None);
+        let mut accepted = accept(listener, LIMITS, None, Measures::default());
         let _first = TcpStream::connect(address).await.unwrap();
         let served = accepted.next().await.unwrap().unwrap();
         let mut second = TcpStream::connect(address).await.unwrap();

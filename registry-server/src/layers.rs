@@ -1,11 +1,12 @@
-//! What happens around every call: a place among the others, a deadline, a line in the log, and typed errors for what fails before a
-//! handler has the message.
+//! What happens around every call: a place among the others, a deadline, a line in the log, a count and a time for `/metrics`, and typed
+//! errors for what fails before a handler has the message.
 
 mod answering;
 mod arriving;
 mod authenticating;
 mod kinds;
 mod logged;
+mod measured;
 mod places;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
+use prometheus_client::registry::Registry as Exposition;
 use registry_proto::v1::ErrorReason;
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
@@ -26,6 +28,7 @@ use self::arriving::Arriving;
 use self::authenticating::{authenticated, is_open};
 use self::kinds::Kind;
 use self::logged::Logged;
+use self::measured::{Call, Measures};
 pub(crate) use self::places::Capacity;
 use self::places::{Places, Shared, lock};
 use crate::connections::Peer;
@@ -40,18 +43,25 @@ pub(crate) struct CallLayer {
     deadline: Duration,
     /// Absent where callers need not prove who they are.
     guard: Option<Guard>,
+    measures: Measures,
 }
 
 impl CallLayer {
     /// At most so many calls at once, each answered or ended within `deadline`, or the time that its caller gives it if that is less.
     /// What ends is dropped with all that it waits for: a statement that runs in a database, or a commit whose turn has not come.
     pub(crate) fn new(capacity: Capacity, deadline: Duration) -> Self {
-        Self { places: Arc::new(Places::new(capacity)), deadline, guard: None }
+        Self { places: Arc::new(Places::new(capacity)), deadline, guard: None, measures: Measures::default() }
     }
 
     /// The same, of calls by those alone who prove who they are, if there is something that knows them.
     pub(crate) fn with_guard(self, guard: Option<Guard>) -> Self {
         Self { guard, ..self }
+    }
+
+    /// Has what is known of all calls told of, and how many places there are for them.
+    pub(crate) fn expose(&self, to: &mut Exposition) {
+        self.measures.expose(to);
+        to.register_collector(Box::new(Arc::clone(&self.places)));
     }
 
     /// How long a call may take.
@@ -101,7 +111,8 @@ where
         let path = request.uri().path();
         let span = tracing::debug_span!("call", method = path.trim_start_matches('/'));
         let (kind, held) = (Kind::of(path), Shared::default());
-        let mut logged = Logged::new(path, kind, request.headers(), began);
+        let measured = Call::of(&request, self.layer.measures.clone());
+        let mut logged = Logged::new(path, kind, request.headers(), began, measured);
         let open = request.extensions().get::<Peer>().map(|peer| peer.activity.begin());
         let places = Arc::clone(&self.layer.places);
         let guard = self.layer.guard.clone().filter(|_| !is_open(path));

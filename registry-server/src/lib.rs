@@ -17,6 +17,7 @@ mod gc;
 mod grpc;
 pub mod init;
 mod layers;
+mod metrics;
 pub mod owners;
 pub mod places;
 pub mod registry;

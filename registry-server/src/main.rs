@@ -99,10 +99,21 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     // Before a store is made, which would be left behind; but nobody connects before it is open.
     let socket = config.listen.bind().await.map_err(refused)?;
     check_exposure(config, socket.local_addr()?)?;
-    let server = Server::open(config.clone()).await?;
+    let watched = match &config.metrics_listen {
+        Some(listen) => {
+            let refused = |error| format!("can't listen on {listen}, which --metrics-listen says: {error}");
+            Some(listen.bind().await.and_then(|socket| socket.listen(BACKLOG)).map_err(refused)?)
+        }
+        None => None,
+    };
+    let mut server = Server::open(config.clone()).await?;
     let listener = socket.listen(BACKLOG).map_err(refused)?;
     let address = listener.local_addr()?;
     server.describe(address).await?;
+    if let Some(listener) = watched {
+        tracing::info!(address = %listener.local_addr()?, "metrics are served to whoever asks");
+        server = server.with_metrics_on(listener);
+    }
     settings.describe();
     println!("listening on {address}");
     server

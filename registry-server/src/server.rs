@@ -26,6 +26,7 @@ use crate::connections::{self, Limits};
 use crate::gc::{self, Plan, Schedule};
 use crate::grpc::{Services, Stopping};
 use crate::layers::{CallLayer, Capacity};
+use crate::metrics::{self, Metrics, Sources};
 use crate::owners;
 use crate::registry::Registry;
 use crate::registry::access::jwt::Issuers;
@@ -46,6 +47,8 @@ const CONNECTION_BYTES: u32 = 2 * STREAM_BYTES;
 /// How many calls one connection may have open: HTTP/2's own limit, which a client waits for.
 const STREAMS: u32 = 256;
 const SNAPSHOTS: usize = 8;
+/// How many connections there may be at the port for those who watch over the server.
+const WATCHERS: usize = 64;
 /// How long those calls that are ended may take to say so.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long the last segment of the archive may take behind the last call.
@@ -64,6 +67,7 @@ const ISSUERS: &str = "keys of issuers";
 const EXPIRING: &str = "removal of instances that are gone";
 const SENDING: &str = "webhooks";
 const CERTIFICATES: &str = "certificates";
+const METRICS: &str = "metrics";
 
 /// A server with its stores open, ready to serve.
 pub struct Server {
@@ -74,6 +78,9 @@ pub struct Server {
     shipper: Option<Shipper>,
     webhooks: Webhooks,
     tls: Option<Tls>,
+    connections: connections::Measures,
+    /// Of the port for those who watch over the server.
+    metrics_listener: Option<TcpListener>,
 }
 
 impl Server {
@@ -127,7 +134,13 @@ impl Server {
             StoreChoice::Postgres(_) => Uuid::new_v4(),
         };
         let webhooks = Webhooks::new(&networks, me)?;
-        Ok(Self { config, about, stores, registry, shipper, webhooks, tls })
+        let (connections, metrics_listener) = (connections::Measures::default(), None);
+        Ok(Self { config, about, stores, registry, shipper, webhooks, tls, connections, metrics_listener })
+    }
+
+    /// The same server, which also answers `/metrics`, `/healthz` and `/readyz` there, to whoever asks.
+    pub fn with_metrics_on(self, listener: TcpListener) -> Self {
+        Self { metrics_listener: Some(listener), ..self }
     }
 
     /// Logs what this server is, and the address at which it listens.
@@ -147,8 +160,8 @@ impl Server {
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Config { max_connections: most, connection_idle: idle, .. } = &self.config;
         let limits = Limits { most: *most, handshake: HANDSHAKE, idle: idle.0 };
-        let tls = self.tls.as_ref().map(Tls::current);
-        self.serve_on(connections::accept(listener, limits.within_open_files(), tls), stop).await
+        let (tls, measures) = (self.tls.as_ref().map(Tls::current), self.connections.clone());
+        self.serve_on(connections::accept(listener, limits.within_open_files(), tls, measures), stop).await
     }
 
     /// The same on connections that something else makes, such as pipes inside a process. Limits of connections are its own.
@@ -163,7 +176,8 @@ impl Server {
     where
         IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     {
-        let Self { config, about, stores, registry, shipper, webhooks, tls } = self;
+        let Self { config, about, stores, registry, shipper, webhooks, tls, connections: measures, metrics_listener } =
+            self;
         let (drain, draining) = watch::channel(false);
         let (give_up, ending) = watch::channel(false);
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -182,10 +196,6 @@ impl Server {
             tasks.spawn(ACCESS, guard.keep(draining.clone()));
         }
         tasks.spawn(EXPIRING, expire_instances(registry.clone(), draining.clone()));
-        let has_tls = tls.is_some();
-        if let Some(tls) = tls {
-            tasks.spawn(CERTIFICATES, tls.keep(draining.clone()));
-        }
         let (served, serving_ended) = watch::channel(false);
         if let Some(shipper) = shipper {
             tasks.spawn(ARCHIVE, shipper.run(config.archive_every.0, serving_ended));
@@ -206,13 +216,31 @@ impl Server {
         };
         let stopping = Stopping { draining: draining.clone(), ending };
         let max_message = usize::try_from(config.max_message_size.bytes()).unwrap_or(usize::MAX);
-        let routes = Services::new(registry, about, stopping, idle, plan, watching, webhooks)
+        let capacity = Capacity { calls: config.max_calls, uploads: config.max_uploads, streams: config.max_streams };
+        let calls = CallLayer::new(capacity, config.call_timeout.0).with_guard(guard);
+        let metrics = Metrics::new(Sources {
+            registry: &registry,
+            about: &about,
+            draining: draining.clone(),
+            calls: &calls,
+            connections: &measures,
+            webhooks: &webhooks,
+            tls: tls.as_ref(),
+        });
+        let has_tls = tls.is_some();
+        if let Some(tls) = tls {
+            tasks.spawn(CERTIFICATES, tls.keep(draining.clone()));
+        }
+        if let Some(listener) = metrics_listener {
+            let limits = Limits { most: WATCHERS, handshake: HANDSHAKE, idle: config.connection_idle.0 };
+            let serving = metrics::serve(listener, limits, metrics.clone(), stores.store.healthy(), draining.clone());
+            tasks.spawn(METRICS, serving);
+        }
+        let routes = Services { registry, about, stopping, idle, plan, watching, webhooks, metrics }
             .routes(max_message)
             .add_service(health_service.accept_compressed(Gzip).accept_compressed(Zstd))
             .add_service(reflection().build_v1()?.accept_compressed(Gzip).accept_compressed(Zstd))
             .add_service(reflection().build_v1alpha()?.accept_compressed(Gzip).accept_compressed(Zstd));
-        let capacity = Capacity { calls: config.max_calls, uploads: config.max_uploads, streams: config.max_streams };
-        let calls = CallLayer::new(capacity, config.call_timeout.0).with_guard(guard);
         let origins = Origins {
             hosts: config.http_hosts.iter().map(|host| host.0.clone()).collect(),
             any_host: config.access != AccessChoice::Off,

@@ -5,8 +5,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry as Exposition, Unit};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -16,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
+use crate::connections::Presented;
 use crate::settings::warn_if_open;
 
 /// How often the files are looked at.
@@ -91,6 +94,8 @@ pub(crate) struct Tls {
     /// The digest of what is in force.
     digest: blake3::Hash,
     current: watch::Sender<Arc<ServerConfig>>,
+    /// When the server's certificate ends, in seconds since 1970.
+    expires: Gauge,
 }
 
 impl Tls {
@@ -102,7 +107,21 @@ impl Tls {
         warn_if_open(&files.key, "the server's private key");
         let contents = Contents::read(&files).await?;
         let current = watch::Sender::new(Arc::new(contents.build(&files)?));
-        Ok(Self { digest: contents.digest(), files, current })
+        let tls = Self { digest: contents.digest(), files, current, expires: Gauge::default() };
+        tls.note_expiry(&contents);
+        Ok(tls)
+    }
+
+    /// Has it told of when the certificate ends.
+    pub(crate) fn expose(&self, to: &mut Exposition) {
+        let expires = "When the server's certificate ends, in seconds since 1970; 0 if that can't be read";
+        to.register_with_unit("tls_certificate_expiry_timestamp", expires, Unit::Seconds, self.expires.clone());
+    }
+
+    fn note_expiry(&self, Contents { certificate, .. }: &Contents) {
+        let first = CertificateDer::from_pem_slice(certificate).ok().and_then(|first| Presented::read(&first));
+        let since = first.and_then(|first| first.expires.duration_since(SystemTime::UNIX_EPOCH).ok());
+        self.expires.set(since.unwrap_or_default().as_secs().cast_signed());
     }
 
     /// What new connections get, now and later.
@@ -147,6 +166,7 @@ impl Tls {
             return Ok(false);
         }
         self.current.send_replace(Arc::new(contents.build(&self.files)?));
+        self.note_expiry(&contents);
         self.digest = digest;
         Ok(true)
     }

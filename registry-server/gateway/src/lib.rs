@@ -8,6 +8,7 @@ mod body;
 mod call;
 mod files;
 mod incoming;
+mod metrics;
 mod mlflow;
 mod origin;
 mod pages;
@@ -42,6 +43,7 @@ use self::body::{Body, JSON, answer, full};
 use self::call::{call, framed};
 use self::files::File;
 use self::incoming::{Made, Reader, Unmade, Whole};
+pub use self::metrics::wanted as wanted_metrics;
 pub use self::origin::Origins;
 use self::pieces::Room;
 pub use self::pieces::{PIECE, Pieces};
@@ -162,7 +164,7 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         // Browsers can't speak HTTP/2 without TLS, and always say which page they ask for.
         let is_direct = request.version() == Version::HTTP_2 && !request.headers().contains_key(ORIGIN);
-        if is_direct && Spoken::of(request.headers()) == Spoken::Grpc {
+        if is_direct && Spoken::of(request.headers(), request.uri().path()) == Spoken::Grpc {
             return Either::Left(self.inner.call(request).map_ok(passed as fn(_) -> _));
         }
         let (inner, shared) = (self.inner.clone(), Arc::clone(&self.shared));
@@ -195,8 +197,10 @@ impl Shared {
         S::Future: Send,
         B: HttpBody<Data = Bytes, Error = Status> + Unpin + Send + 'static,
     {
-        let (parts, body) = request.into_parts();
-        let answer = self.respond(inner, &parts, body).await;
+        let (mut parts, body) = request.into_parts();
+        let spoken = Spoken::of(&parts.headers, parts.uri.path());
+        parts.extensions.insert(spoken);
+        let answer = self.respond(inner, spoken, &parts, body).await;
         let answer = answer.unwrap_or_else(|refusal| refusal.into_response(&self.schema));
         if parts.method == Method::HEAD { without_body(answer) } else { answer }
     }
@@ -204,6 +208,7 @@ impl Shared {
     async fn respond<S, B>(
         self: &Arc<Self>,
         inner: S,
+        spoken: Spoken,
         parts: &request::Parts,
         body: Body,
     ) -> Result<Response<Body>, Refusal>
@@ -213,7 +218,7 @@ impl Shared {
         B: HttpBody<Data = Bytes, Error = Status> + Unpin + Send + 'static,
     {
         self.origins.check(&parts.headers, &parts.uri)?;
-        match Spoken::of(&parts.headers) {
+        match spoken {
             Spoken::Grpc if parts.version == Version::HTTP_2 => {
                 let answer = inner.oneshot(Request::from_parts(parts.clone(), body)).await;
                 return Ok(answer.map_err(|_| not_taken())?.map(Body::new));
@@ -229,7 +234,7 @@ impl Shared {
                 return answer.map_err(|_| not_taken().into());
             }
             Spoken::GrpcWeb => return Err(Refusal::no_method(&parts.method, parts.uri.path(), "POST")),
-            Spoken::Json => {}
+            Spoken::Http | Spoken::Mlflow => {}
         }
         // It would end the answer from outside, as that of a call over gRPC.
         if parts.headers.contains_key("grpc-timeout") {
@@ -249,6 +254,7 @@ impl Shared {
             return file?.answer(&self.schema, inner, parts, body).await;
         }
         match parts.uri.path() {
+            "/metrics" => return metrics::answer(inner, parts).await,
             "/healthz" => return pages::health(&parts.method, true),
             "/readyz" => {
                 let ready = self.is_ready(inner, parts).await?;
@@ -312,16 +318,21 @@ impl Shared {
     }
 }
 
-/// What a request speaks.
-#[derive(Debug, PartialEq, Eq)]
-enum Spoken {
+/// What a request speaks. The service finds it among the extensions of a call, unless that came as gRPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoken {
+    /// gRPC, over HTTP/2.
     Grpc,
+    /// gRPC-Web, as browsers send it.
     GrpcWeb,
-    Json,
+    /// JSON, or the bytes of files.
+    Http,
+    /// What MLflow's clients speak.
+    Mlflow,
 }
 
 impl Spoken {
-    fn of(headers: &HeaderMap) -> Self {
+    fn of(headers: &HeaderMap, path: &str) -> Self {
         let given = headers.get(CONTENT_TYPE).and_then(|given| given.to_str().ok()).unwrap_or_default();
         if given == "application/grpc" {
             // As nearly all clients have it: what follows costs an allocation.
@@ -334,7 +345,8 @@ impl Spoken {
             | "application/grpc-web-text"
             | "application/grpc-web-text+proto" => Self::GrpcWeb,
             given if given == "application/grpc" || given.starts_with("application/grpc+") => Self::Grpc,
-            _ => Self::Json,
+            _ if mlflow::At::of(path).is_some() => Self::Mlflow,
+            _ => Self::Http,
         }
     }
 }

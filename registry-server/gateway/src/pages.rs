@@ -54,19 +54,25 @@ fn page(path: &str) -> Option<Page> {
 
 /// The answer to a request for how the server is.
 pub(crate) fn health(method: &Method, is_well: bool) -> Result<Response<Body>, Refusal> {
-    if ![Method::GET, Method::HEAD].contains(method) {
-        return Err(Refusal::no_method(method, "/healthz", "GET, HEAD"));
-    }
+    is_read(method, "/healthz")?;
     let (status, text) =
         if is_well { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") };
     Ok(answer(status, "text/plain; charset=utf-8", full(text)))
 }
 
+/// Refuses to do something else at a path than to read what is there.
+pub(crate) fn is_read(method: &Method, path: &str) -> Result<(), Refusal> {
+    match [Method::GET, Method::HEAD].contains(method) {
+        true => Ok(()),
+        false => Err(Refusal::no_method(method, path, "GET, HEAD")),
+    }
+}
+
 /// The answer to a request for a page, if there is one at its path.
 pub(crate) fn at(path: &str, method: &Method, headers: &HeaderMap) -> Option<Result<Response<Body>, Refusal>> {
     let page = page(path)?;
-    if ![Method::GET, Method::HEAD].contains(method) {
-        return Some(Err(Refusal::no_method(method, path, "GET, HEAD")));
+    if let Err(refusal) = is_read(method, path) {
+        return Some(Err(refusal));
     }
     Some(Ok(match page {
         Page::At(place) => {

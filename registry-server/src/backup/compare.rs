@@ -141,7 +141,9 @@ mod tests {
 
     use super::*;
     use crate::registry::kinds::{CONTENTS, LAYOUT, MANIFEST};
-    use crate::store::{Decision, Flaw, Kind, LogEntry, Place, Put, Record, Snapshot, Transaction, Whereabouts};
+    use crate::store::{
+        Decision, Flaw, Kind, LogEntry, Place, Put, Record, Snapshot, StoreMeasures, Transaction, Whereabouts,
+    };
     use crate::stored;
 
     /// Writes records of a kind with an index, or with `None` removes them.
@@ -273,6 +275,10 @@ mod tests {
 
         fn healthy(&self) -> watch::Receiver<bool> {
             self.store.healthy()
+        }
+
+        fn measures(&self) -> &StoreMeasures {
+            self.store.measures()
         }
     }
 

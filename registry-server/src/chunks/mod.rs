@@ -10,6 +10,7 @@
 pub(crate) mod digests;
 pub(crate) mod garbage;
 pub(crate) mod incoming;
+mod measured;
 mod names;
 mod sealed;
 
@@ -24,6 +25,7 @@ use registry_common::chunks::{Chunk, INLINE};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
+use self::measured::Measures;
 pub(crate) use self::names::{Names, Place, place};
 use self::names::{Naming, named};
 use self::sealed::{Damage, Lock};
@@ -54,6 +56,7 @@ pub struct ChunkStore {
     owner: Option<Owner>,
     /// Since when nobody else writes to the folder, if that is known.
     alone_since: Option<SystemTime>,
+    measures: Measures,
 }
 
 /// Why a chunk can't be read.
@@ -107,7 +110,12 @@ impl ChunkStore {
     pub(crate) fn new(folder: Folder, keys: DataKeys) -> Self {
         let encrypts = keys.masters().current().is_some();
         let (memory, naming) = (Arc::new(Semaphore::new(MEMORY_KIB)), Naming::new(Arc::clone(keys.store())));
-        Self { folder, memory, keys, naming, encrypts, owner: None, alone_since: None }
+        Self { folder, memory, keys, naming, encrypts, owner: None, alone_since: None, measures: Measures::default() }
+    }
+
+    /// What goes to it and comes from it.
+    pub(crate) fn measures(&self) -> &Measures {
+        &self.measures
     }
 
     /// The same store in a folder that others might claim.
@@ -182,8 +190,11 @@ impl ChunkStore {
         chunk: &Chunk,
         bytes: Bytes,
     ) -> Result<(), StoreError> {
+        let size = bytes.len();
         let sealed = self.sealing(namespace, *chunk, bytes).await?;
-        Ok(self.folder.put(&self.place(names, namespace, chunk.blake3), sealed).await?)
+        self.folder.put(&self.place(names, namespace, chunk.blake3), sealed).await?;
+        self.measures.wrote(size);
+        Ok(())
     }
 
     /// With encryption on, the namespace must have its key.
@@ -239,7 +250,10 @@ impl ChunkStore {
         for place in self.places(names, namespace, chunk) {
             let Some(sealed) = self.folder.get(&place).await.map_err(StoreError::from)? else { continue };
             match self.unseal(namespace, sealed.clone(), *chunk).await {
-                Ok(bytes) => return Ok((sealed, bytes)),
+                Ok(bytes) => {
+                    self.measures.read(bytes.len());
+                    return Ok((sealed, bytes));
+                }
                 Err(damaged @ ChunkError::Damaged { .. }) => found = damaged,
                 Err(error) => return Err(error),
             }

@@ -59,6 +59,10 @@ struct Network {
     /// Where to listen: HOST:PORT; port 0 picks a free one, :PORT is every interface
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<Listen>,
+    /// Also answer /metrics, /healthz and /readyz here, without TLS and to whoever asks: 127.0.0.1:9464. There is nothing else of the
+    /// registry on this port
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_listen: Option<Listen>,
     /// The server's certificate in PEM, behind it those between it and its authority: connections are TLS. It is read again when it changes
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<PathBuf>,

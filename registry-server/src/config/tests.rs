@@ -221,6 +221,7 @@ fn limits_are_exact() {
 /// Settings of which none is the default.
 const ALL: &str = r#"
 listen = "[::1]:1"
+metrics_listen = "127.0.0.1:2"
 tls_cert = "cert.pem"
 tls_key = "key.pem"
 tls_client_ca = "clients.pem"

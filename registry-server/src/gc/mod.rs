@@ -10,7 +10,7 @@ mod scheduled;
 pub(crate) mod tests;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use self::marks::Marks;
 use futures::TryStreamExt as _;
@@ -51,6 +51,20 @@ pub(crate) struct Plan {
 /// # Errors
 /// If a store fails, or another collection removes chunks at this moment.
 pub(crate) async fn collect(
+    registry: &Registry,
+    intent: &Intent,
+    plan: &Plan,
+    tell: impl Fn(Phase, i64) -> bool + Send + Sync,
+) -> Result<pb::CollectGarbageReport, Error> {
+    let began = Instant::now();
+    let report = go_through(registry, intent, plan, tell).await;
+    if !plan.dry_run {
+        registry.measures().collected(&report, began);
+    }
+    report
+}
+
+async fn go_through(
     registry: &Registry,
     intent: &Intent,
     plan: &Plan,

@@ -22,6 +22,8 @@ use crate::config::Config;
 use crate::encryption::data::DataKeys;
 use crate::encryption::master::MasterKeys;
 use crate::grpc::{Services, Stopping};
+use crate::layers::{CallLayer, Capacity};
+use crate::metrics::{Metrics, Sources};
 use crate::places::Folder;
 use crate::registry::artifacts::DeleteArtifact;
 use crate::registry::kinds::LAYOUT;
@@ -131,7 +133,17 @@ fn services(registry: &Registry) -> Services {
     let watching =
         Watching { bookmark_every: LONG, snapshot_patience: LONG, turns: Arc::new(tokio::sync::Semaphore::new(1)) };
     let about = About::new(&Config::default(), uuid::Uuid::nil(), false);
-    Services::new(registry.clone(), about, stopping, LONG, PLAN, watching, WEBHOOKS.clone())
+    let (registry, webhooks) = (registry.clone(), WEBHOOKS.clone());
+    let metrics = Metrics::new(Sources {
+        registry: &registry,
+        about: &about,
+        draining: stopping.draining.clone(),
+        calls: &CallLayer::new(Capacity { calls: 1, uploads: 1, streams: 1 }, LONG),
+        connections: &Default::default(),
+        webhooks: &webhooks,
+        tls: None,
+    });
+    Services { registry, about, stopping, idle: LONG, plan: PLAN, watching, webhooks, metrics }
 }
 
 fn assert_running(collected: Result<pb::CollectGarbageReport, Error>) {

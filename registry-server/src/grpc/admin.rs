@@ -18,7 +18,7 @@ use super::Services;
 use super::call::{List, Messages, Reply, until};
 use crate::backup::scrub::scrub;
 use crate::backup::verify::verify;
-use crate::error::Error;
+use crate::error::{Error, Violations};
 use crate::gc::{Plan, collect};
 use crate::registry::validate;
 
@@ -31,6 +31,18 @@ impl AdminService for Services {
         let (about, draining) = (self.about.clone(), self.stopping.draining.clone());
         let read = |registry, ()| async move { about.status(&registry, &draining).await };
         self.read(request, |_, _| Some(()), read).await
+    }
+
+    async fn get_metrics(&self, request: Request<pb::GetMetricsRequest>) -> Reply<pb::GetMetricsResponse> {
+        let metrics = self.metrics.clone();
+        let to = |request: pb::GetMetricsRequest, found: &mut Violations| {
+            let format = pb::MetricsFormat::try_from(request.format);
+            if format.is_err() {
+                found.invalid("format", "must be PROMETHEUS or OPEN_METRICS");
+            }
+            format.ok()
+        };
+        self.read(request, to, |_, format| async move { metrics.text(format).await }).await
     }
 
     type BackupStream = Messages<pb::BackupResponse>;

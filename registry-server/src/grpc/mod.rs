@@ -50,6 +50,7 @@ use tonic::codec::CompressionEncoding;
 use self::beside::Beside;
 use crate::about::About;
 use crate::gc::Plan;
+use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::registry::watch::Watching;
 use crate::webhooks::Webhooks;
@@ -66,31 +67,20 @@ pub(crate) struct Stopping {
 /// The services over one registry.
 #[derive(Clone)]
 pub(crate) struct Services {
-    registry: Registry,
+    pub(crate) registry: Registry,
     /// What the server is.
-    about: About,
-    stopping: Stopping,
+    pub(crate) about: About,
+    pub(crate) stopping: Stopping,
     /// How long an upload may wait for its next bytes.
-    idle: Duration,
+    pub(crate) idle: Duration,
     /// How garbage is collected, unless a request says otherwise.
-    plan: Plan,
-    watching: Watching,
-    webhooks: Webhooks,
+    pub(crate) plan: Plan,
+    pub(crate) watching: Watching,
+    pub(crate) webhooks: Webhooks,
+    pub(crate) metrics: Metrics,
 }
 
 impl Services {
-    pub(crate) fn new(
-        registry: Registry,
-        about: About,
-        stopping: Stopping,
-        idle: Duration,
-        plan: Plan,
-        watching: Watching,
-        webhooks: Webhooks,
-    ) -> Self {
-        Self { registry, about, stopping, idle, plan, watching, webhooks }
-    }
-
     pub(crate) fn routes(self, max_message: usize) -> tonic::service::Routes {
         // Also what is compressed is no larger than this when it is unpacked.
         macro_rules! server {

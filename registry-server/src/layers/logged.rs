@@ -1,4 +1,4 @@
-//! Calls in the log: one line for each that fails and, at `debug`, for every other one, also if its caller leaves before the answer.
+//! Calls in the log and in `/metrics`: one line for each that fails and, at `debug`, for every other one, also if its caller leaves before the answer.
 //! Changes have their line where they are committed.
 
 use http::{HeaderMap, HeaderValue};
@@ -10,6 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::kinds::Kind;
+use super::measured::Call;
 use crate::error::Violations;
 use crate::grpc::call::actor;
 use crate::registry::millis;
@@ -28,13 +29,14 @@ pub(super) struct Logged {
     /// The header that says who calls, as it came.
     actor: Option<(&'static str, HeaderValue)>,
     began: Instant,
+    measured: Call,
     /// Its line is written.
     is_over: bool,
 }
 
 impl Logged {
-    pub(super) fn new(path: &str, kind: Kind, headers: &HeaderMap, began: Instant) -> Self {
-        let mut logged = Self { path: path.to_owned(), kind, actor: None, began, is_over: false };
+    pub(super) fn new(path: &str, kind: Kind, headers: &HeaderMap, began: Instant, measured: Call) -> Self {
+        let mut logged = Self { path: path.to_owned(), kind, actor: None, began, measured, is_over: false };
         logged.called_by(headers);
         logged
     }
@@ -56,6 +58,10 @@ impl Logged {
     /// The line of a call whose answer begins, or ends, with these headers.
     pub(super) fn answered(&mut self, headers: &HeaderMap) {
         self.is_over = self.kind != Kind::Stream || headers.contains_key("grpc-status");
+        self.measured.answered(self.began.elapsed());
+        if self.is_over {
+            self.measured.ended(code_of(headers));
+        }
         match Status::from_header_map(headers).filter(|status| status.code() != Code::Ok) {
             Some(status) => self.failed(&status),
             None if self.kind == Kind::Stream => {
@@ -71,6 +77,7 @@ impl Logged {
     pub(super) fn ended_with(&mut self, trailers: &HeaderMap) {
         if self.kind == Kind::Stream {
             self.is_over = true;
+            self.measured.ended(code_of(trailers));
             match Status::from_header_map(trailers).filter(|status| status.code() != Code::Ok) {
                 Some(status) => self.failed(&status),
                 None => {
@@ -117,9 +124,15 @@ impl Logged {
 impl Drop for Logged {
     fn drop(&mut self) {
         if !self.is_over {
+            self.measured.ended(Code::Cancelled);
             tracing::debug!(target: TARGET, rpc = self.rpc(), actor = self.actor(), ms = self.millis(), "left by its caller");
         }
     }
+}
+
+/// How a call ended that has these headers or trailers.
+fn code_of(headers: &HeaderMap) -> Code {
+    headers.get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 
 /// Whose fault it is that a call failed.
@@ -168,13 +181,14 @@ mod tests {
     fn a_call_is_told_of_by_its_method_and_caller() {
         let mut headers = HeaderMap::new();
         headers.insert(ACTOR_HEADER, HeaderValue::from_static("ana"));
-        let logged = |path: &str| Logged::new(path, Kind::Read, &headers, Instant::now());
+        let measured = || Call::of(&http::Request::new(()), Default::default());
+        let logged = |path: &str| Logged::new(path, Kind::Read, &headers, Instant::now(), measured());
         let call = logged("/modelregistry.v1.ModelService/GetModel");
         assert_eq!((call.rpc(), call.actor().as_str()), ("GetModel", "ana"));
         assert_eq!(logged("/grpc.health.v1.Health/Check").rpc(), "/grpc.health.v1.Health/Check");
         assert_eq!(logged(&"/é".repeat(1000)).rpc().len(), 127);
         assert_eq!(logged("/é").rpc(), "/é");
-        let nobody = Logged::new("/x", Kind::Read, &HeaderMap::new(), Instant::now());
+        let nobody = Logged::new("/x", Kind::Read, &HeaderMap::new(), Instant::now(), measured());
         assert_eq!(nobody.actor(), "anonymous");
     }
 }

@@ -1,7 +1,12 @@
 //! How much may go on at once, and what each call holds of it.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::kinds::Kind;
@@ -25,6 +30,7 @@ const ANSWERS_KIB: u32 = 128 << 10;
 /// The places there are.
 #[derive(Debug)]
 pub(super) struct Places {
+    capacity: Capacity,
     calls: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
@@ -35,6 +41,7 @@ impl Places {
     pub(super) fn new(capacity: Capacity) -> Self {
         let room = |places: usize| Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
         Self {
+            capacity,
             calls: room(capacity.calls),
             uploads: room(capacity.uploads),
             streams: room(capacity.streams),
@@ -55,6 +62,26 @@ impl Places {
     /// The memory for answers of reads.
     pub(super) fn answers(&self) -> &Arc<Semaphore> {
         &self.answers
+    }
+}
+
+impl Collector for Places {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Capacity { calls, uploads, streams } = self.capacity;
+        let kinds =
+            [("calls", &self.calls, calls), ("uploads", &self.uploads, uploads), ("streams", &self.streams, streams)];
+        let there = "Calls, uploads and streams that there may be at once; others are turned away";
+        let mut each = encoder.encode_descriptor("places", there, None, MetricType::Gauge)?;
+        for (kind, _, most) in kinds {
+            ConstGauge::new(most as i64).encode(each.encode_family(&[("kind", kind)])?)?;
+        }
+        let taken = "Calls, uploads and streams that there are";
+        let mut each = encoder.encode_descriptor("places_taken", taken, None, MetricType::Gauge)?;
+        for (kind, places, most) in kinds {
+            let taken = most.saturating_sub(places.available_permits());
+            ConstGauge::new(taken as i64).encode(each.encode_family(&[("kind", kind)])?)?;
+        }
+        Ok(())
     }
 }
 

@@ -134,21 +134,25 @@ impl Registry {
     /// Carries a mutation out, or finds that it was carried out already.
     pub(crate) async fn commit<M: Mutation>(&self, intent: Intent, mutation: M) -> Result<M::Answer, Error> {
         let began = Instant::now();
+        let waiting = self.measures.waiting();
         let (guard, purge_after) = (self.guard.clone(), self.purge_after);
         let pending = Arc::new(Pending { intent, guard, purge_after, mutation, outcome: Mutex::new(None) });
         let (outcome, revision) = loop {
             let decision: Arc<dyn Decision> = Arc::clone(&pending) as _;
             let revision = self.store.commit(decision).await?;
             let outcome = pending.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
-            match (outcome.ok_or_else(|| Error::internal("a commit was not decided"))??, &self.guard) {
+            let outcome = outcome.ok_or_else(|| Error::internal("a commit was not decided"))?;
+            match (outcome.inspect_err(|error| self.measures.refused(error))?, &self.guard) {
                 (Outcome::Behind(revision), Some(guard)) => guard.reach(revision).await?,
                 (outcome, _) => break (outcome, revision),
             }
         };
+        drop(waiting);
         M::answer(match outcome {
             Outcome::Behind(_) => return Err(Error::internal("nobody knows who may do what")),
             Outcome::Events(events) => {
                 if let Some(revision) = revision {
+                    self.measures.committed(&events, began);
                     pending.intent.log_change(revision, &events, began);
                 }
                 Committed { revision: revision.unwrap_or(0), events }

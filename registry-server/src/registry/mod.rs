@@ -8,6 +8,7 @@ pub(crate) mod aliases;
 pub(crate) mod approvals;
 pub(crate) mod artifacts;
 mod audit;
+mod census;
 pub(crate) mod chain;
 pub(crate) mod checks;
 pub(crate) mod commit;
@@ -28,6 +29,7 @@ pub(crate) mod kinds;
 pub(crate) mod lists;
 pub(crate) mod locks;
 pub(crate) mod masks;
+mod measured;
 pub(crate) mod models;
 mod namespaces;
 pub(crate) mod pages;
@@ -66,7 +68,10 @@ use tokio::time::timeout;
 
 use self::access::guard::Guard;
 use self::access::jwt::Issuers;
+pub(crate) use self::census::Census;
 pub(crate) use self::commit::{Committed, Intent, Mutation, millis};
+use self::measured::Measures;
+pub(crate) use self::measured::short;
 use crate::chunks::ChunkStore;
 use crate::chunks::digests::Digests;
 use crate::error::Error;
@@ -97,6 +102,7 @@ pub struct Registry {
     archive: Option<Archive>,
     /// Absent where everybody may do everything.
     guard: Option<Guard>,
+    measures: Measures,
 }
 
 /// Where the log is shipped to.
@@ -124,6 +130,7 @@ impl Registry {
             index: None,
             archive: None,
             guard: None,
+            measures: Measures::default(),
         }
     }
 
@@ -180,6 +187,11 @@ impl Registry {
     /// Where the archive is, if there is one, and the newest revision that this server has archived.
     pub(crate) fn archive(&self) -> Option<(&str, Revision)> {
         self.archive.as_ref().map(|archive| (archive.place.as_str(), *archive.archived.borrow()))
+    }
+
+    /// What is known of its commits and watches.
+    pub(crate) fn measures(&self) -> &Measures {
+        &self.measures
     }
 
     /// Its store of records.

@@ -22,7 +22,7 @@ use super::{Committed, Intent, Mutation, Registry, facts, validate};
 use crate::error::{Error, Violations};
 use crate::rules::leases::LONGEST;
 use crate::rules::names::{Collection, Name, SUBSCRIPTIONS};
-use crate::store::{FactView, Kind, KindLayout, Place, Revision, Source, StoreError};
+use crate::store::{FactView, Kind, KindLayout, Pages, Place, Revision, Source, StoreError};
 
 /// How long a consumer has the lease, unless the subscription says so.
 const LEASE: Duration = Duration::from_secs(30);
@@ -82,6 +82,17 @@ impl Registry {
     async fn with_consumption(&self, subscription: pb::Subscription) -> Result<pb::Subscription, Error> {
         let consumption = Some(self.consumption(&cursor_of(&subscription)).await?);
         Ok(pb::Subscription { consumption, ..subscription })
+    }
+
+    /// How far each subscription is.
+    pub(crate) async fn consumptions(&self) -> Result<Vec<pb::Consumption>, Error> {
+        let (bounds, cursors) = (self.bounds().await?, self.cursors(CURSORS).await?);
+        let (mut all, mut records) = (Vec::new(), Pages::of(pb::Subscription::LISTED));
+        while let Some(hit) = records.next(&*self.store).await? {
+            let subscription: pb::Subscription = decode(&hit.record)?;
+            all.push(bounds.consumption_of(&cursor_of(&subscription), &cursors)?);
+        }
+        Ok(all)
     }
 
     /// A page of the subscriptions, and how far each is.

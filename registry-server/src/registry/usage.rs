@@ -14,7 +14,7 @@ use super::{Registry, kinds};
 use crate::error::Error;
 use crate::rules::names::{NAMESPACES, Name};
 use crate::rules::quota::{Limits, Quota};
-use crate::store::{Kind, Read, Record, Source};
+use crate::store::{Kind, Pages, Read, Record, Source};
 use crate::stored::UsageRecord;
 
 /// The room there was in a namespace when bytes for it began to come. Whether all fits is decided with the artifact's commit: this
@@ -53,6 +53,17 @@ impl Registry {
         let there = there.map_or(0, |there| there.size_bytes.unsigned_abs());
         let quota = Quota { namespace: namespace.to_owned(), used, limit };
         Ok(Room { limits: Arc::clone(&self.limits), quota, there })
+    }
+
+    /// What all namespaces have together.
+    pub(crate) async fn usage_in_all(&self) -> Result<UsageRecord, Error> {
+        let (mut all, mut records) = (UsageRecord::default(), Pages::of(Source::Kind(kinds::USAGE)));
+        while let Some(hit) = records.next(&*self.store).await? {
+            let UsageRecord { size_bytes, artifact_count } = decode(&hit.record)?;
+            all.size_bytes += size_bytes;
+            all.artifact_count += artifact_count;
+        }
+        Ok(all)
     }
 
     /// What each namespace has and may have, by name.

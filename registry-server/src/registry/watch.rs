@@ -25,6 +25,7 @@ pub(crate) use self::out::Pieces;
 use self::snapshot::SnapshotPage;
 use super::Registry;
 use super::events::Selection;
+use super::measured::Watch;
 use super::told::Told;
 use crate::error::Error;
 use crate::store::{Revision, StoreError};
@@ -94,7 +95,11 @@ impl Registry {
         // Behind the position: a registry that was restored may lack the parent, and says that it was restored.
         self.parent_must_exist(&selection).await?;
         let (out, receiver) = Out::new();
-        let watcher = Watcher { registry: self.clone(), selection, watching, out, cursor, hash };
+        let measured = self.measures.watches.begin();
+        if start != Start::Snapshot {
+            measured.at(cursor);
+        }
+        let watcher = Watcher { registry: self.clone(), selection, watching, out, cursor, hash, measured };
         tokio::spawn(watcher.run(start == Start::Snapshot, head, draining, revoked));
         Ok(receiver)
     }
@@ -109,6 +114,7 @@ struct Watcher {
     cursor: Revision,
     /// The hash of the last event of that revision.
     hash: Bytes,
+    measured: Watch,
 }
 
 impl Watcher {
@@ -175,6 +181,7 @@ impl Watcher {
                 return Ok(true);
             }
             (self.cursor, self.hash) = (last.revision, last.hash());
+            self.measured.at(self.cursor);
         }
         Ok(!behind.entries.is_empty())
     }
@@ -231,6 +238,7 @@ impl Watcher {
         };
         let snapshot = self.registry.store.snapshot().await?;
         self.cursor = snapshot.revision();
+        self.measured.at(self.cursor);
         self.hash = self.registry.tail.hash_at(self.cursor).await?;
         self.created().await?;
         SnapshotPage::new(&mut self.out, &*snapshot, self.watching.snapshot_patience).send(&self.selection).await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::table::Columns;
+use super::table::{Columns, Table};
 use super::{Candidates, Index, Wanted, order};
 use crate::rules::expression::{Leaf, Named, Path};
 use crate::store::Kind;
@@ -94,16 +94,23 @@ impl Index {
         let candidates = Arc::clone(candidates);
         self.read(move |kinds, tables| {
             let table = &tables[kinds.iter().position(|indexed| indexed.kind == candidates.kind)?];
-            let counts = values.iter().map(|named| {
-                let columns = table.columns(&named.path).ok()?;
-                let mut found = columns.map(|columns| columns.counts(&candidates.records)).unwrap_or_default();
-                let there: u64 = found.iter().map(|(_, count)| *count).sum();
-                found.sort_by(|(left, count), (right, other)| other.cmp(count).then(left.order(right)));
-                let most = found.iter().take(limit).map(|(leaf, count)| (named.show(*leaf), *count)).collect();
-                let others = found.iter().skip(limit).map(|(_, count)| *count).sum();
-                Some(Counts { values: most, others, missing: candidates.len() - there })
-            });
-            counts.collect()
+            values.iter().map(|named| table.counts(named, &candidates.records, limit)).collect()
+        })
+        .await
+        .flatten()
+    }
+
+    /// How often the records of a kind that are not deleted, nor in what is, have which values.
+    pub(crate) async fn census(&self, kind: Kind, values: Vec<Named>, limit: usize) -> Option<Vec<Counts>> {
+        self.read(move |kinds, tables| {
+            let at = kinds.iter().position(|indexed| indexed.kind == kind)?;
+            let table = tables.get(at)?;
+            let mut there = table.live().clone();
+            let above = kinds.iter().zip(tables).filter(|(indexed, _)| indexed.depth < kinds[at].depth);
+            for key in above.flat_map(|(_, above)| above.all_deleted()) {
+                there -= table.scope(&[key, &[0]].concat(), true);
+            }
+            values.iter().map(|named| table.counts(named, &there, limit)).collect()
         })
         .await
         .flatten()
@@ -129,6 +136,19 @@ impl Index {
         })
         .await
         .flatten()
+    }
+}
+
+impl Table {
+    /// How often records have which value: so many of the values. `None`: not all paths are kept.
+    fn counts(&self, named: &Named, records: &RoaringBitmap, limit: usize) -> Option<Counts> {
+        let columns = self.columns(&named.path).ok()?;
+        let mut found = columns.map(|columns| columns.counts(records)).unwrap_or_default();
+        let there: u64 = found.iter().map(|(_, count)| *count).sum();
+        found.sort_by(|(left, count), (right, other)| other.cmp(count).then(left.order(right)));
+        let values = found.iter().take(limit).map(|(leaf, count)| (named.show(*leaf), *count)).collect();
+        let others = found.iter().skip(limit).map(|(_, count)| *count).sum();
+        Some(Counts { values, others, missing: records.len() - there })
     }
 }
 

@@ -152,6 +152,11 @@ impl Index {
         }
     }
 
+    /// How far it is.
+    pub(crate) fn state(&self) -> State {
+        *self.state.borrow()
+    }
+
     /// Whether it answers.
     pub(crate) fn is_ready(&self) -> bool {
         matches!(*self.state.borrow(), State::At(_))

@@ -118,6 +118,17 @@ impl Table {
         }
     }
 
+    /// Those that are not deleted.
+    pub(super) fn live(&self) -> &RoaringBitmap {
+        &self.live
+    }
+
+    /// The keys of all that are deleted, or gone.
+    pub(super) fn all_deleted(&self) -> impl Iterator<Item = &[u8]> {
+        let all = 0..self.keys.len() as Serial;
+        all.filter(|serial| !self.live.contains(*serial)).map(|serial| self.key(serial))
+    }
+
     /// The keys of those in a scope that are deleted.
     pub(super) fn deleted(&self, prefix: &[u8]) -> impl Iterator<Item = &[u8]> {
         let deleted = self.scopes.get(prefix).map(|scope| scope - &self.live).unwrap_or_default();

@@ -14,6 +14,7 @@
 mod conformance;
 mod layout;
 mod logged;
+mod measured;
 mod pages;
 pub mod postgres;
 pub mod sled;
@@ -31,6 +32,8 @@ use uuid::Uuid;
 
 pub use self::layout::{Fact, FactType, FactValue, FactView, Facts, KindLayout, Layout, Slot};
 pub(crate) use self::logged::read_write;
+pub(crate) use self::measured::Connections;
+pub use self::measured::StoreMeasures;
 pub(crate) use self::pages::Pages;
 pub(crate) use self::whereabouts::Seen;
 pub use self::whereabouts::Whereabouts;
@@ -350,4 +353,7 @@ pub trait Store: Read {
 
     /// Whether it can work, as far as it knows.
     fn healthy(&self) -> watch::Receiver<bool>;
+
+    /// How its commits become durable.
+    fn measures(&self) -> &StoreMeasures;
 }

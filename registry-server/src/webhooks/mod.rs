@@ -10,6 +10,7 @@ mod body;
 mod connect;
 mod delivery;
 mod dispatch;
+mod measured;
 mod schedule;
 mod send;
 pub(crate) mod signatures;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use ipnet::IpNet;
+use prometheus_client::registry::Registry as Exposition;
 use prost::Message as _;
 use registry_proto::known::event_type;
 use registry_proto::resource::Resource as _;
@@ -33,6 +35,7 @@ use uuid::Uuid;
 
 use self::addresses::Guard;
 use self::answers::Outcome;
+use self::measured::Measures;
 use self::send::{Message, Sender};
 use self::signatures::{KeyUnusable, SigningKey};
 use self::state::Position;
@@ -59,6 +62,7 @@ pub(crate) struct Webhooks {
     /// Tells this server from others on the same store.
     me: Bytes,
     seen: Arc<Mutex<HashMap<String, (Revision, Position)>>>,
+    measures: Measures,
 }
 
 impl Webhooks {
@@ -72,7 +76,13 @@ impl Webhooks {
             room_again: Arc::new(Semaphore::new(ATTEMPTS_AGAIN)),
             me: Bytes::copy_from_slice(me.as_bytes()),
             seen: Arc::default(),
+            measures: Measures::default(),
         })
+    }
+
+    /// Has what is known of attempts told of.
+    pub(crate) fn expose(&self, to: &mut Exposition) {
+        self.measures.expose(to);
     }
 
     /// What is wrong with a URL on this server, to stand behind "url"; a URL that is none is somebody else's to refuse.
@@ -122,6 +132,7 @@ impl Webhooks {
             (Ok(target), Some(message)) => self.sender.post(&target, message, patience).await,
             _ => Outcome::Failed("the event can't be written or signed: see the server's log"),
         };
+        self.measures.attempted(&outcome, began);
         let outside = Outside::decode(event).unwrap_or_default();
         let delivery = pb::WebhookDelivery {
             attempt_time: Some(time.into()),

@@ -31,7 +31,7 @@ use crate::server::{TestServer, headers};
 /// How many requests of each method are sent.
 const CASES: usize = 30;
 /// What is another one whenever it is asked for.
-const CHANGING: &[&str] = &["GetStatus", "ReportInstance", "Acknowledge", "TestWebhook"];
+const CHANGING: &[&str] = &["GetStatus", "GetMetrics", "ReportInstance", "Acknowledge", "TestWebhook"];
 
 /// A call as HTTP has it.
 #[derive(Debug)]

@@ -92,7 +92,7 @@ async fn every_method_asks_for_its_permission() {
             )
         })
         .expect("roles");
-    assert_eq!(roles.len(), 6, "{:?}", roles.keys());
+    assert_eq!(roles.len(), 7, "{:?}", roles.keys());
     // Each role, on the server and on the namespace alone; and nobody's.
     let mut callers = vec![("users/nobody".to_owned(), Vec::new(), true)];
     for (name, patterns) in &roles {
@@ -128,7 +128,7 @@ async fn every_method_asks_for_its_permission() {
             asked += 1;
         }
     }
-    assert_eq!(asked, 13 * methods().len());
+    assert_eq!(asked, 15 * methods().len());
     // And nobody gets in without a token.
     for method in methods() {
         let answer = server.call(&method, about(&method), MetadataMap::new()).await;

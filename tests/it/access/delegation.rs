@@ -103,6 +103,7 @@ async fn roles_that_are_built_in_stay_as_they_are() {
             built_in("roles/approver"),
             built_in("roles/auditor"),
             built_in("roles/deployer"),
+            built_in("roles/monitor"),
             ("roles/namer", false),
             built_in("roles/publisher"),
             built_in("roles/viewer"),

@@ -78,6 +78,12 @@ impl Registry {
         Ok(Listed { items, next, findings })
     }
 
+    /// All webhooks, and how far each is.
+    pub(crate) async fn webhooks(&self, seen: &impl Seen) -> Result<Vec<pb::Webhook>, Error> {
+        let (_, rows) = self.all_webhooks().await?;
+        try_join_all(rows.into_iter().map(|row| self.with_status(row, seen))).await
+    }
+
     async fn with_status(&self, row: WebhookRow, seen: &impl Seen) -> Result<pb::Webhook, Error> {
         let (_, state) = self.webhook_state(&row).await?;
         let newest = self.store.newest().await?;

@@ -72,6 +72,8 @@ const DEPLOYER: &[&str] = &[
     "versions.withdraw",
 ];
 const APPROVER: &[&str] = &["approvals.approve", "approvals.reject"];
+/// Of Prometheus, and of what else watches over the server.
+const MONITOR: &[&str] = &["registry.getMetrics", "registry.getStatus"];
 const AUDITOR: &[&str] = &[
     "access.explain",
     "audit.export",
@@ -104,6 +106,7 @@ pub(crate) static BUILT_IN: LazyLock<Vec<BuiltIn>> = LazyLock::new(|| {
         role("roles/approver", "Approver", &[VIEWER, APPROVER]),
         role("roles/auditor", "Auditor", &[&readings, AUDITOR]),
         role("roles/deployer", "Deployer", &[VIEWER, DEPLOYER]),
+        role("roles/monitor", "Monitor", &[MONITOR]),
         role("roles/publisher", "Publisher", &[VIEWER, PUBLISHER]),
         role("roles/viewer", "Viewer", &[VIEWER]),
     ]

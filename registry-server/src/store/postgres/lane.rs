@@ -25,7 +25,7 @@ use super::log::{LogRows, Packer};
 use super::overlay::Overlay;
 use super::session::{Begun, Session};
 use super::staged::{Ground, Staged};
-use crate::store::{Decision, Kind, Layout, Revision, StoreError, logged};
+use crate::store::{Decision, Kind, Layout, Revision, StoreError, StoreMeasures, logged};
 
 /// How many decisions are committed together at most.
 const BATCH: usize = 256;
@@ -119,6 +119,7 @@ pub(super) struct Setup {
     pub(super) layout: &'static Layout,
     pub(super) head: Head,
     pub(super) cache_bytes: usize,
+    pub(super) measures: StoreMeasures,
 }
 
 pub(super) struct Lane {
@@ -369,8 +370,12 @@ impl Lane {
         let rows = LogRows::new(&mut self.packer, id, &log)?;
         batch.doubt = Some(Doubt { batch: id, first: rows.first(), last });
         let changes = Changes::new(rows, &overlay, layout);
+        let began = std::time::Instant::now();
         match session.commit(Some(&changes)).await {
-            Ok(true) => batch.doubt = None,
+            Ok(true) => {
+                batch.doubt = None;
+                self.setup.measures.wrote(batch.decided.len(), began);
+            }
             Ok(false) => return Err(Failure::broken("the database warned of something as it committed")),
             Err(failure) => {
                 if failure.aborted {

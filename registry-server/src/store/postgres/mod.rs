@@ -58,8 +58,8 @@ use self::lane::{Job, Lane, Setup, Work};
 use self::pool::Pool;
 use self::read::{Reader, Reads};
 use super::{
-    Decision, Flaw, Hit, Kind, Layout, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError,
-    Whereabouts, logged,
+    Connections, Decision, Flaw, Hit, Kind, Layout, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store,
+    StoreError, StoreMeasures, Whereabouts, logged,
 };
 use crate::stored;
 
@@ -98,6 +98,7 @@ pub struct PostgresStore {
     jobs: mpsc::Sender<Job>,
     head: Head,
     healthy: watch::Receiver<bool>,
+    measures: StoreMeasures,
     follower: JoinHandle<()>,
 }
 
@@ -138,7 +139,9 @@ impl PostgresStore {
             // There were no tables yet.
             Err(_) => Reads::prepare(connection.client()).await?,
         };
-        let pool = Pool::new(Arc::clone(&connector), options.pool_size, options.patience);
+        let connections = Connections::default();
+        let pool = Pool::new(Arc::clone(&connector), options.pool_size, options.patience, connections.clone());
+        let measures = StoreMeasures::default().with_connections(connections);
         pool.add(Reader::new(connection, reads));
         // Those for reads, as many for snapshots, the lane and the listener.
         let most = 2 * options.pool_size.max(1) + 2;
@@ -155,6 +158,7 @@ impl PostgresStore {
             layout: options.layout,
             head: head.clone(),
             cache_bytes: CACHE_BYTES,
+            measures: measures.clone(),
         };
         let lane_ended = lane::start(Lane::new(setup, queue))?;
         let follow =
@@ -184,6 +188,7 @@ impl PostgresStore {
             jobs,
             head,
             healthy,
+            measures,
             follower,
         })
     }
@@ -333,6 +338,10 @@ impl Store for PostgresStore {
 
     fn healthy(&self) -> watch::Receiver<bool> {
         self.healthy.clone()
+    }
+
+    fn measures(&self) -> &StoreMeasures {
+        &self.measures
     }
 }
 

@@ -3,11 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connect::{Connector, Purpose};
 use super::error::{Cause, Failure};
 use super::read::Reader;
+use crate::store::Connections;
 
 /// Connections that are made when they are needed and used again.
 pub(super) struct Pool {
@@ -15,11 +17,14 @@ pub(super) struct Pool {
     places: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Reader>>>,
     patience: Duration,
+    measures: Connections,
 }
 
 impl Pool {
-    pub(super) fn new(connector: Arc<Connector>, size: usize, patience: Duration) -> Self {
-        Self { connector, places: Arc::new(Semaphore::new(size.max(1))), idle: Arc::default(), patience }
+    pub(super) fn new(connector: Arc<Connector>, size: usize, patience: Duration, measures: Connections) -> Self {
+        let size = size.max(1);
+        measures.most.set(size as i64);
+        Self { connector, places: Arc::new(Semaphore::new(size)), idle: Arc::default(), patience, measures }
     }
 
     /// Takes a connection that was made for something else.
@@ -34,11 +39,16 @@ impl Pool {
         loop {
             let Some(reader) = lock(&self.idle).pop() else { break };
             if reader.connection.is_usable() {
-                return Ok(Pooled { reader: Some(reader), idle: Arc::clone(&self.idle), _place: place });
+                return Ok(self.taken(reader, place));
             }
         }
-        let reader = Reader::connect(&self.connector, Purpose::Read, None).await?;
-        Ok(Pooled { reader: Some(reader), idle: Arc::clone(&self.idle), _place: place })
+        Ok(self.taken(Reader::connect(&self.connector, Purpose::Read, None).await?, place))
+    }
+
+    fn taken(&self, reader: Reader, place: OwnedSemaphorePermit) -> Pooled {
+        let taken = self.measures.taken.clone();
+        taken.inc();
+        Pooled { reader: Some(reader), idle: Arc::clone(&self.idle), taken, _place: place }
     }
 
     /// Reads over one of the connections, and once more over another one if it turns out to be broken.
@@ -61,6 +71,7 @@ impl Pool {
 pub(super) struct Pooled {
     reader: Option<Reader>,
     idle: Arc<Mutex<Vec<Reader>>>,
+    taken: Gauge,
     /// Behind `reader`, which has to be back by then.
     _place: OwnedSemaphorePermit,
 }
@@ -74,6 +85,7 @@ impl Pooled {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
+        self.taken.dec();
         if let Some(reader) = self.reader.take().filter(|reader| reader.connection.is_usable()) {
             lock(&self.idle).push(reader);
         }

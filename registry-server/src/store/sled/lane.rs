@@ -9,6 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use futures::FutureExt as _;
 use tokio::runtime::Handle;
@@ -19,7 +20,7 @@ use super::mark::Noted;
 use super::physical::{Overrides, View};
 use super::snapshot::Snapshots;
 use super::staged::Staged;
-use crate::store::{Decision, Revision, StoreError, logged};
+use crate::store::{Decision, Revision, StoreError, StoreMeasures, logged};
 use crate::stored::{LogEntry, LogGroup};
 use crate::vital::vital;
 
@@ -80,6 +81,7 @@ pub(super) fn start(
     head: watch::Sender<Revision>,
     healthy: watch::Sender<bool>,
     queue: mpsc::Receiver<Job>,
+    measures: StoreMeasures,
 ) -> Guard {
     let failed = Arc::new(OnceLock::new());
     let (out, groups) = mpsc::channel(1);
@@ -93,7 +95,7 @@ pub(super) fn start(
         flying: Arc::default(),
     };
     let failure = Failure { failed, healthy };
-    let writer = Writer { disk, snapshots, head, due, failure: failure.clone(), runtime: Handle::current() };
+    let writer = Writer { disk, snapshots, head, due, failure: failure.clone(), runtime: Handle::current(), measures };
     Guard(vec![
         thread("decisions", move || futures::executor::block_on(decider.run(queue, out))),
         thread("writes", move || writer.run(groups)),
@@ -236,6 +238,7 @@ struct Writer {
     due: SyncSender<()>,
     failure: Failure,
     runtime: Handle,
+    measures: StoreMeasures,
 }
 
 impl Writer {
@@ -244,7 +247,7 @@ impl Writer {
             let Group { overrides, entries, answers, .. } = group;
             let written = match self.failure.failed.get() {
                 Some(error) => Err(error.clone()),
-                None => self.write(entries, &overrides),
+                None => self.write(entries, &overrides, answers.len()),
             };
             if let Err(error) = &written {
                 self.failure.set(error);
@@ -261,12 +264,14 @@ impl Writer {
         }
     }
 
-    /// Makes a group durable, then visible.
-    fn write(&self, entries: Vec<LogEntry>, overrides: &Overrides) -> Result<(), StoreError> {
+    /// Makes a group of so many decisions durable, then visible.
+    fn write(&self, entries: Vec<LogEntry>, overrides: &Overrides, decisions: usize) -> Result<(), StoreError> {
         let Some(newest) = entries.last() else { return Ok(()) };
+        let began = Instant::now();
         let (last, noted) = (newest.revision, Noted::of(newest.revision, &newest.events));
         self.disk.append(LogGroup { entries })?;
         self.disk.note(noted)?;
+        self.measures.wrote(decisions, began);
         self.snapshots.preserve(self.disk.state(), overrides, || {
             self.disk.state().add(overrides, last)?;
             self.head.send_replace(last);

@@ -44,7 +44,7 @@ use self::physical::View;
 use self::snapshot::Snapshots;
 use super::{
     Decision, Flaw, Hit, Kind, Layout, LogEntry, Range, Read, Record, Revision, Snapshot, Source, Store, StoreError,
-    Whereabouts,
+    StoreMeasures, Whereabouts,
 };
 
 /// How many commits may wait for the lane before callers have to.
@@ -58,6 +58,7 @@ pub struct SledStore {
     jobs: mpsc::Sender<Job>,
     head: watch::Receiver<Revision>,
     healthy: watch::Receiver<bool>,
+    measures: StoreMeasures,
     /// Behind `jobs`: fields are dropped in their order, and the lane ends when no more jobs can come.
     _lane: lane::Guard,
 }
@@ -77,8 +78,9 @@ impl SledStore {
         let (head_sender, head) = watch::channel(newest);
         let (health, healthy) = watch::channel(true);
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let lane = lane::start(Arc::clone(&disk), Arc::clone(&snapshots), head_sender, health, queue);
-        Ok(Self { disk, snapshots, jobs, head, healthy, _lane: lane })
+        let measures = StoreMeasures::default();
+        let lane = lane::start(Arc::clone(&disk), Arc::clone(&snapshots), head_sender, health, queue, measures.clone());
+        Ok(Self { disk, snapshots, jobs, head, healthy, measures, _lane: lane })
     }
 
     async fn do_in_turn(&self, work: Work) -> Result<Option<Revision>, StoreError> {
@@ -191,6 +193,10 @@ impl Store for SledStore {
 
     fn healthy(&self) -> watch::Receiver<bool> {
         self.healthy.clone()
+    }
+
+    fn measures(&self) -> &StoreMeasures {
+        &self.measures
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {

@@ -1,0 +1,65 @@
+//! A port of its own for those who watch over the server: `/metrics`, `/healthz` and `/readyz`, and nothing of the registry.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use registry_gateway::wanted_metrics;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tonic::service::Routes;
+use tonic::transport::Server as Transport;
+
+use super::Metrics;
+use crate::connections::{self, Limits};
+
+/// What is asked of.
+#[derive(Clone)]
+struct Watched {
+    metrics: Metrics,
+    healthy: watch::Receiver<bool>,
+    draining: watch::Receiver<bool>,
+}
+
+/// Serves until the server drains. Whoever reaches the port may ask.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    limits: Limits,
+    metrics: Metrics,
+    healthy: watch::Receiver<bool>,
+    draining: watch::Receiver<bool>,
+) {
+    let mut stop = draining.clone();
+    let router = Router::new()
+        .route("/metrics", get(tell))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .with_state(Watched { metrics, healthy, draining });
+    let connections = connections::accept(listener, limits, None, connections::Measures::default());
+    let served = Transport::builder().accept_http1(true).add_routes(Routes::from(router)).serve_with_incoming_shutdown(
+        connections,
+        async move {
+            // An error means that the server is gone.
+            let _ = stop.wait_for(|draining| *draining).await;
+        },
+    );
+    if let Err(error) = served.await {
+        tracing::error!(%error, "metrics can't be served");
+    }
+}
+
+async fn tell(State(watched): State<Watched>, headers: HeaderMap) -> Response {
+    match watched.metrics.text(wanted_metrics(&headers)).await {
+        Ok(told) => ([(CONTENT_TYPE, told.content_type)], told.text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn ready(State(watched): State<Watched>) -> (StatusCode, &'static str) {
+    match *watched.healthy.borrow() && !*watched.draining.borrow() {
+        true => (StatusCode::OK, "ok\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    }
+}
