@@ -9,8 +9,8 @@ step() { printf '\n== %s\n' "$*"; }
 
 step tools
 rustup component add rustfmt clippy >/dev/null 2>&1 || { cargo fmt --version && cargo clippy --version; }
-# The tests look at the server's system calls, put proxies in front of it, call it with curl, and set its clock.
-missing=$(PATH=$PATH:/usr/sbin; for tool in curl strace nginx haproxy faketime; do command -v $tool >/dev/null || echo $tool; done)
+# The tests look at the server's system calls, put proxies in front of it, call it with curl, set its clock, and watch it with Prometheus.
+missing=$(PATH=$PATH:/usr/sbin; for tool in curl strace nginx haproxy faketime prometheus; do command -v $tool >/dev/null || echo $tool; done)
 # Go's own packages verify what the registry signs.
 [ -d /usr/share/gocode/src/golang.org/x/mod/sumdb ] && command -v go >/dev/null || missing="$missing golang-go golang-golang-x-mod-dev"
 # MLflow's own client has an environment of its own.

@@ -38,6 +38,7 @@ mod lists;
 mod locks;
 mod many_watchers;
 mod masks;
+mod metrics;
 mod models;
 mod moving;
 mod names;

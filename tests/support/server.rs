@@ -21,6 +21,8 @@ pub struct TestServer {
     folder: TempDir,
     config: Config,
     address: SocketAddr,
+    /// Of the port for those who watch over it, if it is to have one.
+    metrics: Option<SocketAddr>,
     running: Option<Running>,
 }
 
@@ -56,7 +58,7 @@ impl TestServer {
         settings(&mut config);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut server = Self { folder, config, address, running: None };
+        let mut server = Self { folder, config, address, metrics: None, running: None };
         server.serve(listener).await;
         server
     }
@@ -69,6 +71,11 @@ impl TestServer {
     /// The same, without a scheme.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it answers those who watch over it, if its settings say so.
+    pub fn metrics(&self) -> SocketAddr {
+        self.metrics.expect("it is to listen for that")
     }
 
     /// Its settings.
@@ -129,7 +136,12 @@ impl TestServer {
             let config = config.clone();
             async move { Server::open(config).await.ok() }
         });
-        let server = server.await;
+        let mut server = server.await;
+        if let Some(listen) = &self.config.metrics_listen {
+            let listener = listen.bind().await.unwrap().listen(16).unwrap();
+            self.metrics = Some(listener.local_addr().unwrap());
+            server = server.with_metrics_on(listener);
+        }
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(server.serve(listener, async move {
             // Dropped with the test: also a reason to stop.
