@@ -70,6 +70,10 @@ pub(crate) struct Args {
     /// Print JSON instead of text, errors as well: the contract's messages in protobuf's JSON form; one a line where there are several.
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
+    /// Give each call a trace, and print what became of it on standard error: method, code, time, and the trace's id, by which the
+    /// server's log and a collector of traces have it.
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub(crate) trace: bool,
     #[command(flatten)]
     pub(crate) patience: Patience,
     #[command(subcommand)]

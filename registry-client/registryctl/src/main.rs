@@ -47,6 +47,7 @@ mod settings;
 mod status;
 mod subscriptions;
 mod tarred;
+mod traces;
 mod values;
 mod versions;
 mod webhooks;
@@ -140,7 +141,7 @@ async fn run(args: Args) -> Result<(), Failure> {
     {
         note("--actor says who calls: whose changes are shown is said by --by");
     }
-    settings::log()?;
+    settings::log(args.trace)?;
     let (endpoint, trust) = (settings::endpoint(args.endpoint)?, Trust::of(args.token_file, args.tls)?);
     if let Command::Status(Status { model: None, .. }) = &args.command {
         return status::status(&out, &endpoint, &trust).await;
@@ -151,6 +152,9 @@ async fn run(args: Args) -> Result<(), Failure> {
         builder = builder.actor(actor);
     }
     builder = trust.shown_by(builder);
+    if args.trace {
+        builder = builder.trace();
+    }
     if let Some(wait) = args.patience.wait {
         builder = builder.retry_for(wait);
     }

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 
 use registry_client::Builder;
 use registry_common::shown::LogToStderr;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
 use crate::Failure;
 use crate::args::Tls;
 use crate::output::note;
+use crate::traces::traces;
 
 /// The endpoints of the registry.
 pub(crate) const ENDPOINT: &str = "MODEL_REGISTRY_ENDPOINT";
@@ -184,8 +187,8 @@ fn uid() -> Option<u32> {
     None
 }
 
-/// Logs to standard error, as much as `RUST_LOG` says.
-pub(crate) fn log() -> Result<(), Failure> {
+/// Logs to standard error, as much as `RUST_LOG` says, and traces of calls if they are wanted.
+pub(crate) fn log(wanted: bool) -> Result<(), Failure> {
     let filter = match variable("RUST_LOG")?.map(EnvFilter::try_new) {
         None => EnvFilter::new(LOG),
         Some(Ok(filter)) => filter,
@@ -194,7 +197,8 @@ pub(crate) fn log() -> Result<(), Failure> {
             EnvFilter::new(LOG)
         }
     };
-    tracing_subscriber::fmt().with_writer(LogToStderr::default).with_ansi(false).with_env_filter(filter).init();
+    let lines = fmt::layer().with_writer(LogToStderr::default).with_ansi(false).with_filter(filter);
+    tracing_subscriber::registry().with(lines).with(wanted.then(traces)).init();
     Ok(())
 }
 
