@@ -35,6 +35,8 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 # The client as other services link it: as it comes, and with everything.
 cargo clippy -p registry-client --locked -- -D warnings
 cargo clippy -p registry-client --all-features --locked -- -D warnings
+# With traces, which the server is built without unless that is asked for.
+cargo clippy -p registry-server --features otlp --all-targets --locked -- -D warnings
 # As it is installed: not with the features that the other crates ask for.
 cargo clippy -p registryctl --locked -- -D warnings
 
@@ -59,6 +61,9 @@ cargo nextest run --workspace --locked
 # The same cases again, with the servers on PostgreSQL and Garage: what follows the URL are the variables to use it with.
 env ${TEST_S3#* } TEST_STORE=postgres cargo nextest run --workspace --locked -E 'package(registry-tests)'
 cargo test --workspace --doc --locked
+# Last: a server with traces takes the place of the one without.
+cargo nextest run -p registry-server --features otlp --test traces --locked
+cargo build --workspace --bins --locked
 
 step "MLflow's own client, the newest and an older one"
 tests/mlflow.sh target/debug newest 3.12.0

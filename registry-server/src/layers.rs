@@ -8,6 +8,7 @@ mod kinds;
 mod logged;
 mod measured;
 mod places;
+mod traced;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,6 +17,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use prometheus_client::registry::Registry as Exposition;
+use registry_proto::REQUEST_ID_HEADER;
 use registry_proto::v1::ErrorReason;
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
@@ -31,6 +33,7 @@ use self::logged::Logged;
 use self::measured::{Call, Measures};
 pub(crate) use self::places::Capacity;
 use self::places::{Places, Shared, lock};
+pub(crate) use self::traced::of_headers as trace_of;
 use crate::connections::Peer;
 use crate::error::quoted;
 use crate::registry::access::guard::Guard;
@@ -100,7 +103,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         // The clone is fresh; the one that was polled ready has to do the work.
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
@@ -108,11 +111,12 @@ where
         // From now on, and not from when the call is polled: tonic counts as well, and says CANCELLED.
         let time = self.layer.time_for(&request);
         let until = began + time.unwrap_or(self.layer.deadline);
+        let (span, trace) = traced::begin(&mut request);
         let path = request.uri().path();
-        let span = tracing::debug_span!("call", method = path.trim_start_matches('/'));
         let (kind, held) = (Kind::of(path), Shared::default());
-        let measured = Call::of(&request, self.layer.measures.clone());
-        let mut logged = Logged::new(path, kind, request.headers(), began, measured);
+        let measured = Call::of(&request, self.layer.measures.clone(), trace);
+        let mut logged = Logged::new(path, kind, request.headers(), began, measured).in_span(span.clone());
+        let request_id = request.headers().get(REQUEST_ID_HEADER).cloned();
         let open = request.extensions().get::<Peer>().map(|peer| peer.activity.begin());
         let places = Arc::clone(&self.layer.places);
         let guard = self.layer.guard.clone().filter(|_| !is_open(path));
@@ -136,7 +140,7 @@ where
                 None => Ok(answer.await),
                 Some(time) => timeout_at(began + time, answer).await.map_err(|_| time),
             };
-            let response = match answered {
+            let mut response = match answered {
                 Ok(response) if kind == Kind::Health => response?,
                 Ok(response) => typed(logged.path(), response?),
                 Err(time) => {
@@ -145,6 +149,9 @@ where
                 }
             };
             logged.answered(response.headers());
+            if let Some(id) = request_id {
+                response.headers_mut().insert(REQUEST_ID_HEADER, id);
+            }
             let held = std::mem::take(&mut *lock(&held));
             Ok(response.map(|body| Answering::new(body, logged, held, until, open)))
         };

@@ -4,6 +4,9 @@
 //! [`registry`] (read, decide), the pure `rules`, and the [`store`]'s lane (state and event in one commit); then the
 //! head moves and watchers wake.
 
+/// The target of the spans that make traces: calls, and what they lead to.
+pub const SPANS: &str = "registry_server::spans";
+
 mod about;
 pub mod backup;
 mod bootstrap;

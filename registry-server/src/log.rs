@@ -2,24 +2,45 @@
 
 use registry_common::shown::LogToStderr;
 use registry_server::config::{LogFormat, Settings};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
+
+#[cfg(feature = "otlp")]
+use crate::telemetry::Telemetry;
 
 /// The crates whose lines are the registry's own.
 const OURS: [&str; 2] = ["registry_server", "registry_common"];
 
 /// Begins to log, as the settings say.
-pub(crate) fn begin(settings: &Settings) -> Result<(), String> {
+pub(crate) fn begin(settings: &Settings) -> Result<Logging, String> {
     let config = &settings.config;
     let filter = directives(&config.log).and_then(|log| EnvFilter::try_new(log).map_err(|error| error.to_string()));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter.map_err(|problem| format!("{}: {problem}", settings.whence("log")))?);
-    match config.log_format {
-        LogFormat::Human => log.with_writer(LogToStderr::default).with_ansi(false).init(),
+    let filter = filter.map_err(|problem| format!("{}: {problem}", settings.whence("log")))?;
+    let lines = match config.log_format {
+        LogFormat::Human => fmt::layer().with_writer(LogToStderr::default).with_ansi(false).boxed(),
         // For programs: what is escaped for people would be no JSON.
-        LogFormat::Json => log.with_writer(std::io::stderr).json().init(),
+        LogFormat::Json => fmt::layer().with_writer(std::io::stderr).json().boxed(),
+    };
+    let log = tracing_subscriber::registry().with(lines.with_filter(filter));
+    #[cfg(feature = "otlp")]
+    {
+        let telemetry = Telemetry::begin()?;
+        log.with(telemetry.as_ref().map(Telemetry::layer)).init();
+        Ok(Logging { _telemetry: telemetry })
     }
-    Ok(())
+    #[cfg(not(feature = "otlp"))]
+    {
+        log.init();
+        Ok(Logging {})
+    }
+}
+
+/// The log, and what traces go to, for as long as the program runs.
+pub(crate) struct Logging {
+    #[cfg(feature = "otlp")]
+    _telemetry: Option<Telemetry>,
 }
 
 /// What to log: a level alone is for the registry's own lines, and the libraries (sled's pages, HTTP/2's frames) only warn. A filter is

@@ -3,6 +3,8 @@
 mod allocator;
 mod args;
 mod log;
+#[cfg(feature = "otlp")]
+mod telemetry;
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -57,7 +59,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         _ => {}
     }
     let settings = Settings::load(&arguments.flags)?;
-    log::begin(&settings)?;
+    let _logging = log::begin(&settings)?;
     settings.warn();
     match command {
         Command::Serve => serve(settings).await,

@@ -25,6 +25,11 @@ impl TraceContext {
         Self { trace: u128::from_be_bytes(trace), span: u64::from_be_bytes(span), flags }.valid()
     }
 
+    /// The trace, the span and the flags, as other libraries have them.
+    pub fn parts(self) -> ([u8; 16], [u8; 8], u8) {
+        (self.trace.to_be_bytes(), self.span.to_be_bytes(), self.flags)
+    }
+
     /// A further span of the same trace.
     pub fn child(self) -> Self {
         Self { span: random(rand::random), ..self }

@@ -32,6 +32,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use prost_reflect::DescriptorPool;
+use registry_proto::REQUEST_ID_HEADER;
 use registry_proto::v1::ErrorReason;
 use tonic::{Code, Status};
 use tonic_web::GrpcWebLayer;
@@ -55,7 +56,7 @@ use self::stream::{Form, Messages, resume};
 /// The package that is served.
 const PACKAGE: &str = "modelregistry.v1";
 /// What pages of other sites may read of an answer beside its body.
-const EXPOSED: [&str; 9] = [
+const EXPOSED: [&str; 10] = [
     "grpc-status",
     "grpc-message",
     "grpc-status-details-bin",
@@ -65,6 +66,7 @@ const EXPOSED: [&str; 9] = [
     "content-range",
     "content-disposition",
     "repr-digest",
+    REQUEST_ID_HEADER,
 ];
 
 /// What a gateway takes.
@@ -201,7 +203,10 @@ impl Shared {
         let spoken = Spoken::of(&parts.headers, parts.uri.path());
         parts.extensions.insert(spoken);
         let answer = self.respond(inner, spoken, &parts, body).await;
-        let answer = answer.unwrap_or_else(|refusal| refusal.into_response(&self.schema));
+        let mut answer = answer.unwrap_or_else(|refusal| refusal.into_response(&self.schema));
+        if let Some(id) = parts.headers.get(REQUEST_ID_HEADER) {
+            answer.headers_mut().insert(REQUEST_ID_HEADER, id.clone());
+        }
         if parts.method == Method::HEAD { without_body(answer) } else { answer }
     }
 

@@ -23,6 +23,7 @@ use super::Services;
 use super::admitting::{needs, while_admitted};
 use super::paging::{self, Query, Sizes};
 use crate::error::{Error, Violations, quoted};
+use crate::layers::trace_of;
 use crate::registry::access::wishes::Need;
 use crate::registry::lists::{Listed, Page};
 use crate::registry::pages::LOOKED_AT;
@@ -299,7 +300,8 @@ pub(super) fn intent_of(
             Bytes::copy_from_slice(&hasher.finalize()[..FINGERPRINT_BYTES])
         }
     };
-    Intent { rpc: method, actor, request_id, fingerprint, ..Intent::default() }
+    let trace = trace_of(headers.as_ref());
+    Intent { rpc: method, actor, request_id, fingerprint, trace, ..Intent::default() }
 }
 
 /// The request id in the field or, so that an interceptor can set it, in the header.

@@ -8,9 +8,11 @@ use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
+use tracing::Span;
 
 use super::kinds::Kind;
 use super::measured::Call;
+use super::traced;
 use crate::error::Violations;
 use crate::grpc::call::actor;
 use crate::registry::millis;
@@ -30,14 +32,25 @@ pub(super) struct Logged {
     actor: Option<(&'static str, HeaderValue)>,
     began: Instant,
     measured: Call,
+    /// It ends with the call.
+    span: Span,
     /// Its line is written.
     is_over: bool,
 }
 
 impl Logged {
     pub(super) fn new(path: &str, kind: Kind, headers: &HeaderMap, began: Instant, measured: Call) -> Self {
-        let mut logged = Self { path: path.to_owned(), kind, actor: None, began, measured, is_over: false };
+        let mut logged =
+            Self { path: path.to_owned(), kind, actor: None, began, measured, span: Span::none(), is_over: false };
         logged.called_by(headers);
+        logged
+    }
+
+    /// The same call, in a span.
+    pub(super) fn in_span(self, span: Span) -> Self {
+        // What is dropped at the end tells of nothing.
+        let mut logged = self;
+        logged.span = span;
         logged
     }
 
@@ -60,7 +73,7 @@ impl Logged {
         self.is_over = self.kind != Kind::Stream || headers.contains_key("grpc-status");
         self.measured.answered(self.began.elapsed());
         if self.is_over {
-            self.measured.ended(code_of(headers));
+            self.ended(code_of(headers));
         }
         match Status::from_header_map(headers).filter(|status| status.code() != Code::Ok) {
             Some(status) => self.failed(&status),
@@ -77,7 +90,7 @@ impl Logged {
     pub(super) fn ended_with(&mut self, trailers: &HeaderMap) {
         if self.kind == Kind::Stream {
             self.is_over = true;
-            self.measured.ended(code_of(trailers));
+            self.ended(code_of(trailers));
             match Status::from_header_map(trailers).filter(|status| status.code() != Code::Ok) {
                 Some(status) => self.failed(&status),
                 None => {
@@ -87,15 +100,20 @@ impl Logged {
         }
     }
 
+    fn ended(&self, code: Code) {
+        self.measured.ended(code);
+        traced::end(&self.span, code);
+    }
+
     fn failed(&self, status: &Status) {
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.as_str()).unwrap_or_default();
         let (rpc, code, error) = (self.rpc(), code_name(status.code()), status.message());
-        let (actor, ms) = (self.actor(), self.millis());
+        let (actor, ms, trace_id) = (self.actor(), self.millis(), self.measured.trace_id());
         match blame(status.code(), reason, self.kind) {
-            Blame::Nobody => tracing::debug!(target: TARGET, rpc, code, reason, error, actor, ms, "ended"),
-            Blame::Caller => tracing::info!(target: TARGET, rpc, code, reason, error, actor, ms, "failed"),
-            Blame::Us => tracing::warn!(target: TARGET, rpc, code, reason, error, actor, ms, "failed"),
+            Blame::Nobody => tracing::debug!(target: TARGET, rpc, code, reason, error, actor, ms, trace_id, "ended"),
+            Blame::Caller => tracing::info!(target: TARGET, rpc, code, reason, error, actor, ms, trace_id, "failed"),
+            Blame::Us => tracing::warn!(target: TARGET, rpc, code, reason, error, actor, ms, trace_id, "failed"),
         }
     }
 
@@ -124,7 +142,7 @@ impl Logged {
 impl Drop for Logged {
     fn drop(&mut self) {
         if !self.is_over {
-            self.measured.ended(Code::Cancelled);
+            self.ended(Code::Cancelled);
             tracing::debug!(target: TARGET, rpc = self.rpc(), actor = self.actor(), ms = self.millis(), "left by its caller");
         }
     }
@@ -181,7 +199,7 @@ mod tests {
     fn a_call_is_told_of_by_its_method_and_caller() {
         let mut headers = HeaderMap::new();
         headers.insert(ACTOR_HEADER, HeaderValue::from_static("ana"));
-        let measured = || Call::of(&http::Request::new(()), Default::default());
+        let measured = || Call::of(&http::Request::new(()), Default::default(), None);
         let logged = |path: &str| Logged::new(path, Kind::Read, &headers, Instant::now(), measured());
         let call = logged("/modelregistry.v1.ModelService/GetModel");
         assert_eq!((call.rpc(), call.actor().as_str()), ("GetModel", "ana"));

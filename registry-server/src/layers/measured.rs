@@ -89,7 +89,8 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn of<B>(request: &Request<B>, measures: Measures) -> Self {
+    /// A call, and the trace that it is in.
+    pub(super) fn of<B>(request: &Request<B>, measures: Measures, trace: Option<TraceContext>) -> Self {
         let method = METHODS.get(request.uri().path()).copied().unwrap_or(OTHER);
         let transport = match request.extensions().get::<Spoken>() {
             None | Some(Spoken::Grpc) => "grpc",
@@ -97,14 +98,19 @@ impl Call {
             Some(Spoken::Http) => "http",
             Some(Spoken::Mlflow) => "mlflow",
         };
-        let trace = request.headers().get("traceparent").and_then(|value| TraceContext::parse(value.to_str().ok()?));
-        Self { measures, method, transport, trace: trace.filter(|trace| trace.is_sampled()) }
+        Self { measures, method, transport, trace }
+    }
+
+    /// The trace that it is in, for people who look for it.
+    pub(super) fn trace_id(&self) -> Option<String> {
+        self.trace.map(TraceContext::trace_id)
     }
 
     /// It is answered, or begins to be, after so long.
     pub(super) fn answered(&self, after: Duration) {
         let timed = Timed { method: self.method, transport: self.transport };
-        let trace = self.trace.map(|trace| Trace { trace_id: trace.trace_id() });
+        let recorded = self.trace.filter(|trace| trace.is_sampled());
+        let trace = recorded.map(|trace| Trace { trace_id: trace.trace_id() });
         self.measures.times.get_or_create(&timed).observe(after.as_secs_f64(), trace, None);
     }
 
@@ -126,7 +132,7 @@ mod tests {
         assert_eq!(names.len(), METHODS.len() - 1);
         let method = |path: &str| {
             let request = Request::builder().uri(path).body(()).unwrap();
-            Call::of(&request, Measures::default()).method
+            Call::of(&request, Measures::default(), None).method
         };
         assert_eq!(method("/modelregistry.v1.ModelService/GetModel"), "GetModel");
         assert_eq!(method("/grpc.health.v1.Health/Check"), "Health/Check");

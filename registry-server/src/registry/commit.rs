@@ -8,11 +8,14 @@ use bytes::Bytes;
 use prost::Message;
 use prost_types::Timestamp;
 use registry_common::tlog;
+use registry_common::trace_context::TraceContext;
 use registry_proto::known::event_type;
 use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use sha2::{Digest as _, Sha256};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::access::guard::Guard;
@@ -23,6 +26,7 @@ use super::stages::automatic;
 use super::transaction::{Tx, decode, resource_of};
 use super::tree::Tree;
 use super::{Registry, kinds, locks};
+use crate::SPANS;
 use crate::error::Error;
 use crate::rules::names::{MODELS, Name};
 use crate::store::{Decision, Kind, Put, Read, Revision, StoreError, Transaction};
@@ -39,6 +43,8 @@ pub(crate) struct Intent {
     pub(crate) request_id: Option<Uuid>,
     /// Tells this request from any other one under the same id.
     pub(crate) fingerprint: Bytes,
+    /// The trace that the call belongs to.
+    pub(crate) trace: Option<TraceContext>,
     /// Why.
     pub(crate) comment: String,
     /// Return what would come out, and change nothing.
@@ -67,6 +73,7 @@ impl Intent {
             events = Some(events.len()).filter(|count| *count > 1),
             request_id = self.request_id.map(tracing::field::display),
             ms = millis(began),
+            trace_id = self.trace.map(TraceContext::trace_id),
             "changed"
         );
     }
@@ -136,10 +143,12 @@ impl Registry {
         let began = Instant::now();
         let waiting = self.measures.waiting();
         let (guard, purge_after) = (self.guard.clone(), self.purge_after);
-        let pending = Arc::new(Pending { intent, guard, purge_after, mutation, outcome: Mutex::new(None) });
+        let span = tracing::debug_span!(target: SPANS, "commit", revision = Empty);
+        let pending =
+            Arc::new(Pending { intent, guard, purge_after, mutation, span: span.clone(), outcome: Mutex::new(None) });
         let (outcome, revision) = loop {
             let decision: Arc<dyn Decision> = Arc::clone(&pending) as _;
-            let revision = self.store.commit(decision).await?;
+            let revision = self.store.commit(decision).instrument(span.clone()).await?;
             let outcome = pending.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
             let outcome = outcome.ok_or_else(|| Error::internal("a commit was not decided"))?;
             match (outcome.inspect_err(|error| self.measures.refused(error))?, &self.guard) {
@@ -152,6 +161,7 @@ impl Registry {
             Outcome::Behind(_) => return Err(Error::internal("nobody knows who may do what")),
             Outcome::Events(events) => {
                 if let Some(revision) = revision {
+                    span.record("revision", revision);
                     self.measures.committed(&events, began);
                     pending.intent.log_change(revision, &events, began);
                 }
@@ -211,13 +221,17 @@ struct Pending<M> {
     guard: Option<Guard>,
     purge_after: Duration,
     mutation: M,
+    /// From when it is to be committed until it is.
+    span: Span,
     outcome: Mutex<Option<Result<Outcome, Error>>>,
 }
 
 #[async_trait]
 impl<M: Mutation> Decision for Pending<M> {
     async fn decide(&self, transaction: &mut dyn Transaction) -> Result<Option<Bytes>, StoreError> {
-        let decided = self.run(transaction).await;
+        // In the lane, which knows nothing of whom it works for.
+        let deciding = tracing::debug_span!(target: SPANS, parent: &self.span, "decide");
+        let decided = self.run(transaction).instrument(deciding).await;
         let (outcome, log) = match decided {
             Ok((outcome, log)) => (Ok(outcome), log),
             // So that the store may try again.
