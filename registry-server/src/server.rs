@@ -227,13 +227,21 @@ impl Server {
             webhooks: &webhooks,
             tls: tls.as_ref(),
         });
-        let has_tls = tls.is_some();
         if let Some(tls) = tls {
             tasks.spawn(CERTIFICATES, tls.keep(draining.clone()));
         }
+        let origins = Origins {
+            hosts: config.http_hosts.iter().map(|host| host.0.clone()).collect(),
+            any_host: config.access != AccessChoice::Off,
+            pages: config.http_origins.iter().map(|origin| origin.0.clone()).collect(),
+            has_tls: config.tls_files().is_some(),
+        };
         if let Some(listener) = metrics_listener {
             let limits = Limits { most: WATCHERS, handshake: HANDSHAKE, idle: config.connection_idle.0 };
-            let serving = metrics::serve(listener, limits, metrics.clone(), stores.store.healthy(), draining.clone());
+            // Nobody proves anything there.
+            let origins = Origins { any_host: false, ..origins.clone() };
+            let (metrics, healthy) = (metrics.clone(), stores.store.healthy());
+            let serving = metrics::serve(listener, limits, metrics, origins, healthy, draining.clone());
             tasks.spawn(METRICS, serving);
         }
         let routes = Services { registry, about, stopping, idle, plan, watching, webhooks, metrics }
@@ -241,12 +249,6 @@ impl Server {
             .add_service(health_service.accept_compressed(Gzip).accept_compressed(Zstd))
             .add_service(reflection().build_v1()?.accept_compressed(Gzip).accept_compressed(Zstd))
             .add_service(reflection().build_v1alpha()?.accept_compressed(Gzip).accept_compressed(Zstd));
-        let origins = Origins {
-            hosts: config.http_hosts.iter().map(|host| host.0.clone()).collect(),
-            any_host: config.access != AccessChoice::Off,
-            pages: config.http_origins.iter().map(|origin| origin.0.clone()).collect(),
-            has_tls,
-        };
         let gateway =
             GatewayLayer::new(origins, registry_gateway::Limits { body: max_message, patience: config.call_timeout.0 });
         let mut stopping = draining;

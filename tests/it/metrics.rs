@@ -207,6 +207,11 @@ async fn who_may_read_is_decided_as_for_every_call() {
         assert_eq!(send(server.metrics(), request("GET", path, &[], "")).await.status, status, "{path}");
     }
     assert_eq!(send(server.metrics(), request("POST", "/metrics", &[], "")).await.status, 405);
+    // Not even a page that a browser takes for one of this server's, by a name that was made to point here.
+    for (header, value) in [("host", "metrics.example.com"), ("origin", "https://evil.example")] {
+        let refused = send(server.metrics(), request("GET", "/metrics", &[(header, value)], "")).await;
+        assert_eq!(refused.status, 421, "{header}: {refused:?}");
+    }
 }
 
 #[tokio::test]

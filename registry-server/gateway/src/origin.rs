@@ -31,6 +31,11 @@ pub struct Origins {
 }
 
 impl Origins {
+    /// Why a request may not come from where it comes, if it may not: for ports of other services.
+    pub fn refusal(&self, headers: &HeaderMap, uri: &Uri) -> Option<String> {
+        self.check(headers, uri).err().map(|refusal| refusal.to_string())
+    }
+
     /// Whether a request may come from where it comes.
     pub(crate) fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
         let authority = authority(headers, uri)?;

@@ -6,8 +6,10 @@ use registry_proto::v1 as pb;
 /// What a call costs the server, as far as that can be told from its method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Asks how the server is: has no limit, so that a busy server does not pass for a dead one.
+    /// Asks whether the server is well: has no limit, so that a busy server does not pass for a dead one.
     Health,
+    /// Asks what the server measures: has no limit either, since it is asked for most when there is too much to do.
+    Metrics,
     /// Sends bytes in a stream.
     Upload,
     /// Is answered with a stream.
@@ -39,7 +41,7 @@ impl Kind {
     pub(super) fn of(path: &str) -> Self {
         match path {
             path if path.starts_with("/grpc.health.v1.Health/") => Self::Health,
-            pb::GetMetricsRequest::PATH => Self::Health,
+            pb::GetMetricsRequest::PATH => Self::Metrics,
             path if UPLOADS.contains(&path) => Self::Upload,
             path if STREAMS.contains(&path) || path.starts_with("/grpc.reflection.") => Self::Stream,
             path if is_read(path) || NOTES.contains(&path) => Self::Read,
@@ -61,7 +63,7 @@ mod tests {
 
     fn expected(method: &MethodDescriptor) -> Kind {
         if method.name() == "GetMetrics" {
-            return Kind::Health;
+            return Kind::Metrics;
         }
         let takes = |field| method.input().get_field_by_name(field).is_some();
         match (method.is_client_streaming(), method.is_server_streaming()) {

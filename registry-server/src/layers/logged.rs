@@ -47,11 +47,9 @@ impl Logged {
     }
 
     /// The same call, in a span.
-    pub(super) fn in_span(self, span: Span) -> Self {
-        // What is dropped at the end tells of nothing.
-        let mut logged = self;
-        logged.span = span;
-        logged
+    pub(super) fn in_span(mut self, span: Span) -> Self {
+        self.span = span;
+        self
     }
 
     /// Takes who calls from these headers instead.

@@ -52,7 +52,7 @@ impl Places {
     /// Where calls of a kind are counted, if they are.
     pub(super) fn of(&self, kind: Kind) -> Option<&Arc<Semaphore>> {
         match kind {
-            Kind::Health => None,
+            Kind::Health | Kind::Metrics => None,
             Kind::Upload => Some(&self.uploads),
             Kind::Stream => Some(&self.streams),
             Kind::Read | Kind::Change => Some(&self.calls),

@@ -1,12 +1,14 @@
 //! A port of its own for those who watch over the server: `/metrics`, `/healthz` and `/readyz`, and nothing of the registry.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
-use registry_gateway::wanted_metrics;
+use http::{HeaderMap, StatusCode, Uri};
+use registry_gateway::{Origins, wanted_metrics};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -19,15 +21,17 @@ use crate::connections::{self, Limits};
 #[derive(Clone)]
 struct Watched {
     metrics: Metrics,
+    origins: Arc<Origins>,
     healthy: watch::Receiver<bool>,
     draining: watch::Receiver<bool>,
 }
 
-/// Serves until the server drains. Whoever reaches the port may ask.
+/// Serves until the server drains. Whoever reaches the port may ask, but no page of another site that makes a browser do so.
 pub(crate) async fn serve(
     listener: TcpListener,
     limits: Limits,
     metrics: Metrics,
+    origins: Origins,
     healthy: watch::Receiver<bool>,
     draining: watch::Receiver<bool>,
 ) {
@@ -36,7 +40,7 @@ pub(crate) async fn serve(
         .route("/metrics", get(tell))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .with_state(Watched { metrics, healthy, draining });
+        .with_state(Watched { metrics, origins: Arc::new(origins), healthy, draining });
     let connections = connections::accept(listener, limits, None, connections::Measures::default());
     let served = Transport::builder().accept_http1(true).add_routes(Routes::from(router)).serve_with_incoming_shutdown(
         connections,
@@ -50,7 +54,10 @@ pub(crate) async fn serve(
     }
 }
 
-async fn tell(State(watched): State<Watched>, headers: HeaderMap) -> Response {
+async fn tell(State(watched): State<Watched>, uri: Uri, headers: HeaderMap) -> Response {
+    if let Some(refusal) = watched.origins.refusal(&headers, &uri) {
+        return (StatusCode::MISDIRECTED_REQUEST, format!("{refusal}\n")).into_response();
+    }
     match watched.metrics.text(wanted_metrics(&headers)).await {
         Ok(told) => ([(CONTENT_TYPE, told.content_type)], told.text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

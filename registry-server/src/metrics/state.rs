@@ -1,6 +1,7 @@
 //! What is looked up when somebody asks: how far things are, and what there is.
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -9,6 +10,7 @@ use prometheus_client::registry::{Registry as Exposition, Unit};
 use registry_proto::v1 as pb;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::error::Error;
 use crate::registry::{Census, Registry, short};
@@ -16,6 +18,8 @@ use crate::search::{self, Counts, Facts};
 use crate::store::Revision;
 use crate::webhooks::Webhooks;
 
+/// How long is waited for the index, and for the store.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// What those values are counted under that are not told of by themselves.
 const OTHERS: &str = "(other)";
 
@@ -135,10 +139,14 @@ impl State {
         let last = self.registry.measures().watches.last();
         seen.watch_lag.set(last.map_or(0, |last| head.saturating_sub(last)).cast_signed());
         seen.tasks.set(Handle::current().metrics().num_alive_tasks() as i64);
-        self.look_at_index().await;
-        // A store that is away would be waited for.
-        if serving && let Err(error) = self.look_at_store().await {
-            tracing::warn!(%error, "not all metrics can be read");
+        // Who asks waits for some seconds only, and a store that is away would be waited for.
+        let _ = timeout(PATIENCE, self.look_at_index()).await;
+        if serving {
+            match timeout(PATIENCE, self.look_at_store()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "not all metrics can be read"),
+                Err(_) => tracing::warn!("not all metrics can be read in time"),
+            }
         }
     }
 
@@ -155,6 +163,14 @@ impl State {
         seen.index_resources.set(records.cast_signed());
         seen.index_bytes.set(bytes.cast_signed());
         seen.index_limit.set(most_bytes.cast_signed());
+        if revision.is_none() {
+            // Nobody counts any more.
+            seen.models.clear();
+            seen.frameworks.clear();
+            seen.stages.clear();
+            self.counted = None;
+            return;
+        }
         if let Some(Census { revision, teams, frameworks, stages }) = self.registry.census(self.counted).await {
             set_all(&seen.models, teams, |team| OfTeam { team });
             set_all(&seen.frameworks, frameworks, |framework| OfFramework { framework });
