@@ -49,6 +49,8 @@ const STREAMS: u32 = 256;
 const SNAPSHOTS: usize = 8;
 /// How many connections there may be at the port for those who watch over the server.
 const WATCHERS: usize = 64;
+/// How long one of them may be without a request: longer than from one scrape to the next.
+const WATCHER_IDLE: Duration = Duration::from_secs(75);
 /// How long those calls that are ended may take to say so.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long the last segment of the archive may take behind the last call.
@@ -237,7 +239,7 @@ impl Server {
             has_tls: config.tls_files().is_some(),
         };
         if let Some(listener) = metrics_listener {
-            let limits = Limits { most: WATCHERS, handshake: HANDSHAKE, idle: config.connection_idle.0 };
+            let limits = Limits { most: WATCHERS, handshake: HANDSHAKE, idle: WATCHER_IDLE };
             // Nobody proves anything there.
             let origins = Origins { any_host: false, ..origins.clone() };
             let (metrics, healthy) = (metrics.clone(), stores.store.healthy());
