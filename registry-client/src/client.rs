@@ -69,7 +69,7 @@ impl RegistryClient {
         let whole = self.shared.timeout.unwrap_or(ANSWER.saturating_add(self.retry().patience));
         let deadline = later(Instant::now(), whole);
         // All attempts of a call are in one trace.
-        let trace = self.shared.traces.then(|| TraceContext::new().to_string().parse().ok()).flatten();
+        let trace = self.shared.traces.then(|| TraceContext::random().to_string().parse().ok()).flatten();
         let attempt = |transport| {
             let mut request = self.request(request.clone());
             if let Some(trace) = &trace {

@@ -56,7 +56,7 @@ fn place(request: &mut Request) -> TraceContext {
         insert(headers, TRACESTATE, &state);
         return context;
     }
-    let context = known.map_or_else(TraceContext::new, TraceContext::child);
+    let context = known.map_or_else(TraceContext::random, TraceContext::child);
     insert(headers, TRACEPARENT, &context.to_string());
     context
 }
