@@ -200,7 +200,7 @@ impl Server {
         tasks.spawn(EXPIRING, expire_instances(registry.clone(), draining.clone()));
         let (served, serving_ended) = watch::channel(false);
         if let Some(shipper) = shipper {
-            tasks.spawn(ARCHIVE, shipper.run(config.archive_every.0, serving_ended));
+            tasks.spawn(ARCHIVE, shipper.run(config.archive_every.0, serving_ended.clone()));
         }
         let idle = config.upload_idle.0;
         let (grace, keep_requests) = (config.gc_grace.0, config.request_id_keep.0);
@@ -242,8 +242,8 @@ impl Server {
             let limits = Limits { most: WATCHERS, handshake: HANDSHAKE, idle: WATCHER_IDLE };
             // Nobody proves anything there.
             let origins = Origins { any_host: false, ..origins.clone() };
-            let (metrics, healthy) = (metrics.clone(), stores.store.healthy());
-            let serving = metrics::serve(listener, limits, metrics, origins, healthy, draining.clone());
+            let (metrics, healthy, over) = (metrics.clone(), stores.store.healthy(), serving_ended);
+            let serving = metrics::serve(listener, limits, metrics, origins, healthy, draining.clone(), over);
             tasks.spawn(METRICS, serving);
         }
         let routes = Services { registry, about, stopping, idle, plan, watching, webhooks, metrics }

@@ -26,7 +26,7 @@ struct Watched {
     draining: watch::Receiver<bool>,
 }
 
-/// Serves until the server drains. Whoever reaches the port may ask, but no page of another site that makes a browser do so.
+/// Serves until the server has drained. Whoever reaches the port may ask, but no page of another site that makes a browser do so.
 pub(crate) async fn serve(
     listener: TcpListener,
     limits: Limits,
@@ -34,8 +34,8 @@ pub(crate) async fn serve(
     origins: Origins,
     healthy: watch::Receiver<bool>,
     draining: watch::Receiver<bool>,
+    mut over: watch::Receiver<bool>,
 ) {
-    let mut stop = draining.clone();
     let router = Router::new()
         .route("/metrics", get(tell))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -46,7 +46,7 @@ pub(crate) async fn serve(
         connections,
         async move {
             // An error means that the server is gone.
-            let _ = stop.wait_for(|draining| *draining).await;
+            let _ = over.wait_for(|over| *over).await;
         },
     );
     if let Err(error) = served.await {
