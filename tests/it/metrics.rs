@@ -89,6 +89,25 @@ async fn calls_are_counted_by_method_code_and_transport() {
 }
 
 #[tokio::test]
+async fn a_change_counts_whether_its_caller_waits_or_not() {
+    let server = TestServer::start().await;
+    let address = server.address();
+    for at in 0..50 {
+        // So short that most of them hear nothing of it.
+        let headers = [("x-server-timeout", "0.001"), ("content-type", "application/json")];
+        let path = format!("/v1/namespaces/default/models?modelId=m{at}");
+        send(address, request("POST", &path, &headers, "{}")).await;
+    }
+    until(PATIENCE, async || {
+        let told = told(address).await;
+        let revision = told.of("log_revision");
+        let counted = [told.of("commit_duration_seconds_count"), told.of(r#"events_total{type="model.created"}"#)];
+        (counted == [revision; 2] && told.of("commits_waiting") == 0.0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn watches_are_told_of_while_they_are_open() {
     let server = TestServer::start().await;
     let mut watch = server.client().watch().stream();

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::access::guard::Guard;
 use super::access::wishes::Wish;
+use super::measured::Waiting;
 use super::models::ModelRow;
 use super::resource::Resource;
 use super::stages::automatic;
@@ -140,12 +141,18 @@ impl Committed {
 impl Registry {
     /// Carries a mutation out, or finds that it was carried out already.
     pub(crate) async fn commit<M: Mutation>(&self, intent: Intent, mutation: M) -> Result<M::Answer, Error> {
-        let began = Instant::now();
-        let waiting = self.measures.waiting();
         let (guard, purge_after) = (self.guard.clone(), self.purge_after);
         let span = tracing::debug_span!(target: SPANS, "commit", revision = Empty);
-        let pending =
-            Arc::new(Pending { intent, guard, purge_after, mutation, span: span.clone(), outcome: Mutex::new(None) });
+        let measured = Waiting::begin(&self.measures);
+        let pending = Arc::new(Pending {
+            intent,
+            guard,
+            purge_after,
+            mutation,
+            span: span.clone(),
+            measured,
+            outcome: Mutex::new(None),
+        });
         let (outcome, revision) = loop {
             let decision: Arc<dyn Decision> = Arc::clone(&pending) as _;
             let revision = self.store.commit(decision).instrument(span.clone()).await?;
@@ -156,17 +163,9 @@ impl Registry {
                 (outcome, _) => break (outcome, revision),
             }
         };
-        drop(waiting);
         M::answer(match outcome {
             Outcome::Behind(_) => return Err(Error::internal("nobody knows who may do what")),
-            Outcome::Events(events) => {
-                if let Some(revision) = revision {
-                    span.record("revision", revision);
-                    self.measures.committed(&events, began);
-                    pending.intent.log_change(revision, &events, began);
-                }
-                Committed { revision: revision.unwrap_or(0), events }
-            }
+            Outcome::Events(events) => Committed { revision: revision.unwrap_or(0), events },
             Outcome::Repeated(revision) => {
                 tracing::debug!(rpc = pending.intent.rpc, actor = pending.intent.actor, revision, "repeated");
                 let events = self.tail.events_of(revision).await?;
@@ -223,6 +222,7 @@ struct Pending<M> {
     mutation: M,
     /// From when it is to be committed until it is.
     span: Span,
+    measured: Waiting,
     outcome: Mutex<Option<Result<Outcome, Error>>>,
 }
 
@@ -240,6 +240,15 @@ impl<M: Mutation> Decision for Pending<M> {
         };
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         Ok(log)
+    }
+
+    fn committed(&self, revision: Revision) {
+        self.span.record("revision", revision);
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Ok(Outcome::Events(events))) = &*outcome {
+            self.measured.committed(events);
+            self.intent.log_change(revision, events, self.measured.began);
+        }
     }
 
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {

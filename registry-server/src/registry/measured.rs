@@ -93,14 +93,8 @@ impl Moved {
 }
 
 impl Measures {
-    /// A commit waits for its turn, until this is dropped.
-    pub(super) fn waiting(&self) -> Waiting {
-        self.waiting.inc();
-        Waiting(self.waiting.clone())
-    }
-
     /// These events were committed.
-    pub(super) fn committed(&self, events: &[pb::Event], began: Instant) {
+    fn committed(&self, events: &[pb::Event], began: Instant) {
         self.commits.observe(began.elapsed().as_secs_f64());
         for event in events {
             self.events.get_or_create(&Happened { r#type: event.r#type.clone() }).inc();
@@ -155,12 +149,27 @@ pub(crate) fn short(name: &'static str, start: &str) -> &'static str {
     name.strip_prefix(start).unwrap_or(name)
 }
 
-/// A commit that waits.
-pub(super) struct Waiting(Gauge);
+/// A commit, from when it is to be made. It waits until this is dropped, by its caller and by the store.
+pub(super) struct Waiting {
+    measures: Measures,
+    pub(super) began: Instant,
+}
+
+impl Waiting {
+    pub(super) fn begin(measures: &Measures) -> Self {
+        measures.waiting.inc();
+        Self { measures: measures.clone(), began: Instant::now() }
+    }
+
+    /// It is durable, with these events.
+    pub(super) fn committed(&self, events: &[pb::Event]) {
+        self.measures.committed(events, self.began);
+    }
+}
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.dec();
+        self.measures.waiting.dec();
     }
 }
 

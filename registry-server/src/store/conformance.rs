@@ -3,6 +3,7 @@
 //! [`conformance!`] lists the cases; a case that is not listed is dead code and does not compile without a warning.
 
 mod compaction;
+mod heard;
 mod kinds;
 mod past;
 mod places;
@@ -20,6 +21,7 @@ use proptest::strategy::ValueTree as _;
 use tokio::sync::Semaphore;
 
 pub(super) use self::compaction::*;
+pub(super) use self::heard::*;
 pub(super) use self::kinds::*;
 pub(super) use self::past::*;
 pub(super) use self::places::*;
@@ -53,7 +55,7 @@ macro_rules! conformance {
             decisions_see_what_earlier_ones_staged, indexes_follow_their_records, long_records_are_whole,
             a_scan_ends_when_it_has_enough, the_log_is_read_from_anywhere, a_snapshot_stays_as_it_was, everything_survives_reopening,
             scans_agree_with_a_sorted_map, what_one_store_changed_another_restores, a_restore_with_a_gap_changes_nothing,
-            changes_end_when_they_have_enough, what_nobody_waits_for_is_not_decided,
+            changes_end_when_they_have_enough, what_nobody_waits_for_is_not_decided, a_decision_hears_that_it_is_durable_whoever_waits,
             a_store_is_whole_again_with_the_last_step_of_a_restore,
             a_store_keeps_its_identity_and_is_restored_without_another_s, a_record_may_have_several_places_in_an_index,
             a_decision_sees_the_places_that_it_wrote, what_the_layout_does_not_have_is_refused,

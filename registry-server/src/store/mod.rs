@@ -264,6 +264,9 @@ pub trait Decision: Send + Sync {
     /// Reads, writes, and answers what to log. With `None` nothing of it is kept. May be run more than once.
     async fn decide(&self, transaction: &mut dyn Transaction) -> Result<Option<Bytes>, StoreError>;
 
+    /// Hears, once, that what it decided is durable as this revision, before whoever waits for it does, and also if nobody does any more.
+    fn committed(&self, _: Revision) {}
+
     /// What it will probably read: a hint, so that a remote store can fetch it for many decisions at once.
     fn reads(&self) -> Vec<(Kind, Vec<u8>)> {
         Vec::new()

@@ -92,6 +92,9 @@ struct Batch {
 impl Batch {
     fn answer(self) {
         for (job, decided) in self.jobs.into_iter().zip(self.decided) {
+            if let (Work::Decide(decision), Ok(Some(revision))) = (&job.work, &decided) {
+                decision.committed(*revision);
+            }
             // A caller that has gone away does not want its answer; the commit stands.
             let _ = job.answer.send(decided);
         }

@@ -52,7 +52,27 @@ struct Group {
     bytes: usize,
     /// There is room on the disk for what it may hold.
     has_disk: bool,
-    answers: Vec<(oneshot::Sender<Committed>, Committed)>,
+    answers: Vec<Answer>,
+}
+
+/// What is to be answered when a group is durable.
+struct Answer {
+    to: oneshot::Sender<Committed>,
+    committed: Committed,
+    /// Of what was decided here.
+    decision: Option<Arc<dyn Decision>>,
+}
+
+impl Answer {
+    fn send(self, written: Result<(), StoreError>) {
+        // Also those that changed nothing may have seen what now is in doubt.
+        let committed = written.and(self.committed);
+        if let (Ok(Some(revision)), Some(decision)) = (&committed, &self.decision) {
+            decision.committed(*revision);
+        }
+        // A caller that has gone away does not want its answer; the commit stands.
+        let _ = self.to.send(committed);
+    }
 }
 
 impl Group {
@@ -168,15 +188,15 @@ impl Decider {
         if job.answer.is_closed() {
             return;
         }
-        let committed = match (self.failed.get(), job.work) {
-            (Some(error), _) => Err(error.clone()),
+        let (committed, decision) = match (self.failed.get(), job.work) {
+            (Some(error), _) => (Err(error.clone()), None),
             (None, Work::Decide(decision)) => {
                 let decided = self.run_decision(&*decision).await;
-                decided.map(|entry| entry.map(|entry| self.add(entry)))
+                (decided.map(|entry| entry.map(|entry| self.add(entry))), Some(decision))
             }
-            (None, Work::Restore(entries)) => self.restore(entries),
+            (None, Work::Restore(entries)) => (self.restore(entries), None),
         };
-        self.group.answers.push((job.answer, committed));
+        self.group.answers.push(Answer { to: job.answer, committed, decision });
     }
 
     /// Makes an entry a part of the group, where its writes are already.
@@ -255,10 +275,8 @@ impl Writer {
             drop(permit);
             // From within the runtime, where waking a task costs no system call.
             self.runtime.spawn(async move {
-                for (answer, committed) in answers {
-                    // Also those that changed nothing may have seen what now is in doubt. A caller that has gone away does not
-                    // want its answer; the commit stands.
-                    let _ = answer.send(written.clone().and(committed));
+                for answer in answers {
+                    answer.send(written.clone());
                 }
             });
         }
