@@ -108,6 +108,26 @@ async fn a_change_counts_whether_its_caller_waits_or_not() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_taken_whole_is_no_call_that_was_left() {
+    let server = TestServer::start().await;
+    let (address, client) = (server.address(), server.client());
+    model(&client, "models/fraud").await;
+    let version = client.create_version("models/fraud").await.unwrap();
+    for (path, size) in [("small", 3), ("large", 300_000)] {
+        client.upload(&version.name, path, registry_tests::noise(size)).send().await.unwrap();
+        let file = format!("/v1/namespaces/default/models/fraud/versions/1/files/{path}");
+        for (range, status) in [(None, 200), (Some(("range", "bytes=0-1")), 206)] {
+            let answer = send(address, request("GET", &file, range.as_slice(), "")).await;
+            assert_eq!(answer.status, status, "{path}");
+        }
+    }
+    let told = told(address).await;
+    let ended =
+        |code: &str| told.of(&format!(r#"calls_total{{code="{code}",method="DownloadArtifact",transport="http"}}"#));
+    assert_eq!((ended("OK"), ended("CANCELLED")), (4.0, 0.0));
+}
+
+#[tokio::test]
 async fn watches_are_told_of_while_they_are_open() {
     let server = TestServer::start().await;
     let mut watch = server.client().watch().stream();

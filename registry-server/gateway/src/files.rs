@@ -321,18 +321,23 @@ fn before(data: &Bytes) -> Bytes {
     framed(&begin, data.len())
 }
 
-/// The bytes of a download. It ends as it should only when all of them were there.
+/// The bytes of a download. It ends as it should only when all of them were there. The end of the call is waited for before the last bytes
+/// go out: behind these nobody asks for more over HTTP/1.1, and the call would be broken off.
 fn bytes_of<B>(frames: Frames<B>, length: u64) -> Body
 where
     B: HttpBody<Data = Bytes, Error = Status> + Unpin + Send + 'static,
 {
-    let pieces = stream::try_unfold((frames, length), |(mut frames, left)| async move {
-        let Some(message) = frames.next().await? else {
-            return if left == 0 { Ok(None) } else { Err(Status::aborted("the file is another one by now")) };
-        };
+    let another = || Status::aborted("the file is another one by now");
+    let pieces = stream::try_unfold((frames, length), move |(mut frames, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let message = frames.next().await?.ok_or_else(another)?;
         let piece = pb::DownloadArtifactResponse::decode(message).map_err(|_| Status::internal("no bytes"))?.data;
-        let left = left.checked_sub(piece.len() as u64);
-        let left = left.ok_or_else(|| Status::aborted("the file is another one by now"))?;
+        let left = left.checked_sub(piece.len() as u64).ok_or_else(another)?;
+        if left == 0 && frames.next().await?.is_some() {
+            return Err(another());
+        }
         Ok(Some((Frame::data(piece), (frames, left))))
     });
     Body::new(StreamBody::new(pieces))
