@@ -217,6 +217,7 @@ async fn what_an_artifact_consists_of_is_checked() {
         upload_id: "x".to_owned(),
         request_id: "x".to_owned(),
         validate_only: false,
+        part_count: -1,
     };
     let error = refused(&server, create(&server, all), Code::InvalidArgument, ErrorReason::RequestIdInvalid).await;
     let mut fields: Vec<_> = error.violations().iter().map(|found| found.field.as_str()).collect();
@@ -232,6 +233,7 @@ async fn what_an_artifact_consists_of_is_checked() {
         "chunks[0]",
         "data",
         "parent",
+        "part_count",
         "request_id",
         "upload_id",
     ];

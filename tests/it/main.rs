@@ -44,6 +44,7 @@ mod moving;
 mod names;
 mod namespaces;
 mod parents;
+mod parts;
 mod past;
 mod purging;
 mod quotas;

@@ -66,8 +66,12 @@ pub(crate) async fn collect(context: &Context, command: Gc) -> Result<(), Failur
             0 => String::new(),
             requests => format!("; {} {forgotten}", number(requests, "request id")),
         };
+        let parts = match report.removed_parts {
+            0 => String::new(),
+            parts => format!("; {removed} {}", number(parts, "part")),
+        };
         format!(
-            "{purged} {} and {}, {removed} {} of {} ({}) and {}; {} more are too recent{requests}{revisions}{refused}",
+            "{purged} {} and {}, {removed} {} of {} ({}) and {}; {} more are too recent{parts}{requests}{revisions}{refused}",
             number(report.purged_versions, "version"),
             number(report.purged_models, "model"),
             report.removed_chunks,

@@ -254,6 +254,20 @@ impl pb::artifact_service_server::ArtifactService for Fake {
         self.answer(Request::new(sent))
     }
 
+    async fn upload_part(
+        &self,
+        request: Request<Streaming<pb::UploadPartRequest>>,
+    ) -> Result<Response<pb::Part>, Status> {
+        self.answer(request)
+    }
+
+    async fn list_parts(
+        &self,
+        request: Request<pb::ListPartsRequest>,
+    ) -> Result<Response<pb::ListPartsResponse>, Status> {
+        self.answer(request)
+    }
+
     async fn create_artifact(
         &self,
         request: Request<pb::CreateArtifactRequest>,

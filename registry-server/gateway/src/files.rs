@@ -2,6 +2,7 @@
 //!
 //! Ranges, conditions and digests are those of RFC 9110 and RFC 9530.
 
+mod parts;
 mod sent;
 mod wanted;
 
@@ -27,6 +28,7 @@ use tonic::{Code, Status};
 use tower::Service;
 use url::form_urlencoded;
 
+pub(crate) use self::parts::Part;
 use self::sent::{Announced, send};
 use self::wanted::{Wanted, wanted};
 use crate::body::{Body, json};

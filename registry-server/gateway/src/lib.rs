@@ -42,7 +42,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use self::body::{Body, JSON, answer, full};
 use self::call::{call, framed};
-use self::files::File;
+use self::files::{File, Part};
 use self::incoming::{Made, Reader, Unmade, Whole};
 pub use self::metrics::wanted as wanted_metrics;
 pub use self::origin::Origins;
@@ -257,6 +257,9 @@ impl Shared {
         }
         if let Some(file) = File::at(parts.uri.path()) {
             return file?.answer(&self.schema, inner, parts, body).await;
+        }
+        if let Some(part) = Part::at(parts.uri.path()) {
+            return part?.answer(&self.schema, inner, parts, body).await;
         }
         match parts.uri.path() {
             "/metrics" => return metrics::answer(inner, parts).await,

@@ -78,7 +78,7 @@ pub(crate) fn document(pool: &DescriptorPool, routes: &Routes) -> Json {
 }
 
 struct Writer<'a, 'b> {
-    /// Of the plural of each resource its singular.
+    /// Of the plural of each resource its singular; and of uploads, which are none.
     singulars: BTreeMap<String, String>,
     comments: &'b Comments,
     schemas: &'a mut Schemas<'b>,
@@ -199,7 +199,7 @@ impl Writer<'_, '_> {
     }
 }
 
-/// Of the plural of each resource its singular.
+/// Of the plural of each resource its singular; and of uploads, which are none.
 fn singulars(pool: &DescriptorPool) -> BTreeMap<String, String> {
     let resource = pool.get_extension_by_name("google.api.resource").expect("it is a known annotation");
     let resources = pool.all_messages().filter_map(|message| {
@@ -210,7 +210,7 @@ fn singulars(pool: &DescriptorPool) -> BTreeMap<String, String> {
         let text = |name| resource.as_message()?.get_field_by_name(name)?.as_str().map(str::to_owned);
         Some((text("plural")?, text("singular")?))
     });
-    names.collect()
+    names.chain([("uploads".to_owned(), "upload".to_owned())]).collect()
 }
 
 /// `Get`.

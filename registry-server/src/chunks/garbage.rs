@@ -10,7 +10,7 @@ use registry_common::chunks::Chunk;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
-use super::{ChunkError, ChunkStore, named, names, stopped};
+use super::{ChunkError, ChunkStore, named, names, parts, stopped};
 use crate::places::{Trouble, settling};
 use crate::store::StoreError;
 
@@ -166,10 +166,10 @@ fn parse(folder: &Path, meta: &ObjectMeta) -> Option<Stored> {
     })
 }
 
-/// The files `CHUNK#NUMBER` of a certain age, or from before a moment.
+/// The files `CHUNK#NUMBER` and `PART#NUMBER` of a certain age, or from before a moment.
 fn leftovers(folder: &FilePath, age: Duration, before: Option<SystemTime>) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut folders = vec![folder.join("chunks")];
+    let mut folders = vec![folder.join("chunks"), folder.join(parts::UPLOADS)];
     while let Some(folder) = folders.pop() {
         let entries = match std::fs::read_dir(&folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
@@ -193,8 +193,10 @@ fn leftovers(folder: &FilePath, age: Duration, before: Option<SystemTime>) -> st
 }
 
 fn is_leftover(name: &str) -> bool {
-    name.split_once('#').is_some_and(|(chunk, number)| {
-        names::parse(chunk).is_some() && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    name.split_once('#').is_some_and(|(name, number)| {
+        (names::parse(name).is_some() || parts::is_name(name))
+            && !number.is_empty()
+            && number.bytes().all(|byte| byte.is_ascii_digit())
     })
 }
 
@@ -209,6 +211,8 @@ mod tests {
             assert_eq!(is_leftover(&format!("{hex}{name}")), left, "{name}");
             assert_eq!(is_leftover(&format!("{hex}.7{name}")), left, "{name}");
         }
+        assert!(is_leftover("00012#1"));
         assert!(!is_leftover("abcd#1"));
+        assert!(!is_leftover("12#1"));
     }
 }

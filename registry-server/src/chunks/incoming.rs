@@ -156,11 +156,16 @@ impl Cutter {
     }
 
     /// Waits until all bytes are stored.
-    pub(crate) async fn finish(mut self) -> Result<Cut, Error> {
+    pub(crate) async fn finish(self) -> Result<Cut, Error> {
         if self.cut == 0 && self.rest.len() <= chunks::INLINE {
             return Ok(Cut::Small(self.rest.freeze()));
         }
+        self.finish_in_chunks().await.map(Cut::Chunks)
+    }
+
+    /// The same, however few they are.
+    pub(crate) async fn finish_in_chunks(mut self) -> Result<Vec<Chunk>, Error> {
         self.cut(true).await?;
-        self.incoming.finish().await.map(Cut::Chunks)
+        self.incoming.finish().await
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod garbage;
 pub(crate) mod incoming;
 mod measured;
 mod names;
+pub(crate) mod parts;
 mod sealed;
 
 use std::sync::Arc;

@@ -121,6 +121,7 @@ async fn go_through(
     let mut report = collection.report;
     let leftovers = registry.chunks().remove_leftovers(plan.grace, plan.dry_run).await?;
     report.removed_leftovers = leftovers.cast_signed();
+    report.removed_parts = registry.chunks().remove_old_parts(now, plan.grace, plan.dry_run).await?.cast_signed();
     if tell(Phase::DropLog, 0) {
         report.dropped_revisions = drop_log(registry, plan, now).await?;
     }

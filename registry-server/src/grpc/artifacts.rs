@@ -10,7 +10,8 @@ use super::Services;
 use super::call::{List, Messages, Reply, until};
 use super::moments::moment;
 use super::paging::Sizes;
-use super::uploads;
+use super::uploads::MadeOf;
+use super::{parts, uploads};
 use crate::error::Error;
 use crate::registry::artifacts::DeleteArtifact;
 use crate::rules::expression::ARTIFACT;
@@ -76,9 +77,39 @@ impl ArtifactService for Services {
         Ok(Response::new(stored.await.map_err(|error| Status::from(Error::internal(error)))??))
     }
 
+    async fn upload_part(&self, request: Request<Streaming<pb::UploadPartRequest>>) -> Reply<pb::Part> {
+        let (headers, extensions, messages) = request.into_parts();
+        let services = self.clone();
+        // As above.
+        let stored =
+            AbortOnDropHandle::new(tokio::spawn(
+                async move { services.receive_part(headers, extensions, messages).await },
+            ));
+        Ok(Response::new(stored.await.map_err(|error| Status::from(Error::internal(error)))??))
+    }
+
+    async fn list_parts(&self, request: Request<pb::ListPartsRequest>) -> Reply<pb::ListPartsResponse> {
+        const SIZES: Sizes = Sizes { default: 1000, most: 1000 };
+        let list = List { orders: &["number"], sizes: SIZES, filter: None, sorted: false, narrowed: false };
+        self.list(
+            request,
+            list,
+            |request, found| {
+                let parent = found.name("parent", &VERSIONS, &request.parent);
+                let id = parts::upload_id(&request.upload_id, found);
+                Some((parent?, id?))
+            },
+            |registry, (parent, id), page| async move { registry.list_parts(&parent, id, &page).await },
+        )
+        .await
+    }
+
     async fn create_artifact(&self, request: Request<pb::CreateArtifactRequest>) -> Reply<pb::Artifact> {
-        self.act(request, uploads::create, |registry, intent, (upload, source)| async move {
-            registry.create_artifact(intent, upload, source).await
+        self.act(request, uploads::create, |registry, intent, (upload, made_of)| async move {
+            match made_of {
+                MadeOf::Parts(parts) => registry.create_of_parts(intent, upload, parts).await,
+                MadeOf::Stored(source) => registry.create_artifact(intent, upload, source).await,
+            }
         })
         .await
     }

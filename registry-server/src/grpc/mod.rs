@@ -18,6 +18,7 @@ mod models;
 mod moments;
 mod namespaces;
 mod paging;
+mod parts;
 mod policies;
 mod searching;
 mod subscriptions;

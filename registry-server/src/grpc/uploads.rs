@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Extensions;
 use registry_common::chunks::{self, Chunk};
 use registry_common::hex;
@@ -18,10 +19,12 @@ use uuid::Uuid;
 use super::Services;
 use super::admitting::{needs, needs_on};
 use super::call::{actor, intent_of};
+use super::parts;
 use crate::error::{Error, Violations, quoted};
 use crate::registry::Intent;
 use crate::registry::resource::Resource as _;
-use crate::registry::uploads::{Source, Upload};
+use crate::registry::uploads::parts::Parts;
+use crate::registry::uploads::{Receiving, Source, Upload};
 use crate::rules::artifacts::media_type;
 use crate::rules::names::VERSIONS;
 use crate::status::plain;
@@ -86,24 +89,43 @@ impl Services {
             return Ok(artifact);
         }
         let mut receiving = self.registry.begin_upload(&upload).await?;
-        while let Some(part) = self.next_of(parts, receiving.size()).await? {
-            match part.request {
-                Some(Part::Data(data)) => receiving.write(&data).await?,
-                Some(Part::Metadata(_)) => {
+        let bytes_of = |part: pb::UploadArtifactRequest| {
+            part.request.map(|part| match part {
+                Part::Data(data) => Some(data),
+                Part::Metadata(_) => None,
+            })
+        };
+        let announced = upload.announced().map(|announced| ("metadata.artifact.size_bytes", announced));
+        self.take_bytes(parts, &mut receiving, announced, bytes_of).await?;
+        // A caller that takes it back in the same breath is heard first.
+        tokio::task::yield_now().await;
+        let made = self.registry.finish_upload(intent, upload, receiving).await;
+        Ok(made.map_err(|error| error.within("metadata"))?)
+    }
+
+    /// Takes what follows on the metadata of an upload. `bytes_of` has the bytes of a message, and `Some(None)` where it has metadata.
+    pub(super) async fn take_bytes<M>(
+        &self,
+        messages: &mut Streaming<M>,
+        receiving: &mut Receiving,
+        announced: Option<(&str, u64)>,
+        bytes_of: impl Fn(M) -> Option<Option<Bytes>>,
+    ) -> Result<(), Status> {
+        while let Some(message) = self.next_of(messages, receiving.size()).await? {
+            match bytes_of(message) {
+                Some(Some(data)) => receiving.write(&data).await?,
+                Some(None) => {
                     let twice = "must come in the first message only";
                     return Err(Error::field("metadata", ErrorReason::FieldInvalid, twice).into());
                 }
                 None => return Err(Error::field("data", ErrorReason::FieldRequired, "is required").into()),
             }
-            if let Some(announced) = upload.announced().filter(|announced| receiving.size() > *announced) {
+            if let Some((field, announced)) = announced.filter(|(_, announced)| receiving.size() > *announced) {
                 let more = format!("{announced} bytes were announced, and more came");
-                return Err(Error::field("metadata.artifact.size_bytes", ErrorReason::SizeMismatch, more).into());
+                return Err(Error::field(field, ErrorReason::SizeMismatch, more).into());
             }
         }
-        // A caller that takes it back in the same breath is heard first.
-        tokio::task::yield_now().await;
-        let made = self.registry.finish_upload(intent, upload, receiving).await;
-        Ok(made.map_err(|error| error.within("metadata"))?)
+        Ok(())
     }
 
     /// `UploadChunks`.
@@ -166,7 +188,7 @@ impl Services {
     }
 
     /// The next message of an upload, `None` at its end.
-    async fn next_of<M>(&self, messages: &mut Streaming<M>, received: u64) -> Result<Option<M>, Status> {
+    pub(super) async fn next_of<M>(&self, messages: &mut Streaming<M>, received: u64) -> Result<Option<M>, Status> {
         let mut ending = self.stopping.ending.clone();
         let next = tokio::select! {
             next = timeout(self.idle, messages.message()) => next,
@@ -186,7 +208,7 @@ impl Services {
 }
 
 /// Reads what still comes on a stream that is answered already, for a while.
-fn read_on<M: Send + 'static>(mut messages: Streaming<M>) {
+pub(super) fn read_on<M: Send + 'static>(mut messages: Streaming<M>) {
     tokio::spawn(timeout(READ_ON, async move { while let Ok(Some(_)) = messages.message().await {} }));
 }
 
@@ -214,15 +236,21 @@ fn announced(message: &pb::UploadChunksRequest, placed: bool) -> Result<(u32, Ch
     found.unless_any(position.zip(chunk))
 }
 
-fn upload_id(id: &str, found: &mut Violations) -> Option<Uuid> {
+pub(super) fn upload_id(id: &str, found: &mut Violations) -> Option<Uuid> {
     if id.is_empty() {
         return None;
     }
     Uuid::try_parse(id).map_err(|_| found.invalid("upload_id", format!("{} is not a UUID", quoted(id)))).ok()
 }
 
+/// What an artifact is to be made of.
+pub(super) enum MadeOf {
+    Parts(Parts),
+    Stored(Source),
+}
+
 /// What `CreateArtifact` is to make, and of what.
-pub(super) fn create(request: pb::CreateArtifactRequest, found: &mut Violations) -> Option<(Upload, Source)> {
+pub(super) fn create(request: pb::CreateArtifactRequest, found: &mut Violations) -> Option<(Upload, MadeOf)> {
     let mut chunks = Vec::with_capacity(request.chunks.len());
     for (place, message) in request.chunks.iter().enumerate() {
         match Chunk::from_message(message) {
@@ -243,9 +271,14 @@ pub(super) fn create(request: pb::CreateArtifactRequest, found: &mut Violations)
         found.invalid("data", "an artifact has `data` or `chunks`");
     }
     let id = upload_id(&request.upload_id, found);
+    let parts = parts::counted(&request, id, found);
     let upload = upload(&request.parent, request.artifact, found)?;
-    let source = if chunks.is_empty() { Source::Bytes(request.data) } else { Source::Chunks(chunks, id) };
-    Some((upload, source))
+    let made_of = match parts {
+        Some(parts) => MadeOf::Parts(parts),
+        None if chunks.is_empty() => MadeOf::Stored(Source::Bytes(request.data)),
+        None => MadeOf::Stored(Source::Chunks(chunks, id)),
+    };
+    Some((upload, made_of))
 }
 
 fn upload(parent: &str, artifact: Option<pb::Artifact>, found: &mut Violations) -> Option<Upload> {

@@ -21,8 +21,9 @@ pub(super) enum Kind {
 }
 
 /// The calls whose answer may take as long as it takes: they move bytes, and watch over the pace themselves.
-const UNHURRIED: &[&str] = &[UPLOADS[0], UPLOADS[1], pb::CreateArtifactRequest::PATH];
-const UPLOADS: [&str; 2] = [pb::UploadArtifactRequest::PATH, pb::UploadChunksRequest::PATH];
+const UNHURRIED: &[&str] = &[UPLOADS[0], UPLOADS[1], UPLOADS[2], pb::CreateArtifactRequest::PATH];
+const UPLOADS: [&str; 3] =
+    [pb::UploadArtifactRequest::PATH, pb::UploadChunksRequest::PATH, pb::UploadPartRequest::PATH];
 const STREAMS: &[&str] = &[
     pb::WatchEventsRequest::PATH,
     pb::SubscribeRequest::PATH,

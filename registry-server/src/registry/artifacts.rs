@@ -52,6 +52,12 @@ impl Resource for pb::Artifact {
     }
 }
 
+/// Where a page begins that goes on at a number.
+pub(super) fn position(page: &Page) -> Result<u32, Error> {
+    let position = page.after.as_deref().map(<[u8; 4]>::try_from).transpose();
+    position.map(|after| after.map_or(0, u32::from_be_bytes)).map_err(|_| page_token_invalid())
+}
+
 impl Registry {
     /// An artifact and what it consists of.
     pub(crate) async fn manifest(&self, name: &Name) -> Result<(pb::Artifact, Content), Error> {
@@ -75,11 +81,7 @@ impl Registry {
     /// The chunks of an artifact, in order.
     pub(crate) async fn list_chunks(&self, name: &Name, page: &Page) -> Result<Listed<pb::Chunk>, Error> {
         let (_, content) = self.manifest(name).await?;
-        let from = match page.after.as_deref().map(<[u8; 4]>::try_from) {
-            None => 0,
-            Some(Ok(position)) => u32::from_be_bytes(position) as usize,
-            Some(Err(_)) => return Err(page_token_invalid()),
-        };
+        let from = position(page)? as usize;
         let rest = content.chunks.get(from..).unwrap_or_default();
         let items: Vec<_> = rest.iter().take(page.size).map(|chunk| chunk.to_message()).collect();
         let next = from + items.len();

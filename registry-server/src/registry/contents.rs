@@ -120,16 +120,21 @@ impl Registry {
         match cut {
             Cut::Small(bytes) => self.sum_of_bytes(namespace, bytes).await,
             Cut::Chunks(chunks) => {
-                let sha256 = self.digests.sha256(namespace, Some(upload), &chunks).await;
-                let sha256 = sha256.map_err(|error| match error {
-                    ChunkError::Missing(_) => Error::ChunksCollected("the upload".to_owned()),
-                    error => error.of("the upload"),
-                })?;
+                let sha256 = self.sha256_of_cut(namespace, upload, &chunks).await?;
                 let content = Content { chunks, inline: None };
                 let digest = content.digest();
                 Ok(content.sum(digest, sha256))
             }
         }
+    }
+
+    /// The SHA-256 of what was received and cut here.
+    pub(super) async fn sha256_of_cut(&self, namespace: &str, upload: Uuid, chunks: &[Chunk]) -> Result<String, Error> {
+        let sha256 = self.digests.sha256(namespace, Some(upload), chunks).await;
+        sha256.map_err(|error| match error {
+            ChunkError::Missing(_) => Error::ChunksCollected("the upload".to_owned()),
+            error => error.of("the upload"),
+        })
     }
 
     /// Sums up few bytes.

@@ -1,5 +1,7 @@
 //! Uploads: bytes first, then the record that makes them an artifact.
 
+pub(crate) mod parts;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -95,10 +97,15 @@ impl Registry {
     pub(crate) async fn begin_upload(&self, upload: &Upload) -> Result<Receiving, Error> {
         let room = self.check_upload(upload).await?;
         room.admit_artifact(upload.announced().unwrap_or(0))?;
-        self.prepare_bytes(upload.parent.namespace()).await?;
+        self.begin_bytes(&upload.parent, room).await
+    }
+
+    /// Begins to take bytes for a version, into the room there is.
+    async fn begin_bytes(&self, parent: &Name, room: Room) -> Result<Receiving, Error> {
+        self.prepare_bytes(parent.namespace()).await?;
         let id = Uuid::new_v4();
         let look = self.look().await?;
-        let cutter = Cutter::new(self.incoming(&upload.parent, look.names, Some(id)));
+        let cutter = Cutter::new(self.incoming(parent, look.names, Some(id)));
         Ok(Receiving { id, settled: look.settled, cutter, room })
     }
 
@@ -210,16 +217,8 @@ impl Registry {
         mut settled: u64,
     ) -> Result<pb::Artifact, Error> {
         let mut found = Violations::default();
-        let size = sum.size;
-        if let Some(announced) = upload.announced().filter(|announced| *announced != size) {
-            let sizes = format!("{announced} bytes were announced, {size} came");
-            found.add("artifact.size_bytes", ErrorReason::SizeMismatch, sizes);
-        }
-        let announced = &upload.artifact.sha256;
-        if !announced.is_empty() && *announced != sum.sha256 {
-            let digests = format!("{announced} was announced, the bytes have {}", sum.sha256);
-            found.add("artifact.sha256", ErrorReason::DigestMismatch, digests);
-        }
+        let announced = (upload.announced(), upload.artifact.sha256.as_str());
+        found.within("artifact", |found| check_announced(announced, (sum.size, &sum.sha256), found));
         found.check()?;
         let (name, namespace) = (upload.name(), upload.parent.namespace());
         let added = loop {
@@ -250,6 +249,18 @@ impl Registry {
     async fn stored_artifact(&self, upload: &Upload, version: &pb::Version) -> Result<Option<pb::Artifact>, Error> {
         let key = name_in(version, &upload.artifact.path).key();
         self.store.get(pb::Artifact::KIND, &key).await?.map(|record| decode(&record)).transpose()
+    }
+}
+
+/// Finds fault with bytes of another size or SHA-256 than was announced.
+fn check_announced(announced: (Option<u64>, &str), came: (u64, &str), found: &mut Violations) {
+    if let Some(announced) = announced.0.filter(|announced| *announced != came.0) {
+        let sizes = format!("{announced} bytes were announced, {} came", came.0);
+        found.add("size_bytes", ErrorReason::SizeMismatch, sizes);
+    }
+    if !announced.1.is_empty() && announced.1 != came.1 {
+        let digests = format!("{} was announced, the bytes have {}", announced.1, came.1);
+        found.add("sha256", ErrorReason::DigestMismatch, digests);
     }
 }
 

@@ -118,6 +118,13 @@ fn problem_in(value: &Value, levels: usize) -> Option<String> {
     inner.find_map(|value| problem_in(value, left))
 }
 
+/// The SHA-256 that bytes are announced by, if they are.
+pub(crate) fn announced_sha256(sha256: &str, found: &mut Violations) {
+    if !sha256.is_empty() && (sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        found.invalid("sha256", "must be 64 hex digits");
+    }
+}
+
 /// What callers may set of an artifact.
 pub(crate) fn artifact(artifact: &pb::Artifact, found: &mut Violations) {
     found.parsed("path", check_path(&artifact.path));
@@ -131,10 +138,7 @@ pub(crate) fn artifact(artifact: &pb::Artifact, found: &mut Violations) {
     if artifact.size_bytes < 0 {
         found.invalid("size_bytes", "must not be negative");
     }
-    let sha256 = &artifact.sha256;
-    if !sha256.is_empty() && (sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit())) {
-        found.invalid("sha256", "must be 64 hex digits");
-    }
+    announced_sha256(&artifact.sha256, found);
     pairs(found, "tags", &artifact.tags);
 }
 

@@ -148,6 +148,9 @@ fn steps() -> Vec<(&'static str, Json)> {
         ("CreateVersion", json!({ "parent": "models/fraud", "versionId": "1.3" })),
         artifact("models/fraud/versions/3", "a.bin"),
         artifact("models/fraud/versions/3", "b/c.bin"),
+        part(1),
+        part(2),
+        part(3),
         ("UploadChunks", CHUNKS.iter().enumerate().map(upload_chunk).collect()),
         (
             "CreateArtifact",
@@ -243,6 +246,17 @@ fn policy(id: &str) -> Json {
 
 fn subscription(id: &str) -> Json {
     json!({ "subscriptionId": id, "subscription": { "types": ["model.*"] } })
+}
+
+/// What a file in parts is called.
+pub(crate) const UPLOAD: &str = "0191e4c0-7b2a-7000-8000-000000000003";
+
+/// A part of a file that no artifact is made of.
+fn part(number: i32) -> (&'static str, Json) {
+    let metadata = json!({
+        "parent": "models/fraud/versions/3", "uploadId": UPLOAD, "number": number, "sizeBytes": 5,
+    });
+    ("UploadPart", json!([{ "metadata": metadata }, { "data": base64("bytes") }]))
 }
 
 fn upload_chunk((position, bytes): (usize, &&[u8])) -> Json {
@@ -404,6 +418,11 @@ pub(crate) fn lists() -> Vec<Case> {
             "ListChunks",
             under("models/fraud/versions/3/artifacts/chunks.bin"),
             under("models/fraud/versions/3/artifacts/a.bin"),
+        ),
+        case(
+            "ListParts",
+            json!({ "parent": "models/fraud/versions/3", "uploadId": UPLOAD }),
+            json!({ "parent": "models/fraud/versions/4", "uploadId": UPLOAD }),
         ),
         case("ListInstances", under("models/fraud"), under("models/old")),
         case("ListApprovals", under("models/eyes"), under("models/fraud")),

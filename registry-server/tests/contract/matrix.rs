@@ -15,7 +15,7 @@ use crate::server::TestServer;
 /// What everybody with a token may call.
 const OF_ALL: [&str; 2] = ["access.testPermissions", "access.whoAmI"];
 /// Those that take a stream say what they are about in its first message, and not in a field of their own.
-const IN_METADATA: &str = "UploadArtifact";
+const IN_METADATA: [&str; 2] = ["UploadArtifact", "UploadPart"];
 
 fn with(token: &str) -> MetadataMap {
     let mut headers = MetadataMap::new();
@@ -38,7 +38,7 @@ fn about(method: &MethodDescriptor) -> Vec<DynamicMessage> {
     let fraud = "namespaces/risk/models/fraud";
     let named = |field: &str| method.input().get_field_by_name(field).is_some();
     let json = match method.name() {
-        IN_METADATA => json!([{ "metadata": { "parent": format!("{fraud}/versions/1") } }]),
+        name if IN_METADATA.contains(&name) => json!([{ "metadata": { "parent": format!("{fraud}/versions/1") } }]),
         "BatchTransitionStages" => json!({ "requests": [{ "name": format!("{fraud}/versions/1") }] }),
         name if name.ends_with("Namespace") && name != "CreateNamespace" => match name {
             "UpdateNamespace" => json!({ "namespace": { "name": "namespaces/risk" } }),

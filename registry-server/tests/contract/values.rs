@@ -9,7 +9,7 @@ use proptest::sample::select;
 use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 
 use crate::descriptors::{IDENTIFIER, REQUIRED, behaviors, reference, resources};
-use crate::fixtures::{CHUNKS, long_id, long_namespace, long_path};
+use crate::fixtures::{CHUNKS, UPLOAD, long_id, long_namespace, long_path};
 
 /// Requests of a type.
 pub(crate) fn messages(of: &MessageDescriptor) -> BoxedStrategy<DynamicMessage> {
@@ -266,7 +266,7 @@ fn known(field: &str) -> &'static [&'static str] {
         "principal" | "members" => &["users/ana", "services/trainer", "groups/spare", "allAuthenticated", "ana"],
         "permission" | "permissions" => &["models.get", "models.*", "*", "models.fly"],
         "request_id" => &["", "", "0191e4c0-7b2a-7000-8000-000000000001", "0191E4C0-7B2A-7000-8000-000000000002"],
-        "upload_id" => &["", "", "0191e4c0-7b2a-7000-8000-000000000003"],
+        "upload_id" => &["", "", UPLOAD],
         "etag" => &["", "", "", "1"],
         "filter" => &["", "", "", "", "true"],
         "page_token" => &["", "", "", "AAAA", "CggAAAAAAAAAABIBeA"],

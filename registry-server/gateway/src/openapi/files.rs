@@ -4,21 +4,80 @@ use serde_json::{Map, Value as Json, json};
 
 /// What they are listed under.
 pub(super) const TAG: &str = "Files";
-const PATH: &str = "/v1/namespaces/{namespace}/models/{model}/versions/{version}/files/{path}";
+const FILE: &str = "/v1/namespaces/{namespace}/models/{model}/versions/{version}/files/{path}";
+const PART: &str = "/v1/namespaces/{namespace}/models/{model}/versions/{version}/uploads/{upload}/parts/{number}";
 
-pub(super) fn paths() -> [(String, Map<String, Json>); 1] {
-    let Json::Object(operations) = operations() else { unreachable!("it is an object") };
-    [(PATH.to_owned(), operations)]
+pub(super) fn paths() -> [(String, Map<String, Json>); 2] {
+    [(FILE, file()), (PART, part())].map(|(path, operations)| {
+        let Json::Object(operations) = operations else { unreachable!("it is an object") };
+        (path.to_owned(), operations)
+    })
 }
 
-fn operations() -> Json {
-    let path = |name: &str, description: &str| {
-        json!({
-            "name": name, "in": "path", "required": true, "description": description,
-            "schema": { "type": "string", "minLength": 1 },
-        })
-    };
-    let header = |name: &str, description: &str| json!({ "name": name, "in": "header", "description": description, "schema": { "type": "string" } });
+fn path(name: &str, description: &str) -> Json {
+    json!({
+        "name": name, "in": "path", "required": true, "description": description,
+        "schema": { "type": "string", "minLength": 1 },
+    })
+}
+
+fn header(name: &str, description: &str) -> Json {
+    json!({ "name": name, "in": "header", "description": description, "schema": { "type": "string" } })
+}
+
+fn error() -> Json {
+    json!({ "$ref": "#/components/responses/Error" })
+}
+
+fn version() -> [Json; 3] {
+    [
+        path("namespace", "The id of the namespace."),
+        path("model", "The id of the model."),
+        path("version", "The number of the version, its id, or an alias: `7`, `1.4.0`, `@production`."),
+    ]
+}
+
+fn body() -> Json {
+    json!({
+        "required": true,
+        "content": { "*/*": { "schema": { "type": "string", "format": "binary" } } },
+    })
+}
+
+fn answer(description: &str, schema: &str) -> Json {
+    json!({
+        "200": {
+            "description": description,
+            "content": { "application/json": { "schema": { "$ref": format!("#/components/schemas/{schema}") } } },
+        },
+        "4XX": error(), "5XX": error(),
+    })
+}
+
+fn part() -> Json {
+    let [namespace, model, version] = version();
+    json!({
+        "parameters": [
+            namespace, model, version,
+            path("upload", "A UUID of the caller's choice for one file."),
+            path("number", "The part's place in the file, from 1 to 10000."),
+        ],
+        "put": {
+            "operationId": "UploadFilePart",
+            "tags": [TAG],
+            "summary": "Stores a part of a file",
+            "description": "What `ArtifactService.UploadPart` does: parts come in any order, several at once, and again if they broke off. \
+                            `CreateArtifact` with `uploadId` and `partCount` makes the artifact of them. `Content-Length` or a digest \
+                            announces the part, and is checked. `ETag` is its SHA-256.",
+            "parameters": [header("Repr-Digest", "The SHA-256 that the part has: `sha-256=:BASE64:`.")],
+            "requestBody": body(),
+            "responses": answer("The part.", "Part"),
+        },
+    })
+}
+
+fn file() -> Json {
+    let [namespace, model, version] = version();
     let query = |name: &str, r#type: &str, description: &str| {
         let required = name == "type";
         json!({ "name": name, "in": "query", "required": required, "description": description, "schema": { "type": r#type } })
@@ -30,7 +89,6 @@ fn operations() -> Json {
         answer["description"] = description.into();
         answer
     };
-    let error = json!({ "$ref": "#/components/responses/Error" });
     let read = |verb: &str, summary: &str| {
         json!({
             "operationId": format!("{verb}File"),
@@ -48,15 +106,13 @@ fn operations() -> Json {
                 "200": with("The file.", &bytes),
                 "206": with("A part of it.", &bytes),
                 "304": { "description": "The caller has it." },
-                "4XX": error, "5XX": error,
+                "4XX": error(), "5XX": error(),
             },
         })
     };
     json!({
         "parameters": [
-            path("namespace", "The id of the namespace."),
-            path("model", "The id of the model."),
-            path("version", "The number of the version, its id, or an alias: `7`, `1.4.0`, `@production`."),
+            namespace, model, version,
             path("path", "Where the file lies in the version, whose slashes may be written as `%2F`."),
         ],
         "get": read("Download", "Returns the bytes of an artifact, or a range of them"),
@@ -75,17 +131,8 @@ fn operations() -> Json {
                 header("Repr-Digest", "The SHA-256 that the file has: `sha-256=:BASE64:`."),
                 header("Content-Type", "The type of the file; without it, it is guessed from the path."),
             ],
-            "requestBody": {
-                "required": true,
-                "content": { "*/*": { "schema": { "type": "string", "format": "binary" } } },
-            },
-            "responses": {
-                "200": {
-                    "description": "The artifact.",
-                    "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Artifact" } } },
-                },
-                "4XX": error, "5XX": error,
-            },
+            "requestBody": body(),
+            "responses": answer("The artifact.", "Artifact"),
         },
     })
 }

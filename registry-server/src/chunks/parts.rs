@@ -1,0 +1,159 @@
+//! Parts of files that are being uploaded, until artifacts are made of them: `uploads/NAMESPACE/VERSION/UPLOAD/NUMBER` has the list of a
+//! part's chunks, and what tells whether it is still that.
+//!
+//! They are objects beside the chunks and no records: they change nothing in the registry, and go by their age as the chunks do.
+
+use std::collections::BTreeMap;
+use std::path::Path as FilePath;
+use std::time::{Duration, SystemTime};
+
+use futures::TryStreamExt as _;
+use object_store::ObjectMeta;
+use object_store::path::Path;
+use prost::Message as _;
+use registry_common::chunks::{self, Chunk};
+use uuid::Uuid;
+
+use super::ChunkStore;
+use crate::rules::garbage::{Fate, fate};
+use crate::store::StoreError;
+use crate::stored::PartRecord;
+
+/// How many parts a file may have.
+pub(crate) const MOST: u32 = 10_000;
+
+/// Where they lie.
+pub(super) const UPLOADS: &str = "uploads";
+/// Before a record stands its BLAKE3.
+const DIGEST_BYTES: usize = 32;
+
+/// A file that is being uploaded.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) namespace: String,
+    /// The UUID of its version: another one of the same name has other parts.
+    pub(crate) version: String,
+    /// What its caller calls it.
+    pub(crate) id: Uuid,
+}
+
+/// What a part consists of.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) chunks: Vec<Chunk>,
+    /// Lower-case hex.
+    pub(crate) sha256: String,
+}
+
+impl Part {
+    /// In bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.chunks.iter().map(|chunk| u64::from(chunk.size)).sum()
+    }
+
+    fn seal(&self) -> Vec<u8> {
+        let record = PartRecord { chunks: chunks::pack(&self.chunks), sha256: self.sha256.clone() }.encode_to_vec();
+        [blake3::hash(&record).as_bytes(), record.as_slice()].concat()
+    }
+
+    /// `None` if these are not the bytes that were sealed.
+    fn unseal(sealed: &[u8]) -> Option<Self> {
+        let (digest, record) = sealed.split_at_checked(DIGEST_BYTES)?;
+        if blake3::hash(record).as_bytes() != digest {
+            return None;
+        }
+        let record = PartRecord::decode(record).ok()?;
+        Some(Self { chunks: chunks::unpack(&record.chunks)?, sha256: record.sha256 })
+    }
+}
+
+impl ChunkStore {
+    /// Stores a part durably, in place of what it was. Its chunks are stored.
+    pub(crate) async fn put_part(&self, session: &Session, number: u32, part: &Part) -> Result<(), StoreError> {
+        Ok(self.folder.put(&self.part_place(session, number), part.seal().into()).await?)
+    }
+
+    /// A part of a file, if it is stored and intact.
+    pub(crate) async fn part(&self, session: &Session, number: u32) -> Result<Option<Part>, StoreError> {
+        let sealed = self.folder.get(&self.part_place(session, number)).await?;
+        Ok(sealed.and_then(|sealed| Part::unseal(&sealed)))
+    }
+
+    /// The numbers of a file's parts, and when each was stored.
+    pub(crate) async fn part_numbers(&self, session: &Session) -> Result<BTreeMap<u32, SystemTime>, StoreError> {
+        let numbered = |meta: ObjectMeta| {
+            let number: u32 = meta.location.filename()?.parse().ok()?;
+            Some((number, SystemTime::from(meta.last_modified)))
+        };
+        let Session { namespace, version, id } = session;
+        let place = self.folder.path([UPLOADS, namespace, version, &id.to_string()]);
+        let listed = self.folder.objects().list(Some(&place));
+        let numbers = listed.try_filter_map(|meta| std::future::ready(Ok(numbered(meta))));
+        Ok(numbers.try_collect().await.map_err(|error| self.folder.failed(error))?)
+    }
+
+    /// Removes parts of a certain age. Answers how many there are.
+    pub(crate) async fn remove_old_parts(
+        &self,
+        now: SystemTime,
+        grace: Duration,
+        dry_run: bool,
+    ) -> Result<u64, StoreError> {
+        let failed = |error| StoreError::from(self.folder.failed(error));
+        let uploads = self.folder.path([UPLOADS]);
+        let mut listed = self.folder.objects().list(Some(&uploads));
+        let mut old = 0;
+        while let Some(meta) = listed.try_next().await.map_err(failed)? {
+            if fate(false, meta.last_modified.into(), now, grace) != Fate::Garbage {
+                continue;
+            }
+            old += 1;
+            if !dry_run {
+                self.folder.remove(&meta.location).await?;
+                self.remove_empty_folders(&meta.location);
+            }
+        }
+        Ok(old)
+    }
+
+    /// Removes the folders that a part was the last in, where parts are files.
+    fn remove_empty_folders(&self, part: &Path) {
+        let Some(local) = self.folder.local_path() else { return };
+        let above = FilePath::new(part.as_ref()).ancestors().skip(1);
+        for folder in above.take_while(|folder| *folder != FilePath::new(UPLOADS)) {
+            // Others lie in it, or somebody else was faster.
+            if std::fs::remove_dir(local.join(folder)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn part_place(&self, session: &Session, number: u32) -> Path {
+        let Session { namespace, version, id } = session;
+        self.folder.path([UPLOADS, namespace, version, &id.to_string(), &format!("{number:05}")])
+    }
+}
+
+/// Whether a part has this name in its folder.
+pub(super) fn is_name(name: &str) -> bool {
+    name.len() >= 5 && name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_what_it_was_or_none() {
+        let part = Part { chunks: vec![Chunk::of(b"one"), Chunk::of(b"two")], sha256: "ab".repeat(32) };
+        let sealed = part.seal();
+        let back = Part::unseal(&sealed).unwrap();
+        assert_eq!((back.chunks, &back.sha256), (part.chunks, &part.sha256));
+        for at in 0..sealed.len() {
+            let mut other = sealed.clone();
+            other[at] ^= 1;
+            assert!(Part::unseal(&other).is_none(), "{at}");
+            assert!(Part::unseal(&sealed[..at]).is_none(), "{at}");
+        }
+    }
+}
