@@ -9,6 +9,7 @@ mod error;
 mod files;
 mod filter;
 mod models;
+mod multipart;
 mod rules;
 mod search;
 mod shapes;
@@ -26,7 +27,7 @@ use serde_json::{Value, json};
 use self::args::Args;
 use self::caller::Caller;
 pub(crate) use self::caller::Inner;
-use self::error::{Error, NO_ENDPOINT, NOT_IMPLEMENTED};
+use self::error::{Error, NO_ENDPOINT};
 use crate::body::{Body, answer, full, json as json_body};
 use crate::incoming::{Reader, Whole};
 use crate::schema::Schema;
@@ -93,9 +94,9 @@ impl<'a> At<'a> {
             None => (String::new(), "namespaces/default".to_owned()),
         };
         let host = crate::origin::authority(&parts.headers, &parts.uri)?;
-        let caller = Caller::new(service, with_token(parts), namespace, format!("{scheme}://{host}{prefix}"));
+        let caller = Caller::new(service, with_token(parts), namespace, format!("{scheme}://{host}"), &prefix);
         let Some(path) = self.path.strip_prefix("/api/2.0/mlflow/") else {
-            return self.beside(&caller, schema, parts, body).await;
+            return self.beside(&caller, Means { schema, reader, scheme }, parts, body).await;
         };
         let args = if is_read {
             Args::of_query(parts.uri.query().unwrap_or_default())
@@ -110,12 +111,14 @@ impl<'a> At<'a> {
     async fn beside(
         &self,
         caller: &Caller,
-        schema: &Schema,
+        gateway: Means<'_>,
         parts: &request::Parts,
         body: Body,
     ) -> Result<Response<Body>, Error> {
         let is_get = [Method::GET, Method::HEAD].contains(&parts.method);
         if self.path == "/api/3.0/mlflow/server-info" && is_get {
+            // Its client would send parts, and ask for ranges, without the authority of `MLFLOW_TRACKING_SERVER_CERT_PATH`: whoever wants
+            // it to says so in its environment.
             return Ok(answered(&json!({
                 "workspaces_enabled": false,
                 "multipart_uploads_enabled": false,
@@ -128,14 +131,17 @@ impl<'a> At<'a> {
                 let args = Args::of_query(parts.uri.query().unwrap_or_default());
                 Ok(answered(&files::list(caller, &args).await?))
             }
-            Some(path) if path.starts_with("mpu/") => {
-                // What its client looks for, to send the file as a whole.
-                let message = "Multipart upload is not supported for the current artifact repository";
-                Err(Error::new(NOT_IMPLEMENTED, message))
-            }
-            Some(path) => match path.strip_prefix("artifacts/") {
-                Some(path) => files::file(caller, schema, path, body).await,
-                None => Err(no_endpoint(&parts.method, self.path)),
+            Some(path) => match (path.strip_prefix("artifacts/"), path.strip_prefix("presigned/")) {
+                (Some(path), _) => files::file(caller, gateway.schema, path, body).await,
+                (_, Some(path)) if is_get => Ok(answered(&multipart::presigned(caller, path).await?)),
+                _ => match multipart::of(&parts.method, path) {
+                    Some((what, folder)) => {
+                        let (body, _room) =
+                            gateway.reader.read(&parts.headers, Whole::new(body, parts.version)).await?;
+                        Ok(answered(&multipart::call(caller, what, folder, &Args::of_body(&body)?).await?))
+                    }
+                    None => Err(no_endpoint(&parts.method, self.path)),
+                },
             },
             None => Err(no_endpoint(&parts.method, self.path)),
         }

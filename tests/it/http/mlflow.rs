@@ -97,8 +97,53 @@ async fn every_call_of_mlflows_registry_is_there_and_others_are_told_apart() {
     }
     let info = send(address, request("GET", "/api/3.0/mlflow/server-info", &[], "")).await;
     assert_eq!(info.json()["multipart_uploads_enabled"], false);
-    let parts = send(address, json("POST", "/api/2.0/mlflow-artifacts/mpu/create/x", &json!({}))).await;
-    assert!(parts.json()["message"].as_str().unwrap().starts_with("Multipart upload is not supported"), "{parts:?}");
+}
+
+#[tokio::test]
+async fn a_file_is_sent_in_parts_and_had_in_ranges_with_the_callers_own_credentials() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    let server = TestServer::with(|config| {
+        config.access = AccessChoice::Tokens;
+        config.bootstrap_token_file = Some(file.clone());
+    })
+    .await;
+    let (address, token) = (server.address(), std::fs::read_to_string(&file).unwrap());
+    let authorization = format!("Bearer {}", token.trim());
+    let own = [("authorization", &*authorization), ("content-type", "application/json")];
+    let client = RegistryClient::builder(format!("http://{address}")).token(token.trim()).connect_lazy().unwrap();
+    model(&client, "models/fraud").await;
+    client.create_version("models/fraud").await.unwrap();
+    let asked = async |what: &str, args: Value| {
+        let path = format!("/api/2.0/mlflow-artifacts/mpu/{what}/fraud/1/weights");
+        send(address, request("POST", &path, &own, args.to_string())).await
+    };
+    let created = asked("create", json!({ "path": "/home/me/a b.bin", "num_parts": 2 })).await.json();
+    let credentials = created["credentials"].as_array().unwrap();
+    let mut parts = Vec::new();
+    for (credential, bytes) in credentials.iter().zip(["first, ", "second"]) {
+        assert_eq!(credential["headers"]["Authorization"], authorization);
+        let path = credential["url"].as_str().unwrap().strip_prefix(&format!("http://{address}")).unwrap();
+        let answer = send(address, request("PUT", path, &own, bytes)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        parts.push(json!({ "part_number": credential["part_number"], "etag": answer.header("etag"), "url": path }));
+    }
+    let complete =
+        |parts: &[Value]| json!({ "path": "/home/me/a b.bin", "upload_id": created["upload_id"], "parts": parts });
+    for bad in [&parts[1..], &[]] {
+        assert_eq!(asked("complete", complete(bad)).await.status, 400, "{bad:?}");
+    }
+    assert_eq!(asked("create", json!({ "path": "x", "num_parts": 0 })).await.status, 400);
+    assert_eq!(asked("complete", complete(&parts)).await.json(), json!({}));
+    assert_eq!(asked("abort", complete(&[])).await.json(), json!({}));
+
+    let presigned = "/api/2.0/mlflow-artifacts/presigned/fraud/1/weights/a%20b.bin";
+    let presigned = send(address, request("GET", presigned, &own, "")).await.json();
+    assert_eq!((&presigned["file_size"], &presigned["headers"]["Authorization"]), (&json!(13), &json!(authorization)));
+    let path = presigned["url"].as_str().unwrap().strip_prefix(&format!("http://{address}")).unwrap();
+    let headers = [own[0], ("range", "bytes=7-12")];
+    let range = send(address, request("GET", path, &headers, "")).await;
+    assert_eq!((range.status, &range.body[..]), (206, &b"second"[..]));
 }
 
 #[tokio::test]

@@ -63,6 +63,18 @@ impl Args {
         }
     }
 
+    /// A whole number, if it is there.
+    pub(super) fn number(&self, name: &str) -> Result<Option<i64>, Error> {
+        self.get(name).map(|value| value.as_i64().ok_or_else(|| wrong(name, value))).transpose()
+    }
+
+    /// The numbers that the objects of a list have under a name.
+    pub(super) fn numbers_of(&self, list: &str, name: &str) -> Result<Vec<i64>, Error> {
+        let Some(value) = self.get(list) else { return Ok(Vec::new()) };
+        let objects = value.as_array().ok_or_else(|| wrong(list, value))?;
+        objects.iter().map(|object| object[name].as_i64().ok_or_else(|| wrong(list, object))).collect()
+    }
+
     pub(super) fn flag(&self, name: &str) -> Result<bool, Error> {
         match self.get(name) {
             None => Ok(false),

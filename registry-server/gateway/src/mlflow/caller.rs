@@ -31,13 +31,17 @@ pub(super) struct Caller {
     pub(super) parts: request::Parts,
     /// `namespaces/default`.
     pub(super) namespace: String,
-    /// What the caller puts before `/api`: `http://models:50051`.
+    /// The server: `http://models:50051`.
+    pub(super) root: String,
+    /// What the caller puts before `/api`: the same, or `http://models:50051/namespaces/risk`.
     pub(super) base: String,
 }
 
 impl Caller {
-    pub(super) fn new(service: Inner, parts: request::Parts, namespace: String, base: String) -> Self {
-        Self { service: Mutex::new(service), parts, namespace, base }
+    /// `prefix` stands between the server and `/api`.
+    pub(super) fn new(service: Inner, parts: request::Parts, namespace: String, root: String, prefix: &str) -> Self {
+        let base = format!("{root}{prefix}");
+        Self { service: Mutex::new(service), parts, namespace, root, base }
     }
 
     pub(super) fn service(&self) -> Inner {

@@ -26,7 +26,6 @@ pub(super) const NO_ENDPOINT: Word = ("ENDPOINT_NOT_FOUND", StatusCode::NOT_FOUN
 pub(super) const OUTRUN: Word = ("ABORTED", StatusCode::CONFLICT);
 const BUSY: Word = ("REQUEST_LIMIT_EXCEEDED", StatusCode::TOO_MANY_REQUESTS);
 const UNAVAILABLE: Word = ("TEMPORARILY_UNAVAILABLE", StatusCode::SERVICE_UNAVAILABLE);
-pub(super) const NOT_IMPLEMENTED: Word = ("NOT_IMPLEMENTED", StatusCode::NOT_IMPLEMENTED);
 
 /// Why a call of MLflow's is not answered as it wants.
 #[derive(Debug)]

@@ -17,12 +17,12 @@ use crate::files::File;
 use crate::schema::Schema;
 
 /// What MLflow keeps of a model is the model.
-const TYPE: &str = "model";
+pub(super) const TYPE: &str = "model";
 
 /// A version, and a file or folder in it.
-struct Place {
-    version: String,
-    path: String,
+pub(super) struct Place {
+    pub(super) version: String,
+    pub(super) path: String,
 }
 
 impl Place {
@@ -34,8 +34,15 @@ impl Place {
         Some(Self { version, path: parts.next().unwrap_or_default().to_owned() })
     }
 
+    /// The place of a file, at a path with escapes. They are decoded once, and checked by the service as what they are then.
+    pub(super) fn of_file(caller: &Caller, path: &str) -> Result<Self, Error> {
+        let path = percent_decode_str(path).decode_utf8().map_err(|_| Error::invalid("The path is not in UTF-8"))?;
+        let place = Self::of(caller, &path).filter(|place| !place.path.is_empty());
+        place.ok_or_else(|| Error::new(MISSING, format_args!("No such artifact: '{path}'")))
+    }
+
     /// Checks that the version is not deleted, nor its model.
-    async fn check(&self, caller: &Caller) -> Result<(), Error> {
+    pub(super) async fn check(&self, caller: &Caller) -> Result<(), Error> {
         let model = self.version.split("/versions/").next().unwrap_or_default().to_owned();
         let model = caller.call(&pb::GetModelRequest { name: model, ..Default::default() }).await?;
         let version = caller.call(&pb::GetVersionRequest { name: self.version.clone(), ..Default::default() }).await?;
@@ -79,11 +86,9 @@ pub(super) async fn list(caller: &Caller, args: &Args) -> Result<Value, Error> {
     Ok(json!({ "files": files.into_values().collect::<Vec<_>>() }))
 }
 
-/// A file: loaded, stored, or removed. Paths are decoded once, and checked by the service as what they are then.
+/// A file: loaded, stored, or removed.
 pub(super) async fn file(caller: &Caller, schema: &Schema, path: &str, body: Body) -> Result<Response<Body>, Error> {
-    let path = percent_decode_str(path).decode_utf8().map_err(|_| Error::invalid("The path is not in UTF-8"))?;
-    let place = Place::of(caller, &path).filter(|place| !place.path.is_empty());
-    let place = place.ok_or_else(|| Error::new(MISSING, format_args!("No such artifact: '{path}'")))?;
+    let place = Place::of_file(caller, path)?;
     place.check(caller).await?;
     match caller.parts.method {
         Method::GET | Method::HEAD | Method::PUT => {
