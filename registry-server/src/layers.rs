@@ -74,6 +74,9 @@ impl CallLayer {
     }
 }
 
+/// The longest request id that is echoed: UUIDs are not that long.
+const REQUEST_ID_BYTES: usize = 64;
+
 impl<S> Layer<S> for CallLayer {
     type Service = Calls<S>;
 
@@ -116,7 +119,7 @@ where
         let (kind, held) = (Kind::of(path), Shared::default());
         let measured = Call::of(&request, self.layer.measures.clone(), trace);
         let mut logged = Logged::new(path, kind, request.headers(), began, measured).in_span(span.clone());
-        let request_id = request.headers().get(REQUEST_ID_HEADER).cloned();
+        let request_id = request.headers().get(REQUEST_ID_HEADER).filter(|id| id.len() <= REQUEST_ID_BYTES).cloned();
         let open = request.extensions().get::<Peer>().map(|peer| peer.activity.begin());
         let places = Arc::clone(&self.layer.places);
         let guard = self.layer.guard.clone().filter(|_| !is_open(path));

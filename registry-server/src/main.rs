@@ -104,7 +104,11 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     let watched = match &config.metrics_listen {
         Some(listen) => {
             let refused = |error| format!("can't listen on {listen}, which --metrics-listen says: {error}");
-            Some(listen.bind().await.and_then(|socket| socket.listen(BACKLOG)).map_err(refused)?)
+            let watched = listen.bind().await.map_err(refused)?;
+            if watched.local_addr()? == socket.local_addr()? {
+                return Err(format!("--metrics-listen and --listen say the same address: {listen}").into());
+            }
+            Some(watched.listen(BACKLOG).map_err(refused)?)
         }
         None => None,
     };

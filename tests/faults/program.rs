@@ -86,6 +86,11 @@ fn a_start_that_is_refused_leaves_nothing_behind() {
         said.contains(&format!("can't listen on {address}, which --listen says: Address already in use")),
         "{said}"
     );
+    drop(taken);
+    let mut command = sled_command(&storage, &address);
+    command.args(["--metrics-listen", &address]);
+    let said = refusal(command);
+    assert!(said.contains("--metrics-listen and --listen say the same address") && !storage.exists(), "{said}");
     for flags in [
         &["--encryption-key-file", "missing.key"][..],
         &["--artifacts", "s3://bucket/artifacts"],
