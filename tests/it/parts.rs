@@ -10,8 +10,9 @@ use futures::stream;
 use registry_client::Error;
 use registry_client::pb::upload_part_request::Request as Piece;
 use registry_client::pb::{
-    CreateArtifactRequest, ErrorReason, ListPartsRequest, Part, PartMetadata, UploadPartRequest,
+    Artifact, CreateArtifactRequest, ErrorReason, ListPartsRequest, Part, PartMetadata, UploadPartRequest,
 };
+use registry_server::config::Size;
 use registry_tests::chunks::{self, given, service};
 use registry_tests::expect::{invalid, refused, unchanged};
 use registry_tests::http::{Answer, json, request, send};
@@ -53,12 +54,13 @@ async fn listed(server: &TestServer, id: &str) -> Vec<(i32, i64)> {
     parts.iter().map(|part| (part.number, part.size_bytes)).collect()
 }
 
-fn create(path: &str, id: &str, part_count: i32) -> CreateArtifactRequest {
+fn create(path: &str, id: &str, part_count: i32, size_bytes: i64) -> CreateArtifactRequest {
     let (parent, upload_id) = (VERSION.to_owned(), id.to_owned());
-    CreateArtifactRequest { parent, artifact: Some(given(path)), upload_id, part_count, ..Default::default() }
+    let artifact = Some(Artifact { size_bytes, ..given(path) });
+    CreateArtifactRequest { parent, artifact, upload_id, part_count, ..Default::default() }
 }
 
-async fn made(server: &TestServer, create: CreateArtifactRequest) -> Result<registry_client::pb::Artifact, Error> {
+async fn made(server: &TestServer, create: CreateArtifactRequest) -> Result<Artifact, Error> {
     Ok(service(server).create_artifact(create).await?.into_inner())
 }
 
@@ -108,14 +110,16 @@ async fn parts_of_any_size_make_a_file() {
     let (server, id) = prepared().await;
     let empty = PartMetadata { sha256: sha256(b""), ..metadata(&id, 1, b"") };
     part(&server, empty.clone(), b"").await.unwrap();
-    let nothing = made(&server, create("nothing", &id, 1)).await.unwrap();
+    let nothing = Artifact { sha256: sha256(b""), ..given("nothing") };
+    let nothing = CreateArtifactRequest { artifact: Some(nothing), ..create("", &id, 1, 0) };
+    let nothing = made(&server, nothing).await.unwrap();
     assert_eq!((nothing.size_bytes, nothing.sha256), (0, sha256(b"")));
     part(&server, metadata(&id, 2, b"few"), b"few").await.unwrap();
     part(&server, PartMetadata { number: 10_000, ..empty }, b"").await.unwrap();
     assert_eq!(listed(&server, &id).await, [(1, 0), (2, 3), (10_000, 0)]);
-    let few = made(&server, create("few", &id, 2)).await.unwrap();
+    let few = made(&server, create("few", &id, 2, 3)).await.unwrap();
     assert_eq!((few.size_bytes, few.sha256), (3, sha256(b"few")));
-    let trial = CreateArtifactRequest { validate_only: true, ..create("trial", &id, 2) };
+    let trial = CreateArtifactRequest { validate_only: true, ..create("trial", &id, 2, 3) };
     assert_eq!(unchanged(&server, made(&server, trial)).await.unwrap().sha256, sha256(b"few"));
 }
 
@@ -125,15 +129,15 @@ async fn what_is_missing_of_a_file_is_named() {
     for number in [1, 3] {
         part(&server, metadata(&id, number, b"bytes"), b"bytes").await.unwrap();
     }
-    let few = made(&server, create("m.bin", &id, 4));
+    let few = made(&server, create("m.bin", &id, 4, 20));
     let error = refused(&server, few, Code::FailedPrecondition, ErrorReason::PartsMissing).await;
-    assert!(error.to_string().contains("2 of 4 parts are missing: 2, 4"), "{error}");
+    assert!(error.to_string().contains("of its parts 1 to 4 these are missing: 2, 4"), "{error}");
     // Those of another version are not its own.
-    let other = CreateArtifactRequest { parent: "models/fraud/versions/2".to_owned(), ..create("m.bin", &id, 1) };
+    let other = CreateArtifactRequest { parent: "models/fraud/versions/2".to_owned(), ..create("m.bin", &id, 1, 5) };
     refused(&server, made(&server, other), Code::FailedPrecondition, ErrorReason::PartsMissing).await;
     let wrong = CreateArtifactRequest {
-        artifact: Some(registry_client::pb::Artifact { size_bytes: 6, ..given("m.bin") }),
-        ..create("m.bin", &id, 1)
+        artifact: Some(Artifact { size_bytes: 6, ..given("m.bin") }),
+        ..create("m.bin", &id, 1, 5)
     };
     invalid(&server, made(&server, wrong), &[("artifact.size_bytes", ErrorReason::SizeMismatch)]).await;
 }
@@ -172,6 +176,8 @@ async fn a_part_is_what_it_announces_or_as_it_was() {
         ("1", &[("content-range", "bytes 0-4/9")], 400, "FIELD_INVALID"),
         ("0", &[], 400, "FIELD_INVALID"),
         ("x", &[], 400, "FIELD_INVALID"),
+        ("01", &[], 400, "FIELD_INVALID"),
+        ("+1", &[], 400, "FIELD_INVALID"),
         ("1?type=model", &[], 400, "FIELD_INVALID"),
     ] {
         let answer = put(&server, &id, number, headers, b"bytes").await;
@@ -190,13 +196,16 @@ fn hex(text: &str) -> Vec<u8> {
 async fn what_an_artifact_is_made_of_is_said_in_one_way() {
     let (server, id) = prepared().await;
     part(&server, metadata(&id, 1, b"bytes"), b"bytes").await.unwrap();
-    let data = CreateArtifactRequest { data: Bytes::from_static(b"x"), ..create("m.bin", &id, 1) };
+    let data = CreateArtifactRequest { data: Bytes::from_static(b"x"), ..create("m.bin", &id, 1, 5) };
     for (bad, field, reason) in [
         (data, "part_count", INVALID),
-        (create("m.bin", &id, -1), "part_count", INVALID),
-        (create("m.bin", &id, 10_001), "part_count", INVALID),
-        (create("m.bin", "", 1), "upload_id", ErrorReason::FieldRequired),
-        (create("m.bin", "one", 1), "upload_id", INVALID),
+        (create("m.bin", &id, -1, 5), "part_count", INVALID),
+        (create("m.bin", &id, 10_001, 5), "part_count", INVALID),
+        (create("m.bin", "", 1, 5), "upload_id", ErrorReason::FieldRequired),
+        (create("m.bin", "one", 1, 5), "upload_id", INVALID),
+        // Not an empty file, and not a part of one.
+        (create("m.bin", &id, 0, 0), "part_count", ErrorReason::FieldRequired),
+        (create("m.bin", &id, 1, 0), "artifact.size_bytes", ErrorReason::FieldRequired),
     ] {
         invalid(&server, made(&server, bad), &[(field, reason)]).await;
     }
@@ -217,6 +226,37 @@ fn stored(server: &TestServer) -> Vec<PathBuf> {
 }
 
 #[tokio::test]
+async fn a_part_of_a_version_that_was_deleted_meanwhile_is_refused() {
+    let (server, id) = prepared().await;
+    let (send, rest) = futures::channel::mpsc::unbounded();
+    let message = |piece| UploadPartRequest { request: Some(piece) };
+    let mut service = service(&server);
+    send.unbounded_send(message(Piece::Metadata(metadata(&id, 1, b"half and half")))).unwrap();
+    send.unbounded_send(message(Piece::Data(Bytes::from_static(b"half and ")))).unwrap();
+    let upload = tokio::spawn(async move { service.upload_part(rest).await });
+    server.client().delete_version(VERSION).await.unwrap();
+    send.unbounded_send(message(Piece::Data(Bytes::from_static(b"half")))).unwrap();
+    drop(send);
+    let refused = Error::from(upload.await.unwrap().unwrap_err());
+    assert_eq!(refused.reason(), Some(ErrorReason::ResourceDeleted));
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_413() {
+    let server = TestServer::with(|config| config.max_artifact_size = Some(Size::of(1 << 20))).await;
+    model(&server.client(), "models/fraud").await;
+    pending(&server.client(), "models/fraud").await;
+    let id = Uuid::new_v4().to_string();
+    let answer = put(&server, &id, "1", &[], &noise(1_100_000)).await;
+    assert_eq!((answer.status, answer.reason().as_str()), (413, "ARTIFACT_TOO_LARGE"));
+    for number in ["1", "2"] {
+        assert_eq!(put(&server, &id, number, &[], &noise(600_000)).await.status, 200);
+    }
+    let whole = made(&server, create("m.bin", &id, 2, 1_200_000));
+    refused(&server, whole, Code::ResourceExhausted, ErrorReason::ArtifactTooLarge).await;
+}
+
+#[tokio::test]
 async fn a_damaged_part_is_missing() {
     registry_tests::store::artifacts_in_folder();
     let (server, id) = prepared().await;
@@ -229,20 +269,31 @@ async fn a_damaged_part_is_missing() {
     record[40] ^= 1;
     std::fs::write(&files[1], record).unwrap();
     assert_eq!(listed(&server, &id).await, [(1, 300_000), (3, 300_000)]);
-    let error =
-        refused(&server, made(&server, create("m.bin", &id, 3)), Code::FailedPrecondition, ErrorReason::PartsMissing)
-            .await;
-    assert!(error.to_string().contains("1 of 3 parts are missing: 2"), "{error}");
+    let error = refused(
+        &server,
+        made(&server, create("m.bin", &id, 3, 600_003)),
+        Code::FailedPrecondition,
+        ErrorReason::PartsMissing,
+    )
+    .await;
+    assert!(error.to_string().contains("of its parts 1 to 3 these are missing: 2"), "{error}");
     // And so is one whose bytes are gone.
     part(&server, metadata(&id, 2, b"few"), b"few").await.unwrap();
     let gone = chunks::all(&server.storage()).into_iter().find(|file| file.metadata().unwrap().len() < 1000).unwrap();
     std::fs::remove_file(gone).unwrap();
-    let error =
-        refused(&server, made(&server, create("m.bin", &id, 3)), Code::FailedPrecondition, ErrorReason::PartsMissing)
-            .await;
-    assert!(error.to_string().contains("1 of 3 parts are missing: 2"), "{error}");
+    assert_eq!(listed(&server, &id).await.len(), 3);
+    let error = refused(
+        &server,
+        made(&server, create("m.bin", &id, 3, 600_003)),
+        Code::FailedPrecondition,
+        ErrorReason::PartsMissing,
+    )
+    .await;
+    assert!(error.to_string().contains("of its parts 1 to 3 these are missing: 2"), "{error}");
+    // Whoever goes on by the list sends it again.
+    assert_eq!(listed(&server, &id).await, [(1, 300_000), (3, 300_000)]);
     part(&server, metadata(&id, 2, b"few"), b"few").await.unwrap();
-    assert_eq!(made(&server, create("m.bin", &id, 3)).await.unwrap().size_bytes, 600_003);
+    assert_eq!(made(&server, create("m.bin", &id, 3, 600_003)).await.unwrap().size_bytes, 600_003);
 }
 
 #[tokio::test]
@@ -253,7 +304,7 @@ async fn parts_go_by_their_age_and_artifacts_stay() {
     for (number, bytes) in [(1, b"one"), (2, b"two")] {
         part(&server, metadata(&id, number, bytes), bytes).await.unwrap();
     }
-    made(&server, create("m.bin", &id, 1)).await.unwrap();
+    made(&server, create("m.bin", &id, 1, 3)).await.unwrap();
     let two_days_ago = SystemTime::now() - Duration::from_secs(2 * 24 * 60 * 60);
     let age =
         |file: &PathBuf| std::fs::File::options().write(true).open(file).unwrap().set_modified(two_days_ago).unwrap();
@@ -271,6 +322,9 @@ async fn parts_go_by_their_age_and_artifacts_stay() {
     let report = client.collect_garbage().await.unwrap();
     assert_eq!((report.removed_parts, report.removed_chunks), (1, 1));
     let folder = server.storage().join("artifacts/uploads");
+    // As a crash leaves it.
+    std::fs::create_dir_all(folder.join("default/version/upload")).unwrap();
+    client.collect_garbage().await.unwrap();
     assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0, "nothing is left of an upload");
     assert_eq!(client.download(format!("{VERSION}/artifacts/m.bin")).bytes().await.unwrap(), &b"one"[..]);
     part(&server, metadata(&id, 1, b"new"), b"new").await.unwrap();

@@ -4,6 +4,7 @@ Every step is one that its users do. What it prints is what was done; a step tha
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,8 @@ import numpy
 import onnx
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 from skl2onnx import to_onnx
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
@@ -171,6 +174,28 @@ copied = client.copy_model_version("models:/native/1", "native copy")
 registryctl("delete", "native", "--force")
 check("models:/native copy/1")
 done("copies, also of what is kept here")
+
+os.environ["MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"] = "true"
+os.environ["MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE"] = "1"
+os.environ["MLFLOW_MULTIPART_UPLOAD_CHUNK_SIZE"] = "1000000"
+os.environ["MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD"] = "true"
+os.environ["MLFLOW_MULTIPART_DOWNLOAD_CHUNK_SIZE"] = "700000"
+registryctl("create", "large")
+registryctl("create-version", "large")
+with tempfile.TemporaryDirectory() as folder:
+    weights = os.path.join(folder, "we ights.bin")
+    content = numpy.random.default_rng(7).bytes(3_500_000)
+    with open(weights, "wb") as file:
+        file.write(content)
+    HttpArtifactRepository(REGISTRY + "/api/2.0/mlflow-artifacts/artifacts/large/1").log_artifact(weights, "a")
+    registryctl("finalize", "large/versions/1")
+    repository = MlflowArtifactsRepository("mlflow-artifacts:/large/1", tracking_uri=REGISTRY)
+    with open(repository.download_artifacts("a/we ights.bin", folder), "rb") as file:
+        assert file.read() == content
+metrics = urllib.request.urlopen(REGISTRY + "/metrics").read().decode()
+parts = next(line for line in metrics.splitlines() if 'method="UploadPart"' in line and "calls_total" in line)
+assert parts.endswith(" 4"), parts
+done("a file in parts")
 
 refused("RESOURCE_ALREADY_EXISTS", "Registered Model (name=fraud) already exists.", client.create_registered_model, "fraud")
 refused("RESOURCE_DOES_NOT_EXIST", "Registered Model with name=none not found", client.get_registered_model, "none")

@@ -68,7 +68,7 @@ pub(crate) async fn collect(context: &Context, command: Gc) -> Result<(), Failur
         };
         let parts = match report.removed_parts {
             0 => String::new(),
-            parts => format!("; {removed} {}", number(parts, "part")),
+            parts => format!("; {removed} {} of uploads", number(parts, "part")),
         };
         format!(
             "{purged} {} and {}, {removed} {} of {} ({}) and {}; {} more are too recent{parts}{requests}{revisions}{refused}",

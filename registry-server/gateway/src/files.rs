@@ -29,6 +29,7 @@ use tower::Service;
 use url::form_urlencoded;
 
 pub(crate) use self::parts::Part;
+pub(crate) use self::sent::EMPTY;
 use self::sent::{Announced, send};
 use self::wanted::{Wanted, wanted};
 use crate::body::{Body, json};

@@ -135,7 +135,15 @@ impl Refusal {
     }
 
     fn http(&self) -> StatusCode {
-        self.http.unwrap_or_else(|| http_status(self.status.code()))
+        self.http.unwrap_or_else(|| match self.status.code() {
+            // Of what is too large it is not too much: it is too much whenever it comes.
+            Code::ResourceExhausted if self.is(ErrorReason::ArtifactTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            code => http_status(code),
+        })
+    }
+
+    fn is(&self, reason: ErrorReason) -> bool {
+        self.status.get_details_error_info().is_some_and(|info| info.reason == reason.word())
     }
 }
 

@@ -8,13 +8,14 @@ use std::path::Path as FilePath;
 use std::time::{Duration, SystemTime};
 
 use futures::TryStreamExt as _;
-use object_store::ObjectMeta;
 use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt as _};
 use prost::Message as _;
 use registry_common::chunks::{self, Chunk};
+use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use super::ChunkStore;
+use super::{ChunkStore, stopped};
 use crate::rules::garbage::{Fate, fate};
 use crate::store::StoreError;
 use crate::stored::PartRecord;
@@ -68,9 +69,18 @@ impl Part {
 }
 
 impl ChunkStore {
-    /// Stores a part durably, in place of what it was. Its chunks are stored.
-    pub(crate) async fn put_part(&self, session: &Session, number: u32, part: &Part) -> Result<(), StoreError> {
-        Ok(self.folder.put(&self.part_place(session, number), part.seal().into()).await?)
+    /// Stores a part durably, in place of what it was, and answers when. Its chunks are stored.
+    pub(crate) async fn put_part(&self, session: &Session, number: u32, part: &Part) -> Result<SystemTime, StoreError> {
+        let place = self.part_place(session, number);
+        self.folder.put(&place, part.seal().into()).await?;
+        // By the clock that it goes by.
+        let stored = self.folder.objects().head(&place).await.map_err(|error| self.folder.failed(error))?;
+        Ok(stored.last_modified.into())
+    }
+
+    /// Removes a part, if it is there.
+    pub(crate) async fn remove_part(&self, session: &Session, number: u32) -> Result<(), StoreError> {
+        Ok(self.folder.remove(&self.part_place(session, number)).await?)
     }
 
     /// A part of a file, if it is stored and intact.
@@ -110,27 +120,28 @@ impl ChunkStore {
             old += 1;
             if !dry_run {
                 self.folder.remove(&meta.location).await?;
-                self.remove_empty_folders(&meta.location);
             }
+        }
+        if let Some(local) = self.folder.local_path().filter(|_| !dry_run) {
+            let uploads = local.join(UPLOADS);
+            spawn_blocking(move || remove_empty_folders(&uploads)).await.map_err(stopped)?;
         }
         Ok(old)
-    }
-
-    /// Removes the folders that a part was the last in, where parts are files.
-    fn remove_empty_folders(&self, part: &Path) {
-        let Some(local) = self.folder.local_path() else { return };
-        let above = FilePath::new(part.as_ref()).ancestors().skip(1);
-        for folder in above.take_while(|folder| *folder != FilePath::new(UPLOADS)) {
-            // Others lie in it, or somebody else was faster.
-            if std::fs::remove_dir(local.join(folder)).is_err() {
-                return;
-            }
-        }
     }
 
     fn part_place(&self, session: &Session, number: u32) -> Path {
         let Session { namespace, version, id } = session;
         self.folder.path([UPLOADS, namespace, version, &id.to_string(), &format!("{number:05}")])
+    }
+}
+
+/// Removes the folders below one in which nothing is.
+fn remove_empty_folders(folder: &FilePath) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for below in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_empty_folders(&below.path());
+        // Parts lie in it. Who stores one just now makes the folder again.
+        let _ = std::fs::remove_dir(below.path());
     }
 }
 

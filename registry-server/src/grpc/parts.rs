@@ -98,7 +98,9 @@ pub(super) fn upload_id(id: &str, found: &mut Violations) -> Option<Uuid> {
 /// The parts that an artifact is to be made of, if it is to be made of parts.
 pub(super) fn counted(request: &pb::CreateArtifactRequest, id: Option<Uuid>, found: &mut Violations) -> Option<Parts> {
     if request.part_count == 0 {
-        return None;
+        // An empty file, if there are no parts that somebody forgot to count.
+        let has_bytes = !request.chunks.is_empty() || !request.data.is_empty();
+        return id.filter(|_| !has_bytes).map(|id| Parts { id, count: 0 });
     }
     let count = u32::try_from(request.part_count).ok().filter(|count| *count <= MOST);
     if count.is_none() {
@@ -109,6 +111,10 @@ pub(super) fn counted(request: &pb::CreateArtifactRequest, id: Option<Uuid>, fou
     }
     if request.upload_id.is_empty() {
         found.required("upload_id");
+    }
+    if request.artifact.as_ref().is_some_and(|artifact| artifact.size_bytes == 0 && artifact.sha256.is_empty()) {
+        let either = "is required with `part_count`, or sha256: some of the parts could pass for the whole";
+        found.add("artifact.size_bytes", ErrorReason::FieldRequired, either);
     }
     Some(Parts { id: id?, count: count? })
 }

@@ -253,9 +253,8 @@ pub(crate) const UPLOAD: &str = "0191e4c0-7b2a-7000-8000-000000000003";
 
 /// A part of a file that no artifact is made of.
 fn part(number: i32) -> (&'static str, Json) {
-    let metadata = json!({
-        "parent": "models/fraud/versions/3", "uploadId": UPLOAD, "number": number, "sizeBytes": 5,
-    });
+    let parent = "models/fraud/versions/3";
+    let metadata = json!({ "parent": parent, "uploadId": UPLOAD, "number": number, "sizeBytes": 5 });
     ("UploadPart", json!([{ "metadata": metadata }, { "data": base64("bytes") }]))
 }
 
@@ -408,6 +407,7 @@ pub(crate) fn lists() -> Vec<Case> {
         json!({ "names": names.collect::<Vec<_>>() })
     };
     let under = |parent: &str| json!({ "parent": parent });
+    let of_upload = |parent: &str| json!({ "parent": parent, "uploadId": UPLOAD });
     let standard = |kind: &&str| case(format!("List{kind}s").leak(), json!({}), json!({ "showDeleted": true }));
     let mut cases: Vec<_> = KINDS.iter().map(standard).collect();
     cases.extend([
@@ -419,11 +419,7 @@ pub(crate) fn lists() -> Vec<Case> {
             under("models/fraud/versions/3/artifacts/chunks.bin"),
             under("models/fraud/versions/3/artifacts/a.bin"),
         ),
-        case(
-            "ListParts",
-            json!({ "parent": "models/fraud/versions/3", "uploadId": UPLOAD }),
-            json!({ "parent": "models/fraud/versions/4", "uploadId": UPLOAD }),
-        ),
+        case("ListParts", of_upload("models/fraud/versions/3"), of_upload("models/fraud/versions/4")),
         case("ListInstances", under("models/fraud"), under("models/old")),
         case("ListApprovals", under("models/eyes"), under("models/fraud")),
         case("ListLocks", under("models/kept"), under("models/fraud")),

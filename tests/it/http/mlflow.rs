@@ -130,12 +130,32 @@ async fn a_file_is_sent_in_parts_and_had_in_ranges_with_the_callers_own_credenti
     }
     let complete =
         |parts: &[Value]| json!({ "path": "/home/me/a b.bin", "upload_id": created["upload_id"], "parts": parts });
-    for bad in [&parts[1..], &[]] {
+    let mut other = parts.clone();
+    other[1]["etag"] = parts[0]["etag"].clone();
+    for bad in [&parts[1..], &[], &other] {
         assert_eq!(asked("complete", complete(bad)).await.status, 400, "{bad:?}");
     }
-    assert_eq!(asked("create", json!({ "path": "x", "num_parts": 0 })).await.status, 400);
+    for bad in [
+        json!({ "path": "x", "num_parts": 0 }),
+        json!({ "path": "/", "num_parts": 1 }),
+        json!({ "path": "..", "num_parts": 1 }),
+    ] {
+        assert_eq!(asked("create", bad.clone()).await.status, 400, "{bad}");
+    }
     assert_eq!(asked("complete", complete(&parts)).await.json(), json!({}));
     assert_eq!(asked("abort", complete(&[])).await.json(), json!({}));
+    // It is not sent in vain.
+    let again = asked("create", json!({ "path": "a b.bin", "num_parts": 2 })).await;
+    assert_eq!((again.status, again.json()["error_code"].as_str()), (400, Some("RESOURCE_ALREADY_EXISTS")));
+    let long = format!("Bearer {}", "x".repeat(6000));
+    let headers = [("authorization", &*long), ("content-type", "application/json")];
+    let path = "/api/2.0/mlflow-artifacts/mpu/create/fraud/1";
+    let open = TestServer::start().await;
+    model(&open.client(), "models/fraud").await;
+    open.client().create_version("models/fraud").await.unwrap();
+    let create = json!({ "path": "x", "num_parts": 1000 }).to_string();
+    let amplified = send(open.address(), request("POST", path, &headers, create)).await;
+    assert!(amplified.json()["message"].as_str().unwrap().contains("CHUNK_SIZE"), "{}", amplified.status);
 
     let presigned = "/api/2.0/mlflow-artifacts/presigned/fraud/1/weights/a%20b.bin";
     let presigned = send(address, request("GET", presigned, &own, "")).await.json();

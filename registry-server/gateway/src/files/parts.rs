@@ -37,7 +37,10 @@ impl Part {
             let mut texts = captured(&PARTS, path)?.into_iter().map(|captured| captured.text);
             let mut next = || texts.next().unwrap_or_default();
             let (parent, upload_id, number) = (next(), next(), next());
-            let number = number.parse().map_err(|_| Refusal::invalid("number", "must be a number"))?;
+            // As it is written here, and in no other way.
+            let parsed = number.parse().ok().filter(|parsed: &i32| parsed.to_string() == number);
+            let number =
+                parsed.ok_or_else(|| Refusal::invalid("number", "must be 1 to 10000, without zeros before it"))?;
             Ok(Self(pb::PartMetadata { parent, upload_id, number, ..Default::default() }))
         })
     }
@@ -57,9 +60,8 @@ impl Part {
         if parts.method != Method::PUT {
             return Err(Refusal::no_method(&parts.method, parts.uri.path(), "PUT"));
         }
-        if let Some(query) = parts.uri.query().filter(|query| !query.is_empty()) {
-            let name = query.split(['=', '&']).next().unwrap_or_default();
-            return Err(Refusal::invalid(name, "is no parameter of a part"));
+        if parts.uri.query().is_some_and(|query| !query.is_empty()) {
+            return Err(Refusal::invalid("query", "must be empty: a part has no parameters"));
         }
         let mut body = Whole::new(body, parts.version);
         let mut announced = Announced::of(&parts.headers)?;

@@ -27,7 +27,7 @@ use crate::refusal::Refusal;
 
 const CONTENT_DIGEST: &str = "content-digest";
 /// The SHA-256 of no bytes: what an empty file is announced by.
-const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+pub(crate) const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 /// How long the begin of a body may take that says nothing of its length.
 const BEGIN: Duration = Duration::from_secs(10);
 /// The number of the field that has the bytes, in the messages of an upload and of a part of one.
@@ -48,8 +48,8 @@ impl Announced {
         let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         for (name, why) in [
             (CONTENT_RANGE, "can't be used: a body is a whole file, or a whole part of one"),
-            (IF_MATCH, "can't be used: a file is never replaced"),
-            (IF_NONE_MATCH, "can't be used: a file is never replaced"),
+            (IF_MATCH, "can't be used: a file is never replaced, and a part always"),
+            (IF_NONE_MATCH, "can't be used: a file is never replaced, and a part always"),
         ] {
             if headers.contains_key(&name) {
                 return Err(Refusal::invalid(name.as_str(), why));
@@ -89,7 +89,7 @@ impl Announced {
         if has_bytes.map_err(|_| Status::deadline_exceeded("the body has not begun"))?? {
             return Err(Refusal::required(
                 "content-length",
-                "is required, or repr-digest: what is sent has to be all of the file",
+                "is required, or repr-digest: what is sent has to be all of the file, or of the part",
             ));
         }
         self.sha256 = EMPTY.to_owned();

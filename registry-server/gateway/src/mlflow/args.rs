@@ -68,11 +68,11 @@ impl Args {
         self.get(name).map(|value| value.as_i64().ok_or_else(|| wrong(name, value))).transpose()
     }
 
-    /// The numbers that the objects of a list have under a name.
-    pub(super) fn numbers_of(&self, list: &str, name: &str) -> Result<Vec<i64>, Error> {
-        let Some(value) = self.get(list) else { return Ok(Vec::new()) };
-        let objects = value.as_array().ok_or_else(|| wrong(list, value))?;
-        objects.iter().map(|object| object[name].as_i64().ok_or_else(|| wrong(list, object))).collect()
+    /// A list of objects.
+    pub(super) fn objects(&self, name: &str) -> Result<Vec<Map<String, Value>>, Error> {
+        let Some(value) = self.get(name) else { return Ok(Vec::new()) };
+        let objects = value.as_array().ok_or_else(|| wrong(name, value))?;
+        objects.iter().map(|one| one.as_object().cloned().ok_or_else(|| wrong(name, one))).collect()
     }
 
     pub(super) fn flag(&self, name: &str) -> Result<bool, Error> {

@@ -2,6 +2,7 @@
 //!
 //! The model is there by its id, in which nothing has to be escaped: clients escape what is in an address once for a file, and twice for a list.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use http::{Method, Response};
@@ -34,10 +35,9 @@ impl Place {
         Some(Self { version, path: parts.next().unwrap_or_default().to_owned() })
     }
 
-    /// The place of a file, at a path with escapes. They are decoded once, and checked by the service as what they are then.
+    /// The place of a file, at a path without escapes.
     pub(super) fn of_file(caller: &Caller, path: &str) -> Result<Self, Error> {
-        let path = percent_decode_str(path).decode_utf8().map_err(|_| Error::invalid("The path is not in UTF-8"))?;
-        let place = Self::of(caller, &path).filter(|place| !place.path.is_empty());
+        let place = Self::of(caller, path).filter(|place| !place.path.is_empty());
         place.ok_or_else(|| Error::new(MISSING, format_args!("No such artifact: '{path}'")))
     }
 
@@ -86,9 +86,14 @@ pub(super) async fn list(caller: &Caller, args: &Args) -> Result<Value, Error> {
     Ok(json!({ "files": files.into_values().collect::<Vec<_>>() }))
 }
 
+/// A path whose escapes are decoded, once. It is checked by the service as what it is then.
+pub(super) fn decoded(path: &str) -> Result<Cow<'_, str>, Error> {
+    percent_decode_str(path).decode_utf8().map_err(|_| Error::invalid("The path is not in UTF-8"))
+}
+
 /// A file: loaded, stored, or removed.
 pub(super) async fn file(caller: &Caller, schema: &Schema, path: &str, body: Body) -> Result<Response<Body>, Error> {
-    let place = Place::of_file(caller, path)?;
+    let place = Place::of_file(caller, &decoded(path)?)?;
     place.check(caller).await?;
     match caller.parts.method {
         Method::GET | Method::HEAD | Method::PUT => {

@@ -21,6 +21,11 @@ fn path(name: &str, description: &str) -> Json {
     })
 }
 
+fn with_schema(mut parameter: Json, schema: Json) -> Json {
+    parameter["schema"] = schema;
+    parameter
+}
+
 fn header(name: &str, description: &str) -> Json {
     json!({ "name": name, "in": "header", "description": description, "schema": { "type": "string" } })
 }
@@ -59,8 +64,11 @@ fn part() -> Json {
     json!({
         "parameters": [
             namespace, model, version,
-            path("upload", "A UUID of the caller's choice for one file."),
-            path("number", "The part's place in the file, from 1 to 10000."),
+            with_schema(path("upload", "A UUID of the caller's choice for one file."), json!({ "type": "string", "format": "uuid" })),
+            with_schema(
+                path("number", "The part's place in the file."),
+                json!({ "type": "integer", "minimum": 1, "maximum": 10_000 }),
+            ),
         ],
         "put": {
             "operationId": "UploadFilePart",

@@ -34,7 +34,7 @@ pub(crate) struct PartUpload {
     pub(crate) sha256: String,
 }
 
-/// The parts that an artifact is to be made of: from 1 to their count.
+/// The parts that an artifact is to be made of: from 1 to their count, which is 0 if nobody has said so.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Parts {
     pub(crate) id: Uuid,
@@ -63,10 +63,11 @@ impl Registry {
         let mut found = Violations::default();
         check_announced((upload.announced, &upload.sha256), (size, &sha256), &mut found);
         found.check()?;
+        // It took a while to come.
+        self.version_to_fill(&upload.parent).await?;
         let part = Part { chunks, sha256 };
-        self.chunks.put_part(session, upload.number, &part).await?;
-        let now = self.store.time().await?;
-        Ok(message(upload.number, &part, now.into()))
+        let stored = self.chunks.put_part(session, upload.number, &part).await?;
+        Ok(message(upload.number, &part, stored.into()))
     }
 
     /// The parts of a file that are stored, by number.
@@ -97,6 +98,9 @@ impl Registry {
             return Ok(artifact);
         }
         let session = self.session(&upload.parent, parts.id).await?;
+        if parts.count == 0 && !self.chunks.part_numbers(&session).await?.is_empty() {
+            return Err(Error::field("part_count", ErrorReason::FieldRequired, "is required: the upload has parts"));
+        }
         let name = upload.parent.child(&ARTIFACTS, &upload.artifact.path);
         let read = async |number| self.chunks.part(&session, number).await;
         let read: Vec<_> = stream::iter(1..=parts.count).map(read).buffered(READS).try_collect().await?;
@@ -114,7 +118,13 @@ impl Registry {
                 let names = self.look().await?.names;
                 let digests = read.iter().flatten().map(|chunk| chunk.blake3).collect();
                 let gone = self.chunks.missing(&names, &session.namespace, digests).await?;
-                check(name.as_str(), parts.count, parts_of(&read, &gone))?;
+                let gone = parts_of(&read, &gone);
+                // They are not listed any more, for whoever goes on by the list.
+                self.chunks.check_owner(&*self.store).await?;
+                for number in &gone {
+                    self.chunks.remove_part(&session, *number).await?;
+                }
+                check(name.as_str(), parts.count, gone)?;
                 // They were sent again meanwhile.
                 Err(Error::ChunksCollected(name.to_string()))
             }
@@ -145,11 +155,11 @@ fn check(artifact: &str, count: u32, missing: Vec<u32>) -> Result<(), Error> {
     let named: Vec<_> = missing.iter().take(NAMED).map(u32::to_string).collect();
     let more = missing.len() - named.len();
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    let detail = format!("{} of {count} parts are missing: {}{more}", missing.len(), named.join(", "));
+    let detail = format!("of its parts 1 to {count} these are missing: {}{more}", named.join(", "));
     Err(Error::precondition(ErrorReason::PartsMissing, artifact, detail))
 }
 
-/// The parts that have chunks at these places, of all chunks in order.
+/// The parts that have chunks at these places, of all chunks in order; the places ascend.
 fn parts_of(parts: &[Vec<Chunk>], places: &[u32]) -> Vec<u32> {
     let mut begin = 0;
     let ends = parts.iter().map(|part| {
@@ -157,7 +167,10 @@ fn parts_of(parts: &[Vec<Chunk>], places: &[u32]) -> Vec<u32> {
         begin += part.len();
         from..begin
     });
-    let has = |range: &std::ops::Range<usize>| places.iter().any(|place| range.contains(&(*place as usize)));
+    let has = |range: &std::ops::Range<usize>| {
+        let at = places.partition_point(|place| (*place as usize) < range.start);
+        places.get(at).is_some_and(|place| (*place as usize) < range.end)
+    };
     (1..).zip(ends).filter(|(_, range)| has(range)).map(|(number, _)| number).collect()
 }
 
@@ -178,7 +191,7 @@ mod tests {
     fn what_is_missing_is_named_as_far_as_it_is_not_too_much() {
         let text = |missing: Vec<u32>| check("a", 40, missing).unwrap_err().to_string();
         assert!(check("a", 40, Vec::new()).is_ok());
-        assert!(text(vec![2, 5]).contains("2 of 40 parts are missing: 2, 5"), "{}", text(vec![2, 5]));
+        assert!(text(vec![2, 5]).contains("of its parts 1 to 40 these are missing: 2, 5"), "{}", text(vec![2, 5]));
         assert!(text((1..=12).collect()).contains("9, 10 and 2 more"));
     }
 }
