@@ -34,7 +34,6 @@ use self::sent::{Announced, send};
 use self::wanted::{Wanted, wanted};
 use crate::body::{Body, json};
 use crate::call::{self, Frames, call};
-use crate::incoming::Whole;
 use crate::refusal::Refusal;
 use crate::routes::captured;
 use crate::schema::{Malformed, Schema};
@@ -155,9 +154,7 @@ impl File {
         B: HttpBody<Data = Bytes, Error = Status> + Unpin + Send + 'static,
     {
         let mut metadata = self.metadata(parts)?;
-        let mut body = Whole::new(body, parts.version);
-        let mut announced = Announced::of(&parts.headers)?;
-        announced.complete(&mut body).await?;
+        let (announced, body) = Announced::with(parts, body).await?;
         if let Some(artifact) = &mut metadata.artifact {
             (artifact.size_bytes, artifact.sha256) = (announced.size_bytes, announced.sha256);
         }

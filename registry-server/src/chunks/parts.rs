@@ -95,11 +95,15 @@ impl ChunkStore {
             let number: u32 = meta.location.filename()?.parse().ok()?;
             Some((number, SystemTime::from(meta.last_modified)))
         };
-        let Session { namespace, version, id } = session;
-        let place = self.folder.path([UPLOADS, namespace, version, &id.to_string()]);
+        let place = self.session_place(session);
         let listed = self.folder.objects().list(Some(&place));
         let numbers = listed.try_filter_map(|meta| std::future::ready(Ok(numbered(meta))));
         Ok(numbers.try_collect().await.map_err(|error| self.folder.failed(error))?)
+    }
+
+    /// Whether a file has any parts.
+    pub(crate) async fn has_parts(&self, session: &Session) -> Result<bool, StoreError> {
+        Ok(self.folder.has_below(&self.session_place(session)).await?)
     }
 
     /// Removes parts of a certain age. Answers how many there are.
@@ -129,9 +133,12 @@ impl ChunkStore {
         Ok(old)
     }
 
+    fn session_place(&self, Session { namespace, version, id }: &Session) -> Path {
+        self.folder.path([UPLOADS, namespace, version, &id.to_string()])
+    }
+
     fn part_place(&self, session: &Session, number: u32) -> Path {
-        let Session { namespace, version, id } = session;
-        self.folder.path([UPLOADS, namespace, version, &id.to_string(), &format!("{number:05}")])
+        self.session_place(session).join(format!("{number:05}"))
     }
 }
 

@@ -14,7 +14,6 @@ use tower::Service;
 use super::answer;
 use super::sent::{Announced, send};
 use crate::body::Body;
-use crate::incoming::Whole;
 use crate::refusal::Refusal;
 use crate::routes::captured;
 use crate::schema::Schema;
@@ -63,10 +62,7 @@ impl Part {
         if parts.uri.query().is_some_and(|query| !query.is_empty()) {
             return Err(Refusal::invalid("query", "must be empty: a part has no parameters"));
         }
-        let mut body = Whole::new(body, parts.version);
-        let mut announced = Announced::of(&parts.headers)?;
-        announced.complete(&mut body).await?;
-        let Announced { size_bytes, sha256 } = announced;
+        let (Announced { size_bytes, sha256 }, body) = Announced::with(parts, body).await?;
         let metadata = pb::PartMetadata { size_bytes, sha256, ..self.0 };
         let first = pb::UploadPartRequest { request: Some(pb::upload_part_request::Request::Metadata(metadata)) };
         let part = send(inner, parts, &first, body).await?;

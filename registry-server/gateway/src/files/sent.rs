@@ -43,8 +43,16 @@ pub(super) struct Announced {
 }
 
 impl Announced {
+    /// What a request says of its body, and the body.
+    pub(super) async fn with(parts: &request::Parts, body: Body) -> Result<(Self, Whole), Refusal> {
+        let mut announced = Self::of(&parts.headers)?;
+        let mut body = Whole::new(body, parts.version);
+        announced.complete(&mut body).await?;
+        Ok((announced, body))
+    }
+
     /// What the headers say.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+    fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         for (name, why) in [
             (CONTENT_RANGE, "can't be used: a body is a whole file, or a whole part of one"),
@@ -81,7 +89,7 @@ impl Announced {
     }
 
     /// What has no bytes need not say how many that are.
-    pub(super) async fn complete(&mut self, body: &mut Whole) -> Result<(), Refusal> {
+    async fn complete(&mut self, body: &mut Whole) -> Result<(), Refusal> {
         if self.size_bytes != 0 || !self.sha256.is_empty() {
             return Ok(());
         }

@@ -51,7 +51,8 @@ async fn create(caller: &Caller, place: Place, args: &Args) -> Result<Value, Err
         return Err(Error::invalid(format_args!("'num_parts' must be 1 to {MOST}, got {count}")));
     }
     // A caller's credentials are answered once for each part.
-    let each = credentials(caller).to_string().len() + place.version.len() + ADDRESS;
+    let headers = credentials(caller);
+    let each = headers.to_string().len() + place.version.len() + ADDRESS;
     let most = ANSWER / each;
     if usize::try_from(count).is_ok_and(|count| count > most) {
         return Err(Error::invalid(format_args!(
@@ -65,7 +66,7 @@ async fn create(caller: &Caller, place: Place, args: &Args) -> Result<Value, Err
     let credentials: Vec<_> = (1..=count)
         .map(|number| {
             let url = address(caller, &format!("{version}/uploads/{id}/parts/{number}"));
-            json!({ "url": url, "part_number": number, "headers": credentials(caller) })
+            json!({ "url": url, "part_number": number, "headers": headers })
         })
         .collect();
     Ok(json!({ "upload_id": id.to_string(), "credentials": credentials }))
