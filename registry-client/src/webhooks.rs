@@ -51,9 +51,10 @@ impl RegistryClient {
         self.call(pb::DeleteWebhookRequest { name: named(name), ..Default::default() })
     }
 
-    /// Sends a webhook an event of the type `webhook.test` now, and answers what came of it, within 10 seconds.
+    /// Sends a webhook an event of the type `webhook.test` now, or an example if it is [`mlflow`](Call::mlflow), and answers what came of it,
+    /// within 10 seconds.
     pub fn test_webhook(&self, name: impl Into<String>) -> Call<pb::TestWebhookRequest> {
-        self.call(pb::TestWebhookRequest { name: named(name) })
+        self.call(pb::TestWebhookRequest { name: named(name), ..Default::default() })
     }
 
     /// Lets a webhook go on after a revision, back or forth; 0 is the whole log.
@@ -87,7 +88,14 @@ setters!(CreateWebhookRequest {
     description(text: impl Into<String>) |r| r.webhook.get_or_insert_default().description = text.into();
     /// Signs with a key pair, of which the receiver needs the public key only: the `public_key` of the answer.
     ed25519() |r| r.webhook.get_or_insert_default().set_signing(pb::WebhookSigning::Ed25519);
-    /// Signs with this secret, `whsec_...`, in place of one that the registry makes.
+    /// What people call it.
+    display_name(text: impl Into<String>) |r| r.webhook.get_or_insert_default().display_name = text.into();
+    /// Sends what MLflow's own webhooks send, so that their receivers go on. [`types`](Call::types) are those of MLflow:
+    /// `model_version_alias.created`.
+    mlflow() |r| r.webhook.get_or_insert_default().set_format(pb::WebhookFormat::Mlflow);
+    /// Signs nothing: only for receivers of MLflow's, which may know no secret.
+    unsigned() |r| r.webhook.get_or_insert_default().set_signing(pb::WebhookSigning::None);
+    /// Signs with this secret in place of one that the registry makes: `whsec_...`, or, for MLflow's receivers, any text.
     secret(secret: impl Into<String>) |r| r.webhook.get_or_insert_default().secret = secret.into();
 });
 
@@ -96,13 +104,18 @@ setters!(UpdateWebhookRequest {
     fields(fields: impl IntoIterator<Item = impl Into<String>>) |r| r.update_mask = Some(mask(fields));
 });
 
+setters!(TestWebhookRequest {
+    /// Of what type the example is: only of one that is [`mlflow`](Call::mlflow).
+    event_type(r#type: impl Into<String>) |r| r.r#type = r#type.into();
+});
+
 setters!(DeleteWebhookRequest {
     /// Only if this is still the webhook's etag.
     etag(etag: impl Into<String>) |r| r.etag = etag.into();
 });
 
 setters!(RotateWebhookSecretRequest {
-    /// This secret, `whsec_...`, in place of one that the registry makes.
+    /// This secret in place of one that the registry makes: `whsec_...`, or, for MLflow's receivers, any text.
     secret(secret: impl Into<String>) |r| r.secret = secret.into();
 });
 

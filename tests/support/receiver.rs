@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::header::{HeaderMap, RETRY_AFTER};
+use hyper::header::{HeaderMap, HeaderName, RETRY_AFTER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -55,9 +55,9 @@ impl Answer {
 pub struct Received {
     /// When.
     pub at: Instant,
-    /// Its `webhook-id`.
+    /// Its `webhook-id`, or MLflow's.
     pub id: String,
-    /// Its `webhook-signature`.
+    /// Its `webhook-signature`, or MLflow's; empty if it is not signed.
     pub signatures: String,
     /// The name of the event.
     pub event: String,
@@ -77,7 +77,26 @@ impl Received {
     pub fn verify(&self, secret: &str) -> Result<(), standardwebhooks::WebhookError> {
         standardwebhooks::Webhook::new(secret)?.verify(&self.body, &self.headers)
     }
+
+    /// Checks the signature that MLflow's webhooks have: the same under other names, with the bytes of the secret as the key.
+    ///
+    /// # Errors
+    /// If it is not right.
+    pub fn verify_mlflow(&self, secret: &str) -> Result<(), standardwebhooks::WebhookError> {
+        let mut headers = HeaderMap::new();
+        for (name, mlflows) in [
+            ("webhook-id", MLFLOW_ID),
+            ("webhook-timestamp", "x-mlflow-timestamp"),
+            ("webhook-signature", MLFLOW_SIGNATURE),
+        ] {
+            headers.extend(self.headers.get(mlflows).map(|value| (HeaderName::from_static(name), value.clone())));
+        }
+        standardwebhooks::Webhook::from_bytes(secret.as_bytes().to_vec())?.verify(&self.body, &headers)
+    }
 }
+
+const MLFLOW_ID: &str = "x-mlflow-delivery-id";
+const MLFLOW_SIGNATURE: &str = "x-mlflow-signature";
 
 /// What it answers.
 #[derive(Debug)]
@@ -236,7 +255,10 @@ async fn answer(
 ) -> io::Result<Response<Full<Bytes>>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let header = |name: &str| head.headers[name].to_str().unwrap().to_owned();
+    let header = |names: [&str; 2]| {
+        let value = names.into_iter().find_map(|name| head.headers.get(name));
+        value.map_or("", |value| value.to_str().unwrap()).to_owned()
+    };
     let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
     let answer = {
         let mut plan = plan.lock().unwrap();
@@ -244,8 +266,8 @@ async fn answer(
     };
     let message = Received {
         at: Instant::now(),
-        id: header("webhook-id"),
-        signatures: header("webhook-signature"),
+        id: header(["webhook-id", MLFLOW_ID]),
+        signatures: header(["webhook-signature", MLFLOW_SIGNATURE]),
         event: json["data"]["name"].as_str().unwrap_or_default().to_owned(),
         json,
         answer,

@@ -41,6 +41,7 @@ named!(
     InstanceState: "INSTANCE_STATE_",
     ApprovalState: "APPROVAL_STATE_",
     LockScope: "LOCK_SCOPE_",
+    WebhookFormat: "WEBHOOK_FORMAT_",
     WebhookSigning: "WEBHOOK_SIGNING_",
     CheckState: "CHECK_STATE_",
 );

@@ -23,6 +23,9 @@ pub(crate) enum Webhook {
         /// How it signs: with a secret that the receiver has as well, or with a key pair, of which it has the public key.
         #[arg(long, value_enum, default_value_t = Signing::HmacSha256)]
         signing: Signing,
+        /// What it sends: events, or what MLflow's own webhooks send. --type takes MLflow's types then: model_version_alias.created.
+        #[arg(long = "format", value_enum, default_value_t = Sends::Event)]
+        sends: Sends,
         #[command(flatten)]
         shape: Shape,
     },
@@ -66,9 +69,14 @@ pub(crate) enum Webhook {
         id: String,
     },
     /// Send an event of the type webhook.test now, and show what came of it; fails if that is no success.
+    ///
+    /// Receivers of MLflow's get an example.
     Test {
         /// For example `chat`.
         id: String,
+        /// The type of the example: only of a webhook of the format mlflow.
+        #[arg(long = "type", value_name = "TYPE")]
+        r#type: Option<String>,
         #[command(flatten)]
         shape: Shape,
     },
@@ -104,6 +112,15 @@ pub(crate) enum Webhook {
 pub(crate) enum Signing {
     HmacSha256,
     Ed25519,
+    /// Not at all: only for receivers of MLflow's that know no secret.
+    None,
+}
+
+/// What a webhook sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sends {
+    Event,
+    Mlflow,
 }
 
 /// A webhook of what was given.
@@ -120,11 +137,16 @@ fn webhook_of(choice: Choice) -> pb::Webhook {
 pub(crate) async fn webhook(context: &Context, command: Webhook) -> Result<(), Failure> {
     let (client, out) = (&context.client, &context.out);
     match command {
-        Webhook::Create { id, url, choice, signing, .. } => {
+        Webhook::Create { id, url, choice, signing, sends, .. } => {
             let mut webhook = pb::Webhook { url, ..webhook_of(choice) };
             webhook.set_signing(match signing {
                 Signing::HmacSha256 => pb::WebhookSigning::HmacSha256,
                 Signing::Ed25519 => pb::WebhookSigning::Ed25519,
+                Signing::None => pb::WebhookSigning::None,
+            });
+            webhook.set_format(match sends {
+                Sends::Event => pb::WebhookFormat::Event,
+                Sends::Mlflow => pb::WebhookFormat::Mlflow,
             });
             let request = pb::CreateWebhookRequest {
                 webhook_id: last(&id).to_owned(),
@@ -153,7 +175,7 @@ pub(crate) async fn webhook(context: &Context, command: Webhook) -> Result<(), F
             let deleted = client.delete_webhook(id).await?;
             out.message("Webhook", &deleted, |deleted| format!("deleted {}", deleted.name))
         }
-        Webhook::Test { id, .. } => test(context, id).await,
+        Webhook::Test { id, r#type, .. } => test(context, id, r#type).await,
         Webhook::Log { id, limit, .. } => log(context, id, limit).await,
         Webhook::Replay { id, after } => {
             let replayed = client.replay_webhook(id, after).await?;
@@ -235,8 +257,8 @@ async fn log(context: &Context, id: String, limit: usize) -> Result<(), Failure>
     })
 }
 
-async fn test(context: &Context, id: String) -> Result<(), Failure> {
-    let answer = context.client.test_webhook(id).await?;
+async fn test(context: &Context, id: String, r#type: Option<String>) -> Result<(), Failure> {
+    let answer = context.client.test_webhook(id).event_type(r#type.unwrap_or_default()).await?;
     let delivery = answer.delivery.unwrap_or_default();
     context.out.message("WebhookDelivery", &delivery, |delivery| match delivery.code {
         0 => format!("no answer: {}", delivery.error),
@@ -272,6 +294,7 @@ fn text(webhook: &pb::Webhook) -> Lines {
     let status = webhook.status.unwrap_or_default();
     fields(vec![
         ("name", webhook.name.clone().into()),
+        ("display name", webhook.display_name.clone().into()),
         ("url", webhook.url.clone().into()),
         ("state", state(webhook).to_owned().into()),
         ("lag", count(status.lag, "revision").into()),
@@ -285,6 +308,7 @@ fn text(webhook: &pb::Webhook) -> Lines {
         ("types", webhook.types.clone().into()),
         ("filter", webhook.filter.clone().into()),
         ("description", output::text(&webhook.description)),
+        ("format", short::<pb::WebhookFormat>(webhook.format).into()),
         ("signs with", short::<pb::WebhookSigning>(webhook.signing).into()),
         ("public key", webhook.public_key.clone().into()),
         ("creator", webhook.creator.clone().into()),

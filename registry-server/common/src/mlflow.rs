@@ -4,6 +4,7 @@ mod kept;
 mod names;
 mod stages;
 pub mod tags;
+pub mod told;
 
 use registry_proto::v1 as pb;
 

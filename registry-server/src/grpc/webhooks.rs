@@ -9,7 +9,7 @@ use super::admitting::needs_events;
 use super::call::{List, Reply, actor};
 use crate::error::Violations;
 use crate::registry::standard::{Remove, Update};
-use crate::registry::webhooks::{CreateWebhook, ReplayWebhook, RotateWebhook, UpdateWebhook, WebhookRow, given_secret};
+use crate::registry::webhooks::{CreateWebhook, ReplayWebhook, RotateWebhook, UpdateWebhook, WebhookRow};
 use crate::rules::names::{Name, WEBHOOKS, check_id};
 
 #[tonic::async_trait]
@@ -74,10 +74,11 @@ impl WebhookService for Services {
         let actor = actor(request.metadata(), &mut Violations::default());
         self.read(
             request,
-            |request, found| found.name("name", &WEBHOOKS, &request.name),
-            |registry, name| async move {
+            |request, found| found.name("name", &WEBHOOKS, &request.name).map(|name| (name, request.r#type)),
+            |registry, (name, r#type)| async move {
                 let row = registry.webhook_row(&name).await?;
-                let delivery = self.webhooks.test(&registry, &row, actor).await?;
+                let test = row.test(&r#type, actor)?;
+                let delivery = self.webhooks.test(&registry, &row, test).await?;
                 Ok(pb::TestWebhookResponse { delivery: Some(delivery) })
             },
         )
@@ -102,10 +103,9 @@ impl WebhookService for Services {
     async fn rotate_webhook_secret(&self, request: Request<pb::RotateWebhookSecretRequest>) -> Reply<pb::Webhook> {
         self.act(
             request,
-            |mut request, found| {
-                let given = given_secret(&mut request.secret, None, found);
+            |request, found| {
                 let name = found.name("name", &WEBHOOKS, &request.name)?;
-                Some(RotateWebhook { name, etag: request.etag, given })
+                Some(RotateWebhook { name, etag: request.etag, secret: request.secret })
             },
             |registry, intent, rotate| async move { registry.rotate_webhook(intent, rotate).await },
         )

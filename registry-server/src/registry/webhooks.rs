@@ -1,5 +1,6 @@
 //! Webhooks: what is kept of one, its own rules, and its changes. [`crate::webhooks`] sends.
 
+mod formats;
 mod keys;
 mod progress;
 
@@ -14,6 +15,7 @@ use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
+use self::formats::{check_signing, given_secret, hmac, selection, signing};
 pub(crate) use self::progress::{Chosen, KeptState, Seen};
 use super::events::Selection;
 use super::kinds::kind;
@@ -93,50 +95,16 @@ impl Resource for WebhookRow {
         {
             found.invalid("url", why);
         }
-        Selection::new(&message.parent, &message.types, &message.filter, found);
+        validate::short(found, "display_name", &message.display_name);
+        // Which types there are depends on the format, which an update does not give.
+        Selection::new(&message.parent, &[], &message.filter, found);
         if pb::WebhookSigning::try_from(message.signing).is_err() {
             found.invalid("signing", format!("has no value {}", message.signing));
         }
+        if pb::WebhookFormat::try_from(message.format).is_err() {
+            found.invalid("format", format!("has no value {}", message.format));
+        }
     }
-}
-
-impl WebhookRow {
-    /// How it signs.
-    pub(crate) fn signs(&self) -> signatures::Kind {
-        signing(&self.webhook)
-    }
-
-    /// The events that it chooses; `None` if what is kept can't be understood.
-    pub(crate) fn selection(&self) -> Option<Selection> {
-        let pb::Webhook { parent, types, filter, .. } = &self.webhook;
-        let mut found = Violations::default();
-        let selection = Selection::new(parent, types, filter, &mut found);
-        found.unless_any(selection).ok()
-    }
-}
-
-fn signing(webhook: &pb::Webhook) -> signatures::Kind {
-    match webhook.signing() {
-        pb::WebhookSigning::Ed25519 => signatures::Kind::Asymmetric,
-        pb::WebhookSigning::Unspecified | pb::WebhookSigning::HmacSha256 => signatures::Kind::Symmetric,
-    }
-}
-
-/// The secret that a caller gave, if any: it is checked, and gone from the message.
-pub(crate) fn given_secret(
-    secret: &mut String,
-    signs: Option<signatures::Kind>,
-    found: &mut Violations,
-) -> Option<signatures::SigningKey> {
-    let secret = std::mem::take(secret);
-    if secret.is_empty() {
-        return None;
-    }
-    if signs == Some(signatures::Kind::Asymmetric) {
-        found.invalid("secret", "must be empty: the private key of ED25519 is made by the registry");
-        return None;
-    }
-    signatures::SigningKey::parse(&secret).map_err(|why| found.invalid("secret", why)).ok()
 }
 
 impl Registry {
@@ -158,12 +126,11 @@ impl Registry {
         if let Some(rotated) = self.repeated::<ReplaceKey>(&intent).await? {
             return self.with_secret(rotated).await;
         }
-        let RotateWebhook { name, etag, given } = rotate;
-        let signs = self.store.resource::<WebhookRow>(&name).await?.signs();
-        if given.is_some() && signs == signatures::Kind::Asymmetric {
-            let why = "must be empty: the private key of ED25519 is made by the registry";
-            return Err(Error::field("secret", ErrorReason::FieldInvalid, why));
-        }
+        let RotateWebhook { name, etag, secret } = rotate;
+        let row = self.store.resource::<WebhookRow>(&name).await?;
+        let signs = Some(row.signs().unwrap_or_else(|| hmac(&row.webhook)));
+        let given = given_secret(&secret, signs);
+        let given = given.map_err(|why| Error::field("secret", ErrorReason::FieldInvalid, why))?;
         let (public_key, key) = self.new_key(&name, signs, given).await?;
         let rotated = self.commit(intent, ReplaceKey { name, etag, public_key, key }).await?;
         self.with_secret(rotated).await
@@ -225,8 +192,13 @@ impl CreateWebhook {
             if message.url.is_empty() {
                 found.required("url");
             }
-            let signs = signing(&message);
-            given_secret(&mut message.secret, Some(signs), found)
+            check_signing(&message, found);
+            selection(&message, found);
+            let secret = std::mem::take(&mut message.secret);
+            given_secret(&secret, signing(&message)).unwrap_or_else(|why| {
+                found.invalid("secret", why);
+                None
+            })
         });
         Some(Self { name: name?, message, given })
     }
@@ -236,7 +208,7 @@ impl CreateWebhook {
 struct MakeWebhook {
     name: Name,
     webhook: pb::Webhook,
-    key: WebhookKey,
+    key: Option<WebhookKey>,
     home: Bytes,
 }
 
@@ -254,7 +226,7 @@ impl Mutation for MakeWebhook {
         let webhook = pb::Webhook { name, public_key, ..self.webhook.given() };
         let this = tx.revision();
         let kept = WebhookRecord {
-            key: Some(WebhookKey { set_by: this, ..self.key.clone() }),
+            key: self.key.clone().map(|key| WebhookKey { set_by: this, ..key }),
             ..start(this, this, self.home.clone())
         };
         tx.write(event_of::<WebhookRow>("created"), None, WebhookRow { webhook, kept }).await.map(drop)
@@ -294,6 +266,9 @@ impl Mutation for UpdateWebhook {
         if after.webhook.url.is_empty() {
             return Err(Error::field("webhook.url", ErrorReason::FieldInvalid, "must not be empty"));
         }
+        let mut found = Violations::default();
+        found.within("webhook", |found| selection(&after.webhook, found));
+        found.unless_any(Some(()))?;
         if before.webhook.parent != after.webhook.parent {
             parent_must_exist(tx, &after.webhook).await?;
         }
@@ -316,7 +291,8 @@ impl Mutation for UpdateWebhook {
 pub(crate) struct RotateWebhook {
     pub(crate) name: Name,
     pub(crate) etag: String,
-    pub(crate) given: Option<signatures::SigningKey>,
+    /// Empty to have one made.
+    pub(crate) secret: String,
 }
 
 /// The same, with its key.
@@ -324,7 +300,7 @@ struct ReplaceKey {
     name: Name,
     etag: String,
     public_key: String,
-    key: WebhookKey,
+    key: Option<WebhookKey>,
 }
 
 #[async_trait]
@@ -337,8 +313,11 @@ impl Mutation for ReplaceKey {
         let mut after = before.clone();
         after.webhook.public_key.clone_from(&self.public_key);
         let until = SystemTime::try_from(tx.now).ok().and_then(|now| now.checked_add(OLD_KEY)).map(Timestamp::from);
-        let key = WebhookKey { set_by: tx.revision(), ..self.key.clone() };
-        (after.kept.old_key, after.kept.old_key_until) = (after.kept.key.replace(key), until);
+        if after.webhook.signing() == pb::WebhookSigning::None {
+            after.webhook.set_signing(pb::WebhookSigning::HmacSha256);
+        }
+        let key = self.key.clone().map(|key| WebhookKey { set_by: tx.revision(), ..key });
+        (after.kept.old_key, after.kept.old_key_until) = (std::mem::replace(&mut after.kept.key, key), until);
         tx.write(event(event_type::WEBHOOK_SECRET_ROTATED), Some(before), after).await.map(drop)
     }
 

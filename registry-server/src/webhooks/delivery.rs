@@ -9,8 +9,9 @@ use registry_proto::v1 as pb;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::body::Post;
 use super::state::{Attempt, Position, Then, Turn};
-use super::{Outside, Signed, Webhooks, body};
+use super::{Outside, Try, Webhooks};
 use crate::error::Error;
 use crate::registry::Registry;
 use crate::registry::webhooks::{Chosen, KeptState, Seen as _, WebhookRow};
@@ -183,6 +184,17 @@ impl Delivery {
     }
 }
 
+/// Something that is to be sent of an event.
+struct Part {
+    /// Behind the event.
+    position: Position,
+    /// The event's name.
+    event: String,
+    post: Post,
+    /// Whether the event has more.
+    more: bool,
+}
+
 /// A delivery that has something to send.
 struct Sending<'a> {
     delivery: &'a Delivery,
@@ -194,52 +206,63 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     async fn send(mut self, chosen: Vec<Chosen>) -> Result<Wait, Error> {
-        let Delivery { webhooks, .. } = self.delivery;
-        for event in chosen {
-            if self.delivery.is_over() {
-                return Ok(Wait::No);
-            }
-            let now = self.delivery.now().await?;
-            match self.state.turn(&webhooks.me, now) {
-                Turn::Mine => {}
-                // Nothing of what was read is held meanwhile.
-                Turn::Others(until) => return Ok(Wait::For(left(until, now).min(LOOK_AGAIN))),
-                Turn::Later(until) => return Ok(Wait::For(left(until, now))),
-            }
-            let room = webhooks.room(self.state.failures > 0);
-            let Some(_room) = self.room.take().or_else(|| Arc::clone(room).try_acquire_owned().ok()) else {
-                return Ok(Wait::Room(Arc::clone(room)));
-            };
-            if !self.state.is_held(&webhooks.me, now) && !self.keep(self.state.clone().held(&webhooks.me, now)).await? {
-                return Ok(Wait::No);
-            }
-            if let Some(wait) = self.send_one(event).await? {
-                return Ok(wait);
+        for Chosen { position, encoded } in chosen {
+            let event = Outside::decode(&*encoded).unwrap_or_default().name;
+            let posts = self.row.posts(&encoded);
+            let last = posts.len().saturating_sub(1);
+            let done = last.min(self.state.messages as usize);
+            for (at, post) in posts.into_iter().enumerate().skip(done) {
+                let part = Part { position, event: event.clone(), post, more: at < last };
+                if let Some(wait) = self.send_part(part).await? {
+                    return Ok(wait);
+                }
             }
         }
         Ok(Wait::No)
     }
 
-    /// Makes an attempt at an event; `None` if it was delivered.
-    async fn send_one(&mut self, Chosen { position, encoded }: Chosen) -> Result<Option<Wait>, Error> {
+    /// Makes an attempt if it is this server's turn; `None` if it was delivered.
+    async fn send_part(&mut self, part: Part) -> Result<Option<Wait>, Error> {
+        let Delivery { webhooks, .. } = self.delivery;
+        if self.delivery.is_over() {
+            return Ok(Some(Wait::No));
+        }
+        let now = self.delivery.now().await?;
+        match self.state.turn(&webhooks.me, now) {
+            Turn::Mine => {}
+            // Nothing of what was read is held meanwhile.
+            Turn::Others(until) => return Ok(Some(Wait::For(left(until, now).min(LOOK_AGAIN)))),
+            Turn::Later(until) => return Ok(Some(Wait::For(left(until, now)))),
+        }
+        let room = webhooks.room(self.state.failures > 0);
+        let Some(_room) = self.room.take().or_else(|| Arc::clone(room).try_acquire_owned().ok()) else {
+            return Ok(Some(Wait::Room(Arc::clone(room))));
+        };
+        if !self.state.is_held(&webhooks.me, now) && !self.keep(self.state.clone().held(&webhooks.me, now)).await? {
+            return Ok(Some(Wait::No));
+        }
+        self.attempt(part).await
+    }
+
+    /// Makes an attempt; `None` if it was delivered.
+    async fn attempt(&mut self, Part { position, event, post, more }: Part) -> Result<Option<Wait>, Error> {
         let Delivery { registry, webhooks, .. } = self.delivery;
-        let Outside { name, uid, .. } = Outside::decode(encoded.clone()).unwrap_or_default();
         let keys = registry.signing_keys(self.row, registry.store().time().await?).await?;
-        let message = Signed { id: body::id(&name, &uid), keys };
+        let attempt = Try { post, keys, event: event.clone(), number: self.state.failures + 1 };
         let mut draining = self.delivery.draining.clone();
         let stopped = async {
             let _ = draining.wait_for(|draining| *draining).await;
             sleep(LAST_WORDS).await;
         };
         let (outcome, delivery) = tokio::select! {
-            made = webhooks.attempt(self.row, message, &encoded, self.state.failures + 1, PATIENCE) => made,
+            made = webhooks.attempt(self.row, attempt, PATIENCE) => made,
             () = stopped => {
                 // Another server, or this one when it is back, makes the attempt anew.
                 self.keep(self.state.clone().released()).await?;
                 return Ok(Some(Wait::Change));
             }
         };
-        let attempt = Attempt { event: position, now: self.delivery.now().await?, random: rand::random() };
+        let attempt = Attempt { event: position, more, now: self.delivery.now().await?, random: rand::random() };
         let (state, then) = self.state.clone().after(&outcome, attempt);
         let number = state.attempts;
         let kept = self.keep(state).await?;
@@ -249,11 +272,11 @@ impl Sending<'_> {
         }
         let webhook = &self.row.webhook.name;
         if then == Then::GoOn {
-            tracing::debug!(webhook, event = name, "delivered");
+            tracing::debug!(webhook, event, "delivered");
             return Ok(None);
         }
         let (code, problem, failures) = (outcome.code(), outcome.problem(), self.state.failures);
-        tracing::info!(webhook, event = name, code, problem, failures, "an event could not be delivered");
+        tracing::info!(webhook, event, code, problem, failures, "an event could not be delivered");
         Ok(Some(match then {
             Then::GoOn | Then::Wait => Wait::No,
             Then::Failing => self.delivery.disable(self.row, pb::WebhookDisabledReason::Failing).await?,

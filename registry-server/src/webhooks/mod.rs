@@ -6,7 +6,7 @@
 
 mod addresses;
 mod answers;
-mod body;
+pub(crate) mod body;
 mod connect;
 mod delivery;
 mod dispatch;
@@ -27,16 +27,19 @@ use bytes::Bytes;
 use ipnet::IpNet;
 use prometheus_client::registry::Registry as Exposition;
 use prost::Message as _;
+use registry_common::mlflow::told::{Told, example};
 use registry_proto::known::event_type;
 use registry_proto::resource::Resource as _;
 use registry_proto::v1 as pb;
+use registry_proto::v1::WebhookFormat;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use self::addresses::Guard;
 use self::answers::Outcome;
+use self::body::Post;
 use self::measured::Measures;
-use self::send::{Message, Sender};
+use self::send::{Headers, Message, Sender};
 use self::signatures::{KeyUnusable, SigningKey};
 use self::state::Position;
 use self::targets::Target;
@@ -98,48 +101,53 @@ impl Webhooks {
         &self,
         registry: &Registry,
         row: &WebhookRow,
-        actor: String,
+        test: Test,
     ) -> Result<pb::WebhookDelivery, Error> {
         let Ok(_room) = self.room.try_acquire() else {
             return Err(Error::Overloaded("as many webhooks are being sent as may be at once".to_owned()));
         };
         let now = registry.store().time().await?;
-        let event = pb::Event {
-            r#type: event_type::WEBHOOK_TEST.to_owned(),
-            resource_name: row.webhook.name.clone(),
-            actor,
-            create_time: Some(now.into()),
-            after: Some(row.webhook.clone().into_resource()),
-            ..pb::Event::default()
-        };
         let uid = Uuid::now_v7().to_string();
-        let message = Signed { id: body::id("", &uid), keys: registry.signing_keys(row, now).await? };
-        Ok(self.attempt(row, message, &event.encode_to_vec(), 1, TEST).await.1)
+        let post = match test {
+            Test::Event { actor } => {
+                let event = pb::Event {
+                    r#type: event_type::WEBHOOK_TEST.to_owned(),
+                    resource_name: row.webhook.name.clone(),
+                    actor,
+                    create_time: Some(now.into()),
+                    after: Some(row.webhook.clone().into_resource()),
+                    ..pb::Event::default()
+                };
+                let body = body::body(&event.encode_to_vec());
+                Post { id: body::id("", &uid), r#type: event.r#type, body }
+            }
+            Test::Mlflow(r#type) => body::mlflow(&uid, &Told { r#type, data: example(r#type) }, now),
+        };
+        let keys = registry.signing_keys(row, now).await?;
+        let attempt = Try { post, keys, event: String::new(), number: 1 };
+        Ok(self.attempt(row, attempt, TEST).await.1)
     }
 
-    /// Makes one attempt to send an event.
+    /// Makes one attempt to send something.
     async fn attempt(
         &self,
         row: &WebhookRow,
-        Signed { id, keys }: Signed,
-        event: &[u8],
-        attempt: u32,
+        Try { post, keys, event, number }: Try,
         patience: Duration,
     ) -> (Outcome, pb::WebhookDelivery) {
         // The receiver's clock is compared with it.
         let (began, time) = (Instant::now(), SystemTime::now());
-        let outcome = match (Target::parse(&row.webhook.url), message(&id, &keys, event, time)) {
+        let outcome = match (Target::parse(&row.webhook.url), message(row.webhook.format(), &post, &keys, time)) {
             (Ok(target), Some(message)) => self.sender.post(&target, message, patience).await,
             _ => Outcome::Failed("the event can't be written or signed: see the server's log"),
         };
         self.measures.attempted(&outcome, began);
-        let outside = Outside::decode(event).unwrap_or_default();
         let delivery = pb::WebhookDelivery {
             attempt_time: Some(time.into()),
-            webhook_id: id,
-            event: outside.name,
-            r#type: outside.r#type,
-            attempt: attempt.cast_signed(),
+            webhook_id: post.id,
+            event,
+            r#type: post.r#type,
+            attempt: number.cast_signed(),
             code: outcome.code().into(),
             error: outcome.problem().to_owned(),
             duration: prost_types::Duration::try_from(began.elapsed()).ok(),
@@ -169,10 +177,22 @@ impl Seen for Webhooks {
     }
 }
 
-/// What a message is signed with.
-struct Signed {
-    id: String,
+/// What a test sends.
+pub(crate) enum Test {
+    /// An event of the type `webhook.test`, by whoever asks for it.
+    Event { actor: String },
+    /// MLflow's example of one of its types.
+    Mlflow(&'static str),
+}
+
+/// What an attempt is for.
+struct Try {
+    post: Post,
     keys: Vec<SigningKey>,
+    /// The event's name; empty of a test.
+    event: String,
+    /// Counted from 1.
+    number: u32,
 }
 
 /// What an attempt tells of an event.
@@ -186,15 +206,21 @@ struct Outside {
     r#type: String,
 }
 
-/// The message that tells of an event now.
-fn message(id: &str, keys: &[SigningKey], event: &[u8], now: SystemTime) -> Option<Message> {
+/// The message that tells something now.
+fn message(format: WebhookFormat, post: &Post, keys: &[SigningKey], now: SystemTime) -> Option<Message> {
+    let Post { id, body, .. } = post;
     let timestamp = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let Some(body) = body::body(event) else {
+    let Some(body) = body.clone() else {
         tracing::error!(id, "an event can't be written as JSON");
         return None;
     };
+    // MLflow's receivers look for one signature.
+    let (headers, keys) = match format {
+        WebhookFormat::Mlflow => (&Headers::MLFLOW, &keys[..keys.len().min(1)]),
+        WebhookFormat::Unspecified | WebhookFormat::Event => (&Headers::STANDARD, keys),
+    };
     match signatures::signatures(keys, id, timestamp, &body) {
-        Ok(signatures) => Some(Message { id: id.to_owned(), timestamp, signatures, body }),
+        Ok(signatures) => Some(Message { headers, id: id.clone(), timestamp, signatures, body }),
         Err(error @ KeyUnusable) => {
             tracing::error!(id, %error, "a message can't be signed");
             None

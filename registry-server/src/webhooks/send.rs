@@ -29,11 +29,30 @@ const AGENT: &str = concat!("model-registry/", env!("CARGO_PKG_VERSION"));
 /// A message, signed.
 #[derive(Debug, Clone)]
 pub(super) struct Message {
+    pub(super) headers: &'static Headers,
     pub(super) id: String,
     /// In seconds since 1970.
     pub(super) timestamp: u64,
+    /// Empty if it is not signed.
     pub(super) signatures: String,
     pub(super) body: Bytes,
+}
+
+/// The names of the headers of a message.
+#[derive(Debug)]
+pub(super) struct Headers {
+    id: &'static str,
+    timestamp: &'static str,
+    signatures: &'static str,
+}
+
+impl Headers {
+    /// Those of Standard Webhooks.
+    pub(super) const STANDARD: Self =
+        Self { id: "webhook-id", timestamp: "webhook-timestamp", signatures: "webhook-signature" };
+    /// Those of MLflow: `mlflow/webhooks/constants.py`.
+    pub(super) const MLFLOW: Self =
+        Self { id: "x-mlflow-delivery-id", timestamp: "x-mlflow-timestamp", signatures: "x-mlflow-signature" };
 }
 
 /// Sends messages.
@@ -65,16 +84,19 @@ impl Sender {
 
     /// Sends a message, and waits so long for the answer.
     pub(super) async fn post(&self, target: &Target, message: Message, patience: Duration) -> Outcome {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(Method::POST)
             .uri(target.uri())
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, AGENT)
-            .header("webhook-id", message.id)
-            .header("webhook-timestamp", message.timestamp)
-            .header("webhook-signature", message.signatures)
-            .body(Full::new(message.body));
-        let Ok(request) = request else { return Outcome::Failed("the request can't be made") };
+            .header(message.headers.id, message.id)
+            .header(message.headers.timestamp, message.timestamp);
+        if !message.signatures.is_empty() {
+            request = request.header(message.headers.signatures, message.signatures);
+        }
+        let Ok(request) = request.body(Full::new(message.body)) else {
+            return Outcome::Failed("the request can't be made");
+        };
         let answered = async {
             match self.client.request(request).await {
                 Ok(response) => outcome(response).await,

@@ -14,6 +14,8 @@ const PUBLIC_KEY: &str = "whpk_";
 /// How many bytes a secret may have, and how many one has that is made here.
 const BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 const MADE_BYTES: usize = 32;
+/// How many bytes a secret may have that is a text.
+const TEXT_BYTES: std::ops::RangeInclusive<usize> = 1..=1000;
 
 /// What signs.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub(crate) struct SigningKey {
 pub(crate) enum Kind {
     /// With a secret that the receiver knows as well: HMAC-SHA256.
     Symmetric,
+    /// With a secret that is a text, as MLflow's receivers have one: HMAC-SHA256, with its bytes as the key.
+    Text,
     /// With a private key, whose public key the receiver knows: Ed25519.
     Asymmetric,
 }
@@ -41,14 +45,23 @@ impl SigningKey {
     pub(crate) fn random(kind: Kind) -> Result<Self, KeyUnusable> {
         let mut bytes = Zeroizing::new(vec![0; MADE_BYTES]);
         SystemRandom::new().fill(&mut bytes).map_err(|_| KeyUnusable)?;
+        if kind == Kind::Text {
+            bytes = Zeroizing::new(format!("{SECRET}{}", STANDARD.encode(&*bytes)).into_bytes());
+        }
         Ok(Self { kind, bytes })
     }
 
-    /// The symmetric secret with this text.
+    /// The secret with this text, of a kind that has one.
     ///
     /// # Errors
     /// What is wrong with it, without any of it.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(kind: Kind, text: &str) -> Result<Self, String> {
+        if kind == Kind::Text {
+            return match TEXT_BYTES.contains(&text.len()) {
+                true => Ok(Self::read(kind, text.as_bytes().to_vec())),
+                false => Err(format!("must have {} to {} bytes", TEXT_BYTES.start(), TEXT_BYTES.end())),
+            };
+        }
         let bytes = text.strip_prefix(SECRET).and_then(|encoded| STANDARD.decode(encoded).ok()).map(Zeroizing::new);
         match bytes.filter(|bytes| BYTES.contains(&bytes.len())) {
             Some(bytes) => Ok(Self { kind: Kind::Symmetric, bytes }),
@@ -68,12 +81,16 @@ impl SigningKey {
 
     /// What the receiver has to know and nobody else may; `None` of a private key, which the receiver has no need of.
     pub(crate) fn secret(&self) -> Option<String> {
-        (self.kind == Kind::Symmetric).then(|| format!("{SECRET}{}", STANDARD.encode(&*self.bytes)))
+        match self.kind {
+            Kind::Symmetric => Some(format!("{SECRET}{}", STANDARD.encode(&*self.bytes))),
+            Kind::Text => String::from_utf8(self.bytes.to_vec()).ok(),
+            Kind::Asymmetric => None,
+        }
     }
 
     /// What the receiver has to know and everybody may; `None` of a symmetric secret.
     pub(crate) fn public_key(&self) -> Result<Option<String>, KeyUnusable> {
-        if self.kind == Kind::Symmetric {
+        if self.kind != Kind::Asymmetric {
             return Ok(None);
         }
         Ok(Some(format!("{PUBLIC_KEY}{}", STANDARD.encode(self.pair()?.public_key()))))
@@ -86,7 +103,7 @@ impl SigningKey {
     /// The signature of a message, with its scheme.
     fn sign(&self, message: &[u8]) -> Result<String, KeyUnusable> {
         Ok(match self.kind {
-            Kind::Symmetric => {
+            Kind::Symmetric | Kind::Text => {
                 let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.bytes), message);
                 format!("v1,{}", STANDARD.encode(tag))
             }
@@ -128,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_signature_is_the_one_of_the_specification() {
-        let key = SigningKey::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let key = SigningKey::parse(Kind::Symmetric, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let signed = signatures(&[key], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, BODY).unwrap();
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
@@ -160,18 +177,33 @@ mod tests {
         assert_eq!(SigningKey::read(Kind::Asymmetric, key.bytes().to_vec()), key);
     }
 
+    /// The expected signature is that of `_generate_hmac_signature` in `mlflow/webhooks/delivery.py` of MLflow 3.17.
+    #[test]
+    fn a_text_signs_as_mlflow_does() {
+        let key = SigningKey::parse(Kind::Text, "sécret").unwrap();
+        let id = "0193c0de-0000-7000-8000-000000000001-0";
+        let signed = signatures(std::slice::from_ref(&key), id, 1_700_000_000, BODY).unwrap();
+        assert_eq!(signed, "v1,DFRM18I7XS1rDvh61TP49pe6MNkK1qilA1zuZr4E32I=");
+        assert_eq!(key.secret().as_deref(), Some("sécret"));
+        let made = SigningKey::random(Kind::Text).unwrap();
+        assert_eq!(SigningKey::parse(Kind::Text, &made.secret().unwrap()), Ok(made));
+        for text in [String::new(), "x".repeat(1001)] {
+            assert_eq!(SigningKey::parse(Kind::Text, &text).unwrap_err(), "must have 1 to 1000 bytes");
+        }
+    }
+
     #[test]
     fn a_secret_is_24_to_64_bytes_and_is_never_repeated() {
         let of = |length: usize| format!("whsec_{}", STANDARD.encode(vec![7; length]));
         for length in [24, 32, 64] {
-            assert_eq!(SigningKey::parse(&of(length)).unwrap().secret(), Some(of(length)));
+            assert_eq!(SigningKey::parse(Kind::Symmetric, &of(length)).unwrap().secret(), Some(of(length)));
         }
         let base64 = STANDARD.encode([7; 24]);
         for text in ["", "whsec_", "whsec_???", "secret", &base64, &of(23), &of(65)] {
-            let error = SigningKey::parse(text).unwrap_err();
+            let error = SigningKey::parse(Kind::Symmetric, text).unwrap_err();
             assert_eq!(error, "must be whsec_ and 24 to 64 bytes in base64");
         }
-        let key = SigningKey::parse(&of(24)).unwrap();
+        let key = SigningKey::parse(Kind::Symmetric, &of(24)).unwrap();
         assert_eq!(format!("{key:?}"), "SigningKey(Symmetric)");
         assert_eq!(SigningKey::read(Kind::Asymmetric, vec![1]).public_key(), Err(KeyUnusable));
     }

@@ -75,6 +75,8 @@ pub(super) enum Then {
 pub(super) struct Attempt {
     /// Behind the event that it was for.
     pub(super) event: Position,
+    /// Whether the event has more to be sent.
+    pub(super) more: bool,
     /// When it had ended.
     pub(super) now: i64,
     /// 0 to 1.
@@ -96,6 +98,8 @@ impl WebhookState {
             // It may be well now: what was wrong was perhaps the URL.
             state.record_revision = start.changed_by;
             (state.failures, state.failing_since, state.next_attempt) = (0, 0, 0);
+            // It may tell other things of the event.
+            state.messages = 0;
         }
         state
     }
@@ -137,16 +141,17 @@ impl WebhookState {
 
     /// The state in which everything up to a position was looked at.
     pub(super) fn seen(self, position: Position) -> Self {
-        Self { revision: position.revision, index: position.index, ..self }
+        Self { revision: position.revision, index: position.index, messages: 0, ..self }
     }
 
     /// The state after an attempt by the server whose turn it is.
     pub(super) fn after(self, outcome: &Outcome, attempt: Attempt) -> (Self, Then) {
-        let Attempt { event, now, random } = attempt;
+        let Attempt { event, more, now, random } = attempt;
         let state = Self { attempts: self.attempts + 1, last_code: outcome.code().into(), last_attempt: now, ..self };
         let asked = match outcome.meaning() {
             Meaning::Delivered => {
-                let done = state.seen(event);
+                let messages = state.messages + 1;
+                let done = if more { Self { messages, ..state } } else { state.seen(event) };
                 let well =
                     Self { failures: 0, failing_since: 0, next_attempt: 0, held_until: now + millis(TURN), ..done };
                 return (well, Then::GoOn);
@@ -181,7 +186,7 @@ mod tests {
     }
 
     fn at(revision: Revision, index: u32, now: i64) -> Attempt {
-        Attempt { event: Position { revision, index }, now, random: 0.5 }
+        Attempt { event: Position { revision, index }, more: false, now, random: 0.5 }
     }
 
     #[test]
@@ -236,6 +241,24 @@ mod tests {
         assert_eq!(held.clone().after(&asked, at(20, 1, 2000)).0.next_attempt, 62_000);
         let (gone, then) = held.after(&answered(410), at(20, 1, 2000));
         assert_eq!((gone.position(), gone.turn(b"other", 2000), then), (Position::behind(10), Turn::Mine, Then::Gone));
+    }
+
+    #[test]
+    fn an_event_of_several_messages_goes_on_where_it_failed() {
+        let held = WebhookState::of(None, START, 50).held(ME, 1000);
+        let more = |now| Attempt { more: true, ..at(20, 1, now) };
+        let (one, then) = held.after(&answered(200), more(2000));
+        assert_eq!((one.position(), one.messages, then), (Position::behind(10), 1, Then::GoOn));
+        assert!(one.is_held(ME, 2000));
+        let (failed, then) = one.after(&answered(500), more(3000));
+        assert_eq!((failed.position(), failed.messages, then), (Position::behind(10), 1, Then::Wait));
+        // Whatever was changed of it, it may tell something else now.
+        let changed = WebhookState::of(Some(failed.clone()), Start { changed_by: 12, ..START }, 50);
+        assert_eq!(changed.messages, 0);
+        let (two, _) = failed.after(&answered(200), more(9000));
+        assert_eq!(two.messages, 2);
+        let (done, _) = two.after(&answered(200), at(20, 1, 9000));
+        assert_eq!((done.position(), done.messages), (Position { revision: 20, index: 1 }, 0));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::addresses::Guard;
 use super::answers::Outcome;
 use super::connect::{Network, Stream};
-use super::send::{Message, Sender};
+use super::send::{Headers, Message, Sender};
 use super::targets::Target;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -108,6 +108,7 @@ async fn sent(network: &Arc<Recorded>, allowed: &[&str], url: &str) -> Outcome {
     let guard = Guard::new(allowed.iter().map(|network| network.parse().unwrap()).collect());
     let sender = Sender::over(guard, Arc::clone(network) as _).unwrap();
     let message = Message {
+        headers: &Headers::STANDARD,
         id: "msg_1".to_owned(),
         timestamp: 7,
         signatures: "v1,x v1,y".to_owned(),

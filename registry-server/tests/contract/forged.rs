@@ -67,6 +67,7 @@ fn writers() -> Vec<(&'static str, Json, Json)> {
     let secret = json!(format!("whsec_{}", "BwcH".repeat(8)));
     let mut signed = webhook("http://127.0.0.1:9/");
     (signed["secret"], signed["signing"]) = (secret, json!("WEBHOOK_SIGNING_HMAC_SHA256"));
+    (signed["format"], signed["types"]) = (json!("WEBHOOK_FORMAT_MLFLOW"), json!(["model_version.created"]));
     let mut subscription = chosen.clone();
     subscription["leaseDuration"] = json!("7s");
     let members = json!({ "members": ["users/ana"] });

@@ -15,20 +15,21 @@ use crate::stored::WebhookKey;
 use crate::webhooks::signatures::{Kind, SigningKey};
 
 impl Registry {
-    /// The public key, if there is one, and the key as it is kept: the one that was given or a new one.
+    /// The public key, if there is one, and the key as it is kept, unless nothing is signed: the one that was given or a new one.
     pub(super) async fn new_key(
         &self,
         name: &Name,
-        signs: Kind,
+        signs: Option<Kind>,
         given: Option<SigningKey>,
-    ) -> Result<(String, WebhookKey), Error> {
+    ) -> Result<(String, Option<WebhookKey>), Error> {
+        let Some(signs) = signs else { return Ok((String::new(), None)) };
         let key = match given {
             Some(given) => given,
             None => SigningKey::random(signs).map_err(Error::internal)?,
         };
         let public = key.public_key().map_err(Error::internal)?.unwrap_or_default();
         let Kept { bytes, sealed } = self.seal(key.bytes(), &about(name)).await?;
-        Ok((public, WebhookKey { key: bytes, sealed, ..WebhookKey::default() }))
+        Ok((public, Some(WebhookKey { key: bytes, sealed, ..WebhookKey::default() })))
     }
 
     async fn opened(&self, name: &Name, signs: Kind, kept: &WebhookKey) -> Result<SigningKey, Error> {
@@ -44,8 +45,9 @@ impl Registry {
         let until = row.kept.old_key_until.and_then(|until| SystemTime::try_from(until).ok());
         let old = row.kept.old_key.as_ref().filter(|_| until.is_some_and(|until| now < until));
         let mut keys = Vec::new();
+        let Some(signs) = row.signs() else { return Ok(keys) };
         for kept in row.kept.key.iter().chain(old) {
-            keys.push(self.opened(&name, row.signs(), kept).await?);
+            keys.push(self.opened(&name, signs, kept).await?);
         }
         Ok(keys)
     }
@@ -63,8 +65,9 @@ impl Registry {
             row => row?,
         };
         let key = row.kept.key.iter().find(|key| key.set_by.cast_signed() == made.revision);
-        let Some(key) = key.filter(|_| row.webhook.uid == made.uid) else { return Ok(made) };
-        let secret = self.opened(&name, row.signs(), key).await?.secret().unwrap_or_default();
+        let key = key.filter(|_| row.webhook.uid == made.uid).zip(row.signs());
+        let Some((key, signs)) = key else { return Ok(made) };
+        let secret = self.opened(&name, signs, key).await?.secret().unwrap_or_default();
         Ok(pb::Webhook { secret, ..made })
     }
 }
