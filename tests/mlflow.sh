@@ -21,7 +21,7 @@ for version in "${@:-newest}"; do
     "$at/venv/bin/pip" install --quiet --disable-pip-version-check "$what" scikit-learn onnx onnxruntime skl2onnx
 
     : >"$at/address"
-    "$bin/registry-server" --storage-path "$at/store" --listen 127.0.0.1:0 >"$at/address" 2>"$at/registry.log" &
+    "$bin/registry-server" --storage-path "$at/store" --listen 127.0.0.1:0 --webhook-allow 127.0.0.1 >"$at/address" 2>"$at/registry.log" &
     registry_id=$!
     ids+=($registry_id)
     tracking=http://127.0.0.1:$(port)

@@ -3,8 +3,13 @@
 Every step is one that its users do. What it prints is what was done; a step that comes out otherwise raises.
 """
 
+import base64
+import hashlib
+import hmac
+import http.server
 import json
 import os
+import queue
 import subprocess
 import sys
 import tempfile
@@ -17,6 +22,7 @@ import mlflow
 import numpy
 import onnx
 from mlflow import MlflowClient
+from mlflow.entities.webhook import WebhookAction, WebhookEntity, WebhookEvent, WebhookStatus
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
@@ -196,6 +202,63 @@ metrics = urllib.request.urlopen(REGISTRY + "/metrics").read().decode()
 parts = next(line for line in metrics.splitlines() if 'method="UploadPart"' in line and "calls_total" in line)
 assert parts.endswith(" 4"), parts
 done("a file in parts")
+
+
+
+class Receiver(http.server.BaseHTTPRequestHandler):
+    """Keeps what comes if it is signed as MLflow's documentation has it."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        signed = f"{self.headers['X-MLflow-Delivery-Id']}.{self.headers['X-MLflow-Timestamp']}.{body}"
+        signature = base64.b64encode(hmac.new(b"secret", signed.encode(), hashlib.sha256).digest()).decode()
+        is_right = hmac.compare_digest(self.headers["X-MLflow-Signature"], f"v1,{signature}")
+        received.put(json.loads(body) if is_right else self.headers.items())
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def told(entity, action, data):
+    message = received.get(timeout=60)
+    assert (message["entity"], message["action"]) == (entity, action), message
+    assert data.items() <= message["data"].items(), message
+
+
+received = queue.Queue()
+receiver = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+threading.Thread(target=receiver.serve_forever, daemon=True).start()
+url = f"http://127.0.0.1:{receiver.server_port}/hooks"
+asked = [
+    WebhookEvent(WebhookEntity.REGISTERED_MODEL, WebhookAction.CREATED),
+    WebhookEvent(WebhookEntity.MODEL_VERSION, WebhookAction.CREATED),
+    WebhookEvent(WebhookEntity.MODEL_VERSION_TAG, WebhookAction.SET),
+    WebhookEvent(WebhookEntity.MODEL_VERSION_ALIAS, WebhookAction.CREATED),
+]
+webhook = client.create_webhook(name="ci", url=url, events=asked, secret="secret", description="builds")
+assert client.get_webhook(webhook.webhook_id).events == asked and webhook.status == WebhookStatus.ACTIVE
+assert [one.name for one in client.list_webhooks()] == ["ci"]
+client.create_registered_model("watched", tags={"team": "risk"})
+told("registered_model", "created", {"name": "watched", "tags": {"team": "risk"}})
+client.create_model_version("watched", "s3://bucket/model")
+told("model_version", "created", {"name": "watched", "version": "1", "source": "s3://bucket/model"})
+client.set_model_version_tag("watched", "1", "validated", "yes")
+told("model_version_tag", "set", {"name": "watched", "version": "1", "key": "validated", "value": "yes"})
+client.set_registered_model_alias("watched", "champion", "1")
+told("model_version_alias", "created", {"name": "watched", "alias": "champion", "version": "1"})
+registryctl("promote", "watched/versions/1", "production")
+told("model_version_alias", "created", {"name": "watched", "alias": "production", "version": "1"})
+result = client.test_webhook(webhook.webhook_id, asked[1])
+assert result.success and result.response_status == 204, result
+told("model_version", "created", {"name": "example_model"})
+changed = client.update_webhook(webhook.webhook_id, status=WebhookStatus.DISABLED, events=asked[:1])
+assert changed.status == WebhookStatus.DISABLED and changed.events == asked[:1] and changed.description == "builds"
+client.delete_webhook(webhook.webhook_id)
+refused("RESOURCE_DOES_NOT_EXIST", "not found", client.get_webhook, webhook.webhook_id)
+assert list(client.list_webhooks()) == [] and received.empty()
+done("webhooks, told of MLflow's changes and of ours")
 
 refused("RESOURCE_ALREADY_EXISTS", "Registered Model (name=fraud) already exists.", client.create_registered_model, "fraud")
 refused("RESOURCE_DOES_NOT_EXIST", "Registered Model with name=none not found", client.get_registered_model, "none")

@@ -16,6 +16,7 @@ mod shapes;
 mod source;
 mod stages;
 mod versions;
+mod webhooks;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -174,13 +175,22 @@ async fn registry(caller: &Caller, method: &Method, path: &str, args: &Args) -> 
         ("GET", "model-versions/get-download-uri") => versions::download(caller, args).await,
         ("POST", "model-versions/set-tag") => versions::set_tag(caller, args).await,
         ("DELETE", "model-versions/delete-tag") => versions::delete_tag(caller, args).await,
-        (method, path) => Err(Error::new(
-            NO_ENDPOINT,
-            format_args!(
-                "{method} {path} is no call of MLflow's model registry, which is all that is served here. For runs and experiments \
-                 set the tracking URI to an MLflow server, and the registry URI to this one"
-            ),
-        )),
+        ("POST", "webhooks") => webhooks::create(caller, args).await,
+        ("GET", "webhooks") => webhooks::list(caller, args).await,
+        (method, path) => {
+            if let Some(below) = path.strip_prefix("webhooks/")
+                && let Some(answered) = webhooks::call(caller, method, below, args).await
+            {
+                return answered;
+            }
+            Err(Error::new(
+                NO_ENDPOINT,
+                format_args!(
+                    "{method} {path} is no call of MLflow's model registry, which is all that is served here. For runs and experiments \
+                     set the tracking URI to an MLflow server, and the registry URI to this one"
+                ),
+            ))
+        }
     }
 }
 

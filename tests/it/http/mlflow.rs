@@ -1,5 +1,7 @@
 //! MLflow's registry over ours: what its own client, which `tests/mlflow.sh` runs, does not do by itself.
 
+mod webhooks;
+
 use std::net::SocketAddr;
 
 use futures::future::join_all;

@@ -68,6 +68,15 @@ impl Args {
         self.get(name).map(|value| value.as_i64().ok_or_else(|| wrong(name, value))).transpose()
     }
 
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// An object, if it is there.
+    pub(super) fn object(&self, name: &str) -> Result<Option<Map<String, Value>>, Error> {
+        self.get(name).map(|value| value.as_object().cloned().ok_or_else(|| wrong(name, value))).transpose()
+    }
+
     /// A list of objects.
     pub(super) fn objects(&self, name: &str) -> Result<Vec<Map<String, Value>>, Error> {
         let Some(value) = self.get(name) else { return Ok(Vec::new()) };

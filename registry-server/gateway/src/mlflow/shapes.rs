@@ -161,6 +161,7 @@ pub(super) fn last(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-fn millis(time: &Option<Timestamp>) -> i64 {
+/// In milliseconds since 1970; 0 if there is none.
+pub(super) fn millis(time: &Option<Timestamp>) -> i64 {
     time.as_ref().map_or(0, |time| time.seconds * 1000 + i64::from(time.nanos) / 1_000_000)
 }
