@@ -56,6 +56,19 @@ fn calls_are_measured() {
 }
 
 #[test]
+fn calls_and_files_over_http_are_measured() {
+    let (folder, server) = server();
+    let figures = figures(&server, folder.path(), &["json", "files", "--artifact-mib", "2"]);
+    let expected = [
+        "get-version as JSON, 4 clients",
+        "list-versions as JSON, 100 of 1000, 4 clients",
+        "PUT of 2 MiB over HTTP/1.1",
+        "GET of 2 MiB over HTTP/1.1",
+    ];
+    assert_eq!(names(&figures), expected);
+}
+
+#[test]
 fn watchers_are_measured() {
     let (folder, server) = server();
     let figures = figures(&server, folder.path(), &["watch", "fan-out", "--watchers", "2,70", "--events", "20"]);

@@ -26,6 +26,8 @@ pub(crate) enum Figure {
     FanOut,
     /// Moving a large artifact.
     Artifact,
+    /// Moving a large artifact as a file over HTTP/1.1: PUT and GET. Only when it is asked for: it moves some gigabytes.
+    Files,
     /// Serving a model that was promoted: how long until a follower has fetched, checked, loaded and swapped it, with 1 MiB and with 100.
     /// Only when it is asked for: it moves some gigabytes.
     Follow,
@@ -55,7 +57,7 @@ pub(crate) enum Figure {
 impl Figure {
     /// Whether it is measured if nothing is asked for: what takes long, or leaves much behind, is not.
     pub(crate) fn is_usual(self) -> bool {
-        !self.is_by_itself() && !matches!(self, Self::Json | Self::Follow | Self::Growth | Self::Backup)
+        !self.is_by_itself() && !matches!(self, Self::Json | Self::Files | Self::Follow | Self::Growth | Self::Backup)
     }
 
     /// Whether it goes only by itself.

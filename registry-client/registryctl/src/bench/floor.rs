@@ -13,7 +13,10 @@ use bytes::{BufMut as _, Bytes};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
+use http::Method;
 use http::uri::PathAndQuery;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
 use prost::Message;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
@@ -29,6 +32,9 @@ use tonic_prost::{ProstCodec, ProstDecoder};
 /// The argument that makes this program the floor's server. It is for itself: no command of anybody's.
 pub(crate) const ARGUMENT: &str = "floor-server";
 const READY: &str = "listening on ";
+/// Where it is a plain server of files, and the header with the path of one.
+pub(super) const FILE: &str = "/floor.Floor/file";
+pub(super) const PATH: &str = "x-path";
 /// How much is sent, read and written at once: what is best here.
 const PIECE: usize = 1024 * 1024;
 /// How many pieces wait.
@@ -170,6 +176,31 @@ impl ServerStreamingService<Blob> for Down {
     }
 }
 
+/// Answers with a file, or keeps the one that comes, and answers when it is on the disk.
+async fn file(request: http::Request<Body>) -> std::io::Result<http::Response<Body>> {
+    let path = request.headers().get(PATH).map(|path| path_of(path.as_bytes())).unwrap_or_default();
+    if request.method() == Method::GET {
+        let pieces = read(path).map(|piece| piece.map(Frame::data).map_err(Status::from));
+        return Ok(http::Response::new(Body::new(StreamBody::new(pieces))));
+    }
+    let (queue, mut waiting) = mpsc::channel::<Bytes>(QUEUE);
+    let writer = spawn_blocking(move || {
+        let mut file = File::create(path)?;
+        while let Some(bytes) = waiting.blocking_recv() {
+            file.write_all(&bytes)?;
+        }
+        file.sync_all()
+    });
+    let mut body = request.into_body();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(std::io::Error::other)?.into_data() else { continue };
+        queue.send(data).await.map_err(std::io::Error::other)?;
+    }
+    drop(queue);
+    writer.await??;
+    Ok(http::Response::new(Body::empty()))
+}
+
 fn path_of(bytes: &[u8]) -> PathBuf {
     PathBuf::from(String::from_utf8_lossy(bytes).into_owned())
 }
@@ -215,6 +246,7 @@ impl tower::Service<http::Request<Body>> for Floor {
                 "/floor.Floor/Set" => grpc.unary(Set(floor), request).await,
                 "/floor.Floor/Repeat" => Grpc::new(Encoded).server_streaming(Repeat(floor), request).await,
                 "/floor.Floor/Up" => grpc.client_streaming(Up, request).await,
+                FILE => file(request).await.unwrap_or_else(|error| Status::internal(error.to_string()).into_http()),
                 "/floor.Floor/Down" => grpc.server_streaming(Down, request).await,
                 other => Status::unimplemented(other).into_http(),
             })
@@ -231,6 +263,7 @@ pub(crate) async fn serve() -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("{READY}{}", listener.local_addr()?);
     let server = tonic::transport::Server::builder()
+        .accept_http1(true)
         .max_frame_size(256 * 1024)
         .initial_stream_window_size(4 * 1024 * 1024)
         .initial_connection_window_size(16 * 1024 * 1024)

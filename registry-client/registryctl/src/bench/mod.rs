@@ -6,6 +6,7 @@ mod catalogue;
 mod crowd;
 mod durable;
 mod fan_out;
+mod files;
 mod fill;
 mod filling;
 pub(crate) mod floor;
@@ -250,6 +251,7 @@ async fn measure(context: &Context, endpoint: &str, setup: &Arc<Setup>, kind: Ki
         Kind::Get => vec![reads::get(setup).await?],
         Kind::List => vec![reads::list(setup).await?],
         Kind::Json => json::json(setup, endpoint).await?,
+        Kind::Files => files::files(setup, endpoint).await?,
         Kind::Create => writes::create(setup).await?,
         Kind::Promote => vec![writes::promote(setup).await?],
         Kind::Watch => {
