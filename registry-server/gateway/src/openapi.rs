@@ -4,6 +4,7 @@
 //! shows what it does to it. A test compares them.
 
 mod comments;
+mod examples;
 mod files;
 mod schemas;
 
@@ -14,6 +15,7 @@ use prost_reflect::{DescriptorPool, FieldDescriptor, Kind};
 use serde_json::{Map, Value as Json, json};
 
 use self::comments::Comments;
+use self::examples::Examples;
 use self::schemas::{Schemas, behaviors};
 use crate::PACKAGE;
 use crate::routes::{BodyOf, Route, Routes};
@@ -33,9 +35,12 @@ pub(crate) fn document(pool: &DescriptorPool, routes: &Routes) -> Json {
     let mut paths: BTreeMap<String, Map<String, Json>> = BTreeMap::new();
     let mut writer = Writer { singulars: singulars(pool), comments: &comments, schemas: &mut schemas };
     let mut done = HashSet::new();
+    let examples = Examples::kept();
     for route in routes.all() {
         let (path, mut operation) = writer.operation(route);
-        if !done.insert(&route.path) {
+        if done.insert(&route.path) {
+            examples.add(route, &mut operation);
+        } else {
             operation["operationId"] = format!("{}By{}", route.rpc.name(), title(&route.method)).into();
         }
         let verb = route.method.as_str().to_lowercase();
@@ -101,7 +106,9 @@ impl Writer<'_, '_> {
             BodyOf::Message => {
                 let schema = self.schemas.request(&route.rpc.input(), &captured);
                 let required = schema.get("required").is_some();
-                let name = route.rpc.input().name().to_owned();
+                // Without what the path has, it is another one than where it is part of a message.
+                let whole = route.rpc.input().name().to_owned();
+                let name = if captured.is_empty() { whole } else { format!("{whole}Body") };
                 self.schemas.insert(&name, schema);
                 let schema = json!({ "$ref": format!("#/components/schemas/{name}") });
                 Some(json!({ "required": required, "content": { "application/json": { "schema": schema } } }))

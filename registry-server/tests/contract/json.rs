@@ -35,14 +35,14 @@ const CHANGING: &[&str] = &["GetStatus", "GetMetrics", "ReportInstance", "Acknow
 
 /// A call as HTTP has it.
 #[derive(Debug)]
-struct Asked {
+pub(crate) struct Asked {
     method: String,
-    path: String,
-    body: Option<Json>,
+    pub(crate) path: String,
+    pub(crate) body: Option<Json>,
 }
 
 /// The ways to call a method, as its annotation has them.
-fn rules(method: &MethodDescriptor) -> Vec<DynamicMessage> {
+pub(crate) fn rules(method: &MethodDescriptor) -> Vec<DynamicMessage> {
     let Some(Value::Message(rule)) = option(method.options(), "google.api.http") else { return Vec::new() };
     let additional = get(&rule, "additional_bindings");
     let additional = additional.iter().filter_map(Value::as_list).flatten().filter_map(Value::as_message).cloned();
@@ -50,7 +50,7 @@ fn rules(method: &MethodDescriptor) -> Vec<DynamicMessage> {
 }
 
 /// A request with whole names, as paths have them.
-fn with_whole_names(message: &mut DynamicMessage, rule: &DynamicMessage) {
+pub(crate) fn with_whole_names(message: &mut DynamicMessage, rule: &DynamicMessage) {
     for (field, pattern) in captures(&path_of(rule).1) {
         let Some(holder) = holder(message, &field) else { continue };
         let name = field.rsplit('.').next().unwrap_or(&field);
@@ -106,7 +106,7 @@ fn expanded(text: &str, pattern: &str) -> Option<String> {
 }
 
 /// A request over HTTP, if it has a form there: the names in its path look like names, and what is in its query is not too much for one.
-fn asked(rule: &DynamicMessage, message: &DynamicMessage) -> Option<Asked> {
+pub(crate) fn asked(rule: &DynamicMessage, message: &DynamicMessage) -> Option<Asked> {
     let mut message = message.clone();
     // A time of which a fraction is more than a second is another one in JSON, and some values have no form at all.
     let back = DynamicMessage::deserialize(message.descriptor(), serde_json::to_value(&message).ok()?).ok()?;
@@ -168,21 +168,21 @@ fn text(field: &FieldDescriptor, value: &Value) -> Option<String> {
 }
 
 /// Calls over HTTP.
-struct Http {
+pub(crate) struct Http {
     client: Client<HttpConnector, Full<Bytes>>,
     address: String,
 }
 
 impl Http {
-    fn of(server: &TestServer) -> Self {
+    pub(crate) fn of(server: &TestServer) -> Self {
         Self { client: Client::builder(TokioExecutor::new()).build_http(), address: server.address.to_string() }
     }
 
-    async fn send(&self, asked: &Asked) -> (u16, Json) {
+    pub(crate) async fn send(&self, asked: &Asked, actor: &str) -> (u16, Json) {
         let request = http::Request::builder()
             .method(asked.method.as_str())
             .uri(format!("http://{}{}", self.address, asked.path))
-            .header("x-registry-actor", CALLER)
+            .header("x-registry-actor", actor)
             .header("content-type", "application/json");
         let body = asked.body.as_ref().map(Json::to_string).unwrap_or_default();
         let request = request.body(Full::from(body)).unwrap_or_else(|error| panic!("{asked:?}: {error}"));
@@ -276,7 +276,7 @@ async fn answers_the_same(
     }
     let Some(asked) = asked(rule, &message) else { return Ok(false) };
     let answer = server.call(method, vec![message.clone()], headers(Some(CALLER), None)).await;
-    let (status, mut body) = http.send(&asked).await;
+    let (status, mut body) = http.send(&asked, CALLER).await;
     match answer {
         Ok(answer) => {
             prop_assert_eq!(status, 200, "{}: {:?}", method.name(), asked);

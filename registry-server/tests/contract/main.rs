@@ -5,6 +5,7 @@
 
 mod deep;
 mod descriptors;
+mod examples;
 mod fixtures;
 mod forged;
 mod fuzz;
@@ -15,4 +16,5 @@ mod log;
 mod matrix;
 mod repeated;
 mod server;
+mod story;
 mod values;
