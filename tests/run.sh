@@ -59,12 +59,16 @@ TEST_S3=$(tests/garage.sh start "$garage")
 export TEST_POSTGRES TEST_S3
 cargo build --workspace --bins --locked
 cargo nextest run --workspace --locked
-# The same cases again, with the servers on PostgreSQL and Garage: what follows the URL are the variables to use it with.
-env ${TEST_S3#* } TEST_STORE=postgres cargo nextest run --workspace --locked -E 'package(registry-tests)'
+# The same cases again, with the servers on PostgreSQL and Garage, but for those that choose their stores themselves or are about what
+# stands before any store. What follows the URL are the variables to use it with.
+same='archive|certificates|chaos|complaints|objects|owners|proxies|servers|standby|sweeps'
+env ${TEST_S3#* } TEST_STORE=postgres cargo nextest run --workspace --locked \
+    -E "package(registry-tests) - (binary(faults) & test(/^($same)::/))"
 cargo test --workspace --doc --locked
-# Last: a server with traces takes the place of the one without.
-cargo nextest run -p registry-server --features otlp --test traces --locked
-cargo build --workspace --bins --locked
 
 step "MLflow's own client, the newest and an older one"
 tests/mlflow.sh target/debug newest 3.12.0
+
+step "traces"
+# Last: a server with them takes the place of the one without. With the features that all the rest is built with, only that is built anew.
+cargo nextest run --workspace --features registry-server/otlp --test traces --locked
