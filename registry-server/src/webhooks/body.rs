@@ -47,15 +47,15 @@ struct MlflowBody<'a> {
 }
 
 /// The posts that tell of an event, in order: one in the registry's own format; in MLflow's as many as there are of these types, all if
-/// there is none.
-pub(crate) fn posts(format: WebhookFormat, types: &[String], encoded: &[u8]) -> Vec<Post> {
+/// there is none. `of_prompt` says whether it is about a version of a prompt of MLflow's.
+pub(crate) fn posts(format: WebhookFormat, types: &[String], encoded: &[u8], of_prompt: bool) -> Vec<Post> {
     let outside = Outside::decode(encoded).unwrap_or_default();
     if format != WebhookFormat::Mlflow {
         let id = id(&outside.name, &outside.uid);
         return vec![Post { id, r#type: outside.r#type, body: body(encoded) }];
     }
     let Ok(event) = pb::Event::decode(encoded) else { return Vec::new() };
-    let told = told(&event).into_iter().enumerate();
+    let told = told(&event, of_prompt).into_iter().enumerate();
     let told = told.filter(|(_, told)| types.is_empty() || types.iter().any(|r#type| *r#type == told.r#type));
     told.map(|(at, told)| mlflow(&format!("{}-{at}", event.uid), &told, time(&event))).collect()
 }
@@ -152,7 +152,7 @@ mod tests {
         };
         let found = |types: &[&str]| {
             let types: Vec<_> = types.iter().map(|r#type| (*r#type).to_owned()).collect();
-            let posts = posts(WebhookFormat::Mlflow, &types, &event.encode_to_vec());
+            let posts = posts(WebhookFormat::Mlflow, &types, &event.encode_to_vec(), false);
             posts.into_iter().map(|post| (post.id, post.r#type)).collect::<Vec<_>>()
         };
         let told = [("0193-0", "set"), ("0193-1", "set"), ("0193-2", "deleted")];
@@ -161,7 +161,7 @@ mod tests {
         // The same one has the same id, whatever else is asked for.
         assert_eq!(found(&["model_version_tag.deleted"]), told[2..]);
         assert_eq!(found(&["model_version.created"]), []);
-        let body = &posts(WebhookFormat::Mlflow, &[], &event.encode_to_vec())[0].body;
+        let body = &posts(WebhookFormat::Mlflow, &[], &event.encode_to_vec(), false)[0].body;
         let body: Value = serde_json::from_slice(body.as_ref().unwrap()).unwrap();
         let expected = json!({
             "entity": "model_version_tag",

@@ -67,6 +67,14 @@ pub fn of_version(version: &pb::Version) -> BTreeMap<String, String> {
     tags
 }
 
+/// The tag that makes a prompt of a model or a version if it says `true`.
+pub const IS_PROMPT: &str = "mlflow.prompt.is_prompt";
+
+/// Whether what has these tags is a prompt.
+pub fn is_prompt(tags: &BTreeMap<String, String>) -> bool {
+    tags.get(IS_PROMPT).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,10 +8,10 @@ use registry_proto::v1::resource::Resource;
 use registry_proto::v1::{Stage, StageChangeCause, VersionState};
 use serde_json::{Value, json};
 
+use super::tags::{IS_PROMPT, is_prompt};
 use super::{Kept, alias_of_stage, name_of, tags};
 
-/// The tag that makes a prompt of a model or a version, the one of a prompt's kind, and the one with its text.
-const IS_PROMPT: &str = "mlflow.prompt.is_prompt";
+/// The tag with a prompt's kind, and the one with its text.
 const PROMPT_TYPE: &str = "_mlflow_prompt_type";
 const PROMPT_TEXT: &str = "mlflow.prompt.text";
 
@@ -58,8 +58,9 @@ pub fn ours(r#type: &str) -> Option<&'static [&'static str]> {
     TYPES.iter().find(|(known, _)| *known == r#type).map(|(_, ours)| *ours)
 }
 
-/// What MLflow's webhooks tell of an event, in order; nothing if it is none of theirs.
-pub fn told(event: &pb::Event) -> Vec<Told> {
+/// What MLflow's webhooks tell of an event, in order; nothing if it is none of theirs. Of a version that was there before, `of_prompt` says
+/// whether its model is a prompt.
+pub fn told(event: &pb::Event, of_prompt: bool) -> Vec<Told> {
     let after = event.after.as_ref().and_then(|after| after.resource.as_ref());
     let before = event.before.as_ref().and_then(|before| before.resource.as_ref());
     match (&*event.r#type, before, after) {
@@ -72,10 +73,10 @@ pub fn told(event: &pb::Event) -> Vec<Told> {
             Vec::from_iter((version.state() == VersionState::Ready).then(|| version_created(version)))
         }
         (event_type::VERSION_UPDATED, Some(Resource::Version(before)), Some(Resource::Version(version))) => {
-            version_tags(&event.changed_fields, before, version)
+            version_tags(&event.changed_fields, before, version, of_prompt)
         }
         (event_type::VERSION_STAGE_TRANSITIONED, _, Some(Resource::Version(version))) => {
-            event.stage_change.iter().flat_map(|change| stage_aliases(change, version)).collect()
+            event.stage_change.iter().flat_map(|change| stage_aliases(change, version, of_prompt)).collect()
         }
         (event_type::ALIAS_SET | event_type::ALIAS_DELETED, _, Some(Resource::Model(model))) => {
             let of = Of::model(model);
@@ -127,12 +128,12 @@ struct Of {
 
 impl Of {
     fn model(model: &pb::Model) -> Self {
-        Self { name: name_of(last(&model.name)).into_owned(), is_prompt: tags::of_model(model).contains_key(IS_PROMPT) }
+        Self { name: name_of(last(&model.name)).into_owned(), is_prompt: is_prompt(&tags::of_model(model)) }
     }
 
-    fn version(version: &pb::Version) -> Self {
+    fn version(version: &pb::Version, is_prompt: bool) -> Self {
         let model = version.name.split('/').nth(3).unwrap_or_default();
-        Self { name: name_of(model).into_owned(), is_prompt: tags::of_version(version).contains_key(IS_PROMPT) }
+        Self { name: name_of(model).into_owned(), is_prompt }
     }
 
     /// An alias that is on a version now, or, without one, on none any more.
@@ -160,8 +161,9 @@ fn model_created(model: &pb::Model) -> Told {
     told_of(r#type, json!({ "name": of.name, "tags": tags, "description": model.description }))
 }
 
+/// As MLflow has it, a new version is what it says of itself.
 fn version_created(version: &pb::Version) -> Told {
-    let of = Of::version(version);
+    let of = Of::version(version, is_prompt(&tags::of_version(version)));
     let number = version.number.to_string();
     let description = some(&version.description);
     let mut tags = shown(tags::of_version(version), of.is_prompt);
@@ -210,8 +212,8 @@ fn model_tags(changed: &[String], before: &pb::Model, after: &pb::Model) -> Vec<
     changes.into_iter().map(told).collect()
 }
 
-fn version_tags(changed: &[String], before: &pb::Version, after: &pb::Version) -> Vec<Told> {
-    let Of { name, is_prompt } = Of::version(after);
+fn version_tags(changed: &[String], before: &pb::Version, after: &pb::Version, of_prompt: bool) -> Vec<Told> {
+    let Of { name, is_prompt } = Of::version(after, of_prompt);
     let was = |field: &str| changed.iter().any(|changed| changed == field);
     let metadata = if was("additional_metadata") { before } else { after };
     let old = pb::Version {
@@ -240,8 +242,8 @@ fn changes(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) 
 }
 
 /// The aliases that stand for stages. That one is gone is told of PRODUCTION only, which holds one version: in STAGING others may be left.
-fn stage_aliases(change: &pb::StageChange, version: &pb::Version) -> Vec<Told> {
-    let of = Of::version(version);
+fn stage_aliases(change: &pb::StageChange, version: &pb::Version, of_prompt: bool) -> Vec<Told> {
+    let of = Of::version(version, of_prompt);
     let is_gone = change.from_stage() == Stage::Production && change.cause() != StageChangeCause::Displaced;
     let left = alias_of_stage(change.from_stage()).filter(|_| is_gone).map(|alias| of.alias(alias, ""));
     let number = version.number.to_string();

@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use registry_common::mlflow::id_of;
+use registry_common::mlflow::tags::{IS_PROMPT, is_prompt};
 
 use super::error::Error;
 
-/// Models with this tag are prompts, which are shown to those only who ask for them.
-const PROMPT: &str = "mlflow.prompt.is_prompt";
 /// How many conditions a filter may have.
 const MOST: usize = 64;
 /// How many bytes, and how many names, values and operators the part of it may have that is passed on: fewer than a filter of ours.
@@ -108,18 +107,18 @@ mod parse;
 
 impl Filter {
     pub(super) fn matches(&self, facts: Facts<'_>) -> bool {
-        let is_prompt = facts.tags.get(PROMPT).is_some_and(|tag| tag.eq_ignore_ascii_case("true"));
-        is_prompt == self.wants_prompts() && self.clauses.iter().all(|clause| clause.matches(facts))
+        // Prompts are shown to those only who ask for them.
+        is_prompt(facts.tags) == self.wants_prompts() && self.clauses.iter().all(|clause| clause.matches(facts))
     }
 
     /// Only prompts, or only what is none.
     fn wants_prompts(&self) -> bool {
         self.clauses.iter().any(|clause| match (&clause.field, clause.comparator, &clause.value) {
             (Field::Tag(tag), Comparator::Equal, Value::Text(text)) => {
-                tag == PROMPT && text.eq_ignore_ascii_case("true")
+                tag == IS_PROMPT && text.eq_ignore_ascii_case("true")
             }
             (Field::Tag(tag), Comparator::NotEqual, Value::Text(text)) => {
-                tag == PROMPT && text.eq_ignore_ascii_case("false")
+                tag == IS_PROMPT && text.eq_ignore_ascii_case("false")
             }
             _ => false,
         })
@@ -158,7 +157,7 @@ impl Clause {
             Field::SourcePath => facts.source,
             Field::VersionNumber => return self.is_met_by(facts.number),
             // It was said by whether prompts are wanted.
-            Field::Tag(tag) if tag == PROMPT => return true,
+            Field::Tag(tag) if tag == IS_PROMPT => return true,
             Field::Tag(tag) => match facts.tags.get(tag) {
                 Some(value) => value,
                 None => return false,
@@ -206,7 +205,7 @@ impl Clause {
             Of::Versions => ("version", "version.additional_metadata.mlflow.tags"),
         };
         Some(match (&self.field, self.comparator, &self.value) {
-            (Field::Tag(tag), Comparator::Equal, Value::Text(value)) if tag != PROMPT => {
+            (Field::Tag(tag), Comparator::Equal, Value::Text(value)) if tag != IS_PROMPT => {
                 let (tag, value) = (quoted(tag), quoted(value));
                 format!("{resource}.tags[{tag}] == {value} || {elsewhere}[{tag}] == {value}")
             }

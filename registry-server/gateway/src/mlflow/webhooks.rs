@@ -1,5 +1,7 @@
 //! MLflow's calls about webhooks: each is one of ours, of the format MLFLOW.
 
+use std::collections::HashSet;
+
 use prost_types::FieldMask;
 use registry_common::mlflow::told;
 use registry_proto::v1 as pb;
@@ -101,14 +103,23 @@ async fn update(caller: &Caller, id: &str, args: &Args) -> Result<Value, Error> 
         set("disabled");
     }
     let secret = args.text("secret")?;
+    if args.has("secret") && secret.is_empty() && known.signing() != WebhookSigning::None {
+        return Err(Error::invalid(
+            "A webhook that signs can't be made to sign no more: delete it, and create one without a secret.",
+        ));
+    }
+    let rotate = pb::RotateWebhookSecretRequest { name: known.name.clone(), secret, ..Default::default() };
+    if !rotate.secret.is_empty() {
+        // What would be refused is, before anything is changed.
+        caller.call(&pb::RotateWebhookSecretRequest { validate_only: true, ..rotate.clone() }).await?;
+    }
     let update_mask = Some(FieldMask { paths });
     let mut changed = known.clone();
     if update_mask.as_ref().is_some_and(|mask| !mask.paths.is_empty()) {
         let update = pb::UpdateWebhookRequest { webhook: Some(webhook), update_mask, ..Default::default() };
         changed = caller.call(&update).await?;
     }
-    if !secret.is_empty() {
-        let rotate = pb::RotateWebhookSecretRequest { name: known.name, secret, ..Default::default() };
+    if !rotate.secret.is_empty() {
         changed = caller.call(&rotate).await?;
     }
     Ok(answer(&changed))
@@ -191,11 +202,17 @@ fn shown(webhook: &pb::Webhook) -> Value {
 
 /// The types that are given as `[{"entity": "MODEL_VERSION", "action": "CREATED"}]`.
 fn types(args: &Args) -> Result<Vec<String>, Error> {
-    args.objects("events")?.iter().map(of_event).collect()
+    let types: Result<Vec<_>, _> = args.objects("events")?.iter().map(of_event).collect();
+    let mut known = HashSet::new();
+    Ok(types?.into_iter().filter(|r#type| known.insert(r#type.clone())).collect())
 }
 
 fn of_event(event: &Map<String, Value>) -> Result<String, Error> {
-    let [entity, action] = ["entity", "action"].map(|key| event.get(key).and_then(Value::as_str).unwrap_or_default());
+    let [Some(entity), Some(action)] = ["entity", "action"].map(|key| event.get(key).and_then(Value::as_str)) else {
+        return Err(Error::invalid(
+            "An event has an entity and an action by their names, such as MODEL_VERSION and CREATED.",
+        ));
+    };
     let r#type = format!("{}.{}", entity.to_lowercase(), action.to_lowercase());
     match told::ours(&r#type) {
         Some(_) => Ok(r#type),

@@ -2,13 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use registry_common::mlflow::told;
+use registry_common::mlflow::tags::is_prompt;
+use registry_common::mlflow::{tags, told};
 use registry_proto::v1 as pb;
 use registry_proto::v1::{ErrorReason, WebhookFormat, WebhookSigning};
 
 use super::WebhookRow;
 use crate::error::{Error, Violations, quoted};
+use crate::registry::Registry;
 use crate::registry::events::Selection;
+use crate::registry::models::ModelRow;
+use crate::registry::resource::Row as _;
+use crate::registry::transaction::Records as _;
+use crate::rules::names::{Name, VERSIONS};
 use crate::webhooks::Test;
 use crate::webhooks::body::{Post, posts};
 use crate::webhooks::signatures::{Kind, SigningKey};
@@ -24,16 +30,6 @@ impl WebhookRow {
         let mut found = Violations::default();
         let selection = selection(&self.webhook, &mut found);
         found.unless_any(selection).ok()
-    }
-
-    /// What is sent of an event that it chooses, in order.
-    pub(crate) fn posts(&self, encoded: &[u8]) -> Vec<Post> {
-        posts(self.webhook.format(), &self.webhook.types, encoded)
-    }
-
-    /// Whether anything is.
-    pub(super) fn tells(&self, encoded: &[u8]) -> bool {
-        !is_mlflows(&self.webhook) || !self.posts(encoded).is_empty()
     }
 
     /// What it is tested with: for MLflow's receivers an example of this type, or of the first that it has.
@@ -53,6 +49,37 @@ impl WebhookRow {
         let known = told::types().find(|known| *known == asked);
         known.map(Test::Mlflow).ok_or_else(|| invalid(no_type(asked)))
     }
+}
+
+impl Registry {
+    /// What a webhook sends of an event that it chooses, in order.
+    pub(crate) async fn posts(&self, row: &WebhookRow, encoded: &[u8]) -> Result<Vec<Post>, Error> {
+        let of_prompt = is_mlflows(&row.webhook) && self.is_of_prompt(encoded).await?;
+        Ok(posts(row.webhook.format(), &row.webhook.types, encoded, of_prompt))
+    }
+
+    /// Whether it sends anything.
+    pub(super) async fn tells(&self, row: &WebhookRow, encoded: &[u8]) -> Result<bool, Error> {
+        Ok(!is_mlflows(&row.webhook) || !self.posts(row, encoded).await?.is_empty())
+    }
+
+    /// Whether an event is about a version of a prompt of MLflow's. A model that is gone for good is none.
+    async fn is_of_prompt(&self, encoded: &[u8]) -> Result<bool, Error> {
+        let name = <About as prost::Message>::decode(encoded).unwrap_or_default().resource_name;
+        let Ok(version) = Name::parse(&VERSIONS, &name) else { return Ok(false) };
+        match self.store.resource::<ModelRow>(&version.parent()).await {
+            Ok(model) => Ok(is_prompt(&tags::of_model(model.message()))),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What an event is about.
+#[derive(Clone, PartialEq, prost::Message)]
+struct About {
+    #[prost(string, tag = "9")]
+    resource_name: String,
 }
 
 fn is_mlflows(webhook: &pb::Webhook) -> bool {

@@ -181,7 +181,7 @@ impl Registry {
             }
             for (index, event) in (0..).zip(&told.events) {
                 let position = Position { revision: told.revision, index };
-                if position <= after || !selection.takes(event) || !row.tells(&event.encoded) {
+                if position <= after || !selection.takes(event) || !self.tells(row, &event.encoded).await? {
                     continue;
                 }
                 if !chosen.is_empty() && (chosen.len() == AHEAD || bytes + event.encoded.len() > AHEAD_BYTES) {

@@ -78,6 +78,15 @@ async fn the_six_calls_make_find_change_test_and_remove_webhooks() {
     let unchanged = done(address, "PATCH", &format!("webhooks/{id}"), json!({})).await["webhook"].clone();
     assert_eq!(unchanged, changed);
 
+    // What is refused changes nothing of the rest, either.
+    let too_long = json!({ "name": "x", "description": "y", "secret": "s".repeat(1001) });
+    let none = json!({ "name": "x", "secret": "" });
+    for (change, text) in [(too_long, "secret: must have 1 to 1000 bytes"), (none, "can't be made to sign no more")] {
+        let (status, _, message) = refused(address, "PATCH", &format!("webhooks/{id}"), change).await;
+        assert_eq!((status, message.contains(text)), (400, true), "{message}");
+        assert_eq!(done(address, "GET", &format!("webhooks/{id}"), json!({})).await["webhook"], changed);
+    }
+
     // Newest first, and none that MLflow did not make, or that is of another namespace.
     client.create_webhook("ours", receiver.url()).await.unwrap();
     let second = done(address, "POST", "webhooks", create).await["webhook"]["webhook_id"].clone();
@@ -105,6 +114,10 @@ async fn the_six_calls_make_find_change_test_and_remove_webhooks() {
         (
             json!({ "name": "x", "url": "http://127.0.0.1:1/", "events": [event("PROMPT", "SET")] }),
             "Invalid action 'SET'",
+        ),
+        (
+            json!({ "name": "x", "url": "http://127.0.0.1:1/", "events": [{ "entity": 2, "action": 1 }] }),
+            "by their names",
         ),
         (json!({ "name": "x", "url": "http://10.0.0.1/", "events": [event("PROMPT", "CREATED")] }), "url"),
         (
@@ -171,6 +184,25 @@ async fn a_receiver_is_told_what_mlflow_would_tell_whoever_did_it() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), received.len());
+}
+
+#[tokio::test]
+async fn versions_of_a_prompt_are_told_as_such() {
+    let server = server().await;
+    let (client, address) = (server.client(), server.address());
+    let mut receiver = Receiver::start(Answer::code(200)).await;
+    client.create_webhook("hook", receiver.url()).mlflow().unsigned().await.unwrap();
+    let prompt = json!([{ "key": "mlflow.prompt.is_prompt", "value": "true" }]);
+    done(address, "POST", "registered-models/create", json!({ "name": "p", "tags": prompt })).await;
+    let version = register(address, "p").await;
+    let tag = json!({ "name": "p", "version": version, "key": "a", "value": "1" });
+    done(address, "POST", "model-versions/set-tag", tag).await;
+    client.promote("models/p/versions/1").await.unwrap();
+    settled(&client, "hook").await;
+    let received = receiver.drain();
+    let types: Vec<_> = told(&received).into_iter().map(|(r#type, _)| r#type).collect();
+    // As with MLflow, a version that does not say that it is a prompt is made as a model's.
+    assert_eq!(types, ["prompt.created", "model_version.created", "prompt_version_tag.set", "prompt_alias.created"]);
 }
 
 #[tokio::test]

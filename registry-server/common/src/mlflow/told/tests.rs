@@ -41,7 +41,7 @@ fn transition(from: Stage, to: Stage, cause: StageChangeCause) -> pb::Event {
 }
 
 fn of(event: &pb::Event) -> Vec<(&'static str, Value)> {
-    told(event).into_iter().map(|told| (told.r#type, told.data)).collect()
+    told(event, false).into_iter().map(|told| (told.r#type, told.data)).collect()
 }
 
 #[test]
@@ -172,6 +172,26 @@ fn aliases_are_told_and_the_stages_that_stand_for_some() {
 }
 
 #[test]
+fn what_is_done_to_a_version_is_told_of_a_prompt_if_its_model_is_one() {
+    let types = |event: &pb::Event| told(event, true).into_iter().map(|told| told.r#type).collect::<Vec<_>>();
+    let before = pb::Version { tags: tags_of(&[("old", "x")]), ..Default::default() };
+    let change = |tags: &[(&str, &str)]| {
+        let (before, after) = (Resource::Version(before.clone()), Resource::Version(version(tags)));
+        event("version.updated", Some(before), after, &["tags"])
+    };
+    assert_eq!(types(&change(&[("new", "x")])), ["prompt_version_tag.set", "prompt_version_tag.deleted"]);
+    let entered = transition(Stage::Development, Stage::Production, StageChangeCause::Transition);
+    assert_eq!(types(&entered), ["prompt_alias.created"]);
+    // Whatever the version says of itself, or if the tag says otherwise.
+    let tagged = change(&[("old", "x"), (IS_PROMPT, "true")]);
+    assert_eq!(of(&tagged)[0].0, "model_version_tag.set");
+    let made = event("model.created", None, Resource::Model(model(&[(IS_PROMPT, "false")])), &[]);
+    assert_eq!(of(&made)[0].0, "registered_model.created");
+    let made = event("version.created", None, Resource::Version(version(&[(IS_PROMPT, "True")])), &[]);
+    assert_eq!(of(&made)[0].0, "prompt_version.created");
+}
+
+#[test]
 fn what_is_told_is_of_a_type_that_the_event_may_be() {
     let prompt = &[(IS_PROMPT, "true")];
     let events = [
@@ -182,7 +202,7 @@ fn what_is_told_is_of_a_type_that_the_event_may_be() {
         transition(Stage::Production, Stage::Staging, StageChangeCause::Transition),
     ];
     for event in events {
-        let told = told(&event);
+        let told = told(&event, false);
         assert!(!told.is_empty(), "{}", event.r#type);
         for told in told {
             assert!(ours(told.r#type).unwrap().contains(&&*event.r#type), "{} of {}", told.r#type, event.r#type);

@@ -51,7 +51,7 @@ fn what_filters_mean() {
 
 #[test]
 fn prompts_are_shown_to_those_who_ask_for_them() {
-    let tags = BTreeMap::from([(PROMPT.to_owned(), "true".to_owned())]);
+    let tags = BTreeMap::from([(IS_PROMPT.to_owned(), "true".to_owned())]);
     for (filter, expected) in [
         ("", false),
         ("name = 'p'", false),
