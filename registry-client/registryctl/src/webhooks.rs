@@ -207,6 +207,7 @@ async fn list(context: &Context, limit: usize) -> Result<(), Failure> {
     let webhooks = first(context.client.call(list).stream(), limit, "first").await?;
     let columns = [
         "webhook".into(),
+        Column::from("display name").if_any(),
         "state".into(),
         Column::number("lag"),
         Column::number("code").rank(1),
@@ -220,6 +221,7 @@ async fn list(context: &Context, limit: usize) -> Result<(), Failure> {
         let status = webhook.status.unwrap_or_default();
         vec![
             last(&webhook.name).to_owned(),
+            webhook.display_name.clone(),
             state(webhook).to_owned(),
             status.lag.to_string(),
             code(status.last_code),

@@ -71,7 +71,10 @@ pub(crate) fn document(pool: &DescriptorPool, routes: &Routes) -> Json {
             "schemas": components,
             "responses": { "Error": {
                 "description": "The call failed; `reason` in the details says why, for programs.",
-                "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } },
+                "content": { "application/json": {
+                    "schema": { "$ref": "#/components/schemas/Error" },
+                    "example": error_example(),
+                } },
             } },
             "securitySchemes": { "token": {
                 "type": "http",
@@ -229,6 +232,21 @@ fn title(method: &Method) -> String {
 fn first_sentence(text: &str) -> String {
     let end = text.find(". ").or_else(|| text.find(".\n")).map_or(text.trim_end_matches('.').len(), |end| end);
     text[..end].replace('\n', " ")
+}
+
+/// What is answered where there is no such model.
+fn error_example() -> Json {
+    let name = "namespaces/risk/models/fraud";
+    let of_google = |name: &str| format!("type.googleapis.com/google.rpc.{name}");
+    json!({ "error": {
+        "code": 404,
+        "status": "NOT_FOUND",
+        "message": format!("{name} does not exist"),
+        "details": [
+            { "@type": of_google("ErrorInfo"), "reason": "RESOURCE_NOT_FOUND", "domain": "modelregistry.dev" },
+            { "@type": of_google("ResourceInfo"), "resourceType": "modelregistry.dev/Model", "resourceName": name },
+        ],
+    } })
 }
 
 /// An error, as AIP-193 has it.

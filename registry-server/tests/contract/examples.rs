@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use crate::descriptors::{self, methods};
-use crate::json::{Http, asked, rules, with_whole_names};
+use crate::json::{Http, asked, captures, path_of, rules, with_whole_names};
 use crate::server::TestServer;
 use crate::story::{Call, story};
 
@@ -40,7 +40,11 @@ async fn the_examples_of_the_document_are_answered_as_it_says() {
         let rule = &rules(&method)[0];
         let mut message = descriptors::request(&method, &request).remove(0);
         with_whole_names(&mut message, rule);
-        let asked = asked(rule, &message).unwrap_or_else(|| panic!("{name} of {request} has no form over HTTP"));
+        let mut asked = asked(rule, &message).unwrap_or_else(|| panic!("{name} of {request} has no form over HTTP"));
+        // What the path has need not be in the body.
+        if captures(&path_of(rule).1).iter().any(|(field, _)| field.contains(".name")) {
+            asked.body.as_mut().and_then(Json::as_object_mut).map(|body| body.remove("name"));
+        }
         let (status, answer) = http.send(&asked, actor).await;
         if status != 200 {
             failed.push(format!("{name} of {request}: {status}: {answer}"));
@@ -85,7 +89,7 @@ fn steady_of(name: &str, value: Json) -> Json {
     match (name, &value) {
         (name, Json::String(_)) if name.ends_with("Time") => json!("2026-11-28T09:30:00.123456789Z"),
         ("uid", Json::String(_)) => json!("0193c0de-4a5b-7c6d-8e7f-0123456789ab"),
-        ("etag", Json::String(_)) => json!("0123456789abcdef"),
+        ("etag", Json::String(_)) => json!("7f8"),
         ("hash", Json::String(_)) => json!("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="),
         ("nextPageToken", Json::String(token)) if !token.is_empty() => json!("CAESBm1vZGVscw"),
         ("secret", Json::String(secret)) => {

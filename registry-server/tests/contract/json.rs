@@ -76,7 +76,7 @@ fn holder<'a>(message: &'a mut DynamicMessage, field: &str) -> Option<&'a mut Dy
     }
 }
 
-fn path_of(rule: &DynamicMessage) -> (String, String) {
+pub(crate) fn path_of(rule: &DynamicMessage) -> (String, String) {
     let kinds = ["get", "post", "put", "patch", "delete"].into_iter();
     let paths = kinds.filter_map(|kind| Some((kind, get(rule, kind)?.as_str()?.to_owned())));
     let (kind, path) = paths.into_iter().find(|(_, path)| !path.is_empty()).expect("a rule has a path");
@@ -84,7 +84,7 @@ fn path_of(rule: &DynamicMessage) -> (String, String) {
 }
 
 /// The fields in a path, each with what it has to look like.
-fn captures(path: &str) -> Vec<(String, String)> {
+pub(crate) fn captures(path: &str) -> Vec<(String, String)> {
     let inside = path.split('{').skip(1).map(|rest| rest.split('}').next().expect("a brace"));
     inside
         .map(|inside| inside.split_once('=').expect("a pattern"))

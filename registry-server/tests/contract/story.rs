@@ -86,7 +86,7 @@ fn versions() -> Vec<Call> {
         ),
         ana(
             "ListVersions",
-            json!({ "parent": FRAUD, "filter": "version.metrics.validation.auc > 0.95", "orderBy": "number desc" }),
+            json!({ "parent": FRAUD, "filter": "version.metrics.validation.auc > 0.9", "orderBy": "number desc" }),
         ),
         ana("BatchGetVersions", json!({ "names": [V1, V2] })),
         ana("CompareVersions", json!({ "names": [V1, V2] })),
@@ -229,7 +229,7 @@ fn access() -> Vec<Call> {
         ana("ListBindings", json!({})),
         ana(
             "UpdateBinding",
-            json!({ "binding": { "name": "bindings/deployers", "description": "They may look." }, "updateMask": "description" }),
+            json!({ "binding": { "name": "bindings/deployers", "description": "What deployers may see." }, "updateMask": "description" }),
         ),
         ana("CreateToken", json!({ "tokenId": "trainer", "token": token })),
         ana("GetToken", named("tokens/trainer")),
@@ -245,8 +245,7 @@ fn access() -> Vec<Call> {
 
 fn outside() -> Vec<Call> {
     let subscription = json!({ "parent": FRAUD, "types": ["version.stage_transitioned"], "leaseDuration": "60s" });
-    // Nobody is there, and nobody is waited for.
-    let webhook = json!({ "url": "http://127.0.0.1:9/hooks", "parent": FRAUD, "types": ["version.stage_transitioned"], "disabled": true });
+    let webhook = json!({ "url": "https://chat.example.com/hooks/models", "parent": FRAUD, "types": ["version.stage_transitioned"]  });
     vec![
         ana("CreateSubscription", json!({ "subscriptionId": "deployer", "subscription": subscription })),
         ana("GetSubscription", named("subscriptions/deployer")),
@@ -264,7 +263,12 @@ fn outside() -> Vec<Call> {
             "UpdateWebhook",
             json!({ "webhook": { "name": "webhooks/chat", "description": "The channel of the team." }, "updateMask": "description" }),
         ),
-        ana("TestWebhook", named("webhooks/chat")),
+        // Nobody is there, and no name is to be resolved.
+        ana(
+            "CreateWebhook",
+            json!({ "webhookId": "local", "webhook": { "url": "http://127.0.0.1:9/hooks", "disabled": true } }),
+        ),
+        ana("TestWebhook", named("webhooks/local")),
         ana("ListWebhookDeliveries", json!({ "parent": "webhooks/chat" })),
         ana("ReplayWebhook", json!({ "name": "webhooks/chat", "afterRevision": "1" })),
         ana("RotateWebhookSecret", named("webhooks/chat")),

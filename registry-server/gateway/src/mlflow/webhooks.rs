@@ -49,9 +49,8 @@ pub(super) async fn create(caller: &Caller, args: &Args) -> Result<Value, Error>
         return Err(missing("events"));
     }
     webhook.set_format(WebhookFormat::Mlflow);
-    if webhook.secret.is_empty() {
-        webhook.set_signing(WebhookSigning::None);
-    }
+    let is_signed = !webhook.secret.is_empty();
+    webhook.set_signing(if is_signed { WebhookSigning::HmacSha256 } else { WebhookSigning::None });
     // In the order in which they are made.
     let webhook_id = Uuid::now_v7().to_string();
     let create = pb::CreateWebhookRequest { webhook_id, webhook: Some(webhook), ..Default::default() };

@@ -14,11 +14,17 @@ pub(super) fn paths() -> [(String, Map<String, Json>); 2] {
     })
 }
 
-fn path(name: &str, description: &str) -> Json {
+fn path(name: &str, example: &str, description: &str) -> Json {
     json!({
-        "name": name, "in": "path", "required": true, "description": description,
+        "name": name, "in": "path", "required": true, "description": description, "example": example,
         "schema": { "type": "string", "minLength": 1 },
     })
+}
+
+/// A parameter that is a number.
+fn number(mut parameter: Json, example: i32, schema: Json) -> Json {
+    (parameter["schema"], parameter["example"]) = (schema, example.into());
+    parameter
 }
 
 fn with_schema(mut parameter: Json, schema: Json) -> Json {
@@ -36,9 +42,9 @@ fn error() -> Json {
 
 fn version() -> [Json; 3] {
     [
-        path("namespace", "The id of the namespace."),
-        path("model", "The id of the model."),
-        path("version", "The number of the version, its id, or an alias: `7`, `1.4.0`, `@production`."),
+        path("namespace", "risk", "The id of the namespace."),
+        path("model", "fraud", "The id of the model."),
+        path("version", "3", "The number of the version, its id, or an alias: `7`, `1.4.0`, `@production`."),
     ]
 }
 
@@ -64,9 +70,10 @@ fn part() -> Json {
     json!({
         "parameters": [
             namespace, model, version,
-            with_schema(path("upload", "A UUID of the caller's choice for one file."), json!({ "type": "string", "format": "uuid" })),
-            with_schema(
-                path("number", "The part's place in the file."),
+            with_schema(path("upload", "0191e4c0-7b2a-7000-8000-000000000003", "A UUID of the caller's choice for one file."), json!({ "type": "string", "format": "uuid" })),
+            number(
+                path("number", "", "The part's place in the file."),
+                1,
                 json!({ "type": "integer", "minimum": 1, "maximum": 10_000 }),
             ),
         ],
@@ -118,10 +125,12 @@ fn file() -> Json {
             },
         })
     };
+    let mut kind = query("type", "string", "What the file is: see `Artifact.type`.");
+    kind["example"] = "model".into();
     json!({
         "parameters": [
             namespace, model, version,
-            path("path", "Where the file lies in the version, whose slashes may be written as `%2F`."),
+            path("path", "weights.bin", "Where the file lies in the version, whose slashes may be written as `%2F`."),
         ],
         "get": read("Download", "Returns the bytes of an artifact, or a range of them"),
         "head": read("Describe", "Returns what is known of an artifact's bytes, without them"),
@@ -133,7 +142,7 @@ fn file() -> Json {
                             leaves none. `Content-Length` or a digest announces the file, and is checked. If the path has the same bytes \
                             already, their artifact is returned as it is.",
             "parameters": [
-                query("type", "string", "What the file is: see `Artifact.type`."),
+                kind,
                 query("executable", "boolean", "The file may be run."),
                 query("requestId", "string", "A UUID that makes the call repeatable."),
                 header("Repr-Digest", "The SHA-256 that the file has: `sha-256=:BASE64:`."),
