@@ -12,6 +12,16 @@ pub use self::kept::{Kept, keep};
 pub use self::names::{id_of, name_of};
 pub use self::stages::{STAGES, alias_of_stage, stage_named, stage_of_alias};
 
+/// The last part of a name.
+pub fn last(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// The id of the model of a version.
+pub fn model_id(version: &pb::Version) -> &str {
+    version.name.split('/').nth(3).unwrap_or_default()
+}
+
 /// A model to be made for one of MLflow's. People see the name that it has there.
 pub fn model<'a>(name: &str, description: &str, tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> pb::Model {
     let mut model = pb::Model { description: description.to_owned(), ..Default::default() };

@@ -266,9 +266,11 @@ impl Mutation for UpdateWebhook {
         if after.webhook.url.is_empty() {
             return Err(Error::field("webhook.url", ErrorReason::FieldInvalid, "must not be empty"));
         }
-        let mut found = Violations::default();
-        found.within("webhook", |found| selection(&after.webhook, found));
-        found.unless_any(Some(()))?;
+        if before.webhook.types != after.webhook.types {
+            let mut found = Violations::default();
+            found.within("webhook", |found| selection(&after.webhook, found));
+            found.check()?;
+        }
         if before.webhook.parent != after.webhook.parent {
             parent_must_exist(tx, &after.webhook).await?;
         }

@@ -206,9 +206,9 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     async fn send(mut self, chosen: Vec<Chosen>) -> Result<Wait, Error> {
-        for Chosen { position, encoded } in chosen {
+        for Chosen { position, encoded, of_prompt } in chosen {
             let event = Outside::decode(&*encoded).unwrap_or_default().name;
-            let posts = self.delivery.registry.posts(self.row, &encoded).await?;
+            let posts = self.row.posts(&encoded, of_prompt);
             let last = posts.len().saturating_sub(1);
             let done = last.min(self.state.messages as usize);
             for (at, post) in posts.into_iter().enumerate().skip(done) {

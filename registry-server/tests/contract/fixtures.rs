@@ -11,7 +11,7 @@ use crate::server::TestServer;
 pub(crate) const CHUNKS: [&[u8]; 3] = [b"first", b"second", b"third"];
 
 /// Bytes as JSON has them.
-fn base64(bytes: impl AsRef<[u8]>) -> String {
+pub(crate) fn base64(bytes: impl AsRef<[u8]>) -> String {
     STANDARD.encode(bytes)
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn long_path() -> String {
     ["y".repeat(255), "y".repeat(255), "y".repeat(255), "y".repeat(255)].join("/")
 }
 
-fn chunk(bytes: &[u8]) -> Json {
+pub(crate) fn chunk(bytes: &[u8]) -> Json {
     json!({ "blake3": base64(blake3::hash(bytes).as_bytes()), "sizeBytes": bytes.len() })
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::fixtures::{CHUNKS, UPLOAD, sha256};
+use crate::fixtures::{CHUNKS, UPLOAD, base64, chunk, sha256};
 
 /// Who does most of it, and who looks at it with other eyes.
 const ANA: &str = "users/ana";
@@ -98,12 +98,12 @@ fn versions() -> Vec<Call> {
 
 fn files() -> Vec<Call> {
     let artifact = json!({ "path": "threshold.txt", "type": "config", "mediaType": "text/plain" });
-    let (data, weights) = ("MC44Cg==", CHUNKS.map(|bytes| json!({ "blake3": hash(bytes), "sizeBytes": bytes.len() })));
+    let (data, weights) = ("MC44Cg==", CHUNKS.map(chunk));
     let file = |path: &str| format!("{V3}/artifacts/{path}");
     vec![
         ana("CreateArtifact", json!({ "parent": V3, "artifact": artifact, "data": data })),
         ana("FindMissingChunks", json!({ "parent": V3, "blake3": CHUNKS.map(hash) })),
-        ana("UploadChunks", CHUNKS.iter().enumerate().map(chunk).collect()),
+        ana("UploadChunks", CHUNKS.iter().enumerate().map(upload_chunk).collect()),
         ana(
             "CreateArtifact",
             json!({
@@ -125,19 +125,16 @@ fn files() -> Vec<Call> {
     ]
 }
 
-fn hash(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(blake3::hash(bytes).as_bytes())
+fn upload_chunk((at, bytes): (usize, &&[u8])) -> Json {
+    let mut message = json!({ "blake3": hash(bytes), "data": base64(bytes) });
+    if at == 0 {
+        message["parent"] = json!(V3);
+    }
+    message
 }
 
-fn chunk((at, bytes): (usize, &&[u8])) -> Json {
-    use base64::Engine as _;
-    let data = base64::engine::general_purpose::STANDARD.encode(bytes);
-    if at == 0 {
-        json!({ "parent": V3, "blake3": hash(bytes), "data": data })
-    } else {
-        json!({ "blake3": hash(bytes), "data": data })
-    }
+fn hash(bytes: &[u8]) -> String {
+    base64(blake3::hash(bytes).as_bytes())
 }
 
 fn lifecycle() -> Vec<Call> {

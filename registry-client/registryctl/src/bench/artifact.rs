@@ -16,11 +16,11 @@ use tonic::Request;
 
 use super::floor::{Blob, Codec, read};
 use super::load::median;
-use super::{Better, Channel, Figure, Setup};
+use super::{Channel, Figure, Setup};
 use crate::Failure;
 
 const ROUNDS: usize = 3;
-const MIB: u64 = 1024 * 1024;
+pub(super) const MIB: u64 = 1024 * 1024;
 /// How many places of a file change, and which part of it they make up together.
 const CHANGES: u64 = 16;
 const CHANGED: f64 = 0.05;
@@ -263,18 +263,7 @@ async fn bare_down(channel: Channel, from: &Path, to: &Path) -> Result<(), Failu
 
 fn figures(rounds: &Rounds, mib: u64) -> Vec<Figure> {
     let of = |values: &[f64]| median(values.to_vec());
-    let figure = |name: &str, unit, value: f64, floor_name, floor: f64, target| Figure {
-        name: name.to_owned(),
-        unit,
-        value,
-        floor_name,
-        floor,
-        ratio: value / floor,
-        better: Better::More,
-        target,
-        p50_micros: None,
-        p99_micros: None,
-    };
+    let figure = Figure::moved;
     let (up, down) = (of(&rounds.up), of(&rounds.down));
     let size = mib as f64;
     let kept = |sent: &[f64]| size - of(sent);

@@ -9,17 +9,16 @@ use registry_client::pb::CreateVersionRequest;
 use registry_client::pb::version_service_client::VersionServiceClient;
 use reqwest::{Body, Client, RequestBuilder};
 
-use super::artifact::{in_thread, noise};
+use super::artifact::{MIB, in_thread, noise};
 use super::floor::{FILE, PATH, read};
 use super::load::median;
-use super::{Better, Figure, Setup, endpoints};
+use super::{Figure, Setup, endpoints};
 use crate::{Failure, Usage};
 
 /// What the figures are measured against.
 const FLOOR: &str = "a plain server of files";
 /// What the registry should reach of it.
 const TARGET: f64 = 0.75;
-const MIB: u64 = 1024 * 1024;
 
 /// GET and PUT of a large file. Each round has a new one: nothing of it was sent before.
 pub(super) async fn files(setup: &Arc<Setup>, endpoint: &str) -> Result<Vec<Figure>, Failure> {
@@ -52,19 +51,8 @@ pub(super) async fn files(setup: &Arc<Setup>, endpoint: &str) -> Result<Vec<Figu
         down.push(rate(mib, ours(client.get(&file))).await?);
     }
     let figure = |what: &str, ours: Vec<f64>, floor: Vec<f64>| {
-        let (value, floor) = (median(ours), median(floor));
-        Figure {
-            name: format!("{what} of {mib} MiB over HTTP/1.1"),
-            unit: "MiB/s",
-            value,
-            floor_name: FLOOR,
-            floor,
-            ratio: value / floor,
-            better: Better::More,
-            target: Some(TARGET),
-            p50_micros: None,
-            p99_micros: None,
-        }
+        let name = format!("{what} of {mib} MiB over HTTP/1.1");
+        Figure::moved(&name, "MiB/s", median(ours), FLOOR, median(floor), Some(TARGET))
     };
     Ok(vec![figure("PUT", up, bare_up), figure("GET", down, bare_down)])
 }

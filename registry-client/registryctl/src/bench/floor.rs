@@ -22,7 +22,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tonic::body::Body;
 use tonic::server::{ClientStreamingService, Grpc, NamedService, ServerStreamingService, UnaryService};
 use tonic::transport::server::TcpIncoming;
@@ -128,14 +128,7 @@ impl ClientStreamingService<Blob> for Up {
         // A task of its own, as the registry does it.
         let received = tokio::spawn(async move {
             let path = pieces.message().await?.unwrap_or_default().data;
-            let (queue, mut waiting) = mpsc::channel::<Bytes>(QUEUE);
-            let writer = spawn_blocking(move || {
-                let mut file = File::create(path_of(&path))?;
-                while let Some(bytes) = waiting.blocking_recv() {
-                    file.write_all(&bytes)?;
-                }
-                file.sync_all()
-            });
+            let (queue, writer) = written(path_of(&path));
             while let Some(piece) = pieces.message().await? {
                 queue.send(piece.data).await.map_err(|error| Status::internal(error.to_string()))?;
             }
@@ -183,14 +176,7 @@ async fn file(request: http::Request<Body>) -> std::io::Result<http::Response<Bo
         let pieces = read(path).map(|piece| piece.map(Frame::data).map_err(Status::from));
         return Ok(http::Response::new(Body::new(StreamBody::new(pieces))));
     }
-    let (queue, mut waiting) = mpsc::channel::<Bytes>(QUEUE);
-    let writer = spawn_blocking(move || {
-        let mut file = File::create(path)?;
-        while let Some(bytes) = waiting.blocking_recv() {
-            file.write_all(&bytes)?;
-        }
-        file.sync_all()
-    });
+    let (queue, writer) = written(path);
     let mut body = request.into_body();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(std::io::Error::other)?.into_data() else { continue };
@@ -199,6 +185,19 @@ async fn file(request: http::Request<Body>) -> std::io::Result<http::Response<Bo
     drop(queue);
     writer.await??;
     Ok(http::Response::new(Body::empty()))
+}
+
+/// Where to send what is to be written into a file, on a thread of its own, and what waits until it is on the disk.
+fn written(path: PathBuf) -> (mpsc::Sender<Bytes>, JoinHandle<std::io::Result<()>>) {
+    let (queue, mut waiting) = mpsc::channel::<Bytes>(QUEUE);
+    let writer = spawn_blocking(move || {
+        let mut file = File::create(path)?;
+        while let Some(bytes) = waiting.blocking_recv() {
+            file.write_all(&bytes)?;
+        }
+        file.sync_all()
+    });
+    (queue, writer)
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {

@@ -94,6 +94,29 @@ impl Better {
 }
 
 impl Figure {
+    /// Things that are moved: how many in a second, and how many without a registry.
+    fn moved(
+        name: &str,
+        unit: &'static str,
+        value: f64,
+        floor_name: &'static str,
+        floor: f64,
+        target: Option<f64>,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            unit,
+            value,
+            floor_name,
+            floor,
+            ratio: value / floor,
+            better: Better::More,
+            target,
+            p50_micros: None,
+            p99_micros: None,
+        }
+    }
+
     /// Calls by many clients: `floor` is what they are in a second without a registry.
     fn calls(name: String, ours: Rate, floor_name: &'static str, floor: f64) -> Self {
         Self {

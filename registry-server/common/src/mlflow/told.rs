@@ -9,7 +9,7 @@ use registry_proto::v1::{Stage, StageChangeCause, VersionState};
 use serde_json::{Value, json};
 
 use super::tags::{IS_PROMPT, is_prompt};
-use super::{Kept, alias_of_stage, name_of, tags};
+use super::{Kept, alias_of_stage, last, model_id, name_of, tags};
 
 /// The tag with a prompt's kind, and the one with its text.
 const PROMPT_TYPE: &str = "_mlflow_prompt_type";
@@ -132,8 +132,7 @@ impl Of {
     }
 
     fn version(version: &pb::Version, is_prompt: bool) -> Self {
-        let model = version.name.split('/').nth(3).unwrap_or_default();
-        Self { name: name_of(model).into_owned(), is_prompt }
+        Self { name: name_of(model_id(version)).into_owned(), is_prompt }
     }
 
     /// An alias that is on a version now, or, without one, on none any more.
@@ -205,11 +204,7 @@ fn model_tags(changed: &[String], before: &pb::Model, after: &pb::Model) -> Vec<
         ..Default::default()
     };
     let changes = changes(&tags::of_model(&old), &tags::of_model(after));
-    let told = |(key, value): (String, Option<String>)| match value {
-        Some(value) => told_of("prompt_tag.set", json!({ "name": name, "key": key, "value": value })),
-        None => told_of("prompt_tag.deleted", json!({ "name": name, "key": key })),
-    };
-    changes.into_iter().map(told).collect()
+    tags_told(["prompt_tag.set", "prompt_tag.deleted"], &json!({ "name": name }), changes)
 }
 
 fn version_tags(changed: &[String], before: &pb::Version, after: &pb::Version, of_prompt: bool) -> Vec<Told> {
@@ -221,16 +216,26 @@ fn version_tags(changed: &[String], before: &pb::Version, after: &pb::Version, o
         additional_metadata: metadata.additional_metadata.clone(),
         ..Default::default()
     };
-    let [set, deleted] = match is_prompt {
+    let types = match is_prompt {
         true => ["prompt_version_tag.set", "prompt_version_tag.deleted"],
         false => ["model_version_tag.set", "model_version_tag.deleted"],
     };
-    let version = after.number.to_string();
-    let told = |(key, value): (String, Option<String>)| match value {
-        Some(value) => told_of(set, json!({ "name": name, "version": version, "key": key, "value": value })),
-        None => told_of(deleted, json!({ "name": name, "version": version, "key": key })),
+    let changes = changes(&tags::of_version(&old), &tags::of_version(after));
+    tags_told(types, &json!({ "name": name, "version": after.number.to_string() }), changes)
+}
+
+/// Changes of the tags of something, as what is told when one is set and when one is deleted.
+fn tags_told([set, deleted]: [&'static str; 2], of: &Value, changes: Vec<(String, Option<String>)>) -> Vec<Told> {
+    let told = |(key, value): (String, Option<String>)| {
+        let r#type = if value.is_some() { set } else { deleted };
+        let mut data = of.clone();
+        data["key"] = key.into();
+        if let Some(value) = value {
+            data["value"] = value.into();
+        }
+        told_of(r#type, data)
     };
-    changes(&tags::of_version(&old), &tags::of_version(after)).into_iter().map(told).collect()
+    changes.into_iter().map(told).collect()
 }
 
 /// The tags that have another value now, and those that are gone.
@@ -254,10 +259,6 @@ fn stage_aliases(change: &pb::StageChange, version: &pb::Version, of_prompt: boo
 /// A text, or null in place of none.
 fn some(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
-}
-
-fn last(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
 }
 
 #[cfg(test)]

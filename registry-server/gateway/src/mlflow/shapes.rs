@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use prost_types::Timestamp;
 use registry_common::mlflow::{Kept, STAGES, alias_of_stage, name_of, tags};
+pub(super) use registry_common::mlflow::{last, model_id};
 use registry_proto::v1 as pb;
 use registry_proto::v1::{Stage, VersionState};
 use serde::Serialize;
@@ -137,11 +138,6 @@ impl ModelVersion {
     }
 }
 
-/// The id of the model of a version.
-pub(super) fn model_id(version: &pb::Version) -> &str {
-    version.name.split('/').nth(3).unwrap_or_default()
-}
-
 /// Where the files of a version are: here, or where its source says.
 pub(super) fn download_uri(version: &pb::Version, base: &str) -> String {
     let kept = Kept::of(version);
@@ -154,11 +150,6 @@ pub(super) fn download_uri(version: &pb::Version, base: &str) -> String {
 
 fn stage_name(stage: Stage) -> &'static str {
     STAGES.iter().find(|(_, known)| *known == stage).map_or("None", |(name, _)| name)
-}
-
-/// The last part of a name.
-pub(super) fn last(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
 }
 
 /// In milliseconds since 1970; 0 if there is none.

@@ -32,6 +32,11 @@ impl WebhookRow {
         found.unless_any(selection).ok()
     }
 
+    /// What is sent of an event that it chooses, in order. `of_prompt` says whether that is about a version of a prompt of MLflow's.
+    pub(crate) fn posts(&self, encoded: &[u8], of_prompt: bool) -> Vec<Post> {
+        posts(self.webhook.format(), &self.webhook.types, encoded, of_prompt)
+    }
+
     /// What it is tested with: for MLflow's receivers an example of this type, or of the first that it has.
     ///
     /// # Errors
@@ -52,21 +57,9 @@ impl WebhookRow {
 }
 
 impl Registry {
-    /// What a webhook sends of an event that it chooses, in order.
-    pub(crate) async fn posts(&self, row: &WebhookRow, encoded: &[u8]) -> Result<Vec<Post>, Error> {
-        let of_prompt = is_mlflows(&row.webhook) && self.is_of_prompt(encoded).await?;
-        Ok(posts(row.webhook.format(), &row.webhook.types, encoded, of_prompt))
-    }
-
-    /// Whether it sends anything.
-    pub(super) async fn tells(&self, row: &WebhookRow, encoded: &[u8]) -> Result<bool, Error> {
-        Ok(!is_mlflows(&row.webhook) || !self.posts(row, encoded).await?.is_empty())
-    }
-
-    /// Whether an event is about a version of a prompt of MLflow's. A model that is gone for good is none.
-    async fn is_of_prompt(&self, encoded: &[u8]) -> Result<bool, Error> {
-        let name = <About as prost::Message>::decode(encoded).unwrap_or_default().resource_name;
-        let Ok(version) = Name::parse(&VERSIONS, &name) else { return Ok(false) };
+    /// Whether something is a version of a prompt of MLflow's. A model that is gone for good is none.
+    pub(super) async fn is_of_prompt(&self, name: &str) -> Result<bool, Error> {
+        let Ok(version) = Name::parse(&VERSIONS, name) else { return Ok(false) };
         match self.store.resource::<ModelRow>(&version.parent()).await {
             Ok(model) => Ok(is_prompt(&tags::of_model(model.message()))),
             Err(Error::NotFound { .. }) => Ok(false),
@@ -75,14 +68,7 @@ impl Registry {
     }
 }
 
-/// What an event is about.
-#[derive(Clone, PartialEq, prost::Message)]
-struct About {
-    #[prost(string, tag = "9")]
-    resource_name: String,
-}
-
-fn is_mlflows(webhook: &pb::Webhook) -> bool {
+pub(super) fn is_mlflows(webhook: &pb::Webhook) -> bool {
     webhook.format() == WebhookFormat::Mlflow
 }
 

@@ -9,6 +9,7 @@ use prost_types::Timestamp;
 use registry_proto::v1 as pb;
 
 use super::WebhookRow;
+use super::formats::is_mlflows;
 use crate::error::Error;
 use crate::registry::Registry;
 use crate::registry::events::Selection;
@@ -46,6 +47,8 @@ pub(crate) struct Chosen {
     pub(crate) position: Position,
     /// A `modelregistry.v1.Event`.
     pub(crate) encoded: Bytes,
+    /// Whether MLflow's receivers are told of a prompt.
+    pub(crate) of_prompt: bool,
 }
 
 /// A state as it is on the slate, which whoever replaces it has to know.
@@ -181,7 +184,12 @@ impl Registry {
             }
             for (index, event) in (0..).zip(&told.events) {
                 let position = Position { revision: told.revision, index };
-                if position <= after || !selection.takes(event) || !self.tells(row, &event.encoded).await? {
+                if position <= after || !selection.takes(event) {
+                    continue;
+                }
+                let is_mlflows = is_mlflows(&row.webhook);
+                let of_prompt = is_mlflows && self.is_of_prompt(&event.outside.resource_name).await?;
+                if is_mlflows && row.posts(&event.encoded, of_prompt).is_empty() {
                     continue;
                 }
                 if !chosen.is_empty() && (chosen.len() == AHEAD || bytes + event.encoded.len() > AHEAD_BYTES) {
@@ -189,7 +197,7 @@ impl Registry {
                 }
                 bytes += event.encoded.len();
                 // A copy: the bytes are part of the whole revision's, and may be held for a while.
-                chosen.push(Chosen { position, encoded: Bytes::copy_from_slice(&event.encoded) });
+                chosen.push(Chosen { position, encoded: Bytes::copy_from_slice(&event.encoded), of_prompt });
                 seen = position;
             }
             seen = Position::behind(told.revision);
