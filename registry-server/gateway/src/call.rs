@@ -1,5 +1,6 @@
 //! Calls of the service, without a connection: requests and answers as gRPC frames them.
 
+use bytes::buf::Chain;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
@@ -15,6 +16,8 @@ use crate::refusal::Refusal;
 
 /// What stands before each message: whether it is compressed, and its length.
 const HEAD_BYTES: usize = 5;
+/// The most bytes that come before those that are sent as they are: a message's head, and the key and length of its only field.
+const BEGIN_BYTES: usize = HEAD_BYTES + 1 + 5;
 /// How long a caller gives a call, in seconds, as other HTTP interfaces of this kind have it.
 const TIMEOUT: &str = "x-server-timeout";
 /// What of a request's headers belongs to the call.
@@ -102,10 +105,15 @@ pub(crate) struct Frames<B> {
 impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> Frames<B> {
     /// The next message; `None` at the end, if all went well.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        Ok(self.next_of_two().await?.map(|mut message| message.copy_to_bytes(message.remaining())))
+    }
+
+    /// The same, in two pieces if a few bytes of it came by themselves: the others are not copied to stand behind them.
+    pub(crate) async fn next_of_two(&mut self) -> Result<Option<Chain<Bytes, Bytes>>, Status> {
         loop {
             if let Some(length) = length_of(&self.whole) {
                 self.whole.advance(HEAD_BYTES);
-                return Ok(Some(self.whole.split_to(length)));
+                return Ok(Some(self.whole.split_to(length).chain(Bytes::new())));
             }
             self.partial.put(std::mem::take(&mut self.whole));
             if self.is_over {
@@ -114,7 +122,13 @@ impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> Frames<B> {
             match self.body.frame().await {
                 Some(frame) => match frame?.into_data() {
                     Ok(data) if self.partial.is_empty() => self.whole = data,
-                    Ok(data) => {
+                    Ok(mut data) => {
+                        if let Some(rest) = self.rest().filter(|rest| *rest <= data.len()) {
+                            let rest = data.split_to(rest);
+                            self.whole = data;
+                            self.partial.advance(HEAD_BYTES);
+                            return Ok(Some(self.partial.split().freeze().chain(rest)));
+                        }
                         self.partial.put(data);
                         if length_of(&self.partial).is_some() {
                             self.whole = self.partial.split().freeze();
@@ -128,6 +142,12 @@ impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> Frames<B> {
         }
     }
 
+    /// How many bytes are still to come of a message of which hardly any have come.
+    fn rest(&self) -> Option<usize> {
+        let length = said_length(&self.partial).filter(|_| self.partial.len() <= BEGIN_BYTES)?;
+        (HEAD_BYTES + length).checked_sub(self.partial.len())
+    }
+
     /// The only message of an answer that has one.
     pub(crate) async fn only(mut self) -> Result<Bytes, Status> {
         let message = self.next().await?.unwrap_or_default();
@@ -136,10 +156,14 @@ impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> Frames<B> {
     }
 }
 
+/// How long the message is that bytes begin with, as its head says.
+fn said_length(bytes: &[u8]) -> Option<usize> {
+    usize::try_from(bytes.get(1..HEAD_BYTES)?.get_u32()).ok()
+}
+
 /// How long the message is that bytes begin with, if they have all of it.
 fn length_of(bytes: &[u8]) -> Option<usize> {
-    let length = usize::try_from(bytes.get(1..HEAD_BYTES)?.get_u32()).ok()?;
-    (bytes.len() - HEAD_BYTES >= length).then_some(length)
+    said_length(bytes).filter(|length| bytes.len() - HEAD_BYTES >= *length)
 }
 
 /// The body of a call with one message.
@@ -157,4 +181,37 @@ where
     let request = request(of, Q::PATH, one(&message.encode_to_vec()))?;
     let answer = call(service, request).await?.only().await?;
     Q::Response::decode(answer).map_err(|_| Refusal::internal("the answer is no such message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+    use futures::stream;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn messages_are_the_same_however_their_bytes_are_cut(
+            messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..5),
+            cuts in proptest::collection::vec(0_usize..50, 0..20),
+        ) {
+            let sent: Vec<Bytes> = messages.into_iter().map(Bytes::from).collect();
+            let mut bytes = Bytes::from(sent.iter().flat_map(|message| framed(message, 0)).collect::<Vec<_>>());
+            let mut pieces: Vec<_> = cuts.into_iter().map(|cut| bytes.split_to(cut.min(bytes.len()))).collect();
+            pieces.push(bytes);
+            let ended = HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static("0"))]);
+            let frames = pieces.into_iter().map(Frame::data).chain([Frame::trailers(ended)]).map(Ok);
+            let body = StreamBody::new(stream::iter(frames));
+            let mut frames = Frames { body, whole: Bytes::new(), partial: BytesMut::new(), is_told: false, is_over: false };
+            let mut came = Vec::new();
+            while let Some(message) = block_on(frames.next()).unwrap() {
+                came.push(message);
+            }
+            prop_assert_eq!(came, sent);
+        }
+    }
 }

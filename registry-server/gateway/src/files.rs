@@ -211,7 +211,7 @@ where
         if left == 0 {
             return Ok(None);
         }
-        let message = frames.next().await?.ok_or_else(another)?;
+        let message = frames.next_of_two().await?.ok_or_else(another)?;
         let piece = pb::DownloadArtifactResponse::decode(message).map_err(|_| Status::internal("no bytes"))?.data;
         let left = left.checked_sub(piece.len() as u64).ok_or_else(another)?;
         if left == 0 && frames.next().await?.is_some() {

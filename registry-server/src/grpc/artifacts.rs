@@ -1,13 +1,13 @@
 //! `ArtifactService`.
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use registry_proto::v1 as pb;
 use registry_proto::v1::artifact_service_server::ArtifactService;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
-use super::call::{List, Messages, Reply, until};
+use super::beside::messages;
+use super::call::{List, Reply};
 use super::moments::moment;
 use super::paging::Sizes;
 use super::uploads::MadeOf;
@@ -17,8 +17,6 @@ use crate::registry::artifacts::DeleteArtifact;
 use crate::rules::expression::ARTIFACT;
 use crate::rules::names::{ARTIFACTS, VERSIONS};
 
-/// How many bytes a message of a download has at most: tonic copies each, and many may be under way.
-const MESSAGE: usize = 256 * 1024;
 /// In how many chunks a request may be interested.
 const LOOKED_FOR: usize = 10_000;
 
@@ -126,32 +124,13 @@ impl ArtifactService for Services {
         .await
     }
 
-    type DownloadArtifactStream = Messages<pb::DownloadArtifactResponse>;
+    type DownloadArtifactStream = Streaming<pb::DownloadArtifactResponse>;
 
     async fn download_artifact(
         &self,
         request: Request<pb::DownloadArtifactRequest>,
     ) -> Reply<Self::DownloadArtifactStream> {
-        self.stream(
-            request,
-            |request, found| {
-                let artifact = found.name("name", &ARTIFACTS, &request.name);
-                let mut number = |field: &str, value: i64| {
-                    u64::try_from(value).map_err(|_| found.invalid(field, "must not be negative")).unwrap_or_default()
-                };
-                let (offset, length) = (number("offset", request.offset), number("length", request.length));
-                Some((artifact?, offset, length))
-            },
-            |services, _, (artifact, offset, length)| async move {
-                let pieces = services.registry.read_artifact(&artifact, offset, length).await?;
-                let messages = pieces.map_ok(|mut piece| {
-                    let next = move || (!piece.is_empty()).then(|| piece.split_to(MESSAGE.min(piece.len())));
-                    stream::iter(std::iter::from_fn(next)).map(|data| Ok(pb::DownloadArtifactResponse { data }))
-                });
-                Ok(until(services.stopping.ending, messages.try_flatten()))
-            },
-        )
-        .await
+        messages(self.downloaded(request).await?)
     }
 
     async fn get_artifact(&self, request: Request<pb::GetArtifactRequest>) -> Reply<pb::Artifact> {

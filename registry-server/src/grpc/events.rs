@@ -4,11 +4,10 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::event_service_server::EventService;
 use registry_proto::v1::watch_events_request::Start as WatchStart;
 use tonic::{Request, Response, Status, Streaming};
-use tonic_prost::ProstDecoder;
 
 use super::Services;
+use super::beside::messages;
 use super::call::{List, Reply, actor};
-use super::watching::Messages;
 use crate::error::Violations;
 use crate::registry::events::Selection;
 use crate::registry::history::Period;
@@ -22,11 +21,8 @@ const HASH: usize = 32;
 impl EventService for Services {
     type WatchEventsStream = Streaming<pb::WatchEventsResponse>;
 
-    // `watching` answers this call before it comes here; the service's trait wants the method all the same.
     async fn watch_events(&self, request: Request<pb::WatchEventsRequest>) -> Reply<Self::WatchEventsStream> {
-        let messages = Messages::new(self.begin_watch(request).await?);
-        let decoder = ProstDecoder::default();
-        Ok(Response::new(Streaming::new_response(decoder, messages, http::StatusCode::OK, None, None)))
+        messages(self.watched(request).await?)
     }
 
     async fn list_events(&self, request: Request<pb::ListEventsRequest>) -> Reply<pb::ListEventsResponse> {

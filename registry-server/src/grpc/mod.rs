@@ -21,6 +21,7 @@ mod paging;
 mod parts;
 mod policies;
 mod searching;
+mod sending;
 mod subscriptions;
 mod uploads;
 mod versions;
@@ -98,6 +99,8 @@ impl Services {
         let versions = Beside { others: versions, direct: get };
         let watch = watching::WatchEvents { services: self.clone(), max_message };
         let events = Beside { others: server!(EventServiceServer), direct: watch };
+        let download = sending::DownloadArtifact { services: self.clone(), max_message };
+        let artifacts = Beside { others: server!(ArtifactServiceServer), direct: download };
         tonic::service::Routes::new(server!(ModelServiceServer))
             .add_service(server!(NamespaceServiceServer))
             .add_service(versions)
@@ -110,7 +113,7 @@ impl Services {
             .add_service(server!(SearchServiceServer))
             .add_service(server!(SubscriptionServiceServer))
             .add_service(server!(WebhookServiceServer))
-            .add_service(server!(ArtifactServiceServer))
+            .add_service(artifacts)
             .add_service(server!(AccessServiceServer))
             .add_service(server!(AuditServiceServer))
             .add_service(server!(AdminServiceServer))

@@ -3,6 +3,7 @@
 //! Small artifacts are kept in the store of records, whose commits share a sync of the disk; a file and a sync of its own for each
 //! would cost ten times as much, and an object store charges by the object.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +24,9 @@ use crate::chunks::{ChunkError, ChunkStore, Names, stopped};
 use crate::error::Error;
 use crate::store::{Range, Record, Source, StoreError, read_write};
 use crate::stored::{LogEntry, ManifestRecord};
+
+/// How many chunks are read before their reader asks for them: to read one and to check it takes several threads, one after another.
+const AHEAD: usize = 3;
 
 /// What an artifact consists of.
 #[derive(Debug, Clone, Default)]
@@ -213,8 +217,8 @@ impl Registry {
         }
     }
 
-    /// The bytes of a range of some content, checked, in pieces. The next one is read while one is passed on, if there is memory for
-    /// it: what many slow readers wait for must not fill it.
+    /// The bytes of a range of some content, checked, in pieces. The next ones are read while one is passed on, if there is memory for
+    /// them: what many slow readers wait for must not fill it.
     pub(crate) fn read_content(
         &self,
         namespace: String,
@@ -223,20 +227,24 @@ impl Registry {
     ) -> impl Stream<Item = Result<Bytes, ChunkError>> + Send + 'static + use<> {
         let pieces = content.pieces(range).into_iter();
         let from = Arc::new((content, self.chunks.clone(), namespace));
-        stream::unfold((pieces, None::<AbortOnDropHandle<_>>), move |(mut pieces, ahead)| {
+        stream::unfold((pieces, VecDeque::new()), move |(mut pieces, mut ahead)| {
             let from = Arc::clone(&from);
             async move {
-                let piece = match ahead {
-                    Some(ahead) => {
-                        ahead.await.map_or_else(|error| Err(stopped(error).into()), |(piece, _memory)| piece)
+                while ahead.len() <= AHEAD
+                    && let Some((chunk, _)) = pieces.as_slice().first()
+                    && let Some(memory) = from.1.memory_now(chunk.size as usize)
+                    && let Some(next) = pieces.next()
+                {
+                    let from = Arc::clone(&from);
+                    let reading = tokio::spawn(async move { (read(&from, next).await, memory) });
+                    ahead.push_back(AbortOnDropHandle::new(reading));
+                }
+                let piece = match ahead.pop_front() {
+                    Some(reading) => {
+                        reading.await.map_or_else(|error| Err(stopped(error).into()), |(piece, _memory)| piece)
                     }
                     None => read(&from, pieces.next()?).await,
                 };
-                let memory = pieces.as_slice().first().and_then(|(chunk, _)| from.1.memory_now(chunk.size as usize));
-                let next = memory.and_then(|memory| Some((pieces.next()?, memory)));
-                let ahead = next.map(|(next, memory)| {
-                    AbortOnDropHandle::new(tokio::spawn(async move { (read(&from, next).await, memory) }))
-                });
                 Some((piece, (pieces, ahead)))
             }
         })
