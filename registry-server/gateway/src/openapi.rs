@@ -25,6 +25,10 @@ use crate::template::{Segment, Template};
 const REQUIRED: i32 = 2;
 const OUTPUT_ONLY: i32 = 3;
 
+/// What most readers look for, in this order.
+const FIRST: [&str; 6] =
+    ["ModelService", "VersionService", "LifecycleService", files::TAG, "ArtifactService", "EventService"];
+
 /// What stands before all calls.
 const ABOUT: &str = include_str!("openapi/about.md");
 
@@ -38,9 +42,8 @@ pub(crate) fn document(pool: &DescriptorPool, routes: &Routes) -> Json {
     let examples = Examples::kept();
     for route in routes.all() {
         let (path, mut operation) = writer.operation(route);
-        if done.insert(&route.path) {
-            examples.add(route, &mut operation);
-        } else {
+        examples.add(route, &mut operation);
+        if !done.insert(&route.path) {
             operation["operationId"] = format!("{}By{}", route.rpc.name(), title(&route.method)).into();
         }
         let verb = route.method.as_str().to_lowercase();
@@ -48,10 +51,13 @@ pub(crate) fn document(pool: &DescriptorPool, routes: &Routes) -> Json {
     }
     paths.extend(files::paths());
     let services = pool.services().filter(|service| service.package_name() == PACKAGE);
-    let tag = |name: &str, description: String| json!({ "name": name, "description": description });
-    let mut tags: Vec<_> =
-        services.map(|service| tag(service.name(), comments.text(&service.parent_file(), service.path()))).collect();
-    tags.push(tag(files::TAG, "The bytes of artifacts, as HTTP has files.".to_owned()));
+    let services = services.map(|service| {
+        let name = service.name();
+        (name.to_owned(), comments.text(&service.parent_file(), service.path()))
+    });
+    let files = (files::TAG.to_owned(), "The bytes of artifacts, as HTTP has files.".to_owned());
+    let mut tags: Vec<_> = services.chain([files]).collect();
+    tags.sort_by_key(|(name, _)| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()));
     let mut components = schemas.into_json();
     components.insert("Error".to_owned(), error());
     json!({
@@ -63,7 +69,8 @@ pub(crate) fn document(pool: &DescriptorPool, routes: &Routes) -> Json {
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": "/" }],
-        "tags": tags,
+        "externalDocs": { "url": "/docs/reference", "description": "All of it on one page, to read and search" },
+        "tags": tags.into_iter().map(|(name, description)| json!({ "name": name, "description": description })).collect::<Vec<_>>(),
         "paths": paths,
         // Where access control is off, nothing is needed.
         "security": [{ "token": [] }, {}],
@@ -147,7 +154,8 @@ impl Writer<'_, '_> {
         let schema = self.schemas.reference(&route.rpc.output());
         if route.rpc.is_server_streaming() {
             return json!({
-                "description": "A stream: a message on each line or, for who accepts `text/event-stream`, an event for each.",
+                "description": "A stream: a message on each line or, for who accepts `text/event-stream`, an event for each. What reads all of an \
+                                answer before it shows any, as Swagger UI does, shows nothing of one that goes on; `curl -N` does.",
                 "content": {
                     "application/x-ndjson": { "schema": schema },
                     "text/event-stream": { "schema": { "type": "string" } },

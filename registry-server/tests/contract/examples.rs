@@ -23,6 +23,13 @@ const CHANGING: &[&str] = &[
     "GetStatus",
     "ReadTile",
     "TestWebhook",
+    // The first message of a stream.
+    "Backup",
+    "CollectGarbage",
+    "ExportLog",
+    "Scrub",
+    "Subscribe",
+    "Verify",
 ];
 
 #[tokio::test]
@@ -45,7 +52,10 @@ async fn the_examples_of_the_document_are_answered_as_it_says() {
         if captures(&path_of(rule).1).iter().any(|(field, _)| field.contains(".name")) {
             asked.body.as_mut().and_then(Json::as_object_mut).map(|body| body.remove("name"));
         }
-        let (status, answer) = http.send(&asked, actor).await;
+        let (status, answer) = match method.is_server_streaming() {
+            true => http.first(&asked, actor).await,
+            false => http.send(&asked, actor).await,
+        };
         if status != 200 {
             failed.push(format!("{name} of {request}: {status}: {answer}"));
             continue;
@@ -62,9 +72,11 @@ async fn the_examples_of_the_document_are_answered_as_it_says() {
         });
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
-    let unary = methods().into_iter().filter(|method| !method.is_client_streaming() && !method.is_server_streaming());
-    let missing: Vec<_> =
-        unary.map(|method| method.name().to_owned()).filter(|name| !found.contains_key(name)).collect();
+    // Those with paths of their own in the document.
+    let others = ["DownloadArtifact"];
+    let shown = methods().into_iter().filter(|method| !method.is_client_streaming());
+    let shown = shown.map(|method| method.name().to_owned()).filter(|name| !others.contains(&&**name));
+    let missing: Vec<_> = shown.filter(|name| !found.contains_key(name)).collect();
     assert_eq!(missing, WITHOUT);
     let text = serde_json::to_string_pretty(&found).expect("it is JSON") + "\n";
     if std::env::var_os("WRITE_OPENAPI").is_some() {

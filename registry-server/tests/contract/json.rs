@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -179,6 +180,28 @@ impl Http {
     }
 
     pub(crate) async fn send(&self, asked: &Asked, actor: &str) -> (u16, Json) {
+        let answer = self.answer(asked, actor).await;
+        assert_eq!(answer.headers()["content-type"], "application/json", "{asked:?}");
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.expect("a body").to_bytes();
+        (status, serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{asked:?}: {error}: {body:?}")))
+    }
+
+    /// The same of a call that is answered with a stream: its first message.
+    pub(crate) async fn first(&self, asked: &Asked, actor: &str) -> (u16, Json) {
+        let mut answer = self.answer(asked, actor).await;
+        let mut came = Vec::new();
+        while !came.contains(&b'\n') {
+            let frame =
+                tokio::time::timeout(Duration::from_secs(30), answer.body_mut().frame()).await.expect("in time");
+            came.extend_from_slice(frame.expect("a message").expect("a frame").data_ref().expect("data"));
+        }
+        let line = came.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let message = serde_json::from_slice(line).unwrap_or_else(|error| panic!("{asked:?}: {error}: {line:?}"));
+        (answer.status().as_u16(), message)
+    }
+
+    async fn answer(&self, asked: &Asked, actor: &str) -> http::Response<Incoming> {
         let request = http::Request::builder()
             .method(asked.method.as_str())
             .uri(format!("http://{}{}", self.address, asked.path))
@@ -187,11 +210,7 @@ impl Http {
         let body = asked.body.as_ref().map(Json::to_string).unwrap_or_default();
         let request = request.body(Full::from(body)).unwrap_or_else(|error| panic!("{asked:?}: {error}"));
         let answer = tokio::time::timeout(Duration::from_secs(30), self.client.request(request)).await;
-        let answer = answer.expect("in time").expect("an answer");
-        assert_eq!(answer.headers()["content-type"], "application/json", "{asked:?}");
-        let status = answer.status().as_u16();
-        let body = answer.into_body().collect().await.expect("a body").to_bytes();
-        (status, serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{asked:?}: {error}: {body:?}")))
+        answer.expect("in time").expect("an answer")
     }
 }
 

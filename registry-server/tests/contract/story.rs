@@ -251,6 +251,7 @@ fn outside() -> Vec<Call> {
             "UpdateSubscription",
             json!({ "subscription": { "name": "subscriptions/deployer", "description": "Restarts the scorers." }, "updateMask": "description" }),
         ),
+        ana("Subscribe", json!({ "name": "subscriptions/deployer", "consumer": "deployer-1" })),
         ana("MoveSubscription", json!({ "name": "subscriptions/deployer", "afterRevision": "1" })),
         ana("DeleteSubscription", named("subscriptions/deployer")),
         ana("CreateWebhook", json!({ "webhookId": "chat", "webhook": webhook })),
@@ -277,6 +278,7 @@ fn log() -> Vec<Call> {
     vec![
         ana("ListEvents", json!({ "parent": FRAUD, "types": ["version.stage_transitioned"], "pageSize": 1 })),
         ana("GetEvent", named("events/1-0")),
+        ana("WatchEvents", json!({ "parent": FRAUD, "types": ["version.stage_transitioned"], "afterRevision": "1" })),
         ana("GetCheckpoint", json!({})),
         ana("GetInclusionProof", json!({ "revision": "3" })),
         ana("GetConsistencyProof", json!({ "fromSize": "3", "toSize": "9" })),
@@ -284,6 +286,11 @@ fn log() -> Vec<Call> {
         ana("GetStatus", json!({})),
         ana("GetMetrics", json!({})),
         ana("ListUsage", json!({})),
+        ana("ExportLog", json!({})),
+        ana("Verify", json!({})),
+        ana("Scrub", json!({})),
+        ana("CollectGarbage", json!({ "validateOnly": true })),
+        ana("Backup", json!({})),
     ]
 }
 

@@ -34,7 +34,11 @@ impl Examples {
         let Some(example) = self.0.get(route.rpc.name()) else { return };
         let (path, query) = example.path.split_once('?').unwrap_or((&example.path, ""));
         let values = values(route, path);
-        let query: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let mut query: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        if operation.get("requestBody").is_none() {
+            // Another way to make the call, of which there is one with a body.
+            query.extend(example.body.iter().filter_map(Json::as_object).flatten().flat_map(in_query));
+        }
         let mut of_path = values.into_iter();
         for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
             if parameter["in"] == "path" {
@@ -46,11 +50,13 @@ impl Examples {
                 parameter["example"] = value;
             }
         }
-        if let Some(body) = &example.body {
-            operation["requestBody"]["content"]["application/json"]["example"] = body.clone();
+        if let (Some(body), Some(request)) = (&example.body, operation.get_mut("requestBody")) {
+            request["content"]["application/json"]["example"] = body.clone();
         }
         if let Some(answer) = &example.answer {
-            operation["responses"]["200"]["content"]["application/json"]["example"] = answer.clone();
+            let content = &mut operation["responses"]["200"]["content"];
+            let form = ["application/json", "application/x-ndjson"].into_iter().find(|form| !content[form].is_null());
+            content[form.unwrap_or_default()]["example"] = answer.clone();
         }
     }
 }
@@ -66,6 +72,13 @@ fn values(route: &Route, path: &str) -> Vec<String> {
         Segment::Rest => Some(decoded(&parts[at..].join("/"))),
     };
     route.template.segments.iter().enumerate().filter_map(value).collect()
+}
+
+/// A member of a body as it stands in a query.
+fn in_query((name, value): (&String, &Json)) -> Vec<(String, String)> {
+    let values = value.as_array().map_or(std::slice::from_ref(value), |values| values);
+    let text = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    values.iter().map(|value| (name.clone(), text(value))).collect()
 }
 
 /// What a parameter is given in a query, as its schema has it.
