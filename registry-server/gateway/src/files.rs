@@ -234,7 +234,7 @@ fn answer(schema: &Schema, of: &str, message: &[u8]) -> Result<Response<Body>, R
 fn describe(headers: &mut HeaderMap, artifact: &pb::Artifact, etag: &str, path: &str) {
     let file = path.rsplit('/').next().unwrap_or(path);
     let disposition = format!("attachment; filename*=UTF-8''{}", utf8_percent_encode(file, &PLAIN));
-    let digest = hex(&artifact.sha256).map(|bytes| format!("sha-256=:{}:", BASE64_STANDARD.encode(bytes)));
+    let digest = hex::decode(&artifact.sha256).map(|bytes| format!("sha-256=:{}:", BASE64_STANDARD.encode(bytes)));
     let mut set = |name, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
@@ -249,12 +249,7 @@ fn describe(headers: &mut HeaderMap, artifact: &pb::Artifact, etag: &str, path: 
     // Whatever is in it is no page of this server's.
     set(X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox");
-    if let Some(digest) = digest {
+    if let Ok(digest) = digest {
         set(http::HeaderName::from_static(REPR_DIGEST), &digest);
     }
-}
-
-fn hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
-    digits.collect()
 }

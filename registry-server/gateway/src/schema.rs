@@ -232,10 +232,24 @@ impl Schema {
     }
 
     /// A field of a message that is a number.
-    pub(crate) fn varint(mut message: &[u8], number: u32) -> Option<u64> {
+    pub(crate) fn varint(message: &[u8], number: u32) -> Option<u64> {
+        Self::field_of(message, number, WireType::Varint, |rest| decode_varint(rest).ok())
+    }
+
+    /// A field of a message that is bytes.
+    pub(crate) fn bytes(message: &[u8], number: u32) -> Option<&[u8]> {
+        Self::field_of(message, number, WireType::LengthDelimited, |rest| take(rest).ok())
+    }
+
+    fn field_of<'a, T>(
+        mut message: &'a [u8],
+        number: u32,
+        of: WireType,
+        read: impl FnOnce(&mut &'a [u8]) -> Option<T>,
+    ) -> Option<T> {
         while !message.is_empty() {
             match decode_key(&mut message).ok()? {
-                (found, WireType::Varint) if found == number => return decode_varint(&mut message).ok(),
+                (found, wire) if found == number && wire == of => return read(&mut message),
                 (other, wire) => skip_field(wire, other, &mut message, DecodeContext::default()).ok()?,
             }
         }

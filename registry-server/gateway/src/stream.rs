@@ -25,9 +25,11 @@ use crate::schema::{MessageAt, Schema};
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The last event that a browser has, which it sends when it connects again.
 const LAST_EVENT_ID: &str = "last-event-id";
-/// The field that a stream goes on after, and the one that says how far it is.
+/// The fields that say after what a stream goes on, and how far it is.
 const AFTER_REVISION: &str = "after_revision";
+const AFTER_HASH: &str = "after_hash";
 const REVISION: &str = "revision";
+const HASH: &str = "hash";
 
 /// How a stream is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,15 +62,35 @@ impl Form {
 
 /// Has a stream go on after the last event that its caller has, wherever the request would begin.
 pub(crate) fn resume(of: &MessageDescriptor, headers: &HeaderMap, message: &mut Vec<u8>) -> Result<(), Refusal> {
-    let Some(field) = of.get_field_by_name(AFTER_REVISION) else { return Ok(()) };
+    let fields = of.get_field_by_name(AFTER_REVISION).zip(of.get_field_by_name(AFTER_HASH));
+    let Some((after_revision, after_hash)) = fields else { return Ok(()) };
     let mut given = headers.get_all(LAST_EVENT_ID).iter().filter(|last| !last.is_empty());
     let Some(last) = given.next() else { return Ok(()) };
-    let revision = last.to_str().ok().filter(|last| last.bytes().all(|digit| digit.is_ascii_digit()));
-    let revision = revision.and_then(|last| last.parse::<i64>().ok()).filter(|_| given.next().is_none());
-    let revision = revision.ok_or_else(|| Refusal::invalid(LAST_EVENT_ID, "is no revision"))?;
-    // In place of what the request would begin with: of one oneof, the last one counts.
-    prost::encoding::int64::encode(field.number(), &revision, message);
+    let point = last.to_str().ok().and_then(Point::read).filter(|_| given.next().is_none());
+    let Point { revision, hash } = point.ok_or_else(|| Refusal::invalid(LAST_EVENT_ID, "is the id of no event"))?;
+    // In place of what the request would begin with: of a field that comes again, the last one counts.
+    prost::encoding::int64::encode(after_revision.number(), &revision, message);
+    prost::encoding::bytes::encode(after_hash.number(), &hash, message);
     Ok(())
+}
+
+/// How far a stream is, as the id of an event says it: `7-9f86d0...`, the revision and the hash. The hash is why a stream does not go on
+/// behind a revision that is another one since the registry was restored.
+#[derive(Debug, PartialEq, Eq)]
+struct Point {
+    revision: i64,
+    /// Empty if it is not known.
+    hash: Vec<u8>,
+}
+
+impl Point {
+    /// Reads an id; the revision alone is one as well.
+    fn read(id: &str) -> Option<Self> {
+        let (revision, hash) = id.split_once('-').map_or((id, None), |(revision, hash)| (revision, Some(hash)));
+        let revision = revision.parse().ok().filter(|_| revision.bytes().all(|digit| digit.is_ascii_digit()))?;
+        let hash = hash.map(|hash| hex::decode(hash).ok().filter(|hash| !hash.is_empty()));
+        Some(Self { revision, hash: hash.map_or(Some(Vec::new()), |hash| hash)? })
+    }
 }
 
 /// What the messages of a stream look like.
@@ -85,20 +107,21 @@ struct Member {
     number: u32,
     name: String,
     of: MessageAt,
-    /// The field of it that says how far the stream is.
-    revision: Option<u32>,
+    /// The fields of it that say how far the stream is.
+    point: Option<(u32, u32)>,
 }
 
 impl Messages {
     pub(crate) fn new(schema: &Arc<Schema>, route: &Route, form: Form) -> Self {
         let output = route.rpc.output();
         let fields = output.oneofs().flat_map(|oneof| oneof.fields().collect::<Vec<_>>());
+        let number = |of: &MessageDescriptor, field| of.get_field_by_name(field).map(|field| field.number());
         let member = |field: FieldDescriptor| match field.kind() {
             Kind::Message(of) => Some(Member {
                 number: field.number(),
                 name: field.json_name().to_owned(),
                 of: schema.message(of.full_name())?,
-                revision: of.get_field_by_name(REVISION).map(|revision| revision.number()),
+                point: number(&of, REVISION).zip(number(&of, HASH)),
             }),
             _ => None,
         };
@@ -152,9 +175,12 @@ impl Messages {
             Form::Events => match self.member(message) {
                 Some((member, inside)) => {
                     out.extend(format!("event: {}\n", member.name).bytes());
-                    let revision = member.revision.and_then(|number| Schema::varint(inside, number));
-                    if let Some(revision) = revision {
-                        out.extend(format!("id: {revision}\n").bytes());
+                    if let Some((revision, hash)) = member.point {
+                        // What is not there is 0, which is where an empty registry is.
+                        let revision = Schema::varint(inside, revision).unwrap_or_default();
+                        let hash = Schema::bytes(inside, hash).filter(|hash| !hash.is_empty());
+                        let hash = hash.map(|hash| format!("-{}", hex::encode(hash))).unwrap_or_default();
+                        out.extend(format!("id: {revision}{hash}\n").bytes());
                     }
                     out.extend(b"data: ");
                     self.schema.write(&mut out, member.of, inside).map_err(unwritable)?;
@@ -184,5 +210,20 @@ impl Messages {
     fn member<'a>(&self, message: &'a [u8]) -> Option<(&Member, &'a [u8])> {
         let (number, inside) = Schema::only(message)?;
         Some((self.members.iter().find(|member| member.number == number)?, inside))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_revision_and_perhaps_its_hash() {
+        let point = |revision, hash: &[u8]| Some(Point { revision, hash: hash.to_vec() });
+        assert_eq!(Point::read("7"), point(7, &[]));
+        assert_eq!(Point::read("0-00ff"), point(0, &[0, 255]));
+        for id in ["", "-", "7-", "7-0", "7-xy", "-7", "+7", "7-00-00", "9223372036854775808", "7 "] {
+            assert_eq!(Point::read(id), None, "{id}");
+        }
     }
 }

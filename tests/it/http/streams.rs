@@ -37,13 +37,12 @@ impl Text {
     }
 
     /// The next event: what it is called, its id, and its data.
-    async fn event(&mut self) -> Option<(String, Option<i64>, Json)> {
+    async fn event(&mut self) -> Option<(String, Option<String>, Json)> {
         let event = self.up_to("\n\n").await?;
         let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
-        let id = field("id").map(|id| id.parse().expect("a revision"));
         Some((
             field("event").expect("a name").to_owned(),
-            id,
+            field("id").map(str::to_owned),
             serde_json::from_str(field("data").expect("data")).unwrap(),
         ))
     }
@@ -58,26 +57,39 @@ async fn a_browser_goes_on_after_the_last_event_that_it_has() {
     model(&client, "models/fraud").await;
     let opened = begin(server.address(), request("GET", "/v1/events:watch?afterRevision=0", &[EVENTS], "")).await;
     let mut events = Text::of(opened, "text/event-stream");
-    assert_eq!(events.event().await.unwrap().0, "created");
-    let mut last = 0;
-    while last < 1 {
-        let (name, id, data) = events.event().await.unwrap();
-        assert_eq!(name, "events");
-        assert_eq!(data["revision"].as_str().map(|revision| revision.parse().unwrap()), id);
-        last = id.unwrap();
-    }
+    let (name, id, _) = events.event().await.unwrap();
+    assert_eq!(
+        (name.as_str(), id),
+        ("created", Some(format!("0-{}", "00".repeat(32)))),
+        "there is an id from the begin on"
+    );
+    let (name, id, data) = events.event().await.unwrap();
+    assert_eq!((name.as_str(), &data["revision"]), ("events", &Json::from("1")));
+    let last = id.unwrap();
+    assert!(last.starts_with("1-") && last.len() == 2 + 64, "{last}");
     drop(events);
     pending(&client, "models/fraud").await;
     // The address is the same, so it asks for the beginning: what it has counts.
-    let headers = [EVENTS, ("last-event-id", &*last.to_string())];
-    let opened = begin(server.address(), request("GET", "/v1/events:watch?afterRevision=0", &headers, "")).await;
-    let mut events = Text::of(opened, "text/event-stream");
-    let (name, id, _) = events.event().await.unwrap();
-    assert_eq!((name.as_str(), id), ("created", Some(last)));
-    let (name, id, data) = events.event().await.unwrap();
-    assert_eq!((name.as_str(), id), ("events", Some(last + 1)));
-    assert_eq!(data["events"][0]["type"], "version.created");
-    for bad in ["x", "-1", "99999999999999999999", "77"] {
+    for last in [&*last, "1"] {
+        let headers = [EVENTS, ("last-event-id", last)];
+        let opened = begin(server.address(), request("GET", "/v1/events:watch?afterRevision=0", &headers, "")).await;
+        let mut events = Text::of(opened, "text/event-stream");
+        let (name, id, _) = events.event().await.unwrap();
+        assert_eq!(name, "created");
+        assert!(id.unwrap().starts_with("1-"));
+        let (name, id, data) = events.event().await.unwrap();
+        assert_eq!((name.as_str(), &data["events"][0]["type"]), ("events", &Json::from("version.created")));
+        assert!(id.unwrap().starts_with("2-"));
+    }
+    // The revision is another one since the registry was restored.
+    let other = format!("1-{}", "ab".repeat(32));
+    let asked = request("GET", "/v1/events:watch", &[EVENTS, ("last-event-id", &*other)], "");
+    let refused = send(server.address(), asked).await;
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["details"][0]["reason"]),
+        (400, &Json::from("HISTORY_CHANGED"))
+    );
+    for bad in ["x", "-1", "1-", "1-0g", "1-00", "99999999999999999999", "77"] {
         let asked = request("GET", "/v1/events:watch", &[EVENTS, ("last-event-id", bad)], "");
         assert_eq!(send(server.address(), asked).await.status, 400, "{bad}");
     }

@@ -186,7 +186,7 @@ fn sha256(digests: &str) -> Option<String> {
     let mut values = digests.split(',').filter_map(|one| one.trim().strip_prefix("sha-256="));
     let value = values.next_back()?.split(';').next()?.trim().strip_prefix(':')?.strip_suffix(':')?;
     let bytes = BASE64_STANDARD.decode(value).ok().filter(|bytes| bytes.len() == 32)?;
-    Some(registry_common::hex(&bytes))
+    Some(hex::encode(bytes))
 }
 
 #[cfg(test)]
