@@ -6,11 +6,13 @@ use registry_client::Error;
 use registry_client::pb::event_service_client::EventServiceClient;
 use registry_client::pb::watch_events_request::{Snapshot, Start};
 use registry_client::pb::watch_events_response::Response;
-use registry_client::pb::{BatchGetVersionsRequest, ErrorReason, WatchEventsRequest, WatchEventsResponse};
+use registry_client::pb::{
+    BatchGetVersionsRequest, DownloadArtifactRequest, ErrorReason, WatchEventsRequest, WatchEventsResponse,
+};
 use registry_proto::rpc::Request as _;
 use registry_server::config::Period;
 use registry_tests::wire::Wire;
-use registry_tests::{PATIENCE, TestServer, model, ready, soon, until};
+use registry_tests::{PATIENCE, TestServer, model, noise, pending, ready, soon, until};
 use tonic::transport::Endpoint;
 use tonic::{Code, Streaming};
 
@@ -110,4 +112,26 @@ async fn an_answer_that_nobody_takes_is_given_up() {
     };
     until(PATIENCE, overloaded).await;
     until(PATIENCE, async || client.get_model(MODEL).await.ok()).await;
+}
+
+/// What is read ahead for downloads that nobody takes is no memory that uploads wait for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_upload_waits_for_downloads_that_nobody_reads() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    model(&client, MODEL).await;
+    let version = pending(&client, MODEL).await.name;
+    let bytes = noise(24 << 20);
+    let artifact = client.upload(&version, "read.bin", bytes.clone()).await.unwrap();
+    let mut wires = Vec::new();
+    for reader in 0..40 {
+        // The window is the connection's: each one stalls within its first chunk, with the next ones read.
+        let mut wire = Wire::to(server.address()).await;
+        let (name, offset) = (artifact.name.clone(), reader * (bytes.len() as i64 / 60));
+        wire.call(DownloadArtifactRequest::PATH, &DownloadArtifactRequest { name, offset, ..Default::default() });
+        wire.settled().await;
+        wires.push(wire);
+    }
+    let other = client.upload(&version, "sent.bin", noise(20 << 20));
+    tokio::time::timeout(PATIENCE, other).await.expect("it waits for nobody").unwrap();
 }

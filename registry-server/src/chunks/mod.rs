@@ -36,7 +36,8 @@ use crate::owners::Owner;
 use crate::places::Folder;
 use crate::store::{Store, StoreError};
 
-/// How much memory all chunks that are on their way to the store, or are read before they are asked for, may take, in KiB.
+/// How much memory all chunks that are on their way to the store may take, in KiB; and as much again those that are read before they
+/// are asked for, whose readers may be slow: no upload waits for these.
 const MEMORY_KIB: usize = 32 << 10;
 /// How many chunks are looked for at once.
 const LOOKUPS: usize = 32;
@@ -49,6 +50,7 @@ pub(crate) type Memory = Arc<OwnedSemaphorePermit>;
 pub struct ChunkStore {
     folder: Folder,
     memory: Arc<Semaphore>,
+    memory_ahead: Arc<Semaphore>,
     keys: DataKeys,
     naming: Naming,
     /// Whether what is stored from now on is encrypted.
@@ -110,8 +112,18 @@ impl ChunkStore {
     /// A store in a folder, which others may use as well. Chunks are encrypted with these keys.
     pub(crate) fn new(folder: Folder, keys: DataKeys) -> Self {
         let encrypts = keys.masters().current().is_some();
-        let (memory, naming) = (Arc::new(Semaphore::new(MEMORY_KIB)), Naming::new(Arc::clone(keys.store())));
-        Self { folder, memory, keys, naming, encrypts, owner: None, alone_since: None, measures: Measures::default() }
+        let memory = || Arc::new(Semaphore::new(MEMORY_KIB));
+        Self {
+            folder,
+            memory: memory(),
+            memory_ahead: memory(),
+            naming: Naming::new(Arc::clone(keys.store())),
+            keys,
+            encrypts,
+            owner: None,
+            alone_since: None,
+            measures: Measures::default(),
+        }
     }
 
     /// What goes to it and comes from it.
@@ -178,9 +190,9 @@ impl ChunkStore {
         permit.map(Arc::new).map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 
-    /// Memory for so many bytes, if there is any at once.
-    pub(crate) fn memory_now(&self, bytes: usize) -> Option<Memory> {
-        Arc::clone(&self.memory).try_acquire_many_owned(kib(bytes)).ok().map(Arc::new)
+    /// Memory for so many bytes that nobody has asked for yet, if there is any at once.
+    pub(crate) fn memory_ahead(&self, bytes: usize) -> Option<Memory> {
+        Arc::clone(&self.memory_ahead).try_acquire_many_owned(kib(bytes)).ok().map(Arc::new)
     }
 
     /// Stores a chunk durably, as it is called; the bytes must be its own.

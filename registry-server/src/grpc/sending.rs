@@ -54,14 +54,16 @@ impl Services {
             },
             |services, _, (artifact, offset, length)| async move {
                 let pieces = services.registry.read_artifact(&artifact, offset, length).await?;
-                Ok(until(services.stopping.ending, pieces))
+                let cut = |mut piece: Bytes| {
+                    let next = move || (!piece.is_empty()).then(|| piece.split_to(MESSAGE.min(piece.len())));
+                    stream::iter(std::iter::from_fn(next).map(Ok))
+                };
+                // Whether it may go on is asked before each message.
+                Ok(until(services.stopping.ending, pieces.map_ok(cut).try_flatten()))
             },
         );
-        let frames = |mut piece: Bytes| {
-            let next = move || (!piece.is_empty()).then(|| piece.split_to(MESSAGE.min(piece.len())));
-            stream::iter(std::iter::from_fn(next).flat_map(|data| [before(data.len()), data]).map(Ok))
-        };
-        Ok(pieces.await?.into_inner().map_ok(frames).try_flatten())
+        let framed = |data: Bytes| stream::iter([before(data.len()), data].map(Ok));
+        Ok(pieces.await?.into_inner().map_ok(framed).try_flatten())
     }
 }
 

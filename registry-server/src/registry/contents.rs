@@ -232,7 +232,7 @@ impl Registry {
             async move {
                 while ahead.len() <= AHEAD
                     && let Some((chunk, _)) = pieces.as_slice().first()
-                    && let Some(memory) = from.1.memory_now(chunk.size as usize)
+                    && let Some(memory) = from.1.memory_ahead(chunk.size as usize)
                     && let Some(next) = pieces.next()
                 {
                     let from = Arc::clone(&from);
