@@ -47,7 +47,7 @@ use self::values::{known_values, metric};
 /// `fraud/versions/1.4.0`; an artifact `fraud@production/artifacts/model.onnx`.
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, not yet or no longer there, 4 invalid argument, 5 exists already, conflict or not allowed in
-/// this state, 6 registry not available or no answer in time, 7 damaged bytes, 130 interrupted.
+/// this state, 6 registry not available or no answer in time, 7 damaged bytes, 8 some instances did not arrive (`--wait`), 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "registryctl", version, arg_required_else_help = true)]
 pub(crate) struct Args {
@@ -111,6 +111,7 @@ pub(crate) enum Command {
     /// Download all artifacts of a version into a folder; files that are there already are not downloaded again.
     Pull(Pull),
     /// Show a namespace, model, version, artifact or event.
+    #[command(visible_alias = "show")]
     Get {
         /// For example `fraud`, `fraud@production`, `fraud/versions/7`, `namespaces/risk`, `events/42-0`.
         name: Name,

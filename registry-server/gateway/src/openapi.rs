@@ -29,6 +29,9 @@ const OUTPUT_ONLY: i32 = 3;
 const FIRST: [&str; 6] =
     ["ModelService", "VersionService", "LifecycleService", files::TAG, "ArtifactService", "EventService"];
 
+/// What stands behind the description of a call that is answered with a stream.
+const STREAM: &str = "\n\nThe answer is a stream. Swagger UI shows none before it has ended, and a watch does not end: call it with `curl -N`.";
+
 /// What stands before all calls.
 const ABOUT: &str = include_str!("openapi/about.md");
 
@@ -134,12 +137,22 @@ impl Writer<'_, '_> {
                 parameters.push(self.parameter(&field));
             }
         }
-        let text = self.comments.text(&route.rpc.parent_file(), route.rpc.path());
+        let mut text = self.comments.text(&route.rpc.parent_file(), route.rpc.path());
+        let summary = first_sentence(&text);
+        if route.rpc.is_server_streaming() {
+            text += STREAM;
+        }
+        if route.rpc.input().get_field_by_name("after_hash").is_some() {
+            parameters.push(json!({
+                "name": "Last-Event-ID", "in": "header", "schema": { "type": "string" },
+                "description": "The `id` of the last server-sent event that the caller has: the stream goes on after it.",
+            }));
+        }
         let error = json!({ "$ref": "#/components/responses/Error" });
         let mut operation = json!({
             "operationId": route.rpc.name(),
             "tags": [route.rpc.parent_service().name()],
-            "summary": first_sentence(&text),
+            "summary": summary,
             "description": text,
             "parameters": parameters,
             "responses": { "200": self.answer(route), "4XX": error, "5XX": error },
@@ -154,8 +167,7 @@ impl Writer<'_, '_> {
         let schema = self.schemas.reference(&route.rpc.output());
         if route.rpc.is_server_streaming() {
             return json!({
-                "description": "A stream: a message on each line or, for who accepts `text/event-stream`, an event for each. What reads all of an \
-                                answer before it shows any, as Swagger UI does, shows nothing of one that goes on; `curl -N` does.",
+                "description": "A stream: a message on each line or, for who accepts `text/event-stream`, an event for each.",
                 "content": {
                     "application/x-ndjson": { "schema": schema },
                     "text/event-stream": { "schema": { "type": "string" } },
@@ -238,8 +250,8 @@ fn title(method: &Method) -> String {
 }
 
 fn first_sentence(text: &str) -> String {
-    let end = text.find(". ").or_else(|| text.find(".\n")).map_or(text.trim_end_matches('.').len(), |end| end);
-    text[..end].replace('\n', " ")
+    let ends = [". ", ".\n", ": ", ":\n"].into_iter().filter_map(|end| text.find(end));
+    text[..ends.min().unwrap_or(text.trim_end_matches('.').len())].replace('\n', " ")
 }
 
 /// What is answered where there is no such model.

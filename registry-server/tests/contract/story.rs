@@ -278,7 +278,7 @@ fn log() -> Vec<Call> {
     vec![
         ana("ListEvents", json!({ "parent": FRAUD, "types": ["version.stage_transitioned"], "pageSize": 1 })),
         ana("GetEvent", named("events/1-0")),
-        ana("WatchEvents", json!({ "parent": FRAUD, "types": ["version.stage_transitioned"], "afterRevision": "1" })),
+        ana("WatchEvents", json!({ "parent": FRAUD, "types": ["version.stage_transitioned"], "afterRevision": "0" })),
         ana("GetCheckpoint", json!({})),
         ana("GetInclusionProof", json!({ "revision": "3" })),
         ana("GetConsistencyProof", json!({ "fromSize": "3", "toSize": "9" })),

@@ -11,7 +11,8 @@ code{font-family:ui-monospace,monospace;font-size:.9em;overflow-wrap:anywhere}\n
 .verb{display:inline-block;min-width:4.5rem;font-weight:600}\ntable{border-collapse:collapse;width:100%}\n\
 td,th{border-top:1px solid #ccc;padding:.3rem .5rem;text-align:left;vertical-align:top}\n\
 @media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#16181c}a{color:#8ab4ff}td,th{border-color:#444}}\n\
-</style>\n</head>\n<body>\n<h1>Model Registry</h1>\n";
+</style>\n</head>\n<body>\n<h1>Model Registry</h1>\n\
+<p><a href=\"./\">The same to try it</a>, and <a href=\"../openapi.json\">for programs</a>.</p>\n";
 
 /// The page of a document.
 pub(super) fn html(document: &[u8]) -> String {

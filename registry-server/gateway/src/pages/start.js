@@ -1,6 +1,7 @@
 "use strict";
 SwaggerUIBundle({
-  url: "../openapi.json",
+  // Whole, since its links are resolved against it.
+  url: new URL("../openapi.json", location.href).href,
   dom_id: "#swagger-ui",
   deepLinking: true,
   filter: true,
