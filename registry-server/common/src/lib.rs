@@ -2,6 +2,7 @@
 //! bytes lie, how text from elsewhere is shown, what is MLflow's, and how a log is proved to be the one that it was.
 
 pub mod chunks;
+pub mod frames;
 #[cfg(feature = "mlflow")]
 pub mod mlflow;
 pub mod paths;

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, requ
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt as _;
 use prost::Message as _;
+use registry_common::frames::{HEAD_BYTES, framed};
 use registry_proto::rpc;
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt as _};
@@ -14,9 +15,7 @@ use tower::{Service, ServiceExt as _};
 use crate::body::{Body, full};
 use crate::refusal::Refusal;
 
-/// What stands before each message: whether it is compressed, and its length.
-const HEAD_BYTES: usize = 5;
-/// The most bytes that come before those that are sent as they are: a message's head, and the key and length of its only field.
+/// The most bytes that come before the only field of a message: its head, and the key and the length of the field.
 const BEGIN_BYTES: usize = HEAD_BYTES + 1 + 5;
 /// How long a caller gives a call, in seconds, as other HTTP interfaces of this kind have it.
 const TIMEOUT: &str = "x-server-timeout";
@@ -30,16 +29,6 @@ const PASSED_ON: [&str; 7] = [
     "traceparent",
     "tracestate",
 ];
-
-/// The begin of a body's message, whose other bytes follow.
-pub(crate) fn framed(begin: &[u8], follow: usize) -> Bytes {
-    let mut frame = BytesMut::with_capacity(HEAD_BYTES + begin.len());
-    frame.put_u8(0);
-    // Longer ones were refused.
-    frame.put_u32(u32::try_from(begin.len() + follow).unwrap_or(u32::MAX));
-    frame.put_slice(begin);
-    frame.freeze()
-}
 
 /// The request of a call, by whoever sent one over HTTP.
 pub(crate) fn request(of: &request::Parts, path: &str, body: Body) -> Result<Request<Body>, Refusal> {
@@ -108,7 +97,7 @@ impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> Frames<B> {
         Ok(self.next_of_two().await?.map(|mut message| message.copy_to_bytes(message.remaining())))
     }
 
-    /// The same, in two pieces if a few bytes of it came by themselves: the others are not copied to stand behind them.
+    /// The same, without a copy where the first few bytes came by themselves: then these are one piece, and the others another.
     pub(crate) async fn next_of_two(&mut self) -> Result<Option<Chain<Bytes, Bytes>>, Status> {
         loop {
             if let Some(length) = length_of(&self.whole) {
@@ -142,7 +131,7 @@ impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> Frames<B> {
         }
     }
 
-    /// How many bytes are still to come of a message of which hardly any have come.
+    /// How many bytes a message still lacks, if no more than its first few have come.
     fn rest(&self) -> Option<usize> {
         let length = said_length(&self.partial).filter(|_| self.partial.len() <= BEGIN_BYTES)?;
         (HEAD_BYTES + length).checked_sub(self.partial.len())
@@ -156,12 +145,12 @@ impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> Frames<B> {
     }
 }
 
-/// How long the message is that bytes begin with, as its head says.
+/// The length in a message's head, if all of the head has come.
 fn said_length(bytes: &[u8]) -> Option<usize> {
     usize::try_from(bytes.get(1..HEAD_BYTES)?.get_u32()).ok()
 }
 
-/// How long the message is that bytes begin with, if they have all of it.
+/// The length of the message that the bytes begin with, if all of it has come.
 fn length_of(bytes: &[u8]) -> Option<usize> {
     said_length(bytes).filter(|length| bytes.len() - HEAD_BYTES >= *length)
 }

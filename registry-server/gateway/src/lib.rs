@@ -32,6 +32,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use prost_reflect::DescriptorPool;
+use registry_common::frames::framed;
 use registry_proto::REQUEST_ID_HEADER;
 use registry_proto::v1::ErrorReason;
 use tonic::{Code, Status};
@@ -41,7 +42,7 @@ use tower::{Layer, Service, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use self::body::{Body, JSON, answer, full};
-use self::call::{call, framed};
+use self::call::call;
 use self::files::{File, Part};
 use self::incoming::{Made, Reader, Unmade, Whole};
 pub use self::metrics::wanted as wanted_metrics;

@@ -19,17 +19,18 @@ use self::examples::Examples;
 use self::schemas::{Schemas, behaviors};
 use crate::PACKAGE;
 use crate::routes::{BodyOf, Route, Routes};
+use crate::stream::start;
 use crate::template::{Segment, Template};
 
 /// Values of `google.api.FieldBehavior`.
 const REQUIRED: i32 = 2;
 const OUTPUT_ONLY: i32 = 3;
 
-/// What most readers look for, in this order.
+/// The tags that come first, in this order: what most readers look for. The others follow as the contract has them.
 const FIRST: [&str; 6] =
     ["ModelService", "VersionService", "LifecycleService", files::TAG, "ArtifactService", "EventService"];
 
-/// What stands behind the description of a call that is answered with a stream.
+/// The last words of the description of a call that is answered with a stream.
 const STREAM: &str = "\n\nThe answer is a stream. Swagger UI shows none before it has ended, and a watch does not end: call it with `curl -N`.";
 
 /// What stands before all calls.
@@ -142,7 +143,7 @@ impl Writer<'_, '_> {
         if route.rpc.is_server_streaming() {
             text += STREAM;
         }
-        if route.rpc.input().get_field_by_name("after_hash").is_some() {
+        if start(&route.rpc.input()).is_some() {
             parameters.push(json!({
                 "name": "Last-Event-ID", "in": "header", "schema": { "type": "string" },
                 "description": "The `id` of the last server-sent event that the caller has: the stream goes on after it.",

@@ -60,10 +60,14 @@ impl Form {
     }
 }
 
+/// The fields of a request that say after what its stream goes on, if it has them.
+pub(crate) fn start(of: &MessageDescriptor) -> Option<(FieldDescriptor, FieldDescriptor)> {
+    of.get_field_by_name(AFTER_REVISION).zip(of.get_field_by_name(AFTER_HASH))
+}
+
 /// Has a stream go on after the last event that its caller has, wherever the request would begin.
 pub(crate) fn resume(of: &MessageDescriptor, headers: &HeaderMap, message: &mut Vec<u8>) -> Result<(), Refusal> {
-    let fields = of.get_field_by_name(AFTER_REVISION).zip(of.get_field_by_name(AFTER_HASH));
-    let Some((after_revision, after_hash)) = fields else { return Ok(()) };
+    let Some((after_revision, after_hash)) = start(of) else { return Ok(()) };
     let mut given = headers.get_all(LAST_EVENT_ID).iter().filter(|last| !last.is_empty());
     let Some(last) = given.next() else { return Ok(()) };
     let point = last.to_str().ok().and_then(Point::read).filter(|_| given.next().is_none());
@@ -88,8 +92,11 @@ impl Point {
     fn read(id: &str) -> Option<Self> {
         let (revision, hash) = id.split_once('-').map_or((id, None), |(revision, hash)| (revision, Some(hash)));
         let revision = revision.parse().ok().filter(|_| revision.bytes().all(|digit| digit.is_ascii_digit()))?;
-        let hash = hash.map(|hash| hex::decode(hash).ok().filter(|hash| !hash.is_empty()));
-        Some(Self { revision, hash: hash.map_or(Some(Vec::new()), |hash| hash)? })
+        let hash = match hash {
+            None => Vec::new(),
+            Some(hash) => hex::decode(hash).ok().filter(|hash| !hash.is_empty())?,
+        };
+        Some(Self { revision, hash })
     }
 }
 
@@ -176,10 +183,10 @@ impl Messages {
                 Some((member, inside)) => {
                     out.extend(format!("event: {}\n", member.name).bytes());
                     if let Some((revision, hash)) = member.point {
-                        // What is not there is 0, which is where an empty registry is.
+                        // A revision of 0, that of an empty registry, is not written in protobuf.
                         let revision = Schema::varint(inside, revision).unwrap_or_default();
                         let hash = Schema::bytes(inside, hash).filter(|hash| !hash.is_empty());
-                        let hash = hash.map(|hash| format!("-{}", hex::encode(hash))).unwrap_or_default();
+                        let hash = hash.map(|hash| format!("-{}", registry_common::hex(hash))).unwrap_or_default();
                         out.extend(format!("id: {revision}{hash}\n").bytes());
                     }
                     out.extend(b"data: ");

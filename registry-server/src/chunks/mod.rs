@@ -36,8 +36,8 @@ use crate::owners::Owner;
 use crate::places::Folder;
 use crate::store::{Store, StoreError};
 
-/// How much memory all chunks that are on their way to the store may take, in KiB; and as much again those that are read before they
-/// are asked for, whose readers may be slow: no upload waits for these.
+/// The memory that all chunks on their way to the store may take, in KiB. Chunks that are read ahead may take as much again: their readers
+/// may be slow, and no upload is to wait for a reader.
 const MEMORY_KIB: usize = 32 << 10;
 /// How many chunks are looked for at once.
 const LOOKUPS: usize = 32;

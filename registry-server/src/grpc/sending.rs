@@ -1,10 +1,10 @@
 //! `DownloadArtifact` without encoding: bytes go out as they were read. tonic would copy them into its messages.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{self, Stream, TryStreamExt as _};
 use http::Request;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use registry_common::frames::before_field;
 use registry_proto::rpc::Request as _;
 use registry_proto::v1 as pb;
 use tonic::Status;
@@ -15,8 +15,10 @@ use super::beside::{self, Direct};
 use super::call::until;
 use crate::rules::names::ARTIFACTS;
 
-/// How many bytes a message has at most: its receiver has all of it in memory before it has any.
+/// The most bytes of a message: a receiver keeps all of a message in memory before it sees any of it.
 const MESSAGE: usize = 256 * 1024;
+/// The number of `DownloadArtifactResponse.data`.
+const DATA: u32 = 1;
 
 /// `DownloadArtifact`, answered with the bytes that the store hands out.
 #[derive(Clone)]
@@ -62,25 +64,14 @@ impl Services {
                 Ok(until(services.stopping.ending, pieces.map_ok(cut).try_flatten()))
             },
         );
-        let framed = |data: Bytes| stream::iter([before(data.len()), data].map(Ok));
+        let framed = |data: Bytes| stream::iter([before_field(DATA, data.len()), data].map(Ok));
         Ok(pieces.await?.into_inner().map_ok(framed).try_flatten())
     }
 }
 
-/// What stands before so many bytes in a `DownloadArtifactResponse` and its frame: that it is not compressed, how long it is, and the key
-/// and the length of `data`.
-fn before(data: usize) -> Bytes {
-    let length = data as u64;
-    let mut begin = BytesMut::with_capacity(16);
-    begin.put_u8(0);
-    begin.put_u32(u32::try_from(1 + encoded_len_varint(length) + data).unwrap_or(u32::MAX));
-    encode_key(1, WireType::LengthDelimited, &mut begin);
-    encode_varint(length, &mut begin);
-    begin.freeze()
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::BufMut as _;
     use prost::Message as _;
 
     use super::*;
@@ -93,7 +84,7 @@ mod tests {
             let mut frame = vec![0];
             frame.put_u32(u32::try_from(message.len()).unwrap());
             frame.extend(message);
-            assert!([before(length), data].concat() == frame, "{length}");
+            assert!([before_field(DATA, length), data].concat() == frame, "{length}");
         }
     }
 }

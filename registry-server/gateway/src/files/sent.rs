@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderValue, Response, StatusCode, request};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt as _;
-use prost::encoding::{WireType, encode_key, encode_varint};
+use registry_common::frames::{before_field, framed};
 use registry_proto::rpc;
 use registry_proto::v1::ErrorReason;
 use tokio::time::timeout;
@@ -21,7 +21,7 @@ use tower::Service;
 
 use super::REPR_DIGEST;
 use crate::body::Body;
-use crate::call::{self, call, framed};
+use crate::call::{self, call};
 use crate::incoming::Whole;
 use crate::refusal::Refusal;
 
@@ -141,7 +141,7 @@ impl HttpBody for Upload {
                         && !data.is_empty()
                     {
                         this.next.extend(this.first.take());
-                        this.next.extend([before(&data), data]);
+                        this.next.extend([before_field(DATA, data.len()), data]);
                     }
                 }
                 Some(Err(broken)) => return Poll::Ready(Some(Err(broken))),
@@ -168,14 +168,6 @@ async fn has_bytes(body: &mut Whole) -> Result<bool, Status> {
     Ok(false)
 }
 
-/// What stands before the bytes in the message that carries them.
-fn before(data: &Bytes) -> Bytes {
-    let mut begin = BytesMut::new();
-    encode_key(DATA, WireType::LengthDelimited, &mut begin);
-    encode_varint(data.len() as u64, &mut begin);
-    framed(&begin, data.len())
-}
-
 fn unsupported(message: &str) -> Refusal {
     let (http, reason) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorReason::MediaTypeUnsupported);
     Refusal::of(http, Code::InvalidArgument, reason, message)
@@ -186,7 +178,7 @@ fn sha256(digests: &str) -> Option<String> {
     let mut values = digests.split(',').filter_map(|one| one.trim().strip_prefix("sha-256="));
     let value = values.next_back()?.split(';').next()?.trim().strip_prefix(':')?.strip_suffix(':')?;
     let bytes = BASE64_STANDARD.decode(value).ok().filter(|bytes| bytes.len() == 32)?;
-    Some(hex::encode(bytes))
+    Some(registry_common::hex(&bytes))
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 //! made of parts of the log's bytes, which all watchers share.
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field};
+use prost::encoding::{DecodeContext, decode_key, decode_varint, skip_field};
 use prost::{DecodeError, Message as _};
+use registry_common::frames::{HEAD_BYTES, before_field, framed};
 use registry_proto::v1 as pb;
 
 use crate::store::StoreError;
@@ -13,7 +14,6 @@ use crate::store::StoreError;
 /// How much of a message is handed to the connection at once: HTTP/2's usual frame. So much waits, a few times, for each reader that
 /// takes nothing.
 pub(super) const PIECE: usize = 16 * 1024;
-const PREFIX: usize = 5;
 /// The number of `WatchEventsResponse.events`.
 const EVENTS: u32 = 2;
 /// The number of `WatchedEvents.events`.
@@ -35,7 +35,7 @@ impl Frame {
 
     /// Of a message that is not in the log.
     pub(super) fn of(response: &pb::WatchEventsResponse) -> Self {
-        Self::whole([prefix(response.encoded_len()).as_slice(), &response.encode_to_vec()].concat().into())
+        Self::whole(framed(&response.encode_to_vec(), 0))
     }
 
     /// Of those events of a revision that are chosen, in the order in which they were decoded.
@@ -44,7 +44,7 @@ impl Frame {
         let Split { revision, events, hash } = split(whole).map_err(damaged)?;
         let events: Vec<_> = events.into_iter().zip(chosen).filter(|(_, chosen)| *chosen).collect();
         let length = revision.len() + events.iter().map(|(event, _)| event.len()).sum::<usize>() + hash.len();
-        let mut parts = vec![head(length), revision];
+        let mut parts = vec![before_field(EVENTS, length), revision];
         parts.extend(events.into_iter().map(|(event, _)| event).chain([hash]));
         Ok(Self { parts })
     }
@@ -88,7 +88,7 @@ pub(in crate::registry) fn whole(events: &Bytes, hash: &Bytes) -> Bytes {
     if !hash.is_empty() {
         prost::encoding::bytes::encode(HASH, hash, &mut field);
     }
-    [head(events.len() + field.len()).as_ref(), events, &field].concat().into()
+    [before_field(EVENTS, events.len() + field.len()).as_ref(), events, &field].concat().into()
 }
 
 /// The events of a whole frame, each as it is encoded.
@@ -99,21 +99,6 @@ pub(in crate::registry) fn events(whole: &Bytes) -> Result<Vec<Bytes>, DecodeErr
 /// The same of the log's bytes.
 pub(in crate::registry) fn events_of(logged: &Bytes) -> Result<Vec<Bytes>, DecodeError> {
     split_message(logged.clone()).and_then(Split::into_events)
-}
-
-/// What gRPC puts before a message of this length: that it is not compressed, and the length.
-fn prefix(length: usize) -> [u8; PREFIX] {
-    // No revision is longer than 4 MiB.
-    let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
-    [0, a, b, c, d]
-}
-
-/// What comes before a `WatchedEvents` of this length.
-fn head(length: usize) -> Bytes {
-    let mut field = Vec::new();
-    encode_key(EVENTS, WireType::LengthDelimited, &mut field);
-    encode_varint(length as u64, &mut field);
-    [prefix(field.len() + length).as_slice(), &field].concat().into()
 }
 
 /// The fields of a whole frame.
@@ -136,7 +121,7 @@ impl Split {
 }
 
 fn split(whole: &Bytes) -> Result<Split, DecodeError> {
-    let mut rest = whole.slice(PREFIX.min(whole.len())..);
+    let mut rest = whole.slice(HEAD_BYTES.min(whole.len())..);
     decode_key(&mut rest)?;
     decode_varint(&mut rest)?;
     split_message(rest)
@@ -180,8 +165,8 @@ mod tests {
             pieces += 1;
         }
         assert_eq!(bytes[0], 0, "not compressed");
-        assert_eq!(u32::from_be_bytes(bytes[1..5].try_into().unwrap()) as usize, bytes.len() - PREFIX);
-        (pb::WatchEventsResponse::decode(&bytes[PREFIX..]).unwrap(), pieces)
+        assert_eq!(u32::from_be_bytes(bytes[1..5].try_into().unwrap()) as usize, bytes.len() - HEAD_BYTES);
+        (pb::WatchEventsResponse::decode(&bytes[HEAD_BYTES..]).unwrap(), pieces)
     }
 
     fn response(events: &[pb::Event]) -> pb::WatchEventsResponse {
