@@ -102,6 +102,7 @@ mod own {
             SWEEP_STARTED = "sweep.started": "chunks that no artifact lists are about to be removed.",
             SWEEP_ENDED = "sweep.ended": "these chunks are removed.",
             SWEEP_GIVEN_UP = "sweep.given_up": "these chunks may be removed at any time: whoever stores one uses a new name.",
+            ACCESS_DENIED = "access.denied": "somebody tried what they may not.",
             TOKEN_REVOKED = "token.revoked": "a token does not let anybody in any more.",
             WEBHOOK_SECRET_ROTATED = "webhook.secret_rotated": "a webhook got a new secret.",
             WEBHOOK_REPLAYED = "webhook.replayed": "a webhook goes on at another place of the log.",

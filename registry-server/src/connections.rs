@@ -4,6 +4,7 @@ mod measured;
 mod presented;
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -69,8 +70,10 @@ pub(crate) fn accept(
     let arrivals = arrivals(listener, limits.most, measures.clone());
     match tls {
         None => {
-            let plain =
-                move |(stream, place)| Ok(Connection::new(Either::Left(stream), Peer::default(), limits, Some(place)));
+            let plain = move |(stream, place)| {
+                let peer = Peer::of(&stream);
+                Ok(Connection::new(Either::Left(stream), peer, limits, Some(place)))
+            };
             arrivals.map(plain).boxed()
         }
         Some(tls) => {
@@ -99,13 +102,13 @@ async fn secure(
     config: Arc<ServerConfig>,
     limits: Limits,
 ) -> Option<Connection<Socket>> {
-    let client = stream.peer_addr().ok();
+    let (client, peer) = (stream.peer_addr().ok(), Peer::of(&stream));
     match timeout(limits.handshake, TlsAcceptor::from(config).accept(stream).into_fallible()).await {
         Ok(Ok(stream)) => {
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let peer = Peer {
                 certificate: shown.map(|shown| Arc::new(Presented::read(shown).unwrap_or_else(Presented::unreadable))),
-                ..Peer::default()
+                ..peer
             };
             Some(Connection::new(Either::Right(Box::new(stream)), peer, limits, Some(place)))
         }
@@ -266,8 +269,18 @@ impl<IO> Connected for Connection<IO> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Peer {
     pub(crate) activity: Activity,
+    /// `None` where there are no addresses, as in pipes.
+    pub(crate) address: Option<IpAddr>,
     /// What it has shown, if it had to.
     pub(crate) certificate: Option<Arc<Presented>>,
+}
+
+impl Peer {
+    /// That of a connection which has shown nothing yet.
+    fn of(stream: &TcpStream) -> Self {
+        let address = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
+        Self { address, ..Self::default() }
+    }
 }
 
 /// What goes on on a connection.

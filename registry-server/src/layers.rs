@@ -27,7 +27,7 @@ use tracing::Instrument as _;
 
 use self::answering::Answering;
 use self::arriving::Arriving;
-use self::authenticating::{authenticated, is_open};
+use self::authenticating::{authenticate, is_open};
 use self::kinds::Kind;
 use self::logged::Logged;
 use self::measured::{Call, Measures};
@@ -37,7 +37,7 @@ pub(crate) use self::traced::of_headers as trace_of;
 use crate::connections::Peer;
 use crate::error::quoted;
 use crate::registry::access::guard::Guard;
-use crate::status::plain;
+use crate::status::{plain, status};
 
 /// Puts [`Calls`] around a service.
 #[derive(Debug, Clone)]
@@ -127,16 +127,16 @@ where
             // Until it is known who that is.
             logged.called_by(&HeaderMap::new());
         }
-        let request = request.map(|body| Body::new(Arriving::new(body, kind, places, Arc::clone(&held))));
+        let mut request = request.map(|body| Body::new(Arriving::new(body, kind, places, Arc::clone(&held))));
         let call = async move {
             let answer = async {
                 let Some(guard) = guard else { return inner.call(request).await };
-                match authenticated(&guard, request).await {
-                    Ok(request) => {
+                match authenticate(&guard, &mut request).await {
+                    Ok(()) => {
                         logged.called_by(request.headers());
                         inner.call(request).await
                     }
-                    Err(status) => Ok(status.into_http()),
+                    Err(error) => Ok(status(&error).into_http()),
                 }
             };
             let answered = match time {

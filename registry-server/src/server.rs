@@ -65,6 +65,7 @@ const INDEXING: &str = "index";
 const COLLECTING: &str = "garbage collection";
 const OWNING: &str = "ownership of the artifacts";
 const ACCESS: &str = "who may do what";
+const REFUSED: &str = "telling of what was refused";
 const ISSUERS: &str = "keys of issuers";
 const EXPIRING: &str = "removal of instances that are gone";
 const SENDING: &str = "webhooks";
@@ -196,6 +197,7 @@ impl Server {
         if let Some(guard) = guard.clone() {
             tasks.spawn(ISSUERS, guard.issuers().clone().keep(draining.clone()));
             tasks.spawn(ACCESS, guard.keep(draining.clone()));
+            tasks.spawn(REFUSED, registry.clone().tell_of_denials(draining.clone()));
         }
         tasks.spawn(EXPIRING, expire_instances(registry.clone(), draining.clone()));
         let (served, serving_ended) = watch::channel(false);
@@ -303,6 +305,10 @@ impl Server {
             && timeout_at(end, sending).await.is_err()
         {
             tracing::warn!("webhooks were being sent, and will be sent again");
+        }
+        if let Some(telling) = tasks.take(REFUSED) {
+            // What was tried last may not be told of.
+            let _ = timeout_at(end, telling).await;
         }
         // The last commits are shipped as well.
         served.send_replace(true);

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod delegation;
+mod denials;
 mod leaks;
 mod oidc;
 mod revocation;

@@ -76,7 +76,7 @@ impl Admitted {
 
     /// Fails if they may not any more.
     pub(super) fn check(&self) -> Result<(), Error> {
-        self.wish.as_ref().map_or(Ok(()), |(guard, wish)| wish.check(&guard.current()))
+        self.wish.as_ref().map_or(Ok(()), |(guard, wish)| guard.grant(wish))
     }
 
     /// What they see of all that they ask for, now and later.
@@ -125,7 +125,7 @@ impl Services {
         needs: impl FnOnce() -> Result<Vec<Need>, Error>,
     ) -> Result<Admitted, Error> {
         let Some((guard, wish)) = self.wish(extensions, needs)? else { return Ok(Admitted::default()) };
-        wish.check(&guard.current())?;
+        guard.grant(&wish)?;
         Ok(Admitted { wish: Some((guard.clone(), wish)), seen: None })
     }
 
@@ -139,7 +139,10 @@ impl Services {
         let seen = match wish.check(&current) {
             Ok(()) => None,
             Err(Error::Denied { .. }) if wish.sees_some(&current) => Some(guard.seen(&wish.caller, permission::<Q>()?)),
-            Err(error) => return Err(error),
+            Err(error) => {
+                guard.note_denied(&wish.caller, &error);
+                return Err(error);
+            }
         };
         Ok(Admitted { wish: Some((guard.clone(), wish)), seen })
     }
@@ -152,7 +155,7 @@ impl Services {
         let (Some(guard), Some(wish)) = (self.registry.guard(), &intent.wish) else { return Ok(Admitted::default()) };
         let needs = vec![Need::on(permission::<pb::WatchEventsRequest>()?, parent)];
         let wish = Arc::new(Wish { caller: wish.caller.clone(), needs });
-        wish.check(&guard.current())?;
+        guard.grant(&wish)?;
         Ok(Admitted { wish: Some((guard.clone(), wish)), seen: None })
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _, TryFutureExt as _};
+use http::Extensions;
 use prost::Message;
 use registry_proto::rpc::{self, Mutating, Paged};
 use registry_proto::v1::ErrorReason;
@@ -24,6 +25,7 @@ use super::admitting::{needs, while_admitted};
 use super::paging::{self, Query, Sizes};
 use crate::error::{Error, Violations, quoted};
 use crate::layers::trace_of;
+use crate::registry::access::came::caller_of;
 use crate::registry::access::wishes::Need;
 use crate::registry::lists::{Listed, Page};
 use crate::registry::pages::LOOKED_AT;
@@ -123,7 +125,7 @@ impl Services {
         let (headers, extensions, mut message) = request.into_parts();
         let admitted = self.admit(&extensions, || needs(&message))?;
         let mut found = Violations::default();
-        let intent = Intent { wish: admitted.wish(), ..intent(&headers, &mut message, &mut found) };
+        let intent = Intent { wish: admitted.wish(), ..intent(&headers, &extensions, &mut message, &mut found) };
         let wanted = to(message, &mut found);
         let wanted = found.unless_any(wanted)?;
         Ok(Response::new(act(self.registry.clone(), intent, wanted).await?))
@@ -230,7 +232,8 @@ impl Services {
         let admitted = self.admit(&extensions, || needs(&message))?;
         let mut found = Violations::default();
         let (actor, wish) = (actor(&headers, &mut found), admitted.wish());
-        let intent = Intent { rpc: Q::METHOD, actor, wish, ..Intent::default() };
+        let caller = Some(caller_of(headers.as_ref(), &extensions));
+        let intent = Intent { rpc: Q::METHOD, actor, caller, wish, ..Intent::default() };
         let wanted = to(message, &mut found);
         let wanted = found.unless_any(wanted)?;
         let messages = while_admitted(&admitted, open(self.clone(), intent, wanted).await?);
@@ -272,10 +275,15 @@ pub(crate) fn actor(headers: &MetadataMap, found: &mut Violations) -> String {
 const FINGERPRINT_BYTES: usize = 16;
 
 /// The intent behind a request that changes something, from which its request id is taken.
-pub(super) fn intent<Q: Mutating>(headers: &MetadataMap, message: &mut Q, found: &mut Violations) -> Intent {
+pub(super) fn intent<Q: Mutating>(
+    headers: &MetadataMap,
+    extensions: &Extensions,
+    message: &mut Q,
+    found: &mut Violations,
+) -> Intent {
     check_comment("comment", message.comment(), found);
     let request_id = message.request_id_mut().map(std::mem::take).unwrap_or_default();
-    let intent = intent_of(headers, Q::METHOD, message, &request_id, found);
+    let intent = intent_of(headers, extensions, Q::METHOD, message, &request_id, found);
     Intent { comment: message.comment().to_owned(), validate_only: message.validate_only(), ..intent }
 }
 
@@ -283,6 +291,7 @@ pub(super) fn intent<Q: Mutating>(headers: &MetadataMap, message: &mut Q, found:
 /// that it is the same in the field and in the header, and who sent it: the id belongs to them.
 pub(super) fn intent_of(
     headers: &MetadataMap,
+    extensions: &Extensions,
     method: &'static str,
     message: &impl Message,
     request_id: &str,
@@ -301,7 +310,8 @@ pub(super) fn intent_of(
         }
     };
     let trace = trace_of(headers.as_ref());
-    Intent { rpc: method, actor, request_id, fingerprint, trace, ..Intent::default() }
+    let caller = Some(caller_of(headers.as_ref(), extensions));
+    Intent { rpc: method, actor, caller, request_id, fingerprint, trace, ..Intent::default() }
 }
 
 /// The request id in the field or, so that an interceptor can set it, in the header.

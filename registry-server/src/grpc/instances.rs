@@ -10,6 +10,7 @@ use super::admitting::needs;
 use super::call::{List, Reply, actor};
 use crate::error::Violations;
 use crate::registry::Intent;
+use crate::registry::access::came::caller_of;
 use crate::registry::instances::{DeleteInstance, ReportInstance};
 use crate::rules::expression::INSTANCE;
 use crate::rules::names::{INSTANCES, MODELS, Name};
@@ -23,7 +24,9 @@ impl InstanceService for Services {
         let pb::ReportInstanceRequest { instance, validate_only } = request;
         let mut found = Violations::default();
         let actor = actor(&headers, &mut found);
-        let intent = Intent { rpc: pb::ReportInstanceRequest::METHOD, actor, validate_only, wish, ..Intent::default() };
+        let caller = Some(caller_of(headers.as_ref(), &extensions));
+        let rpc = pb::ReportInstanceRequest::METHOD;
+        let intent = Intent { rpc, actor, caller, validate_only, wish, ..Intent::default() };
         let report = ReportInstance::new(instance, &mut found);
         let report = found.unless_any(report)?;
         Ok(Response::new(self.registry.report_instance(intent, report).await?))

@@ -63,7 +63,7 @@ impl Services {
         let request_id = std::mem::take(&mut metadata.request_id);
         let names = [metadata.parent.as_str()];
         let wish = self.admit(&extensions, || needs_on::<pb::UploadArtifactRequest>(&names))?.wish();
-        let intent = Intent { wish, ..intent_of(&headers, method, &metadata, &request_id, &mut found) };
+        let intent = Intent { wish, ..intent_of(&headers, &extensions, method, &metadata, &request_id, &mut found) };
         let upload = found.within("metadata", |found| {
             let upload = upload(&metadata.parent, metadata.artifact, found)?;
             // Without either, an upload that breaks off could pass for a whole one.

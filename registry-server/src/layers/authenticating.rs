@@ -4,32 +4,38 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Request};
 use registry_proto::v1::ErrorReason;
 use registry_proto::{ACTOR_BIN_HEADER, ACTOR_HEADER};
-use tonic::Status;
 use tonic::body::Body;
 use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 
 use crate::connections::Peer;
 use crate::error::Error;
+use crate::registry::access::came::Came;
 use crate::registry::access::guard::Guard;
+use crate::registry::access::wishes::Caller;
 
 /// Whether everybody may call a method: those tell nothing of what is in the registry.
 pub(super) fn is_open(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.Health/") || path.starts_with("/grpc.reflection.")
 }
 
-/// A request with its caller among the extensions. Where the headers say who calls they say the same: whatever they said before, from here
+/// Puts the caller of a request among its extensions. Where the headers say who calls they say the same: whatever they said before, from here
 /// on there is one actor. The secret goes no further.
-pub(super) async fn authenticated(guard: &Guard, mut request: Request<Body>) -> Result<Request<Body>, Status> {
-    let caller = match (request.extensions().get::<Peer>(), request.headers().contains_key(AUTHORIZATION)) {
+pub(super) async fn authenticate(guard: &Guard, request: &mut Request<Body>) -> Result<(), Error> {
+    let came = Came::of(request.headers(), request.extensions());
+    let shown = match (request.extensions().get::<Peer>(), request.headers().contains_key(AUTHORIZATION)) {
         // A token says more than where it comes from.
-        (Some(Peer { certificate: Some(shown), .. }), false) if guard.knows_certificates() => guard.named(shown)?,
-        _ => guard.authenticate(bearer(request.headers())?).await?,
+        (Some(Peer { certificate: Some(shown), .. }), false) if guard.knows_certificates() => guard.named(shown),
+        _ => match bearer(request.headers()) {
+            Ok(token) => guard.authenticate(token).await,
+            Err(error) => Err(error),
+        },
     };
+    let caller = Caller { came: came.clone(), ..shown.inspect_err(|error| guard.note_unknown(&came, error))? };
     let headers = request.headers_mut();
     headers.remove(AUTHORIZATION);
     set_actor(headers, &caller.bearer.principal);
     request.extensions_mut().insert(caller);
-    Ok(request)
+    Ok(())
 }
 
 /// Makes a principal the one that the headers name.

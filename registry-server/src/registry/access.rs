@@ -1,5 +1,7 @@
 //! Groups, roles and bindings: their records and their own rules. [`guard`] decides by them.
 
+pub(crate) mod came;
+mod denials;
 pub(crate) mod guard;
 pub(crate) mod jwt;
 pub(crate) mod roles;

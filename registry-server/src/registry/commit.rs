@@ -40,6 +40,8 @@ pub(crate) struct Intent {
     pub(crate) rpc: &'static str,
     /// Who.
     pub(crate) actor: String,
+    /// How the call came; `None` if nobody called.
+    pub(crate) caller: Option<pb::Caller>,
     /// The caller's name for the request: under it, it happens once.
     pub(crate) request_id: Option<Uuid>,
     /// Tells this request from any other one under the same id.
@@ -158,7 +160,13 @@ impl Registry {
             let revision = self.store.commit(decision).instrument(span.clone()).await?;
             let outcome = pending.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
             let outcome = outcome.ok_or_else(|| Error::internal("a commit was not decided"))?;
-            match (outcome.inspect_err(|error| self.measures.refused(error))?, &self.guard) {
+            let outcome = outcome.inspect_err(|error| {
+                self.measures.refused(error);
+                if let (Some(guard), Some(wish)) = (&self.guard, &pending.intent.wish) {
+                    guard.note_denied(&wish.caller, error);
+                }
+            });
+            match (outcome?, &self.guard) {
                 (Outcome::Behind(revision), Some(guard)) => guard.reach(revision).await?,
                 (outcome, _) => break (outcome, revision),
             }
@@ -322,7 +330,11 @@ impl<M: Mutation> Pending<M> {
             event.index = index;
             event.uid = Uuid::now_v7().to_string();
             event.create_time = Some(tx.now);
-            event.actor.clone_from(&self.intent.actor);
+            // What was refused is told of by the server, of those who tried.
+            if event.actor.is_empty() {
+                event.actor.clone_from(&self.intent.actor);
+                event.caller.clone_from(&self.intent.caller);
+            }
             event.request_id.clone_from(&request_id);
             // A batch has a comment for each transition.
             if event.comment.is_empty() {

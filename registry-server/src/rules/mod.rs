@@ -10,6 +10,7 @@ pub(crate) mod artifacts;
 pub(crate) mod certificates;
 pub(crate) mod checks;
 pub(crate) mod compare;
+pub(crate) mod denials;
 pub(crate) mod exposure;
 pub(crate) mod expression;
 pub(crate) mod forgetting;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rcgen::{CertificateParams, DnType, SanType};
-use registry_client::pb::{ErrorReason, WhoAmIResponse};
+use registry_client::pb::{ErrorReason, Event, WhoAmIResponse};
 use registry_client::{Error, RegistryClient};
 use registry_tests::certificates::{Authority, Files, Pair};
 use registry_tests::{TestServer, events, soon, until};
@@ -70,7 +70,11 @@ async fn a_certificate_is_whom_its_one_name_says() {
     admin.create_binding("trainer", "publisher", ["services/trainer"]).on("namespaces/risk").await.unwrap();
     let made = || async { trainer.create_model("namespaces/risk/models/fraud").await.ok() };
     assert_eq!(until(SECOND, made).await.creator, "services/trainer");
-    assert!(events(&admin).await.iter().any(|event| event.actor == "services/trainer"));
+    let by_certificate = |event: &Event| event.caller.as_ref().is_some_and(|caller| caller.certificate == TRAINER);
+    assert!(
+        events(&admin).await.iter().any(|event| event.r#type == "model.created" && by_certificate(event)),
+        "the log tells by what it was proven who called"
+    );
     assert_eq!(whoami(&of(&[], "ana@example.com")).await.unwrap().principal, "users/ana@example.com");
 
     for (uris, name) in [

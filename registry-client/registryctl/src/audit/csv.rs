@@ -6,7 +6,22 @@ use super::lines::event;
 use crate::Failure;
 use crate::output::time;
 
-const HEAD: [&str; 9] = ["leaf", "revision", "event", "time", "actor", "type", "resource", "comment", "request_id"];
+const HEAD: [&str; 14] = [
+    "leaf",
+    "revision",
+    "event",
+    "time",
+    "actor",
+    "type",
+    "resource",
+    "comment",
+    "request_id",
+    "token",
+    "issuer",
+    "certificate",
+    "address",
+    "user_agent",
+];
 
 /// Rows, the first of which is the head.
 pub(super) struct Table {
@@ -28,7 +43,9 @@ impl Table {
         let time = time(event.create_time.as_ref());
         let (leaf, revision) = (leaf.leaf.to_string(), leaf.revision.to_string());
         let texts = [&leaf, &revision, &event.name, &time, &event.actor, &event.r#type, &event.resource_name];
-        let texts = texts.into_iter().chain([&event.comment, &event.request_id]);
+        let pb::Caller { token, issuer, certificate, address, user_agent } = &event.caller.clone().unwrap_or_default();
+        let told = [&event.comment, &event.request_id, token, issuer, certificate, address, user_agent];
+        let texts = texts.into_iter().chain(told);
         rows.write_record(texts.map(|text| inert(text)))?;
         Ok(String::from_utf8(rows.into_inner()?)?)
     }
@@ -50,14 +67,15 @@ mod tests {
         let event = pb::Event {
             name: "events/7-0".to_owned(),
             actor: "users/ana".to_owned(),
+            caller: Some(pb::Caller { address: "::1".to_owned(), user_agent: "@x".to_owned(), ..Default::default() }),
             comment: "=HYPERLINK(\"http://evil\", \"a,b\")\nnext".to_owned(),
             ..Default::default()
         };
         let leaf = pb::AuditLeaf { leaf: 12, revision: 7, event: event.encode_to_vec().into(), ..Default::default() };
         let mut table = Table::new();
-        let row = "12,7,events/7-0,,users/ana,,,\"'=HYPERLINK(\"\"http://evil\"\", \"\"a,b\"\")\nnext\",\n";
+        let row = "12,7,events/7-0,,users/ana,,,\"'=HYPERLINK(\"\"http://evil\"\", \"\"a,b\"\")\nnext\",,,,,::1,'@x\n";
         assert_eq!(table.row(&leaf).unwrap(), format!("{}\n{row}", HEAD.join(",")));
         let gone = pb::AuditLeaf { leaf: 0, revision: 1, ..Default::default() };
-        assert_eq!(table.row(&gone).unwrap(), "0,1,,,,,,,\n");
+        assert_eq!(table.row(&gone).unwrap(), "0,1,,,,,,,,,,,,\n");
     }
 }

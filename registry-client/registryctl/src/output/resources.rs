@@ -195,6 +195,16 @@ pub(crate) fn event(event: &pb::Event) -> Lines {
     for change in &event.alias_changes {
         what += &format!(" @{} -> {}", change.alias, last(&change.to_version));
     }
+    if let Some(denial) = &event.denial {
+        what += &match (denial.permission.as_str(), denial.resource.as_str()) {
+            ("", _) => format!(" {}", denial.reason),
+            (permission, "") => format!(" {permission} on the server"),
+            (permission, resource) => format!(" {permission} on {}", brief(resource)),
+        };
+        if denial.count > 1 {
+            what += &format!(" {} times", denial.count);
+        }
+    }
     let comment = if event.comment.is_empty() { String::new() } else { format!("  \"{}\"", event.comment) };
     // Of a snapshot's resources nobody says who made them so.
     let actor = if event.actor.is_empty() { String::new() } else { format!("  by {}", event.actor) };

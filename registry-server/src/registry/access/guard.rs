@@ -13,6 +13,8 @@ use registry_proto::v1::ErrorReason;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::came::Came;
+use super::denials::Refusals;
 use super::jwt::Issuers;
 use super::shared::Shared;
 use super::tokens::{TokenRow, USE_NOTED, use_key, use_value};
@@ -106,6 +108,7 @@ struct Inner {
     looks: Shared,
     /// When the use of a token was noted last.
     noted: Mutex<HashMap<Arc<str>, Instant>>,
+    refusals: Refusals,
 }
 
 impl std::fmt::Debug for Inner {
@@ -121,8 +124,8 @@ impl Guard {
     /// If it can't be read.
     pub(crate) async fn open(store: Arc<dyn Store>, issuers: Issuers, certificates: Vec<Rule>) -> Result<Self, Error> {
         let current = watch::Sender::new(Arc::new(read(&*store).await?));
-        let (looks, noted) = (Shared::default(), Mutex::default());
-        Ok(Self { inner: Arc::new(Inner { store, issuers, certificates, current, looks, noted }) })
+        let (looks, noted, refusals) = Default::default();
+        Ok(Self { inner: Arc::new(Inner { store, issuers, certificates, current, looks, noted, refusals }) })
     }
 
     /// Whose tokens count beside the registry's own.
@@ -207,7 +210,7 @@ impl Guard {
         })?;
         let bearer = Arc::new(Bearer { principal, ..Bearer::default() });
         let credential = Credential::Certificate { name: name.into() };
-        let caller = Caller { credential, bearer, expires: Some(shown.expires) };
+        let caller = Caller { credential, bearer, expires: Some(shown.expires), came: Came::default() };
         self.current().check(&caller)?;
         Ok(caller)
     }
@@ -233,7 +236,7 @@ impl Guard {
         };
         let id: Arc<str> = id.as_str().into();
         let (credential, bearer) = (Credential::Token(Arc::clone(&id)), Arc::clone(&known.bearer));
-        let caller = Caller { credential, bearer, expires: known.expires };
+        let caller = Caller { credential, bearer, expires: known.expires, came: Came::default() };
         current.check(&caller)?;
         self.note_use(&id);
         Ok(caller)
@@ -260,6 +263,30 @@ impl Guard {
                 tracing::debug!(%error, "the use of a token could not be noted");
             }
         });
+    }
+
+    /// What was refused and is not in the log yet.
+    pub(super) fn refusals(&self) -> &Refusals {
+        &self.inner.refusals
+    }
+
+    /// Fails if a wish is not granted, and has it told in the log.
+    pub(crate) fn grant(&self, wish: &Wish) -> Result<(), Error> {
+        wish.check(&self.current()).inspect_err(|error| self.note_denied(&wish.caller, error))
+    }
+
+    /// Has it told in the log if this is the error of a permission that a caller lacks.
+    pub(crate) fn note_denied(&self, caller: &Caller, error: &Error) {
+        if let Error::Denied { permission, resource } = error {
+            self.inner.refusals.denied(caller, permission, resource);
+        }
+    }
+
+    /// Has it told in the log if this is the error of somebody who has shown nothing that lets them in.
+    pub(crate) fn note_unknown(&self, came: &Came, error: &Error) {
+        if let Error::Unauthenticated(reason) = error {
+            self.inner.refusals.unknown(*reason, || came.told());
+        }
     }
 
     /// What a caller sees.

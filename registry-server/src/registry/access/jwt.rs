@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use self::discovery::Fetcher;
 use self::issuer::Issuer;
+use super::came::Came;
 use super::wishes::{Caller, Credential};
 use crate::error::Error;
 use crate::rules::access::{Bearer, SERVER};
@@ -100,7 +101,7 @@ impl Issuers {
             resource: SERVER.to_owned(),
         };
         let credential = Credential::Jwt { issuer: Arc::clone(&issuer.name) };
-        Ok(Caller { credential, bearer: Arc::new(bearer), expires: Some(expires) })
+        Ok(Caller { credential, bearer: Arc::new(bearer), expires: Some(expires), came: Came::default() })
     }
 }
 

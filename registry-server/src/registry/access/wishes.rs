@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::came::Came;
 use super::guard::{Current, Guard};
 use crate::error::Error;
 use crate::rules::access::{Access, Bearer, Permission, Permissions, SERVER, node_of};
@@ -32,6 +33,7 @@ pub(crate) struct Caller {
     pub(crate) bearer: Arc<Bearer>,
     /// When that ends.
     pub(crate) expires: Option<SystemTime>,
+    pub(crate) came: Came,
 }
 
 /// What somebody has to be allowed.
@@ -145,6 +147,8 @@ impl Seen {
 
     /// The error of what can't be answered in part.
     pub(crate) fn denied(&self, name: &str) -> Error {
-        denied(self.permission, &node_of(name))
+        let error = denied(self.permission, &node_of(name));
+        self.guard.note_denied(&self.caller, &error);
+        error
     }
 }
