@@ -310,7 +310,7 @@ impl Error {
     }
 
     /// How long the registry asks to wait before the next attempt.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         self.status().and_then(|status| status.retry_after)
     }
 

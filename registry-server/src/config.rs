@@ -8,6 +8,7 @@ mod tests;
 mod variables;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Arg, Command, ValueEnum};
@@ -113,6 +114,8 @@ pub struct Config {
     pub max_uploads: usize,
     /// How many watches, downloads and other streams may be open at once.
     pub max_streams: usize,
+    /// How many calls a principal may make in a second; those of ten seconds may come at once. Without it, any number.
+    pub principal_rate: Option<NonZeroU32>,
     /// How many connections there may be at once; no more than half of the files that the process may open.
     pub max_connections: usize,
     /// How long a connection may be without a call.
@@ -172,6 +175,7 @@ impl Default for Config {
             max_calls: 1024,
             max_uploads: 256,
             max_streams: 4096,
+            principal_rate: None,
             max_connections: 4096,
             connection_idle: Period::of_secs(10 * 60),
             bookmark_every: Period::of_secs(5),

@@ -1,6 +1,7 @@
 //! Why the registry does not do what it was asked: typed, before it becomes a gRPC status.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 pub(crate) use registry_common::shown::quoted;
 use registry_proto::v1::ErrorReason;
@@ -107,6 +108,12 @@ pub enum Error {
     /// Come back later.
     #[error("{0}")]
     Overloaded(String),
+    /// Call less often.
+    #[error("these are more calls than one principal may make: the next is taken in {}", shown(*wait))]
+    RateLimited {
+        /// After which time the next one is taken.
+        wait: Duration,
+    },
     /// Send less, delete something, or ask whoever runs the server for more.
     #[error(transparent)]
     Exceeded(#[from] Exceeded),
@@ -195,6 +202,11 @@ fn token_fault(reason: ErrorReason) -> &'static str {
         ErrorReason::TokenClaimsInvalid => "the claims of the token name no principal: the server's log says why",
         _ => "the header authorization has no token that lets anybody in here",
     }
+}
+
+/// A time for people: no shorter than it is.
+fn shown(time: Duration) -> String {
+    format!("{} ms", time.as_micros().div_ceil(1000))
 }
 
 /// What keeps a version out, in a line.

@@ -8,8 +8,10 @@ mod kinds;
 mod logged;
 mod measured;
 mod places;
+mod rates;
 mod traced;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -33,9 +35,10 @@ use self::logged::Logged;
 use self::measured::{Call, Measures};
 pub(crate) use self::places::Capacity;
 use self::places::{Places, Shared, lock};
+use self::rates::Rates;
 pub(crate) use self::traced::of_headers as trace_of;
 use crate::connections::Peer;
-use crate::error::quoted;
+use crate::error::{Error, quoted};
 use crate::registry::access::guard::Guard;
 use crate::status::{plain, status};
 
@@ -46,6 +49,8 @@ pub(crate) struct CallLayer {
     deadline: Duration,
     /// Absent where callers need not prove who they are.
     guard: Option<Guard>,
+    /// Absent where callers may call as often as they like.
+    rates: Option<Rates>,
     measures: Measures,
 }
 
@@ -53,12 +58,18 @@ impl CallLayer {
     /// At most so many calls at once, each answered or ended within `deadline`, or the time that its caller gives it if that is less.
     /// What ends is dropped with all that it waits for: a statement that runs in a database, or a commit whose turn has not come.
     pub(crate) fn new(capacity: Capacity, deadline: Duration) -> Self {
-        Self { places: Arc::new(Places::new(capacity)), deadline, guard: None, measures: Measures::default() }
+        let (places, measures) = (Arc::new(Places::new(capacity)), Measures::default());
+        Self { places, deadline, guard: None, rates: None, measures }
     }
 
     /// The same, of calls by those alone who prove who they are, if there is something that knows them.
     pub(crate) fn with_guard(self, guard: Option<Guard>) -> Self {
         Self { guard, ..self }
+    }
+
+    /// The same, of at most so many calls a second by each who proves who they are.
+    pub(crate) fn with_rate(self, a_second: Option<NonZeroU32>) -> Self {
+        Self { rates: a_second.map(Rates::new), ..self }
     }
 
     /// Has what is known of all calls told of, and how many places there are for them.
@@ -122,7 +133,7 @@ where
         let request_id = request.headers().get(REQUEST_ID_HEADER).filter(|id| id.len() <= REQUEST_ID_BYTES).cloned();
         let open = request.extensions().get::<Peer>().map(|peer| peer.activity.begin());
         let places = Arc::clone(&self.layer.places);
-        let guard = self.layer.guard.clone().filter(|_| !is_open(path));
+        let (guard, rates) = (self.layer.guard.clone().filter(|_| !is_open(path)), self.layer.rates.clone());
         if guard.is_some() {
             // Until it is known who that is.
             logged.called_by(&HeaderMap::new());
@@ -131,12 +142,14 @@ where
         let call = async move {
             let answer = async {
                 let Some(guard) = guard else { return inner.call(request).await };
-                match authenticate(&guard, &mut request).await {
-                    Ok(()) => {
-                        logged.called_by(request.headers());
-                        inner.call(request).await
-                    }
-                    Err(error) => Ok(status(&error).into_http()),
+                let caller = match authenticate(&guard, &mut request).await {
+                    Ok(caller) => caller,
+                    Err(error) => return Ok(status(&error).into_http()),
+                };
+                logged.called_by(request.headers());
+                match rates.map_or(Ok(()), |rates| rates.count(&caller.principal)) {
+                    Ok(()) => inner.call(request).await,
+                    Err(wait) => Ok(status(&Error::RateLimited { wait }).into_http()),
                 }
             };
             let answered = match time {

@@ -221,7 +221,7 @@ impl Server {
         let stopping = Stopping { draining: draining.clone(), ending };
         let max_message = usize::try_from(config.max_message_size.bytes()).unwrap_or(usize::MAX);
         let capacity = Capacity { calls: config.max_calls, uploads: config.max_uploads, streams: config.max_streams };
-        let calls = CallLayer::new(capacity, config.call_timeout.0).with_guard(guard);
+        let calls = CallLayer::new(capacity, config.call_timeout.0).with_guard(guard).with_rate(config.principal_rate);
         let metrics = Metrics::new(Sources {
             registry: &registry,
             about: &about,

@@ -69,6 +69,7 @@ pub(crate) fn status(error: &Error) -> Status {
         Error::Draining | Error::IndexBuilding | Error::Overloaded(_) | Error::Store(StoreError::Unavailable(_)) => {
             details.set_retry_info(Some(RETRY_AFTER));
         }
+        Error::RateLimited { wait } => drop(details.set_retry_info(Some(*wait))),
         Error::Store(StoreError::Compacted { oldest }) => {
             metadata.insert("oldest_revision".to_owned(), oldest.to_string());
         }
@@ -162,6 +163,7 @@ fn code(error: &Error) -> (Code, ErrorReason) {
         Error::Exceeded(Exceeded::Namespace { .. }) => (Code::ResourceExhausted, ErrorReason::QuotaExceeded),
         Error::TooLarge(_) => (Code::ResourceExhausted, ErrorReason::MessageTooLarge),
         Error::Overloaded(_) => (Code::ResourceExhausted, ErrorReason::Overloaded),
+        Error::RateLimited { .. } => (Code::ResourceExhausted, ErrorReason::RateLimited),
         Error::Damaged { .. } => (Code::DataLoss, ErrorReason::ArtifactDamaged),
         Error::ChunksCollected(_) => (Code::Unavailable, ErrorReason::ChunksCollected),
         Error::Unauthenticated(reason) => (Code::Unauthenticated, *reason),

@@ -5,6 +5,7 @@ mod delegation;
 mod denials;
 mod leaks;
 mod oidc;
+mod rates;
 mod revocation;
 mod seeing;
 mod tokens;

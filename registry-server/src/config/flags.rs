@@ -2,6 +2,7 @@
 //!
 //! [`Config`]: super::Config
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Arg, Args, Command};
@@ -211,6 +212,9 @@ struct Limits {
     /// How many watches, downloads and other streams may be open at once
     #[arg(long, value_name = "N")]
     max_streams: Option<usize>,
+    /// How many calls a second one who has proven who they are may make, with --access; those of ten seconds may come at once
+    #[arg(long, value_name = "N")]
+    principal_rate: Option<NonZeroU32>,
     /// How many connections there may be at once; no more than half of the files that the process may open
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,

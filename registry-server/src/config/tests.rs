@@ -259,6 +259,7 @@ max_message_size = "1MiB"
 max_calls = 1
 max_uploads = 2
 max_streams = 3
+principal_rate = 5
 max_connections = 4
 call_timeout = "1s"
 upload_idle = "1s"

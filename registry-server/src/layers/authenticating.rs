@@ -1,5 +1,7 @@
 //! Who calls: proven by a token or a certificate, where callers have to prove it.
 
+use std::sync::Arc;
+
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Request};
 use registry_proto::v1::ErrorReason;
@@ -12,15 +14,16 @@ use crate::error::Error;
 use crate::registry::access::came::Came;
 use crate::registry::access::guard::Guard;
 use crate::registry::access::wishes::Caller;
+use crate::rules::access::Bearer;
 
 /// Whether everybody may call a method: those tell nothing of what is in the registry.
 pub(super) fn is_open(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.Health/") || path.starts_with("/grpc.reflection.")
 }
 
-/// Puts the caller of a request among its extensions. Where the headers say who calls they say the same: whatever they said before, from here
+/// Puts the caller of a request among its extensions, and says who that is. Where the headers say who calls they say the same: whatever they said before, from here
 /// on there is one actor. The secret goes no further.
-pub(super) async fn authenticate(guard: &Guard, request: &mut Request<Body>) -> Result<(), Error> {
+pub(super) async fn authenticate(guard: &Guard, request: &mut Request<Body>) -> Result<Arc<Bearer>, Error> {
     let came = Came::of(request.headers(), request.extensions());
     let shown = match (request.extensions().get::<Peer>(), request.headers().contains_key(AUTHORIZATION)) {
         // A token says more than where it comes from.
@@ -34,8 +37,9 @@ pub(super) async fn authenticate(guard: &Guard, request: &mut Request<Body>) -> 
     let headers = request.headers_mut();
     headers.remove(AUTHORIZATION);
     set_actor(headers, &caller.bearer.principal);
+    let bearer = Arc::clone(&caller.bearer);
     request.extensions_mut().insert(caller);
-    Ok(())
+    Ok(bearer)
 }
 
 /// Makes a principal the one that the headers name.
