@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A server that lets callers in by tokens of a certified issuer, npm's oidc-provider: oidc.sh FOLDER, in which registry-server and
+# A server that lets callers in by tokens of a certified issuer, npm's oidc-provider, and people who log in there: oidc.sh FOLDER, in which registry-server and
 # registryctl are. Needs Node 20 and npm.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -50,6 +50,22 @@ registryctl --token-file "$work/first" create fraud >/dev/null
 expect "may not\|is needed" "$(MODEL_REGISTRY_TOKEN=$good registryctl get fraud || true)"
 registryctl --token-file "$work/first" grant services/trainer viewer >/dev/null
 expect "fraud" "$(MODEL_REGISTRY_TOKEN=$good registryctl get fraud)"
+
+# Somebody logs in by a browser, and is renewed when the token has ended: it ends after 15 seconds, of which the last 10 count as over.
+export XDG_CONFIG_HOME=$work/settings
+login=$(mktemp -p "$work")
+registryctl login --issuer "$issuer" --client-id registryctl --resource "https://registry.example?15" --scope offline_access >"$login" &
+until grep -q 'user_code=' "$login"; do kill -0 $! || { cat "$login" >&2; exit 1; }; done
+ask "confirm $(grep -o 'http[^ ]*user_code=[A-Z-]*' "$login")"
+wait $! || { echo "$said" >&2; cat "$login" >&2; exit 1; }
+expect "as services/ana.*is renewed" "$(tr '\n' ' ' <"$login")"
+tokens() { grep '"token"' "$XDG_CONFIG_HOME"/model-registry/logins/*; }
+before=$(tokens)
+sleep 6
+expect "services/ana" "$(registryctl whoami)"
+[ "$before" != "$(tokens)" ] || { echo "the token was not renewed" >&2; exit 1; }
+expect "logged out" "$(registryctl logout)"
+expect "registryctl login" "$(registryctl whoami || true)"
 
 ask rotate
 ask "https://registry.example 600"

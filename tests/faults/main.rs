@@ -33,6 +33,7 @@ mod injected;
 mod kill;
 mod limits;
 mod locks;
+mod login;
 mod names;
 mod objects;
 mod open_transaction;

@@ -1,5 +1,6 @@
 //! An issuer of OpenID Connect: a discovery document, keys that are made when it starts, and tokens as a test wants them.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -14,11 +15,11 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use registry_server::settings;
 use serde_json::{Value, json};
@@ -162,6 +163,10 @@ struct State {
     keys: Value,
     /// How often its keys were fetched.
     fetched: usize,
+    /// What those are answered who ask for tokens, in turn.
+    tokens: VecDeque<(u16, Value)>,
+    /// The forms that they have sent.
+    forms: Vec<String>,
 }
 
 /// An issuer on this machine. It ends with the test.
@@ -180,7 +185,8 @@ impl Issuer {
     pub async fn start(keys: &[&Key]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State { discovery: None, keys: set(keys), fetched: 0 }));
+        let (tokens, forms) = (VecDeque::new(), Vec::new());
+        let state = Arc::new(Mutex::new(State { discovery: None, keys: set(keys), fetched: 0, tokens, forms }));
         let serving = Some(tokio::spawn(serve(listener, address, Arc::clone(&state))));
         Self { address, state, serving }
     }
@@ -225,6 +231,22 @@ impl Issuer {
     /// As above.
     pub fn discover_instead(&self, status: u16, document: Value) {
         self.state.lock().unwrap().discovery = Some((status, document));
+    }
+
+    /// Has those who ask for tokens answered with these, each with its status, in turn.
+    ///
+    /// # Panics
+    /// As above.
+    pub fn give(&self, answers: impl IntoIterator<Item = (u16, Value)>) {
+        self.state.lock().unwrap().tokens.extend(answers);
+    }
+
+    /// The forms sent by those who asked for tokens or began to log in, since this was called last.
+    ///
+    /// # Panics
+    /// As above.
+    pub fn forms(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().unwrap().forms)
     }
 
     /// How often its keys were fetched.
@@ -286,12 +308,30 @@ async fn answer(
     address: SocketAddr,
     state: Arc<Mutex<State>>,
 ) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
+    let (request, body) = request.into_parts();
+    // Whoever breaks off has sent nothing.
+    let form = body.collect().await.map(|form| form.to_bytes()).unwrap_or_default();
     let mut state = state.lock().unwrap();
-    let (status, body) = match request.uri().path() {
+    if request.method == Method::POST {
+        state.forms.push(String::from_utf8_lossy(&form).into_owned());
+    }
+    let (status, body) = match request.uri.path() {
         "/.well-known/openid-configuration" => state.discovery.clone().unwrap_or_else(|| {
             let url = format!("http://{address}");
-            (200, json!({"issuer": url, "jwks_uri": format!("{url}/keys")}))
+            let (keys, token, device) = (format!("{url}/keys"), format!("{url}/token"), format!("{url}/device"));
+            let document = json!({
+                "issuer": url, "jwks_uri": keys, "token_endpoint": token, "device_authorization_endpoint": device
+            });
+            (200, document)
         }),
+        "/device" => {
+            let url = format!("http://{address}/enter");
+            let document = json!({
+                "device_code": "device", "user_code": "ABCD-EFGH", "verification_uri": url, "expires_in": 60, "interval": 1
+            });
+            (200, document)
+        }
+        "/token" => state.tokens.pop_front().unwrap_or((400, json!({"error": "expired_token"}))),
         "/keys" => {
             state.fetched += 1;
             (200, state.keys.clone())

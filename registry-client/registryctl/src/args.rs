@@ -229,6 +229,9 @@ pub(crate) enum Command {
     /// Make, change, list, test or replay webhooks: the registry sends events to a URL.
     #[command(subcommand)]
     Webhook(crate::webhooks::Webhook),
+    Login(crate::login::LogIn),
+    /// Forget the token that `login` keeps for this endpoint. It stays valid until it ends.
+    Logout,
     /// Show who the registry takes you for.
     Whoami {
         #[command(flatten)]

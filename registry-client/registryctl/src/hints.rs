@@ -24,7 +24,11 @@ fn of_status(status: &StatusError) -> Option<String> {
                 .to_owned(),
         ),
         ErrorReason::TokenMissing => {
-            Some("show a token: --token-file FILE, or its secret in the variable MODEL_REGISTRY_TOKEN".to_owned())
+            let shown = "show a token: --token-file FILE, its secret in the variable MODEL_REGISTRY_TOKEN, or `registryctl login`";
+            Some(shown.to_owned())
+        }
+        ErrorReason::TokenExpired => {
+            Some("if it is that of `registryctl login`: log in again; otherwise show another one".to_owned())
         }
         ErrorReason::ResourceDeleted => status.metadata.get("name").map(|name| of_deleted(name)),
         _ => None,

@@ -24,6 +24,7 @@ mod kept;
 mod legacy;
 mod list;
 mod locks;
+mod login;
 mod metadata;
 mod mlflow;
 mod models;
@@ -143,6 +144,10 @@ async fn run(args: Args) -> Result<(), Failure> {
     }
     settings::log(args.trace)?;
     let (endpoint, trust) = (settings::endpoint(args.endpoint)?, Trust::of(args.token_file, args.tls)?);
+    let trust = match &args.command {
+        Command::Login(_) | Command::Logout => trust,
+        _ => login::shown(&endpoint, trust).await?,
+    };
     if let Command::Status(Status { model: None, .. }) = &args.command {
         return status::status(&out, &endpoint, &trust).await;
     }
@@ -205,6 +210,8 @@ async fn call(context: &Context, endpoint: &str, command: Command) -> Result<(),
         Command::Subscription(command) => subscriptions::subscription(context, command).await,
         Command::Webhook(command) => webhooks::webhook(context, command).await,
         Command::Whoami { .. } => access::whoami(context).await,
+        Command::Login(command) => login::log_in(context, endpoint, command).await,
+        Command::Logout => login::log_out(context, endpoint),
         Command::Can(command) => access::can(context, command).await,
         Command::Grant(command) => access::grant(context, command).await,
         Command::Revoke(command) => access::revoke(context, command).await,

@@ -74,7 +74,7 @@ pub(crate) fn actor(flag: Option<String>) -> Result<Option<String>, Failure> {
 }
 
 /// By what callers prove who they are, and recognise the registry.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Trust {
     token: Token,
     ca_file: Option<PathBuf>,
@@ -82,7 +82,7 @@ pub(crate) struct Trust {
     identity: Option<(PathBuf, PathBuf)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Token {
     /// Its secret is in this file.
     File(PathBuf),
@@ -91,6 +91,7 @@ enum Token {
 }
 
 /// What is not shown.
+#[derive(Clone)]
 struct Secret(String);
 
 impl std::fmt::Debug for Secret {
@@ -114,6 +115,16 @@ impl Trust {
             given => pair(given, ("--client-cert", "--client-key"))?,
         };
         Ok(Self { token, ca_file, identity })
+    }
+
+    /// Whether it was said which token to show.
+    pub(crate) fn has_token(&self) -> bool {
+        !matches!(self.token, Token::Absent)
+    }
+
+    /// The same with this token.
+    pub(crate) fn with_token(self, token: &str) -> Self {
+        Self { token: Token::Secret(Secret(token.to_owned())), ..self }
     }
 
     /// The token.
