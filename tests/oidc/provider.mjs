@@ -6,6 +6,8 @@ import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import Provider from 'oidc-provider';
 
+// Its notices are none of what is read here.
+console.info = console.error;
 const server = createServer();
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const url = `http://127.0.0.1:${server.address().port}`;
@@ -56,7 +58,7 @@ async function confirm(page) {
     }
     const html = await response.text();
     const action = html.match(/<form[^>]*action="([^"]+)"/)?.[1];
-    if (!action) return html.match(/<h1>([^<]*)/)?.[1] ?? html.replaceAll('\n', ' ');
+    if (!action) return (html.match(/<h1>([^<]*)/)?.[1] ?? html).replaceAll(/\s+/g, ' ');
     const form = new URLSearchParams();
     for (const [input] of html.matchAll(/<input[^>]*>/g)) {
       const name = input.match(/name="([^"]+)"/)?.[1];

@@ -249,6 +249,8 @@ pub(crate) struct Marked<M>(pub(crate) M);
 impl<M: Mutation> Mutation for Marked<M> {
     type Answer = M::Answer;
 
+    const CHANGES_ACCESS: bool = true;
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         self.0.apply(tx).await?;
         match tx.events.is_empty() {

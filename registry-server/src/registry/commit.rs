@@ -99,6 +99,9 @@ pub(crate) trait Mutation: Send + Sync + 'static {
     /// What its caller gets.
     type Answer;
 
+    /// Whether it may change who may do what.
+    const CHANGES_ACCESS: bool = false;
+
     /// Checks, writes, and records events; without events nothing is kept. May be run again from the start.
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error>;
 
@@ -155,6 +158,10 @@ impl Registry {
             measured,
             outcome: Mutex::new(None),
         });
+        let _turn = match &self.guard {
+            Some(guard) if M::CHANGES_ACCESS => Some(guard.turn().await),
+            _ => None,
+        };
         let (outcome, revision) = loop {
             let decision: Arc<dyn Decision> = Arc::clone(&pending) as _;
             let revision = self.store.commit(decision).instrument(span.clone()).await?;

@@ -125,12 +125,7 @@ impl Issuer {
     }
 
     /// Gets another token for one that has ended.
-    pub(super) async fn renew(
-        self,
-        client_id: &str,
-        resource: Option<&str>,
-        token: &str,
-    ) -> Result<Tokens, Failure> {
+    pub(super) async fn renew(self, client_id: &str, resource: Option<&str>, token: &str) -> Result<Tokens, Failure> {
         let (http, flow) = self.flow(client_id);
         let token = RefreshToken::new(token.to_owned());
         let mut request = flow.exchange_refresh_token(&token);

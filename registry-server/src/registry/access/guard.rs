@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
-use tokio::sync::watch;
+use tokio::sync::{MutexGuard, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::came::Came;
@@ -106,6 +106,8 @@ struct Inner {
     certificates: Vec<Rule>,
     current: watch::Sender<Arc<Current>>,
     looks: Shared,
+    /// Whose holder changes who may do what.
+    turn: tokio::sync::Mutex<()>,
     /// When the use of a token was noted last.
     noted: Mutex<HashMap<Arc<str>, Instant>>,
     refusals: Refusals,
@@ -124,8 +126,8 @@ impl Guard {
     /// If it can't be read.
     pub(crate) async fn open(store: Arc<dyn Store>, issuers: Issuers, certificates: Vec<Rule>) -> Result<Self, Error> {
         let current = watch::Sender::new(Arc::new(read(&*store).await?));
-        let (looks, noted, refusals) = Default::default();
-        Ok(Self { inner: Arc::new(Inner { store, issuers, certificates, current, looks, noted, refusals }) })
+        let (looks, turn, noted, refusals) = Default::default();
+        Ok(Self { inner: Arc::new(Inner { store, issuers, certificates, current, looks, turn, noted, refusals }) })
     }
 
     /// Whose tokens count beside the registry's own.
@@ -149,6 +151,12 @@ impl Guard {
                 Ok(())
             })
             .await
+    }
+
+    /// Waits until no other change of who may do what is on its way here. Each has to be decided by the one before it, which is looked for
+    /// in all that there is: without turns, of many who wait for that one wins, and another one may lose until its time is over.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.inner.turn.lock().await
     }
 
     /// Waits until the change of a revision is known.
