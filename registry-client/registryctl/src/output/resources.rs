@@ -204,6 +204,9 @@ pub(crate) fn event(event: &pb::Event) -> Lines {
         if denial.count > 1 {
             what += &format!(" {} times", denial.count);
         }
+        if let Some(caller) = event.caller.as_ref().filter(|caller| !caller.address.is_empty()) {
+            what += &format!(" from {}", caller.address);
+        }
     }
     let comment = if event.comment.is_empty() { String::new() } else { format!("  \"{}\"", event.comment) };
     // Of a snapshot's resources nobody says who made them so.

@@ -21,6 +21,30 @@ fn a_comment_forges_no_event_and_erases_none() {
 }
 
 #[test]
+fn what_was_refused_is_told_in_a_line() {
+    let line = |denial: pb::Denial, address: &str| {
+        let caller = Some(pb::Caller { address: address.to_owned(), ..Default::default() });
+        let (who, denial) = ("users/eve".to_owned(), Some(denial));
+        printed(event(&pb::Event { resource_name: who.clone(), actor: who, denial, caller, ..Default::default() }))
+    };
+    let denial = |permission: &str, resource: &str, count| pb::Denial {
+        count,
+        permission: permission.to_owned(),
+        resource: resource.to_owned(),
+        reason: "TOKEN_EXPIRED".to_owned(),
+    };
+    for (denial, address, told) in [
+        (denial("models.get", "namespaces/default/models/fraud", 3), "::1", "models.get on fraud 3 times from ::1"),
+        (denial("models.get", "", 1), "", "models.get on the server"),
+        (denial("models.get", "namespaces/\u{1b}[2K", 1), "", r"models.get on namespaces/\u{1b}[2K"),
+        (denial("", "", 2), "::1", "TOKEN_EXPIRED 2 times from ::1"),
+    ] {
+        let lines = line(denial, address);
+        assert!(lines[0].ends_with(&format!("users/eve {told}  by users/eve")), "{lines:?}");
+    }
+}
+
+#[test]
 fn fields_of_one_line_stay_in_it_and_texts_keep_theirs_indented() {
     let model = pb::Model {
         name: "n".to_owned(),
