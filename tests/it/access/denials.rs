@@ -54,6 +54,30 @@ async fn what_is_refused_is_told_in_the_log() {
 }
 
 #[tokio::test]
+async fn the_same_by_another_token_is_told_of_by_itself() {
+    let secured = Secured::start().await;
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        let token = secured.admin.create_token("users/ana").await.unwrap();
+        let ana = client(&secured.server, &token.secret);
+        for _ in 0..3 {
+            denied(ana.delete_model("fraud").await);
+        }
+        tokens.push(token.name);
+    }
+    let told = || async {
+        let told =
+            refused(&secured.admin).await.into_iter().filter_map(|event| Some((event.caller?.token, event.denial?)));
+        let mut told: Vec<_> = told.map(|(token, denial)| (token, denial.permission)).collect();
+        told.sort();
+        (told.len() >= 2).then_some(told)
+    };
+    tokens.sort();
+    let expected: Vec<_> = tokens.into_iter().map(|token| (token, "models.delete".to_owned())).collect();
+    assert_eq!(until(SECOND, told).await, expected);
+}
+
+#[tokio::test]
 async fn the_log_tells_how_each_call_came() {
     let secured = Secured::start().await;
     let token = secured.admin.create_token("users/ana").await.unwrap();

@@ -6,7 +6,7 @@ use super::lines::event;
 use crate::Failure;
 use crate::output::time;
 
-const HEAD: [&str; 14] = [
+const HEAD: [&str; 18] = [
     "leaf",
     "revision",
     "event",
@@ -21,6 +21,10 @@ const HEAD: [&str; 14] = [
     "certificate",
     "address",
     "user_agent",
+    "denied_count",
+    "denied_permission",
+    "denied_resource",
+    "denied_reason",
 ];
 
 /// Rows, the first of which is the head.
@@ -45,7 +49,10 @@ impl Table {
         let texts = [&leaf, &revision, &event.name, &time, &event.actor, &event.r#type, &event.resource_name];
         let pb::Caller { token, issuer, certificate, address, user_agent } = &event.caller.clone().unwrap_or_default();
         let told = [&event.comment, &event.request_id, token, issuer, certificate, address, user_agent];
-        let texts = texts.into_iter().chain(told);
+        let pb::Denial { count, permission, resource, reason } = &event.denial.clone().unwrap_or_default();
+        let count = event.denial.as_ref().map(|_| count.to_string()).unwrap_or_default();
+        let denied = [&count, permission, resource, reason];
+        let texts = texts.into_iter().chain(told).chain(denied);
         rows.write_record(texts.map(|text| inert(text)))?;
         Ok(String::from_utf8(rows.into_inner()?)?)
     }
@@ -73,9 +80,14 @@ mod tests {
         };
         let leaf = pb::AuditLeaf { leaf: 12, revision: 7, event: event.encode_to_vec().into(), ..Default::default() };
         let mut table = Table::new();
-        let row = "12,7,events/7-0,,users/ana,,,\"'=HYPERLINK(\"\"http://evil\"\", \"\"a,b\"\")\nnext\",,,,,::1,'@x\n";
+        let row =
+            "12,7,events/7-0,,users/ana,,,\"'=HYPERLINK(\"\"http://evil\"\", \"\"a,b\"\")\nnext\",,,,,::1,'@x,,,,\n";
         assert_eq!(table.row(&leaf).unwrap(), format!("{}\n{row}", HEAD.join(",")));
+        let denial = pb::Denial { count: 3, permission: "models.get".to_owned(), ..Default::default() };
+        let denied = pb::Event { denial: Some(denial), ..Default::default() };
+        let leaf = pb::AuditLeaf { leaf: 13, revision: 8, event: denied.encode_to_vec().into(), ..Default::default() };
+        assert_eq!(table.row(&leaf).unwrap(), "13,8,,,,,,,,,,,,,3,models.get,,\n");
         let gone = pb::AuditLeaf { leaf: 0, revision: 1, ..Default::default() };
-        assert_eq!(table.row(&gone).unwrap(), "0,1,,,,,,,,,,,,\n");
+        assert_eq!(table.row(&gone).unwrap(), "0,1,,,,,,,,,,,,,,,,\n");
     }
 }

@@ -197,6 +197,7 @@ pub(crate) fn event(event: &pb::Event) -> Lines {
     }
     if let Some(denial) = &event.denial {
         what += &match (denial.permission.as_str(), denial.resource.as_str()) {
+            ("", _) if denial.reason.is_empty() => " other things".to_owned(),
             ("", _) => format!(" {}", denial.reason),
             (permission, "") => format!(" {permission} on the server"),
             (permission, resource) => format!(" {permission} on {}", brief(resource)),
@@ -209,8 +210,12 @@ pub(crate) fn event(event: &pb::Event) -> Lines {
         }
     }
     let comment = if event.comment.is_empty() { String::new() } else { format!("  \"{}\"", event.comment) };
-    // Of a snapshot's resources nobody says who made them so.
-    let actor = if event.actor.is_empty() { String::new() } else { format!("  by {}", event.actor) };
+    // Of a snapshot's resources nobody says who made them so, and what was refused names them already.
+    let actor = if event.actor.is_empty() || event.actor == event.resource_name {
+        String::new()
+    } else {
+        format!("  by {}", event.actor)
+    };
     let line = format!(
         "{:>6}  {}  {:<26}  {}{what}{actor}{comment}",
         event.revision,

@@ -27,6 +27,11 @@ impl Came {
         Self { address, agent: headers.get(USER_AGENT).cloned() }
     }
 
+    /// That of the connection; `None` if it came over no network.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     /// As the contract has it.
     pub(crate) fn told(&self) -> pb::Caller {
         let agent = self.agent.as_ref().map(|agent| String::from_utf8_lossy(agent.as_bytes()));

@@ -1,5 +1,6 @@
 //! The audit trail of what was refused: gathered where it is refused, and told of in the log by a task.
 
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,11 +12,12 @@ use registry_proto::v1::ErrorReason;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::wishes::Caller;
+use super::came::Came;
+use super::wishes::{Caller, Credential};
 use crate::error::Error;
 use crate::registry::transaction::{Tx, event};
 use crate::registry::{Committed, Intent, Mutation, Registry};
-use crate::rules::denials::{Denials, Told};
+use crate::rules::denials::{Denials, Told, Tried};
 
 /// How long is gathered what becomes a revision.
 const GATHERED: Duration = Duration::from_secs(1);
@@ -24,13 +26,16 @@ const NAME_BYTES: usize = 512;
 /// Who it was if that is not known.
 const NOBODY: &str = "anonymous";
 
-/// Something that was refused.
+/// Something that was refused to a principal.
+///
+/// The same by another token or from elsewhere is another attempt: a token that was stolen does not hide behind its owner.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Attempt {
-    principal: String,
     permission: &'static str,
     resource: String,
     reason: ErrorReason,
+    credential: Option<Credential>,
+    address: Option<IpAddr>,
 }
 
 /// What was refused and is not told of yet.
@@ -43,19 +48,25 @@ pub(super) struct Refusals {
 impl Refusals {
     /// Notes that a caller lacks a permission.
     pub(super) fn denied(&self, caller: &Caller, permission: &'static str, resource: &str) {
-        let principal = caller.bearer.principal.clone();
-        let resource = cut(resource, NAME_BYTES);
-        self.note(Attempt { principal, permission, resource, reason: ErrorReason::PermissionDenied }, || caller.told());
+        let attempt = Attempt {
+            permission,
+            resource: cut(resource, NAME_BYTES),
+            reason: ErrorReason::PermissionDenied,
+            credential: Some(caller.credential.clone()),
+            address: caller.came.address(),
+        };
+        self.note(&caller.bearer.principal, attempt, || caller.told());
     }
 
     /// Notes that somebody has shown nothing that lets them in.
-    pub(super) fn unknown(&self, reason: ErrorReason, caller: impl FnOnce() -> pb::Caller) {
-        let attempt = Attempt { principal: NOBODY.to_owned(), permission: "", resource: String::new(), reason };
-        self.note(attempt, caller);
+    pub(super) fn unknown(&self, reason: ErrorReason, came: &Came) {
+        let (permission, resource, credential, address) = ("", String::new(), None, came.address());
+        self.note(NOBODY, Attempt { permission, resource, reason, credential, address }, || came.told());
     }
 
-    fn note(&self, attempt: Attempt, caller: impl FnOnce() -> pb::Caller) {
-        self.denials.lock().unwrap_or_else(PoisonError::into_inner).note(attempt, Instant::now().into_std(), caller);
+    fn note(&self, principal: &str, attempt: Attempt, caller: impl FnOnce() -> pb::Caller) {
+        let now = Instant::now().into_std();
+        self.denials.lock().unwrap_or_else(PoisonError::into_inner).note(principal, attempt, now, caller);
         self.noted.notify_one();
     }
 
@@ -109,8 +120,8 @@ impl Mutation for Tell {
     type Answer = ();
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        for Told { attempt, count, caller } in &self.0 {
-            tx.record(told(attempt.as_ref(), *count, caller.clone()));
+        for told in &self.0 {
+            tx.record(denied(told.clone()));
         }
         Ok(())
     }
@@ -120,12 +131,19 @@ impl Mutation for Tell {
     }
 }
 
-fn told(attempt: Option<&Attempt>, count: i64, caller: Option<pb::Caller>) -> pb::Event {
-    let denied = event(event_type::ACCESS_DENIED);
-    let Some(Attempt { principal, permission, resource, reason }) = attempt.cloned() else {
-        let denial = pb::Denial { count, ..Default::default() };
-        return pb::Event { resource_name: NOBODY.to_owned(), denial: Some(denial), ..denied };
+fn denied(Told { tried, count, caller }: Told<Attempt, pb::Caller>) -> pb::Event {
+    let counted = pb::Denial { count, ..Default::default() };
+    let (principal, denial) = match tried {
+        Tried::Others => (None, counted),
+        Tried::By(principal) => (Some(principal), counted),
+        Tried::This(principal, Attempt { permission, resource, reason, .. }) => {
+            let (permission, reason) = (permission.to_owned(), reason.word().to_owned());
+            (Some(principal), pb::Denial { permission, resource, reason, ..counted })
+        }
     };
-    let denial = pb::Denial { count, permission: permission.to_owned(), resource, reason: reason.word().to_owned() };
-    pb::Event { actor: principal.clone(), resource_name: principal, denial: Some(denial), caller, ..denied }
+    let denied = pb::Event { denial: Some(denial), caller, ..event(event_type::ACCESS_DENIED) };
+    match principal {
+        Some(principal) => pb::Event { actor: principal.clone(), resource_name: principal, ..denied },
+        None => pb::Event { resource_name: NOBODY.to_owned(), ..denied },
+    }
 }

@@ -293,7 +293,7 @@ impl Guard {
     /// Has it told in the log if this is the error of somebody who has shown nothing that lets them in.
     pub(crate) fn note_unknown(&self, came: &Came, error: &Error) {
         if let Error::Unauthenticated(reason) = error {
-            self.inner.refusals.unknown(*reason, || came.told());
+            self.inner.refusals.unknown(*reason, came);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::rules::access::{Access, Bearer, Permission, Permissions, SERVER, node
 use crate::rules::names::BINDINGS;
 
 /// By what somebody has shown who they are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Credential {
     /// A token of the registry, by its id.
     Token(Arc<str>),
