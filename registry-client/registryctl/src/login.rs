@@ -6,13 +6,12 @@ mod kept;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use registry_client::RegistryClient;
 use reqwest::Url;
 
 use self::device::Issuer;
 use self::kept::Login;
 use crate::output::{self, note};
-use crate::settings::Trust;
+use crate::settings::{Trust, client};
 use crate::{Context, Failure, Usage};
 
 /// Log in with an account of an issuer of OpenID Connect that the registry knows.
@@ -23,7 +22,7 @@ use crate::{Context, Failure, Usage};
 #[derive(Debug, Args)]
 pub(crate) struct LogIn {
     /// The URL of the issuer; it is remembered
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = url)]
     issuer: Option<Url>,
     /// What registryctl is called there; it is remembered. The client needs the device flow, and no secret
     #[arg(long, value_name = "ID")]
@@ -36,6 +35,10 @@ pub(crate) struct LogIn {
     scope: Vec<String>,
 }
 
+fn url(text: &str) -> Result<Url, String> {
+    text.parse().map_err(|_| "an issuer is a URL, such as https://id.example".to_owned())
+}
+
 pub(crate) async fn log_in(context: &Context, endpoint: &str, command: LogIn) -> Result<(), Failure> {
     let before = Login::read(endpoint).ok().flatten();
     let remembered = |of: fn(&Login) -> String| before.as_ref().map(of);
@@ -45,7 +48,7 @@ pub(crate) async fn log_in(context: &Context, endpoint: &str, command: LogIn) ->
         return Err(Usage("the first time, login needs --issuer and --client-id".to_owned()).into());
     };
     let resource = command.resource.or_else(|| before.and_then(|login| login.resource));
-    let found = Issuer::find(&issuer).await?;
+    let found = Issuer::find(&issuer, context.trust.ca_file()).await?;
     let begun = found.begin(&client_id, resource.as_deref(), &command.scope).await?;
     match begun.direct() {
         Some(url) => note(&format!("open {url}, and confirm that it shows {}", begun.code())),
@@ -54,7 +57,7 @@ pub(crate) async fn log_in(context: &Context, endpoint: &str, command: LogIn) ->
     let tokens = begun.wait().await?;
     let login = Login { issuer, client_id, resource, token: tokens.token, refresh_token: tokens.refresh_token };
     // What the registry does not take need not be kept.
-    let builder = context.trust.clone().with_token(&login.token).shown_by(RegistryClient::builder(endpoint));
+    let builder = context.trust.clone().with_token(&login.token).shown_by(client(endpoint));
     let caller = builder.connect_lazy()?.who_am_i().await?;
     login.write(endpoint)?;
     let renewed = if login.refresh_token.is_some() { ", and is renewed" } else { "" };
@@ -82,10 +85,15 @@ pub(crate) async fn shown(endpoint: &str, trust: Trust) -> Result<Trust, Failure
     let Some(mut login) = Login::read(endpoint)? else { return Ok(trust) };
     if let Some(refresh_token) = login.refresh_token.clone().filter(|_| is_over(&login.token)) {
         let renew = async {
-            let issuer = Issuer::find(&login.issuer).await?;
+            let issuer = Issuer::find(&login.issuer, trust.ca_file()).await?;
             issuer.renew(&login.client_id, login.resource.as_deref(), &refresh_token).await
         };
         match renew.await {
+            // OpenID Connect Core, 12.2.
+            Ok(tokens) if !device::same_subject(&login.token, &tokens.token) => {
+                let other = format!("{} has renewed the login for another account: log in again", login.issuer);
+                return Err(other.into());
+            }
             Ok(tokens) => {
                 login.token = tokens.token;
                 // Many issuers let each be used once.

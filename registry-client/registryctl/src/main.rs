@@ -152,7 +152,7 @@ async fn run(args: Args) -> Result<(), Failure> {
         return status::status(&out, &endpoint, &trust).await;
     }
     // So that nobody takes a command that waits for one that hangs.
-    let mut builder = RegistryClient::builder(&endpoint).on_outage(|outage| note(&outage.to_string()));
+    let mut builder = settings::client(&endpoint).on_outage(|outage| note(&outage.to_string()));
     if let Some(actor) = settings::actor(args.actor)? {
         builder = builder.actor(actor);
     }

@@ -1,9 +1,9 @@
 //! What the environment says. A variable that is set but empty is as one that is not: that is how CI unsets them.
 
 use std::env::VarError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use registry_client::Builder;
+use registry_client::{Builder, RegistryClient};
 use registry_common::shown::LogToStderr;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -117,6 +117,11 @@ impl Trust {
         Ok(Self { token, ca_file, identity })
     }
 
+    /// The certificate of the authority that is trusted.
+    pub(crate) fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
+    }
+
     /// Whether it was said which token to show.
     pub(crate) fn has_token(&self) -> bool {
         !matches!(self.token, Token::Absent)
@@ -151,6 +156,11 @@ impl Trust {
         }
         builder
     }
+}
+
+/// A client that says that it is registryctl.
+pub(crate) fn client(endpoint: &str) -> Builder {
+    RegistryClient::builder(endpoint).header("user-agent", concat!("registryctl/", env!("CARGO_PKG_VERSION")))
 }
 
 /// A certificate and its key, of which there are both or none.

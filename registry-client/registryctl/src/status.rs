@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use registry_client::{Error, RegistryClient, pb};
+use registry_client::{Error, pb};
 use registry_common::hex;
 use serde::Serialize;
 
 use crate::Failure;
 use crate::failure::message;
 use crate::output::{Lines, Output, bytes, fields, json, time};
-use crate::settings::Trust;
+use crate::settings::{Trust, client};
 use crate::values::short;
 
 /// How long a server may take to answer; one that takes longer counts as down.
@@ -52,8 +52,7 @@ pub(crate) async fn status(out: &Output, endpoints: &str, trust: &Trust) -> Resu
 }
 
 async fn ask(endpoint: &str, trust: &Trust) -> Result<pb::RegistryStatus, Error> {
-    let client =
-        RegistryClient::builder(endpoint).retry_for(Duration::ZERO).connect_timeout(PATIENCE).timeout(PATIENCE);
+    let client = client(endpoint).retry_for(Duration::ZERO).connect_timeout(PATIENCE).timeout(PATIENCE);
     trust.shown_by(client).connect_lazy()?.status().await
 }
 

@@ -212,7 +212,8 @@ struct Limits {
     /// How many watches, downloads and other streams may be open at once
     #[arg(long, value_name = "N")]
     max_streams: Option<usize>,
-    /// How many calls a second one who has proven who they are may make, with --access; those of ten seconds may come at once
+    /// How many calls a second one principal may make, with --access [default: no limit]. Those of ten seconds may come at once, more are
+    /// refused with RATE_LIMITED
     #[arg(long, value_name = "N")]
     principal_rate: Option<NonZeroU32>,
     /// How many connections there may be at once; no more than half of the files that the process may open

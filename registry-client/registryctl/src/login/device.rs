@@ -1,5 +1,6 @@
 //! The device flow of OAuth 2 (RFC 8628) with an issuer of OpenID Connect: a code that somebody confirms in a browser, for a token.
 
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,14 +14,20 @@ use oauth2::{
     TokenResponse as _, TokenUrl,
 };
 use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
+use reqwest::{Certificate, Client, Url};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::Failure;
 
-/// How long an issuer may take for an answer.
+/// How long an issuer may take for an answer, and how long that may be.
 const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_BYTES: usize = 1 << 20;
+/// How often it is asked whether somebody has confirmed, whatever it says.
+const ASKED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How long a code is waited for, whatever the issuer says of it.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 /// What it says of itself (OpenID Connect Discovery 1.0).
 #[derive(Debug, Deserialize)]
@@ -28,6 +35,31 @@ struct Document {
     issuer: String,
     token_endpoint: String,
     device_authorization_endpoint: Option<String>,
+}
+
+/// An issuer did not say what it is.
+#[derive(Debug, thiserror::Error)]
+#[error("{issuer}/.well-known/openid-configuration can't be read")]
+struct NoAnswer {
+    issuer: String,
+    source: Failed,
+}
+
+/// Why an issuer's answer is none.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Http(reqwest::Error),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("the answer has more than {ANSWER_BYTES} bytes")]
+    TooLong,
+}
+
+impl From<reqwest::Error> for Failed {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Http(error.without_url())
+    }
 }
 
 /// What OpenID Connect adds to the response with a token.
@@ -77,16 +109,28 @@ pub(super) struct Begun {
 
 impl Issuer {
     /// Reads what an issuer says of itself.
-    pub(super) async fn find(url: &str) -> Result<Self, Failure> {
+    ///
+    /// An authority of one's own, whose certificate is in a file, is trusted beside those that the system trusts.
+    pub(super) async fn find(url: &str, ca_file: Option<&Path>) -> Result<Self, Failure> {
         let is_safe = |url: &Url| url.scheme() == "https" || url.host_str().is_some_and(is_local);
         let parsed: Url = url.parse().map_err(|error| format!("{url}: {error}"))?;
         if !is_safe(&parsed) {
             return Err(format!("{url}: an issuer elsewhere is asked over https alone").into());
         }
-        let http = Client::builder().timeout(PATIENCE).redirect(Policy::none()).build()?;
+        let mut builder = Client::builder().timeout(PATIENCE).redirect(Policy::none());
+        if let Some(path) = ca_file {
+            let certificates = Certificate::from_pem_bundle(&std::fs::read(path)?)?;
+            builder = builder.tls_certs_merge(certificates);
+        }
+        let http = builder.build()?;
         let base = url.trim_end_matches('/');
-        let answer = http.get(format!("{base}/.well-known/openid-configuration")).send().await?.error_for_status()?;
-        let document: Document = answer.json().await?;
+        let ask = async {
+            let answer = http.get(format!("{base}/.well-known/openid-configuration")).send().await?;
+            bytes_of(answer.error_for_status()?).await
+        };
+        let answer = ask.await.map_err(|source| NoAnswer { issuer: base.to_owned(), source })?;
+        let document: Document = serde_json::from_slice(&answer)
+            .map_err(|source| NoAnswer { issuer: base.to_owned(), source: source.into() })?;
         if document.issuer.trim_end_matches('/') != base {
             return Err(format!("{url}: it says that it is {}", document.issuer).into());
         }
@@ -150,7 +194,8 @@ impl Begun {
 
     /// Where the code need only be confirmed.
     pub(super) fn direct(&self) -> Option<&str> {
-        self.device.verification_uri_complete().map(|url| url.secret().as_str())
+        let url = self.device.verification_uri_complete().map(|url| url.secret().as_str());
+        url.filter(|url| url.starts_with("https://") || url.starts_with("http://"))
     }
 
     /// Waits until somebody confirms it.
@@ -162,7 +207,10 @@ impl Begun {
         if let Some(resource) = resource.clone() {
             request = request.add_extra_param("resource", resource);
         }
-        let given = request.request_async(&send, sleep, None).await?;
+        let pause = |pause: Duration| sleep(pause.clamp(ASKED.0, ASKED.1));
+        let patience = device.expires_in().min(LONGEST);
+        let given = timeout(patience, request.request_async(&send, pause, Some(LONGEST))).await;
+        let given = given.map_err(|_| "nobody has confirmed the code in time: log in again")??;
         tokens(&given, resource.is_some())
     }
 }
@@ -181,12 +229,35 @@ fn tokens(given: &Response, for_resource: bool) -> Result<Tokens, Failure> {
 }
 
 /// Makes one request of the flow.
-async fn send(http: Client, request: HttpRequest) -> Result<HttpResponse, reqwest::Error> {
+async fn send(http: Client, request: HttpRequest) -> Result<HttpResponse, Failed> {
     let answer = http.execute(request.try_into()?).await?;
     let (status, headers) = (answer.status(), answer.headers().clone());
-    let mut response = HttpResponse::new(answer.bytes().await?.into());
+    let mut response = HttpResponse::new(bytes_of(answer).await?);
     (*response.status_mut(), *response.headers_mut()) = (status, headers);
     Ok(response)
+}
+
+/// The bytes of an answer, if it is not too long.
+async fn bytes_of(mut answer: reqwest::Response) -> Result<Vec<u8>, Failed> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > ANSWER_BYTES {
+            return Err(Failed::TooLong);
+        }
+    }
+    Ok(bytes)
+}
+
+/// Whether two JSON Web Tokens are of the same account, as they say themselves; of others, nobody can tell.
+pub(super) fn same_subject(one: &str, other: &str) -> bool {
+    #[derive(PartialEq, Deserialize)]
+    struct Claims {
+        iss: Option<String>,
+        sub: Option<String>,
+    }
+    let of = claims::<Claims>;
+    of(one).zip(of(other)).is_none_or(|(one, other)| one == other)
 }
 
 /// When a JSON Web Token ends, in seconds since 1970, as it says itself.
@@ -195,9 +266,13 @@ pub(super) fn end(token: &str) -> Option<u64> {
     struct Claims {
         exp: f64,
     }
-    let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    let Claims { exp } = serde_json::from_slice(&claims).ok()?;
+    let Claims { exp } = claims(token)?;
     Some(exp as u64)
+}
+
+fn claims<T: DeserializeOwned>(token: &str) -> Option<T> {
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    serde_json::from_slice(&claims).ok()
 }
 
 #[cfg(test)]
@@ -214,10 +289,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_token_is_of_the_same_account_unless_it_says_otherwise() {
+        let token = |claims: &str| format!("e30.{}.sig", BASE64_URL_SAFE_NO_PAD.encode(claims));
+        let ana = token(r#"{"iss": "https://id.example", "sub": "ana", "exp": 1}"#);
+        assert!(same_subject(&ana, &token(r#"{"exp": 2, "sub": "ana", "iss": "https://id.example"}"#)));
+        assert!(same_subject(&ana, "opaque"));
+        for other in [r#"{"iss": "https://id.example", "sub": "eve"}"#, r#"{"sub": "ana"}"#, "{}"] {
+            assert!(!same_subject(&ana, &token(other)), "{other}");
+        }
+    }
+
     #[tokio::test]
     async fn an_issuer_elsewhere_is_not_asked_without_tls() {
         for url in ["http://id.example", "http://127.0.0.1.example", "ftp://id.example", "id"] {
-            assert!(Issuer::find(url).await.is_err(), "{url}");
+            assert!(Issuer::find(url, None).await.is_err(), "{url}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The tokens of those who are logged in: a file for each endpoint, so that none is shown to another registry.
 
 use std::io::{ErrorKind, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
@@ -42,7 +42,7 @@ impl Login {
         let file = file(endpoint).ok_or("there is no home directory to keep the token in: set XDG_CONFIG_HOME")?;
         let folder = file.parent().unwrap_or(&file);
         let write = || {
-            std::fs::create_dir_all(folder)?;
+            create(folder)?;
             // Nobody else may read it, from its first byte on, and nobody finds half of it.
             let mut new = NamedTempFile::new_in(folder)?;
             new.write_all(&serde_json::to_vec_pretty(self)?)?;
@@ -60,6 +60,14 @@ impl Login {
             Err(error) => Err(format!("{}: {error}", file.display()).into()),
         }
     }
+}
+
+/// Makes a folder, and what it lies in, for its user alone.
+fn create(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
 }
 
 /// Where the login of an endpoint is kept: in the user's directory for settings.
