@@ -1,5 +1,7 @@
 //! Who may do what: groups, roles, bindings and tokens.
 
+use std::collections::BTreeMap;
+
 use crate::call::setters;
 use crate::models::mask;
 use crate::names::complete;
@@ -171,6 +173,8 @@ impl RegistryClient {
 setters!(CreateBindingRequest {
     /// On this namespace or model, and all below it.
     on(resource: impl Into<String>) |r| r.binding.get_or_insert_default().resource = complete(resource);
+    /// On the namespaces that have all of these tags, and all below them, also when they get them later.
+    on_namespaces_with(tags: BTreeMap<String, String>) |r| r.binding.get_or_insert_default().namespace_tags = tags;
     /// Only while this condition in CEL is met: over `permission`, `resource`, `principal` and `now`.
     condition(text: impl Into<String>) |r| r.binding.get_or_insert_default().condition = text.into();
     /// What it is for, for people.

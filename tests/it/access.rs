@@ -9,6 +9,7 @@ mod rates;
 mod revocation;
 mod seeing;
 mod tokens;
+mod tagged;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -3,6 +3,8 @@
 mod kept;
 mod secret;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
@@ -10,7 +12,7 @@ use clap::Subcommand;
 use registry_client::pb;
 
 pub(crate) use self::kept::access;
-use crate::args::{Shape, TableShape, time};
+use crate::args::{Shape, TableShape, pair, time};
 use crate::output::{self, fields, last};
 use crate::{Context, Failure, Usage};
 
@@ -23,6 +25,46 @@ pub(crate) struct Grant {
     role: String,
     /// A namespace or model: `namespaces/risk`, `fraud`; without it, the server with all there is.
     resource: Option<String>,
+    /// On the namespaces that have this tag, such as `team=risk`; may be given several times, for those that have all of them.
+    #[arg(long = "on-tag", value_name = "KEY=VALUE", value_parser = pair, conflicts_with = "resource")]
+    tags: Vec<(String, String)>,
+}
+
+/// Where a role is given.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    /// The name of a namespace or a model; empty otherwise.
+    resource: String,
+    /// Of namespaces.
+    tags: BTreeMap<String, String>,
+}
+
+impl Place {
+    fn new(context: &Context, resource: Option<&str>, tags: Vec<(String, String)>) -> Result<Self, Failure> {
+        let resource = resource.map(|resource| on(context, resource)).transpose()?.unwrap_or_default();
+        Ok(Self { resource, tags: tags.into_iter().collect() })
+    }
+
+    fn of(binding: &pb::Binding) -> Self {
+        Self { resource: binding.resource.clone(), tags: binding.namespace_tags.clone() }
+    }
+
+    /// The id of the binding of a role that `grant` makes here: one for all who have it.
+    fn binding_id(&self, role: &str) -> String {
+        let names = self.resource.split('/').skip(1).step_by(2);
+        let tags = self.tags.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]);
+        std::iter::once(last(role)).chain(names).chain(tags).collect::<Vec<_>>().join(".")
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.tags.is_empty() {
+            return f.write_str(place(&self.resource));
+        }
+        let tags: Vec<_> = self.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        write!(f, "namespaces with {}", tags.join(", "))
+    }
 }
 
 /// Who may do something, and where.
@@ -205,6 +247,9 @@ pub(crate) enum Binding {
         /// On this namespace (`namespaces/risk`) or model; by default on the server.
         #[arg(long = "on", value_name = "NAME")]
         resource: Option<String>,
+        /// On the namespaces that have this tag, such as `team=risk`; may be given several times, for those that have all of them.
+        #[arg(long = "on-tag", value_name = "KEY=VALUE", value_parser = pair, conflicts_with = "resource")]
+        tags: Vec<(String, String)>,
         /// Only while this condition in CEL is met: 'now < timestamp("2027-01-01T00:00:00Z")'.
         #[arg(long = "if", value_name = "CONDITION")]
         condition: Option<String>,
@@ -269,33 +314,28 @@ fn on(context: &Context, resource: &str) -> Result<String, Failure> {
     }
 }
 
-/// The id of the binding of a role on a resource that `grant` makes: one for all who have it.
-fn binding_id(role: &str, resource: &str) -> String {
-    let parts = resource.split('/').skip(1).step_by(2);
-    std::iter::once(last(role)).chain(parts).collect::<Vec<_>>().join(".")
-}
-
 /// How often it is tried to change a binding that others change meanwhile.
 const TRIES: usize = 5;
 
 pub(crate) async fn grant(context: &Context, command: Grant) -> Result<(), Failure> {
-    let Grant { principal, role, resource } = command;
-    let resource = resource.map(|resource| on(context, &resource)).transpose()?.unwrap_or_default();
-    let (client, id) = (&context.client, binding_id(&role, &resource));
+    let Grant { principal, role, resource, tags } = command;
+    let place = Place::new(context, resource.as_deref(), tags)?;
+    let (client, id) = (&context.client, place.binding_id(&role));
     for _ in 0..TRIES {
-        let made = client.create_binding(&id, &role, [&principal]).on(&resource).await;
+        let made = client.create_binding(&id, &role, [&principal]).on(&place.resource);
+        let made = made.on_namespaces_with(place.tags.clone()).await;
         let binding = match made {
             Err(error) if error.is_already_exists() => client.get_binding(&id).await,
             made => made,
         }?;
-        let same = last(&binding.role) == last(&role) && binding.resource == resource && binding.condition.is_empty();
+        let there = Place::of(&binding);
+        let same = last(&binding.role) == last(&role) && there == place && binding.condition.is_empty();
         if !same {
             let condition = if binding.condition.is_empty() { "" } else { ", under a condition" };
-            let place = place(&binding.resource);
-            return Err(format!("{} is of {} on {place}{condition}", binding.name, binding.role).into());
+            return Err(format!("{} is of {} on {there}{condition}", binding.name, binding.role).into());
         }
         if binding.members.contains(&principal) {
-            return said(context, &binding, format!("{principal} has {} on {}", binding.role, place(&resource)));
+            return said(context, &binding, format!("{principal} has {} on {place}", binding.role));
         }
         let mut more = binding;
         more.members.push(principal.clone());
@@ -303,7 +343,7 @@ pub(crate) async fn grant(context: &Context, command: Grant) -> Result<(), Failu
             Err(error) if error.is_conflict() || error.is_not_found() => {}
             changed => {
                 let changed = changed?;
-                return said(context, &changed, format!("{principal} has {} on {}", changed.role, place(&resource)));
+                return said(context, &changed, format!("{principal} has {} on {place}", changed.role));
             }
         }
     }
@@ -311,14 +351,14 @@ pub(crate) async fn grant(context: &Context, command: Grant) -> Result<(), Failu
 }
 
 pub(crate) async fn revoke(context: &Context, command: Grant) -> Result<(), Failure> {
-    let Grant { principal, role, resource } = command;
-    let resource = resource.map(|resource| on(context, &resource)).transpose()?.unwrap_or_default();
+    let Grant { principal, role, resource, tags } = command;
+    let place = Place::new(context, resource.as_deref(), tags)?;
     let client = &context.client;
     let mut revoked = Vec::new();
     let bindings: Vec<pb::Binding> = client.list_bindings().stream().try_collect().await?;
     for binding in bindings {
         // Also what is there under a condition.
-        let is_it = last(&binding.role) == last(&role) && binding.resource == resource;
+        let is_it = last(&binding.role) == last(&role) && Place::of(&binding) == place;
         if !is_it || !binding.members.contains(&principal) {
             continue;
         }
@@ -333,10 +373,10 @@ pub(crate) async fn revoke(context: &Context, command: Grant) -> Result<(), Fail
         revoked.push(name);
     }
     if revoked.is_empty() {
-        return Err(format!("{principal} has no binding of {role} on {}", place(&resource)).into());
+        return Err(format!("{principal} has no binding of {role} on {place}").into());
     }
     // They may have it by a group, or by another role.
-    context.out.text(&format!("{principal} has {role} on {} no more by {}\n", place(&resource), revoked.join(", ")))
+    context.out.text(&format!("{principal} has {role} on {place} no more by {}\n", revoked.join(", ")))
 }
 
 fn said(context: &Context, binding: &pb::Binding, text: String) -> Result<(), Failure> {
@@ -349,12 +389,21 @@ mod tests {
 
     #[test]
     fn a_binding_is_called_after_what_it_gives_where() {
-        for (role, resource, expected) in [
-            ("viewer", "", "viewer"),
-            ("roles/viewer", "namespaces/risk", "viewer.risk"),
-            ("publisher", "namespaces/default/models/fraud", "publisher.default.fraud"),
+        let team = ("team".to_owned(), "risk".to_owned());
+        for (role, resource, tags, expected, shown) in [
+            ("viewer", "", None, "viewer", "the server"),
+            ("roles/viewer", "namespaces/risk", None, "viewer.risk", "namespaces/risk"),
+            (
+                "publisher",
+                "namespaces/default/models/fraud",
+                None,
+                "publisher.default.fraud",
+                "namespaces/default/models/fraud",
+            ),
+            ("viewer", "", Some(team), "viewer.team.risk", "namespaces with team=risk"),
         ] {
-            assert_eq!(binding_id(role, resource), expected);
+            let place = Place { resource: resource.to_owned(), tags: tags.into_iter().collect() };
+            assert_eq!((place.binding_id(role).as_str(), place.to_string().as_str()), (expected, shown));
         }
     }
 }

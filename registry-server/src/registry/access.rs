@@ -6,6 +6,7 @@ pub(crate) mod guard;
 pub(crate) mod jwt;
 pub(crate) mod roles;
 mod shared;
+pub(super) mod tagged;
 pub(crate) mod tokens;
 pub(crate) mod wishes;
 
@@ -85,6 +86,10 @@ fn check_binding(binding: &pb::Binding, found: &mut Violations) {
         found.name("role", &ROLES, &binding.role);
     }
     found.parsed("resource", resource(&binding.resource));
+    validate::pairs(found, "namespace_tags", &binding.namespace_tags);
+    if !binding.resource.is_empty() && !binding.namespace_tags.is_empty() {
+        found.invalid("namespace_tags", "must be empty where a resource is given");
+    }
     found.condition("condition", &binding.condition, &ACCESS);
 }
 

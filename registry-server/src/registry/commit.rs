@@ -19,6 +19,7 @@ use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::access::guard::Guard;
+use super::access::tagged;
 use super::access::wishes::Wish;
 use super::measured::Waiting;
 use super::models::ModelRow;
@@ -278,13 +279,14 @@ impl<M: Mutation> Decision for Pending<M> {
 impl<M: Mutation> Pending<M> {
     async fn run(&self, transaction: &mut dyn Transaction) -> Result<(Outcome, Option<Bytes>), Error> {
         // Before all else: also what was done already is for those alone who may do it.
-        if let (Some(wish), Some(guard)) = (&self.intent.wish, &self.guard) {
-            let current = guard.current();
+        let current = self.guard.as_ref().map(Guard::current);
+        let by = current.as_deref().zip(self.intent.wish.as_deref());
+        if let Some((current, wish)) = by {
             let changed = transaction.get(kinds::ACCESS, &[]).await?.map_or(0, |record| record.revision);
             if current.revision() < changed {
                 return Ok((Outcome::Behind(changed), None));
             }
-            wish.check(&current)?;
+            wish.check(current)?;
         }
         let request_id = self.intent.request_id.filter(|_| !self.intent.validate_only);
         if let Some(id) = request_id
@@ -302,6 +304,7 @@ impl<M: Mutation> Pending<M> {
         self.mutation.apply(&mut tx).await?;
         automatic::enter(&mut tx).await?;
         locks::check(&tx).await?;
+        tagged::check(&mut tx, by).await?;
         // Without a request id nobody looks for what changed nothing.
         let changes = |event: &pb::Event| event.r#type != event_type::REQUEST_UNCHANGED;
         let is_kept = request_id.is_some() || tx.events.iter().any(changes);

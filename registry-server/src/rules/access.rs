@@ -1,11 +1,13 @@
 //! Who may do what: decided over roles, groups and bindings, which are kept in tables that a decision only looks up.
 //!
 //! Bindings only add. A permission on a resource is one on everything below it, so that a decision walks up: the model, its namespace,
-//! the server. What somebody holds is looked up for them, for each of their groups, and for everybody who has a token.
+//! the server. What somebody holds is looked up for them, for each of their groups, and for everybody who has a token. What bindings give by
+//! the tags of namespaces is held on a node of its own, between the namespaces that have them and the server.
 
 mod builtin;
 mod conditions;
 mod permissions;
+mod tagged;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -14,6 +16,8 @@ pub(crate) use self::builtin::{BUILT_IN, BuiltIn, built_in};
 use self::conditions::Conditional;
 pub(crate) use self::conditions::{Clock, Condition};
 pub(crate) use self::permissions::{Permission, Permissions};
+use self::tagged::{Tagged, node_of_tags};
+pub(crate) use self::tagged::{Tags, is_by_tags};
 use super::names::DEFAULT_NAMESPACE;
 
 /// Everybody who has a valid token.
@@ -30,8 +34,17 @@ pub(crate) struct Bound {
     pub(crate) members: Vec<String>,
     /// The name of a namespace or a model, or [`SERVER`].
     pub(crate) resource: String,
+    /// If there are any, it is on the namespaces that have them all.
+    pub(crate) tags: Tags,
     /// Without one, it always counts.
     pub(crate) condition: Option<Condition>,
+}
+
+impl Bound {
+    /// The node that it is on.
+    fn node(&self) -> String {
+        if self.tags.is_empty() { self.resource.clone() } else { node_of_tags(&self.tags) }
+    }
 }
 
 /// What gives somebody a permission.
@@ -77,15 +90,17 @@ pub(crate) struct Access {
     held: HashMap<String, HashMap<String, Permissions>>,
     /// What each member of a binding with a condition holds while that is met.
     conditional: HashMap<String, Vec<Conditional>>,
+    tagged: Tagged,
     clock: Clock,
 }
 
 impl Access {
-    /// The roles, groups and bindings with these names.
+    /// The roles, groups and bindings with these names, and the tags that namespaces have.
     pub(crate) fn new(
         roles: impl IntoIterator<Item = (String, Permissions)>,
         groups: impl IntoIterator<Item = (String, Vec<String>)>,
         bindings: impl IntoIterator<Item = (String, Bound)>,
+        namespaces: impl IntoIterator<Item = (String, Tags)>,
     ) -> Self {
         let mut access = Self { roles: roles.into_iter().collect(), ..Self::default() };
         for (group, members) in groups {
@@ -95,16 +110,21 @@ impl Access {
         }
         for (name, bound) in bindings {
             let permissions = access.role(&bound.role).unwrap_or_default();
+            let node = bound.node();
+            access.tagged.add(&bound.tags, permissions);
             for member in &bound.members {
                 if let Some(condition) = bound.condition.clone() {
-                    let conditional = Conditional { resource: bound.resource.clone(), permissions, condition };
+                    let conditional = Conditional { node: node.clone(), permissions, condition };
                     access.conditional.entry(member.clone()).or_default().push(conditional);
                     continue;
                 }
-                let held = access.held.entry(member.clone()).or_default().entry(bound.resource.clone()).or_default();
+                let held = access.held.entry(member.clone()).or_default().entry(node.clone()).or_default();
                 *held = held.and(permissions);
             }
             access.bindings.insert(name, bound);
+        }
+        for (name, tags) in namespaces {
+            access.tagged.choose(name, &tags);
         }
         access
     }
@@ -124,12 +144,17 @@ impl Access {
         self.bindings.get(name)
     }
 
-    /// What a member of bindings holds, by the resource, also under conditions.
+    /// What changes by other tags of a namespace: all that bindings give there by these or by those.
+    pub(crate) fn given_by(&self, before: &Tags, after: &Tags) -> Permissions {
+        self.tagged.given_by(before, after)
+    }
+
+    /// What a member of bindings holds, by the node, also under conditions.
     pub(crate) fn held_of(&self, member: &str) -> impl Iterator<Item = (&str, Permissions)> {
         let held = self.held.get(member).into_iter().flatten();
         let held = held.map(|(resource, permissions)| (resource.as_str(), *permissions));
         let conditional = self.conditional.get(member).into_iter().flatten();
-        held.chain(conditional.map(|conditional| (conditional.resource.as_str(), conditional.permissions)))
+        held.chain(conditional.map(|conditional| (conditional.node.as_str(), conditional.permissions)))
     }
 
     /// Whether what somebody may do can change though nothing is changed: with the time.
@@ -146,7 +171,7 @@ impl Access {
     pub(crate) fn permissions<'a>(&'a self, who: impl Into<Who<'a>>, resource: &str) -> Permissions {
         let mut all = Permissions::of_all();
         for held in self.held_by(who.into()) {
-            for node in upwards(resource) {
+            for node in self.upwards(resource) {
                 all = all.and(held.get(node).copied().unwrap_or_default());
             }
         }
@@ -156,12 +181,15 @@ impl Access {
     /// Whether somebody has a permission on a resource.
     pub(crate) fn allows<'a>(&'a self, who: impl Into<Who<'a>>, permission: Permission, resource: &str) -> bool {
         let has = |held: &HashMap<String, Permissions>| {
-            upwards(resource).any(|node| held.get(node).is_some_and(|held| held.has(permission)))
+            self.upwards(resource).any(|node| held.get(node).is_some_and(|held| held.has(permission)))
         };
         let who = who.into();
         self.held_by(who).any(has)
             || Permissions::of_all().has(permission)
-            || self.conditional_of(who).any(|held| held.gives(who.principal, permission, resource, (self.clock.0)()))
+            || self.conditional_of(who).any(|held| {
+                self.upwards(resource).any(|node| node == held.node)
+                    && held.gives(who.principal, permission, resource, (self.clock.0)())
+            })
     }
 
     /// Whether somebody has a permission on something below a resource, or could under a condition.
@@ -170,17 +198,22 @@ impl Access {
             held.iter().any(|(node, held)| held.has(permission) && node != resource && is_within(node, resource))
         };
         let who = who.into();
-        self.held_by(who).any(has) || self.conditional_of(who).any(|held| held.may_give_below(permission, resource))
+        self.held_by(who).any(has)
+            || self.conditional_of(who).any(|held| {
+                let overlaps = is_within(&held.node, resource) || self.upwards(resource).any(|node| node == held.node);
+                overlaps && held.permissions.has(permission)
+            })
     }
 
     /// By what a principal has a permission on a resource, in the order of the bindings' names.
     pub(crate) fn explain(&self, principal: &str, permission: Permission, resource: &str) -> Vec<Grant> {
-        let nodes: Vec<_> = upwards(resource).collect();
+        let nodes: Vec<_> = self.upwards(resource).collect();
         let ids = self.ids(principal);
         let mut grants = Vec::new();
-        for (name, Bound { role, members, resource: on, condition }) in &self.bindings {
+        for (name, bound) in &self.bindings {
+            let Bound { role, members, tags, resource: on, condition } = bound;
             let is_met = |condition: &Condition| condition.is_met(principal, permission, resource, (self.clock.0)());
-            if nodes.contains(&on.as_str())
+            if nodes.contains(&&*bound.node())
                 && self.role(role).is_some_and(|role| role.has(permission))
                 && condition.as_ref().is_none_or(is_met)
             {
@@ -188,7 +221,7 @@ impl Access {
                     binding: name.clone(),
                     role: role.clone(),
                     member: member.clone(),
-                    resource: on.clone(),
+                    resource: if tags.is_empty() { on.clone() } else { namespace_of(resource).to_owned() },
                 }));
             }
         }
@@ -200,6 +233,11 @@ impl Access {
     fn ids<'a>(&'a self, principal: &'a str) -> Vec<&'a str> {
         let groups = self.groups_of(principal).iter().map(String::as_str);
         [principal, ALL_AUTHENTICATED].into_iter().chain(groups).collect()
+    }
+
+    /// A resource on which permissions are held, and the nodes that it lies in.
+    fn upwards<'a>(&'a self, resource: &'a str) -> impl Iterator<Item = &'a str> {
+        upwards(resource).chain(self.tagged.nodes_of(resource))
     }
 
     fn held_by<'a>(&'a self, who: Who<'a>) -> impl Iterator<Item = &'a HashMap<String, Permissions>> {
@@ -291,6 +329,11 @@ fn upwards(resource: &str) -> impl Iterator<Item = &str> {
         Some((end, _)) => Some(&node[..end]),
         None => Some(SERVER).filter(|_| !node.is_empty()),
     })
+}
+
+/// The namespace that a resource is or lies in.
+fn namespace_of(resource: &str) -> &str {
+    resource.match_indices('/').nth(1).map_or(resource, |(end, _)| &resource[..end])
 }
 
 /// Whether a resource on which permissions are held is another one, or lies in it.

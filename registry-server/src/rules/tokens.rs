@@ -3,6 +3,7 @@
 //! `mr_<id>_<secret><checksum>`, all in base62: scanners for secrets find it by its beginning, and what was cut short or mistyped is
 //! known by its checksum without a look-up. The secret has 256 random bits, so that its SHA-256 is as good as a slow hash.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
@@ -64,6 +65,15 @@ pub(crate) fn check_id(id: &str) -> Result<(), NameError> {
 /// Whether a text is to be a token of a registry, whole or not.
 pub(crate) fn is_ours(text: &str) -> bool {
     text.starts_with(START)
+}
+
+/// A text in which a name may be a whole token, without its secret: whoever puts one where a name belongs has it in no log.
+pub(crate) fn masked(text: &str) -> Cow<'_, str> {
+    let token = text.split('/').find_map(|part| Shown::parse(part).map(|shown| (part, shown)));
+    match token {
+        None => Cow::Borrowed(text),
+        Some((part, shown)) => Cow::Owned(text.replace(part, &format!("{START}{}_...", shown.id))),
+    }
 }
 
 /// A token that somebody shows, as far as it has the form of one.
@@ -204,6 +214,13 @@ mod tests {
         // Of the right length, and with a character of two bytes amid it.
         let wide = format!("mr_{}_{}é{}", "0".repeat(12), "0".repeat(42), "0".repeat(5));
         assert!(Shown::parse(&wide).is_none());
+    }
+
+    #[test]
+    fn a_token_in_place_of_a_name_loses_its_secret() {
+        let token = text("0LygHa16AHYF", &[1; SECRET_BYTES]);
+        assert_eq!(masked(&format!("namespaces/risk/models/{}", *token)), "namespaces/risk/models/mr_0LygHa16AHYF_...");
+        assert_eq!(masked("namespaces/risk/models/mr_fraud"), "namespaces/risk/models/mr_fraud");
     }
 
     #[test]

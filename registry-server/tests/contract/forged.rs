@@ -72,9 +72,10 @@ fn writers() -> Vec<(&'static str, Json, Json)> {
     subscription["leaseDuration"] = json!("7s");
     let members = json!({ "members": ["users/ana"] });
     let role = json!({ "permissions": ["models.get"] });
-    let to_ana = |role: &str, resource: &str, condition: &str| json!({ "role": role, "members": ["users/ana"], "resource": resource, "condition": condition });
-    let binding = to_ana("roles/viewer", "namespaces/default", "true");
-    let elsewhere = to_ana("roles/admin", "namespaces/risk", "principal != ''");
+    // It is on one or the other.
+    let to_ana = |role: &str, resource: &str, tags: Json, condition: &str| json!({ "role": role, "members": ["users/ana"], "resource": resource, "namespaceTags": tags, "condition": condition });
+    let binding = to_ana("roles/viewer", "namespaces/default", json!({}), "true");
+    let elsewhere = to_ana("roles/admin", "", json!({ "team": "risk" }), "principal != ''");
     let token = json!({
         "principal": "users/ana", "roles": ["roles/viewer"], "resource": "namespaces/default",
         "expireTime": "2100-01-01T00:00:00Z",

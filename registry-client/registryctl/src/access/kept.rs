@@ -4,7 +4,7 @@ use chrono::Utc;
 use registry_client::{Error, pb};
 
 use super::secret::SecretFile;
-use super::{Access, Binding, Group, Role, TRIES, Token, on, place};
+use super::{Access, Binding, Group, Place, Role, TRIES, Token, on};
 use crate::output::{self, Column, Lines, count, fields, first, last, minute, note, page_size};
 use crate::values::timestamp;
 use crate::{Context, Failure};
@@ -196,15 +196,16 @@ async fn binding(context: &Context, command: Binding) -> Result<(), Failure> {
                 vec![
                     last(&binding.name).to_owned(),
                     last(&binding.role).to_owned(),
-                    place(&binding.resource).to_owned(),
+                    Place::of(binding).to_string(),
                     binding.condition.clone(),
                     binding.members.join(", "),
                 ]
             })
         }
-        Binding::Create { id, role, members, resource, condition } => {
-            let resource = resource.map(|resource| on(context, &resource)).transpose()?.unwrap_or_default();
-            let made = client.create_binding(id, role, members).on(resource).condition(condition.unwrap_or_default());
+        Binding::Create { id, role, members, resource, tags, condition } => {
+            let Place { resource, tags } = Place::new(context, resource.as_deref(), tags)?;
+            let made = client.create_binding(id, role, members).on(resource).on_namespaces_with(tags);
+            let made = made.condition(condition.unwrap_or_default());
             out.message("Binding", &made.await?, |made| format!("made {}", made.name))
         }
         Binding::Delete { id } => {

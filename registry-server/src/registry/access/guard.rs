@@ -362,11 +362,14 @@ async fn read(store: &dyn Store) -> Result<Current, Error> {
         });
         let groups = all::<pb::Group>(store).await?.into_iter().map(|group| (group.name, group.members));
         let bindings = all::<pb::Binding>(store).await?.into_iter();
-        let bindings = bindings.map(|pb::Binding { name, role, members, resource, condition, .. }| {
-            let condition = (!condition.is_empty()).then(|| Condition::of(&condition));
-            (name, Bound { role, members, resource, condition })
-        });
-        let access = Access::new(roles, groups, bindings);
+        let bindings =
+            bindings.map(|pb::Binding { name, role, members, resource, namespace_tags, condition, .. }| {
+                let condition = (!condition.is_empty()).then(|| Condition::of(&condition));
+                (name, Bound { role, members, resource, tags: namespace_tags, condition })
+            });
+        let namespaces =
+            all::<pb::Namespace>(store).await?.into_iter().map(|namespace| (namespace.name, namespace.tags));
+        let access = Access::new(roles, groups, bindings, namespaces);
         let tokens = all::<TokenRow>(store).await?.into_iter().map(known).collect();
         // Not all of it is from one revision if there was a change meanwhile.
         if mark(store).await? == revision {

@@ -6,8 +6,9 @@ use std::time::SystemTime;
 use super::came::Came;
 use super::guard::{Current, Guard};
 use crate::error::Error;
-use crate::rules::access::{Access, Bearer, Permission, Permissions, SERVER, node_of};
+use crate::rules::access::{Access, Bearer, Permission, Permissions, SERVER, is_by_tags, node_of};
 use crate::rules::names::BINDINGS;
+use crate::rules::tokens::masked;
 
 /// By what somebody has shown who they are.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,7 +96,8 @@ impl Need {
 
 /// The error of a permission that a caller lacks.
 pub(crate) fn denied(permission: Permission, resource: &str) -> Error {
-    Error::Denied { permission: permission.name(), resource: resource.to_owned() }
+    let resource = if is_by_tags(resource) { SERVER } else { resource };
+    Error::Denied { permission: permission.name(), resource: masked(resource).into_owned() }
 }
 
 /// A caller, and what their call needs: decided when it comes in and, if it changes something, where that is decided.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use prost::Message as _;
 use registry_proto::v1 as pb;
 
-use super::{Permission, Permissions, is_within};
+use super::{Permission, Permissions};
 use crate::rules::expression::{ACCESS, Expression};
 
 /// The condition of a binding; `None` if it is no condition, which is never met. It was checked when the binding was made.
@@ -34,23 +34,15 @@ impl Condition {
 /// What a member of a binding holds while its condition is met.
 #[derive(Debug, Clone)]
 pub(super) struct Conditional {
-    pub(super) resource: String,
+    pub(super) node: String,
     pub(super) permissions: Permissions,
     pub(super) condition: Condition,
 }
 
 impl Conditional {
-    /// Whether it gives somebody a permission on a resource now.
+    /// Whether it gives somebody a permission now, on a resource that is its node or lies in it.
     pub(super) fn gives(&self, principal: &str, permission: Permission, resource: &str, now: SystemTime) -> bool {
-        self.permissions.has(permission)
-            && is_within(resource, &self.resource)
-            && self.condition.is_met(principal, permission, resource, now)
-    }
-
-    /// Whether it could give a permission on a resource or something below it.
-    pub(super) fn may_give_below(&self, permission: Permission, resource: &str) -> bool {
-        let overlaps = is_within(&self.resource, resource) || is_within(resource, &self.resource);
-        self.permissions.has(permission) && overlaps
+        self.permissions.has(permission) && self.condition.is_met(principal, permission, resource, now)
     }
 }
 

@@ -17,7 +17,12 @@ fn texts(texts: &[&str]) -> Vec<String> {
 }
 
 fn bound(role: &str, members: &[&str], resource: &str) -> Bound {
-    Bound { role: role.to_owned(), members: texts(members), resource: resource.to_owned(), condition: None }
+    let (role, members, resource) = (role.to_owned(), texts(members), resource.to_owned());
+    Bound { role, members, resource, tags: Tags::new(), condition: None }
+}
+
+fn tags(pairs: &[(&str, &str)]) -> Tags {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 fn access() -> Access {
@@ -32,7 +37,7 @@ fn access() -> Access {
         ("bindings/6", bound("roles/gone", &["users/rita"], SERVER)),
         ("bindings/7", bound("roles/viewer", &["users/rita"], "namespaces/risk/models/fraud")),
     ];
-    Access::new(roles, groups, bindings.map(|(name, bound)| (name.to_owned(), bound)))
+    Access::new(roles, groups, bindings.map(|(name, bound)| (name.to_owned(), bound)), [])
 }
 
 #[test]
@@ -200,7 +205,7 @@ fn what_is_held_under_a_condition_is_not_given_on() {
     };
     let groups = [("groups/risk".to_owned(), texts(&["users/rita"]))];
     for (condition, met) in [("now > timestamp('2026-01-01T00:00:00Z')", true), ("no condition", false), ("", false)] {
-        let access = Access::new([], groups.clone(), [("bindings/1".to_owned(), on(condition))]).at(noon);
+        let access = Access::new([], groups.clone(), [("bindings/1".to_owned(), on(condition))], []).at(noon);
         let rita = Bearer { principal: "users/rita".to_owned(), ..Bearer::default() };
         assert_eq!(rita.may(&access, permission("models.purge"), "namespaces/risk"), met, "{condition:?}");
         assert_eq!(access.explain("users/rita", permission("models.purge"), SERVER).len(), usize::from(met));
@@ -209,6 +214,61 @@ fn what_is_held_under_a_condition_is_not_given_on() {
         assert!(access.held_of("groups/risk").any(|(_, held)| held == Permissions::all()));
         assert!(access.has_conditions());
     }
+}
+
+#[test]
+fn tags_of_namespaces_give_what_is_bound_to_them() {
+    let by = |role: &str, member: &str, pairs: &[(&str, &str)]| Bound {
+        tags: tags(pairs),
+        ..bound(role, &[member], SERVER)
+    };
+    let team = ("team", "risk");
+    let bindings = [
+        by("roles/viewer", "users/rita", &[team]),
+        by("roles/deployer", "users/rita", &[team, ("env", "test")]),
+        by("roles/publisher", "groups/risk", &[team]),
+    ];
+    let bindings = bindings.into_iter().enumerate().map(|(at, bound)| (format!("bindings/{at}"), bound));
+    let namespaces = [
+        ("namespaces/risk", tags(&[team, ("env", "prod")])),
+        ("namespaces/risk-test", tags(&[team, ("env", "test")])),
+        ("namespaces/other", tags(&[("team", "other"), ("risk", "team")])),
+    ];
+    let namespaces = namespaces.map(|(name, tags)| (name.to_owned(), tags));
+    let access = Access::new([], [("groups/risk".to_owned(), texts(&["users/paul"]))], bindings, namespaces);
+    for (principal, name, resource, allowed, below) in [
+        ("users/rita", "models.get", "namespaces/risk", true, false),
+        ("users/rita", "models.get", "namespaces/risk/models/fraud", true, false),
+        ("users/rita", "versions.transitionStage", "namespaces/risk/models/fraud", false, false),
+        ("users/rita", "versions.transitionStage", "namespaces/risk-test/models/fraud", true, false),
+        ("users/rita", "models.get", "namespaces/other", false, false),
+        // What comes into being there later has no tags yet.
+        ("users/rita", "models.get", "namespaces/new", false, false),
+        ("users/rita", "models.get", SERVER, false, true),
+        ("users/paul", "models.create", "namespaces/risk", true, false),
+        ("users/eve", "models.get", "namespaces/risk", false, false),
+    ] {
+        let permission = permission(name);
+        assert_eq!(access.allows(principal, permission, resource), allowed, "{principal} {name} {resource}");
+        assert_eq!(access.permissions(principal, resource).has(permission), allowed, "{principal} {name} {resource}");
+        assert_eq!(access.allows_below(principal, permission, resource), below, "{principal} {name} {resource}");
+    }
+    let explained = access.explain("users/paul", permission("models.create"), "namespaces/risk/models/fraud");
+    let names: Vec<_> = explained.iter().map(|grant| (grant.binding.as_str(), grant.resource.as_str())).collect();
+    assert_eq!(names, [("bindings/2", "namespaces/risk")]);
+
+    let given = |before: &[(&str, &str)], after: &[(&str, &str)]| {
+        let given = access.given_by(&tags(before), &tags(after));
+        ["models.get", "models.create", "versions.transitionStage"].map(|name| given.has(permission(name)))
+    };
+    assert_eq!(given(&[team], &[team, ("more", "")]), [false, false, false]);
+    assert_eq!(given(&[], &[team]), [true, true, false]);
+    assert_eq!(given(&[team], &[("team", "other")]), [true, true, false]);
+    assert_eq!(given(&[team], &[team, ("env", "test")]), [true, false, true]);
+    // Whoever puts others into a group gives what it has by tags, too.
+    assert!(
+        access.held_of("groups/risk").any(|(node, held)| is_by_tags(node) && held.has(permission("models.create")))
+    );
 }
 
 #[test]
@@ -229,6 +289,8 @@ const PRINCIPALS: [&str; 4] = ["users/1", "users/2", "services/1", "users/11"];
 const GROUPS: [&str; 2] = ["groups/1", "groups/2"];
 const ROLES: [&str; 4] = ["roles/viewer", "roles/deployer", "roles/own", "roles/missing"];
 const ASKED: [&str; 4] = ["models.get", "versions.transitionStage", "models.purge", "registry.backup"];
+
+const TAGS: [(&str, &str); 3] = [("team", "a"), ("team", "b"), ("env", "test")];
 
 /// A moment in 2026.
 fn noon() -> SystemTime {
@@ -269,10 +331,12 @@ prop_compose! {
         role in select(&ROLES[..]),
         members in subsequence([&PRINCIPALS[..], &GROUPS[..], &[ALL_AUTHENTICATED]].concat(), 1..3),
         resource in select(&NODES[..]),
+        tags in subsequence(&TAGS[..], 0..2),
         condition in proptest::option::of(0..CONDITIONS.len()),
     ) -> Given {
         let text = condition.map(|at: usize| Condition::of(CONDITIONS[at].0));
-        Given { bound: Bound { condition: text, ..bound(role, &members, resource) }, condition }
+        let resource = if tags.is_empty() { resource } else { SERVER };
+        Given { bound: Bound { condition: text, tags: self::tags(&tags), ..bound(role, &members, resource) }, condition }
     }
 }
 
@@ -284,17 +348,32 @@ proptest! {
         bindings in proptest::collection::vec(a_binding(), 0..6),
         narrowed in subsequence(&ROLES[..], 0..2),
         within in select(&NODES[..]),
+        tagged in proptest::collection::vec(subsequence(&TAGS[1..], 0..=2), 2),
     ) {
         let own = Permissions::of_patterns(own);
         let groups: Vec<_> = GROUPS.iter().zip(&members).map(|(group, members)| ((*group).to_owned(), texts(members))).collect();
         let named = bindings.iter().enumerate().map(|(at, given)| (format!("bindings/{at}"), given.bound.clone()));
-        let access = Access::new([("roles/own".to_owned(), own)], groups.clone(), named).at(noon);
+        let namespaces = ["namespaces/a", "namespaces/ab"].into_iter().zip(&tagged);
+        let tags_of = namespaces.clone().map(|(name, pairs)| (name.to_owned(), tags(pairs)));
+        let access = Access::new([("roles/own".to_owned(), own)], groups.clone(), named, tags_of).at(noon);
         let role = |role: &str| match role {
             "roles/own" => own,
             "roles/missing" => Permissions::default(),
             role => built_in(role).unwrap().permissions(),
         };
         let lies_in = |node: &str, outer: &str| outer.is_empty() || format!("{node}/").starts_with(&format!("{outer}/"));
+        // Whether a binding is on something that lies above a node.
+        let is_above = |bound: &Bound, node: &str| match bound.tags.is_empty() {
+            true => lies_in(node, &bound.resource),
+            false => namespaces.clone().any(|(name, pairs)| {
+                lies_in(node, name) && bound.tags.iter().all(|(key, value)| pairs.contains(&(key.as_str(), value.as_str())))
+            }),
+        };
+        let is_below = |bound: &Bound, node: &str| match bound.tags.is_empty() {
+            true => lies_in(&bound.resource, node),
+            // On the server, namespaces that have the tags may come into being.
+            false => node == SERVER,
+        };
         let gives = |Given { bound, .. }: &Given, principal: &str, permission| {
             let is_member = bound.members.iter().any(|member| {
                 let group = groups.iter().find(|(group, _)| group == member);
@@ -305,17 +384,16 @@ proptest! {
             is_member && role(&bound.role).has(permission)
         };
         let allowed = |principal: &str, permission: Permission, node: &str| bindings.iter().any(|given| {
-            let on = &given.bound.resource;
-            gives(given, principal, permission) && lies_in(node, on) && given.is_met(principal, permission, node)
+            let is_met = given.is_met(principal, permission, node);
+            gives(given, principal, permission) && is_above(&given.bound, node) && is_met
         });
         let for_good = |principal: &str, permission, node: &str| bindings.iter().any(|given| {
-            given.condition.is_none() && gives(given, principal, permission) && lies_in(node, &given.bound.resource)
+            given.condition.is_none() && gives(given, principal, permission) && is_above(&given.bound, node)
         });
         let perhaps = |principal: &str, permission, node: &str| bindings.iter().any(|given| {
-            let on = given.bound.resource.as_str();
-            given.condition.is_some()
+            (given.condition.is_some() || !given.bound.tags.is_empty())
                 && gives(given, principal, permission)
-                && (lies_in(node, on) || lies_in(on, node))
+                && (given.condition.is_some() && is_above(&given.bound, node) || is_below(&given.bound, node))
         });
         for principal in PRINCIPALS {
             let bearer = Bearer {
