@@ -5,11 +5,12 @@ mod delegation;
 mod denials;
 mod leaks;
 mod oidc;
+mod possession;
 mod rates;
 mod revocation;
 mod seeing;
-mod tokens;
 mod tagged;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

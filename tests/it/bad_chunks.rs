@@ -218,6 +218,7 @@ async fn what_an_artifact_consists_of_is_checked() {
         request_id: "x".to_owned(),
         validate_only: false,
         part_count: -1,
+        possession: data(31),
     };
     let error = refused(&server, create(&server, all), Code::InvalidArgument, ErrorReason::RequestIdInvalid).await;
     let mut fields: Vec<_> = error.violations().iter().map(|found| found.field.as_str()).collect();
@@ -234,6 +235,7 @@ async fn what_an_artifact_consists_of_is_checked() {
         "data",
         "parent",
         "part_count",
+        "possession",
         "request_id",
         "upload_id",
     ];

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use registry_common::chunks::Chunk;
+use registry_common::possession::Possession;
 use tokio::io::AsyncRead;
 use tracing::debug;
 use uuid::Uuid;
@@ -115,6 +116,8 @@ struct Target {
     commit: pb::CreateArtifactRequest,
     /// What the artifact will be, as far as that is known.
     artifact: pb::Artifact,
+    /// Proof that its bytes are here, if that is asked for.
+    possession: Option<Possession>,
     /// What the file was when it was looked at first.
     stamp: Option<Stamp>,
     /// Whether it may be run, unless the file tells.
@@ -127,7 +130,10 @@ impl Upload {
         let commit = pb::CreateArtifactRequest { parent: version, ..Default::default() };
         let artifact = pb::Artifact { r#type: artifact_type_of(&path).to_owned(), path, ..Default::default() };
         let (client, meter) = (client.clone(), Meter::default());
-        Self { target: Target { client, commit, artifact, stamp: None, executable: None, meter }, source }
+        Self {
+            target: Target { client, commit, artifact, possession: None, stamp: None, executable: None, meter },
+            source,
+        }
     }
 
     /// What the file is; otherwise [guessed from its name](artifact_type_of).
@@ -210,10 +216,13 @@ impl Uploaded {
 }
 
 impl Target {
-    /// Sends what the registry lacks, and makes the artifact. If chunks were removed meanwhile, once more.
+    /// Sends what the registry lacks, and makes the artifact. If chunks were removed meanwhile, or proof is asked for, once more.
     async fn send(mut self, source: Source) -> Result<pb::Artifact, Error> {
-        let mut again = source.again();
+        // What can be read only once is read for all that may be asked for.
+        let begun = Possession::new(&self.commit.parent, &self.artifact.path);
+        self.possession = source.again().is_none().then(|| begun.clone());
         let mut source = source;
+        let mut was_missing = false;
         // Whatever is read in several goes is the same each time. Logs are written to while they are read.
         self.stamp = self.stamp.or_else(|| source.stamp());
         let of_file = || self.stamp.as_ref().is_some_and(|stamp| stamp.executable);
@@ -224,16 +233,26 @@ impl Target {
         // With another one, the commit would be another request under the same request id.
         self.commit.upload_id = Uuid::new_v4().to_string();
         loop {
+            let again = source.again();
             let uploaded = self.upload(source).await?;
             let size = uploaded.size();
-            match (self.commit(uploaded).await, again.take()) {
-                (Err(error), Some(same)) if error.reason() == Some(pb::ErrorReason::ChunksMissing) => {
-                    debug!(path = self.artifact.path, %error, "uploading again");
-                    self.meter.file(&self.artifact.path).lost(size);
-                    source = same;
-                }
+            let (error, same) = match (self.commit(uploaded).await, again) {
+                (Err(error), Some(same)) => (error, same),
                 (committed, _) => return committed,
+            };
+            match error.reason() {
+                Some(pb::ErrorReason::ChunksMissing) if !was_missing => {
+                    was_missing = true;
+                    self.possession = self.possession.map(|_| begun.clone());
+                }
+                Some(pb::ErrorReason::PossessionUnproven) if self.possession.is_none() => {
+                    self.possession = Some(begun.clone());
+                }
+                _ => return Err(error),
             }
+            debug!(path = self.artifact.path, %error, "uploading again");
+            self.meter.file(&self.artifact.path).lost(size);
+            source = same;
         }
     }
 
@@ -259,7 +278,12 @@ impl Target {
                         meter.moved(bytes.len());
                         return Ok(Uploaded::Small(bytes));
                     }
-                    Cut::Chunk(piece) => pieces.push(piece),
+                    Cut::Chunk(piece) => {
+                        if let Some(possession) = &mut self.possession {
+                            possession.add(&piece.bytes);
+                        }
+                        pieces.push(piece);
+                    }
                 }
             }
             sending.take(pieces).await?;
@@ -273,7 +297,11 @@ impl Target {
         let mut request = pb::CreateArtifactRequest { artifact, ..self.commit.clone() };
         match uploaded {
             Uploaded::Small(bytes) => request.data = bytes,
-            Uploaded::Chunks(chunks) => request.chunks = chunks.into_iter().map(Chunk::to_message).collect(),
+            Uploaded::Chunks(chunks) => {
+                request.chunks = chunks.into_iter().map(Chunk::to_message).collect();
+                let proof = self.possession.as_ref().map(Possession::proof);
+                request.possession = proof.map(|proof| Bytes::copy_from_slice(&proof)).unwrap_or_default();
+            }
         }
         let request = &request;
         let attempt = |transport| async move {

@@ -8,6 +8,7 @@ pub mod mlflow;
 pub mod paths;
 #[cfg(feature = "places")]
 pub mod places;
+pub mod possession;
 pub mod shown;
 pub mod text;
 #[cfg(feature = "tlog")]

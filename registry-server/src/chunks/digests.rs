@@ -6,13 +6,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZero;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use registry_common::chunks::{Chunk, ListDigest};
 use registry_common::hex;
+use registry_common::possession::Possession;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
@@ -164,15 +166,44 @@ impl Digests {
                 chunks
             }
         };
-        let read =
-            async |chunk: &Chunk| Ok::<_, ChunkError>((*chunk, self.hashing.chunks.get(namespace, chunk).await?));
-        let mut read = stream::iter(rest).map(read).buffered(READ_AHEAD);
+        let mut read = pin!(self.read(namespace, rest));
         while let Some((chunk, bytes)) = read.try_next().await? {
             // A turn for each chunk: nobody waits for all of another one's. The semaphore is never closed.
             let _turn = self.hashing.again.acquire().await;
             running = running.add(chunk, bytes).await?;
         }
         Ok(running.finish())
+    }
+
+    /// Whoever has the bytes of these chunks, all of which are stored, can prove that by this.
+    pub(crate) async fn possession(
+        &self,
+        namespace: &str,
+        chunks: &[Chunk],
+        mut possession: Possession,
+    ) -> Result<Possession, ChunkError> {
+        let mut read = pin!(self.read(namespace, chunks));
+        while let Some((_, bytes)) = read.try_next().await? {
+            // As above.
+            let _turn = self.hashing.again.acquire().await;
+            let size = bytes.len();
+            let add = move || {
+                possession.add(&bytes);
+                possession
+            };
+            possession = compute(size, add).await?;
+        }
+        Ok(possession)
+    }
+
+    fn read<'a>(
+        &'a self,
+        namespace: &'a str,
+        chunks: &'a [Chunk],
+    ) -> impl Stream<Item = Result<(Chunk, Bytes), ChunkError>> + 'a {
+        let read =
+            async move |chunk: &Chunk| Ok::<_, ChunkError>((*chunk, self.hashing.chunks.get(namespace, chunk).await?));
+        stream::iter(chunks).map(read).buffered(READ_AHEAD)
     }
 
     async fn outcome(&self, namespace: &str, upload: Uuid) -> Option<Running> {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::Extensions;
 use registry_common::chunks::{self, Chunk};
 use registry_common::hex;
+use registry_common::possession::Possession;
 use registry_proto::rpc::Request as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
@@ -24,6 +25,7 @@ use crate::error::{Error, Violations, quoted};
 use crate::registry::Intent;
 use crate::registry::resource::Resource as _;
 use crate::registry::uploads::parts::Parts;
+use crate::registry::uploads::possession::Claim;
 use crate::registry::uploads::{Receiving, Source, Upload};
 use crate::rules::artifacts::media_type;
 use crate::rules::names::VERSIONS;
@@ -270,13 +272,18 @@ pub(super) fn create(request: pb::CreateArtifactRequest, found: &mut Violations)
     if !request.data.is_empty() && !request.chunks.is_empty() {
         found.invalid("data", "an artifact has `data` or `chunks`");
     }
+    if !matches!(request.possession.len(), 0 | 32) {
+        found.invalid("possession", "must be 32 bytes");
+    }
     let id = upload_id(&request.upload_id, found);
     let parts = parts::counted(&request, id, found);
+    let path = request.artifact.as_ref().map(|artifact| artifact.path.as_str()).unwrap_or_default();
+    let claim = Claim { of: Box::new(Possession::new(&request.parent, path)), proof: request.possession };
     let upload = upload(&request.parent, request.artifact, found)?;
     let made_of = match parts {
         Some(parts) => MadeOf::Parts(parts),
         None if chunks.is_empty() => MadeOf::Stored(Source::Bytes(request.data)),
-        None => MadeOf::Stored(Source::Chunks(chunks, id)),
+        None => MadeOf::Stored(Source::Chunks(chunks, id, claim)),
     };
     Some((upload, made_of))
 }

@@ -172,7 +172,6 @@ impl Registry {
         upload: Option<Uuid>,
         chunks: Vec<Chunk>,
     ) -> Result<Sum, Error> {
-        let lack = |detail: String| Error::precondition(ErrorReason::ChunksMissing, name, detail);
         self.check_stored(name, namespace, names, &chunks).await?;
         let content = Content { chunks, inline: None };
         let digest = content.digest();
@@ -181,22 +180,26 @@ impl Registry {
         }
         match self.digests.sha256(namespace, upload, &content.chunks).await {
             Ok(sha256) => Ok(content.sum(digest, sha256)),
-            Err(ChunkError::OtherSize(chunk, size)) => {
-                let lie = format!("chunk {chunk} has {size} bytes");
-                Err(Error::field("chunks", ErrorReason::SizeMismatch, lie))
+            Err(error) => Err(self.unread(name, namespace, error).await),
+        }
+    }
+
+    /// Why an artifact can't be made of stored chunks that can't be read.
+    pub(super) async fn unread(&self, name: &str, namespace: &str, error: ChunkError) -> Error {
+        match error {
+            ChunkError::OtherSize(chunk, size) => {
+                Error::field("chunks", ErrorReason::SizeMismatch, format!("chunk {chunk} has {size} bytes"))
             }
-            Err(error @ ChunkError::Damaged { .. }) => {
+            ChunkError::Failed(error) => error.into(),
+            ChunkError::Missing(_) => Error::precondition(ErrorReason::ChunksMissing, name, error.to_string()),
+            ChunkError::Damaged { .. } => match self.put_aside_if_damaged(namespace, &error).await {
                 // Once it is out of the way it is missing, and will be sent again.
-                self.put_aside_if_damaged(namespace, &error).await.map_err(|error| match error {
-                    Error::Precondition { reason: ErrorReason::CollectionRunning, .. } => {
-                        Error::ChunksCollected(name.to_owned())
-                    }
-                    error => error,
-                })?;
-                Err(lack(error.to_string()))
-            }
-            Err(error @ ChunkError::Missing(_)) => Err(lack(error.to_string())),
-            Err(ChunkError::Failed(error)) => Err(error.into()),
+                Ok(_) => Error::precondition(ErrorReason::ChunksMissing, name, error.to_string()),
+                Err(Error::Precondition { reason: ErrorReason::CollectionRunning, .. }) => {
+                    Error::ChunksCollected(name.to_owned())
+                }
+                Err(error) => error,
+            },
         }
     }
 

@@ -1,6 +1,7 @@
 //! Uploads: bytes first, then the record that makes them an artifact.
 
 pub(crate) mod parts;
+pub(crate) mod possession;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 use uuid::Uuid;
 
+use self::possession::Claim;
 use super::artifacts::put_artifact;
 use super::contents::{Content, Sum};
 use super::models::ModelRow;
@@ -53,8 +55,10 @@ impl Upload {
 /// What an artifact is to be made of.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// Stored chunks, and what the caller called their upload.
-    Chunks(Vec<Chunk>, Option<Uuid>),
+    /// Stored chunks, which came from the caller as parts.
+    Parts(Vec<Chunk>),
+    /// Stored chunks that the caller names, what they called their upload, and proof that they have the bytes.
+    Chunks(Vec<Chunk>, Option<Uuid>, Claim),
     /// Few bytes.
     Bytes(Bytes),
 }
@@ -63,7 +67,7 @@ impl Source {
     /// In bytes, as the caller says.
     fn size(&self) -> u64 {
         match self {
-            Self::Chunks(chunks, _) => chunks.iter().map(|chunk| u64::from(chunk.size)).sum(),
+            Self::Parts(chunks) | Self::Chunks(chunks, ..) => chunks.iter().map(|chunk| u64::from(chunk.size)).sum(),
             Self::Bytes(bytes) => bytes.len() as u64,
         }
     }
@@ -199,13 +203,24 @@ impl Registry {
                 self.prepare_bytes(namespace).await?;
                 (self.sum_of_bytes(namespace, bytes).await?, 0)
             }
-            Source::Chunks(chunks, id) => {
-                let look = self.look().await?;
-                let name = upload.name();
-                (self.sum_of_chunks(name.as_str(), namespace, &look.names, id, chunks).await?, look.settled)
+            Source::Parts(chunks) => self.sum_of_stored(&upload, None, chunks).await?,
+            Source::Chunks(chunks, id, claim) => {
+                let unproven = self.unproven(&intent, &upload, claim)?;
+                let (sum, settled) = self.sum_of_stored(&upload, id, chunks).await?;
+                if let Some(claim) = unproven {
+                    self.prove(&upload, &sum, claim).await?;
+                }
+                (sum, settled)
             }
         };
         self.add_artifact(intent, upload, sum, settled).await
+    }
+
+    /// Sums up stored chunks, and answers the newest sweep before they were there.
+    async fn sum_of_stored(&self, upload: &Upload, id: Option<Uuid>, chunks: Vec<Chunk>) -> Result<(Sum, u64), Error> {
+        let (look, name, namespace) = (self.look().await?, upload.name(), upload.parent.namespace());
+        let sum = self.sum_of_chunks(name.as_str(), namespace, &look.names, id, chunks).await?;
+        Ok((sum, look.settled))
     }
 
     /// Makes the artifact. Its chunks were there behind the sweep `settled`.

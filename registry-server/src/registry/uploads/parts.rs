@@ -112,7 +112,7 @@ impl Registry {
             let many = format!("the parts have {} chunks, and an artifact at most {}", chunks.len(), chunks::MOST);
             return Err(Error::TooLarge(many));
         }
-        let source = if chunks.is_empty() { Source::Bytes(Bytes::new()) } else { Source::Chunks(chunks, None) };
+        let source = if chunks.is_empty() { Source::Bytes(Bytes::new()) } else { Source::Parts(chunks) };
         let is_trial = intent.validate_only;
         match self.create_artifact(intent, upload, source).await {
             Err(Error::Precondition { reason: ErrorReason::ChunksMissing, .. }) => {
