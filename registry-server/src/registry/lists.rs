@@ -142,6 +142,8 @@ impl Registry {
         let mut search = Search::of(page, &self.searches).await;
         // The model that was looked at last, and whether it lives.
         let mut model: Option<(Name, bool)> = None;
+        // Where the last item is.
+        let mut last = None;
         let (mut passed_over, mut bytes) = (0, 0);
         loop {
             range.limit = search.next_read().await;
@@ -150,8 +152,9 @@ impl Registry {
                 return Ok(search.listed(items, bytes, None));
             }
             for hit in hits {
-                if page.chooses() && items.len() == page.size {
-                    return Ok(search.listed(items, bytes, range.after));
+                // Whether there is more than its reader sees is not for them to know.
+                if page.chooses() && items.len() == page.size && page.seen.is_none() {
+                    return Ok(search.listed(items, bytes, last));
                 }
                 if !search.wants(|| &hit.record.payload) {
                     range.after = Some(hit.position);
@@ -171,14 +174,16 @@ impl Registry {
                     break;
                 }
                 if items.len() == page.size || bytes >= SCAN_BYTES {
-                    return Ok(search.listed(items, bytes, range.after));
+                    return Ok(search.listed(items, bytes, last));
                 }
                 bytes += hit.record.payload.len();
                 range.after = Some(hit.position);
+                last.clone_from(&range.after);
                 items.push(hit.record.payload);
             }
             if passed_over == PASSED_OVER || search.is_over() {
-                return Ok(search.listed(items, bytes, range.after));
+                let next = if items.len() == page.size { last } else { range.after };
+                return Ok(search.listed(items, bytes, next));
             }
         }
     }

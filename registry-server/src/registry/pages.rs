@@ -111,26 +111,37 @@ impl Registry {
         let mut range = Range { prefix, after: page.after.clone(), reverse: page.reverse, limit: 0 };
         let (mut items, mut bytes) = (Vec::new(), 0);
         let mut search = Search::of(page, &self.searches).await;
+        // Where the last item is.
+        let mut last = None;
         loop {
             range.limit = search.next_read().await;
             let hits = self.store.scan(source, &range).await?;
             let read_bytes: usize = hits.iter().map(|hit| hit.record.payload.len()).sum();
             let more = hits.len() == range.limit || read_bytes >= SCAN_BYTES;
             for hit in hits {
-                if items.len() == page.size || bytes >= SCAN_BYTES {
-                    return Ok(search.listed(items, bytes, range.after));
+                let is_full = items.len() == page.size || bytes >= SCAN_BYTES;
+                // Whether there is more than its reader sees is not for them to know.
+                if is_full && (page.seen.is_none() || search.wants(|| R::encoded(&hit.record))) {
+                    return Ok(search.listed(items, bytes, last));
                 }
                 range.after = Some(hit.position);
-                if search.wants(|| R::encoded(&hit.record)) {
+                if !is_full && search.wants(|| R::encoded(&hit.record)) {
                     bytes += hit.record.payload.len();
                     items.push(read(hit.record)?);
+                    last.clone_from(&range.after);
                 }
             }
             if !more {
                 return Ok(search.listed(items, bytes, None));
             }
-            if items.len() == page.size || bytes >= SCAN_BYTES || search.is_over() {
+            let is_full = items.len() == page.size || bytes >= SCAN_BYTES;
+            if is_full && page.seen.is_none() {
                 return Ok(search.listed(items, bytes, range.after));
+            }
+            if search.is_over() {
+                // What was looked at in vain behind a full page is looked at again: where it ends tells nothing then.
+                let next = if is_full { last } else { range.after };
+                return Ok(search.listed(items, bytes, next));
             }
         }
     }

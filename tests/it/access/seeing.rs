@@ -54,6 +54,31 @@ async fn lists_have_what_their_caller_may_see() {
     assert_eq!(secured.admin.list_models().parent("namespaces/risk").await.unwrap().models.len(), 2);
 }
 
+#[tokio::test]
+async fn a_page_does_not_tell_whether_something_hidden_follows() {
+    let secured = Secured::start().await;
+    for name in ["a", "b", "c", "d"] {
+        model_with(&secured.admin, &format!("namespaces/risk/models/{name}"), 1).await;
+    }
+    let seen = ["a", "c"].map(|name| ("viewer", format!("namespaces/risk/models/{name}")));
+    let ana = secured.user("users/ana", &seen.each_ref().map(|(role, name)| (*role, name.as_str()))).await;
+    let page = async |page_token: String| {
+        let parent = "namespaces/risk".to_owned();
+        let models = pb::ListModelsRequest { parent, page_size: 1, page_token, ..Default::default() };
+        let models = ana.call(models).await.unwrap();
+        (names(models.models, |one| one.name), models.next_page_token)
+    };
+    let (first, token) = page(String::new()).await;
+    assert_eq!(first, ["namespaces/risk/models/a"]);
+    let (last, token) = page(token).await;
+    assert_eq!((last, token.as_str()), (vec!["namespaces/risk/models/c".to_owned()], ""));
+
+    let parent = "namespaces/risk/models/-".to_owned();
+    let versions = pb::ListVersionsRequest { parent, page_size: 2, ..Default::default() };
+    let versions = ana.call(versions).await.unwrap();
+    assert_eq!((versions.versions.len(), versions.next_page_token.as_str()), (2, ""));
+}
+
 fn is_seen(event: &Event) -> bool {
     let name = &event.resource_name;
     name.starts_with("namespaces/play") || name.starts_with("namespaces/risk/models/fraud")
