@@ -18,6 +18,7 @@ mod routes;
 mod schema;
 mod stream;
 mod template;
+mod unread;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -203,8 +204,18 @@ impl Shared {
         let (mut parts, body) = request.into_parts();
         let spoken = Spoken::of(&parts.headers, parts.uri.path());
         parts.extensions.insert(spoken);
+        let (body, unread) = match parts.version {
+            Version::HTTP_2 => (body, None),
+            _ => {
+                let (body, unread) = unread::kept(&parts.headers, body);
+                (body, Some(unread))
+            }
+        };
         let answer = self.respond(inner, spoken, &parts, body).await;
         let mut answer = answer.unwrap_or_else(|refusal| refusal.into_response(&self.schema));
+        if let Some(unread) = unread {
+            answer = unread.behind(answer).await;
+        }
         if let Some(id) = parts.headers.get(REQUEST_ID_HEADER) {
             answer.headers_mut().insert(REQUEST_ID_HEADER, id.clone());
         }

@@ -5,8 +5,11 @@ use registry_client::pb;
 use registry_server::config::AccessChoice;
 use registry_tests::http::{json, raw, request, send};
 use registry_tests::wire::Wire;
-use registry_tests::{TestServer, model, pending};
+use registry_tests::{TestServer, model, pending, soon};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::yield_now;
 
 /// The status that some bytes are answered with; none if the connection is closed without an answer.
 async fn status(server: &TestServer, bytes: impl AsRef<[u8]>) -> Option<u16> {
@@ -195,4 +198,39 @@ async fn an_odd_end_of_a_path_is_no_other_path() {
     let other = json("POST", path, &json!({ "name": "namespaces/default/models/other" }));
     let answer = send(server.address(), other).await;
     assert_eq!((answer.status, answer.reason().as_str()), (400, "FIELD_INVALID"));
+}
+
+#[tokio::test]
+async fn a_refusal_leaves_the_connection_usable_or_says_that_it_ends() {
+    let server = TestServer::start().await;
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    // The body comes behind the head, as many clients send it.
+    for _ in 0..20 {
+        stream.write_all(b"POST /v1/nothing HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n").await.unwrap();
+        stream.flush().await.unwrap();
+        yield_now().await;
+        stream.write_all(b"{}").await.unwrap();
+        let answer = head(&mut stream).await;
+        assert!(answer.starts_with("http/1.1 404") && !answer.contains("connection: close"), "{answer}");
+    }
+    for (length, expects) in [("9", ""), ("6000000", ""), ("2", "expect: 100-continue\r\n")] {
+        let head = format!("POST /v1/nothing HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n{expects}\r\n");
+        let answer = raw(server.address(), head).await.to_ascii_lowercase();
+        assert!(answer.starts_with("http/1.1 404") && answer.contains("connection: close"), "{length} {answer}");
+    }
+}
+
+/// Reads the head of an answer and its body, and returns the head.
+async fn head(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let head = loop {
+        answer.push(soon(stream.read_u8()).await.unwrap());
+        if answer.ends_with(b"\r\n\r\n") {
+            break String::from_utf8(answer).unwrap().to_ascii_lowercase();
+        }
+    };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    soon(stream.read_exact(&mut body)).await.unwrap();
+    head
 }

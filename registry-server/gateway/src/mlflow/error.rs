@@ -81,7 +81,7 @@ impl From<Refusal> for Error {
             Code::Unauthenticated => ("UNAUTHENTICATED", StatusCode::UNAUTHORIZED),
             Code::Aborted | Code::Cancelled => OUTRUN,
             // Nothing was begun.
-            Code::ResourceExhausted if is(ErrorReason::Overloaded) => BUSY,
+            Code::ResourceExhausted if is(ErrorReason::Overloaded) || is(ErrorReason::RateLimited) => BUSY,
             Code::Unavailable if is(ErrorReason::ServerDraining) || is(ErrorReason::IndexBuilding) => BUSY,
             Code::ResourceExhausted if is(ErrorReason::StorageFull) => UNAVAILABLE,
             Code::ResourceExhausted => BAD_REQUEST,
