@@ -42,7 +42,13 @@ struct Place {
 impl Place {
     fn new(context: &Context, resource: Option<&str>, tags: Vec<(String, String)>) -> Result<Self, Failure> {
         let resource = resource.map(|resource| on(context, resource)).transpose()?.unwrap_or_default();
-        Ok(Self { resource, tags: tags.into_iter().collect() })
+        let given = tags.len();
+        let tags: BTreeMap<_, _> = tags.into_iter().collect();
+        // The last one alone would be more than what was asked for.
+        if tags.len() < given {
+            return Err(Usage("--on-tag has a key twice, and no namespace has two values of it".to_owned()).into());
+        }
+        Ok(Self { resource, tags })
     }
 
     fn of(binding: &pb::Binding) -> Self {
