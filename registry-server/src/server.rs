@@ -24,7 +24,7 @@ use crate::bootstrap::first_token;
 use crate::config::{AccessChoice, Config, StoreChoice};
 use crate::connections::{self, Limits};
 use crate::gc::{self, Plan, Schedule};
-use crate::grpc::{Services, Stopping};
+use crate::grpc::{Means, Services, Stopping};
 use crate::layers::{CallLayer, Capacity};
 use crate::metrics::{self, Metrics, Sources};
 use crate::owners;
@@ -248,7 +248,7 @@ impl Server {
             let serving = metrics::serve(listener, limits, metrics, origins, healthy, draining.clone(), over);
             tasks.spawn(METRICS, serving);
         }
-        let routes = Services { registry, about, stopping, idle, plan, watching, webhooks, metrics }
+        let routes = Services::from(Means { registry, about, stopping, idle, plan, watching, webhooks, metrics })
             .routes(max_message)
             .add_service(health_service.accept_compressed(Gzip).accept_compressed(Zstd))
             .add_service(reflection().build_v1()?.accept_compressed(Gzip).accept_compressed(Zstd))

@@ -21,7 +21,7 @@ use crate::chunks::ChunkStore;
 use crate::config::Config;
 use crate::encryption::data::DataKeys;
 use crate::encryption::master::MasterKeys;
-use crate::grpc::{Services, Stopping};
+use crate::grpc::{Means, Services, Stopping};
 use crate::layers::{CallLayer, Capacity};
 use crate::metrics::{Metrics, Sources};
 use crate::places::Folder;
@@ -143,7 +143,7 @@ fn services(registry: &Registry) -> Services {
         webhooks: &webhooks,
         tls: None,
     });
-    Services { registry, about, stopping, idle: LONG, plan: PLAN, watching, webhooks, metrics }
+    Means { registry, about, stopping, idle: LONG, plan: PLAN, watching, webhooks, metrics }.into()
 }
 
 fn assert_running(collected: Result<pb::CollectGarbageReport, Error>) {

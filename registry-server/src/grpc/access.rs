@@ -1,5 +1,7 @@
 //! `AccessService`.
 
+use std::sync::Arc;
+
 use prost_types::Timestamp;
 use registry_proto::v1 as pb;
 use registry_proto::v1::access_service_server::AccessService;
@@ -114,7 +116,7 @@ impl AccessService for Services {
         let needs = |request: &pb::CreateBindingRequest| {
             let pb::Binding { role, resource, .. } = request.binding.clone().unwrap_or_default();
             let on = node_of(&resource).into_owned();
-            Ok(vec![Need::One(permission::<pb::CreateBindingRequest>()?, on.clone()), Need::Role(role, on)])
+            Ok(vec![Need::One(permission::<pb::CreateBindingRequest>(), on.clone()), Need::Role(role, on)])
         };
         self.grant(request, needs, |request, found| {
             Make::<pb::Binding>::new(id(&BINDINGS, "binding_id", &request.binding_id, found), request.binding, found)
@@ -193,7 +195,7 @@ impl AccessService for Services {
     }
 
     async fn who_am_i(&self, request: Request<pb::WhoAmIRequest>) -> Reply<pb::WhoAmIResponse> {
-        let caller = request.extensions().get::<Caller>().cloned();
+        let caller = request.extensions().get::<Arc<Caller>>().cloned();
         let principal = actor(request.metadata(), &mut Violations::default());
         self.read(
             request,
@@ -224,7 +226,7 @@ impl AccessService for Services {
         &self,
         request: Request<pb::TestPermissionsRequest>,
     ) -> Reply<pb::TestPermissionsResponse> {
-        let caller = request.extensions().get::<Caller>().cloned();
+        let caller = request.extensions().get::<Arc<Caller>>().cloned();
         self.read(
             request,
             |request, found| {

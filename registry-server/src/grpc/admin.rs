@@ -54,7 +54,7 @@ impl AdminService for Services {
             |services, _, skip_artifacts| async move {
                 let messages = ReceiverStream::new(services.registry.backup(skip_artifacts));
                 let messages = messages.map_ok(|response| pb::BackupResponse { response: Some(response) });
-                Ok(until(services.stopping.ending, messages))
+                Ok(until(services.stopping.ending.clone(), messages))
             },
         )
         .await

@@ -32,7 +32,7 @@ pub(super) fn needs<Q: rpc::Request>(request: &Q) -> Result<Vec<Need>, Error> {
 
 /// The permission of a method, on things with these names.
 pub(super) fn needs_on<Q: rpc::Request>(names: &[&str]) -> Result<Vec<Need>, Error> {
-    Ok(all_on(permission::<Q>()?, names))
+    Ok(all_on(permission::<Q>(), names))
 }
 
 /// A permission on things with these names; without any, on the server.
@@ -46,13 +46,13 @@ fn all_on(permission: Permission, names: &[&str]) -> Vec<Need> {
 /// What a call needs that has events of something sent elsewhere: to watch them, too.
 pub(super) fn needs_events<Q: rpc::Request>(request: &Q, parent: Option<&str>) -> Result<Vec<Need>, Error> {
     let mut needs = needs(request)?;
-    needs.push(Need::on(permission::<pb::WatchEventsRequest>()?, parent.unwrap_or_default()));
+    needs.push(Need::on(permission::<pb::WatchEventsRequest>(), parent.unwrap_or_default()));
     Ok(needs)
 }
 
 /// The permission of a method.
-pub(super) fn permission<Q: rpc::Request>() -> Result<Permission, Error> {
-    named::<Q>(Q::PERMISSION)
+pub(super) fn permission<Q: rpc::Request>() -> Permission {
+    Permission::of_method::<Q>()
 }
 
 fn named<Q: rpc::Request>(permission: &str) -> Result<Permission, Error> {
@@ -82,7 +82,7 @@ impl Admitted {
     /// What they see of all that they ask for, now and later.
     pub(super) fn sees<Q: rpc::Request>(&self) -> Result<Option<Seen>, Error> {
         let Some((guard, wish)) = &self.wish else { return Ok(None) };
-        Ok(Some(guard.seen(&wish.caller, permission::<Q>()?)))
+        Ok(Some(guard.seen(&wish.caller, permission::<Q>())))
     }
 
     /// Waits until they may not any more, nor see some of it where that is enough, and says why.
@@ -138,7 +138,7 @@ impl Services {
         let current = guard.current();
         let seen = match wish.check(&current) {
             Ok(()) => None,
-            Err(Error::Denied { .. }) if wish.sees_some(&current) => Some(guard.seen(&wish.caller, permission::<Q>()?)),
+            Err(Error::Denied { .. }) if wish.sees_some(&current) => Some(guard.seen(&wish.caller, permission::<Q>())),
             Err(error) => {
                 guard.note_denied(&wish.caller, &error);
                 return Err(error);
@@ -153,7 +153,7 @@ impl Services {
     /// If they may not.
     pub(super) fn admit_to_events(&self, intent: &Intent, parent: &str) -> Result<Admitted, Error> {
         let (Some(guard), Some(wish)) = (self.registry.guard(), &intent.wish) else { return Ok(Admitted::default()) };
-        let needs = vec![Need::on(permission::<pb::WatchEventsRequest>()?, parent)];
+        let needs = vec![Need::on(permission::<pb::WatchEventsRequest>(), parent)];
         let wish = Arc::new(Wish { caller: wish.caller.clone(), needs });
         guard.grant(&wish)?;
         Ok(Admitted { wish: Some((guard.clone(), wish)), seen: None })
@@ -166,7 +166,7 @@ impl Services {
     ) -> Result<Option<(&Guard, Arc<Wish>)>, Error> {
         let Some(guard) = self.registry.guard() else { return Ok(None) };
         // The layer has put them there, or has refused the call.
-        let caller = extensions.get::<Caller>().ok_or(Error::Unauthenticated(ErrorReason::TokenMissing))?;
+        let caller = extensions.get::<Arc<Caller>>().ok_or(Error::Unauthenticated(ErrorReason::TokenMissing))?;
         Ok(Some((guard, Arc::new(Wish { caller: caller.clone(), needs: needs()? }))))
     }
 }

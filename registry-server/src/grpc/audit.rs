@@ -88,7 +88,7 @@ impl AuditService for Services {
             |services, _, ()| async move {
                 let messages = ReceiverStream::new(services.registry.export_log());
                 let messages = messages.map_ok(|response| pb::ExportLogResponse { response: Some(response) });
-                Ok(until(services.stopping.draining, messages))
+                Ok(until(services.stopping.draining.clone(), messages))
             },
         )
         .await

@@ -28,6 +28,8 @@ mod versions;
 mod watching;
 mod webhooks;
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use registry_proto::v1::access_service_server::AccessServiceServer;
@@ -66,9 +68,26 @@ pub(crate) struct Stopping {
     pub(crate) ending: watch::Receiver<bool>,
 }
 
-/// The services over one registry.
+/// The services over one registry. Each call clones them, some of them several times.
 #[derive(Clone)]
-pub(crate) struct Services {
+pub(crate) struct Services(Arc<Means>);
+
+impl From<Means> for Services {
+    fn from(means: Means) -> Self {
+        Self(Arc::new(means))
+    }
+}
+
+impl Deref for Services {
+    type Target = Means;
+
+    fn deref(&self) -> &Means {
+        &self.0
+    }
+}
+
+/// What the services work with.
+pub(crate) struct Means {
     pub(crate) registry: Registry,
     /// What the server is.
     pub(crate) about: About,

@@ -61,7 +61,7 @@ impl Services {
                     stream::iter(std::iter::from_fn(next).map(Ok))
                 };
                 // Whether it may go on is asked before each message.
-                Ok(until(services.stopping.ending, pieces.map_ok(cut).try_flatten()))
+                Ok(until(services.stopping.ending.clone(), pieces.map_ok(cut).try_flatten()))
             },
         );
         let framed = |data: Bytes| stream::iter([before_field(DATA, data.len()), data].map(Ok));

@@ -33,7 +33,8 @@ pub(super) async fn authenticate(guard: &Guard, request: &mut Request<Body>) -> 
             Err(error) => Err(error),
         },
     };
-    let caller = Caller { came: came.clone(), ..shown.inspect_err(|error| guard.note_unknown(&came, error))? };
+    let shown = shown.inspect_err(|error| guard.note_unknown(&came, error))?;
+    let caller = Arc::new(Caller { came, ..shown });
     let headers = request.headers_mut();
     headers.remove(AUTHORIZATION);
     set_actor(headers, &caller.bearer.principal);

@@ -58,6 +58,7 @@ pub(crate) mod watch;
 pub(crate) mod webhooks;
 pub(crate) mod withdrawal;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,9 +84,21 @@ use crate::store::{Revision, Store};
 /// How long a collection waits for the archive.
 const ARCHIVE_WAIT: Duration = Duration::from_secs(30);
 
-/// The registry over a store of records and one of bytes.
+/// The registry over a store of records and one of bytes. Each call clones it.
 #[derive(Clone)]
-pub struct Registry {
+pub struct Registry(Arc<Parts>);
+
+impl Deref for Registry {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// What a registry is made of.
+#[derive(Clone)]
+pub struct Parts {
     store: Arc<dyn Store>,
     chunks: ChunkStore,
     digests: Digests,
@@ -118,7 +131,7 @@ impl Registry {
     pub fn new(store: Arc<dyn Store>, chunks: ChunkStore, limits: Limits, purge_after: Duration) -> Self {
         let tail = Arc::new(tail::Tail::new(Arc::clone(&store)));
         let digests = Digests::new(chunks.clone());
-        Self {
+        Self(Arc::new(Parts {
             store,
             chunks,
             digests,
@@ -131,7 +144,14 @@ impl Registry {
             archive: None,
             guard: None,
             measures: Measures::default(),
-        }
+        }))
+    }
+
+    /// The same registry with other parts.
+    fn with(self, change: impl FnOnce(&mut Parts)) -> Self {
+        let mut parts = Arc::unwrap_or_clone(self.0);
+        change(&mut parts);
+        Self(Arc::new(parts))
     }
 
     /// The same registry, in which callers may do what is bound to them, whom its own tokens, these issuers or their certificates name.
@@ -140,7 +160,7 @@ impl Registry {
     /// If what is bound can't be read.
     pub(crate) async fn with_guard(self, issuers: Issuers, certificates: Vec<Rule>) -> Result<Self, Error> {
         let guard = Guard::open(Arc::clone(&self.store), issuers, certificates).await?;
-        Ok(Self { guard: Some(guard), ..self })
+        Ok(self.with(|parts| parts.guard = Some(guard)))
     }
 
     /// What decides who may do what, if there is anything to decide.
@@ -151,12 +171,12 @@ impl Registry {
     /// The same registry with an archive in this folder or object store, which may be behind: chunks are removed, and the log is dropped,
     /// only when it has them.
     pub(crate) fn with_archive(self, place: &str, archived: Receiver<Revision>) -> Self {
-        Self { archive: Some(Archive { place: place.to_owned(), archived }), ..self }
+        self.with(|parts| parts.archive = Some(Archive { place: place.to_owned(), archived }))
     }
 
     /// The same registry with an index that may take so much memory, in bytes.
     pub(crate) fn with_index(self, memory: u64) -> Self {
-        Self { index: Some(Index::new(&indexed::KINDS, memory, pages::turns())), ..self }
+        self.with(|parts| parts.index = Some(Index::new(&indexed::KINDS, memory, pages::turns())))
     }
 
     /// The index, if there is one, which is to be kept.

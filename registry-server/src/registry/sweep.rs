@@ -117,13 +117,13 @@ impl Registry {
     /// The same registry as another server sees it, which waits so long for the sweeps of this one.
     #[cfg(test)]
     pub(crate) fn with_patience(&self, patience: Duration) -> Self {
-        Self { sweeps: Arc::new(Sweeps { patience, ..Sweeps::default() }), ..self.clone() }
+        self.clone().with(|parts| parts.sweeps = Arc::new(Sweeps { patience, ..Sweeps::default() }))
     }
 
     /// The same as if nobody else used its folder.
     #[cfg(test)]
     pub(crate) fn alone(self) -> Self {
-        Self { chunks: self.chunks.alone(), ..self }
+        self.with(|parts| parts.chunks = parts.chunks.clone().alone())
     }
 
     /// Does not wait for a sweep that is not over. Only when nobody else uses the store: before it is served. In a folder of its own

@@ -44,7 +44,7 @@ pub(crate) fn text(id: &str, random: &[u8; SECRET_BYTES]) -> Zeroizing<String> {
     base62(random, SECRET_DIGITS, &mut digits);
     text.extend(digits.iter().copied().map(char::from));
     let checksum = checksum(&text);
-    text.push_str(&checksum);
+    text.extend(checksum.map(char::from));
     text
 }
 
@@ -94,7 +94,7 @@ impl<'a> Shown<'a> {
             return None;
         }
         let (secret, sum) = rest.split_at(SECRET_DIGITS);
-        (checksum(&text[..text.len() - CHECKSUM_DIGITS]) == sum).then_some(Self { id, secret })
+        (checksum(&text[..text.len() - CHECKSUM_DIGITS]) == sum.as_bytes()).then_some(Self { id, secret })
     }
 
     /// What is kept of its secret.
@@ -125,10 +125,14 @@ pub(crate) fn check(revoked: bool, expires: Option<SystemTime>, now: SystemTime)
 }
 
 /// So many digits that tell a text from one with a letter wrong.
-fn checksum(text: &str) -> String {
-    let mut digits = Vec::with_capacity(CHECKSUM_DIGITS);
-    base62(&crc32fast::hash(text.as_bytes()).to_be_bytes(), CHECKSUM_DIGITS, &mut digits);
-    digits.into_iter().map(char::from).collect()
+fn checksum(text: &str) -> [u8; CHECKSUM_DIGITS] {
+    let mut rest = crc32fast::hash(text.as_bytes()) as usize;
+    let mut digits = [0; CHECKSUM_DIGITS];
+    for digit in digits.iter_mut().rev() {
+        *digit = DIGITS[rest % DIGITS.len()];
+        rest /= DIGITS.len();
+    }
+    digits
 }
 
 /// Adds a number, big-endian, with so many digits, the first of them zeros if it has fewer.
@@ -160,7 +164,7 @@ mod tests {
             (&[61], 1, "z"),
             (&[62], 2, "10"),
             (&[1, 0], 3, "048"),
-            (&[255, 255, 255, 255], CHECKSUM_DIGITS, "4gfFC3"),
+            (&[255, 255, 255, 255], 6, "4gfFC3"),
             (&[255; 8], ID_DIGITS, "0LygHa16AHYF"),
         ] {
             let mut digits = Vec::new();

@@ -1,6 +1,7 @@
 //! How calls come: from where, and by what their callers prove who they are. It is kept with every change.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::header::USER_AGENT;
 use http::{Extensions, HeaderMap, HeaderValue};
@@ -61,7 +62,7 @@ impl Credential {
 
 /// How a call came that has these headers and extensions.
 pub(crate) fn caller_of(headers: &HeaderMap, extensions: &Extensions) -> pb::Caller {
-    match extensions.get::<Caller>() {
+    match extensions.get::<Arc<Caller>>() {
         Some(caller) => caller.told(),
         None => Came::of(headers, extensions).told(),
     }

@@ -76,7 +76,7 @@ impl Current {
     pub(super) fn check(&self, caller: &Caller) -> Result<(), Error> {
         let (is_revoked, expires) = match &caller.credential {
             Credential::Token(id) => {
-                let known = self.tokens.get(&**id).ok_or(unauthenticated(ErrorReason::TokenInvalid))?;
+                let known = self.tokens.get(&**id).ok_or_else(|| unauthenticated(ErrorReason::TokenInvalid))?;
                 (known.is_revoked, known.expires)
             }
             // Nobody can take it back before it ends.
@@ -231,7 +231,7 @@ impl Guard {
         if !tokens::is_ours(text) && !self.inner.issuers.is_empty() {
             return self.inner.issuers.authenticate(text).await;
         }
-        let shown = Shown::parse(text).ok_or(unauthenticated(ErrorReason::TokenInvalid))?;
+        let shown = Shown::parse(text).ok_or_else(|| unauthenticated(ErrorReason::TokenInvalid))?;
         let mut current = self.current();
         if !current.tokens.contains_key(shown.id) {
             // It may have been made on another server just now.
@@ -298,8 +298,8 @@ impl Guard {
     }
 
     /// What a caller sees.
-    pub(crate) fn seen(&self, caller: &Caller, permission: Permission) -> Seen {
-        Seen::new(self.clone(), caller.clone(), permission)
+    pub(crate) fn seen(&self, caller: &Arc<Caller>, permission: Permission) -> Seen {
+        Seen::new(self.clone(), Arc::clone(caller), permission)
     }
 
     /// Waits until a wish is not granted any more, or nothing of what it asks for is to be seen if that is enough, and says why.

@@ -103,7 +103,7 @@ pub(crate) fn denied(permission: Permission, resource: &str) -> Error {
 /// A caller, and what their call needs: decided when it comes in and, if it changes something, where that is decided.
 #[derive(Debug, Clone)]
 pub(crate) struct Wish {
-    pub(crate) caller: Caller,
+    pub(crate) caller: Arc<Caller>,
     pub(crate) needs: Vec<Need>,
 }
 
@@ -127,12 +127,12 @@ impl Wish {
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     guard: Guard,
-    caller: Caller,
+    caller: Arc<Caller>,
     permission: Permission,
 }
 
 impl Seen {
-    pub(super) fn new(guard: Guard, caller: Caller, permission: Permission) -> Self {
+    pub(super) fn new(guard: Guard, caller: Arc<Caller>, permission: Permission) -> Self {
         Self { guard, caller, permission }
     }
 

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use registry_common::possession::Possession;
-use registry_proto::rpc::Request as _;
 use registry_proto::v1 as pb;
 use registry_proto::v1::ErrorReason;
 
@@ -28,10 +27,9 @@ impl Registry {
     /// If the caller has to prove it and does not try.
     pub(super) fn unproven(&self, intent: &Intent, upload: &Upload, claim: Claim) -> Result<Option<Claim>, Error> {
         let (Some(guard), Some(wish)) = (self.guard(), &intent.wish) else { return Ok(None) };
-        let download = Permission::named(pb::DownloadArtifactRequest::PERMISSION);
         let namespace = upload.parent.within(&NAMESPACES);
-        let may = |download| wish.caller.bearer.may(&guard.current().access, download, namespace.as_str());
-        match download.is_some_and(may) {
+        let download = Permission::of_method::<pb::DownloadArtifactRequest>();
+        match wish.caller.bearer.may(&guard.current().access, download, namespace.as_str()) {
             true => Ok(None),
             false if claim.proof.is_empty() => Err(unproven(upload)),
             false => Ok(Some(claim)),

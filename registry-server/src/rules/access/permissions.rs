@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::LazyLock;
 
-use registry_proto::rpc::PERMISSIONS;
+use registry_proto::rpc::{PERMISSIONS, Request};
 
 use super::OF_ALL;
 
@@ -12,6 +12,11 @@ use super::OF_ALL;
 pub(crate) struct Permission(usize);
 
 impl Permission {
+    /// That of a method.
+    pub(crate) fn of_method<Q: Request>() -> Self {
+        const { Self(index_of(Q::PERMISSION)) }
+    }
+
     /// The permission with this name, such as `models.get`.
     pub(crate) fn named(name: &str) -> Option<Self> {
         PERMISSIONS.binary_search(&name).ok().map(Self)
@@ -26,6 +31,23 @@ impl Permission {
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         (0..PERMISSIONS.len()).map(Self)
     }
+}
+
+/// The place of a name, for what is known when this is compiled.
+const fn index_of(name: &str) -> usize {
+    let mut index = 0;
+    while index < PERMISSIONS.len() {
+        let (one, other) = (PERMISSIONS[index].as_bytes(), name.as_bytes());
+        let mut same = 0;
+        while same < one.len() && same < other.len() && one[same] == other[same] {
+            same += 1;
+        }
+        if same == one.len() && same == other.len() {
+            return index;
+        }
+        index += 1;
+    }
+    panic!("a method has a permission that is not listed")
 }
 
 const WORDS: usize = PERMISSIONS.len().div_ceil(64);
