@@ -218,7 +218,7 @@ impl Uploaded {
 impl Target {
     /// Sends what the registry lacks, and makes the artifact. If chunks were removed meanwhile, or proof is asked for, once more.
     async fn send(mut self, source: Source) -> Result<pb::Artifact, Error> {
-        // What can be read only once is read for all that may be asked for.
+        // A reader can't be read again if the registry asks for proof: it is made at once.
         let begun = Possession::new(&self.commit.parent, &self.artifact.path);
         self.possession = source.again().is_none().then(|| begun.clone());
         let mut source = source;

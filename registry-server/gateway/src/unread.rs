@@ -16,8 +16,9 @@ use tonic::Status;
 
 use crate::body::Body;
 
-/// How much is read away, and for how long that is waited for.
+/// The longest rest of a body that is read away.
 const BYTES: u64 = 64 << 10;
+/// How long to wait for that rest.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 type Left = Arc<Mutex<Option<Body>>>;

@@ -166,7 +166,6 @@ impl AccessService for Services {
             |request, found| CreateToken::new(request.token_id, request.token, found),
             |registry, intent, create| async move {
                 let made = registry.create_token(intent, create).await?;
-                known(&registry).await?;
                 Ok(made)
             },
         )
@@ -295,14 +294,6 @@ fn all_of(role: Option<&pb::Role>) -> Need {
     Need::All(Permissions::of_patterns(role.permissions.iter().map(String::as_str)), role.name)
 }
 
-/// Lets this server know of a change of who may do what: what its caller does next is decided by it.
-async fn known(registry: &Registry) -> Result<(), Error> {
-    match registry.guard() {
-        Some(guard) => guard.refresh().await,
-        None => Ok(()),
-    }
-}
-
 impl Services {
     /// A change of who may do what.
     async fn grant<Q: registry_proto::rpc::Mutating, M: Mutation>(
@@ -312,9 +303,7 @@ impl Services {
         to: impl FnOnce(Q, &mut Violations) -> Option<M>,
     ) -> Reply<M::Answer> {
         let act = |registry: Registry, intent: Intent, mutation: M| async move {
-            let answer = registry.commit(intent, Marked(mutation)).await?;
-            known(&registry).await?;
-            Ok(answer)
+            registry.commit(intent, Marked(mutation)).await
         };
         self.act_needing(request, needs, to, act).await
     }

@@ -19,7 +19,7 @@ use super::lists::{Listed, Page};
 use super::resource::{Resource, exists};
 use super::standard::Update;
 use super::transaction::{Tx, event_of};
-use super::{Committed, Mutation, Registry, facts, kinds, validate};
+use super::{Committed, Mutation, Registry, facts, validate};
 use crate::error::{Error, Violations, quoted};
 use crate::rules::access::{ALL_AUTHENTICATED, Permissions, built_in};
 use crate::rules::expression::ACCESS;
@@ -246,8 +246,7 @@ impl<R: Access> Mutation for Alter<R> {
     }
 }
 
-/// A change of who may do what. It leaves a mark, by which every commit after it, on whichever server, knows that it has to be decided by
-/// what is so now.
+/// A change of who may do what.
 pub(crate) struct Marked<M>(pub(crate) M);
 
 #[async_trait]
@@ -260,7 +259,7 @@ impl<M: Mutation> Mutation for Marked<M> {
         self.0.apply(tx).await?;
         match tx.events.is_empty() {
             true => Ok(()),
-            false => tx.put_number(kinds::ACCESS, Vec::new(), 0).await,
+            false => tx.mark_access().await,
         }
     }
 

@@ -176,12 +176,18 @@ impl Registry {
             });
             match (outcome?, &self.guard) {
                 (Outcome::Behind(revision), Some(guard)) => guard.reach(revision).await?,
-                (outcome, _) => break (outcome, revision),
+                (outcome, guard) => {
+                    // What the caller does next on this server is decided by it.
+                    if let (Outcome::Events { changes_access: true, .. }, Some(guard)) = (&outcome, guard) {
+                        guard.refresh().await?;
+                    }
+                    break (outcome, revision);
+                }
             }
         };
         M::answer(match outcome {
             Outcome::Behind(_) => return Err(Error::internal("nobody knows who may do what")),
-            Outcome::Events(events) => Committed { revision: revision.unwrap_or(0), events },
+            Outcome::Events { events, .. } => Committed { revision: revision.unwrap_or(0), events },
             Outcome::Repeated(revision) => {
                 tracing::debug!(rpc = pending.intent.rpc, actor = pending.intent.actor, revision, "repeated");
                 let events = self.tail.events_of(revision).await?;
@@ -223,7 +229,11 @@ const REVISION_BYTES: usize = 4 * 1024 * 1024 - 1024;
 const EVENTS_FIELD: u32 = 2;
 
 enum Outcome {
-    Events(Vec<pb::Event>),
+    Events {
+        events: Vec<pb::Event>,
+        /// Whether they change who may do what.
+        changes_access: bool,
+    },
     /// The request was carried out in this revision.
     Repeated(Revision),
     /// This revision has changed who may do what, and is not known here yet.
@@ -261,7 +271,7 @@ impl<M: Mutation> Decision for Pending<M> {
     fn committed(&self, revision: Revision) {
         self.span.record("revision", revision);
         let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Ok(Outcome::Events(events))) = &*outcome {
+        if let Some(Ok(Outcome::Events { events, .. })) = &*outcome {
             self.measured.committed(events);
             self.intent.log_change(revision, events, self.measured.began);
         }
@@ -309,14 +319,15 @@ impl<M: Mutation> Pending<M> {
         let changes = |event: &pb::Event| event.r#type != event_type::REQUEST_UNCHANGED;
         let is_kept = request_id.is_some() || tx.events.iter().any(changes);
         if tx.events.is_empty() || self.intent.validate_only || !is_kept {
-            return Ok((Outcome::Events(tx.events), None));
+            return Ok((Outcome::Events { events: tx.events, changes_access: false }, None));
         }
         if let Some(id) = request_id {
             let record = RequestRecord { fingerprint: self.intent.fingerprint.clone() };
             tx.put(kinds::REQUEST, id.into_bytes().to_vec(), &record, Vec::new()).await?;
         }
+        let changes_access = tx.changes_access;
         let (events, log) = self.seal(tx, head).await?;
-        Ok((Outcome::Events(events), Some(log)))
+        Ok((Outcome::Events { events, changes_access }, Some(log)))
     }
 
     /// Completes the events and links them to the chain. Answers them also as the log keeps them: a `WatchedEvents`.

@@ -37,6 +37,8 @@ pub(crate) struct Tx<'a> {
     /// Nothing of this will be kept.
     validate_only: bool,
     pub(super) events: Vec<pb::Event>,
+    /// Whether it changes who may do what.
+    pub(super) changes_access: bool,
 }
 
 impl<'a> Tx<'a> {
@@ -47,12 +49,27 @@ impl<'a> Tx<'a> {
         purge_after: Duration,
     ) -> Self {
         let Intent { actor, validate_only, .. } = intent;
-        Self { store, now, actor, purge_after, validate_only: *validate_only, events: Vec::new() }
+        Self {
+            store,
+            now,
+            actor,
+            purge_after,
+            validate_only: *validate_only,
+            events: Vec::new(),
+            changes_access: false,
+        }
     }
 
     /// When what is deleted now may be purged; `None` if that is never.
     pub(crate) fn purge_time(&self) -> Option<Timestamp> {
         SystemTime::try_from(self.now).ok()?.checked_add(self.purge_after).map(Timestamp::from)
+    }
+
+    /// Leaves the mark of a change of who may do what: by it every commit after it, on whichever server, knows that it has to be decided by
+    /// what is so now.
+    pub(super) async fn mark_access(&mut self) -> Result<(), Error> {
+        self.changes_access = true;
+        self.put_number(kinds::ACCESS, Vec::new(), 0).await
     }
 
     pub(crate) fn revision(&self) -> Revision {

@@ -36,8 +36,8 @@ fn proof(parent: &str, bytes: &[u8]) -> [u8; 32] {
     possession.proof()
 }
 
-#[tokio::test]
-async fn who_knows_the_digests_of_bytes_does_not_get_them() {
+/// A model with an artifact, and one that another one may fill.
+async fn prepared() -> (Secured, Vec<u8>, Vec<Chunk>) {
     let secured = Secured::start().await;
     let admin = &secured.admin;
     for name in ["secret", "own"] {
@@ -47,6 +47,12 @@ async fn who_knows_the_digests_of_bytes_does_not_get_them() {
     let bytes = noise_of(1, 3 << 20);
     admin.upload(SECRET, PATH, bytes.clone()).await.unwrap();
     let chunks = listed(admin, &format!("{SECRET}/artifacts/{PATH}")).await;
+    (secured, bytes, chunks)
+}
+
+#[tokio::test]
+async fn who_knows_the_digests_of_bytes_does_not_get_them() {
+    let (secured, bytes, chunks) = prepared().await;
     // An auditor reads of what an artifact consists, and no bytes.
     let ana = secured.user("users/ana", &[("auditor", ""), ("publisher", "models/own")]).await;
     denied(ana.download(format!("{SECRET}/artifacts/{PATH}")).bytes().await);
@@ -62,15 +68,7 @@ async fn who_knows_the_digests_of_bytes_does_not_get_them() {
 
 #[tokio::test]
 async fn who_has_the_bytes_need_not_send_them_again() {
-    let secured = Secured::start().await;
-    let admin = &secured.admin;
-    for name in ["secret", "own"] {
-        model(admin, name).await;
-        pending(admin, &format!("models/{name}")).await;
-    }
-    let bytes = noise_of(2, 3 << 20);
-    admin.upload(SECRET, PATH, bytes.clone()).await.unwrap();
-    let chunks = listed(admin, &format!("{SECRET}/artifacts/{PATH}")).await;
+    let (secured, bytes, chunks) = prepared().await;
     let ana = secured.user("users/ana", &[("publisher", "models/own")]).await;
     let bob = secured.user("users/bob", &[("publisher", "namespaces/default")]).await;
 

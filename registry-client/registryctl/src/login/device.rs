@@ -21,8 +21,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::Failure;
 
-/// How long an issuer may take for an answer, and how long that may be.
+/// How long an issuer may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The largest answer that is read.
 const ANSWER_BYTES: usize = 1 << 20;
 /// How often it is asked whether somebody has confirmed, whatever it says.
 const ASKED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));

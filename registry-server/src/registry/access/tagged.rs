@@ -5,7 +5,6 @@ use registry_proto::v1 as pb;
 use super::guard::Current;
 use super::wishes::{Wish, denied};
 use crate::error::Error;
-use crate::registry::kinds;
 use crate::registry::transaction::{Tx, event_of};
 use crate::rules::access::Tags;
 
@@ -24,7 +23,7 @@ pub(in crate::registry) async fn check(tx: &mut Tx<'_>, by: Option<(&Current, &W
             }
         }
     }
-    tx.put_number(kinds::ACCESS, Vec::new(), 0).await
+    tx.mark_access().await
 }
 
 /// The namespace that an event is of, if that has other tags now, with those before and those after.
